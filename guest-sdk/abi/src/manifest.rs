@@ -1,0 +1,122 @@
+//! The manifest: what a module says about itself, read without running anything. Shapes only; the host checks the
+//! bounds, because a manifest is a foreign byte string.
+
+use serde::{Deserialize, Serialize};
+
+/// What a module says about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// The ABI that the module was built for.
+    pub abi: u32,
+    /// The version of the SDK that built it.
+    #[serde(default)]
+    pub sdk: String,
+    pub name: String,
+    pub version: String,
+    #[serde(default)]
+    pub description: String,
+    pub handlers: Vec<Handler>,
+    #[serde(default)]
+    pub params: Vec<Param>,
+    /// The version of the state's shape; absent for a rule without state.
+    #[serde(default)]
+    pub state_version: Option<u32>,
+}
+
+/// One handler: the events it takes and the fields it reads. Its index is its number on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handler {
+    pub name: String,
+    /// Event codes, or [`ANY_EVENT`].
+    #[serde(default)]
+    pub events: Vec<String>,
+    #[serde(default)]
+    pub fields: Vec<Field>,
+}
+
+/// Stands in [`Handler::events`] for every code that no other handler of the module names.
+pub const ANY_EVENT: &str = "*";
+
+/// One field that a handler reads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Field {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: FieldKind,
+    /// JSON Pointers; the first that is present and not empty wins.
+    pub paths: Vec<String>,
+    /// Without it the handler is not called.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub required: bool,
+    /// A campaign must be granted it by name.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub personal: bool,
+    /// The sub-fields of a [`FieldKind::List`], with paths from the element.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub of: Vec<Field>,
+}
+
+/// The types of `docs/abi.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldKind {
+    Bool,
+    Int,
+    Float,
+    Str,
+    Id,
+    Decimal,
+    Timestamp,
+    Map,
+    List,
+    Raw,
+}
+
+/// One parameter of the rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Param {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: ParamKind,
+    /// Absent: the campaign must set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<ParamValue>,
+    /// A number's lower bound, or the least length of a str or list; written as a decimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<String>,
+    #[serde(default)]
+    pub doc: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParamKind {
+    Str,
+    Int,
+    Bool,
+    Decimal,
+    Strs,
+    Decimals,
+    StrMap,
+    DecimalMap,
+}
+
+/// A parameter's value in JSON; decimals are strings. What it means depends on the [`ParamKind`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ParamValue {
+    Bool(bool),
+    Int(i64),
+    Str(String),
+    Strs(Vec<String>),
+    /// In the order in which they were written.
+    Map(Vec<(String, String)>),
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}

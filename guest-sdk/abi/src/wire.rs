@@ -1,0 +1,115 @@
+//! The numbers of the wire format (`docs/abi.md`), and the 16 bytes of a decimal.
+
+use rust_decimal::Decimal;
+
+/// MessagePack extension type of a decimal.
+pub const EXT_DECIMAL: i8 = 1;
+/// MessagePack extension type of a timestamp: eight bytes, milliseconds since 1970-01-01 UTC, signed, big-endian.
+pub const EXT_TIMESTAMP: i8 = 2;
+
+/// Kinds of actions.
+pub const ACTION_SEND: u64 = 1;
+pub const ACTION_NOTE: u64 = 2;
+
+/// The most actions that one outcome may hold.
+pub const ACTIONS_MAX: usize = 64;
+/// The deepest nesting of a communication's data.
+pub const DATA_DEPTH_MAX: usize = 16;
+
+/// Levels of `hailer.log`. [`LOG_PANIC`] is the text of a panic.
+pub const LOG_PANIC: i32 = 0;
+pub const LOG_ERROR: i32 = 1;
+pub const LOG_WARN: i32 = 2;
+pub const LOG_INFO: i32 = 3;
+pub const LOG_DEBUG: i32 = 4;
+
+/// SMC's channels; the discriminant is the number on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Channel {
+    Mail = 0,
+    Push = 1,
+    Sms = 2,
+    Viber = 3,
+    ChatBot = 4,
+    SocialNetworks = 5,
+}
+
+impl Channel {
+    pub const ALL: [Channel; 6] =
+        [Channel::Mail, Channel::Push, Channel::Sms, Channel::Viber, Channel::ChatBot, Channel::SocialNetworks];
+
+    /// The channel of a number on the wire.
+    #[must_use]
+    pub fn from_wire(number: u64) -> Option<Channel> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// The name that SMC gives it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Channel::Mail => "mail",
+            Channel::Push => "push",
+            Channel::Sms => "sms",
+            Channel::Viber => "viber",
+            Channel::ChatBot => "chatBot",
+            Channel::SocialNetworks => "socialNetworks",
+        }
+    }
+}
+
+/// Length of a decimal on the wire.
+pub const DECIMAL_LEN: usize = 16;
+
+/// The wire form of a decimal.
+#[must_use]
+pub fn decimal_to_wire(value: Decimal) -> [u8; DECIMAL_LEN] {
+    let magnitude = value.mantissa().unsigned_abs().to_le_bytes();
+    let mut bytes = [0; DECIMAL_LEN];
+    bytes[..12].copy_from_slice(&magnitude[..12]);
+    bytes[12] = value.scale() as u8;
+    bytes[13] = u8::from(value.is_sign_negative() && !value.is_zero());
+    bytes
+}
+
+/// The decimal of a wire form; `None` if a byte is out of range.
+#[must_use]
+pub fn decimal_from_wire(bytes: [u8; DECIMAL_LEN]) -> Option<Decimal> {
+    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let (low, middle, high) = (word(0), word(4), word(8));
+    let scale = u32::from(bytes[12]);
+    let is_zero = low | middle | high == 0;
+    let negative = match bytes[13] {
+        0 => false,
+        1 if !is_zero => true,
+        _ => return None,
+    };
+    (scale <= 28 && bytes[14..] == [0, 0]).then(|| Decimal::from_parts(low, middle, high, negative, scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decimal_comes_back_with_its_scale_and_sign() {
+        for text in ["0", "135.0000", "-6.6700", "79228162514264337593543950335", "-0.0000000000000000000000000001"] {
+            let value: Decimal = text.parse().unwrap();
+            let back = decimal_from_wire(decimal_to_wire(value)).unwrap();
+            assert_eq!((back, back.scale()), (value, value.scale()), "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_no_decimal_has_are_refused() {
+        for (at, byte) in [(12, 29), (13, 2), (14, 1), (15, 1)] {
+            let mut bytes = decimal_to_wire(Decimal::ONE);
+            bytes[at] = byte;
+            assert_eq!(decimal_from_wire(bytes), None, "byte {at}");
+        }
+        let mut negative_zero = [0; DECIMAL_LEN];
+        negative_zero[13] = 1;
+        assert_eq!(decimal_from_wire(negative_zero), None);
+    }
+}

@@ -1,0 +1,179 @@
+//! The configuration: its shape and its defaults.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Limits;
+
+/// Everything that can be configured. Times are in the unit that the name ends with, sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Goes out with every communication, and keeps stores apart: `production`, `test`.
+    pub environment: String,
+    /// `amqp://…`, `amqps://…`, `file:PATH` or `-` for standard input.
+    pub source: String,
+    /// `amqp://…`, `amqps://…`, `file:PATH` or `-` for standard output.
+    pub sink: String,
+    /// The directory of campaigns.
+    pub rules: PathBuf,
+    /// Holds the socket, the artifact cache and the last good versions; made if it is missing.
+    pub data: PathBuf,
+    /// Shards; 0 means one a core.
+    pub shards: usize,
+    /// The longest that a drain may take at the end.
+    pub drain_ms: u64,
+    pub event: EventConfig,
+    pub rabbitmq: RabbitMqConfig,
+    pub reload: ReloadConfig,
+    pub limits: Limits,
+    pub purity: PurityConfig,
+    pub http: HttpConfig,
+    pub log: LogConfig,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventConfig {
+    /// A larger message is a dead letter.
+    pub bytes_max: usize,
+    /// The most events that a shard takes at once.
+    pub batch_max: usize,
+    /// The most events between the source and the shards' outcome.
+    pub in_flight_max: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RabbitMqConfig {
+    /// The queue to consume.
+    pub queue: String,
+    /// Messages that the broker may have sent and not yet had acknowledged.
+    pub prefetch: u16,
+    /// Consume although the queue has a consumer already.
+    pub take_over: bool,
+    /// The topic exchange for communications.
+    pub exchange: String,
+    /// The queue for dead letters.
+    pub deadletter_queue: String,
+    /// Read instead of a password in the address.
+    pub password_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReloadConfig {
+    /// What a bare module is: `live`, or `refuse`.
+    pub bare_modules: BareModules,
+    /// How long the directory must be quiet before it is read.
+    pub debounce_ms: u64,
+    /// How often the directory is read although nothing said that it changed.
+    pub poll_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BareModules {
+    Live,
+    Refuse,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PurityConfig {
+    /// One in so many calls runs again on a fresh instance; 0 means none.
+    pub recheck_one_in: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where `/metrics`, `/healthz` and `/readyz` listen; empty means nowhere.
+    pub listen: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `hailer=debug,lapin=warn`.
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            environment: "local".into(),
+            source: "-".into(),
+            sink: "-".into(),
+            rules: "rules.d".into(),
+            data: ".hailer".into(),
+            shards: 0,
+            drain_ms: 25_000,
+            event: EventConfig::default(),
+            rabbitmq: RabbitMqConfig::default(),
+            reload: ReloadConfig::default(),
+            limits: Limits::default(),
+            purity: PurityConfig::default(),
+            http: HttpConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for EventConfig {
+    fn default() -> Self {
+        Self { bytes_max: 1 << 20, batch_max: 256, in_flight_max: 4096 }
+    }
+}
+
+impl Default for RabbitMqConfig {
+    fn default() -> Self {
+        Self {
+            queue: "smc.customerEvents".into(),
+            prefetch: 1000,
+            take_over: false,
+            exchange: "smc.communications".into(),
+            deadletter_queue: "hailer.deadletter".into(),
+            password_file: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+        }
+    }
+}
+
+impl Default for ReloadConfig {
+    fn default() -> Self {
+        Self { bare_modules: BareModules::Live, debounce_ms: 300, poll_ms: 10_000 }
+    }
+}
+
+impl Default for PurityConfig {
+    fn default() -> Self {
+        Self { recheck_one_in: 1000 }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9464".into() }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".into() }
+    }
+}

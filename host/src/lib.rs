@@ -1,0 +1,25 @@
+//! Hailer: loyalty events in, sandboxed WebAssembly rules, communications out.
+//!
+//! Start with [`pipeline`], the life of an event from top to bottom, and [`daemon`], where the rooms are wired.
+//! `ARCHITECTURE.md` is the map.
+
+pub mod daemon;
+pub mod pipeline;
+
+pub mod engine;
+pub mod event;
+pub mod policies;
+pub mod reload;
+
+pub mod communication;
+pub mod delivery;
+pub mod sinks;
+pub mod sources;
+
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod health;
+pub mod metrics;
+
+pub mod cli;
