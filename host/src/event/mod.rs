@@ -1,1 +1,35 @@
-//! Being written.
+//! From a message's bytes to the few fields that rules ask for.
+//!
+//! One pass at the edge validates the whole body and reads the envelope ([`Event::read`]); a second one, on the shard, fetches what the
+//! loaded rules read and nothing else ([`Plan::project`]). Validity is a property of the body, not of which rules are loaded.
+//! This room never fails an event for a field's sake (a mismatch is absent, and counted), and never puts a value of a body into an error.
+//!
+//! The first pass leaves a tape behind: a word per key and value, in the order of the body, that says where it stands, what it is and
+//! where the next one is. The second pass walks the tape and touches the body only where a field was asked for.
+
+mod envelope;
+mod error;
+
+mod customer;
+mod identity;
+
+mod scan;
+mod tape;
+
+mod number;
+mod text;
+mod timestamp;
+
+mod plan;
+mod project;
+
+mod encode;
+mod locate;
+mod msgpack;
+
+pub use customer::{Customer, CustomerKey};
+pub use envelope::Event;
+pub use error::{EventError, EventErrorKind};
+pub use identity::{DedupKey, EventId};
+pub use plan::{Plan, PlanBuilder, Slot};
+pub use project::Projection;

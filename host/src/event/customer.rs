@@ -1,0 +1,122 @@
+//! Whom an event is about. The ids are personal: neither type shows one when it is printed for debugging.
+
+use std::fmt;
+
+use super::identity::Parts;
+use super::tape::{Kind, Value};
+
+/// The event's customer as a communication names them, each id as text. Built from `customerInfo`, or for a merge from
+/// `toCustomerInfo`; null and "" are absent.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Customer {
+    pub customer_id: Option<Box<str>>,
+    /// `accountgroupId`, or `accountfroupId` as the source's purchases misspell it.
+    pub account_group_id: Option<Box<str>>,
+    /// `customerUid`, or `customerCode`: one role under two names.
+    pub customer_uid: Option<Box<str>>,
+    pub mobile_device_id: Option<Box<str>>,
+    pub identifier_id: Option<Box<str>>,
+    pub application_id: Option<Box<str>>,
+}
+
+impl Customer {
+    /// The customer of a `customerInfo`; `None` if it is no object, or names nobody.
+    pub(super) fn read(info: Value<'_>) -> Option<Customer> {
+        let mut roles: [Option<Value<'_>>; ROLE_NAMES.len()] = [None; ROLE_NAMES.len()];
+        for member in info.members() {
+            if let Some(role) = ROLE_NAMES.iter().position(|name| member.key.is(name)) {
+                // The last of several wins.
+                roles[role] = Some(member.value);
+            }
+        }
+        let [id, group, misspelt_group, uid, code, device, identifier, application] =
+            roles.map(|role| role.and_then(id_text));
+        let customer = Customer {
+            customer_id: id,
+            account_group_id: group.or(misspelt_group),
+            customer_uid: uid.or(code),
+            mobile_device_id: device,
+            identifier_id: identifier,
+            application_id: application,
+        };
+        (customer != Customer::default()).then_some(customer)
+    }
+
+    /// What tells this customer from others: their `customerId`, else `customerUid`, else `accountGroupId`. `None` if they have none of
+    /// these; an application or a device is not a person.
+    #[must_use]
+    pub fn key(&self) -> Option<CustomerKey> {
+        let (kind, id) = match self {
+            Customer { customer_id: Some(id), .. } => (b'i', id),
+            Customer { customer_uid: Some(uid), .. } => (b'u', uid),
+            Customer { account_group_id: Some(group), .. } => (b'g', group),
+            _ => return None,
+        };
+        let mut parts = Parts::new("hailer customer 1");
+        parts.add(&[kind]);
+        parts.add(id.as_bytes());
+        Some(CustomerKey(parts.finish()))
+    }
+}
+
+/// The names of the roles, in the order in which [`Customer::read`] takes them apart.
+const ROLE_NAMES: [&str; 8] = [
+    "customerId",
+    "accountgroupId",
+    "accountfroupId",
+    "customerUid",
+    "customerCode",
+    "mobileDeviceId",
+    "identifierId",
+    "applicationId",
+];
+
+/// The text of an id: a string that is not empty, or an integer.
+pub(super) fn id_text(value: Value<'_>) -> Option<Box<str>> {
+    match value.kind() {
+        _ if value.is_absent() => None,
+        Kind::Text | Kind::EscapedText => value.text().map(|text| text.to_boxed_str()),
+        Kind::Integer => Some(String::from_utf8_lossy(value.number()?.0).into()),
+        _ => None,
+    }
+}
+
+impl fmt::Debug for Customer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Customer").finish_non_exhaustive()
+    }
+}
+
+/// What tells one customer from another: a hash of the kind of id and the id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CustomerKey([u8; 16]);
+
+impl CustomerKey {
+    /// Which of `shards` shards the customer belongs to.
+    ///
+    /// # Panics
+    /// If there are no shards.
+    #[must_use]
+    pub fn shard(self, shards: usize) -> usize {
+        let [.., a, b, c, d] = self.0;
+        u32::from_be_bytes([a, b, c, d]) as usize % shards
+    }
+
+    /// A number that is the same for every event of the customer, for a rule's `bucket(salt)`. Its bits are not those of [`Self::shard`].
+    #[must_use]
+    pub fn seed(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CustomerKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "CustomerKey({:016x}…)", self.seed())
+    }
+}

@@ -1,0 +1,156 @@
+//! An event: a body that is valid as a whole, and the little that the engine itself reads of it, wherever in the body it stands.
+//!
+//! A field of the envelope other than the code never fails an event: an id of another kind is absent.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+use super::customer::{Customer, CustomerKey, id_text};
+use super::error::{EventError, EventErrorKind};
+use super::scan::{Scanned, scan};
+use super::tape::{Document, Node, Value};
+
+/// The longest event code.
+const CODE_BYTES_MAX: usize = 128;
+
+/// One event, valid as a whole.
+pub struct Event {
+    raw: Bytes,
+    nodes: Vec<Node>,
+    was_repaired: bool,
+    code: Box<str>,
+    customer: Option<Customer>,
+    merged_from: Option<Customer>,
+    external_id: Option<Box<str>>,
+    customer_key: OnceLock<Option<CustomerKey>>,
+}
+
+impl Event {
+    /// Validates the whole body, and reads the envelope.
+    ///
+    /// # Errors
+    /// If the body is not the JSON of an object (a comma before a closing bracket is forgiven), or has no event code.
+    pub fn read(body: Bytes) -> Result<Event, EventError> {
+        let Scanned { nodes, had_trailing_commas } = scan(&body)?;
+        let members = Envelope::of(Document { body: &body, nodes: &nodes });
+        let code = members.code()?;
+        // A merge names two customers, and is an event of the one that stays.
+        let customer =
+            members.to_customer.and_then(Customer::read).or_else(|| members.customer.and_then(Customer::read));
+        let merged_from = members.from_customer.and_then(Customer::read);
+        let external_id = members.external_id.and_then(id_text);
+        Ok(Event {
+            raw: body,
+            nodes,
+            was_repaired: had_trailing_commas,
+            code,
+            customer,
+            merged_from,
+            external_id,
+            customer_key: OnceLock::new(),
+        })
+    }
+
+    /// What kind of event it is. Never empty, at most 128 bytes.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Whom it is about; `None` if the body names nobody.
+    #[must_use]
+    pub fn customer(&self) -> Option<&Customer> {
+        self.customer.as_ref()
+    }
+
+    /// The key of [`Self::customer`], computed once.
+    #[must_use]
+    pub fn customer_key(&self) -> Option<CustomerKey> {
+        *self.customer_key.get_or_init(|| self.customer.as_ref().and_then(Customer::key))
+    }
+
+    /// The customer of a merge who is no more (`fromCustomerInfo`).
+    #[must_use]
+    pub fn merged_from(&self) -> Option<&Customer> {
+        self.merged_from.as_ref()
+    }
+
+    /// The sender's own id of the event, if it gave one.
+    #[must_use]
+    pub fn external_id(&self) -> Option<&str> {
+        self.external_id.as_deref()
+    }
+
+    /// Whether a comma before a closing bracket had to be forgiven.
+    #[must_use]
+    pub fn was_repaired(&self) -> bool {
+        self.was_repaired
+    }
+
+    /// The body as it came.
+    #[must_use]
+    pub fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+
+    pub(super) fn document(&self) -> Document<'_> {
+        Document { body: &self.raw, nodes: &self.nodes }
+    }
+}
+
+/// Shows no more than the code and the length: all else may be personal.
+impl fmt::Debug for Event {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Event")
+            .field("code", &self.code)
+            .field("bytes", &self.raw.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The members of the root that the engine reads; the last of several with one name.
+#[derive(Default)]
+struct Envelope<'a> {
+    code: Option<(Value<'a>, usize)>,
+    customer: Option<Value<'a>>,
+    from_customer: Option<Value<'a>>,
+    to_customer: Option<Value<'a>>,
+    external_id: Option<Value<'a>>,
+}
+
+impl<'a> Envelope<'a> {
+    fn of(document: Document<'a>) -> Envelope<'a> {
+        let mut envelope = Envelope::default();
+        for member in document.root().members() {
+            let (key, value) = (member.key, member.value);
+            if key.is("eventCode") {
+                envelope.code = Some((value, value.end_offset()));
+            } else if key.is("customerInfo") {
+                envelope.customer = Some(value);
+            } else if key.is("fromCustomerInfo") {
+                envelope.from_customer = Some(value);
+            } else if key.is("toCustomerInfo") {
+                envelope.to_customer = Some(value);
+            } else if key.is("externalId") {
+                envelope.external_id = Some(value);
+            }
+        }
+        envelope
+    }
+
+    fn code(&self) -> Result<Box<str>, EventError> {
+        let refuse = |kind, offset| Err(EventError { path: "/eventCode".to_owned(), kind, offset });
+        match self.code {
+            None => refuse(EventErrorKind::NoEventCode, 0),
+            Some((value, end)) if value.is_absent() => refuse(EventErrorKind::NoEventCode, end),
+            Some((value, end)) => match value.text() {
+                None => refuse(EventErrorKind::EventCodeNotText, end),
+                Some(text) if text.len() > CODE_BYTES_MAX => refuse(EventErrorKind::EventCodeTooLong, end),
+                Some(text) => Ok(text.to_boxed_str()),
+            },
+        }
+    }
+}

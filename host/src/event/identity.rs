@@ -1,0 +1,123 @@
+//! What makes two messages one event, and an event's id.
+//!
+//! The source gives an event no id and mostly no time, so two equal messages may be two events. A message that has an id of its own (AMQP's
+//! `message_id`, else the body's `externalId`, else its place in a file) is known by it together with what it says; any other only by what it
+//! says, and the engine must count how often that occurred. What it says includes `externalId`, and leaves out `tryCount`, `delaySecond` and
+//! `toErrorQueue`, which a retry of the same message may change.
+
+use std::fmt;
+
+use super::envelope::Event;
+
+/// Equal for two messages that may be one event.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DedupKey {
+    hash: [u8; 16],
+    has_id: bool,
+}
+
+/// An event's id: the cause of everything that it leads to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId([u8; 16]);
+
+/// The members of a retry's envelope. That they are one is a guess: the source documents none of them.
+const RETRY_NAMES: [&str; 3] = ["tryCount", "delaySecond", "toErrorQueue"];
+
+impl Event {
+    /// What the event is deduplicated by. `position` is its place in a source whose places are identities: `file:line`.
+    #[must_use]
+    pub fn dedup_key(&self, message_id: Option<&str>, position: Option<&str>) -> DedupKey {
+        let present = |id: Option<&'_ str>| id.filter(|id| !id.is_empty()).map(str::to_owned);
+        let (kind, id) = if let Some(id) = present(message_id) {
+            (b'm', id)
+        } else if let Some(id) = present(self.external_id()) {
+            (b'e', id)
+        } else if let Some(id) = present(position) {
+            (b'p', id)
+        } else {
+            (b'-', String::new())
+        };
+        let mut hasher = Parts::new("hailer deduplication key 1");
+        hasher.add(&[kind]);
+        hasher.add(id.as_bytes());
+        hasher.add(self.code().as_bytes());
+        hasher.add(self.customer_key().as_ref().map_or(&[], |key| key.as_bytes().as_slice()));
+        for member in self.document().root().members() {
+            if !RETRY_NAMES.iter().any(|name| member.key.is(name)) {
+                hasher.add(member.source());
+            }
+        }
+        DedupKey { hash: hasher.finish(), has_id: kind != b'-' }
+    }
+}
+
+impl DedupKey {
+    /// Whether the message had an id of its own. Without one, equal keys may be two events.
+    #[must_use]
+    pub fn has_id(self) -> bool {
+        self.has_id
+    }
+
+    /// The id of the event; of the `occurrence`-th equal one, from 0 on, if the message had no id of its own.
+    #[must_use]
+    pub fn event_id(self, occurrence: u64) -> EventId {
+        let occurrence = if self.has_id { 0 } else { occurrence };
+        let mut hasher = Parts::new("hailer event id 1");
+        hasher.add(&self.hash);
+        hasher.add(&occurrence.to_be_bytes());
+        EventId(hasher.finish())
+    }
+
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.hash
+    }
+}
+
+impl EventId {
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "EventId({self})")
+    }
+}
+
+impl fmt::Debug for DedupKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "DedupKey({:032x}, has_id: {})", u128::from_be_bytes(self.hash), self.has_id)
+    }
+}
+
+/// A hash of parts, each preceded by its length, so that no two lists of parts hash alike; and of a purpose, so that no two
+/// kinds of hash do.
+pub(super) struct Parts(blake3::Hasher);
+
+impl Parts {
+    pub(super) fn new(purpose: &str) -> Parts {
+        let mut parts = Parts(blake3::Hasher::new());
+        parts.add(purpose.as_bytes());
+        parts
+    }
+
+    pub(super) fn add(&mut self, part: &[u8]) {
+        self.0.update(&(part.len() as u64).to_le_bytes());
+        self.0.update(part);
+    }
+
+    pub(super) fn finish(&self) -> [u8; 16] {
+        let mut hash = [0; 16];
+        self.0.finalize_xof().fill(&mut hash);
+        hash
+    }
+}

@@ -1,0 +1,129 @@
+//! The text of a string or key that the scanner has validated, read without an allocation whether or not it has escapes.
+
+use std::cmp::Ordering;
+
+use super::tape::{Kind, Node};
+
+/// A string's text, still as it stands in the body.
+#[derive(Clone, Copy)]
+pub(super) struct Text<'a> {
+    raw: &'a [u8],
+    escaped: bool,
+}
+
+impl<'a> Text<'a> {
+    /// The text of a string's node.
+    #[inline]
+    pub(super) fn of(body: &'a [u8], node: Node) -> Text<'a> {
+        Text { raw: node.token(body), escaped: node.kind() == Kind::EscapedText }
+    }
+
+    /// The text's bytes, if they stand in the body as they are.
+    pub(super) fn plain(self) -> Option<&'a [u8]> {
+        (!self.escaped).then_some(self.raw)
+    }
+
+    /// The text's length in bytes of UTF-8.
+    pub(super) fn len(self) -> usize {
+        if self.escaped { self.bytes().count() } else { self.raw.len() }
+    }
+
+    pub(super) fn is(self, other: &str) -> bool {
+        if self.escaped { self.bytes().eq(other.bytes()) } else { self.raw == other.as_bytes() }
+    }
+
+    pub(super) fn cmp(self, other: Text<'_>) -> Ordering {
+        if self.escaped || other.escaped { self.bytes().cmp(other.bytes()) } else { self.raw.cmp(other.raw) }
+    }
+
+    pub(super) fn append_to(self, out: &mut Vec<u8>) {
+        if self.escaped { out.extend(self.bytes()) } else { out.extend_from_slice(self.raw) }
+    }
+
+    /// The text in a buffer of at most `N` bytes, for a parser that wants it in one piece.
+    pub(super) fn read<const N: usize, T>(self, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        if !self.escaped {
+            return parse(self.raw);
+        }
+        let mut buffer = [0; N];
+        let mut length = 0;
+        for byte in self.bytes() {
+            *buffer.get_mut(length)? = byte;
+            length += 1;
+        }
+        parse(&buffer[..length])
+    }
+
+    pub(super) fn to_boxed_str(self) -> Box<str> {
+        if let (false, Ok(text)) = (self.escaped, std::str::from_utf8(self.raw)) {
+            return text.into();
+        }
+        let bytes = self.bytes().collect();
+        // The scanner has seen valid UTF-8 and whole surrogate pairs, so nothing is ever replaced.
+        String::from_utf8(bytes).unwrap_or_default().into_boxed_str()
+    }
+
+    /// The text's bytes, unescaped.
+    fn bytes(self) -> Unescaped<'a> {
+        Unescaped { raw: self.raw, character: [0; 4], pending: 0..0 }
+    }
+}
+
+/// Unescapes byte by byte.
+struct Unescaped<'a> {
+    raw: &'a [u8],
+    /// The UTF-8 of the last `\u` escape, of which `pending` is still to be handed out.
+    character: [u8; 4],
+    pending: std::ops::Range<usize>,
+}
+
+impl Iterator for Unescaped<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        if let Some(index) = self.pending.next() {
+            return Some(self.character[index]);
+        }
+        let (&first, rest) = self.raw.split_first()?;
+        self.raw = rest;
+        if first != b'\\' {
+            return Some(first);
+        }
+        let (&escape, rest) = self.raw.split_first()?;
+        self.raw = rest;
+        match escape {
+            b'b' => Some(8),
+            b'f' => Some(12),
+            b'n' => Some(b'\n'),
+            b'r' => Some(b'\r'),
+            b't' => Some(b'\t'),
+            b'u' => self.unicode_escape(),
+            itself => Some(itself),
+        }
+    }
+}
+
+impl Unescaped<'_> {
+    fn unicode_escape(&mut self) -> Option<u8> {
+        let (digits, rest) = self.raw.split_first_chunk()?;
+        self.raw = rest;
+        let mut code = u32::from(code_unit(digits)?);
+        if (0xd800..0xdc00).contains(&code) {
+            // The scanner has made sure that `\u` and the pair's other half follow.
+            let digits = self.raw.get(2..)?.first_chunk()?;
+            self.raw = &self.raw[6..];
+            code = 0x1_0000 + ((code - 0xd800) << 10) + (u32::from(code_unit(digits)?) - 0xdc00);
+        }
+        let length = char::from_u32(code)?.encode_utf8(&mut self.character).len();
+        self.pending = 1..length;
+        Some(self.character[0])
+    }
+}
+
+/// The UTF-16 code unit that four hexadecimal digits write.
+pub(super) fn code_unit(digits: &[u8; 4]) -> Option<u16> {
+    digits.iter().try_fold(0, |code: u16, &digit| {
+        let digit = char::from(digit).to_digit(16)?;
+        Some(code << 4 | digit as u16)
+    })
+}
