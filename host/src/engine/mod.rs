@@ -4,7 +4,19 @@
 //! brokers or time; whoever calls says what `now` is.
 
 mod campaign;
+mod instance;
 mod limits;
+mod outcome;
+mod purity;
+mod ruleset;
+mod sandbox;
+mod waves;
 
 pub use campaign::{Campaign, CampaignSpec, Mode};
+pub use instance::{GuestFault, LogLine};
 pub use limits::Limits;
+pub use outcome::{Action, Outcome, Outcomes};
+pub use purity::AdmissionError;
+pub use ruleset::{Reading, RuleSet, Subscription};
+pub use sandbox::{Sandbox, SandboxError};
+pub use waves::{Batch, Decided, GuestLine, Guests, Verdict};

@@ -1,0 +1,147 @@
+//! The rules that run now: which campaigns, which events each takes, and what to read of those. Built off to the
+//! side, never changed, swapped as a whole. **An event sees exactly one rule set (G8).**
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hailer_abi::manifest::{ANY_EVENT, Handler};
+
+use super::campaign::Campaign;
+use crate::event::{Plan, PlanBuilder, Projection, Slot};
+
+/// Everything that runs.
+#[derive(Debug)]
+pub struct RuleSet {
+    /// Counts up with every swap.
+    pub number: u64,
+    campaigns: Vec<Arc<Campaign>>,
+    by_code: HashMap<Box<str>, Reading>,
+    /// For codes that no handler names.
+    any_other: Reading,
+    lanes: usize,
+}
+
+/// What to read of the events of one code, and who asked.
+#[derive(Debug)]
+pub struct Reading {
+    pub plan: Plan,
+    pub subscriptions: Vec<Subscription>,
+}
+
+/// One handler of one campaign that takes a code.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Index into [`RuleSet::campaigns`].
+    pub campaign: usize,
+    /// The handler's number on the wire.
+    pub handler: u32,
+    /// One for each handler of each campaign, from 0 on: where a batch collects its calls.
+    pub lane: usize,
+    fields: Vec<Wanted>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    slot: Slot,
+    required: bool,
+}
+
+impl RuleSet {
+    /// A rule set without rules.
+    #[must_use]
+    pub fn empty() -> RuleSet {
+        RuleSet::build(Vec::new(), 0)
+    }
+
+    /// The rule set of these campaigns. Those that are off take no part.
+    #[must_use]
+    pub fn build(campaigns: Vec<Arc<Campaign>>, number: u64) -> RuleSet {
+        let codes =
+            campaigns.iter().flat_map(|campaign| &campaign.spec.manifest.handlers).flat_map(|handler| &handler.events);
+        let mut by_code: HashMap<Box<str>, Reading> = HashMap::new();
+        for code in codes.filter(|code| *code != ANY_EVENT) {
+            if !by_code.contains_key(code.as_str()) {
+                by_code.insert(code.as_str().into(), Reading::of_code(&campaigns, code));
+            }
+        }
+        let any_other = Reading::of_code(&campaigns, ANY_EVENT);
+        let lanes = campaigns.iter().map(|campaign| campaign.spec.manifest.handlers.len()).sum();
+        RuleSet { number, campaigns, by_code, any_other, lanes }
+    }
+
+    /// What to read of an event, and who takes it.
+    #[must_use]
+    pub fn reading(&self, code: &str) -> &Reading {
+        self.by_code.get(code).unwrap_or(&self.any_other)
+    }
+
+    #[must_use]
+    pub fn campaigns(&self) -> &[Arc<Campaign>] {
+        &self.campaigns
+    }
+
+    /// How many lanes there are.
+    #[must_use]
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+}
+
+impl Reading {
+    fn of_code(campaigns: &[Arc<Campaign>], code: &str) -> Reading {
+        let mut plan = PlanBuilder::new();
+        let mut subscriptions = Vec::new();
+        let mut lane_first = 0;
+        for (index, campaign) in campaigns.iter().enumerate() {
+            let handlers = &campaign.spec.manifest.handlers;
+            if let Some(handler) = handler_of(handlers, code) {
+                let wanted = |field| Wanted { slot: plan.add(field), required: field.required };
+                let fields = handlers[handler].fields.iter().map(wanted).collect();
+                let lane = lane_first + handler;
+                subscriptions.push(Subscription { campaign: index, handler: handler as u32, lane, fields });
+            }
+            lane_first += handlers.len();
+        }
+        Reading { plan: plan.build(), subscriptions }
+    }
+}
+
+/// The handler that takes a code: the one that names it, else the one for any event.
+fn handler_of(handlers: &[Handler], code: &str) -> Option<usize> {
+    let takes = |wanted: &str| handlers.iter().position(|handler| handler.events.iter().any(|event| event == wanted));
+    takes(code).or_else(|| takes(ANY_EVENT))
+}
+
+impl Subscription {
+    /// Writes the fields of a call, in the handler's order. When a required one is absent it writes nothing and returns its index.
+    ///
+    /// # Errors
+    /// The index, in the handler's fields, of the required field that is absent.
+    pub fn write_fields(&self, projection: &Projection, input: &mut Vec<u8>) -> Result<(), usize> {
+        let absent = |wanted: &Wanted| match projection.get(wanted.slot) {
+            None => wanted.required,
+            Some(_) => projection.missing_inside(wanted.slot),
+        };
+        if let Some(index) = self.fields.iter().position(absent) {
+            return Err(index);
+        }
+        write_array_header(self.fields.len(), input);
+        for wanted in &self.fields {
+            match projection.get(wanted.slot) {
+                Some(value) => input.extend_from_slice(value),
+                None => input.push(rmp::Marker::Null.to_u8()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_array_header(length: usize, out: &mut Vec<u8>) {
+    match u8::try_from(length) {
+        Ok(short @ 0..16) => out.push(0x90 | short),
+        _ => {
+            out.push(rmp::Marker::Array16.to_u8());
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+    }
+}

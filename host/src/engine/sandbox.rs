@@ -1,0 +1,140 @@
+//! The WebAssembly engine, set up once: what guests may use, how they are compiled, and the clock that stops them.
+//!
+//! Compiled code is machine code: [`Sandbox::load`] runs whatever it is given. It is fed from the private artifact cache only.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hailer_abi::imports;
+use wasmtime::{Config, Engine, Linker, Module, OptLevel};
+
+use super::instance::{GuestHost, log_from_guest};
+use super::limits::Limits;
+
+/// The engine's tick: deadlines are counted in these.
+const TICK: Duration = Duration::from_millis(1);
+
+/// What all guests of one process share.
+pub struct Sandbox {
+    engine: Engine,
+    linker: Linker<GuestHost>,
+    limits: Limits,
+}
+
+/// Why there can be no sandbox, or why a module can't be in it.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    #[error("this machine can't run the WebAssembly engine: {0}")]
+    Engine(String),
+    #[error("the module does not compile: {0}")]
+    Compile(String),
+    #[error("the compiled module does not load: {0}; remove the artifact cache and try again")]
+    Load(String),
+}
+
+impl Sandbox {
+    /// # Errors
+    /// When the machine lacks something that the engine needs.
+    pub fn new(limits: Limits) -> Result<Arc<Sandbox>, SandboxError> {
+        let failed = |error: wasmtime::Error| SandboxError::Engine(format!("{error:#}"));
+        let engine = Engine::new(&wasm_config(&limits)).map_err(failed)?;
+        let mut linker = Linker::new(&engine);
+        linker.func_wrap(imports::MODULE, imports::LOG, log_from_guest).map_err(failed)?;
+        start_ticking(&engine)?;
+        Ok(Arc::new(Sandbox { engine, linker, limits }))
+    }
+
+    /// Compiles a verified module into an artifact for this very engine. Hostile input can make this slow and large:
+    /// it belongs in a process of its own.
+    ///
+    /// # Errors
+    /// With the compiler's words.
+    pub fn precompile(limits: &Limits, wasm: &[u8]) -> Result<Vec<u8>, SandboxError> {
+        let engine = Engine::new(&wasm_config(limits)).map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+        engine.precompile_module(wasm).map_err(|error| SandboxError::Compile(format!("{error:#}")))
+    }
+
+    /// Tells artifacts of one engine version and configuration from all others.
+    #[must_use]
+    pub fn compatibility(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.engine.precompile_compatibility_hash().hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
+    /// Loads an artifact that [`Sandbox::precompile`] made.
+    ///
+    /// # Errors
+    /// When it was made for another engine.
+    ///
+    /// # Safety
+    /// `artifact` must be, unchanged, what [`Sandbox::precompile`] returned: it is executed as it stands.
+    #[expect(unsafe_code, reason = "loading machine code can't be checked; the artifact cache answers for it")]
+    pub unsafe fn load(&self, artifact: &[u8]) -> Result<Module, SandboxError> {
+        // SAFETY: the caller promises that the bytes are an artifact of the compiler, unchanged.
+        unsafe { Module::deserialize(&self.engine, artifact) }.map_err(|error| SandboxError::Load(format!("{error:#}")))
+    }
+
+    /// Compiles in this process: for tests and benchmarks, whose modules are their own.
+    ///
+    /// # Errors
+    /// With the compiler's words.
+    pub fn compile_here(&self, wasm: &[u8]) -> Result<Module, SandboxError> {
+        Module::new(&self.engine, wasm).map_err(|error| SandboxError::Compile(format!("{error:#}")))
+    }
+
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn linker(&self) -> &Linker<GuestHost> {
+        &self.linker
+    }
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Sandbox").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+fn wasm_config(limits: &Limits) -> Config {
+    let mut config = Config::new();
+    config
+        .cranelift_opt_level(OptLevel::Speed)
+        .cranelift_nan_canonicalization(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(limits.stack_bytes_max)
+        .concurrency_support(false)
+        .wasm_backtrace_max_frames(None)
+        .wasm_bulk_memory(true)
+        .wasm_simd(true)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false)
+        .wasm_multi_memory(false)
+        .wasm_memory64(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false);
+    config
+}
+
+/// Advances the epoch until the engine is gone.
+fn start_ticking(engine: &Engine) -> Result<(), SandboxError> {
+    let engine = engine.weak();
+    let tick = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    };
+    let thread = std::thread::Builder::new().name("hailer-deadlines".into());
+    thread.spawn(tick).map_err(|error| SandboxError::Engine(format!("no thread for deadlines: {error}")))?;
+    Ok(())
+}

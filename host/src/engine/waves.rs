@@ -1,0 +1,310 @@
+//! A batch's calls, gathered by handler, and made in as few crossings as may be.
+//!
+//! A crossing with any fault counts for nothing: the instance is replaced and its calls are made one by one, each with a deadline of
+//! its own, so that a fault falls on its own event alone (G7). As long as rules have no state the calls of one handler are independent of each
+//! other and one wave takes them all; with state, a wave will hold at most one event of each customer.
+
+use std::sync::Arc;
+
+use super::campaign::Campaign;
+use super::instance::{GuestFault, Instance, LogLine};
+use super::outcome::{Outcome, Outcomes};
+use super::ruleset::{RuleSet, Subscription};
+use super::sandbox::Sandbox;
+use crate::clock::Millis;
+use crate::event::Projection;
+
+/// The most calls in one crossing: enough to spread the cost of entering cold code, few enough that one fault wastes
+/// little.
+const CALLS_MAX: usize = 32;
+/// An instance that has made so many calls is replaced.
+const CALLS_PER_INSTANCE_MAX: u64 = 1 << 20;
+
+/// The calls that a batch of events leads to. Reused from batch to batch.
+#[derive(Debug, Default)]
+pub struct Batch {
+    lanes: Vec<Lane>,
+    /// The lanes that hold calls, in the order in which they came into use.
+    in_use: Vec<(usize, usize, u32)>,
+}
+
+/// The waiting calls of one handler of one campaign.
+#[derive(Debug, Default)]
+struct Lane {
+    input: Vec<u8>,
+    calls: Vec<Call>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    /// The event's index in the batch.
+    event: usize,
+    /// Where its input ends in the lane's.
+    end: usize,
+}
+
+/// What one campaign made of one event.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The event's index in the batch.
+    pub event: usize,
+    /// The campaign's index in the rule set.
+    pub campaign: usize,
+    pub result: Result<Outcome, GuestFault>,
+}
+
+/// A line that a guest logged while it handled an event.
+#[derive(Debug)]
+pub struct GuestLine {
+    pub event: usize,
+    pub campaign: usize,
+    pub line: LogLine,
+}
+
+/// Everything that came of a batch. Reused from batch to batch.
+#[derive(Debug, Default)]
+pub struct Decided {
+    /// By event, then by campaign.
+    pub verdicts: Vec<Verdict>,
+    pub lines: Vec<GuestLine>,
+    /// Bytes that guests logged over their limit.
+    pub log_bytes_cut: u64,
+    /// Campaigns, by index, whose rule gave two answers to one call.
+    pub impure: Vec<usize>,
+}
+
+/// The guests of one shard: one instance a campaign, made when it is first needed.
+pub struct Guests {
+    sandbox: Arc<Sandbox>,
+    rules: Arc<RuleSet>,
+    places: Vec<Place>,
+    output: Vec<u8>,
+    /// One in so many calls runs twice; 0 means none.
+    recheck_one_in: u32,
+    calls_until_recheck: u32,
+}
+
+#[derive(Default)]
+struct Place {
+    instance: Option<Instance>,
+    calls: u64,
+}
+
+impl Batch {
+    /// Empties the batch for a rule set.
+    pub fn open(&mut self, rules: &RuleSet) {
+        for (lane, ..) in self.in_use.drain(..) {
+            self.lanes[lane].input.clear();
+            self.lanes[lane].calls.clear();
+        }
+        self.lanes.resize_with(rules.lanes(), Lane::default);
+    }
+
+    /// Adds the call of a subscription for an event.
+    ///
+    /// # Errors
+    /// The index of the required field that is absent; no call is made then.
+    pub fn add(
+        &mut self,
+        subscription: &Subscription,
+        event: usize,
+        now: Millis,
+        seed: u64,
+        projection: &Projection,
+    ) -> Result<(), usize> {
+        let lane = &mut self.lanes[subscription.lane];
+        let start = lane.input.len();
+        lane.input.push(0x94);
+        write_int(now, &mut lane.input);
+        lane.input.push(rmp::Marker::U64.to_u8());
+        lane.input.extend_from_slice(&seed.to_be_bytes());
+        lane.input.push(rmp::Marker::Null.to_u8());
+        if let Err(absent) = subscription.write_fields(projection, &mut lane.input) {
+            lane.input.truncate(start);
+            return Err(absent);
+        }
+        if lane.calls.is_empty() {
+            self.in_use.push((subscription.lane, subscription.campaign, subscription.handler));
+        }
+        lane.calls.push(Call { event, end: lane.input.len() });
+        Ok(())
+    }
+
+    /// The input of all calls that wait in a lane.
+    pub(super) fn input_of_lane(&self, lane: usize) -> &[u8] {
+        &self.lanes[lane].input
+    }
+}
+
+impl Lane {
+    fn input_of(&self, first: usize, last: usize) -> &[u8] {
+        let start = first.checked_sub(1).map_or(0, |before| self.calls[before].end);
+        &self.input[start..self.calls[last].end]
+    }
+}
+
+impl Guests {
+    #[must_use]
+    pub fn new(sandbox: Arc<Sandbox>, recheck_one_in: u32) -> Guests {
+        let rules = Arc::new(RuleSet::empty());
+        let output = Vec::new();
+        Guests { sandbox, rules, places: Vec::new(), output, recheck_one_in, calls_until_recheck: recheck_one_in }
+    }
+
+    /// Takes over a rule set: the instances of campaigns that did not change stay.
+    pub fn adopt(&mut self, rules: &Arc<RuleSet>) {
+        if Arc::ptr_eq(&self.rules, rules) {
+            return;
+        }
+        let mut places = Vec::with_capacity(rules.campaigns().len());
+        for campaign in rules.campaigns() {
+            let same =
+                |old: &Arc<Campaign>| old.spec.name == campaign.spec.name && old.generation == campaign.generation;
+            let kept = self.rules.campaigns().iter().position(same);
+            places.push(kept.map(|at| std::mem::take(&mut self.places[at])).unwrap_or_default());
+        }
+        self.places = places;
+        self.rules = Arc::clone(rules);
+    }
+
+    /// Makes all calls of a batch.
+    pub fn decide(&mut self, batch: &Batch, decided: &mut Decided) {
+        decided.verdicts.clear();
+        decided.lines.clear();
+        decided.impure.clear();
+        decided.log_bytes_cut = 0;
+        for (lane, campaign, handler) in &batch.in_use {
+            let lane = &batch.lanes[*lane];
+            let mut first = 0;
+            while first < lane.calls.len() {
+                let last = (first + CALLS_MAX).min(lane.calls.len()) - 1;
+                self.decide_calls(lane, (first, last), *campaign, *handler, decided);
+                first = last + 1;
+            }
+        }
+        decided.verdicts.sort_by_key(|verdict| (verdict.event, verdict.campaign));
+    }
+
+    fn decide_calls(
+        &mut self,
+        lane: &Lane,
+        (first, last): (usize, usize),
+        campaign: usize,
+        handler: u32,
+        decided: &mut Decided,
+    ) {
+        let calls = &lane.calls[first..=last];
+        let verdicts_before = decided.verdicts.len();
+        let Err(fault) = self.cross(campaign, handler, calls, lane.input_of(first, last), decided) else {
+            self.recheck(lane, (first, last), campaign, handler, decided);
+            return;
+        };
+        decided.verdicts.truncate(verdicts_before);
+        self.places[campaign] = Place::default();
+        if let [only] = calls {
+            decided.verdicts.push(Verdict { event: only.event, campaign, result: Err(fault) });
+            return;
+        }
+        for at in first..=last {
+            self.decide_calls(lane, (at, at), campaign, handler, decided);
+        }
+    }
+
+    /// One crossing. On a fault, the verdicts that it has added don't count.
+    fn cross(
+        &mut self,
+        campaign: usize,
+        handler: u32,
+        calls: &[Call],
+        input: &[u8],
+        decided: &mut Decided,
+    ) -> Result<(), GuestFault> {
+        let place = &mut self.places[campaign];
+        let instance = match &mut place.instance {
+            Some(instance) => instance,
+            empty => {
+                let loaded = &self.rules.campaigns()[campaign];
+                empty.insert(Instance::start(&self.sandbox, &loaded.module, &loaded.spec.params)?)
+            }
+        };
+        let crossed = instance.cross(handler, calls.len() as u32, input, &mut self.output);
+        let (lines, cut) = instance.take_log();
+        decided.log_bytes_cut += cut;
+        // A crossing that is made again logs again.
+        if crossed.is_ok() || calls.len() == 1 {
+            let event_of = |line: &LogLine| usize::try_from(line.call).ok().and_then(|call| calls.get(call));
+            let own = lines.into_iter().filter_map(|line| Some((event_of(&line)?.event, line)));
+            decided.lines.extend(own.map(|(event, line)| GuestLine { event, campaign, line }));
+        }
+        crossed?;
+        let limit_bytes = self.sandbox.limits().output_bytes_max;
+        let mut outcomes = Outcomes::new(&self.output);
+        for call in calls {
+            let (mut outcome, bytes) = outcomes.next().map_err(GuestFault::BadOutput)?;
+            if bytes.len() > limit_bytes {
+                return Err(GuestFault::OutputTooLarge { got: bytes.len(), limit_bytes });
+            }
+            let result = match outcome.error.take() {
+                None => Ok(outcome),
+                Some(error) => Err(GuestFault::Returned(error.into())),
+            };
+            decided.verdicts.push(Verdict { event: call.event, campaign, result });
+        }
+        outcomes.end().map_err(GuestFault::BadOutput)?;
+        place.calls += calls.len() as u64;
+        let is_bloated = instance.memory_bytes() > self.sandbox.limits().memory_bytes_max / 2;
+        if place.calls >= CALLS_PER_INSTANCE_MAX || is_bloated {
+            *place = Place::default();
+        }
+        Ok(())
+    }
+
+    /// Makes one call of the crossing again on a fresh instance, when its turn has come: a pure rule gives the same bytes.
+    fn recheck(
+        &mut self,
+        lane: &Lane,
+        (first, last): (usize, usize),
+        campaign: usize,
+        handler: u32,
+        decided: &mut Decided,
+    ) {
+        let calls = (last - first + 1) as u32;
+        if self.recheck_one_in == 0 || self.calls_until_recheck > calls {
+            self.calls_until_recheck = self.calls_until_recheck.saturating_sub(calls);
+            return;
+        }
+        let chosen = first + (self.calls_until_recheck.max(1) - 1) as usize;
+        self.calls_until_recheck = self.recheck_one_in;
+        let mut outcomes = Outcomes::new(&self.output);
+        let mut first_answer: &[u8] = &[];
+        for _ in first..=chosen {
+            match outcomes.next() {
+                Ok((_, bytes)) => first_answer = bytes,
+                Err(_) => return,
+            }
+        }
+        let loaded = &self.rules.campaigns()[campaign];
+        let mut second_answer = Vec::new();
+        let answered = Instance::start(&self.sandbox, &loaded.module, &loaded.spec.params)
+            .and_then(|mut fresh| fresh.cross(handler, 1, lane.input_of(chosen, chosen), &mut second_answer));
+        // A fresh instance has to start within its first call's deadline: being late proves nothing.
+        let is_same = match answered {
+            Ok(()) => second_answer == first_answer,
+            Err(fault) => matches!(fault, GuestFault::Deadline { .. }),
+        };
+        if !is_same {
+            decided.impure.push(campaign);
+        }
+    }
+}
+
+impl std::fmt::Debug for Guests {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Guests").field("rule_set", &self.rules.number).finish_non_exhaustive()
+    }
+}
+
+fn write_int(value: i64, out: &mut Vec<u8>) {
+    out.push(rmp::Marker::I64.to_u8());
+    out.extend_from_slice(&value.to_be_bytes());
+}
