@@ -26,3 +26,9 @@ pub enum SourceError {
     #[error("{0}")]
     Configuration(String),
 }
+
+/// An error with what caused it, on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
