@@ -16,6 +16,8 @@ pub struct Communication {
     pub routing_key: Arc<str>,
     /// One JSON object, without a line break.
     pub body: Bytes,
+    /// `createdAt` of the body; a broker's timestamp is made of it, so that a repeat has the same one.
+    pub created_ms: Millis,
 }
 
 /// An event that can't be read, on its way to where somebody will look at it.

@@ -2,10 +2,10 @@
 //!
 //! **A source acknowledges only the contiguous prefix of its deliveries whose outcome is durable (G1).** A receipt
 //! travels with its delivery and is settled once, after everything that the delivery promised has been done. A
-//! receipt dropped unsettled acknowledges nothing: the session's end gives the message back.
+//! receipt dropped unsettled acknowledges nothing, nor does any behind it: the session's end gives the messages back.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -26,6 +26,9 @@ pub struct Delivery {
     pub position: Option<Box<str>>,
     /// The broker has delivered it before.
     pub redelivered: bool,
+    /// Why the source knows already that this can't be read as an event (a line that is too long, a broken envelope).
+    /// It goes on with the others all the same, so that it is buried in its turn and acknowledged like them.
+    pub defect: Option<Box<str>>,
     pub receipt: Receipt,
 }
 
@@ -34,12 +37,19 @@ pub struct Delivery {
 pub struct Receipt {
     ledger: Arc<Ledger>,
     tag: u64,
+    settled: bool,
 }
 
 impl Receipt {
     /// What this delivery promised is done.
-    pub fn settle(self) {
-        self.ledger.settle(self.tag);
+    pub fn settle(mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        self.ledger.resolve(self.tag, self.settled);
     }
 }
 
@@ -51,21 +61,28 @@ pub struct Ledger {
     settled_upto: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
+    /// The tag of the next receipt.
+    next: u64,
     /// The tag of the front of `settled`.
     first: u64,
     /// Whether each tag from `first` on is settled.
     settled: VecDeque<bool>,
+    /// Receipts that have been neither settled nor dropped.
+    outstanding: usize,
+    /// A receipt was dropped unsettled, so the prefix ends before it and later tags needn't be kept.
+    abandoned: bool,
 }
 
 impl Ledger {
-    /// A ledger for a new session, and the tag up to which everything is settled.
+    /// A ledger for a new session, and the tag up to which everything is settled. The receiver is told when that
+    /// tag moves, and when no receipt is outstanding any more.
     #[must_use]
     pub fn new() -> (Arc<Ledger>, watch::Receiver<u64>) {
         let (settled_upto, prefix) = watch::channel(0);
-        let open = Mutex::new(Open { first: 1, settled: VecDeque::new() });
-        (Arc::new(Ledger { open, settled_upto }), prefix)
+        let open = Open { next: 1, first: 1, settled: VecDeque::new(), outstanding: 0, abandoned: false };
+        (Arc::new(Ledger { open: Mutex::new(open), settled_upto }), prefix)
     }
 
     /// The receipt of the session's next delivery.
@@ -74,33 +91,50 @@ impl Ledger {
     /// If `tag` does not follow the previous one: acknowledging by prefix would then be a lie.
     #[must_use]
     pub fn receipt(self: &Arc<Self>, tag: u64) -> Receipt {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let expected = open.first + open.settled.len() as u64;
-        assert_eq!(tag, expected, "delivery tags must count up without gaps");
-        open.settled.push_back(false);
-        Receipt { ledger: Arc::clone(self), tag }
+        let mut open = self.lock();
+        assert_eq!(tag, open.next, "delivery tags must count up without gaps");
+        open.next += 1;
+        open.outstanding += 1;
+        if !open.abandoned {
+            open.settled.push_back(false);
+        }
+        Receipt { ledger: Arc::clone(self), tag, settled: false }
     }
 
     /// Deliveries not yet settled, or settled behind one that is not.
     #[must_use]
     pub fn open_count(&self) -> usize {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).settled.len()
+        let open = self.lock();
+        (open.next - open.first) as usize
     }
 
-    fn settle(&self, tag: u64) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = (tag - open.first) as usize;
-        open.settled[at] = true;
-        let mut advanced = false;
+    /// Receipts that somebody still holds. At zero nothing more will be settled in this session.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.lock().outstanding
+    }
+
+    fn resolve(&self, tag: u64, settled: bool) {
+        let mut open = self.lock();
+        open.outstanding -= 1;
+        open.abandoned |= !settled;
+        let place = (tag - open.first) as usize;
+        if settled && let Some(slot) = open.settled.get_mut(place) {
+            *slot = true;
+        }
+        let before = open.first;
         while open.settled.front() == Some(&true) {
             open.settled.pop_front();
             open.first += 1;
-            advanced = true;
         }
-        if advanced {
+        if open.first > before || open.outstanding == 0 {
             // Sent under the lock, so that the prefix never seems to go back.
             self.settled_upto.send_replace(open.first - 1);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,6 +161,30 @@ mod tests {
         drop(ledger.receipt(1));
         ledger.receipt(2).settle();
         assert_eq!(*prefix.borrow(), 0);
+    }
+
+    #[test]
+    fn the_prefix_ends_before_a_dropped_receipt_and_nothing_behind_it_is_kept() {
+        let (ledger, prefix) = Ledger::new();
+        let (first, second) = (ledger.receipt(1), ledger.receipt(2));
+        drop(second);
+        for tag in 3..1000 {
+            ledger.receipt(tag).settle();
+        }
+        assert!(ledger.lock().settled.len() <= 2);
+        assert_eq!(ledger.outstanding(), 1);
+        first.settle();
+        assert_eq!(*prefix.borrow(), 1);
+        assert_eq!(ledger.outstanding(), 0);
+    }
+
+    #[test]
+    fn the_last_receipt_to_go_is_told() {
+        let (ledger, mut prefix) = Ledger::new();
+        let receipt = ledger.receipt(1);
+        prefix.mark_unchanged();
+        drop(receipt);
+        assert!(prefix.has_changed().unwrap());
     }
 
     #[test]

@@ -16,10 +16,15 @@ pub mod delivery;
 pub mod sinks;
 pub mod sources;
 
+pub mod address;
+pub mod broker;
+pub mod topology;
+
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod health;
 pub mod metrics;
+pub mod shutdown;
 
 pub mod cli;

@@ -4,7 +4,14 @@
 pub mod lines;
 pub mod rabbitmq;
 
+use std::path::Path;
+
+use crate::address::Address;
 use crate::communication::{Communication, DeadLetter};
+use crate::config::Config;
+use crate::health::Health;
+use lines::{LinesDeadLetters, LinesSink};
+use rabbitmq::{RabbitMqDeadLetters, RabbitMqSink};
 
 /// Takes communications.
 pub trait Sink: Send {
@@ -23,6 +30,98 @@ pub trait DeadLetters: Send {
 pub enum SinkError {
     #[error("can't write communications to {place}")]
     Write { place: String, source: std::io::Error },
+    /// Whoever read the communications has enough of them; not a failure.
+    #[error("nobody reads {place} any more")]
+    Closed { place: String },
     #[error("{0}")]
     Configuration(String),
+}
+
+/// The sink that a configuration names.
+#[derive(Debug)]
+pub enum AnySink {
+    RabbitMq(RabbitMqSink),
+    Lines(LinesSink),
+}
+
+impl AnySink {
+    /// Opens the file, or starts to connect.
+    ///
+    /// # Errors
+    /// When the configuration can't work.
+    pub async fn new(config: &Config, health: Health) -> Result<AnySink, SinkError> {
+        Ok(match address(&config.sink, config)? {
+            Address::RabbitMq(broker) => AnySink::RabbitMq(RabbitMqSink::new(*broker, &config.rabbitmq, health)?),
+            Address::File(path) => AnySink::Lines(LinesSink::file(&path).await?),
+            Address::Standard => AnySink::Lines(LinesSink::standard()),
+        })
+    }
+
+    /// Returns once the route out is there; to be called before the first event is taken.
+    ///
+    /// # Errors
+    /// Never for trouble that may pass.
+    pub async fn check_route(&mut self) -> Result<(), SinkError> {
+        match self {
+            AnySink::RabbitMq(sink) => sink.check_route().await,
+            AnySink::Lines(_) => Ok(()),
+        }
+    }
+}
+
+impl Sink for AnySink {
+    async fn publish(&mut self, batch: &[Communication]) -> Result<(), SinkError> {
+        match self {
+            AnySink::RabbitMq(sink) => sink.publish(batch).await,
+            AnySink::Lines(sink) => sink.publish(batch).await,
+        }
+    }
+}
+
+/// Where the dead letters of the configuration's source go: to the same broker, beside the same file, or, for standard
+/// input, into the file that the caller names.
+#[derive(Debug)]
+pub enum AnyDeadLetters {
+    RabbitMq(RabbitMqDeadLetters),
+    Lines(LinesDeadLetters),
+}
+
+impl AnyDeadLetters {
+    /// Starts to connect; a file is made when the first one comes.
+    ///
+    /// # Errors
+    /// When the configuration can't work.
+    pub fn new(config: &Config, of_standard_input: &Path, health: Health) -> Result<AnyDeadLetters, SinkError> {
+        Ok(match address(&config.source, config)? {
+            Address::RabbitMq(broker) => {
+                AnyDeadLetters::RabbitMq(RabbitMqDeadLetters::new(*broker, &config.rabbitmq, health)?)
+            }
+            Address::File(path) => AnyDeadLetters::Lines(LinesDeadLetters::beside(&path)),
+            Address::Standard => AnyDeadLetters::Lines(LinesDeadLetters::file(of_standard_input)),
+        })
+    }
+
+    /// Returns once the route out is there; to be called before the first event is taken.
+    ///
+    /// # Errors
+    /// Never for trouble that may pass.
+    pub async fn check_route(&mut self) -> Result<(), SinkError> {
+        match self {
+            AnyDeadLetters::RabbitMq(letters) => letters.check_route().await,
+            AnyDeadLetters::Lines(_) => Ok(()),
+        }
+    }
+}
+
+impl DeadLetters for AnyDeadLetters {
+    async fn bury(&mut self, batch: &[DeadLetter]) -> Result<(), SinkError> {
+        match self {
+            AnyDeadLetters::RabbitMq(letters) => letters.bury(batch).await,
+            AnyDeadLetters::Lines(letters) => letters.bury(batch).await,
+        }
+    }
+}
+
+fn address(text: &str, config: &Config) -> Result<Address, SinkError> {
+    Address::new(text, &config.rabbitmq).map_err(|error| SinkError::Configuration(error.to_string()))
 }

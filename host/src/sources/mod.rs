@@ -4,7 +4,13 @@
 pub mod lines;
 pub mod rabbitmq;
 
+use crate::address::Address;
+use crate::config::Config;
 use crate::delivery::Delivery;
+use crate::health::Health;
+use crate::shutdown::Shutdown;
+use lines::LinesSource;
+use rabbitmq::RabbitMqSource;
 
 /// The pipeline's entrance, as a source sees it.
 pub trait Intake: Clone + Send + Sync + 'static {
@@ -25,4 +31,48 @@ pub enum SourceError {
     Read { place: String, source: std::io::Error },
     #[error("{0}")]
     Configuration(String),
+}
+
+/// The source that a configuration names.
+#[derive(Debug)]
+pub enum Source {
+    RabbitMq(Box<RabbitMqSource>),
+    Lines(LinesSource),
+}
+
+impl Source {
+    /// A source that has not started yet. `run` tells this run of the engine from every other (see [`lines`]).
+    ///
+    /// # Errors
+    /// When the configuration can't work.
+    pub fn new(config: &Config, run: &str, health: Health) -> Result<Source, SourceError> {
+        let address = Address::new(&config.source, &config.rabbitmq);
+        let address = address.map_err(|error| SourceError::Configuration(with_causes(&error)))?;
+        let line_bytes_max = config.event.bytes_max;
+        Ok(match address {
+            Address::RabbitMq(broker) => {
+                Source::RabbitMq(Box::new(RabbitMqSource::new(*broker, &config.rabbitmq, health)?))
+            }
+            Address::File(path) => Source::Lines(LinesSource::file(&path, line_bytes_max, health)),
+            Address::Standard => Source::Lines(LinesSource::standard(run, line_bytes_max, health)),
+        })
+    }
+
+    /// Hands over what comes until there is no more, the shutdown drains or the intake closes; returns when nothing of
+    /// it is outstanding.
+    ///
+    /// # Errors
+    /// When it gives up for good.
+    pub async fn run<I: Intake>(self, intake: I, shutdown: Shutdown) -> Result<(), SourceError> {
+        match self {
+            Source::RabbitMq(source) => source.run(intake, shutdown).await,
+            Source::Lines(source) => source.run(intake, shutdown).await,
+        }
+    }
+}
+
+/// An error with what caused it, on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -1,0 +1,153 @@
+//! Communications and dead letters as lines of JSON, to a file or to standard output.
+//!
+//! A line is written whole or not at all: a batch that fails half-way is taken back, and a half line that a crash left
+//! at the end of the file is closed before anything is added. **A batch counts as published when the file has it on
+//! disk** (one `fdatasync` a batch); for standard output, when the operating system has taken it.
+//!
+//! A dead letter is written as an envelope that a lines source reads again once what was wrong is put right:
+//! `{"routingKey","messageId","headers":{"x-hailer-reason",…},"body"}`, with `bodyHex` for a body that is no UTF-8.
+
+mod output;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::communication::{Communication, DeadLetter};
+
+use super::{DeadLetters, Sink, SinkError};
+use output::Output;
+
+/// Writes communications.
+#[derive(Debug)]
+pub struct LinesSink {
+    output: Output,
+}
+
+/// Writes dead letters; makes the file when the first one comes.
+#[derive(Debug)]
+pub struct LinesDeadLetters {
+    path: PathBuf,
+    output: Option<Output>,
+}
+
+impl LinesSink {
+    /// Adds to a file, or makes it.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    pub async fn file(path: &Path) -> Result<LinesSink, SinkError> {
+        Ok(LinesSink { output: Output::file(path).await? })
+    }
+
+    #[must_use]
+    pub fn standard() -> LinesSink {
+        LinesSink { output: Output::standard() }
+    }
+}
+
+impl Sink for LinesSink {
+    async fn publish(&mut self, batch: &[Communication]) -> Result<(), SinkError> {
+        let bytes = batch.iter().map(|communication| communication.body.len() + 1).sum();
+        let mut lines = Vec::with_capacity(bytes);
+        for communication in batch {
+            lines.extend_from_slice(&communication.body);
+            lines.push(b'\n');
+        }
+        self.output.append(lines).await?;
+        metrics::counter!("hailer_sink_published_total").increment(batch.len() as u64);
+        Ok(())
+    }
+}
+
+impl LinesDeadLetters {
+    #[must_use]
+    pub fn file(path: &Path) -> LinesDeadLetters {
+        LinesDeadLetters { path: path.to_owned(), output: None }
+    }
+
+    /// Beside the file that the events come from: `EVENTS.jsonl.deadletters.jsonl`.
+    #[must_use]
+    pub fn beside(events: &Path) -> LinesDeadLetters {
+        let mut name = events.as_os_str().to_owned();
+        name.push(".deadletters.jsonl");
+        LinesDeadLetters::file(Path::new(&name))
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl DeadLetters for LinesDeadLetters {
+    async fn bury(&mut self, batch: &[DeadLetter]) -> Result<(), SinkError> {
+        let mut lines = Vec::new();
+        for letter in batch {
+            let unwritable = |error: serde_json::Error| SinkError::Write {
+                place: self.path.display().to_string(),
+                source: error.into(),
+            };
+            serde_json::to_writer(&mut lines, &Envelope::of(letter)).map_err(unwritable)?;
+            lines.push(b'\n');
+        }
+        if self.output.is_none() {
+            self.output = Some(Output::file(&self.path).await?);
+        }
+        if let Some(output) = &mut self.output {
+            output.append(lines).await?;
+        }
+        metrics::counter!("hailer_deadletters_total").increment(batch.len() as u64);
+        Ok(())
+    }
+}
+
+/// A dead letter as a line.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'letter> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routing_key: Option<&'letter str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<&'letter str>,
+    headers: Headers<'letter>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'letter str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_hex: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Headers<'letter> {
+    #[serde(rename = "x-hailer-reason")]
+    reason: &'letter str,
+    #[serde(rename = "x-hailer-position", skip_serializing_if = "Option::is_none")]
+    position: Option<&'letter str>,
+    #[serde(rename = "x-hailer-received-ms")]
+    received_ms: i64,
+}
+
+impl Envelope<'_> {
+    fn of(letter: &DeadLetter) -> Envelope<'_> {
+        let body = std::str::from_utf8(&letter.body).ok();
+        Envelope {
+            routing_key: letter.routing_key.as_deref(),
+            message_id: letter.message_id.as_deref(),
+            headers: Headers {
+                reason: &letter.reason,
+                position: letter.position.as_deref(),
+                received_ms: letter.received_ms,
+            },
+            body_hex: body.is_none().then(|| to_hex(&letter.body)),
+            body,
+        }
+    }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+#[cfg(test)]
+mod tests;

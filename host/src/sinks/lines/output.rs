@@ -1,0 +1,92 @@
+//! A file or a stream that whole lines are added to. Writing blocks, so it is done where blocking is allowed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use crate::sinks::SinkError;
+
+#[derive(Debug)]
+pub(super) struct Output {
+    place: String,
+    /// Away while a batch is being written; gone for good when a writer was given up half-way.
+    writer: Option<Writer>,
+}
+
+#[derive(Debug)]
+enum Writer {
+    File(File),
+    Standard,
+}
+
+impl Output {
+    pub(super) async fn file(path: &Path) -> Result<Output, SinkError> {
+        let place = path.display().to_string();
+        let path = path.to_owned();
+        let opened = blocking(move || open(&path)).await;
+        let file = opened.map_err(|source| SinkError::Write { place: place.clone(), source })?;
+        Ok(Output { place, writer: Some(Writer::File(file)) })
+    }
+
+    pub(super) fn standard() -> Output {
+        Output { place: "standard output".to_owned(), writer: Some(Writer::Standard) }
+    }
+
+    /// Adds lines, and returns when they are safe.
+    pub(super) async fn append(&mut self, lines: Vec<u8>) -> Result<(), SinkError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let interrupted = || io::Error::other("an earlier write was given up half-way");
+        let writer = self.writer.take().ok_or_else(interrupted);
+        let written = match writer {
+            Ok(mut writer) => blocking(move || writer.append(&lines).map(|()| writer)).await,
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(writer) => {
+                self.writer = Some(writer);
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(SinkError::Closed { place: self.place.clone() }),
+            Err(source) => Err(SinkError::Write { place: self.place.clone(), source }),
+        }
+    }
+}
+
+impl Writer {
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Writer::Standard => {
+                let mut stream = io::stdout().lock();
+                stream.write_all(lines)?;
+                stream.flush()
+            }
+            Writer::File(file) => {
+                let end = file.seek(SeekFrom::End(0))?;
+                let written = file.write_all(lines).and_then(|()| file.sync_data());
+                written.inspect_err(|_| {
+                    // A pipe or a device can't be cut; then the half line stays, as it would in any other case.
+                    let _ = file.set_len(end);
+                })
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(file)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

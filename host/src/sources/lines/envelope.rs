@@ -1,0 +1,218 @@
+//! Tells an event from an envelope around one: `{"routingKey","messageId","timestamp","headers","body"}`, all but `body`
+//! optional. Whatever has an `eventCode` at its top level is an event, and so is whatever is no valid JSON: whether it
+//! can be read is the pipeline's to say, which forgives more than this does.
+//!
+//! The body of an envelope is an object, kept byte for byte, or a string that holds the raw message, or `bodyHex`, the
+//! message in hexadecimal where it is no valid UTF-8 (dead letters are written so).
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::clock::Millis;
+
+/// What a line says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Envelope {
+    pub(super) body: Bytes,
+    pub(super) message_id: Option<Box<str>>,
+    pub(super) routing_key: Option<Box<str>>,
+    pub(super) timestamp_ms: Option<Millis>,
+}
+
+/// The members of an object that matter here. Raw, so that their values are looked at only once it is an envelope.
+#[derive(Default)]
+struct Members<'line> {
+    is_event: bool,
+    routing_key: Option<&'line RawValue>,
+    message_id: Option<&'line RawValue>,
+    timestamp: Option<&'line RawValue>,
+    body: Option<&'line RawValue>,
+    body_hex: Option<&'line RawValue>,
+}
+
+type Defect = Box<str>;
+
+impl Envelope {
+    /// The line itself is the event.
+    pub(super) fn event(line: Bytes) -> Envelope {
+        Envelope { body: line, message_id: None, routing_key: None, timestamp_ms: None }
+    }
+
+    /// Reads a line. With a defect it goes on as it is.
+    pub(super) fn open(line: Bytes) -> (Envelope, Option<Defect>) {
+        // An event is read once, by the pipeline; only what may be an envelope is read here as well.
+        if !line.windows(6).any(|bytes| bytes == b"\"body\"" || bytes == b"\"bodyH") {
+            return (Envelope::event(line), None);
+        }
+        let envelope = match serde_json::from_slice::<Members<'_>>(&line) {
+            Ok(members) if !members.is_event && (members.body.is_some() || members.body_hex.is_some()) => {
+                members.envelope(&line)
+            }
+            _ => return (Envelope::event(line), None),
+        };
+        match envelope {
+            Ok(envelope) => (envelope, None),
+            Err(defect) => (Envelope::event(line), Some(defect)),
+        }
+    }
+}
+
+impl Members<'_> {
+    fn envelope(&self, line: &Bytes) -> Result<Envelope, Defect> {
+        Ok(Envelope {
+            body: self.body(line)?,
+            message_id: text("messageId", self.message_id)?,
+            routing_key: text("routingKey", self.routing_key)?,
+            timestamp_ms: self.timestamp.map_or(Ok(None), timestamp)?,
+        })
+    }
+
+    fn body(&self, line: &Bytes) -> Result<Bytes, Defect> {
+        let wrong = || Defect::from("the envelope's body is neither an object nor a string");
+        if let Some(body) = self.body.map(RawValue::get) {
+            return match body.as_bytes().first() {
+                Some(b'{') => Ok(line.slice_ref(body.as_bytes())),
+                Some(b'"') => Ok(Bytes::from(serde_json::from_str::<String>(body).map_err(|_| wrong())?)),
+                _ => Err(wrong()),
+            };
+        }
+        let hex = text("bodyHex", self.body_hex)?.unwrap_or_default();
+        from_hex(&hex).ok_or_else(|| Defect::from("the envelope's bodyHex is not hexadecimal"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Members::default();
+        while let Some(key) = map.next_key::<String>()? {
+            let member = match key.as_str() {
+                "eventCode" => {
+                    members.is_event = true;
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+                "routingKey" => &mut members.routing_key,
+                "messageId" => &mut members.message_id,
+                "timestamp" => &mut members.timestamp,
+                "body" => &mut members.body,
+                "bodyHex" => &mut members.body_hex,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            *member = Some(map.next_value()?);
+        }
+        Ok(members)
+    }
+}
+
+/// A string; null and "" mean that there is none.
+fn text(name: &str, value: Option<&RawValue>) -> Result<Option<Box<str>>, Defect> {
+    let Some(value) = value else { return Ok(None) };
+    match serde_json::from_str::<Option<Box<str>>>(value.get()) {
+        Ok(text) => Ok(text.filter(|text| !text.is_empty())),
+        Err(_) => Err(format!("the envelope's {name} is not a string").into()),
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC, or RFC 3339 text.
+fn timestamp(value: &RawValue) -> Result<Option<Millis>, Defect> {
+    if let Ok(timestamp_ms) = serde_json::from_str::<Option<Millis>>(value.get()) {
+        return Ok(timestamp_ms);
+    }
+    let text = serde_json::from_str::<String>(value.get()).ok();
+    let timestamp = text.and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    let wrong = || Defect::from("the envelope's timestamp is neither milliseconds nor an RFC 3339 time");
+    timestamp.map(|timestamp| Some(timestamp.as_millisecond())).ok_or_else(wrong)
+}
+
+fn from_hex(text: &str) -> Option<Bytes> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let pair = |pair: &[u8]| match *pair {
+        [high, low] => u8::try_from(digit(high)? * 16 + digit(low)?).ok(),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(pair).collect::<Option<Vec<u8>>>().map(Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(line: &'static str) -> (Envelope, Option<Defect>) {
+        Envelope::open(Bytes::from_static(line.as_bytes()))
+    }
+
+    #[test]
+    fn a_line_with_an_event_code_is_an_event_whatever_else_it_has() {
+        for line in [r#"{"eventCode":"X"}"#, r#"{"body":{},"eventCode":"X"}"#, r#"{"eventCode":"X","body":5}"#] {
+            assert_eq!(open(line), (Envelope::event(Bytes::from_static(line.as_bytes())), None));
+        }
+    }
+
+    #[test]
+    fn an_event_code_further_down_does_not_make_an_event() {
+        let (envelope, defect) = open(r#"{ "body" : { "eventCode" : "X" ,"a":1.0000} }"#);
+        assert_eq!((&*envelope.body, defect), (&br#"{ "eventCode" : "X" ,"a":1.0000}"#[..], None));
+    }
+
+    #[test]
+    fn all_members_of_an_envelope_are_read() {
+        let (envelope, defect) = open(
+            r#"{"routingKey":"a.b","messageId":"m","timestamp":"1970-01-01T00:00:01Z","headers":{"x":1},"body":"{\"eventCode\":1,}"}"#,
+        );
+        assert_eq!(defect, None);
+        assert_eq!(&*envelope.body, br#"{"eventCode":1,}"#);
+        assert_eq!((envelope.routing_key.as_deref(), envelope.message_id.as_deref()), (Some("a.b"), Some("m")));
+        assert_eq!(envelope.timestamp_ms, Some(1000));
+        assert_eq!(open(r#"{"timestamp":1500,"body":{}}"#).0.timestamp_ms, Some(1500));
+        assert_eq!(open(r#"{"messageId":null,"routingKey":"","body":{}}"#).0.message_id, None);
+        assert_eq!(&*open(r#"{"bodyHex":"00fF"}"#).0.body, b"\x00\xff");
+    }
+
+    #[test]
+    fn a_broken_envelope_goes_on_as_it_is_with_a_defect_that_names_no_value() {
+        for line in [
+            r#"{"body":5}"#,
+            r#"{"body":null,"messageId":"m"}"#,
+            r#"{"body":"\ud800"}"#,
+            r#"{"messageId":7001,"body":{}}"#,
+            r#"{"routingKey":[7001],"body":{}}"#,
+            r#"{"timestamp":"7001","body":{}}"#,
+            r#"{"timestamp":1e400,"body":{}}"#,
+            r#"{"bodyHex":"0"}"#,
+            r#"{"bodyHex":"zz"}"#,
+            r#"{"bodyHex":"я"}"#,
+        ] {
+            let (envelope, defect) = open(line);
+            assert_eq!(&*envelope.body, line.as_bytes());
+            assert!(!defect.expect(line).contains("7001"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_left_to_the_pipeline() {
+        for line in ["", "{", r#"{"body":{"a":1,},}"#, r#""body""#, r#"["body"]"#, "\"body\" \u{0}"] {
+            assert_eq!(open(line), (Envelope::event(Bytes::from_static(line.as_bytes())), None), "{line}");
+        }
+    }
+}

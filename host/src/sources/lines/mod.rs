@@ -1,0 +1,163 @@
+//! Events from lines of JSON, in a file or on standard input: an event as SMC sends it, or an envelope around one.
+//!
+//! A line's place is its identity. `EVENTS.jsonl:17` stays the same however often the file is read, so a second run
+//! over it repeats nothing. Standard input has no name that stays: its places carry the run, `-@RUN:17`, so that other
+//! lines piped in later are never taken for these.
+//!
+//! Memory stays bounded whatever the input: a line over the bound goes on as its first bytes and a defect, and reading
+//! goes on with the next. Empty lines are skipped, and counted as places.
+
+mod envelope;
+mod split;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::delivery::{Delivery, Ledger};
+use crate::health::{Condition, Health};
+use crate::shutdown::Shutdown;
+
+use super::{Intake, SourceError};
+use envelope::Envelope;
+use split::{Line, LineSplitter};
+
+const ROOM: &str = "source";
+/// Blocks of lines that may wait for the pipeline.
+const BLOCKS_MAX: usize = 4;
+
+/// Reads one file, or standard input, from the first line to the last.
+#[derive(Debug)]
+pub struct LinesSource {
+    input: Input,
+    line_bytes_max: usize,
+    health: Health,
+}
+
+#[derive(Debug)]
+enum Input {
+    File(PathBuf),
+    Standard { run: String },
+}
+
+impl LinesSource {
+    /// Reads a file; `line_bytes_max` bounds a line.
+    #[must_use]
+    pub fn file(path: &Path, line_bytes_max: usize, health: Health) -> LinesSource {
+        LinesSource { input: Input::File(path.to_owned()), line_bytes_max, health }
+    }
+
+    /// Reads standard input. `run` tells this run from every other; the time at which it started does.
+    #[must_use]
+    pub fn standard(run: &str, line_bytes_max: usize, health: Health) -> LinesSource {
+        LinesSource { input: Input::Standard { run: run.to_owned() }, line_bytes_max, health }
+    }
+
+    /// Hands over every line, and returns when all of them are settled: at the end of the input, or when the shutdown
+    /// drains or the intake closes.
+    ///
+    /// # Errors
+    /// When the input can't be read.
+    pub async fn run<I: Intake>(self, intake: I, shutdown: Shutdown) -> Result<(), SourceError> {
+        let (place, reader): (String, Box<dyn Read + Send>) = match &self.input {
+            Input::Standard { run } => (format!("-@{run}"), Box::new(std::io::stdin())),
+            Input::File(path) => {
+                let place = path.display().to_string();
+                let file = std::fs::File::open(path);
+                (place.clone(), Box::new(file.map_err(|source| SourceError::Read { place, source })?))
+            }
+        };
+        self.health.report(ROOM, Condition::Ready);
+        let splitter = LineSplitter::new(reader, self.line_bytes_max);
+        self.hand_over(splitter, &place, &intake, &shutdown).await
+    }
+
+    async fn hand_over<I: Intake, R: Read + Send + 'static>(
+        &self,
+        splitter: LineSplitter<R>,
+        place: &str,
+        intake: &I,
+        shutdown: &Shutdown,
+    ) -> Result<(), SourceError> {
+        let (ledger, prefix) = Ledger::new();
+        let mut blocks = read_apart(splitter);
+        let mut tag = 0;
+        let unreadable = |source| SourceError::Read { place: place.to_owned(), source };
+        let lines = metrics::counter!("hailer_source_deliveries_total");
+        loop {
+            let block = tokio::select! {
+                biased;
+                () = shutdown.draining() => break,
+                block = blocks.recv() => block,
+            };
+            let Some(block) = block else { break };
+            for line in block.map_err(unreadable)? {
+                tag += 1;
+                lines.increment(1);
+                let delivery = self.delivery(line, place, &ledger, tag);
+                tokio::select! {
+                    biased;
+                    accepted = intake.accept(delivery) => if accepted.is_err() { return settled(&ledger, prefix, shutdown).await },
+                    () = shutdown.draining() => return settled(&ledger, prefix, shutdown).await,
+                }
+            }
+        }
+        settled(&ledger, prefix, shutdown).await
+    }
+
+    fn delivery(&self, line: Line, place: &str, ledger: &Arc<Ledger>, tag: u64) -> Delivery {
+        let Line { number, text, cut } = line;
+        let (envelope, defect) = if cut {
+            let reason = format!("the line is longer than {} bytes, and was cut", self.line_bytes_max);
+            (Envelope::event(text), Some(reason.into_boxed_str()))
+        } else {
+            Envelope::open(text)
+        };
+        Delivery {
+            body: envelope.body,
+            message_id: envelope.message_id,
+            routing_key: envelope.routing_key,
+            timestamp_ms: envelope.timestamp_ms,
+            position: Some(format!("{place}:{number}").into_boxed_str()),
+            redelivered: false,
+            defect,
+            receipt: ledger.receipt(tag),
+        }
+    }
+}
+
+/// Reads on a thread of its own: reading standard input can't be interrupted, and must not hold up the end. The thread
+/// ends at the end of the input, or when the blocks are no longer taken.
+fn read_apart<R: Read + Send + 'static>(
+    mut splitter: LineSplitter<R>,
+) -> mpsc::Receiver<std::io::Result<Vec<Line>>> {
+    let (sender, blocks) = mpsc::channel(BLOCKS_MAX);
+    std::thread::spawn(move || {
+        while let Some(block) = splitter.next_block().transpose() {
+            let failed = block.is_err();
+            if sender.blocking_send(block).is_err() || failed {
+                return;
+            }
+        }
+    });
+    blocks
+}
+
+/// Waits until nobody holds a receipt any more, or until the time for it is up.
+async fn settled(ledger: &Ledger, mut prefix: watch::Receiver<u64>, shutdown: &Shutdown) -> Result<(), SourceError> {
+    tokio::select! {
+        biased;
+        _ = prefix.wait_for(|_| ledger.outstanding() == 0) => {}
+        () = shutdown.ended() => {}
+    }
+    let unsettled = ledger.open_count();
+    if unsettled > 0 {
+        tracing::warn!(unsettled, "lines were read whose outcome is not durable; read the input again");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
