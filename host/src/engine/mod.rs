@@ -5,6 +5,14 @@
 
 mod campaign;
 mod limits;
+mod manifest;
+mod module;
+mod params;
+mod wording;
 
 pub use campaign::{Campaign, CampaignSpec, Mode};
 pub use limits::Limits;
+pub use manifest::{ManifestError, personal_fields, read_manifest};
+pub use module::{ModuleError, VerifiedModule, digest_of, verify};
+pub use params::{ParamError, encode_params};
+pub(crate) use wording::{closest, shown};
