@@ -11,6 +11,10 @@ mod purity;
 mod ruleset;
 mod sandbox;
 mod waves;
+mod manifest;
+mod module;
+mod params;
+mod wording;
 
 pub use campaign::{Campaign, CampaignSpec, Mode};
 pub use instance::{GuestFault, LogLine};
@@ -20,3 +24,7 @@ pub use purity::AdmissionError;
 pub use ruleset::{Reading, RuleSet, Subscription};
 pub use sandbox::{Sandbox, SandboxError};
 pub use waves::{Batch, Decided, GuestLine, Guests, Verdict};
+pub use manifest::{ManifestError, personal_fields, read_manifest};
+pub use module::{ModuleError, VerifiedModule, digest_of, verify};
+pub use params::{ParamError, encode_params};
+pub(crate) use wording::{closest, shown};

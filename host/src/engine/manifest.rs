@@ -1,0 +1,235 @@
+//! The manifest's bounds. The shapes are the ABI's; what a module may say in them is checked here, because a manifest
+//! is a foreign byte string that names metrics, log lines, paths into events, and what a campaign may be told.
+
+use std::collections::BTreeSet;
+
+use hailer_abi::ABI_VERSION;
+use hailer_abi::manifest::{ANY_EVENT, Field, FieldKind, Handler, Manifest};
+use serde::Deserialize;
+
+use super::params::check_declaration;
+use super::wording::shown;
+
+/// The most that a manifest may hold (`docs/abi.md`).
+pub(crate) const MANIFEST_BYTES_MAX: usize = 64 << 10;
+const HANDLERS_MAX: usize = 64;
+const EVENTS_MAX: usize = 64;
+const EVENT_CODE_BYTES_MAX: usize = 128;
+const FIELDS_MAX: usize = 64;
+const PATHS_MAX: usize = 16;
+const PATH_KEYS_MAX: usize = 32;
+const PATH_BYTES_MAX: usize = 1024;
+const PARAMS_MAX: usize = 64;
+const NAME_CHARS_MAX: usize = 64;
+
+/// What is wrong with a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    #[error("it has {size} bytes, the most is {MANIFEST_BYTES_MAX}")]
+    TooLarge { size: usize },
+    #[error("it is not UTF-8 from byte {offset} on")]
+    NotUtf8 { offset: usize },
+    #[error("it can't be read: {reason}")]
+    NotReadable { reason: String },
+    #[error("it is of ABI {found}, this engine speaks ABI {ABI_VERSION}")]
+    Abi { found: u32 },
+    #[error("{place}: {reason}")]
+    Invalid { place: String, reason: String },
+}
+
+impl ManifestError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            ManifestError::Abi { found } if *found > ABI_VERSION => {
+                format!("update the engine, or rebuild the rule with an hailer-sdk of ABI {ABI_VERSION}")
+            }
+            ManifestError::Abi { .. } => format!("rebuild the rule with an hailer-sdk of ABI {ABI_VERSION}"),
+            ManifestError::TooLarge { .. } => "shorten descriptions, or split the rule in two".into(),
+            _ => "rebuild the rule with `hailer build`; docs/abi.md describes the manifest".into(),
+        }
+    }
+}
+
+/// Only the version, so that a manifest of another ABI is told from a broken one.
+#[derive(Deserialize)]
+struct AbiOnly {
+    abi: u32,
+}
+
+/// Reads a manifest and holds it to every bound of the ABI.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn read_manifest(bytes: &[u8]) -> Result<Manifest, ManifestError> {
+    if bytes.len() > MANIFEST_BYTES_MAX {
+        return Err(ManifestError::TooLarge { size: bytes.len() });
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| ManifestError::NotUtf8 { offset: error.valid_up_to() })?;
+    let unreadable = |error: serde_json::Error| ManifestError::NotReadable { reason: shown(&error.to_string()) };
+    let AbiOnly { abi } = serde_json::from_str(text).map_err(unreadable)?;
+    if abi != ABI_VERSION {
+        return Err(ManifestError::Abi { found: abi });
+    }
+    let manifest: Manifest = serde_json::from_str(text).map_err(unreadable)?;
+    check(&manifest)?;
+    Ok(manifest)
+}
+
+/// The names of the personal fields that a rule reads, as a campaign grants them: `card_number`,
+/// `items.description`.
+#[must_use]
+pub fn personal_fields(manifest: &Manifest) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for field in manifest.handlers.iter().flat_map(|handler| &handler.fields) {
+        if field.personal {
+            names.insert(field.name.clone());
+        }
+        let inner = field.of.iter().filter(|inner| inner.personal);
+        names.extend(inner.map(|inner| format!("{}.{}", field.name, inner.name)));
+    }
+    names
+}
+
+fn check(manifest: &Manifest) -> Result<(), ManifestError> {
+    check_name("name", &manifest.name)?;
+    check_version("version", &manifest.version)?;
+    if !manifest.sdk.is_empty() {
+        check_version("sdk", &manifest.sdk)?;
+    }
+    check_prose("description", &manifest.description)?;
+    if manifest.state_version.is_some() {
+        return invalid("stateVersion", "this version of hailer keeps no state for rules");
+    }
+    check_handlers(&manifest.handlers)?;
+    check_count("params", "parameters", manifest.params.len(), PARAMS_MAX)?;
+    let mut names = BTreeSet::new();
+    for (index, param) in manifest.params.iter().enumerate() {
+        let place = format!("params[{index}]");
+        check_name(&format!("{place}.name"), &param.name)?;
+        check_prose(&format!("{place}.doc"), &param.doc)?;
+        if !names.insert(&param.name) {
+            return invalid(place, format!("the name `{}` is taken", param.name));
+        }
+        check_declaration(param).or_else(|reason| invalid(format!("{place} (`{}`)", param.name), reason))?;
+    }
+    Ok(())
+}
+
+fn check_handlers(handlers: &[Handler]) -> Result<(), ManifestError> {
+    if handlers.is_empty() {
+        return invalid("handlers", "a rule without a handler would never be called");
+    }
+    check_count("handlers", "handlers", handlers.len(), HANDLERS_MAX)?;
+    let mut names = BTreeSet::new();
+    let mut codes = BTreeSet::new();
+    for (index, handler) in handlers.iter().enumerate() {
+        let place = format!("handlers[{index}]");
+        check_name(&format!("{place}.name"), &handler.name)?;
+        if !names.insert(&handler.name) {
+            return invalid(place, format!("the name `{}` is taken", handler.name));
+        }
+        if handler.events.is_empty() {
+            return invalid(place, format!("the handler `{}` takes no event", handler.name));
+        }
+        check_count(&format!("{place}.events"), "event codes", handler.events.len(), EVENTS_MAX)?;
+        for code in &handler.events {
+            check_code(&format!("{place}.events"), code)?;
+            if !codes.insert(code) {
+                let what = if code == ANY_EVENT { "every other event".into() } else { format!("`{}`", shown(code)) };
+                return invalid(format!("{place}.events"), format!("{what} is taken by two handlers"));
+            }
+        }
+        check_fields(&format!("{place}.fields"), &handler.fields, true)?;
+    }
+    Ok(())
+}
+
+fn check_fields(place: &str, fields: &[Field], may_hold_lists: bool) -> Result<(), ManifestError> {
+    check_count(place, "fields", fields.len(), FIELDS_MAX)?;
+    let mut names = BTreeSet::new();
+    for (index, field) in fields.iter().enumerate() {
+        let place = format!("{place}[{index}]");
+        check_name(&format!("{place}.name"), &field.name)?;
+        if !names.insert(&field.name) {
+            return invalid(place, format!("the name `{}` is taken", field.name));
+        }
+        if field.paths.is_empty() {
+            return invalid(place, format!("the field `{}` has no path", field.name));
+        }
+        check_count(&format!("{place}.paths"), "paths", field.paths.len(), PATHS_MAX)?;
+        for path in &field.paths {
+            check_path(&format!("{place}.paths"), path)?;
+        }
+        match (field.kind == FieldKind::List, field.of.is_empty()) {
+            (true, _) if !may_hold_lists => return invalid(place, "a list may not hold lists"),
+            (true, true) => return invalid(place, "a list needs `of`, the fields of its records"),
+            (true, false) => check_fields(&format!("{place}.of"), &field.of, false)?,
+            (false, false) => return invalid(place, "only a list has `of`"),
+            (false, true) => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_path(place: &str, path: &str) -> Result<(), ManifestError> {
+    if path.len() > PATH_BYTES_MAX {
+        return invalid(place, format!("a path has {} bytes, the most is {PATH_BYTES_MAX}", path.len()));
+    }
+    if !path.is_empty() && !path.starts_with('/') {
+        return invalid(place, format!("`{}` is not a JSON Pointer: it must start with `/`", shown(path)));
+    }
+    if path.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
+        return invalid(place, format!("`{}` is not a JSON Pointer: `~` is written `~0`", shown(path)));
+    }
+    check_count(place, "keys in a path", path.matches('/').count(), PATH_KEYS_MAX)
+}
+
+fn check_code(place: &str, code: &str) -> Result<(), ManifestError> {
+    if code.is_empty() || code.len() > EVENT_CODE_BYTES_MAX || code.chars().any(char::is_control) {
+        return invalid(
+            place,
+            format!("`{}` is no event code: 1 to {EVENT_CODE_BYTES_MAX} bytes of text", shown(code)),
+        );
+    }
+    Ok(())
+}
+
+fn check_name(place: &str, name: &str) -> Result<(), ManifestError> {
+    let of_a_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+    if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.bytes().all(of_a_name) {
+        let reason = format!("`{}` is no name: 1 to {NAME_CHARS_MAX} characters of `[a-z0-9_-]`", shown(name));
+        return invalid(place, reason);
+    }
+    Ok(())
+}
+
+/// A version goes out with every communication, so it holds nothing but what versions hold.
+fn check_version(place: &str, version: &str) -> Result<(), ManifestError> {
+    let of_a_version = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_');
+    if version.is_empty() || version.len() > NAME_CHARS_MAX || !version.bytes().all(of_a_version) {
+        let reason = format!("`{}` is no version: 1 to {NAME_CHARS_MAX} characters such as `1.2.0`", shown(version));
+        return invalid(place, reason);
+    }
+    Ok(())
+}
+
+/// Text for people ends up on terminals.
+fn check_prose(place: &str, text: &str) -> Result<(), ManifestError> {
+    if text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\t')) {
+        return invalid(place, "it holds control characters");
+    }
+    Ok(())
+}
+
+fn check_count(place: &str, what: &str, count: usize, max: usize) -> Result<(), ManifestError> {
+    if count > max {
+        return invalid(place, format!("{count} {what}, the most is {max}"));
+    }
+    Ok(())
+}
+
+fn invalid<Checked>(place: impl Into<String>, reason: impl Into<String>) -> Result<Checked, ManifestError> {
+    Err(ManifestError::Invalid { place: place.into(), reason: reason.into() })
+}

@@ -1,0 +1,344 @@
+//! Parameters: what a campaign sets, checked against what the module's manifest says it takes, and written as
+//! `hailer_configure` reads it (`docs/abi.md`).
+//!
+//! Decimals are taken from the literal's text, never through a float. Every problem is reported at once, each with
+//! its place in the file where it has one.
+
+use std::ops::Range;
+
+use hailer_abi::manifest::{Param, ParamKind, ParamValue};
+use hailer_abi::wire::{EXT_DECIMAL, decimal_to_wire};
+use rust_decimal::Decimal;
+use toml::de::{DeTable, DeValue};
+
+use super::wording::{closest, shown};
+
+/// A parameter that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct ParamError {
+    pub param: String,
+    /// Where it stands in the text that was parsed, in bytes; `None` if it is missing from it.
+    pub span: Option<Range<usize>>,
+    pub reason: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// Checks the parameters that a campaign gives, fills in the defaults, and writes them for `hailer_configure`: a map
+/// in the schema's order, so that equal parameters are equal bytes.
+///
+/// # Errors
+/// Every parameter that is unknown, missing, of another type or out of bounds.
+pub fn encode_params(schema: &[Param], given: &DeTable<'_>) -> Result<Vec<u8>, Vec<ParamError>> {
+    let mut errors = unknown_params(schema, given);
+    let mut bytes = Vec::new();
+    let written = rmp::encode::write_map_len(&mut bytes, schema.len() as u32);
+    debug_assert!(written.is_ok(), "writing to memory can't fail");
+    for param in schema {
+        match resolve(param, given) {
+            Ok(value) => {
+                write_str(&mut bytes, &param.name);
+                value.write(&mut bytes);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(bytes) } else { Err(errors) }
+}
+
+/// Whether a parameter's own declaration holds together: its bounds are numbers, and its default keeps to them.
+///
+/// # Errors
+/// Says what does not fit.
+pub(super) fn check_declaration(param: &Param) -> Result<(), String> {
+    let bounds = Bounds::of(param)?;
+    if let (Some(min), Some(max)) = (bounds.min, bounds.max)
+        && min > max
+    {
+        return Err(format!("min {min} is above max {max}"));
+    }
+    if param.kind == ParamKind::Bool && (bounds.min.is_some() || bounds.max.is_some()) {
+        return Err("a bool has no bounds".into());
+    }
+    match &param.default {
+        None => Ok(()),
+        Some(default) => {
+            let value = Value::from_default(param.kind, default).ok_or("the default is of another type")?;
+            bounds.check(&value).map_err(|reason| format!("the default {reason}"))
+        }
+    }
+}
+
+fn unknown_params(schema: &[Param], given: &DeTable<'_>) -> Vec<ParamError> {
+    let names = || schema.iter().map(|param| param.name.as_str());
+    let unknown = given.iter().filter(|(key, _)| !names().any(|name| name == key.get_ref().as_ref()));
+    unknown
+        .map(|(key, _)| {
+            let name = shown(key.get_ref());
+            let hint = match closest(key.get_ref(), names()) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None if schema.is_empty() => "this rule takes no parameters: remove the line".into(),
+                None => format!("this rule takes {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            let reason = format!("the rule has no parameter `{name}`");
+            ParamError { param: name, span: Some(key.span()), reason, hint }
+        })
+        .collect()
+}
+
+fn resolve(param: &Param, given: &DeTable<'_>) -> Result<Value, ParamError> {
+    let name = &param.name;
+    let error = |span, reason, hint| ParamError { param: name.clone(), span, reason, hint };
+    let Some((_, literal)) = given.iter().find(|(key, _)| key.get_ref().as_ref() == name) else {
+        let default = param.default.as_ref().and_then(|default| Value::from_default(param.kind, default));
+        return default.ok_or_else(|| {
+            let hint = format!("add `{name} = {}` under [params]", example(param.kind));
+            error(None, format!("the parameter `{name}` is not set and has no default"), hint)
+        });
+    };
+    let span = Some(literal.span());
+    let value = Value::from_toml(param.kind, literal.get_ref()).map_err(|reason| {
+        let hint = format!("write it like `{name} = {}`", example(param.kind));
+        error(span.clone(), format!("`{name}` {reason}"), hint)
+    })?;
+    let bounds = Bounds::of(param).unwrap_or_default();
+    match bounds.check(&value) {
+        Ok(()) => Ok(value),
+        Err(reason) => Err(error(span, format!("`{name}` {reason}"), bounds.hint())),
+    }
+}
+
+fn example(kind: ParamKind) -> &'static str {
+    match kind {
+        ParamKind::Str => r#""text""#,
+        ParamKind::Int => "10",
+        ParamKind::Bool => "true",
+        ParamKind::Decimal => r#""100.00""#,
+        ParamKind::Strs => r#"["one", "two"]"#,
+        ParamKind::Decimals => r#"["100.00", "250.00"]"#,
+        ParamKind::StrMap => r#"{ key = "text" }"#,
+        ParamKind::DecimalMap => r#"{ key = "100.00" }"#,
+    }
+}
+
+/// A parameter's value, of the type that its schema asks for.
+#[derive(Clone, Debug, PartialEq)]
+enum Value {
+    Str(String),
+    Int(i64),
+    Bool(bool),
+    Decimal(Decimal),
+    Strs(Vec<String>),
+    Decimals(Vec<Decimal>),
+    StrMap(Vec<(String, String)>),
+    DecimalMap(Vec<(String, Decimal)>),
+}
+
+impl Value {
+    fn from_toml(kind: ParamKind, literal: &DeValue<'_>) -> Result<Value, String> {
+        let mistyped = || format!("is {}, not {}", kind_of(literal), expected(kind));
+        match (kind, literal) {
+            (ParamKind::Str, DeValue::String(text)) => Ok(Value::Str(text.to_string())),
+            (ParamKind::Int, DeValue::Integer(number)) => i64::from_str_radix(number.as_str(), number.radix())
+                .map(Value::Int)
+                .map_err(|_| "does not fit 64 bits".into()),
+            (ParamKind::Bool, DeValue::Boolean(value)) => Ok(Value::Bool(*value)),
+            (ParamKind::Decimal, _) => decimal_of(literal).map(Value::Decimal),
+            (ParamKind::Strs, DeValue::Array(elements)) => {
+                let text = |element: &DeValue<'_>| match element {
+                    DeValue::String(text) => Ok(text.to_string()),
+                    other => Err(format!("holds {}, not only strings", kind_of(other))),
+                };
+                elements.iter().map(|element| text(element.get_ref())).collect::<Result<_, _>>().map(Value::Strs)
+            }
+            (ParamKind::Decimals, DeValue::Array(elements)) => {
+                let decimals = elements.iter().map(|element| decimal_of(element.get_ref()));
+                decimals.collect::<Result<_, _>>().map(Value::Decimals)
+            }
+            (ParamKind::StrMap, DeValue::Table(entries)) => {
+                let entry = |(key, value): (&_, &toml::Spanned<DeValue<'_>>)| match value.get_ref() {
+                    DeValue::String(text) => Ok((key_of(key), text.to_string())),
+                    other => Err(format!("holds {}, not only strings", kind_of(other))),
+                };
+                entries.iter().map(entry).collect::<Result<_, _>>().map(Value::StrMap)
+            }
+            (ParamKind::DecimalMap, DeValue::Table(entries)) => {
+                let decimals = entries
+                    .iter()
+                    .map(|(key, value)| decimal_of(value.get_ref()).map(|decimal| (key_of(key), decimal)));
+                decimals.collect::<Result<_, _>>().map(Value::DecimalMap)
+            }
+            _ => Err(mistyped()),
+        }
+    }
+
+    /// A default as the manifest writes it; `None` if it is of another type.
+    fn from_default(kind: ParamKind, default: &ParamValue) -> Option<Value> {
+        Some(match (kind, default) {
+            (ParamKind::Str, ParamValue::Str(text)) => Value::Str(text.clone()),
+            (ParamKind::Int, ParamValue::Int(number)) => Value::Int(*number),
+            (ParamKind::Bool, ParamValue::Bool(value)) => Value::Bool(*value),
+            (ParamKind::Decimal, ParamValue::Str(text)) => Value::Decimal(decimal_of_text(text)?),
+            (ParamKind::Strs, ParamValue::Strs(texts)) => Value::Strs(texts.clone()),
+            (ParamKind::Decimals, ParamValue::Strs(texts)) => {
+                Value::Decimals(texts.iter().map(|text| decimal_of_text(text)).collect::<Option<_>>()?)
+            }
+            // An empty map and an empty list look the same in a manifest.
+            (ParamKind::StrMap, ParamValue::Strs(none)) if none.is_empty() => Value::StrMap(Vec::new()),
+            (ParamKind::DecimalMap, ParamValue::Strs(none)) if none.is_empty() => Value::DecimalMap(Vec::new()),
+            (ParamKind::StrMap, ParamValue::Map(entries)) => Value::StrMap(entries.clone()),
+            (ParamKind::DecimalMap, ParamValue::Map(entries)) => {
+                let decimal = |(key, text): &(String, String)| Some((key.clone(), decimal_of_text(text)?));
+                Value::DecimalMap(entries.iter().map(decimal).collect::<Option<_>>()?)
+            }
+            _ => return None,
+        })
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Value::Str(text) => write_str(bytes, text),
+            Value::Int(number) => written(rmp::encode::write_sint(bytes, *number)),
+            Value::Bool(value) => written(rmp::encode::write_bool(bytes, *value)),
+            Value::Decimal(decimal) => write_decimal(bytes, *decimal),
+            Value::Strs(texts) => {
+                written(rmp::encode::write_array_len(bytes, texts.len() as u32));
+                texts.iter().for_each(|text| write_str(bytes, text));
+            }
+            Value::Decimals(decimals) => {
+                written(rmp::encode::write_array_len(bytes, decimals.len() as u32));
+                decimals.iter().for_each(|decimal| write_decimal(bytes, *decimal));
+            }
+            Value::StrMap(entries) => {
+                written(rmp::encode::write_map_len(bytes, entries.len() as u32));
+                for (key, text) in entries {
+                    write_str(bytes, key);
+                    write_str(bytes, text);
+                }
+            }
+            Value::DecimalMap(entries) => {
+                written(rmp::encode::write_map_len(bytes, entries.len() as u32));
+                for (key, decimal) in entries {
+                    write_str(bytes, key);
+                    write_decimal(bytes, *decimal);
+                }
+            }
+        }
+    }
+
+    /// What `min` and `max` bound, and what it is.
+    fn measure(&self) -> Option<(Decimal, &'static str)> {
+        match self {
+            Value::Bool(_) => None,
+            Value::Int(number) => Some((Decimal::from(*number), "")),
+            Value::Decimal(decimal) => Some((*decimal, "")),
+            Value::Str(text) => Some((Decimal::from(text.chars().count()), " characters")),
+            Value::Strs(texts) => Some((Decimal::from(texts.len()), " elements")),
+            Value::Decimals(decimals) => Some((Decimal::from(decimals.len()), " elements")),
+            Value::StrMap(entries) => Some((Decimal::from(entries.len()), " entries")),
+            Value::DecimalMap(entries) => Some((Decimal::from(entries.len()), " entries")),
+        }
+    }
+}
+
+/// A parameter's bounds, both inclusive.
+#[derive(Default)]
+struct Bounds {
+    min: Option<Decimal>,
+    max: Option<Decimal>,
+}
+
+impl Bounds {
+    fn of(param: &Param) -> Result<Bounds, String> {
+        let bound = |name: &str, text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => {
+                decimal_of_text(text).map(Some).ok_or_else(|| format!("{name} `{}` is not a decimal", shown(text)))
+            }
+        };
+        Ok(Bounds { min: bound("min", &param.min)?, max: bound("max", &param.max)? })
+    }
+
+    fn check(&self, value: &Value) -> Result<(), String> {
+        let Some((measure, unit)) = value.measure() else { return Ok(()) };
+        match (self.min, self.max) {
+            (Some(min), _) if measure < min => Err(format!("is {measure}{unit}, below the least, {min}")),
+            (_, Some(max)) if measure > max => Err(format!("is {measure}{unit}, above the most, {max}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match (self.min, self.max) {
+            (Some(min), Some(max)) => format!("choose from {min} to {max}"),
+            (Some(min), None) => format!("choose {min} or more"),
+            (None, Some(max)) => format!("choose {max} or less"),
+            (None, None) => "any value will do".into(),
+        }
+    }
+}
+
+fn key_of(key: &toml::Spanned<std::borrow::Cow<'_, str>>) -> String {
+    key.get_ref().to_string()
+}
+
+fn decimal_of(literal: &DeValue<'_>) -> Result<Decimal, String> {
+    let parsed = match literal {
+        DeValue::String(text) => decimal_of_text(text),
+        DeValue::Float(number) => decimal_of_text(number.as_str()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(Decimal::from),
+        other => return Err(format!("is {}, not a decimal", kind_of(other))),
+    };
+    parsed.ok_or_else(|| "is not a decimal of up to 28 digits".into())
+}
+
+/// Digits with at most one point and a sign, nothing that rust_decimal would round or read kindly.
+fn decimal_of_text(text: &str) -> Option<Decimal> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let framed = digits.starts_with(|first: char| first.is_ascii_digit())
+        && digits.ends_with(|last: char| last.is_ascii_digit());
+    // A literal of more digits than a decimal can hold is refused, not rounded.
+    (plain && framed && digits.len() <= 64).then(|| Decimal::from_str_exact(text).ok()).flatten()
+}
+
+fn kind_of(literal: &DeValue<'_>) -> &'static str {
+    match literal {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a bool",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn expected(kind: ParamKind) -> &'static str {
+    match kind {
+        ParamKind::Str => "a string",
+        ParamKind::Int => "an integer",
+        ParamKind::Bool => "a bool",
+        ParamKind::Decimal => "a decimal",
+        ParamKind::Strs => "a list of strings",
+        ParamKind::Decimals => "a list of decimals",
+        ParamKind::StrMap => "a table of strings",
+        ParamKind::DecimalMap => "a table of decimals",
+    }
+}
+
+fn write_str(bytes: &mut Vec<u8>, text: &str) {
+    written(rmp::encode::write_str(bytes, text));
+}
+
+fn write_decimal(bytes: &mut Vec<u8>, decimal: Decimal) {
+    let wire = decimal_to_wire(decimal);
+    written(rmp::encode::write_ext_meta(bytes, wire.len() as u32, EXT_DECIMAL));
+    bytes.extend_from_slice(&wire);
+}
+
+/// Writing to memory can't fail; the type says that it might.
+fn written<Written, Error>(result: Result<Written, Error>) {
+    debug_assert!(result.is_ok(), "writing to memory can't fail");
+}
