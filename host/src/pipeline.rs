@@ -1,1 +1,285 @@
-//! Being written.
+//! The life of an event, from top to bottom:
+//!
+//! source → **accept** (validate, read the envelope, identify) → **shard** by customer → **batch** → **decide**
+//! (project, call the rules) → **policies** → **commit** → **publish** → **acknowledge**.
+//!
+//! Accepting happens where the source runs; deciding on one thread a shard, which owns its guests and takes no lock; the rest in one task.
+//! Every channel between them is bounded, so a slow part stops the source. **A receipt is settled only after everything that its event
+//! led to has been confirmed (G1).** When a part dies the pipeline ends and nothing more is acknowledged.
+
+mod occurrences;
+mod shard;
+mod tally;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::clock::{self, Millis};
+use crate::communication::{Communication, DeadLetter};
+use crate::delivery::{Delivery, Receipt};
+use crate::engine::{RuleSet, Sandbox};
+use crate::event::{Event, EventId};
+use crate::metrics;
+use crate::reload::ReloadHandle;
+use crate::sinks::{DeadLetters, Sink, SinkError};
+use crate::sources::{Intake, IntakeClosed};
+use occurrences::Occurrences;
+use shard::Shard;
+pub use tally::{CampaignTally, Tally};
+
+/// The most communications that go out in one publishing batch.
+const PUBLISH_MAX: usize = 1024;
+/// Groups that may wait to be published.
+const GROUPS_MAX: usize = 64;
+
+/// How a pipeline is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub shards: usize,
+    /// A larger message is a dead letter.
+    pub event_bytes_max: usize,
+    /// The most events that a shard takes at once.
+    pub batch_max: usize,
+    /// The most events that wait for a shard, over all of them.
+    pub in_flight_max: usize,
+    pub environment: Arc<str>,
+    /// One in so many calls runs again on a fresh instance; 0 means none.
+    pub recheck_one_in: u32,
+}
+
+/// What runs, and who is told when a rule misbehaves.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub sandbox: Arc<Sandbox>,
+    pub current: Arc<ArcSwap<RuleSet>>,
+    pub owner: ReloadHandle,
+}
+
+/// An event that has been read, on its way to its shard.
+#[derive(Debug)]
+struct Accepted {
+    event: Event,
+    id: EventId,
+    /// The `now` of everything that this event leads to.
+    now: Millis,
+    receipt: Receipt,
+}
+
+/// What has been decided together, and is committed, published and acknowledged together.
+#[derive(Debug, Default)]
+struct Group {
+    communications: Vec<Communication>,
+    dead_letters: Vec<DeadLetter>,
+    receipts: Vec<Receipt>,
+}
+
+/// Why a pipeline ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error("a shard stopped unexpectedly; what it held was not acknowledged and will be delivered again")]
+    Shard,
+    #[error("no thread for a shard")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The entrance: the end of the pipeline that sources see.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    shards: Arc<[mpsc::Sender<Accepted>]>,
+    groups: mpsc::Sender<Group>,
+    arrivals: Arc<Mutex<Arrivals>>,
+    event_bytes_max: usize,
+}
+
+/// What the entrance remembers from message to message.
+#[derive(Debug, Default)]
+struct Arrivals {
+    occurrences: Occurrences,
+    last_now: Millis,
+    tally: Tally,
+}
+
+/// A pipeline at work.
+#[derive(Debug)]
+pub struct Pipeline {
+    arrivals: Arc<Mutex<Arrivals>>,
+    shards: Vec<JoinHandle<Tally>>,
+    delivery: JoinHandle<Result<(), SinkError>>,
+}
+
+impl Pipeline {
+    /// Starts the shards and the task that publishes. The pipeline ends when every clone of its entrance is gone and
+    /// what was inside is done.
+    pub fn start(
+        settings: Settings,
+        rules: &Rules,
+        sink: impl Sink + 'static,
+        dead_letters: impl DeadLetters + 'static,
+    ) -> (Entrance, Pipeline) {
+        let (groups, groups_received) = mpsc::channel(GROUPS_MAX);
+        let waiting_max = (settings.in_flight_max / settings.shards).max(1);
+        let mut entrances = Vec::new();
+        let mut shards = Vec::new();
+        for _ in 0..settings.shards {
+            let (entrance, events) = mpsc::channel(waiting_max);
+            let shard = Shard::new(&settings, rules.clone(), groups.clone());
+            shards.push(tokio::task::spawn_blocking(move || shard.run(events)));
+            entrances.push(entrance);
+        }
+        let delivery = tokio::spawn(deliver(groups_received, sink, dead_letters));
+        let arrivals = Arc::<Mutex<Arrivals>>::default();
+        let event_bytes_max = settings.event_bytes_max;
+        let entrance = Entrance { shards: entrances.into(), groups, arrivals: Arc::clone(&arrivals), event_bytes_max };
+        (entrance, Pipeline { arrivals, shards, delivery })
+    }
+
+    /// Waits until everything that came in has been decided, published and settled.
+    ///
+    /// # Errors
+    /// When a part ended early: then something was not settled.
+    pub async fn finished(self) -> Result<Tally, PipelineError> {
+        let mut tally = Tally::default();
+        let mut shard_died = false;
+        for shard in self.shards {
+            match shard.await {
+                Ok(of_shard) => tally.add(of_shard),
+                Err(_) => shard_died = true,
+            }
+        }
+        match self.delivery.await {
+            Ok(delivered) => delivered?,
+            Err(_) => return Err(PipelineError::Shard),
+        }
+        if shard_died {
+            return Err(PipelineError::Shard);
+        }
+        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.add(arrivals.tally.clone());
+        Ok(tally)
+    }
+}
+
+// ---- accept, where the source runs -----------------------------------------------------------------------------------
+
+impl Intake for Entrance {
+    async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
+        match self.read(&delivery) {
+            Ok(event) => {
+                let accepted = self.identify(event, delivery);
+                let shard = self.shard_of(&accepted);
+                self.shards[shard].send(accepted).await.map_err(|_| IntakeClosed)
+            }
+            Err(reason) => {
+                let group = self.dead_letter(delivery, reason);
+                self.groups.send(group).await.map_err(|_| IntakeClosed)
+            }
+        }
+    }
+}
+
+impl Entrance {
+    /// Validates the whole body and reads the envelope; or says why it can't be read.
+    fn read(&self, delivery: &Delivery) -> Result<Event, String> {
+        if let Some(defect) = &delivery.defect {
+            return Err(defect.to_string());
+        }
+        let (got, limit) = (delivery.body.len(), self.event_bytes_max);
+        if got > limit {
+            return Err(format!("{got} bytes, over the limit of {limit} (event.bytes_max)"));
+        }
+        Event::read(delivery.body.clone()).map_err(|error| error.to_string())
+    }
+
+    fn identify(&self, event: Event, delivery: Delivery) -> Accepted {
+        let key = event.dedup_key(delivery.message_id.as_deref(), delivery.position.as_deref());
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = arrivals.occurrences.identify(key, delivery.redelivered);
+        // Never backwards, whatever the machine's clock does.
+        let now = clock::now_ms().max(arrivals.last_now);
+        arrivals.last_now = now;
+        arrivals.tally.events += 1;
+        if event.was_repaired() {
+            arrivals.tally.repaired += 1;
+            ::metrics::counter!(metrics::EVENTS_REPAIRED_TOTAL).increment(1);
+        }
+        Accepted { event, id, now, receipt: delivery.receipt }
+    }
+
+    /// A customer belongs to one shard, so that their events stay in order (G5).
+    fn shard_of(&self, accepted: &Accepted) -> usize {
+        match accepted.event.customer_key() {
+            Some(customer) => customer.shard(self.shards.len()),
+            None => usize::from(accepted.id.as_bytes()[0]) % self.shards.len(),
+        }
+    }
+
+    fn dead_letter(&self, delivery: Delivery, reason: String) -> Group {
+        tracing::warn!(reason, position = delivery.position.as_deref(), "an event can't be read: dead letter");
+        ::metrics::counter!(metrics::EVENTS_TOTAL, "outcome" => "deadletter").increment(1);
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.tally.dead_letters += 1;
+        let letter = DeadLetter {
+            body: delivery.body,
+            reason,
+            message_id: delivery.message_id,
+            routing_key: delivery.routing_key,
+            position: delivery.position,
+            received_ms: clock::now_ms(),
+        };
+        Group { dead_letters: vec![letter], receipts: vec![delivery.receipt], ..Group::default() }
+    }
+}
+
+// ---- decide, on the shard's thread: see `shard.rs` -------------------------------------------------------------------
+
+// ---- commit, publish, acknowledge: one task --------------------------------------------------------------------------
+
+/// Publishes what the shards decided, in the order in which they did, and settles the receipts of what is confirmed.
+/// The commit of state, timers and outbox will stand before it; until then an event is settled after its communications are confirmed.
+async fn deliver(
+    mut groups: mpsc::Receiver<Group>,
+    mut sink: impl Sink,
+    mut dead_letters: impl DeadLetters,
+) -> Result<(), SinkError> {
+    let mut taken = Group::default();
+    while let Some(group) = groups.recv().await {
+        taken.absorb(group);
+        while taken.communications.len() < PUBLISH_MAX {
+            match groups.try_recv() {
+                Ok(group) => taken.absorb(group),
+                Err(_) => break,
+            }
+        }
+        if !taken.communications.is_empty() {
+            sink.publish(&taken.communications).await?;
+        }
+        if !taken.dead_letters.is_empty() {
+            dead_letters.bury(&taken.dead_letters).await?;
+        }
+        taken.settle();
+    }
+    Ok(())
+}
+
+impl Group {
+    fn absorb(&mut self, mut later: Group) {
+        self.communications.append(&mut later.communications);
+        self.dead_letters.append(&mut later.dead_letters);
+        self.receipts.append(&mut later.receipts);
+    }
+
+    /// Everything that these events led to is done.
+    fn settle(&mut self) {
+        self.communications.clear();
+        self.dead_letters.clear();
+        ::metrics::gauge!(metrics::IN_FLIGHT).decrement(self.receipts.len() as f64);
+        for receipt in self.receipts.drain(..) {
+            receipt.settle();
+        }
+    }
+}

@@ -55,6 +55,13 @@ impl CampaignSpec {
             && self.start_ms.is_none_or(|start| now >= start)
             && self.end_ms.is_none_or(|end| now < end)
     }
+
+    /// Whether a handler reads personal fields.
+    #[must_use]
+    pub fn reads_personal(&self) -> bool {
+        let mut fields = self.manifest.handlers.iter().flat_map(|handler| &handler.fields);
+        fields.any(|field| field.personal || field.of.iter().any(|inner| inner.personal))
+    }
 }
 
 impl std::fmt::Debug for Campaign {

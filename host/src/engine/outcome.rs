@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use hailer_abi::wire::{self, ACTION_NOTE, ACTION_SEND, ACTIONS_MAX, Channel, DATA_DEPTH_MAX};
 use rmp::Marker;
 use rmp::decode;
+use serde_json::value::RawValue;
 
 /// The longest name of a template, in bytes.
 const TEMPLATE_BYTES_MAX: usize = 256;
@@ -14,7 +15,7 @@ const TEMPLATE_BYTES_MAX: usize = 256;
 const NOTE_BYTES_MAX: usize = 1024;
 
 /// What one call decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// The handler's error; nothing else counts then.
     pub error: Option<Box<str>>,
@@ -22,13 +23,13 @@ pub struct Outcome {
 }
 
 /// What a handler asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Action {
     Send {
         channel: Channel,
         template: Box<str>,
         /// One JSON object.
-        data: Box<str>,
+        data: Box<RawValue>,
     },
     /// Why the rule did what it did.
     Note(Box<str>),
@@ -141,7 +142,8 @@ impl<'a> Reader<'a> {
         let mut data = Vec::with_capacity(64);
         self.value_as_json(&mut data, DATA_DEPTH_MAX)?;
         let data = String::from_utf8(data).map_err(|_| "data that is not UTF-8")?;
-        Ok(Action::Send { channel, template: template.into(), data: data.into() })
+        let data = RawValue::from_string(data).map_err(|_| "data that is not JSON")?;
+        Ok(Action::Send { channel, template: template.into(), data })
     }
 
     fn value_as_json(&mut self, out: &mut Vec<u8>, depth_left: usize) -> Result<(), Wrong> {

@@ -1,0 +1,65 @@
+//! What a run did, in numbers: the summary at its end, and the counters of `/metrics` while it goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The numbers of one run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tally {
+    /// Events that could be read.
+    pub events: u64,
+    /// Of those, read only by the lenient second try.
+    pub repaired: u64,
+    pub dead_letters: u64,
+    /// Events that no campaign takes.
+    pub unclaimed: u64,
+    /// Fields that were absent because their value was of another kind or out of range.
+    pub field_mismatches: u64,
+    pub campaigns: BTreeMap<Arc<str>, CampaignTally>,
+}
+
+/// The numbers of one campaign.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CampaignTally {
+    /// Calls of a handler that came back with an outcome.
+    pub decided: u64,
+    /// Events for which no handler was called, as a required field was absent.
+    pub skipped: u64,
+    /// Calls that ended in a fault.
+    pub faults: u64,
+    /// Communications, by channel.
+    pub published: BTreeMap<&'static str, u64>,
+    /// Communications that did not go out, by reason.
+    pub suppressed: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// Adds another's numbers.
+    pub fn add(&mut self, other: Tally) {
+        self.events += other.events;
+        self.repaired += other.repaired;
+        self.dead_letters += other.dead_letters;
+        self.unclaimed += other.unclaimed;
+        self.field_mismatches += other.field_mismatches;
+        for (name, theirs) in other.campaigns {
+            let ours = self.campaigns.entry(name).or_default();
+            ours.decided += theirs.decided;
+            ours.skipped += theirs.skipped;
+            ours.faults += theirs.faults;
+            for (channel, count) in theirs.published {
+                *ours.published.entry(channel).or_default() += count;
+            }
+            for (reason, count) in theirs.suppressed {
+                *ours.suppressed.entry(reason).or_default() += count;
+            }
+        }
+    }
+
+    /// Communications of all campaigns.
+    #[must_use]
+    pub fn communications(&self) -> u64 {
+        self.campaigns.values().flat_map(|campaign| campaign.published.values()).sum()
+    }
+}
