@@ -1,1 +1,63 @@
+//! The macros of the guest SDK: `#[rule]`, `#[handlers]`, and the event types made from the catalogue.
+//!
+//! A macro is read by its errors: each one here points at the author's own word, says what is wrong, and what to write
+//! instead. Nothing is generated that an author could not have written, apart from the module's exports.
 
+mod handler;
+mod handlers;
+mod naming;
+mod param;
+mod pattern;
+mod rule;
+mod types;
+
+use proc_macro::TokenStream;
+use syn::parse_macro_input;
+
+/// Makes a struct a rule: its fields are the rule's parameters.
+///
+/// The doc comments become the rule's and the parameters' descriptions. The rule's name is the struct's in kebab case, or
+/// what `#[rule(name = "big-basket")]` says; its version is the crate's.
+///
+/// A field may have `#[param(default = ..., min = ..., max = ...)]`. Without a default, each campaign must set it. Bounds
+/// are for numbers, and for the length of a text or a list. When every parameter has a default, the rule gets
+/// [`Default`], for its tests.
+///
+/// | type | default |
+/// |---|---|
+/// | `u8`, `u16`, `u32`, `i32`, `i64` | `default = 60` |
+/// | `bool` | `default = true` |
+/// | `String` | `default = "welcome"` |
+/// | `Decimal` | `default = "100.00"` or `default = 100.00` |
+/// | `Vec<String>`, `Vec<Decimal>` | `default = ["a", "b"]` |
+/// | `BTreeMap<String, String>`, `BTreeMap<String, Decimal>` | `default = [("a", "1"), ("b", "2")]` |
+#[proc_macro_attribute]
+pub fn rule(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let arguments = parse_macro_input!(arguments as rule::Arguments);
+    rule::expand(&arguments, item.into()).into()
+}
+
+/// Makes the methods of an `impl` block the rule's handlers.
+///
+/// Every method in the block is a handler: `fn name(&self, Event { field, .. }: Event, ctx: &mut Context)`. It runs for
+/// each event of that type and is handed the fields that its pattern names, and nothing else is read from the event.
+/// `_: Event` reads nothing. A field can be renamed (`amount: total`); of a list, the pattern names what is read of each
+/// element (`items: [ChequeItem { item_id, amount, .. }]`). A handler returns nothing, or a `Result` whose error can be
+/// displayed.
+///
+/// `#[on("OnSomething", ...)]` on a handler of `AnyEvent` narrows it to these codes. One method may be marked
+/// `#[configure]`: `fn check(&self) -> Result<(), String>` refuses parameters that can't work together. Other methods
+/// belong in a plain `impl` block.
+#[proc_macro_attribute]
+pub fn handlers(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let arguments = proc_macro2::TokenStream::from(arguments);
+    let block = parse_macro_input!(item as syn::ItemImpl);
+    handlers::expand(&arguments, block).into()
+}
+
+/// The event types of the SDK.
+#[doc(hidden)]
+#[proc_macro]
+pub fn event_types(_: TokenStream) -> TokenStream {
+    types::event_types().into()
+}

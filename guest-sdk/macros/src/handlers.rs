@@ -1,0 +1,142 @@
+//! `#[handlers]`: from the methods to the manifest, the dispatch and the module's exports.
+
+use std::collections::BTreeMap;
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Error, ImplItem, ImplItemFn, ItemImpl, Result};
+
+use crate::handler::Handler;
+use crate::pattern::Errors;
+
+pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStream {
+    let rule = block.self_ty.clone();
+    let mut errors = Errors::default();
+    if !arguments.is_empty() {
+        errors.add(Error::new_spanned(arguments, "`#[handlers]` takes no arguments"));
+    }
+    if let Some((_, trait_, _)) = &block.trait_ {
+        errors.add(Error::new_spanned(trait_, "`#[handlers]` belongs on a plain `impl` block"));
+    }
+    if !block.generics.params.is_empty() {
+        errors.add(Error::new_spanned(&block.generics, "a rule has no generics"));
+    }
+    let (methods, others): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut block.items).into_iter().partition(|item| matches!(item, ImplItem::Fn(_)));
+    let mut configure = None;
+    let mut handlers = Vec::new();
+    for method in methods {
+        let ImplItem::Fn(method) = method else { continue };
+        match take_configure(method) {
+            Ok(method) if configure.is_some() => {
+                errors.add(Error::new_spanned(method.sig, "one method can be `#[configure]`"))
+            }
+            Ok(method) => configure = Some(method),
+            Err(method) => match Handler::parse(*method) {
+                Ok(handler) => handlers.push(handler),
+                Err(error) => errors.add(error),
+            },
+        }
+    }
+    if let Err(error) = refuse_shared_codes(&handlers) {
+        errors.add(error);
+    }
+    let checks: TokenStream = handlers.iter().map(Handler::check).collect();
+    if let Err(error) = errors.or(()) {
+        let error = error.into_compile_error();
+        let stub = stub(&rule);
+        return quote!(#error #stub #[cfg(rust_analyzer)] const _: () = { #checks };);
+    }
+    let configured = match &configure {
+        Some(method) => {
+            let name = &method.sig.ident;
+            quote_spanned!(method.sig.output.span()=> ::hailer_sdk::generated::Outcome::error(self.#name()).map_or(Ok(()), Err))
+        }
+        None => quote!(Ok(())),
+    };
+    block.items = others;
+    block.items.extend(configure.map(ImplItem::Fn));
+    block.items.extend(handlers.iter().map(|handler| ImplItem::Fn(handler.method())));
+    let elements = handlers.iter().map(Handler::elements);
+    let arms = handlers.iter().zip(0..).map(|(handler, number)| handler.arm(number));
+    let declared: Vec<_> = handlers.iter().map(Handler::declared).collect();
+    let declared = serde_json::to_string(&declared).unwrap_or_default();
+    quote! {
+        #block
+        #(#elements)*
+        #checks
+
+        const _: () = {
+            const PARTS: &[&str] =
+                &[<#rule as ::hailer_sdk::generated::Declared>::DECLARATION, ",\"handlers\":", #declared, ",\"stateVersion\":null}"];
+            const LENGTH: usize = ::hailer_sdk::generated::length(PARTS);
+
+            impl ::hailer_sdk::Rule for #rule {
+                const MANIFEST: &'static str = {
+                    const BYTES: [u8; LENGTH] = ::hailer_sdk::generated::concat(PARTS);
+                    match ::core::str::from_utf8(&BYTES) {
+                        Ok(manifest) => manifest,
+                        Err(_) => panic!("texts in a row are a text"),
+                    }
+                };
+
+                fn configure(&self) -> ::core::result::Result<(), ::std::string::String> {
+                    #configured
+                }
+
+                #[inline]
+                fn handle(
+                    &self,
+                    handler: u32,
+                    reader: &mut ::hailer_sdk::generated::Reader<'_>,
+                    context: &mut ::hailer_sdk::Context,
+                ) {
+                    match handler {
+                        #(#arms)*
+                        _ => panic!("there is no handler with this number"),
+                    }
+                }
+            }
+        };
+
+        ::hailer_sdk::__module!(#rule);
+    }
+}
+
+/// What stands for the rule's handlers when they have errors, so that nothing else complains about their lack.
+fn stub(rule: &syn::Type) -> TokenStream {
+    quote! {
+        impl ::hailer_sdk::Rule for #rule {
+            const MANIFEST: &'static str = "";
+            fn configure(&self) -> ::core::result::Result<(), ::std::string::String> { Ok(()) }
+            fn handle(&self, _: u32, _: &mut ::hailer_sdk::generated::Reader<'_>, _: &mut ::hailer_sdk::Context) {}
+        }
+    }
+}
+
+/// The method without its `#[configure]`, or else as it was.
+fn take_configure(mut method: ImplItemFn) -> std::result::Result<ImplItemFn, Box<ImplItemFn>> {
+    let before = method.attrs.len();
+    method.attrs.retain(|attribute| !attribute.path().is_ident("configure"));
+    if method.attrs.len() < before { Ok(method) } else { Err(Box::new(method)) }
+}
+
+fn refuse_shared_codes(handlers: &[Handler]) -> Result<()> {
+    let mut errors = Errors::default();
+    let mut taken: BTreeMap<&str, &Handler> = BTreeMap::new();
+    for handler in handlers {
+        for (code, span) in &handler.codes {
+            if let Some(first) = taken.get(code.as_str()) {
+                let event = handler.event_name();
+                errors.add(Error::new(
+                    *span,
+                    format!("{}: a code of `{event}` can have one handler in a rule", first.describes(code)),
+                ));
+                break;
+            }
+            taken.insert(code, handler);
+        }
+    }
+    errors.or(())
+}

@@ -1,0 +1,158 @@
+//! `#[rule]`: from the struct to the first half of the manifest, and the reading of the parameters.
+
+use hailer_abi::ABI_VERSION;
+use hailer_abi::manifest::Param;
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::parse::{Parse, ParseStream};
+use syn::{
+    Attribute, Error, Expr, ExprLit, Fields, Ident, ItemStruct, Lit, LitStr, Meta, Result, Token, spanned::Spanned,
+};
+
+use crate::naming::kebab_case;
+use crate::param::Parameter;
+use crate::pattern::Errors;
+
+/// `#[rule]` or `#[rule(name = "big-basket")]`.
+pub(crate) struct Arguments {
+    name: Option<LitStr>,
+}
+
+impl Parse for Arguments {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        if input.is_empty() {
+            return Ok(Self { name: None });
+        }
+        let key: Ident = input.parse()?;
+        if key != "name" {
+            return Err(Error::new(key.span(), "there is one argument: `#[rule(name = \"big-basket\")]`"));
+        }
+        input.parse::<Token![=]>()?;
+        let name: LitStr = input.parse()?;
+        let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+        if name.value().is_empty() || name.value().len() > 64 || !name.value().bytes().all(fits) {
+            return Err(Error::new(name.span(), "a rule's name has 1 to 64 characters of a-z, 0-9, `-` and `_`"));
+        }
+        Ok(Self { name: Some(name) })
+    }
+}
+
+pub(crate) fn expand(arguments: &Arguments, item: TokenStream) -> TokenStream {
+    let mut rule: ItemStruct = match syn::parse2(item.clone()) {
+        Ok(rule) => rule,
+        Err(_) => {
+            let error = Error::new_spanned(&item, "`#[rule]` belongs on a struct; its fields are the parameters");
+            return error.into_compile_error();
+        }
+    };
+    let parameters = parameters(&mut rule);
+    let name = &rule.ident;
+    let parameters = match parameters {
+        Ok(parameters) => parameters,
+        Err(error) => {
+            // The rest as usual, so that nothing complains about the lack of it.
+            let (error, stub) = (error.into_compile_error(), declared(name, &quote!(""), &quote!(Err(""))));
+            return quote!(#rule #error #stub);
+        }
+    };
+    let declaration = declaration(arguments, &rule, &parameters);
+    let names: Vec<&Ident> = parameters.iter().map(|parameter| &parameter.name).collect();
+    let keys = parameters.iter().map(|parameter| parameter.name.to_string());
+    let missing = parameters.iter().map(|parameter| format!("the parameter `{}` is missing", parameter.name));
+    let types = parameters.iter().map(|parameter| &parameter.type_);
+    let read = quote! {{
+        #(let mut #names: ::core::option::Option<#types> = None;)*
+        for _ in 0..params.map() {
+            match params.str() {
+                #(#keys => #names = Some(::hailer_sdk::generated::FromParam::read(params)),)*
+                _ => params.skip(1),
+            }
+        }
+        Ok(Self { #(#names: #names.ok_or(#missing)?,)* })
+    }};
+    let default = default(name, &parameters);
+    let declared = declared(name, &declaration, &read);
+    quote!(#rule #declared #default)
+}
+
+fn declared(name: &Ident, declaration: &TokenStream, read: &TokenStream) -> TokenStream {
+    quote! {
+        impl ::hailer_sdk::generated::Declared for #name {
+            const DECLARATION: &'static str = #declaration;
+
+            fn from_params(
+                params: &mut ::hailer_sdk::generated::Reader<'_>,
+            ) -> ::core::result::Result<Self, &'static ::core::primitive::str> {
+                #read
+            }
+        }
+    }
+}
+
+/// `Default`, if every parameter has one.
+fn default(name: &Ident, parameters: &[Parameter]) -> Option<TokenStream> {
+    let values: Vec<_> = parameters.iter().map(Parameter::default_value).collect::<Option<_>>()?;
+    let names = parameters.iter().map(|parameter| &parameter.name);
+    Some(quote! {
+        impl ::core::default::Default for #name {
+            fn default() -> Self {
+                Self { #(#names: #values,)* }
+            }
+        }
+    })
+}
+
+/// The first half of the manifest, as an expression: the version is the crate's, which its compilation knows.
+fn declaration(arguments: &Arguments, rule: &ItemStruct, parameters: &[Parameter]) -> TokenStream {
+    let name = arguments.name.as_ref().map_or_else(|| kebab_case(&rule.ident.to_string()), LitStr::value);
+    let json = |value: &str| serde_json::to_string(value).unwrap_or_default();
+    let head = format!(
+        "{{\"abi\":{ABI_VERSION},\"sdk\":{},\"name\":{},\"version\":\"",
+        json(env!("CARGO_PKG_VERSION")),
+        json(&name)
+    );
+    let params: Vec<&Param> = parameters.iter().map(|parameter| &parameter.declared).collect();
+    let params = serde_json::to_string(&params).unwrap_or_default();
+    let tail = format!("\",\"description\":{},\"params\":{params}", json(&doc(&rule.attrs)));
+    quote!(::core::concat!(#head, ::core::env!("CARGO_PKG_VERSION"), #tail))
+}
+
+fn parameters(rule: &mut ItemStruct) -> Result<Vec<Parameter>> {
+    let mut errors = Errors::default();
+    if !rule.generics.params.is_empty() {
+        errors.add(Error::new_spanned(&rule.generics, "a rule has no generics"));
+    }
+    let fields = match &mut rule.fields {
+        Fields::Named(fields) => std::mem::take(&mut fields.named),
+        Fields::Unit => Default::default(),
+        Fields::Unnamed(fields) => {
+            errors.add(Error::new(fields.span(), "parameters have names: write `struct Rule { name: Type }`"));
+            Default::default()
+        }
+    };
+    let mut parameters = Vec::new();
+    let mut kept = fields.clone();
+    for (field, kept) in fields.iter().zip(&mut kept) {
+        kept.attrs.retain(|attribute| !attribute.path().is_ident("param"));
+        match Parameter::parse(field) {
+            Ok(parameter) => parameters.push(parameter),
+            Err(error) => errors.add(error),
+        }
+    }
+    if let Fields::Named(fields) = &mut rule.fields {
+        fields.named = kept;
+    }
+    errors.or(parameters)
+}
+
+/// The text of doc comments.
+pub(crate) fn doc(attributes: &[Attribute]) -> String {
+    let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
+        Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(line), .. }) => Some(line.value().trim().to_owned()),
+            _ => None,
+        },
+        _ => None,
+    });
+    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+}

@@ -1,0 +1,226 @@
+//! What a handler is given besides the event's fields: the moment, the customer's bucket, and a place for what it asks
+//! for. It writes the outcome as the ABI wants it, while the handler runs.
+
+use core::fmt::Display;
+
+use crate::wire::Writer;
+use crate::{Message, Timestamp};
+
+/// The moment of the call, and what the handler asks for.
+///
+/// The order of the requests is kept. A handler that returns an error asks for nothing.
+#[derive(Debug)]
+pub struct Context {
+    now: Timestamp,
+    seed: u64,
+    output: Writer,
+    /// Where this call's outcome begins, and where the number of its actions is to stand.
+    start: usize,
+    count_at: usize,
+    actions: usize,
+    refused: Option<&'static str>,
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) logs: Vec<(Level, String)>,
+}
+
+/// How much a log line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Error = 1,
+    Warn = 2,
+    Info = 3,
+    Debug = 4,
+}
+
+/// The most actions that one call may ask for.
+const ACTIONS_MAX: usize = 64;
+const ACTION_SEND: i64 = 1;
+const ACTION_NOTE: i64 = 2;
+
+impl Context {
+    /// Asks for a communication to the event's customer. Whether it goes out is for consent, frequency caps and quiet
+    /// hours to say, which a rule can't get round.
+    pub fn send(&mut self, message: Message<'_>) {
+        if message.template.is_empty() {
+            self.refused = Some("a message needs the name of a template");
+        }
+        if !self.act() {
+            return;
+        }
+        self.output.array(4);
+        self.output.int(ACTION_SEND);
+        self.output.int(i64::from(message.channel));
+        self.output.str(message.template);
+        self.output.map(message.entry_count);
+        self.output.append(&message.entries);
+    }
+
+    /// Leaves a note about this decision: why something was sent, or why not. Whoever asks later why a customer did not
+    /// get a message reads it. Keep personal data out of it.
+    pub fn note(&mut self, text: impl AsRef<str>) {
+        if self.act() {
+            self.output.array(2);
+            self.output.int(ACTION_NOTE);
+            self.output.str(text.as_ref());
+        }
+    }
+
+    /// When the engine took the event in: the same again in a replay. An event's own time is one of its fields, if it
+    /// has one.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// A number from 0 to 99 that stays the same for this customer and salt, for ever: to try something on a part of
+    /// the customers, `if ctx.bucket("autumn-test") < 10`. Under another salt the customers fall differently.
+    #[must_use]
+    pub fn bucket(&self, salt: &str) -> u32 {
+        bucket(self.seed, salt)
+    }
+
+    /// Writes to the engine's log. Keep personal data out of it. The host cuts what is too long.
+    pub fn log(&mut self, level: Level, text: impl AsRef<str>) {
+        #[cfg(target_arch = "wasm32")]
+        crate::module::log(level as i32, text.as_ref());
+        #[cfg(not(target_arch = "wasm32"))]
+        self.logs.push((level, text.as_ref().to_owned()));
+    }
+
+    /// [`Self::log`] at [`Level::Error`].
+    pub fn error(&mut self, text: impl AsRef<str>) {
+        self.log(Level::Error, text);
+    }
+
+    /// [`Self::log`] at [`Level::Warn`].
+    pub fn warn(&mut self, text: impl AsRef<str>) {
+        self.log(Level::Warn, text);
+    }
+
+    /// [`Self::log`] at [`Level::Info`].
+    pub fn info(&mut self, text: impl AsRef<str>) {
+        self.log(Level::Info, text);
+    }
+
+    /// [`Self::log`] at [`Level::Debug`].
+    pub fn debug(&mut self, text: impl AsRef<str>) {
+        self.log(Level::Debug, text);
+    }
+
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            now: Timestamp::default(),
+            seed: 0,
+            output: Writer::with_capacity(capacity),
+            start: 0,
+            count_at: 0,
+            actions: 0,
+            refused: None,
+            #[cfg(not(target_arch = "wasm32"))]
+            logs: Vec::new(),
+        }
+    }
+
+    pub(crate) fn output(&mut self) -> &mut Writer {
+        &mut self.output
+    }
+
+    /// Begins the outcome of one call after those that are written already.
+    pub(crate) fn begin(&mut self, now: Timestamp, seed: u64) {
+        (self.now, self.seed, self.actions, self.refused) = (now, seed, 0, None);
+        self.start = self.output.len();
+        self.output.array(3);
+        self.output.nil();
+        self.output.nil();
+        self.count_at = self.output.open_array();
+    }
+
+    /// Counts an action, unless there are too many.
+    fn act(&mut self) -> bool {
+        if self.actions == ACTIONS_MAX {
+            self.refused = Some("more than 64 actions in one call");
+            return false;
+        }
+        self.actions += 1;
+        true
+    }
+
+    fn fail(&mut self, error: &str) {
+        self.output.truncate(self.start);
+        self.output.array(3);
+        self.output.str(error);
+        self.output.nil();
+        self.output.array(0);
+    }
+}
+
+/// What a handler may return.
+#[diagnostic::on_unimplemented(
+    message = "a handler can't return `{Self}`",
+    label = "return nothing, or `Result<(), E>` where `E: Display`"
+)]
+pub trait Outcome {
+    fn error(self) -> Option<String>;
+}
+
+impl Outcome for () {
+    #[inline]
+    fn error(self) -> Option<String> {
+        None
+    }
+}
+
+impl<E: Display> Outcome for Result<(), E> {
+    fn error(self) -> Option<String> {
+        self.err().map(|error| error.to_string())
+    }
+}
+
+/// Ends the outcome of one call.
+#[inline]
+pub fn finish(context: &mut Context, outcome: impl Outcome) {
+    match (outcome.error(), context.refused) {
+        (None, None) => context.output.close_array(context.count_at, context.actions as u16),
+        (Some(error), _) => context.fail(&error),
+        (None, Some(refused)) => context.fail(refused),
+    }
+}
+
+/// The bucket of `docs/abi.md`, "Buckets". Customers are sorted by it while campaigns run, so it never changes.
+fn bucket(seed: u64, salt: &str) -> u32 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in seed.to_le_bytes().into_iter().chain(salt.bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^= hash >> 31;
+    (((hash >> 32) * 100) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_the_ones_that_the_abi_lists() {
+        let vectors = [(0, "", 0), (1, "autumn-test", 0), (u64::MAX, "тест", 0)];
+        let buckets: Vec<u32> = vectors.iter().map(|(seed, salt, _)| bucket(*seed, salt)).collect();
+        assert_eq!(buckets, vectors.map(|(_, _, expected)| expected));
+    }
+
+    #[test]
+    fn buckets_are_even_and_independent_under_two_salts() {
+        let mut sizes = [[0_i32; 2]; 100];
+        let mut both = 0;
+        for seed in 0..100_000 {
+            let (first, second) = (bucket(seed, "a"), bucket(seed, "b"));
+            sizes[first as usize][0] += 1;
+            sizes[second as usize][1] += 1;
+            both += i32::from(first < 10 && second < 10);
+        }
+        // Five standard deviations.
+        assert!(sizes.as_flattened().iter().all(|size| (size - 1000).abs() < 160), "{sizes:?}");
+        assert!((both - 1000).abs() < 160, "{both}");
+    }
+}

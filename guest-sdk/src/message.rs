@@ -1,0 +1,118 @@
+//! Communications as a rule asks for them: channel, template, and the data that fills it. The recipient is always the
+//! event's customer, so there is nothing here to set it with.
+
+use std::collections::BTreeMap;
+
+use crate::wire::Writer;
+use crate::{Decimal, Timestamp};
+
+/// A communication to ask for with [`Context::send`](crate::Context::send).
+///
+/// ```
+/// use hailer_sdk::prelude::*;
+///
+/// let message = Sms::template("thanks").data("amount", dec!(135.00)).data("items", 2);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a message goes out when it is given to `ctx.send`"]
+pub struct Message<'a> {
+    pub(crate) channel: u8,
+    pub(crate) template: &'a str,
+    /// Keys and values, one after another.
+    pub(crate) entries: Writer,
+    pub(crate) entry_count: usize,
+}
+
+impl Message<'_> {
+    /// Fills in one of the template's values. The later of two values under one key counts.
+    pub fn data(mut self, key: &str, value: impl Value) -> Self {
+        self.entries.str(key);
+        value.write(&mut self.entries);
+        self.entry_count += 1;
+        self
+    }
+}
+
+macro_rules! channels {
+    ($($(#[$doc:meta])+ $name:ident = $number:literal;)+) => { $(
+        $(#[$doc])+
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+
+        impl $name {
+            /// A message made from a template of this channel, known to SMC by that name.
+            pub fn template(template: &str) -> Message<'_> {
+                Message { channel: $number, template, entries: Writer::default(), entry_count: 0 }
+            }
+        }
+    )+ };
+}
+
+channels! {
+    /// E-mail (`mail`).
+    Mail = 0;
+    /// A push message to the customer's device (`push`).
+    Push = 1;
+    /// A text message (`sms`).
+    Sms = 2;
+    /// A Viber message (`viber`).
+    Viber = 3;
+    /// A message of the chat bot (`chatBot`).
+    ChatBot = 4;
+    /// A message in a social network (`socialNetworks`).
+    SocialNetworks = 5;
+}
+
+/// What a template can be filled with: texts, whole numbers, decimals, moments, and options, lists and maps of them.
+///
+/// A float that isn't finite has no place in JSON and becomes null, like `None`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't fill a template",
+    label = "a text, a number, a decimal, a moment, or an option, list or map of them is needed here"
+)]
+pub trait Value: sealed::Sealed {
+    #[doc(hidden)]
+    fn write(&self, writer: &mut Writer);
+}
+
+mod sealed {
+    /// Values are what the ABI can carry; their depth is bounded because no type outside can be one.
+    pub trait Sealed {}
+}
+
+macro_rules! values {
+    ($($(@[$($generics:tt)+])? $type:ty => |$value:ident, $writer:ident| $write:expr;)+) => { $(
+        impl$(<$($generics)+>)? sealed::Sealed for $type {}
+        impl$(<$($generics)+>)? Value for $type {
+            fn write(&self, $writer: &mut Writer) {
+                let $value = self;
+                $write;
+            }
+        }
+    )+ };
+}
+
+values! {
+    bool => |value, writer| writer.bool(*value);
+    u8 => |value, writer| writer.int(i64::from(*value));
+    u16 => |value, writer| writer.int(i64::from(*value));
+    u32 => |value, writer| writer.int(i64::from(*value));
+    u64 => |value, writer| writer.unsigned(*value);
+    usize => |value, writer| writer.unsigned(*value as u64);
+    i32 => |value, writer| writer.int(i64::from(*value));
+    i64 => |value, writer| writer.int(*value);
+    f64 => |value, writer| if value.is_finite() { writer.float(*value) } else { writer.nil() };
+    str => |value, writer| writer.str(value);
+    String => |value, writer| writer.str(value);
+    Decimal => |value, writer| writer.decimal(*value);
+    Timestamp => |value, writer| writer.timestamp(*value);
+    @[T: Value + ?Sized] &T => |value, writer| (**value).write(writer);
+    @[T: Value] Option<T> => |value, writer| match value { Some(value) => value.write(writer), None => writer.nil() };
+    @[T: Value] [T] => |values, writer| { writer.array(values.len()); values.iter().for_each(|value| value.write(writer)) };
+    @[T: Value] Vec<T> => |values, writer| values.as_slice().write(writer);
+    @[T: Value, const N: usize] [T; N] => |values, writer| values.as_slice().write(writer);
+    @[K: AsRef<str>, T: Value] BTreeMap<K, T> => |entries, writer| {
+        writer.map(entries.len());
+        entries.iter().for_each(|(key, value)| { writer.str(key.as_ref()); value.write(writer) });
+    };
+}

@@ -1,0 +1,340 @@
+//! The module's side of the ABI: exports, the log import, the allocator. The only file of the SDK with unsafe code, and
+//! only in a module: natively there is nothing here but the type that unit tests drive.
+//!
+//! The safety of all of it rests on one fact: **a rule module has one thread.** It is built without the atomics feature,
+//! and a host refuses shared memories, so no two functions of a module ever run at once.
+
+#![allow(unsafe_code, reason = "exports, an import and an allocator can't be had without it")]
+
+use crate::wire::Reader;
+use crate::{Context, Rule, Timestamp};
+
+/// A rule with the buffers that it works in.
+#[derive(Debug)]
+pub struct Instance<R> {
+    rule: Option<R>,
+    context: Context,
+}
+
+/// Room for the outcomes of most crossings, made while configuring so that the first call needs no memory.
+const OUTPUT_CAPACITY: usize = 1024;
+
+impl<R: Rule> Instance<R> {
+    #[must_use]
+    pub fn new() -> Self {
+        Self { rule: None, context: Context::new(OUTPUT_CAPACITY) }
+    }
+
+    /// `hailer_configure`: reads the parameters; returns the output.
+    pub fn configure(&mut self, input: &[u8]) -> &[u8] {
+        let configured = R::from_params(&mut Reader::new(input)).map_err(Into::into).and_then(|rule: R| {
+            rule.configure()?;
+            self.rule = Some(rule);
+            Ok(())
+        });
+        let output = self.context.output();
+        output.truncate(0);
+        output.array(1);
+        match configured {
+            Ok(()) => output.nil(),
+            Err::<(), String>(error) => output.str(&error),
+        }
+        output.bytes()
+    }
+
+    /// `hailer_handle`: runs some calls of one handler; returns the output.
+    pub fn handle(&mut self, handler: u32, calls: u32, input: &[u8]) -> &[u8] {
+        let Some(rule) = &self.rule else { panic!("a handler was called before the rule was configured") };
+        let mut reader = Reader::new(input);
+        self.context.output().truncate(0);
+        for call in 0..calls {
+            enter(call.cast_signed());
+            let unknown = reader.record(4);
+            let now = Timestamp::from_millis(reader.int());
+            let seed = reader.unsigned();
+            // The state: this version of the SDK has rules without state only.
+            reader.skip(1);
+            self.context.begin(now, seed);
+            rule.handle(handler, &mut reader, &mut self.context);
+            reader.skip(unknown);
+        }
+        enter(OUTSIDE);
+        self.context.output().bytes()
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn take_logs(&mut self) -> Vec<(crate::Level, String)> {
+        core::mem::take(&mut self.context.logs)
+    }
+}
+
+impl<R: Rule> Default for Instance<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The index that the log gets outside of any call.
+const OUTSIDE: i32 = -1;
+
+#[cfg(not(target_arch = "wasm32"))]
+fn enter(_call: i32) {}
+
+/// The manifest's section and the exports of a module; nothing natively.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __module {
+    ($rule:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            static MODULE: $crate::module::Module<$rule> = $crate::module::Module::new();
+
+            #[used]
+            #[unsafe(link_section = "hailer.manifest")]
+            static MANIFEST: [u8; <$rule as $crate::Rule>::MANIFEST.len()] =
+                $crate::generated::concat(&[<$rule as $crate::Rule>::MANIFEST]);
+
+            #[unsafe(no_mangle)]
+            extern "C" fn hailer_input(capacity: u32) -> u32 {
+                MODULE.input(capacity)
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn hailer_configure(length: u32) -> u64 {
+                MODULE.configure(length)
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn hailer_handle(handler: u32, calls: u32, length: u32) -> u64 {
+                MODULE.handle(handler, calls, length)
+            }
+        };
+    };
+}
+
+#[cfg(target_arch = "wasm32")]
+use wasm::enter;
+#[cfg(target_arch = "wasm32")]
+pub use wasm::{Module, log};
+
+#[cfg(target_arch = "wasm32")]
+mod wasm {
+    use core::alloc::{GlobalAlloc, Layout};
+    use core::cell::{Cell, UnsafeCell};
+
+    use super::{Instance, OUTSIDE};
+    use crate::Rule;
+
+    #[link(wasm_import_module = "hailer")]
+    unsafe extern "C" {
+        #[link_name = "log"]
+        fn hailer_log(call: i32, level: i32, offset: *const u8, length: usize);
+    }
+
+    unsafe extern "C" {
+        /// The first byte after the stack and the statics; the linker places it.
+        static __heap_base: u8;
+    }
+
+    /// Gives a line to the host.
+    pub fn log(level: i32, text: &str) {
+        // SAFETY: the host only reads the bytes, and only during the call; `text` outlives it.
+        unsafe { hailer_log(CALL.0.get(), level, text.as_ptr(), text.len()) }
+    }
+
+    /// The call within the crossing that runs now.
+    static CALL: OneThread<Cell<i32>> = OneThread(Cell::new(OUTSIDE));
+
+    pub(super) fn enter(call: i32) {
+        CALL.0.set(call);
+    }
+
+    /// A static that only one thread will ever see.
+    struct OneThread<T>(T);
+
+    // SAFETY: a rule module has one thread (see the top of the file), so nothing is shared.
+    unsafe impl<T> Sync for OneThread<T> {}
+
+    /// The module's one instance of its rule, and the buffer that the host writes to.
+    #[derive(Debug)]
+    pub struct Module<R> {
+        parts: UnsafeCell<Option<(Vec<u8>, Instance<R>)>>,
+    }
+
+    // SAFETY: a rule module has one thread (see the top of the file), so nothing is shared.
+    unsafe impl<R> Sync for Module<R> {}
+
+    impl<R: Rule> Module<R> {
+        #[must_use]
+        #[expect(clippy::new_without_default, reason = "a static is made of it")]
+        pub const fn new() -> Self {
+            Self { parts: UnsafeCell::new(None) }
+        }
+
+        pub fn input(&self, capacity: u32) -> u32 {
+            let (input, _) = self.parts();
+            if input.len() < capacity as usize {
+                // Freed first: what it held counts no more.
+                *input = Vec::new();
+                *input = vec![0; capacity as usize];
+                HEAP.settle();
+            }
+            input.as_mut_ptr() as u32
+        }
+
+        pub fn configure(&self, length: u32) -> u64 {
+            std::panic::set_hook(Box::new(on_panic));
+            let (input, instance) = self.parts();
+            let output = place(instance.configure(&input[..length as usize]));
+            HEAP.settle();
+            output
+        }
+
+        pub fn handle(&self, handler: u32, calls: u32, length: u32) -> u64 {
+            let (input, instance) = self.parts();
+            let output = place(instance.handle(handler, calls, &input[..length as usize]));
+            HEAP.settle();
+            output
+        }
+
+        #[expect(clippy::mut_from_ref, reason = "the cell is the module's, and each export takes it once")]
+        fn parts(&self) -> &mut (Vec<u8>, Instance<R>) {
+            // SAFETY: there is one thread, and the exports, which alone come here, take the parts once each and do not
+            // call each other; a host can't call an export from within `hailer.log`, as no reference crosses there and the
+            // ABI forbids it. So this is the only reference.
+            unsafe { &mut *self.parts.get() }.get_or_insert_with(|| (Vec::new(), Instance::new()))
+        }
+    }
+
+    /// An output's place, as the ABI returns it.
+    fn place(output: &[u8]) -> u64 {
+        (output.as_ptr() as u64) << 32 | output.len() as u64
+    }
+
+    /// Gives a panic's text and place to the host. The panic then traps, as it aborts.
+    fn on_panic(panic: &std::panic::PanicHookInfo<'_>) {
+        let mut text = String::from(panic.payload_as_str().unwrap_or("a panic without a text"));
+        if let Some(place) = panic.location() {
+            text.push_str(", at ");
+            text.push_str(place.file());
+            text.push(':');
+            push_number(&mut text, place.line());
+        }
+        log(0, &text);
+    }
+
+    /// `to_string` would bring in the formatting of every kind of number.
+    fn push_number(text: &mut String, number: u32) {
+        if number >= 10 {
+            push_number(text, number / 10);
+        }
+        text.push((b'0' + (number % 10) as u8) as char);
+    }
+
+    #[global_allocator]
+    static HEAP: Heap = Heap { mark: Cell::new(0), top: Cell::new(0), end: Cell::new(0), live: Cell::new(0) };
+
+    /// A bump allocator for short calls: memory is handed out upwards and taken back all at once.
+    ///
+    /// `mark <= top <= end`, once started. Below `mark` lies what stays (parameters, buffers); it is never handed out again.
+    /// From `mark` to `top` lies what the call at hand has allocated, `live` of it not yet freed. **Memory is handed out
+    /// again only if no live allocation touches it:** `top` goes back to `mark` when `live` is zero, to an allocation's start
+    /// when that allocation is the last one and is freed, and else only upwards. `mark` only ever rises.
+    struct Heap {
+        mark: Cell<usize>,
+        top: Cell<usize>,
+        end: Cell<usize>,
+        live: Cell<usize>,
+    }
+
+    // SAFETY: a rule module has one thread (see the top of the file), so nothing is shared.
+    unsafe impl Sync for Heap {}
+
+    const PAGE: usize = 65_536;
+
+    impl Heap {
+        /// After an export's work: what is still alive is there to stay.
+        fn settle(&self) {
+            if self.live.get() > 0 {
+                self.mark.set(self.top.get());
+                self.live.set(0);
+            }
+            self.top.set(self.mark.get());
+        }
+
+        /// Finds the heap's bounds at the first use.
+        #[cold]
+        fn start(&self) {
+            let base = &raw const __heap_base as usize;
+            self.mark.set(base);
+            self.top.set(base);
+            self.end.set(core::arch::wasm32::memory_size(0) * PAGE);
+        }
+
+        /// Makes the memory reach at least to `top`. Traps when the host allows no more: an allocation that fails has
+        /// nowhere to go but up, and this way no code has to carry the case.
+        #[cold]
+        fn grow(&self, top: usize) {
+            let pages = (top - self.end.get()).div_ceil(PAGE);
+            if core::arch::wasm32::memory_grow(0, pages) == usize::MAX {
+                log(0, "out of memory");
+                core::arch::wasm32::unreachable();
+            }
+            self.end.set(self.end.get() + pages * PAGE);
+        }
+
+        /// Moves the top up to `top`, growing the memory if need be.
+        fn rise(&self, top: usize) {
+            if top > self.end.get() {
+                self.grow(top);
+            }
+            self.top.set(top);
+        }
+    }
+
+    // SAFETY: an allocation lies between the old top and the new one, aligned and as long as its layout asks, within the
+    // memory; and no two live ones overlap, by the invariant above. Nothing here unwinds or allocates.
+    unsafe impl GlobalAlloc for Heap {
+        #[inline]
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            if self.end.get() == 0 {
+                self.start();
+            }
+            // An overflow needs a size near 4 GiB; it traps in `grow` as the sum saturates.
+            let start = self.top.get().saturating_add(layout.align() - 1) & !(layout.align() - 1);
+            self.rise(start.saturating_add(layout.size()));
+            self.live.set(self.live.get() + 1);
+            start as *mut u8
+        }
+
+        #[inline]
+        unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+            let start = start as usize;
+            if start < self.mark.get() {
+                return;
+            }
+            self.live.set(self.live.get() - 1);
+            if self.live.get() == 0 {
+                self.top.set(self.mark.get());
+            } else if start + layout.size() == self.top.get() {
+                self.top.set(start);
+            }
+        }
+
+        #[inline]
+        unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+            if start as usize >= self.mark.get() && start as usize + layout.size() == self.top.get() {
+                self.rise((start as usize).saturating_add(size));
+                return start;
+            }
+            // SAFETY: the caller promises a valid new layout and that `start` is a live allocation of `layout`; the new one
+            // doesn't overlap it, as it is live until it is freed here.
+            unsafe {
+                let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+                core::ptr::copy_nonoverlapping(start, moved, layout.size().min(size));
+                self.dealloc(start, layout);
+                moved
+            }
+        }
+    }
+}

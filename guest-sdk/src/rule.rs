@@ -1,0 +1,61 @@
+//! What the two macros make of a rule: `#[rule]` the parameters, `#[handlers]` the handlers.
+
+use crate::Context;
+use crate::wire::Reader;
+
+/// A rule, as its host and its tests see it. [`#[handlers]`](macro@crate::handlers) implements it; authors never do.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no handlers",
+    label = "put `#[handlers]` on an `impl {Self}` block with the handlers in it"
+)]
+pub trait Rule: Declared {
+    /// The manifest of `docs/abi.md`, as JSON.
+    const MANIFEST: &'static str;
+
+    /// Checks the parameters beyond what their bounds say, once, before the first call.
+    #[doc(hidden)]
+    fn configure(&self) -> Result<(), String>;
+
+    /// Runs the handler with this number on the fields that it asked for.
+    #[doc(hidden)]
+    fn handle(&self, handler: u32, fields: &mut Reader<'_>, context: &mut Context);
+}
+
+/// The half of a rule that `#[rule]` makes.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a rule", label = "put `#[rule]` on the struct of this impl")]
+#[doc(hidden)]
+pub trait Declared: Sized + 'static {
+    /// The first half of the manifest: name, version, description, parameters.
+    const DECLARATION: &'static str;
+
+    /// The rule with the parameters that the host sends. An error names the one that is missing.
+    fn from_params(params: &mut Reader<'_>) -> Result<Self, &'static str>;
+}
+
+/// The length of texts together.
+#[must_use]
+pub const fn length(parts: &[&str]) -> usize {
+    let (mut sum, mut part) = (0, 0);
+    while part < parts.len() {
+        sum += parts[part].len();
+        part += 1;
+    }
+    sum
+}
+
+/// Texts, one after another. `N` is their [`length`].
+#[must_use]
+pub const fn concat<const N: usize>(parts: &[&str]) -> [u8; N] {
+    let mut joined = [0; N];
+    let (mut at, mut part) = (0, 0);
+    while part < parts.len() {
+        let (bytes, mut index) = (parts[part].as_bytes(), 0);
+        while index < bytes.len() {
+            joined[at] = bytes[index];
+            at += 1;
+            index += 1;
+        }
+        part += 1;
+    }
+    joined
+}

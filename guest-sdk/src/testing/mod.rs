@@ -1,0 +1,1 @@
+//! Rules under test, natively.
