@@ -64,8 +64,8 @@ pub enum EventErrorKind {
     EventCodeTooLong,
 }
 
-/// The path of the value at which the scanner stopped: `open` are the containers that were not closed yet, outermost
-/// first, as indices of `nodes`.
+/// The path to where the scanner stopped, from what it had put on the tape. `open` are the containers that were not closed yet, outermost
+/// first. An array's index is that of the last element that had begun, or, if the next is no value at all, had ended.
 pub(super) fn path_of_stop(body: &[u8], nodes: &[Node], open: &[u32]) -> String {
     let mut path = String::new();
     for (depth, &container) in open.iter().enumerate() {
@@ -74,24 +74,29 @@ pub(super) fn path_of_stop(body: &[u8], nodes: &[Node], open: &[u32]) -> String 
             break;
         }
         let container = container as usize;
-        let stop = open.get(depth + 1).map_or(nodes.len(), |&inner| inner as usize);
-        // The last child that begins before the next open container, or at it.
-        let (mut index, mut last, mut ordinal) = (container + 1, None, 0);
-        while index < nodes.len() && index <= stop {
-            last = Some((index, ordinal));
-            let value = if nodes[container].kind() == Kind::Object { index + 1 } else { index };
-            let Some(node) = nodes.get(value).filter(|_| value < stop) else { break };
-            index = node.after(value);
-            ordinal += 1;
-        }
-        let Some((index, ordinal)) = last else { break };
+        let inner = open.get(depth + 1).map(|&inner| inner as usize);
+        let Some((ordinal, child)) = last_child(nodes, container, inner) else { break };
         if nodes[container].kind() == Kind::Array {
             let _ = write!(path, "/{ordinal}");
         } else {
-            let key = Text::of(body, nodes[index]);
+            let key = Text::of(body, nodes[child]);
             let known = ENVELOPE_NAMES.iter().find(|name| key.is(name));
             let _ = write!(path, "/{}", known.unwrap_or(&"*"));
         }
     }
     path
+}
+
+/// The last child of an open container, counted from 0, and its node (of a member, its key's). `inner` is the child that is open, if one is.
+fn last_child(nodes: &[Node], container: usize, inner: Option<usize>) -> Option<(usize, usize)> {
+    let in_object = nodes[container].kind() == Kind::Object;
+    let (mut ordinal, mut child) = (0, container + 1);
+    loop {
+        let value = child + usize::from(in_object);
+        let next = nodes.get(value).filter(|_| Some(value) != inner).map(|node| node.after(value));
+        match next {
+            Some(next) if next < nodes.len() => (ordinal, child) = (ordinal + 1, next),
+            _ => return (child < nodes.len()).then_some((ordinal, child)),
+        }
+    }
 }

@@ -21,6 +21,11 @@ impl Located {
         self.places.clear();
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.places.capacity()
+    }
+
     /// Finds the paths of `shape` in `object`, until [`Self::leave`].
     pub(super) fn enter(&mut self, shape: &Shape, object: Value<'_>) {
         let outer = self.places.len();

@@ -27,6 +27,9 @@ mod encode;
 mod locate;
 mod msgpack;
 
+#[cfg(test)]
+mod tests;
+
 pub use customer::{Customer, CustomerKey};
 pub use envelope::Event;
 pub use error::{EventError, EventErrorKind};

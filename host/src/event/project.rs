@@ -50,6 +50,11 @@ impl Projection {
     pub fn mismatches(&self) -> u32 {
         self.mismatches
     }
+
+    #[cfg(test)]
+    pub(super) fn capacities(&self) -> [usize; 4] {
+        [self.slots.capacity(), self.bytes.capacity(), self.located.capacity(), self.members.capacity()]
+    }
 }
 
 impl Plan {

@@ -302,7 +302,7 @@ fn text_stops(eight: u64) -> u64 {
     const HIGHS: u64 = ONES << 7;
     let zero_bytes = |bytes: u64| bytes.wrapping_sub(ONES) & !bytes;
     let controls = eight.wrapping_sub(ONES * 0x20) & !eight;
-    let quotes = zero_bytes(eight ^ ONES * u64::from(b'"'));
-    let backslashes = zero_bytes(eight ^ ONES * u64::from(b'\\'));
+    let quotes = zero_bytes(eight ^ (ONES * u64::from(b'"')));
+    let backslashes = zero_bytes(eight ^ (ONES * u64::from(b'\\')));
     (controls | quotes | backslashes) & HIGHS
 }

@@ -1,0 +1,101 @@
+//! When two messages are one event.
+
+use super::*;
+
+fn key(body: &str, message_id: Option<&str>, position: Option<&str>) -> super::super::DedupKey {
+    read(body).unwrap().dedup_key(message_id, position)
+}
+
+#[test]
+fn a_retry_of_a_message_is_the_same_event() {
+    let first = sample!("OnBlockCard");
+    let retry =
+        first.replace(r#""tryCount": 0"#, r#""tryCount": 3"#).replace(r#""delaySecond": null"#, r#""delaySecond": 60"#);
+    let to_error_queue = retry.replace(r#""toErrorQueue": false"#, r#""toErrorQueue": true"#);
+    assert_ne!(first, retry);
+    assert_eq!(key(first, None, None), key(&retry, None, None));
+    assert_eq!(key(first, None, None), key(&to_error_queue, None, None));
+    assert_eq!(key(first, None, None), key(&first.replace(",\n\"tryCount\": 0", ""), None, None));
+}
+
+#[test]
+fn any_other_difference_makes_another_event() {
+    let first = r#"{"eventCode":"E","externalId":"x","customerInfo":{"customerId":1},"a":1}"#;
+    for other in [
+        r#"{"eventCode":"F","externalId":"x","customerInfo":{"customerId":1},"a":1}"#,
+        r#"{"eventCode":"E","externalId":"y","customerInfo":{"customerId":1},"a":1}"#,
+        r#"{"eventCode":"E","externalId":"x","customerInfo":{"customerId":2},"a":1}"#,
+        r#"{"eventCode":"E","externalId":"x","customerInfo":{"customerId":1},"a":2}"#,
+        r#"{"eventCode":"E","externalId":"x","customerInfo":{"customerId":1},"a":{"tryCount":1}}"#,
+    ] {
+        assert_ne!(key(first, None, None), key(other, None, None), "{other}");
+        assert_ne!(key(first, Some("m"), None), key(other, Some("m"), None), "{other}");
+    }
+}
+
+#[test]
+fn the_kind_of_an_id_counts_and_the_message_id_goes_first() {
+    let without = r#"{"eventCode":"E"}"#;
+    let with = r#"{"eventCode":"E","externalId":"x"}"#;
+    assert_ne!(key(without, Some("x"), None), key(without, None, Some("x")));
+    assert_ne!(key(without, Some("x"), None), key(without, Some("y"), None));
+    assert_eq!(key(without, Some("x"), Some("f:1")), key(without, Some("x"), Some("f:2")));
+    assert_eq!(key(with, None, Some("f:1")), key(with, None, Some("f:2")));
+    assert_ne!(key(with, Some("m"), None), key(with, Some("n"), None));
+    assert_eq!(key(without, Some(""), None), key(without, None, None));
+    assert_ne!(key(without, None, None), key(without, None, Some("f:1")));
+}
+
+#[test]
+fn only_an_event_without_an_id_is_told_apart_by_its_occurrence() {
+    let body = r#"{"eventCode":"E"}"#;
+    let nameless = key(body, None, None);
+    assert!(!nameless.has_id());
+    assert_ne!(nameless.event_id(0), nameless.event_id(1));
+    let named = key(body, Some("m"), None);
+    assert!(named.has_id());
+    assert_eq!(named.event_id(0), named.event_id(1));
+    assert_ne!(named.event_id(0), nameless.event_id(0));
+}
+
+/// Ids end in brokers and stores, where a change would make every event new.
+#[test]
+fn ids_are_the_same_in_every_version() {
+    let event = read(sample!("OnBlockCard")).unwrap();
+    let key = event.dedup_key(None, None);
+    assert_eq!(key.event_id(0).to_string(), "ee7664ccee5164814ab6080e324e3635");
+    assert_eq!(event.customer_key().unwrap().seed(), 0x8a89_2aa1_10fd_096e);
+}
+
+#[test]
+fn a_customer_is_known_by_the_first_id_of_three() {
+    let key = |info: &str| read(format!(r#"{{"eventCode":"E","customerInfo":{info}}}"#)).unwrap().customer_key();
+    let by_id = key(r#"{"customerId":7}"#);
+    assert!(by_id.is_some());
+    assert_eq!(by_id, key(r#"{"customerId":"7","customerUid":"u","accountgroupId":"g"}"#));
+    assert_eq!(key(r#"{"customerUid":"7"}"#), key(r#"{"customerCode":"7","accountgroupId":"g"}"#));
+    let others = [by_id, key(r#"{"customerUid":"7"}"#), key(r#"{"accountgroupId":7}"#), key(r#"{"customerId":8}"#)];
+    for (index, first) in others.iter().enumerate() {
+        assert!(others[index + 1..].iter().all(|second| first != second), "{index}");
+    }
+    assert_eq!(key(r#"{"identifierId":7,"applicationId":1,"mobileDeviceId":"d"}"#), None);
+}
+
+#[test]
+fn customers_spread_over_the_shards() {
+    let mut counts = [0; 4];
+    for id in 0..4000 {
+        let event = read(format!(r#"{{"eventCode":"E","customerInfo":{{"customerId":{id}}}}}"#)).unwrap();
+        counts[event.customer_key().unwrap().shard(4)] += 1;
+    }
+    assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn nothing_personal_is_shown_when_an_event_is_printed_for_debugging() {
+    let event =
+        read(r#"{"eventCode":"E","customerInfo":{"customerId":"4711","customerUid":"4711"},"externalId":"4711"}"#)
+            .unwrap();
+    let shown = format!("{event:?} {:?} {:?}", event.customer(), event.dedup_key(None, None));
+    assert!(!shown.contains("4711"), "{shown}");
+}

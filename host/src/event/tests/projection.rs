@@ -1,0 +1,183 @@
+//! What comes out of random bodies for random fields is what `serde_json` and the contract's text make of them.
+
+use std::sync::LazyLock;
+
+use hailer_abi::manifest::FieldKind;
+use proptest::prelude::*;
+
+use super::oracle::{Json, KEYS, any_json, any_object_of, expected};
+use super::*;
+
+const KINDS: [FieldKind; 9] = [
+    FieldKind::Bool,
+    FieldKind::Int,
+    FieldKind::Float,
+    FieldKind::Str,
+    FieldKind::Id,
+    FieldKind::Decimal,
+    FieldKind::Timestamp,
+    FieldKind::Map,
+    FieldKind::Raw,
+];
+
+fn any_path() -> impl Strategy<Value = String> {
+    proptest::collection::vec(proptest::sample::select(&KEYS[..]), 1..4).prop_map(|keys| {
+        keys.iter().map(|key| format!("/{}", key.replace('~', "~0").replace('/', "~1"))).collect::<String>()
+    })
+}
+
+fn any_scalar_field() -> impl Strategy<Value = Field> {
+    let kind = proptest::sample::select(&KINDS[..]);
+    (kind, proptest::collection::vec(any_path(), 1..4), any::<bool>()).prop_map(|(kind, paths, required)| Field {
+        name: "field".to_owned(),
+        kind,
+        paths,
+        required,
+        personal: false,
+        of: Vec::new(),
+    })
+}
+
+fn any_field() -> impl Strategy<Value = Field> {
+    let of = proptest::collection::vec(any_scalar_field(), 0..4);
+    let list = (any_scalar_field(), of).prop_map(|(field, of)| Field { kind: FieldKind::List, of, ..field });
+    prop_oneof![3 => any_scalar_field(), 1 => list]
+}
+
+fn any_body() -> impl Strategy<Value = String> {
+    any_object_of(any_json()).prop_map(|object| match object.strip_prefix('{') {
+        Some("}") => r#"{"eventCode":"E"}"#.to_owned(),
+        Some(members) => format!(r#"{{"eventCode":"E",{members}"#),
+        None => object,
+    })
+}
+
+/// Reused by every case, as a shard reuses its own.
+static PROJECTION: LazyLock<std::sync::Mutex<Projection>> = LazyLock::new(Default::default);
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_fields_of_random_bodies_are_what_the_oracle_says(
+        body in any_body(),
+        fields in proptest::collection::vec(any_field(), 1..12),
+    ) {
+        let event = read(&body).unwrap();
+        let mut builder = PlanBuilder::new();
+        let slots: Vec<_> = fields.iter().map(|field| builder.add(field)).collect();
+        let plan = builder.build();
+        let mut projection = PROJECTION.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        plan.project(&event, &mut projection);
+        let json = Json::parse(&body);
+        let mut mismatches = std::collections::HashMap::new();
+        for (field, &slot) in fields.iter().zip(&slots) {
+            let mut count = 0;
+            let (value, missing) = expected(&json, field, &mut count);
+            prop_assert_eq!(projection.get(slot).map(unpack), value, "{:?}", field);
+            prop_assert_eq!(projection.missing_inside(slot), missing, "{:?}", field);
+            mismatches.insert(slot, count);
+        }
+        prop_assert_eq!(projection.mismatches(), mismatches.values().sum::<u32>());
+    }
+}
+
+fn event(fields: &str) -> Event {
+    read(format!(r#"{{{fields},"eventCode":"E"}}"#)).unwrap()
+}
+
+#[test]
+fn equal_questions_share_a_slot_and_others_do_not() {
+    let mut builder = PlanBuilder::new();
+    let amount = builder.add(&field(FieldKind::Decimal, &["/a", "/b"]));
+    let named =
+        Field { name: "other".to_owned(), personal: true, required: true, ..field(FieldKind::Decimal, &["/a", "/b"]) };
+    assert_eq!(builder.add(&named), amount);
+    assert_ne!(builder.add(&field(FieldKind::Decimal, &["/b", "/a"])), amount);
+    assert_ne!(builder.add(&field(FieldKind::Int, &["/a", "/b"])), amount);
+    let items = builder.add(&list(&["/i"], vec![field(FieldKind::Str, &["/s"])]));
+    let renamed = Field { name: "t".to_owned(), ..field(FieldKind::Str, &["/s"]) };
+    assert_eq!(builder.add(&list(&["/i"], vec![renamed])), items);
+    assert_ne!(builder.add(&list(&["/i"], vec![required(field(FieldKind::Str, &["/s"]))])), items);
+    assert_ne!(builder.add(&list(&["/i"], vec![])), items);
+}
+
+#[test]
+fn the_first_alternative_that_is_not_empty_wins_even_if_it_does_not_fit() {
+    let field = field(FieldKind::Int, &["/a", "/b"]);
+    assert_eq!(project(&event(r#""a":null,"b":2"#), &field), (Some(Packed::Int(2)), 0));
+    assert_eq!(project(&event(r#""a":"","b":2"#), &field), (Some(Packed::Int(2)), 0));
+    assert_eq!(project(&event(r#""a":"x","b":2"#), &field), (None, 1));
+}
+
+#[test]
+fn an_earlier_duplicate_is_never_mixed_in() {
+    let event = event(r#""a":{"b":1,"c":2},"a":{"b":3}"#);
+    assert_eq!(project(&event, &field(FieldKind::Int, &["/a/b"])), (Some(Packed::Int(3)), 0));
+    assert_eq!(project(&event, &field(FieldKind::Int, &["/a/c"])), (None, 0));
+    let raw = project(&event, &field(FieldKind::Raw, &["/a"])).0;
+    assert_eq!(raw, Some(Packed::Map([("b".to_owned(), Packed::Int(3))].into())));
+}
+
+#[test]
+fn a_list_tells_that_an_element_lacks_what_is_required() {
+    let mut builder = PlanBuilder::new();
+    let of = vec![required(field(FieldKind::Decimal, &["/amount"])), field(FieldKind::Str, &["/name"])];
+    let strict = builder.add(&list(&["/items"], of));
+    let lax = builder.add(&list(&["/items"], vec![field(FieldKind::Str, &["/name"])]));
+    let plan = builder.build();
+    let mut projection = Projection::new();
+    for (items, missing) in [
+        (r#"[{"amount":1},{"amount":2,"name":""}]"#, false),
+        (r#"[{"amount":1},{"name":"x"}]"#, true),
+        (r#"[{"amount":"1"}]"#, true),
+        ("[]", false),
+        ("[null]", false),
+        ("[{},1]", false),
+    ] {
+        plan.project(&event(&format!(r#""items":{items}"#)), &mut projection);
+        assert_eq!(projection.missing_inside(strict), missing, "{items}");
+        assert!(!projection.missing_inside(lax), "{items}");
+    }
+}
+
+#[test]
+fn timestamps_may_be_escaped_as_dotnet_does() {
+    let event = event(r#""at":"1970-01-01T03:00:01\u002B03:00""#);
+    assert_eq!(project(&event, &field(FieldKind::Timestamp, &["/at"])), (Some(Packed::Timestamp(1000)), 0));
+}
+
+#[test]
+fn a_path_that_is_no_pointer_or_leads_into_an_array_finds_nothing() {
+    let event = event(r#""a":[{"b":1}],"":{"0":2}"#);
+    for path in ["a", "a/0", "/a/0", "/a/0/b", "/a/b", "#/a"] {
+        assert_eq!(project(&event, &field(FieldKind::Raw, &[path])), (None, 0), "{path}");
+    }
+    assert_eq!(project(&event, &field(FieldKind::Raw, &["//0"])).0, Some(Packed::Int(2)));
+    assert!(matches!(project(&event, &field(FieldKind::Raw, &[""])).0, Some(Packed::Map(map)) if map.len() == 3));
+}
+
+#[test]
+fn a_hundred_thousand_duplicates_take_no_great_while() {
+    let members: String = (0..100_000).map(|index| format!(r#""k{}":{index},"#, index % 1000)).collect();
+    let event = event(&format!(r#""m":{{{members}"last":1}}"#));
+    let (map, _) = project(&event, &field(FieldKind::Map, &["/m"]));
+    assert!(matches!(map, Some(Packed::Map(map)) if map.len() == 1001 && map["k7"] == decimal("99007")));
+}
+
+#[test]
+fn a_warm_projection_allocates_nothing() {
+    let mut builder = PlanBuilder::new();
+    builder.add(&field(FieldKind::Raw, &["/purchaseOperationInfo"]));
+    let items = "/purchaseOperationInfo/purchaseData/chequeItems";
+    builder.add(&list(&[items], vec![field(FieldKind::Str, &["/description"])]));
+    let plan = builder.build();
+    let event = read(sample!("OnPurchaseConfirm")).unwrap();
+    let mut projection = Projection::new();
+    plan.project(&event, &mut projection);
+    let before = projection.capacities();
+    for _ in 0..3 {
+        plan.project(&event, &mut projection);
+    }
+    assert_eq!(projection.capacities(), before);
+}
