@@ -275,7 +275,8 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        for text in ["amqp://me:s3cret@host/x", "amqp://me:s3c/ret@host", "amqps://me:s3cret@h:x", "amq://me:s3cret@h"] {
+        for text in ["amqp://me:s3cret@host/x", "amqp://me:s3c/ret@host", "amqps://me:s3cret@h:x", "amq://me:s3cret@h"]
+        {
             let shown = match text.parse::<Address>() {
                 Ok(address) => format!("{address} {address:?}"),
                 Err(error) => format!("{error} {error:?}"),

@@ -259,8 +259,9 @@ impl Outcome {
 
 fn undelivered(batch: &[Publication], returned: &HashSet<ShortString>, refused: &[usize]) -> Vec<usize> {
     let refused: HashSet<usize> = refused.iter().copied().collect();
-    let is_returned =
-        |publication: &Publication| publication.properties.message_id().as_ref().is_some_and(|id| returned.contains(id));
+    let is_returned = |publication: &Publication| {
+        publication.properties.message_id().as_ref().is_some_and(|id| returned.contains(id))
+    };
     let again = |(place, publication): &(usize, &Publication)| refused.contains(place) || is_returned(publication);
     let places: Vec<usize> = batch.iter().enumerate().filter(again).map(|(place, _)| place).collect();
     // A return that names nothing we sent can't be told: all of it again.

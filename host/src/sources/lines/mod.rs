@@ -130,9 +130,7 @@ impl LinesSource {
 
 /// Reads on a thread of its own: reading standard input can't be interrupted, and must not hold up the end. The thread
 /// ends at the end of the input, or when the blocks are no longer taken.
-fn read_apart<R: Read + Send + 'static>(
-    mut splitter: LineSplitter<R>,
-) -> mpsc::Receiver<std::io::Result<Vec<Line>>> {
+fn read_apart<R: Read + Send + 'static>(mut splitter: LineSplitter<R>) -> mpsc::Receiver<std::io::Result<Vec<Line>>> {
     let (sender, blocks) = mpsc::channel(BLOCKS_MAX);
     std::thread::spawn(move || {
         while let Some(block) = splitter.next_block().transpose() {
