@@ -16,6 +16,8 @@ pub(super) struct Output {
 #[derive(Debug)]
 enum Writer {
     File(File),
+    /// A pipe or a device: it has no end to go back to, and no disk.
+    Stream(File),
     Standard,
 }
 
@@ -23,9 +25,9 @@ impl Output {
     pub(super) async fn file(path: &Path) -> Result<Output, SinkError> {
         let place = path.display().to_string();
         let path = path.to_owned();
-        let opened = blocking(move || open(&path)).await;
-        let file = opened.map_err(|source| SinkError::Write { place: place.clone(), source })?;
-        Ok(Output { place, writer: Some(Writer::File(file)) })
+        let opened = blocking(move || Writer::open(&path)).await;
+        let writer = opened.map_err(|source| SinkError::Write { place: place.clone(), source })?;
+        Ok(Output { place, writer: Some(writer) })
     }
 
     pub(super) fn standard() -> Output {
@@ -55,6 +57,22 @@ impl Output {
 }
 
 impl Writer {
+    fn open(path: &Path) -> io::Result<Writer> {
+        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Ok(Writer::Stream(OpenOptions::new().write(true).open(path)?));
+        }
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        if file.metadata()?.len() > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            let mut last = [0];
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                file.write_all(b"\n")?;
+            }
+        }
+        Ok(Writer::File(file))
+    }
+
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         match self {
             Writer::Standard => {
@@ -62,29 +80,17 @@ impl Writer {
                 stream.write_all(lines)?;
                 stream.flush()
             }
+            Writer::Stream(stream) => stream.write_all(lines),
             Writer::File(file) => {
                 let end = file.seek(SeekFrom::End(0))?;
                 let written = file.write_all(lines).and_then(|()| file.sync_data());
                 written.inspect_err(|_| {
-                    // A pipe or a device can't be cut; then the half line stays, as it would in any other case.
+                    // The error is told in any case; if this fails too, the half line is closed at the next start.
                     let _ = file.set_len(end);
                 })
             }
         }
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-    if file.metadata()?.len() > 0 {
-        file.seek(SeekFrom::End(-1))?;
-        let mut last = [0];
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
-        }
-    }
-    Ok(file)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
