@@ -96,6 +96,28 @@ pub struct Problem {
     pub hint: String,
 }
 
+impl Problem {
+    pub(crate) fn new(
+        file: impl Into<String>,
+        line: Option<u32>,
+        reason: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Problem {
+        Problem { file: file.into(), line, reason: reason.into(), hint: hint.into() }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    /// `welcome.toml:3: reason (hint)`
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}:", self.file)?;
+        if let Some(line) = self.line {
+            write!(formatter, "{line}:")?;
+        }
+        write!(formatter, " {} ({})", self.reason, self.hint)
+    }
+}
+
 /// What one reading of the directory did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

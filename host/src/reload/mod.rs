@@ -4,5 +4,10 @@
 //! Start-up and reload are the same code.
 
 mod handle;
+mod campaign_file;
+mod stage;
+mod private_dir;
 
-pub use handle::{CampaignState, CampaignStatus, LoadReport, Problem, ReloadHandle, Request, Target};
+pub use campaign_file::{CAMPAIGN_FILE_BYTES_MAX, CampaignFile, Grant};
+pub use handle::{CampaignState, CampaignStatus, LoadReport, OwnerGone, Problem, ReloadHandle, Request, Target};
+pub use stage::Stage;

@@ -1,0 +1,312 @@
+//! A campaign's file: TOML in, a [`CampaignFile`] or every problem at once out, each with its line.
+//!
+//! Nothing is ignored: a key that this version does not know, or does not do yet, is refused, because a campaign that
+//! runs without the cap that its file asks for is worse than one that does not run.
+
+use std::ops::Range;
+use std::path::{Component, Path};
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use toml::de::{DeTable, DeValue};
+use toml::value::Datetime;
+
+use super::Problem;
+use crate::clock::Millis;
+use crate::engine::{Mode, closest, shown};
+
+/// The largest campaign file, in bytes.
+pub const CAMPAIGN_FILE_BYTES_MAX: usize = 64 << 10;
+const NAME_CHARS_MAX: usize = 64;
+const DIGEST_PREFIX_MIN: usize = 8;
+const DIGEST_LEN: usize = 64;
+const GRANTS_MAX: usize = 256;
+/// More than this many syntax errors of one file help nobody.
+const SYNTAX_ERRORS_MAX: usize = 10;
+
+const KEYS: [&str; 8] = ["module", "digest", "mode", "start", "end", "time_zone", "personal", "params"];
+/// Keys of the format that this version does not act on.
+const LATER_KEYS: [&str; 3] = ["on_fault", "per_hour_max", "isolation"];
+
+/// What a campaign's file says.
+#[derive(Clone, Debug)]
+pub struct CampaignFile<'text> {
+    /// From the directory's root, normalised: `modules/welcome.wasm`.
+    pub module: String,
+    /// The module's digest or its beginning, lower case: the pair swaps together.
+    pub digest: Option<String>,
+    pub mode: Mode,
+    pub start_ms: Option<Millis>,
+    pub end_ms: Option<Millis>,
+    /// Personal fields that the campaign may read.
+    pub personal: Vec<Grant>,
+    pub params: DeTable<'text>,
+    text: &'text str,
+}
+
+/// A personal field granted by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    pub name: String,
+    pub line: u32,
+}
+
+impl<'text> CampaignFile<'text> {
+    /// Reads a campaign's file; `file` is its path from the directory's root, for the problems.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, as far as it can be told without the module.
+    pub fn parse(file: &str, text: &'text str) -> Result<CampaignFile<'text>, Vec<Problem>> {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut reader = Reader { file, text, problems: Vec::new() };
+        for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
+            let reason = format!("not TOML: {}", shown(error.message()));
+            reader.problem(error.span(), reason, "correct the line; if the file is still being written, wait");
+        }
+        if !reader.problems.is_empty() {
+            return Err(reader.problems);
+        }
+        reader.file(table.into_inner())
+    }
+
+    /// The line of a place in the text, counted from 1.
+    #[must_use]
+    pub fn line_of(&self, offset: usize) -> u32 {
+        line_of(self.text, offset)
+    }
+}
+
+/// The module that a campaign's file names, if that much of it can be read.
+pub(super) fn module_named_in(text: &str) -> Option<String> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let module = table.get_ref().iter().find(|(key, _)| key.get_ref().as_ref() == "module")?.1;
+    let path = module_path(module.get_ref().as_str()?).ok()?;
+    errors.is_empty().then_some(path)
+}
+
+/// Whether a file's stem can name a campaign: names go into metrics, routing keys and paths.
+pub(super) fn is_campaign_name(stem: &str) -> bool {
+    let first = stem.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let of_a_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+    first && stem.len() <= NAME_CHARS_MAX && stem.bytes().all(of_a_name)
+}
+
+/// A module's path, held to the directory: `./modules//a.wasm` becomes `modules/a.wasm`.
+fn module_path(text: &str) -> Result<String, &'static str> {
+    if text.len() > 512 || text.contains(['\0', '\\']) || text.chars().any(char::is_control) {
+        return Err("is no path of a module");
+    }
+    let mut parts = Vec::new();
+    for component in Path::new(text).components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(part) => parts.push(part.to_str().unwrap_or_default()),
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                return Err("leaves the rules directory");
+            }
+        }
+    }
+    let path = parts.join("/");
+    if path.ends_with(".wasm") { Ok(path) } else { Err("does not end with `.wasm`") }
+}
+
+fn line_of(text: &str, offset: usize) -> u32 {
+    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
+    before.iter().filter(|&&byte| byte == b'\n').count() as u32 + 1
+}
+
+/// Collects the problems of one file.
+struct Reader<'file, 'text> {
+    file: &'file str,
+    text: &'text str,
+    problems: Vec<Problem>,
+}
+
+/// One value of the file and where it stands.
+type Spot<'table, 'text> = (&'table DeValue<'text>, Range<usize>);
+
+impl<'text> Reader<'_, 'text> {
+    fn problem(&mut self, span: Option<Range<usize>>, reason: impl Into<String>, hint: impl Into<String>) {
+        let line = span.map(|span| line_of(self.text, span.start));
+        self.problems.push(Problem::new(self.file, line, reason, hint));
+    }
+
+    fn file(mut self, table: DeTable<'text>) -> Result<CampaignFile<'text>, Vec<Problem>> {
+        self.unknown_keys(&table);
+        let module = self.module(&table);
+        let mode = self.mode(&table);
+        let digest = self.digest(&table);
+        let (start_ms, end_ms) = self.times(&table);
+        let personal = self.personal(&table);
+        let params = self.params(&table);
+        match (module, mode) {
+            (Some(module), Some(mode)) if self.problems.is_empty() => {
+                Ok(CampaignFile { module, digest, mode, start_ms, end_ms, personal, params, text: self.text })
+            }
+            _ => Err(self.problems),
+        }
+    }
+
+    fn unknown_keys(&mut self, table: &DeTable<'text>) {
+        for (key, _) in table {
+            let name = key.get_ref().as_ref();
+            if KEYS.contains(&name) {
+                continue;
+            }
+            if LATER_KEYS.contains(&name) {
+                let reason = format!("`{name}` has no effect in this version of hailer");
+                self.problem(Some(key.span()), reason, "remove the line, or update hailer");
+                continue;
+            }
+            let hint = match closest(name, KEYS) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => format!("a campaign has {}; a rule's parameters stand under [params]", KEYS.join(", ")),
+            };
+            self.problem(Some(key.span()), format!("there is no key `{}`", shown(name)), hint);
+        }
+    }
+
+    fn module(&mut self, table: &DeTable<'text>) -> Option<String> {
+        let hint = "name a module inside the rules directory: `module = \"modules/welcome.wasm\"`";
+        let Some((value, span)) = spot(table, "module") else {
+            self.problem(None, "`module` is missing", hint);
+            return None;
+        };
+        let Some(text) = value.as_str() else {
+            self.problem(Some(span), "`module` is not a string", hint);
+            return None;
+        };
+        match module_path(text) {
+            Ok(path) => Some(path),
+            Err(reason) => {
+                self.problem(Some(span), format!("the module `{}` {reason}", shown(text)), hint);
+                None
+            }
+        }
+    }
+
+    fn mode(&mut self, table: &DeTable<'text>) -> Option<Mode> {
+        let hint = "write `mode = \"live\"`, \"shadow\" (decides, sends nothing) or \"off\"";
+        let Some((value, span)) = spot(table, "mode") else {
+            self.problem(None, "`mode` is missing", hint);
+            return None;
+        };
+        match value.as_str() {
+            Some("live") => Some(Mode::Live),
+            Some("shadow") => Some(Mode::Shadow),
+            Some("off") => Some(Mode::Off),
+            other => {
+                let found = other.map_or("not a string".into(), |text| format!("`{}`", shown(text)));
+                self.problem(Some(span), format!("`mode` is {found}"), hint);
+                None
+            }
+        }
+    }
+
+    fn digest(&mut self, table: &DeTable<'text>) -> Option<String> {
+        let (value, span) = spot(table, "digest")?;
+        let digest = value.as_str().unwrap_or_default().to_ascii_lowercase();
+        let is_hex = digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hex && (DIGEST_PREFIX_MIN..=DIGEST_LEN).contains(&digest.len()) {
+            return Some(digest);
+        }
+        let reason = format!("`digest` is not {DIGEST_PREFIX_MIN} to {DIGEST_LEN} hexadecimal digits");
+        self.problem(Some(span), reason, "`hailer inspect MODULE` prints it");
+        None
+    }
+
+    fn times(&mut self, table: &DeTable<'text>) -> (Option<Millis>, Option<Millis>) {
+        let Some(zone) = self.time_zone(table) else { return (None, None) };
+        let start_ms = self.time(table, "start", &zone);
+        let end_ms = self.time(table, "end", &zone);
+        if let (Some(start), Some(end)) = (start_ms, end_ms)
+            && start >= end
+        {
+            let span = spot(table, "end").map(|(_, span)| span);
+            self.problem(span, "`end` is not after `start`", "correct one of them, or remove both");
+        }
+        (start_ms, end_ms)
+    }
+
+    fn time_zone(&mut self, table: &DeTable<'text>) -> Option<TimeZone> {
+        let Some((value, span)) = spot(table, "time_zone") else { return Some(TimeZone::UTC) };
+        let name = value.as_str().unwrap_or_default();
+        match TimeZone::get(name) {
+            Ok(zone) if !name.is_empty() => Some(zone),
+            _ => {
+                let reason = format!("`time_zone` is no time zone that this system knows: `{}`", shown(name));
+                self.problem(Some(span), reason, "write a name such as `time_zone = \"Europe/Moscow\"`");
+                None
+            }
+        }
+    }
+
+    /// A local time in the campaign's zone. One that clocks skip is read with the offset before the gap, so it falls
+    /// as much later; one that clocks show twice is the first.
+    fn time(&mut self, table: &DeTable<'text>, key: &str, zone: &TimeZone) -> Option<Millis> {
+        let (value, span) = spot(table, key)?;
+        let hint = format!("write a date and time without an offset: `{key} = 2026-12-01T00:00:00`");
+        let DeValue::Datetime(written) = value else {
+            self.problem(Some(span), format!("`{key}` is not a date and time"), hint);
+            return None;
+        };
+        if written.offset.is_some() {
+            self.problem(Some(span), format!("`{key}` has an offset, and `time_zone` says which zone it is in"), hint);
+            return None;
+        }
+        let local = civil(written);
+        let millis = local.and_then(|local| zone.to_ambiguous_timestamp(local).compatible().ok());
+        if millis.is_none() {
+            self.problem(Some(span), format!("`{key}` is not a date and time that exists"), hint);
+        }
+        millis.map(|timestamp| timestamp.as_millisecond())
+    }
+
+    fn personal(&mut self, table: &DeTable<'text>) -> Vec<Grant> {
+        let hint = "write a list of field names: `personal = [\"card_number\"]`";
+        let Some((value, span)) = spot(table, "personal") else { return Vec::new() };
+        let DeValue::Array(names) = value else {
+            self.problem(Some(span), "`personal` is not a list", hint);
+            return Vec::new();
+        };
+        if names.len() > GRANTS_MAX {
+            self.problem(Some(span), format!("`personal` has {} names, the most is {GRANTS_MAX}", names.len()), hint);
+            return Vec::new();
+        }
+        let mut grants = Vec::new();
+        for name in names.iter() {
+            let line = line_of(self.text, name.span().start);
+            match name.get_ref().as_str() {
+                Some(name) => grants.push(Grant { name: name.to_owned(), line }),
+                None => self.problem(Some(name.span()), "`personal` holds something other than a string", hint),
+            }
+        }
+        grants
+    }
+
+    fn params(&mut self, table: &DeTable<'text>) -> DeTable<'text> {
+        match spot(table, "params") {
+            None => DeTable::new(),
+            Some((DeValue::Table(params), _)) => params.clone(),
+            Some((_, span)) => {
+                self.problem(Some(span), "`params` is not a table", "write `[params]` and the parameters below it");
+                DeTable::new()
+            }
+        }
+    }
+}
+
+fn spot<'table, 'text>(table: &'table DeTable<'text>, name: &str) -> Option<Spot<'table, 'text>> {
+    let (_, value) = table.iter().find(|(key, _)| key.get_ref().as_ref() == name)?;
+    Some((value.get_ref(), value.span()))
+}
+
+fn civil(written: &Datetime) -> Option<DateTime> {
+    let (date, time) = (written.date?, written.time?);
+    let year = i16::try_from(date.year).ok()?;
+    let (month, day) = (i8::try_from(date.month).ok()?, i8::try_from(date.day).ok()?);
+    let (hour, minute) = (i8::try_from(time.hour).ok()?, i8::try_from(time.minute).ok()?);
+    let second = i8::try_from(time.second.unwrap_or(0)).ok()?;
+    let nanosecond = i32::try_from(time.nanosecond.unwrap_or(0)).ok()?;
+    DateTime::new(year, month, day, hour, minute, second, nanosecond).ok()
+}

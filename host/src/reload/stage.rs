@@ -1,0 +1,28 @@
+//! What the directory's owner asks of the engine: turn an accepted module into something that runs, and run it.
+
+use std::sync::Arc;
+
+use crate::engine::{CampaignSpec, VerifiedModule};
+
+/// Turns an accepted module into something that runs: compile, instantiate, configure, try.
+///
+/// All of it is called off the async threads and may block.
+pub trait Stage: Send + 'static {
+    /// A campaign that can run: the engine's `Campaign`, or a fake in tests.
+    type Campaign: Send + Sync + 'static;
+
+    /// Compiles (in the child, through the cache), instantiates, configures and tries one campaign. `generation` is
+    /// new for each change of module or parameters, and the same as before where only mode or times changed.
+    ///
+    /// # Errors
+    /// Why it can't run, for whoever wrote it: lower case, with what to do.
+    fn admit(
+        &mut self,
+        spec: CampaignSpec,
+        module: &VerifiedModule,
+        generation: u64,
+    ) -> Result<Arc<Self::Campaign>, String>;
+
+    /// Makes `campaigns` the running rule set, under this number. Never fails.
+    fn swap(&mut self, campaigns: Vec<Arc<Self::Campaign>>, rule_set: u64);
+}
