@@ -1,1 +1,202 @@
-//! Being written.
+//! Where the rooms are wired: one engine, from its start to its end.
+//!
+//! The order matters. The data directory is taken first, so that two engines never share it; the rules are loaded
+//! before the source is opened; the way out is checked before the first event is taken; and at the end the source stops before what it delivered
+//! is drained.
+
+mod checks;
+mod signals;
+mod stage;
+mod summary;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::address;
+use crate::clock;
+use crate::config::Config;
+use crate::control::{self, Control, EngineStatus, Http, Observed};
+use crate::engine::{Limits, RuleSet, Sandbox};
+use crate::health::{Condition, Health};
+use crate::metrics;
+use crate::pipeline::{Pipeline, PipelineError, Rules, Settings, Tally};
+use crate::reload::{self, LoadReport, Owner, ReloadHandle, Request};
+use crate::shutdown::{Shutdown, ShutdownTrigger};
+use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
+use crate::sources::{Source, SourceError};
+pub use checks::{Finding, check_broker, check_rules, topology};
+use stage::EngineStage;
+pub use summary::Summary;
+
+/// Dead letters of standard input go into this file of the data directory.
+const DEAD_LETTERS_FILE: &str = "deadletters.jsonl";
+
+/// Runs the engine until its source ends or it is told to stop, and says what it did.
+///
+/// # Errors
+/// When it can't start, or ends before its time.
+pub fn run(config: Config) -> anyhow::Result<Summary> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
+    let result = runtime.block_on(run_until_told(config));
+    // Reading standard input can't be interrupted; its thread ends with the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// The child process in which a module is compiled: the whole of `hailer compile-module`.
+#[must_use]
+pub fn compile_child() -> ExitCode {
+    reload::compile_child_main(|wasm| {
+        Sandbox::precompile(&Limits::default(), wasm).map_err(|error| error.to_string())
+    })
+}
+
+/// Everything that runs beside the pipeline and ends with it.
+struct Surroundings {
+    reload: ReloadHandle,
+    first_load: LoadReport,
+    current: Arc<ArcSwap<RuleSet>>,
+    sandbox: Arc<Sandbox>,
+    health: Health,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
+    let started_ms = clock::now_ms();
+    let (trigger, shutdown) = Shutdown::new();
+    let surroundings = surround(&config, started_ms, &shutdown).await?;
+    let (reload, health) = (&surroundings.reload, &surroundings.health);
+    let trigger = signals::listen(trigger, reload.clone(), Duration::from_millis(config.drain_ms))?;
+
+    let tally = tokio::select! {
+        tally = run_pipeline(&config, &surroundings, &shutdown) => tally?,
+        // Told to stop before the first event: what waits for a broker waits no longer.
+        () = shutdown.ended() => anyhow::bail!("ended before everything was drained; what was not acknowledged will be delivered again"),
+    };
+    let problems = health.problems();
+    drop(trigger);
+    for task in surroundings.tasks {
+        task.abort();
+    }
+    Ok(Summary { tally, elapsed_ms: clock::now_ms() - started_ms, first_load: surroundings.first_load, problems })
+}
+
+/// Takes the data directory, loads the rules, and opens the socket and the HTTP port.
+async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyhow::Result<Surroundings> {
+    let health = Health::default();
+    health.report("source", Condition::NotReady("starting".into()));
+    let recorder = metrics::install().context("no metrics")?;
+    let control = Control::bind(&config.data)?;
+    let http = Http::bind(&config.http.listen).await?;
+    let sandbox = Sandbox::new(config.limits.clone())?;
+    let current = Arc::new(ArcSwap::from_pointee(RuleSet::empty()));
+    let stage = EngineStage::open(config, Arc::clone(&sandbox), Arc::clone(&current))?;
+    let (reload, requests) = ReloadHandle::new();
+    let opening = (config.clone(), health.clone());
+    let opened = tokio::task::spawn_blocking(move || Owner::open(&opening.0, stage, opening.1));
+    let (owner, first_load) = opened.await.context("loading the rules was interrupted")??;
+    let about = EngineStatus {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        started_ms,
+        environment: config.environment.clone(),
+        source: address::redacted(&config.source),
+        sink: address::redacted(&config.sink),
+        rules: config.rules.display().to_string(),
+        http: http.as_ref().map(|http| http.address().to_string()),
+        problems: std::collections::BTreeMap::new(),
+    };
+    let context = control::Context { reload: reload.clone(), health: health.clone(), about: Arc::new(about) };
+    let mut tasks = vec![tokio::spawn(own_rules(owner, requests, shutdown.clone()))];
+    let ended = shutdown.clone();
+    tasks.push(tokio::spawn(async move { report(control.serve(context, async move { ended.ended().await }).await) }));
+    if let Some(http) = http {
+        tracing::info!(address = %http.address(), "metrics and health");
+        let observed = Observed { health: health.clone(), metrics: recorder };
+        let ended = shutdown.clone();
+        tasks.push(tokio::spawn(async move { report(http.serve(observed, async move { ended.ended().await }).await) }));
+    }
+    Ok(Surroundings { reload, first_load, current, sandbox, health, tasks })
+}
+
+async fn own_rules(owner: Owner<EngineStage>, requests: mpsc::Receiver<Request>, shutdown: Shutdown) {
+    owner.run(requests, shutdown).await;
+}
+
+/// Opens the edges, lets events through until the source ends, and drains.
+async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdown) -> anyhow::Result<Tally> {
+    let health = &around.health;
+    let mut sink = AnySink::new(config, health.clone()).await?;
+    let mut dead_letters = AnyDeadLetters::new(config, &config.data.join(DEAD_LETTERS_FILE), health.clone())?;
+    let run = format!("{:x}-{:x}", clock::now_ms(), std::process::id());
+    let source = Source::new(config, &run, health.clone())?;
+    let routes = async {
+        sink.check_route().await?;
+        dead_letters.check_route().await
+    };
+    tokio::select! {
+        checked = routes => checked?,
+        () = shutdown.draining() => return Ok(Tally::default()),
+    }
+    let settings = Settings {
+        shards: shards_of(config),
+        event_bytes_max: config.event.bytes_max,
+        batch_max: config.event.batch_max,
+        in_flight_max: config.event.in_flight_max,
+        environment: config.environment.as_str().into(),
+        recheck_one_in: config.purity.recheck_one_in,
+    };
+    let rules = Rules {
+        sandbox: Arc::clone(&around.sandbox),
+        current: Arc::clone(&around.current),
+        owner: around.reload.clone(),
+    };
+    let (entrance, pipeline) = Pipeline::start(settings, &rules, sink, dead_letters);
+    let mut source = tokio::spawn(source.run(entrance, shutdown.clone()));
+    let mut finished = std::pin::pin!(pipeline.finished());
+    // The pipeline outlives the source; when it ends first, a part of it has died.
+    tokio::select! {
+        ended = &mut source => ended_source(ended)?,
+        finished = &mut finished => return ended_early(finished),
+    }
+    match finished.await {
+        Ok(tally) => Ok(tally),
+        Err(error) => ended_early(Err(error)),
+    }
+}
+
+fn ended_source(ended: Result<Result<(), SourceError>, tokio::task::JoinError>) -> anyhow::Result<()> {
+    Ok(ended.context("the source stopped unexpectedly")??)
+}
+
+fn ended_early(finished: Result<Tally, PipelineError>) -> anyhow::Result<Tally> {
+    match finished {
+        Ok(tally) => Ok(tally),
+        // `hailer run … | head` is no failure: whoever reads has enough.
+        Err(PipelineError::Sink(SinkError::Closed { place })) => {
+            tracing::info!(place, "nobody reads the communications any more; what was not written is not acknowledged");
+            Ok(Tally::default())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn shards_of(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if config.shards == 0 { cores() } else { config.shards }
+}
+
+fn report(served: Result<(), control::ControlError>) {
+    if let Err(error) = served {
+        tracing::error!(error = %error, "can't be reached for commands or metrics any more");
+    }
+}
+
+/// The trigger stays with whoever listens for signals; this keeps it alive.
+type Trigger = Arc<ShutdownTrigger>;

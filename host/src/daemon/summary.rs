@@ -1,0 +1,56 @@
+//! What a run did, as people read it at its end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::pipeline::Tally;
+use crate::reload::LoadReport;
+
+/// One run of the engine.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    pub tally: Tally,
+    pub elapsed_ms: i64,
+    pub first_load: LoadReport,
+    /// What was not ready at the end, by room.
+    pub problems: BTreeMap<&'static str, String>,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tally = &self.tally;
+        let seconds = self.elapsed_ms as f64 / 1000.0;
+        writeln!(
+            formatter,
+            "{} events, {} communications, {} dead letters in {seconds:.1} s",
+            tally.events,
+            tally.communications(),
+            tally.dead_letters
+        )?;
+        let counted = [
+            (tally.repaired, "repaired (a trailing comma)"),
+            (tally.unclaimed, "taken by no campaign"),
+            (tally.field_mismatches, "fields of another type than documented"),
+        ];
+        for (count, what) in counted.iter().filter(|(count, _)| *count > 0) {
+            writeln!(formatter, "  {count} {what}")?;
+        }
+        let width = tally.campaigns.keys().map(|name| name.len()).max().unwrap_or(0);
+        for (name, campaign) in &tally.campaigns {
+            write!(formatter, "  {name:width$}  {} decided", campaign.decided)?;
+            for (channel, count) in &campaign.published {
+                write!(formatter, ", {count} {channel}")?;
+            }
+            for (reason, count) in &campaign.suppressed {
+                write!(formatter, ", {count} suppressed ({reason})")?;
+            }
+            for (count, what) in [(campaign.skipped, "skipped"), (campaign.faults, "faulted")] {
+                if count > 0 {
+                    write!(formatter, ", {count} {what}")?;
+                }
+            }
+            writeln!(formatter)?;
+        }
+        Ok(())
+    }
+}
