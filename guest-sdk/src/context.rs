@@ -187,7 +187,7 @@ pub fn finish(context: &mut Context, outcome: impl Outcome) {
 }
 
 /// The bucket of `docs/abi.md`, "Buckets". Customers are sorted by it while campaigns run, so it never changes.
-fn bucket(seed: u64, salt: &str) -> u32 {
+pub(crate) fn bucket(seed: u64, salt: &str) -> u32 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in seed.to_le_bytes().into_iter().chain(salt.bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);

@@ -62,6 +62,13 @@ impl<R: Rule> Instance<R> {
         self.context.output().bytes()
     }
 
+    /// An instance of a rule that has its parameters already.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn of(rule: R) -> Result<Self, String> {
+        rule.configure()?;
+        Ok(Self { rule: Some(rule), ..Self::new() })
+    }
+
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn take_logs(&mut self) -> Vec<(crate::Level, String)> {
         core::mem::take(&mut self.context.logs)

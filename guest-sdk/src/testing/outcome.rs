@@ -1,0 +1,122 @@
+//! What a rule asked for, read back from the bytes that it wrote.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use hailer_abi::wire::Channel;
+
+use crate::wire::Reader;
+use crate::{Decimal, Message, Timestamp};
+
+/// A communication that a rule asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    /// `mail`, `push`, `sms`, `viber`, `chatBot` or `socialNetworks`.
+    pub channel: &'static str,
+    pub template: String,
+    pub data: BTreeMap<String, Data>,
+}
+
+/// A value that a template is filled with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    Decimal(Decimal),
+    Timestamp(Timestamp),
+    List(Vec<Data>),
+    Map(BTreeMap<String, Data>),
+}
+
+/// What one call led to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) error: Option<String>,
+    pub(super) sent: Vec<Sent>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Outcome {
+    pub(super) fn read(output: &[u8]) -> Self {
+        let mut reader = Reader::new(output);
+        let mut outcome = Self::default();
+        reader.record(3);
+        outcome.error = if reader.nil() { None } else { Some(reader.str().to_owned()) };
+        reader.skip(1);
+        for _ in 0..reader.array() {
+            reader.array();
+            match reader.int() {
+                1 => outcome.sent.push(Sent {
+                    channel: Channel::from_wire(reader.unsigned()).map_or("?", Channel::name),
+                    template: reader.str().to_owned(),
+                    data: entries(&mut reader),
+                }),
+                _ => outcome.notes.push(reader.str().to_owned()),
+            }
+        }
+        assert!(reader.is_empty(), "the rule wrote more than its outcome");
+        outcome
+    }
+}
+
+impl From<Message<'_>> for Sent {
+    fn from(message: Message<'_>) -> Self {
+        let mut reader = Reader::new(message.entries.bytes());
+        let data = (0..message.entry_count).map(|_| (reader.str().to_owned(), data(&mut reader))).collect();
+        let channel = Channel::from_wire(u64::from(message.channel)).map_or("?", Channel::name);
+        Self { channel, template: message.template.to_owned(), data }
+    }
+}
+
+fn entries(reader: &mut Reader<'_>) -> BTreeMap<String, Data> {
+    (0..reader.map()).map(|_| (reader.str().to_owned(), data(reader))).collect()
+}
+
+fn data(reader: &mut Reader<'_>) -> Data {
+    match reader.peek() {
+        0xc0 => {
+            reader.nil();
+            Data::Null
+        }
+        0xc2 | 0xc3 => Data::Bool(reader.bool()),
+        0xca | 0xcb => Data::Float(reader.float()),
+        0xa0..=0xbf | 0xd9..=0xdb => Data::Text(reader.str().to_owned()),
+        0xd7 => Data::Timestamp(reader.timestamp()),
+        0xd8 => Data::Decimal(reader.decimal()),
+        0x90..=0x9f | 0xdc | 0xdd => Data::List((0..reader.array()).map(|_| data(reader)).collect()),
+        0x80..=0x8f | 0xde | 0xdf => Data::Map(entries(reader)),
+        _ => Data::Int(reader.int()),
+    }
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} `{}`", self.channel, self.template)?;
+        self.data.iter().try_for_each(|(key, value)| write!(formatter, ", {key}: {value}"))
+    }
+}
+
+impl fmt::Display for Data {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => formatter.write_str("null"),
+            Self::Bool(value) => value.fmt(formatter),
+            Self::Int(value) => value.fmt(formatter),
+            Self::Float(value) => value.fmt(formatter),
+            Self::Text(value) => write!(formatter, "{value:?}"),
+            Self::Decimal(value) => value.fmt(formatter),
+            Self::Timestamp(value) => value.fmt(formatter),
+            Self::List(values) => {
+                let values: Vec<_> = values.iter().map(Self::to_string).collect();
+                write!(formatter, "[{}]", values.join(", "))
+            }
+            Self::Map(values) => {
+                let values: Vec<_> = values.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+                write!(formatter, "{{{}}}", values.join(", "))
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! From an event to the fields that a handler declares: the rules of `docs/abi.md`, written for clarity. The engine has
+//! an implementation of its own, made for speed.
+
+use hailer_abi::manifest::{Field, FieldKind, Handler};
+
+use super::json::Json;
+use crate::wire::Writer;
+use crate::{Decimal, Timestamp};
+
+/// Writes the values of a handler's fields; an error names a required one that is absent.
+pub(super) fn project<'a>(handler: &'a Handler, body: &Json, writer: &mut Writer) -> Result<(), &'a str> {
+    record(&handler.fields, body, writer)
+}
+
+fn record<'a>(fields: &'a [Field], from: &Json, writer: &mut Writer) -> Result<(), &'a str> {
+    writer.array(fields.len());
+    for field in fields {
+        let found = field.paths.iter().filter_map(|path| from.at(path)).find(|value| !is_absent(value));
+        let before = writer.len();
+        let written = match found {
+            Some(value) => value_of(field, value, writer)?,
+            None => None,
+        };
+        if written.is_none() {
+            if field.required {
+                return Err(&field.name);
+            }
+            writer.truncate(before);
+            writer.nil();
+        }
+    }
+    Ok(())
+}
+
+fn is_absent(value: &Json) -> bool {
+    match value {
+        Json::Null => true,
+        Json::Text(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
+/// Writes one value, unless it is of another kind.
+fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer) -> Result<Option<()>, &'a str> {
+    Ok(match (field.kind, value) {
+        (FieldKind::Bool, Json::Bool(value)) => Some(writer.bool(*value)),
+        (FieldKind::Int, Json::Number(text)) => int(text).map(|value| writer.int(value)),
+        (FieldKind::Float, Json::Number(text)) => text.parse().ok().map(|value| writer.float(value)),
+        (FieldKind::Str | FieldKind::Id, Json::Text(text)) => Some(writer.str(text)),
+        (FieldKind::Id, Json::Number(text)) if is_integer_literal(text) => Some(writer.str(text)),
+        (FieldKind::Decimal, Json::Number(text)) => decimal(text).map(|value| writer.decimal(value)),
+        (FieldKind::Timestamp, Json::Text(text)) => text.parse().ok().map(|value: Timestamp| writer.timestamp(value)),
+        (FieldKind::Map, Json::Object(members)) => map(members, writer),
+        (FieldKind::List, Json::Array(elements)) if elements.iter().all(|one| matches!(one, Json::Object(_))) => {
+            writer.array(elements.len());
+            for element in elements {
+                record(&field.of, element, writer)?;
+            }
+            Some(())
+        }
+        (FieldKind::Raw, value) => Some(raw(value, writer)),
+        _ => None,
+    })
+}
+
+fn map(members: &[(String, Json)], writer: &mut Writer) -> Option<()> {
+    writer.map(members.len());
+    members.iter().try_for_each(|(key, value)| {
+        let Json::Number(text) = value else { return None };
+        writer.str(key);
+        writer.decimal(decimal(text)?);
+        Some(())
+    })
+}
+
+fn raw(value: &Json, writer: &mut Writer) {
+    match value {
+        Json::Null => writer.nil(),
+        Json::Bool(value) => writer.bool(*value),
+        Json::Number(text) => match (text.parse::<i64>(), text.parse::<u64>(), decimal(text)) {
+            (Ok(value), _, _) => writer.int(value),
+            (_, Ok(value), _) => writer.unsigned(value),
+            (_, _, Some(value)) => writer.decimal(value),
+            _ => writer.float(text.parse().unwrap_or_default()),
+        },
+        Json::Text(text) => writer.str(text),
+        Json::Array(elements) => {
+            writer.array(elements.len());
+            elements.iter().for_each(|element| raw(element, writer));
+        }
+        Json::Object(members) => {
+            writer.map(members.len());
+            for (key, member) in members {
+                writer.str(key);
+                raw(member, writer);
+            }
+        }
+    }
+}
+
+fn is_integer_literal(text: &str) -> bool {
+    !text.contains(['.', 'e', 'E'])
+}
+
+fn int(text: &str) -> Option<i64> {
+    text.parse().ok().or_else(|| i64::try_from(decimal(text).filter(Decimal::is_integer)?).ok())
+}
+
+pub(super) fn decimal(text: &str) -> Option<Decimal> {
+    if text.contains(['e', 'E']) { Decimal::from_scientific(text).ok() } else { Decimal::from_str_exact(text).ok() }
+}
