@@ -7,7 +7,7 @@ use super::tape::{Kind, Node};
 use super::text::Text;
 
 /// The names that may stand in an error's path.
-pub(super) const ENVELOPE_NAMES: [&str; 14] = [
+pub(super) const ENVELOPE_NAMES: [&str; 16] = [
     "eventCode",
     "customerInfo",
     "fromCustomerInfo",
@@ -22,6 +22,8 @@ pub(super) const ENVELOPE_NAMES: [&str; 14] = [
     "applicationId",
     "externalId",
     "tryCount",
+    "delaySecond",
+    "toErrorQueue",
 ];
 
 /// How many steps of a path are shown.

@@ -15,6 +15,7 @@ mod identity;
 
 mod scan;
 mod tape;
+mod token;
 
 mod number;
 mod text;

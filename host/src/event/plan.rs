@@ -108,12 +108,20 @@ impl TrieNode {
             return self.children.iter().find(|(name, _)| key.is(name)).map(|&(_, node)| node);
         };
         let fingerprint = fingerprint(bytes);
-        let first = self.fingerprints.partition_point(|&other| other < fingerprint);
+        // Rules mostly read a few members of an object, and passing over a few numbers is faster than halving them.
+        let first = if self.fingerprints.len() <= FEW {
+            self.fingerprints.iter().position(|&other| other == fingerprint)?
+        } else {
+            self.fingerprints.partition_point(|&other| other < fingerprint)
+        };
         let alike = self.fingerprints[first..].iter().take_while(|&&other| other == fingerprint).count();
         let candidates = &self.children[first..first + alike];
         candidates.iter().find(|(name, _)| name.as_bytes() == bytes).map(|&(_, node)| node)
     }
 }
+
+/// So many children are searched one by one.
+const FEW: usize = 16;
 
 /// A number that differs for most keys that differ: their length, their first four bytes and their last three.
 #[inline]

@@ -103,6 +103,24 @@ fn equal_questions_share_a_slot_and_others_do_not() {
 }
 
 #[test]
+fn many_fields_of_one_object_are_all_found_even_if_their_names_look_alike() {
+    // Three at a time have the same length, beginning and end.
+    let names: Vec<_> = (0..60).map(|index| format!("name{}{:02}end", index % 3, index / 3)).collect();
+    for count in [1, 2, 15, 16, 17, 60] {
+        let members: Vec<_> = names.iter().enumerate().map(|(index, name)| format!(r#""{name}":{index}"#)).collect();
+        let event = event(&members.join(","));
+        let mut builder = PlanBuilder::new();
+        let slots: Vec<_> =
+            names[..count].iter().map(|name| builder.add(&field(FieldKind::Int, &[&format!("/{name}")]))).collect();
+        let mut projection = Projection::new();
+        builder.build().project(&event, &mut projection);
+        for (index, &slot) in slots.iter().enumerate() {
+            assert_eq!(projection.get(slot).map(unpack), Some(Packed::Int(index as i128)), "{index} of {count}");
+        }
+    }
+}
+
+#[test]
 fn the_first_alternative_that_is_not_empty_wins_even_if_it_does_not_fit() {
     let field = field(FieldKind::Int, &["/a", "/b"]);
     assert_eq!(project(&event(r#""a":null,"b":2"#), &field), (Some(Packed::Int(2)), 0));

@@ -232,7 +232,7 @@ fn an_error_says_where_and_names_only_what_the_envelope_knows() {
 /// from 128 on), so that it can't be asked.
 fn serde_accepts(body: &[u8]) -> Option<bool> {
     let text = std::str::from_utf8(body).map_err(|_| ());
-    match text.map(|text| serde_json::from_str::<serde_json::Value>(text)) {
+    match text.map(serde_json::from_str::<serde_json::Value>) {
         Err(()) => Some(false),
         Ok(Ok(value)) => Some(value.is_object()),
         Ok(Err(error)) => {
