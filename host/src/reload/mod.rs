@@ -6,8 +6,13 @@
 mod handle;
 mod campaign_file;
 mod stage;
+mod compile;
+mod compile_child;
+mod artifacts;
 mod private_dir;
 
 pub use campaign_file::{CAMPAIGN_FILE_BYTES_MAX, CampaignFile, Grant};
+pub use compile::{COMPILE_COMMAND, ChildCommand, CompileError, Compiler};
+pub use compile_child::compile_child_main;
 pub use handle::{CampaignState, CampaignStatus, LoadReport, OwnerGone, Problem, ReloadHandle, Request, Target};
 pub use stage::Stage;

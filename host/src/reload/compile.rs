@@ -1,0 +1,224 @@
+//! Compilation, kept at arm's length: a child process with bounded time, memory and output does it, and what it made
+//! is kept in a private cache. The engine's own process never runs the compiler on a foreign module.
+//!
+//! However the child ends, the answer is an artifact or a sentence.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::artifacts::ArtifactCache;
+use super::compile_child::Order;
+use crate::engine::{Limits, VerifiedModule, shown};
+
+/// The hidden subcommand that is the child.
+pub const COMPILE_COMMAND: &str = "compile-module";
+/// The largest artifact: native code is several times its module.
+pub(super) const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
+/// What is read of the child's complaint.
+const COMPLAINT_BYTES_MAX: u64 = 4 << 10;
+/// A niced child on a busy machine may wait for its processor time several times as long as it uses it.
+const WALL_PER_CPU: u32 = 3;
+/// How often the child is looked after.
+const WATCH_EVERY: Duration = Duration::from_millis(2);
+
+/// Why a module did not compile.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("it can't be compiled: {reason}; rebuild it with `hailer build`")]
+    Refused { reason: String },
+    #[error(
+        "compiling it took more than {cpu_seconds} s of processor time; split its large functions, or raise limits.compile_cpu_ms_max"
+    )]
+    CpuTime { cpu_seconds: u64 },
+    #[error("compiling it did not end within {wall_seconds} s; try `hailer reload` when the machine is less busy")]
+    WallTime { wall_seconds: u64 },
+    #[error(
+        "compiling it took more than {memory_bytes} bytes of memory; split its large functions, or raise limits.compile_memory_bytes_max"
+    )]
+    Memory { memory_bytes: u64 },
+    #[error("its machine code is larger than {ARTIFACT_BYTES_MAX} bytes; make the rule smaller")]
+    ArtifactTooLarge,
+    #[error("the compiler was stopped by signal {signal}; try `hailer reload`, and report the module if it happens again")]
+    Signal { signal: i32 },
+    #[error("the compiler ended without an artifact; try `hailer reload`")]
+    NoArtifact,
+    #[error("the compiler can't be started: {0}; check the free memory, disk and process limits, then `hailer reload`")]
+    Start(io::Error),
+    #[error("the artifact cache {}: {error}", path.display())]
+    Cache { path: PathBuf, error: io::Error },
+}
+
+/// Compiles modules in a child process, and keeps what came out.
+#[derive(Debug)]
+pub struct Compiler {
+    child: ChildCommand,
+    cache: ArtifactCache,
+    memory_bytes_max: u64,
+    cpu_seconds_max: u64,
+    wall_max: Duration,
+}
+
+/// What starts a child.
+#[derive(Clone, Debug)]
+pub struct ChildCommand {
+    pub program: PathBuf,
+    pub args: Vec<OsString>,
+    /// All of its environment: the engine's own may hold secrets.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+impl ChildCommand {
+    /// This very program with [`COMPILE_COMMAND`], even if its file has been replaced since it started: the artifact
+    /// must come from the compiler that belongs to this engine.
+    ///
+    /// # Errors
+    /// When the system does not tell which program this is.
+    pub fn of_this_program() -> io::Result<ChildCommand> {
+        let program =
+            if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { std::env::current_exe()? };
+        // One thread: more would cost address space, and time that the rules need.
+        let environment = vec![("RAYON_NUM_THREADS".into(), "1".into())];
+        Ok(ChildCommand { program, args: vec![COMPILE_COMMAND.into()], environment })
+    }
+}
+
+impl Compiler {
+    /// A compiler with its cache under `data`. `compatibility` names everything that an artifact depends on besides
+    /// its module: the compiler's version, its settings, the machine.
+    ///
+    /// # Errors
+    /// When the cache can't be made, or is open to other users.
+    pub fn open(
+        child: ChildCommand,
+        data: &Path,
+        compatibility: &str,
+        limits: &Limits,
+    ) -> Result<Compiler, CompileError> {
+        let path = data.join("artifacts");
+        let cache =
+            ArtifactCache::open(path.clone(), compatibility).map_err(|error| CompileError::Cache { path, error })?;
+        let cpu_seconds_max = limits.compile_cpu_ms_max.div_ceil(1000).max(1);
+        Ok(Compiler {
+            child,
+            cache,
+            memory_bytes_max: limits.compile_memory_bytes_max,
+            cpu_seconds_max,
+            wall_max: Duration::from_secs(cpu_seconds_max).saturating_mul(WALL_PER_CPU),
+        })
+    }
+
+    /// The module's artifact, from the cache or from a child. Blocks while the child works.
+    ///
+    /// The bytes were made by this engine's own compiler and are those whose checksum was compared, so they may be
+    /// loaded as native code.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn artifact(&mut self, module: &VerifiedModule) -> Result<Vec<u8>, CompileError> {
+        if let Some(artifact) = self.cache.read(&module.digest) {
+            return Ok(artifact);
+        }
+        let artifact = self.compile(&module.bytes)?;
+        self.cache.keep(&module.digest, &artifact);
+        Ok(artifact)
+    }
+
+    /// Makes room in the cache; what belongs to `active` digests stays.
+    pub fn retain<'digests>(&mut self, active: impl IntoIterator<Item = &'digests str>) {
+        self.cache.retain(&active.into_iter().collect());
+    }
+
+    fn compile(&self, module: &[u8]) -> Result<Vec<u8>, CompileError> {
+        let mut artifact = self.cache.unfinished().map_err(CompileError::Start)?;
+        let order = Order {
+            memory_bytes_max: self.memory_bytes_max,
+            cpu_seconds_max: self.cpu_seconds_max,
+            artifact_bytes_max: ARTIFACT_BYTES_MAX,
+            module_bytes: module.len() as u64,
+            artifact: artifact.path().as_os_str().as_bytes().to_vec(),
+        };
+        let mut complaint = tempfile::tempfile_in(self.cache.path()).map_err(CompileError::Start)?;
+        let child = self.start(&order, module, &complaint).map_err(CompileError::Start)?;
+        let status = self.wait(child)?;
+        if !status.success() {
+            return Err(self.failure(status, &complaint_of(&mut complaint)));
+        }
+        let mut bytes = Vec::new();
+        let read = artifact.as_file_mut().take(ARTIFACT_BYTES_MAX + 1).read_to_end(&mut bytes);
+        read.map_err(CompileError::Start)?;
+        match bytes.len() as u64 {
+            0 => Err(CompileError::NoArtifact),
+            size if size > ARTIFACT_BYTES_MAX => Err(CompileError::ArtifactTooLarge),
+            _ => Ok(bytes),
+        }
+    }
+
+    /// Order and complaint are files, not pipes: a child that neither reads nor ends can't hold its parent up.
+    fn start(&self, order: &Order, module: &[u8], complaint: &File) -> io::Result<Child> {
+        let mut input = tempfile::tempfile_in(self.cache.path())?;
+        input.write_all(&serde_json::to_vec(order)?)?;
+        input.write_all(b"\n")?;
+        input.write_all(module)?;
+        input.rewind()?;
+        Command::new(&self.child.program)
+            .args(&self.child.args)
+            .env_clear()
+            .envs(self.child.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(input)
+            .stdout(Stdio::null())
+            .stderr(complaint.try_clone()?)
+            .spawn()
+    }
+
+    fn wait(&self, mut child: Child) -> Result<ExitStatus, CompileError> {
+        let deadline = Instant::now() + self.wall_max;
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) => return Ok(status),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(WATCH_EVERY),
+                outcome => {
+                    // It may have ended by itself just now; either way nothing of it may stay behind.
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    let overdue = CompileError::WallTime { wall_seconds: self.wall_max.as_secs() };
+                    return Err(outcome.err().map_or(overdue, CompileError::Start));
+                }
+            }
+        }
+    }
+
+    fn failure(&self, status: ExitStatus, complaint: &str) -> CompileError {
+        let out_of_memory = CompileError::Memory { memory_bytes: self.memory_bytes_max };
+        // What Rust's allocator says before it aborts, and what a thread or a mapping says that could not be made.
+        let lacked_memory = complaint.contains("memory allocation of") || complaint.contains("Cannot allocate memory");
+        match status.signal().and_then(Signal::from_named_raw) {
+            Some(Signal::XCPU) => CompileError::CpuTime { cpu_seconds: self.cpu_seconds_max },
+            Some(Signal::XFSZ) => CompileError::ArtifactTooLarge,
+            _ if lacked_memory => out_of_memory,
+            Some(signal) => CompileError::Signal { signal: signal.as_raw() },
+            None if complaint.is_empty() => CompileError::NoArtifact,
+            None => CompileError::Refused { reason: complaint.to_owned() },
+        }
+    }
+}
+
+/// The child's complaint: its beginning, without what a terminal would act on.
+fn complaint_of(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    let read = file.rewind().and_then(|()| file.take(COMPLAINT_BYTES_MAX).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => {
+            let text = String::from_utf8_lossy(&bytes);
+            text.lines().map(shown).filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("; ")
+        }
+        Err(error) => format!("and what it said can't be read: {error}"),
+    }
+}

@@ -1,0 +1,80 @@
+//! The compiling child: `hailer compile-module`, a process that limits itself, compiles one module, and ends.
+//!
+//! It takes an [`Order`] and the module on standard input, writes the artifact where the order says, and says on
+//! standard error what went wrong. It never runs what it compiles.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, Read, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use serde::{Deserialize, Serialize};
+
+/// An order is one short line; the module follows it.
+const ORDER_BYTES_MAX: u64 = 64 << 10;
+const NICENESS: i32 = 10;
+
+/// What the child may use and where its artifact goes: the first line of its standard input, in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Order {
+    /// Address space, in bytes.
+    pub(super) memory_bytes_max: u64,
+    /// Processor time, in seconds.
+    pub(super) cpu_seconds_max: u64,
+    pub(super) artifact_bytes_max: u64,
+    pub(super) module_bytes: u64,
+    /// The path's bytes, which need not be UTF-8. The file is there already.
+    pub(super) artifact: Vec<u8>,
+}
+
+/// The whole of `hailer compile-module`: called by `main` before anything else starts a thread.
+pub fn compile_child_main(precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> ExitCode {
+    match compile(io::stdin().lock(), precompile) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            // The parent shows this text; if it has gone away, nobody is left to tell.
+            let _ = writeln!(io::stderr(), "{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compile(
+    mut input: impl BufRead,
+    precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>,
+) -> Result<(), String> {
+    let mut line = Vec::new();
+    let read = input.by_ref().take(ORDER_BYTES_MAX).read_until(b'\n', &mut line);
+    read.map_err(|error| format!("the order can't be read: {error}"))?;
+    let order: Order = serde_json::from_slice(&line)
+        .map_err(|_| "this command is for the engine itself; `hailer check` compiles modules for people".to_owned())?;
+    limit_self(&order).map_err(|error| format!("the limits can't be set: {error}"))?;
+    let mut module = Vec::new();
+    let read = input.take(order.module_bytes).read_to_end(&mut module);
+    read.map_err(|error| format!("the module can't be read: {error}"))?;
+    let artifact = precompile(&module)?;
+    let opened = OpenOptions::new().write(true).truncate(true).open(OsString::from_vec(order.artifact));
+    let written = opened.and_then(|mut file| file.write_all(&artifact));
+    written.map_err(|error| format!("the artifact can't be written: {error}"))
+}
+
+/// Lowers what this process may use. Soft and hard limits are one, so nothing in it can raise them again.
+fn limit_self(order: &Order) -> io::Result<()> {
+    let limit = |resource, amount: u64| {
+        setrlimit(resource, Rlimit { current: Some(amount), maximum: Some(amount) }).map_err(io::Error::from)
+    };
+    limit(Resource::Core, 0)?;
+    limit(Resource::Fsize, order.artifact_bytes_max)?;
+    limit(Resource::As, order.memory_bytes_max)?;
+    // At the soft limit comes SIGXCPU, which says what happened; at the hard one SIGKILL, which does not.
+    let cpu = Rlimit { current: Some(order.cpu_seconds_max), maximum: Some(order.cpu_seconds_max + 1) };
+    setrlimit(Resource::Cpu, cpu)?;
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    // Already as nice as can be is nice enough.
+    let _ = nice(NICENESS);
+    Ok(())
+}
