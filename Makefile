@@ -1,0 +1,47 @@
+# Everything a newcomer, a developer and CI call. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+HAILER := $(CARGO) run --quiet --package hailer --
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := event outcome manifest campaign
+
+.PHONY: help setup demo rules test lint bench fuzz
+
+help: ## List what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what a build and the tests need (toolchain, wasm target; RabbitMQ for the tests)
+	@scripts/setup.sh build test
+
+demo: ## Run the engine on real and generated events, and swap a campaign while it runs
+	@scripts/setup.sh build
+	@scripts/demo.sh
+
+rules: ## Build every example campaign into target/rules.d, ready to run
+	@scripts/setup.sh build
+	@scripts/rules.sh target/rules.d
+
+test: ## Run all tests, against a RabbitMQ that they start themselves
+	@scripts/setup.sh build test
+	$(CARGO) test --workspace
+
+lint: ## Check formatting, lints, documentation, and dependencies if cargo-deny is there
+	@scripts/setup.sh build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
+	else echo "cargo-deny is not installed: 'cargo install cargo-deny' to check licences and advisories too"; fi
+
+bench: ## Measure speed and memory, as ratios against something measured in the same run
+	@scripts/setup.sh build test
+	@scripts/bench.sh
+
+fuzz: ## Run each fuzz target for a minute (FUZZ_SECONDS)
+	@scripts/setup.sh build fuzz
+	@for target in $(FUZZ_TARGETS); do \
+		echo "== $$target"; \
+		(cd host && $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)) || exit 1; \
+	done
