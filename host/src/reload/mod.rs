@@ -5,4 +5,4 @@
 
 mod handle;
 
-pub use handle::{CampaignState, CampaignStatus, LoadReport, Problem, ReloadHandle, Request, Target};
+pub use handle::{CampaignState, CampaignStatus, LoadReport, OwnerGone, Problem, ReloadHandle, Request, Target};
