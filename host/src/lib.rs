@@ -16,6 +16,7 @@ pub mod delivery;
 pub mod sinks;
 pub mod sources;
 
+pub mod address;
 pub mod clock;
 pub mod config;
 pub mod control;
@@ -23,3 +24,4 @@ pub mod health;
 pub mod metrics;
 
 pub mod cli;
+pub mod generate;

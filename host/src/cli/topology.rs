@@ -1,0 +1,44 @@
+//! `hailer topology`: what the engine needs of RabbitMQ.
+
+use clap::Args;
+
+use super::settings::{Global, SettingFlags};
+use super::{DONE, EXIT_CODES, logging, output};
+use crate::config::Purpose;
+use crate::daemon;
+
+/// Print or make the exchange, queues and permissions that the engine needs
+///
+/// The engine itself declares nothing but what it must: an operator decides what exists on a broker. This prints the
+/// output exchange with its alternate exchange, the queue for dead letters, a queue of your own beside SMC's, and the
+/// least permissions of the engine's user; with --apply it makes them.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!(
+    "Examples:\n  hailer topology --print --source amqp://hailer@broker/\n  hailer topology --apply --config admin.toml\n\n{EXIT_CODES}",
+))]
+pub(super) struct Topology {
+    #[command(flatten)]
+    settings: SettingFlags,
+    #[command(flatten)]
+    action: Action,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Action {
+    /// Print what is needed
+    #[arg(long)]
+    print: bool,
+    /// Make what is missing
+    #[arg(long)]
+    apply: bool,
+}
+
+impl Topology {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
+        logging::start_quiet()?;
+        let config = global.load(Purpose::Ask, &self.settings)?.config;
+        output::data(&daemon::topology(&config, self.action.apply)?)?;
+        Ok(DONE)
+    }
+}
