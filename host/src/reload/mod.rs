@@ -16,7 +16,9 @@ mod kept;
 mod owner;
 mod private_dir;
 mod requests;
+mod run;
 mod stage;
+mod watch;
 
 pub use campaign_file::{CAMPAIGN_FILE_BYTES_MAX, CampaignFile, Grant};
 pub use compile::{COMPILE_COMMAND, ChildCommand, CompileError, Compiler};
