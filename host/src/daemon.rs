@@ -125,7 +125,7 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
 }
 
 async fn own_rules(owner: Owner<EngineStage>, requests: mpsc::Receiver<Request>, shutdown: Shutdown) {
-    owner.run(requests, shutdown).await;
+    owner.run(requests, async move { shutdown.ended().await }).await;
 }
 
 /// Opens the edges, lets events through until the source ends, and drains.

@@ -20,11 +20,13 @@ const CUSTOMERS_MAX: i64 = 5_000_000;
 /// Without an argument: the catalogue of events. With an event's code (OnPurchaseConfirm) or name (Purchase): the source's
 /// sample, byte for byte, or with --fields what a rule can read of it.
 ///
+/// With --samples: all samples, one a line, each as the message that it was, in an envelope with its routing key.
+///
 /// With --generate: varied, valid events, one a line, for trying rules and for load tests. Customers come back, refunds
 /// refer to purchases, cards are blocked and replaced. The same seed gives the same bytes, on every machine.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  hailer events\n  hailer events Purchase --fields\n  hailer events OnPurchaseConfirm | hailer run --rules rules.d\n  \
+    "Examples:\n  hailer events\n  hailer events Purchase --fields\n  hailer events --samples | hailer run --rules rules.d\n  \
      hailer events --generate 1000 --seed 7 > events.jsonl\n\n{EXIT_CODES}",
 ))]
 pub(super) struct Events {
@@ -34,6 +36,9 @@ pub(super) struct Events {
     /// Print what a rule can read of the event in place of the sample
     #[arg(long, requires = "event")]
     fields: bool,
+    /// Print every sample, one a line, in an envelope that keeps its bytes
+    #[arg(long, conflicts_with_all = ["event", "generate"])]
+    samples: bool,
     /// Make up so many events
     #[arg(long, value_name = "COUNT")]
     generate: Option<u64>,
@@ -58,6 +63,12 @@ impl Events {
             let options = Options { customers: self.customers, envelope: self.envelope, ..Options::default() };
             let start_ms = self.start.unwrap_or(options.start_ms);
             generate(count, self.seed, &Options { start_ms, ..options })?;
+            return Ok(DONE);
+        }
+        if self.samples {
+            for event in EVENTS.iter().filter(|event| !event.sample.is_empty()) {
+                output::data(&json!({ "routingKey": event.routing_key, "body": event.sample }).to_string())?;
+            }
             return Ok(DONE);
         }
         let Some(name) = &self.event else {
