@@ -10,6 +10,9 @@ mod module;
 mod params;
 mod wording;
 
+#[cfg(test)]
+pub(crate) mod fixture;
+
 pub use campaign::{Campaign, CampaignSpec, Mode};
 pub use limits::Limits;
 pub use manifest::{ManifestError, personal_fields, read_manifest};
