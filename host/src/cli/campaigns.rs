@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::settings::Global;
 use super::{DONE, EXIT_CODES, engine, output};
-use crate::reload::{CampaignState, CampaignStatus, Problem};
+use crate::engine::Mode;
+use crate::reload::{CampaignStatus, Problem};
 
 /// Show how the campaigns of the running engine stand
 ///
@@ -38,7 +39,7 @@ pub(super) fn text(campaigns: &[CampaignStatus]) -> String {
     let row = |campaign: &CampaignStatus| {
         [
             campaign.name.clone(),
-            state_name(campaign.state).to_owned(),
+            campaign.state.name().to_owned(),
             campaign.mode.map_or("-", mode_name).to_owned(),
             campaign.version.clone().unwrap_or_else(|| "-".to_owned()),
             if campaign.events.is_empty() { "-".to_owned() } else { campaign.events.join(", ") },
@@ -50,6 +51,10 @@ pub(super) fn text(campaigns: &[CampaignStatus]) -> String {
     for campaign in campaigns {
         if let Some(problem) = &campaign.problem {
             text += &format!("\n{}", problem_text(problem));
+        }
+        if let Some(reason) = &campaign.suspended {
+            let name = &campaign.name;
+            text += &format!("\n{name} is suspended: {reason}\n  → when that is mended: hailer resume {name}\n");
         }
         if let Some(digest) = &campaign.refused_digest {
             let digest = digest.get(..8).unwrap_or(digest);
@@ -74,20 +79,10 @@ fn problem_place(problem: &Problem) -> String {
     }
 }
 
-fn state_name(state: CampaignState) -> &'static str {
-    match state {
-        CampaignState::Running => "running",
-        CampaignState::Paused => "paused",
-        CampaignState::Suspended => "suspended",
-        CampaignState::Waiting => "waiting",
-        CampaignState::Failed => "failed",
-    }
-}
-
-fn mode_name(mode: crate::engine::Mode) -> &'static str {
+fn mode_name(mode: Mode) -> &'static str {
     match mode {
-        crate::engine::Mode::Live => "live",
-        crate::engine::Mode::Shadow => "shadow",
-        crate::engine::Mode::Off => "off",
+        Mode::Live => "live",
+        Mode::Shadow => "shadow",
+        Mode::Off => "off",
     }
 }

@@ -59,8 +59,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration
         "  hailer build my-rule --out rules.d              build it into a module\n",
         "  hailer events --generate 100 > events.jsonl     make events to try it on\n",
         "  hailer run --source file:events.jsonl           see what it would send\n\n",
-        "Settings come from defaults, then hailer.toml, then HAILER_… variables, then flags; `hailer config show` prints\n",
-        "each with where it came from.\n\n",
+        "Settings come from defaults, then hailer.toml, then HAILER_… variables, then flags; `hailer config show` \
+         prints each with where it came from.\n\n",
         "Exit codes: 0 done, 1 failed, 2 usage or configuration.",
     )
 )]

@@ -41,7 +41,7 @@ pub(super) struct New {
 impl New {
     pub(super) fn run(self) -> anyhow::Result<u8> {
         check_name(&self.name)?;
-        let directory = self.path.join(&self.name);
+        let directory = if self.path == Path::new(".") { self.name.clone().into() } else { self.path.join(&self.name) };
         if directory.exists() {
             bail!("{} is there already: choose another name, or --path", directory.display());
         }

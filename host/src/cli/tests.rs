@@ -55,6 +55,7 @@ fn running() -> CampaignStatus {
         end_ms: None,
         events: vec!["OnEndRegistration".into()],
         problem: None,
+        suspended: None,
         refused_digest: None,
     }
 }
@@ -87,7 +88,13 @@ fn campaigns_are_shown_with_what_is_wrong_below() {
         refused_digest: Some("0123456789abcdef".into()),
         ..running()
     };
-    let campaigns = [running(), failed, shadow];
+    let suspended = CampaignStatus {
+        name: "big-spender".into(),
+        state: CampaignState::Suspended,
+        suspended: Some("it faulted 20 times in a minute".into()),
+        ..running()
+    };
+    let campaigns = [running(), failed, shadow, suspended];
     insta::assert_snapshot!("campaigns_table", campaigns::text(&campaigns));
     insta::assert_snapshot!("campaigns_json", serde_json::to_string_pretty(&campaigns).unwrap());
 }

@@ -52,6 +52,7 @@ fn campaign(name: &str) -> CampaignStatus {
         end_ms: None,
         events: vec![],
         problem: None,
+        suspended: None,
         refused_digest: None,
     }
 }

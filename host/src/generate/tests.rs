@@ -117,6 +117,18 @@ fn customers_come_back_some_much_more_often_than_others() {
 }
 
 #[test]
+fn every_event_has_what_the_catalogue_calls_required() {
+    for event in events(5000) {
+        let code = event["eventCode"].as_str().unwrap();
+        let known = hailer_abi::catalogue::event_of_code(code).unwrap();
+        for field in known.fields.iter().filter(|field| field.required) {
+            let found = field.paths.iter().filter_map(|path| event.pointer(path)).any(|value| !value.is_null());
+            assert!(found, "{code} without {}", field.name);
+        }
+    }
+}
+
+#[test]
 fn the_sources_traps_are_all_there() {
     let options = Options { envelope: true, ..Options::default() };
     let text: Vec<u8> = Generator::new(3, &options).take(5000).flatten().collect();
