@@ -31,12 +31,18 @@ pub const SOURCE_MESSAGES_TOTAL: &str = "hailer_source_messages_total";
 pub const SOURCE_REDELIVERED_TOTAL: &str = "hailer_source_redelivered_total";
 /// Times that the source had to begin a new session.
 pub const SOURCE_RECONNECTS_TOTAL: &str = "hailer_source_reconnects_total";
+/// Messages that the broker was told to forget.
+pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hailer_source_acknowledged_total";
+
+// All of the sink's are told apart by the label `room`: `sink` for communications, `deadletters`.
 
 /// 1 while the sink has a session, else 0.
 pub const SINK_CONNECTED: &str = "hailer_sink_connected";
 /// Messages that the sink has confirmed.
 pub const SINK_CONFIRMED_TOTAL: &str = "hailer_sink_confirmed_total";
-/// Messages published again, as a batch came back unconfirmed: label `reason` (`nack`, `return`, `session`, `timeout`).
+/// 1 while the broker blocks publishers, else 0.
+pub const SINK_BLOCKED: &str = "hailer_sink_blocked";
+/// Messages published again, as they were not confirmed: label `reason` (`nack`, `return`, `session`).
 pub const SINK_RETRIES_TOTAL: &str = "hailer_sink_retries_total";
 /// Times that the sink had to begin a new session.
 pub const SINK_RECONNECTS_TOTAL: &str = "hailer_sink_reconnects_total";
@@ -88,6 +94,8 @@ fn describe() {
     describe_counter!(SOURCE_MESSAGES_TOTAL, count, "Messages taken from the source");
     describe_counter!(SOURCE_REDELIVERED_TOTAL, count, "Messages that the source had delivered before");
     describe_counter!(SOURCE_RECONNECTS_TOTAL, count, "New sessions of the source after trouble");
+    describe_counter!(SOURCE_ACKNOWLEDGED_TOTAL, count, "Messages that the broker was told to forget");
+    describe_gauge!(SINK_BLOCKED, count, "1 while the broker blocks publishers");
     describe_gauge!(SINK_CONNECTED, count, "1 while the sink has a session");
     describe_counter!(SINK_CONFIRMED_TOTAL, count, "Messages that the sink has confirmed");
     describe_counter!(SINK_RETRIES_TOTAL, count, "Messages published again by reason");
