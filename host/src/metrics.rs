@@ -14,46 +14,17 @@ pub const IN_FLIGHT: &str = "hailer_in_flight";
 pub const CALLS_TOTAL: &str = "hailer_calls_total";
 pub const CALL_SECONDS: &str = "hailer_call_seconds";
 pub const COMMUNICATIONS_TOTAL: &str = "hailer_communications_total";
-<<<<<<< HEAD
-pub const DEADLETTERS_TOTAL: &str = "hailer_deadletters_total";
-pub const SOURCE_DELIVERIES_TOTAL: &str = "hailer_source_deliveries_total";
-pub const SOURCE_REDELIVERIES_TOTAL: &str = "hailer_source_redeliveries_total";
-pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hailer_source_acknowledged_total";
-pub const SOURCE_SESSION_FAILURES_TOTAL: &str = "hailer_source_session_failures_total";
-pub const SINK_PUBLISHED_TOTAL: &str = "hailer_sink_published_total";
-pub const SINK_REFUSED_TOTAL: &str = "hailer_sink_refused_total";
-pub const SINK_RETURNED_TOTAL: &str = "hailer_sink_returned_total";
-pub const SINK_SESSION_FAILURES_TOTAL: &str = "hailer_sink_session_failures_total";
-=======
-
-/// 1 while the source has a session, else 0.
 pub const SOURCE_CONNECTED: &str = "hailer_source_connected";
-/// Messages taken from the source.
 pub const SOURCE_MESSAGES_TOTAL: &str = "hailer_source_messages_total";
-/// Messages that the source had delivered before.
 pub const SOURCE_REDELIVERED_TOTAL: &str = "hailer_source_redelivered_total";
-/// Times that the source had to begin a new session.
 pub const SOURCE_RECONNECTS_TOTAL: &str = "hailer_source_reconnects_total";
-/// Messages that the broker was told to forget.
 pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hailer_source_acknowledged_total";
-
-// All of the sink's are told apart by the label `room`: `sink` for communications, `deadletters`.
-
-/// 1 while the sink has a session, else 0.
 pub const SINK_CONNECTED: &str = "hailer_sink_connected";
-/// Messages that the sink has confirmed.
 pub const SINK_CONFIRMED_TOTAL: &str = "hailer_sink_confirmed_total";
-/// 1 while the broker blocks publishers, else 0.
 pub const SINK_BLOCKED: &str = "hailer_sink_blocked";
-/// Messages published again, as they were not confirmed: label `reason` (`nack`, `return`, `session`).
 pub const SINK_RETRIES_TOTAL: &str = "hailer_sink_retries_total";
-/// Times that the sink had to begin a new session.
 pub const SINK_RECONNECTS_TOTAL: &str = "hailer_sink_reconnects_total";
-/// How long a batch took from publishing to its last confirm.
 pub const SINK_CONFIRM_SECONDS: &str = "hailer_sink_confirm_seconds";
-
-/// Readings of the directory: label `result` (`changed`, `unchanged`, `problems`, `withheld`).
->>>>>>> amqp
 pub const RELOAD_TOTAL: &str = "hailer_reload_total";
 pub const ARTIFACTS_TOTAL: &str = "hailer_artifacts_total";
 pub const CAMPAIGNS: &str = "hailer_campaigns";
@@ -79,15 +50,17 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, CALLS_TOTAL, "Calls of rules by campaign and outcome"),
     (Kind::Seconds, CALL_SECONDS, "Time of a crossing into a rule, over all campaigns"),
     (Kind::Counter, COMMUNICATIONS_TOTAL, "Communications that rules proposed, by campaign, channel and verdict"),
-    (Kind::Counter, DEADLETTERS_TOTAL, "Dead letters whose place has confirmed them"),
-    (Kind::Counter, SOURCE_DELIVERIES_TOTAL, "Messages taken from the source"),
-    (Kind::Counter, SOURCE_REDELIVERIES_TOTAL, "Messages that the source had delivered before"),
+    (Kind::Gauge, SOURCE_CONNECTED, "1 while the source has a session, else 0"),
+    (Kind::Counter, SOURCE_MESSAGES_TOTAL, "Messages taken from the source"),
+    (Kind::Counter, SOURCE_REDELIVERED_TOTAL, "Messages that the source had delivered before"),
+    (Kind::Counter, SOURCE_RECONNECTS_TOTAL, "New sessions of the source after trouble"),
     (Kind::Counter, SOURCE_ACKNOWLEDGED_TOTAL, "Messages that the source may forget"),
-    (Kind::Counter, SOURCE_SESSION_FAILURES_TOTAL, "Sessions of the source that ended in trouble"),
-    (Kind::Counter, SINK_PUBLISHED_TOTAL, "Communications that the sink has confirmed"),
-    (Kind::Counter, SINK_REFUSED_TOTAL, "Communications that the sink refused; they are published again"),
-    (Kind::Counter, SINK_RETURNED_TOTAL, "Communications that no queue took; they are published again"),
-    (Kind::Counter, SINK_SESSION_FAILURES_TOTAL, "Sessions of the sink that ended in trouble"),
+    (Kind::Gauge, SINK_CONNECTED, "1 while the sink has a session, by room"),
+    (Kind::Counter, SINK_CONFIRMED_TOTAL, "Messages that the sink has confirmed, by room"),
+    (Kind::Gauge, SINK_BLOCKED, "1 while the broker blocks publishers, by room"),
+    (Kind::Counter, SINK_RETRIES_TOTAL, "Messages published again, as they were not confirmed, by room and reason"),
+    (Kind::Counter, SINK_RECONNECTS_TOTAL, "New sessions of the sink after trouble, by room"),
+    (Kind::Seconds, SINK_CONFIRM_SECONDS, "Time from publishing a batch to its last confirm, by room"),
     (Kind::Counter, RELOAD_TOTAL, "Readings of the rules' directory by result"),
     (Kind::Counter, ARTIFACTS_TOTAL, "Compiled modules asked for by result: cached, compiled, damaged"),
     (Kind::Gauge, CAMPAIGNS, "Campaigns by state"),
@@ -96,6 +69,8 @@ const METRICS: &[(Kind, &str, &str)] = &[
 
 /// Shortest to longest time that a call may take, in seconds: a warm call is some hundred nanoseconds.
 const CALL_BUCKETS: &[f64] = &[1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
+
+const CONFIRM_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
 /// The process's recorder. There can be one only, so a second engine in a process (a test) shares it.
 static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
@@ -111,6 +86,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     }
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(CALL_SECONDS.to_owned()), CALL_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(SINK_CONFIRM_SECONDS.to_owned()), CONFIRM_BUCKETS)?
         .install_recorder()?;
     describe();
     *installed = Some(handle.clone());
@@ -118,7 +94,6 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 fn describe() {
-<<<<<<< HEAD
     for (kind, name, text) in METRICS.iter().copied() {
         match kind {
             Kind::Counter => describe_counter!(name, Unit::Count, text),
@@ -126,30 +101,6 @@ fn describe() {
             Kind::Seconds => describe_histogram!(name, Unit::Seconds, text),
         }
     }
-=======
-    let count = Unit::Count;
-    describe_counter!(EVENTS_TOTAL, count, "Events by what became of them");
-    describe_counter!(EVENTS_REPAIRED_TOTAL, count, "Events that were readable only after repair");
-    describe_counter!(FIELD_MISMATCHES_TOTAL, count, "Fields of another type than the rules asked for");
-    describe_gauge!(IN_FLIGHT, count, "Events taken in whose outcome is not yet durable");
-    describe_counter!(CALLS_TOTAL, count, "Calls of rules by campaign and outcome");
-    describe_histogram!(CALL_SECONDS, Unit::Seconds, "Time of a crossing into a rule");
-    describe_counter!(COMMUNICATIONS_TOTAL, count, "Communications by campaign, channel and verdict");
-    describe_gauge!(SOURCE_CONNECTED, count, "1 while the source has a session");
-    describe_counter!(SOURCE_MESSAGES_TOTAL, count, "Messages taken from the source");
-    describe_counter!(SOURCE_REDELIVERED_TOTAL, count, "Messages that the source had delivered before");
-    describe_counter!(SOURCE_RECONNECTS_TOTAL, count, "New sessions of the source after trouble");
-    describe_counter!(SOURCE_ACKNOWLEDGED_TOTAL, count, "Messages that the broker was told to forget");
-    describe_gauge!(SINK_BLOCKED, count, "1 while the broker blocks publishers");
-    describe_gauge!(SINK_CONNECTED, count, "1 while the sink has a session");
-    describe_counter!(SINK_CONFIRMED_TOTAL, count, "Messages that the sink has confirmed");
-    describe_counter!(SINK_RETRIES_TOTAL, count, "Messages published again by reason");
-    describe_counter!(SINK_RECONNECTS_TOTAL, count, "New sessions of the sink after trouble");
-    describe_histogram!(SINK_CONFIRM_SECONDS, Unit::Seconds, "Time from publishing a batch to its last confirm");
-    describe_counter!(RELOAD_TOTAL, count, "Readings of the rules' directory by result");
-    describe_gauge!(CAMPAIGNS, count, "Campaigns by state");
-    describe_gauge!(RULE_SET, count, "Number of the rule set that runs");
->>>>>>> amqp
 }
 
 #[cfg(test)]
