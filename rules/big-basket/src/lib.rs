@@ -1,9 +1,13 @@
-//! Thanks a customer for a big basket of one brand, and names how much of it was the kind of goods that the campaign is
-//! about.
+//! A thank-you for a big basket, while the customer still carries it home.
+//!
+//! What would embarrass: thanking for a refund, for carrier bags and gift cards, or for a basket of last week that stood
+//! in a queue. Each has its guard here, and each guard leaves a note.
 
 use hailer_sdk::prelude::*;
 
-/// Thanks customers whose basket reaches an amount, once a purchase.
+/// Thanks customers whose basket reaches an amount.
+///
+/// Amounts are exact decimals: 0.1 and 0.2 make 0.3, and the customer who spent the threshold to the kopeck is thanked.
 #[rule]
 pub struct BigBasket {
     /// From this amount on, in the purchase's currency.
@@ -12,29 +16,64 @@ pub struct BigBasket {
     /// The brand whose shops count (`brandId`); empty for all.
     #[param(default = "")]
     brand: String,
+    /// The currency of the threshold (`currencyExternalId`); empty if there is but one. A hundred roubles are not a
+    /// hundred euros.
+    #[param(default = "")]
+    currency: String,
     /// Goods (`itemId`) that do not count towards the amount: carrier bags, gift cards.
     #[param(default = [])]
     excluded_items: Vec<String>,
+    /// Purchases older than this are not thanked for any more: after an outage, the queue may hold old ones. 0: of any
+    /// age.
+    #[param(default = 0)]
+    hours_max: u32,
+    /// The push message's template. It is filled with `amount` (what counted), `items` (lines of the cheque that
+    /// counted) and `bonuses` (what the purchase earned).
     #[param(default = "big-basket", min = 1)]
     template: String,
 }
 
 #[handlers]
 impl BigBasket {
+    /// A list's pattern names what is read of each line; nothing else of the cheque reaches the rule.
     fn purchase(
         &self,
-        Purchase { amount, brand_id, items: [ChequeItem { item_id, amount, .. }], .. }: Purchase,
+        Purchase {
+            amount,
+            is_refund,
+            date_time,
+            brand_id,
+            currency_external_id,
+            items: [ChequeItem { item_id, amount, .. }],
+            rewards: [Reward { reward_type, amount, .. }],
+            ..
+        }: Purchase,
         ctx: &mut Context,
     ) {
-        if !self.brand.is_empty() && brand_id != Some(self.brand.as_str()) {
-            return ctx.note("another brand");
+        if is_refund == Some(true) {
+            return ctx.note("not sent: a refund");
         }
-        let excluded: Decimal = items.iter().filter(|item| self.excludes(item.item_id)).map(|item| item.amount).sum();
-        let counted = amount - excluded;
+        if !is_wanted(&self.brand, brand_id) {
+            return ctx.note("not sent: another brand");
+        }
+        if !is_wanted(&self.currency, currency_external_id) {
+            return ctx.note("not sent: another currency");
+        }
+        if self.hours_max > 0 && date_time.is_some_and(|at| ctx.now().since(at) > hours(self.hours_max)) {
+            return ctx.note("not sent: the purchase is too long ago");
+        }
+        let (mut counted, mut lines) = (amount, items.len());
+        for item in items.iter().filter(|item| self.excludes(item.item_id)) {
+            counted -= item.amount;
+            lines -= 1;
+        }
         if counted < self.threshold {
-            return ctx.note(format!("{counted} is below {}", self.threshold));
+            return ctx.note("not sent: below the threshold");
         }
-        ctx.send(Push::template(&self.template).data("amount", counted).data("items", items.len()));
+        let bonuses: Decimal =
+            rewards.iter().filter(|one| one.reward_type == Some("Bonus")).map(|one| one.amount).sum();
+        ctx.send(Push::template(&self.template).data("amount", counted).data("items", lines).data("bonuses", bonuses));
+        ctx.note("thanked for a big basket");
     }
 }
 
@@ -42,6 +81,11 @@ impl BigBasket {
     fn excludes(&self, item: Option<&str>) -> bool {
         item.is_some_and(|item| self.excluded_items.iter().any(|excluded| excluded == item))
     }
+}
+
+/// An empty parameter wants all; any other wants its own, and not what is unknown.
+fn is_wanted(wanted: &str, found: Option<&str>) -> bool {
+    wanted.is_empty() || found == Some(wanted)
 }
 
 #[cfg(test)]
@@ -52,34 +96,100 @@ mod tests {
 
     const BRAND: &str = "82013554-3dd3-4e08-5a73-e8354f45ffa6";
 
+    fn at_135() -> BigBasket {
+        BigBasket { threshold: dec!(135), ..BigBasket::default() }
+    }
+
+    fn thanks(amount: Decimal, items: usize) -> hailer_sdk::Message<'static> {
+        Push::template("big-basket").data("amount", amount).data("items", items).data("bonuses", dec!(62.51))
+    }
+
     #[test]
-    fn a_basket_from_the_threshold_on_is_thanked_for() {
-        Scenario::new(BigBasket { threshold: dec!(135), ..BigBasket::default() })
+    fn a_basket_from_the_threshold_on_is_thanked_for_with_what_it_earned() {
+        Scenario::new(at_135()).event("Purchase").expect_sent(thanks(dec!(135), 2)).expect_nothing();
+    }
+
+    #[test]
+    fn a_ten_thousandth_less_is_not_enough() {
+        Scenario::new(at_135())
+            .event(Event::of("Purchase").set("amount", dec!(134.9999)))
+            .expect_nothing()
+            .expect_note("below the threshold");
+    }
+
+    #[test]
+    fn bonuses_add_up_exactly_and_discounts_are_none() {
+        let rewards = r#"[{"amount": 0.1, "rewardType": "Bonus"}, {"amount": 0.2, "rewardType": "Bonus"},
+                          {"amount": 5, "rewardType": "Discount"}, {"amount": 7}]"#;
+        let expected =
+            Push::template("big-basket").data("amount", dec!(135)).data("items", 2).data("bonuses", dec!(0.3));
+        Scenario::new(at_135()).event(Event::of("Purchase").set_json("rewards", rewards)).expect_sent(expected);
+    }
+
+    #[test]
+    fn another_brand_does_not_count_and_neither_does_an_unknown_one() {
+        Scenario::new(BigBasket { brand: BRAND.into(), ..BigBasket::default() })
             .event("Purchase")
-            .expect_sent(Push::template("big-basket").data("amount", dec!(135)).data("items", 2))
+            .expect_sent(thanks(dec!(135), 2))
+            .event(Event::of("Purchase").set("brand_id", "another"))
+            .expect_nothing()
+            .expect_note("another brand")
+            .event(Event::of("Purchase").without("brand_id"))
             .expect_nothing();
     }
 
     #[test]
-    fn a_kopeck_less_is_not_enough() {
-        Scenario::new(BigBasket { threshold: dec!(135), ..BigBasket::default() })
-            .event(Event::of("Purchase").set("amount", dec!(134.9999)))
+    fn the_threshold_is_in_one_currency() {
+        let roubles = "718ae69b-76be-413f-ad19-7b7e02e4a438";
+        Scenario::new(BigBasket { currency: roubles.into(), ..BigBasket::default() })
+            .event("Purchase")
+            .expect_sent(thanks(dec!(135), 2))
+            .event(Event::of("Purchase").set("currency_external_id", "евро"))
             .expect_nothing()
-            .expect_note("134.9999 is below 135");
-    }
-
-    #[test]
-    fn another_brand_does_not_count() {
-        let mut scenario = Scenario::new(BigBasket { brand: BRAND.into(), ..BigBasket::default() });
-        scenario.event("Purchase").expect_sent(Push::template("big-basket").data("amount", dec!(135)).data("items", 2));
-        scenario.event(Event::of("Purchase").set("brand_id", "another")).expect_nothing().expect_note("another brand");
-        scenario.event(Event::of("Purchase").without("brand_id")).expect_nothing();
+            .expect_note("another currency");
     }
 
     #[test]
     fn excluded_goods_do_not_count() {
-        let rule = BigBasket { threshold: dec!(100), excluded_items: vec!["2".into()], ..BigBasket::default() };
-        Scenario::new(rule).event("Purchase").expect_nothing().expect_note("90.0000 is below 100");
+        let rule = || BigBasket { excluded_items: vec!["2".into(), "мешок".into()], ..BigBasket::default() };
+        Scenario::new(rule()).event("Purchase").expect_nothing().expect_note("below the threshold");
+        Scenario::new(BigBasket { threshold: dec!(90), ..rule() }).event("Purchase").expect_sent(thanks(dec!(90), 1));
+        let bags =
+            r#"[{"itemId": "мешок", "description": "Мешок", "amount": 35.0000}, {"itemId": null, "amount": 100}]"#;
+        Scenario::new(rule()).event(Event::of("Purchase").set_json("items", bags)).expect_sent(thanks(dec!(100), 1));
+    }
+
+    #[test]
+    fn goods_that_cost_more_than_the_whole_cheque_leave_nothing_to_thank_for() {
+        let items = r#"[{"itemId": "1", "amount": 500}]"#;
+        Scenario::new(BigBasket { excluded_items: vec!["1".into()], threshold: dec!(0), ..BigBasket::default() })
+            .event(Event::of("Purchase").set_json("items", items))
+            .expect_nothing();
+    }
+
+    #[test]
+    fn a_cheque_without_lines_counts_by_its_total() {
+        Scenario::new(at_135()).event(Event::of("Purchase").without("items")).expect_sent(thanks(dec!(135), 0));
+    }
+
+    #[test]
+    fn a_purchase_that_says_it_is_a_refund_is_not_thanked_for() {
+        Scenario::new(at_135()).event(Event::of("Purchase").set("is_refund", true)).expect_nothing();
+        Scenario::new(at_135()).event("PurchaseRefund").expect_nothing();
+    }
+
+    #[test]
+    fn a_purchase_that_stood_in_a_queue_for_long_is_not_thanked_for() {
+        Scenario::new(BigBasket { hours_max: 2, ..BigBasket::default() })
+            .at("2020-08-13T18:53:47Z")
+            .event("Purchase")
+            .expect_sent(thanks(dec!(135), 2))
+            .advance(seconds(1))
+            .event("Purchase")
+            .expect_nothing()
+            .expect_note("too long ago")
+            .event(Event::of("Purchase").without("date_time"))
+            .expect_sent(thanks(dec!(135), 2));
     }
 
     #[test]
@@ -91,11 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn a_campaign_may_set_the_parameters_within_their_bounds() {
-        Scenario::<BigBasket>::with_params(r#"{"threshold": "200", "template": "thanks"}"#)
-            .unwrap()
-            .event(Event::of("Purchase").set("amount", 200))
-            .expect_sent(Push::template("thanks").data("amount", dec!(200)).data("items", 2));
+    fn parameters_have_their_bounds() {
+        let campaign = Scenario::<BigBasket>::with_params(r#"{"threshold": "135.0001", "template": "thanks"}"#);
+        campaign.unwrap().event("Purchase").expect_nothing();
         assert!(Scenario::<BigBasket>::with_params(r#"{"threshold": "-1"}"#).is_err());
         assert!(Scenario::<BigBasket>::with_params(r#"{"treshold": "1"}"#).is_err());
     }

@@ -1,0 +1,204 @@
+//! News of a card that its owner must hear at once, because somebody else may have caused it: blocked, unblocked, deleted,
+//! restored or replaced. A card that is *added* is good news, and the campaign `card-linked`'s.
+//!
+//! Card numbers are personal. A campaign must be granted them by name, and even so only the last four digits leave the rule:
+//! enough to tell two cards apart, and of no use to whoever reads over a shoulder.
+
+use hailer_sdk::prelude::*;
+
+/// Tells customers by text message when one of their cards is blocked, unblocked, deleted, restored or replaced.
+///
+/// Each kind of news has a template; an empty one means that this kind isn't told. Every template is filled with `card`, the
+/// card's last four digits, or nothing if they aren't known: "your card" must read well, too.
+#[rule]
+pub struct CardSecurity {
+    /// A card was blocked.
+    #[param(default = "card-blocked")]
+    blocked_template: String,
+    /// A card was unblocked. Also told so that nobody can do it behind the owner's back.
+    #[param(default = "card-unblocked")]
+    unblocked_template: String,
+    /// A card was deleted.
+    #[param(default = "card-deleted")]
+    deleted_template: String,
+    /// A card was restored.
+    #[param(default = "card-restored")]
+    restored_template: String,
+    /// A card was replaced by a new one. Also filled with `old_card`.
+    #[param(default = "card-replaced")]
+    replaced_template: String,
+}
+
+#[handlers]
+impl CardSecurity {
+    /// The source has one code for both directions, so the state decides, and never the code.
+    fn block_changed(
+        &self,
+        CardBlockChanged { target_block_state, card_number, card_is_deleted, .. }: CardBlockChanged,
+        ctx: &mut Context,
+    ) {
+        // Present on a card that comes whole only. The owner of a deleted card was told when it was deleted.
+        if card_is_deleted == Some(true) {
+            return ctx.note("not sent: the card is deleted, so it does not matter whether it is blocked");
+        }
+        let template = if target_block_state { &self.blocked_template } else { &self.unblocked_template };
+        self.tell(template, card_number, None, ctx);
+    }
+
+    fn delete_changed(
+        &self,
+        CardDeleteChanged { target_delete_state, card_number, card_is_blocked, .. }: CardDeleteChanged,
+        ctx: &mut Context,
+    ) {
+        if !target_delete_state && card_is_blocked == Some(true) {
+            return ctx.note("not sent: restored but blocked, so \"your card is back\" would not be true");
+        }
+        let template = if target_delete_state { &self.deleted_template } else { &self.restored_template };
+        self.tell(template, card_number, None, ctx);
+    }
+
+    fn linked(
+        &self,
+        CardLinked { link_card_type, new_card_number, old_card_number, .. }: CardLinked,
+        ctx: &mut Context,
+    ) {
+        if link_card_type != "ReplaceCard" {
+            return ctx.note("not sent: a card was added, none replaced");
+        }
+        self.tell(&self.replaced_template, new_card_number, Some(old_card_number), ctx);
+    }
+}
+
+impl CardSecurity {
+    fn tell(&self, template: &str, number: Option<&str>, replaced: Option<Option<&str>>, ctx: &mut Context) {
+        if template.is_empty() {
+            return ctx.note("not sent: this kind of news is switched off");
+        }
+        let message = Sms::template(template).data("card", number.and_then(last_four));
+        ctx.send(match replaced {
+            Some(old_number) => message.data("old_card", old_number.and_then(last_four)),
+            None => message,
+        });
+        ctx.note("the owner was told");
+    }
+}
+
+/// All of a card's number that may leave. Nothing of one so short that four digits would be most of it.
+fn last_four(number: &str) -> Option<&str> {
+    let digits = number.get(number.len().checked_sub(4)?..)?;
+    (number.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use hailer_sdk::testing::{Event, Scenario};
+
+    use super::*;
+
+    #[test]
+    fn a_block_is_told_by_the_last_four_digits() {
+        Scenario::new(CardSecurity::default())
+            .event("CardBlockChanged")
+            .expect_sent(Sms::template("card-blocked").data("card", "0008"))
+            .expect_nothing();
+    }
+
+    #[test]
+    fn the_state_decides_whatever_the_code_is() {
+        Scenario::new(CardSecurity::default())
+            .event(Event::of("CardBlockChanged").set("target_block_state", false))
+            .expect_sent(Sms::template("card-unblocked").data("card", "0008"))
+            .event(Event::of("CardBlockChanged").set("/eventCode", "OnUnblockCard"))
+            .expect_sent(Sms::template("card-blocked").data("card", "0008"))
+            .event(Event::of("CardDeleteChanged").set("target_delete_state", false))
+            .expect_sent(Sms::template("card-restored").data("card", "0502"));
+    }
+
+    #[test]
+    fn a_deletion_is_told_from_a_card_that_is_flattened_into_the_event() {
+        Scenario::new(CardSecurity::default())
+            .event("CardDeleteChanged")
+            .expect_sent(Sms::template("card-deleted").data("card", "0502"))
+            .expect_nothing();
+    }
+
+    #[test]
+    fn whether_a_deleted_card_is_blocked_is_no_news() {
+        Scenario::new(CardSecurity::default())
+            .event(Event::of("CardBlockChanged").set("/cardInfo/isDeleted", true))
+            .expect_nothing()
+            .expect_note("the card is deleted");
+    }
+
+    #[test]
+    fn a_card_that_comes_back_blocked_is_not_announced() {
+        let restored = Event::of("CardDeleteChanged").set("target_delete_state", false);
+        Scenario::new(CardSecurity::default())
+            .event(restored.set("card_is_blocked", true))
+            .expect_nothing()
+            .expect_note("restored but blocked")
+            // Its deletion is.
+            .event(Event::of("CardDeleteChanged").set("card_is_blocked", true))
+            .expect_sent(Sms::template("card-deleted").data("card", "0502"));
+    }
+
+    #[test]
+    fn a_replacement_names_both_cards() {
+        Scenario::new(CardSecurity::default())
+            .event("CardLinked")
+            .expect_sent(Sms::template("card-replaced").data("card", "1226").data("old_card", "4935"))
+            .expect_nothing();
+    }
+
+    #[test]
+    fn a_card_that_is_added_is_not_this_campaigns() {
+        for kind in ["AttachCard", "SetCard", "Неизвестно"] {
+            Scenario::new(CardSecurity::default())
+                .event(Event::of("CardLinked").set("link_card_type", kind).set_json("/oldCard", "null"))
+                .expect_nothing()
+                .expect_note("none replaced");
+        }
+    }
+
+    #[test]
+    fn a_card_without_a_number_is_told_of_all_the_same() {
+        Scenario::new(CardSecurity::default())
+            .event(Event::of("CardBlockChanged").without("card_number"))
+            .expect_sent(Sms::template("card-blocked").data("card", None::<&str>))
+            .event(Event::of("CardLinked").set_json("/oldCard", "null"))
+            .expect_sent(Sms::template("card-replaced").data("card", "1226").data("old_card", None::<&str>));
+    }
+
+    #[test]
+    fn no_more_of_a_number_leaves_than_four_of_its_digits() {
+        assert_eq!(last_four("4237436357530502"), Some("0502"));
+        assert_eq!(last_four("12345678"), Some("5678"));
+        for unfit in ["", "502", "0502", "1234567", "карта-502", "4237-4363-нет", "423743635753050Ж"] {
+            assert_eq!(last_four(unfit), None, "{unfit}");
+        }
+        let mut scenario = Scenario::new(CardSecurity::default());
+        for event in ["CardBlockChanged", "CardDeleteChanged", "CardLinked"] {
+            scenario.event(event);
+            let told = format!("{:?} {:?}", scenario.sent(), scenario.notes());
+            assert!(["020000008", "4237436357530502", "1664669457201226"].iter().all(|number| !told.contains(number)));
+        }
+    }
+
+    #[test]
+    fn news_without_a_template_is_not_told() {
+        let rule = CardSecurity { unblocked_template: String::new(), ..CardSecurity::default() };
+        Scenario::new(rule)
+            .event(Event::of("CardBlockChanged").set("target_block_state", false))
+            .expect_nothing()
+            .expect_note("switched off");
+    }
+
+    #[test]
+    fn a_state_that_is_missing_or_no_bool_is_not_decided() {
+        Scenario::new(CardSecurity::default())
+            .event(Event::of("CardBlockChanged").set_json("target_block_state", "null"))
+            .expect_nothing()
+            .event(Event::of("CardDeleteChanged").set("target_delete_state", "true"))
+            .expect_nothing();
+    }
+}

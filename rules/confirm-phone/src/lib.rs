@@ -1,0 +1,155 @@
+//! A phone number was set: ask its owner to confirm it, by a text message to that number.
+//!
+//! What would embarrass: a text message to everybody after an import, one for a number that was taken away, or one for a number
+//! that didn't change. So this rule is quiet in doubt: **it writes only when the event says that no import did it.**
+//!
+//! Attributes are the deployment's. The source sends this event for a phone number's confirmation, too: find out whether yours
+//! sends it when a number is set, when it is confirmed, or both, and name the attribute that stands for the first.
+
+use hailer_sdk::prelude::*;
+
+/// Asks customers to confirm a phone number that they have just set.
+///
+/// The number is personal. The rule looks at it, to see that there is one and that it is new, so the campaign must be granted
+/// `old_value` and `new_value`; it gives no part of it away, as SMC knows where to send a text message.
+#[rule]
+pub struct ConfirmPhone {
+    /// The attributes (`attributeCode`) that hold a phone number which isn't confirmed yet.
+    #[param(default = ["Phone"], min = 1)]
+    attributes: Vec<String>,
+    /// The template of the text message.
+    #[param(default = "confirm-phone", min = 1)]
+    template: String,
+    /// Changes longer ago than this are not asked about: a customer who gets a code out of the blue fears for the account.
+    /// 0: at any time.
+    #[param(default = 0)]
+    minutes_max: u32,
+}
+
+#[handlers]
+impl ConfirmPhone {
+    fn updated(
+        &self,
+        AttributeUpdated {
+            attribute_code,
+            from_batch_operation,
+            old_value,
+            new_value,
+            change_date_time,
+            ..
+        }: AttributeUpdated,
+        ctx: &mut Context,
+    ) {
+        if !self.attributes.iter().any(|attribute| attribute == attribute_code) {
+            return ctx.note("not sent: another attribute");
+        }
+        if from_batch_operation != Some(false) {
+            return ctx.note("not sent: an import changed it, or may have");
+        }
+        if new_value.is_none() {
+            return ctx.note("not sent: the number was taken away");
+        }
+        if old_value == new_value {
+            return ctx.note("not sent: the number is the same as before");
+        }
+        if self.minutes_max > 0 && change_date_time.is_some_and(|at| ctx.now().since(at) > minutes(self.minutes_max)) {
+            return ctx.note("not sent: changed too long ago");
+        }
+        ctx.send(Sms::template(&self.template));
+        ctx.note("asked to confirm the number");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hailer_sdk::testing::{Event, Scenario};
+
+    use super::*;
+
+    #[test]
+    fn a_new_number_is_to_be_confirmed() {
+        Scenario::new(ConfirmPhone::default())
+            .event("AttributeUpdated")
+            .expect_sent(Sms::template("confirm-phone"))
+            .expect_nothing()
+            .event(Event::of("AttributeUpdated").set("old_value", "79160000000"))
+            .expect_sent(Sms::template("confirm-phone"));
+    }
+
+    #[test]
+    fn an_import_asks_nobody() {
+        Scenario::new(ConfirmPhone::default())
+            .event(Event::of("AttributeUpdated").set("from_batch_operation", true))
+            .expect_nothing()
+            .expect_note("an import");
+    }
+
+    #[test]
+    fn what_may_be_an_import_is_taken_for_one() {
+        Scenario::new(ConfirmPhone::default())
+            .event(Event::of("AttributeUpdated").without("from_batch_operation"))
+            .expect_nothing()
+            .event(Event::of("AttributeUpdated").set("from_batch_operation", "false"))
+            .expect_nothing()
+            .expect_note("or may have");
+    }
+
+    #[test]
+    fn a_number_that_was_taken_away_is_not_asked_about() {
+        for gone in ["null", r#""""#] {
+            Scenario::new(ConfirmPhone::default())
+                .event(Event::of("AttributeUpdated").set("old_value", "79540286267").set_json("new_value", gone))
+                .expect_nothing()
+                .expect_note("taken away");
+        }
+    }
+
+    #[test]
+    fn a_number_that_did_not_change_is_not_asked_about_again() {
+        Scenario::new(ConfirmPhone::default())
+            .event(Event::of("AttributeUpdated").set("old_value", "79540286267"))
+            .expect_nothing()
+            .expect_note("the same as before");
+    }
+
+    #[test]
+    fn other_attributes_are_none_of_its_business() {
+        for code in ["Email", "phone", "Телефон"] {
+            Scenario::new(ConfirmPhone::default())
+                .event(Event::of("AttributeUpdated").set("attribute_code", code))
+                .expect_nothing()
+                .expect_note("another attribute");
+        }
+    }
+
+    #[test]
+    fn a_campaign_names_its_attributes_in_any_script() {
+        Scenario::<ConfirmPhone>::with_params(r#"{"attributes": ["Телефон", "WorkPhone"]}"#)
+            .unwrap()
+            .event(Event::of("AttributeUpdated").set("attribute_code", "Телефон"))
+            .expect_sent(Sms::template("confirm-phone"))
+            .event("AttributeUpdated")
+            .expect_nothing();
+        assert!(Scenario::<ConfirmPhone>::with_params(r#"{"attributes": []}"#).is_err());
+    }
+
+    #[test]
+    fn a_code_does_not_come_out_of_the_blue() {
+        Scenario::new(ConfirmPhone { minutes_max: 10, ..ConfirmPhone::default() })
+            .at("2021-06-15T09:27:07Z")
+            .event("AttributeUpdated")
+            .expect_sent(Sms::template("confirm-phone"))
+            .advance(seconds(1))
+            .event("AttributeUpdated")
+            .expect_nothing()
+            .expect_note("too long ago");
+    }
+
+    #[test]
+    fn the_number_itself_stays_inside() {
+        let mut scenario = Scenario::new(ConfirmPhone::default());
+        scenario.event("AttributeUpdated");
+        let told = format!("{:?} {:?} {:?}", scenario.sent(), scenario.notes(), scenario.logs());
+        assert!(!told.contains("79540286267"), "{told}");
+    }
+}

@@ -1,0 +1,196 @@
+//! A receipt for a change of consent: which channels of a mailing are on now, and which are off.
+//!
+//! **It never goes out by a channel that is off.** The event has the state of every channel and not which one changed, so a
+//! channel that has just been switched off looks like any other that is off; a receipt by one that is on can't be the wrong
+//! one. Whoever has switched everything off is left in peace. A state that this rule doesn't know counts as off: the
+//! source shows `Enabled` only, and a guess in this matter can break the law.
+
+use hailer_sdk::Message;
+use hailer_sdk::prelude::*;
+
+/// Confirms to customers which channels of a mailing they have switched on and off.
+#[rule]
+pub struct ConsentChange {
+    /// Channels for the receipt, the preferred one first: `mail`, `push`, `sms`, `viber`, `chatBot`, `socialNetworks`. It goes
+    /// out by the first that is on.
+    #[param(default = ["mail", "push", "sms", "viber", "chatBot", "socialNetworks"], min = 1)]
+    channels: Vec<String>,
+    /// Only changes of these mailings (`subscriptionTypeCode`); empty for all.
+    #[param(default = [])]
+    subscription_types: Vec<String>,
+    /// The template, by this name in each channel. It is filled with `subscription` (the mailing's name), and with the
+    /// lists `on` and `off` of channels; one of which the event says nothing is in neither.
+    #[param(default = "consent-change", min = 1)]
+    template: String,
+}
+
+/// The state of a channel that may be used.
+const ENABLED: &str = "Enabled";
+
+#[handlers]
+impl ConsentChange {
+    #[configure]
+    fn check(&self) -> Result<(), &'static str> {
+        match self.channels.iter().all(|channel| message(channel, &self.template).is_some()) {
+            true => Ok(()),
+            false => Err("`channels` may hold mail, push, sms, viber, chatBot and socialNetworks"),
+        }
+    }
+
+    fn changed(
+        &self,
+        SubscriptionChanged {
+            subscription_type_code,
+            subscription_type_name,
+            mail,
+            push,
+            sms,
+            viber,
+            chat_bot,
+            social_networks,
+            ..
+        }: SubscriptionChanged,
+        ctx: &mut Context,
+    ) {
+        let types = &self.subscription_types;
+        if !types.is_empty() && !subscription_type_code.is_some_and(|found| types.iter().any(|one| one == found)) {
+            return ctx.note("not sent: a mailing that is not listed");
+        }
+        let states = [
+            ("mail", mail),
+            ("push", push),
+            ("sms", sms),
+            ("viber", viber),
+            ("chatBot", chat_bot),
+            ("socialNetworks", social_networks),
+        ];
+        let (mut on, mut off) = (Vec::new(), Vec::new());
+        for (channel, state) in states {
+            match state {
+                Some(ENABLED) => on.push(channel),
+                Some(_) => off.push(channel),
+                None => {}
+            }
+        }
+        let Some(channel) = self.channels.iter().find(|channel| on.contains(&channel.as_str())) else {
+            return ctx.note("not sent: no channel for it is on");
+        };
+        // The parameters were checked: every one of the channels has a message.
+        let Some(receipt) = message(channel, &self.template) else { return };
+        ctx.send(receipt.data("subscription", subscription_type_name).data("on", on).data("off", off));
+        ctx.note("confirmed by a channel that is on");
+    }
+}
+
+/// A message by a channel's name, if there is one.
+fn message<'template>(channel: &str, template: &'template str) -> Option<Message<'template>> {
+    Some(match channel {
+        "mail" => Mail::template(template),
+        "push" => Push::template(template),
+        "sms" => Sms::template(template),
+        "viber" => Viber::template(template),
+        "chatBot" => ChatBot::template(template),
+        "socialNetworks" => SocialNetworks::template(template),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use hailer_sdk::testing::{Event, Scenario};
+
+    use super::*;
+
+    const NAME: &str = "Discount accrual notifications";
+    const ALL: [&str; 6] = ["mail", "push", "sms", "viber", "chat_bot", "social_networks"];
+
+    /// The source's example with these channels switched off.
+    fn without(channels: &[&str]) -> Event {
+        channels.iter().fold(Event::of("SubscriptionChanged"), |event, channel| event.set(channel, "Disabled"))
+    }
+
+    fn filled<'a>(message: Message<'a>, on: &[&str], off: &[&str]) -> Message<'a> {
+        message.data("subscription", NAME).data("on", on).data("off", off)
+    }
+
+    #[test]
+    fn a_change_is_confirmed_by_the_preferred_channel() {
+        let on = ["mail", "push", "sms", "viber", "chatBot", "socialNetworks"];
+        Scenario::new(ConsentChange::default())
+            .event("SubscriptionChanged")
+            .expect_sent(filled(Mail::template("consent-change"), &on, &[]))
+            .expect_nothing();
+    }
+
+    #[test]
+    fn the_channel_that_was_switched_off_is_never_the_one_that_confirms() {
+        Scenario::new(ConsentChange::default())
+            .event(without(&["mail"]))
+            .expect_sent(filled(
+                Push::template("consent-change"),
+                &["push", "sms", "viber", "chatBot", "socialNetworks"],
+                &["mail"],
+            ))
+            .expect_nothing();
+        for used in 0..ALL.len() {
+            let off: Vec<_> = ALL.iter().enumerate().filter(|(at, _)| *at != used).map(|(_, name)| *name).collect();
+            let mut scenario = Scenario::new(ConsentChange::default());
+            scenario.event(without(&off));
+            let by: Vec<_> = scenario.sent().iter().map(|sent| sent.channel.to_lowercase()).collect();
+            assert_eq!(by, [ALL[used].replace('_', "")]);
+        }
+    }
+
+    #[test]
+    fn whoever_switched_everything_off_is_left_in_peace() {
+        Scenario::new(ConsentChange::default())
+            .event(without(&ALL))
+            .expect_nothing()
+            .expect_note("no channel for it is on");
+    }
+
+    #[test]
+    fn a_channel_that_the_campaign_does_not_list_is_not_used() {
+        let rule = ConsentChange { channels: vec!["push".into()], ..ConsentChange::default() };
+        Scenario::new(rule).event(without(&["push"])).expect_nothing();
+    }
+
+    #[test]
+    fn a_state_that_nobody_knows_counts_as_off() {
+        for state in ["enabled", "Включено", "PendingConfirmation"] {
+            Scenario::new(ConsentChange { channels: vec!["sms".into()], ..ConsentChange::default() })
+                .event(Event::of("SubscriptionChanged").set("sms", state))
+                .expect_nothing();
+        }
+    }
+
+    #[test]
+    fn a_channel_that_the_event_does_not_mention_is_neither_on_nor_off() {
+        let event =
+            Event::of("SubscriptionChanged").set_json("/subscriptionInfo", r#"{"mail": null, "sms": "Enabled"}"#);
+        Scenario::new(ConsentChange::default())
+            .event(event)
+            .expect_sent(filled(Sms::template("consent-change"), &["sms"], &[]))
+            .event(Event::of("SubscriptionChanged").without("/subscriptionInfo"))
+            .expect_nothing();
+    }
+
+    #[test]
+    fn a_campaign_may_be_for_some_mailings_only() {
+        let rule = ConsentChange { subscription_types: vec!["Birthday".into()], ..ConsentChange::default() };
+        Scenario::new(rule)
+            .event("SubscriptionChanged")
+            .expect_nothing()
+            .expect_note("not listed")
+            .event(Event::of("SubscriptionChanged").without("subscription_type_code"))
+            .expect_nothing();
+    }
+
+    #[test]
+    fn a_channel_that_does_not_exist_is_refused() {
+        for channels in [r#"["mail", "fax"]"#, r#"["SMS"]"#, "[]"] {
+            let params = format!(r#"{{"channels": {channels}}}"#);
+            assert!(Scenario::<ConsentChange>::with_params(&params).is_err(), "{channels}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The first message that a new member gets. It goes out once the registration is complete, and not when it begins:
+//! greeting somebody who then gives up would be a promise to nobody.
+
+use hailer_sdk::prelude::*;
+
+/// Greets customers who have completed their registration, in one or several channels, the e-mail in two versions.
+///
+/// Each channel has a template; an empty one switches the channel off. Think before you switch on many: four greetings
+/// within a second are a poor start. Whether a channel may be used is not for this rule to say: the engine's policies
+/// know the customer's consent.
+#[rule]
+#[derive(Debug)]
+pub struct Welcome {
+    /// The e-mail's template; empty for no e-mail.
+    #[param(default = "welcome")]
+    mail_template: String,
+    /// The e-mail's template for group B of the experiment.
+    #[param(default = "welcome-b", min = 1)]
+    mail_template_b: String,
+    /// How many of a hundred customers are in group B. 0: there is no experiment.
+    #[param(default = 0, max = 100)]
+    group_b_percent: u32,
+    /// The experiment's name. A customer stays in their group for as long as it stays; another name deals all
+    /// customers anew, so that one experiment's groups have nothing to do with those of the last.
+    #[param(default = "welcome-1", min = 1)]
+    experiment: String,
+    /// The push message's template; empty for none.
+    #[param(default = "welcome")]
+    push_template: String,
+    /// The template of the text message, which costs money each time; empty for none.
+    #[param(default = "")]
+    sms_template: String,
+}
+
+#[handlers]
+impl Welcome {
+    /// A campaign that can send nothing is a mistake, and is refused when it is loaded instead of being silent for weeks.
+    #[configure]
+    fn check(&self) -> Result<(), &'static str> {
+        if self.mail_template.is_empty() && self.push_template.is_empty() && self.sms_template.is_empty() {
+            return Err("every channel is switched off: set `mail_template`, `push_template` or `sms_template`");
+        }
+        if self.mail_template.is_empty() && self.group_b_percent > 0 {
+            return Err("`group_b_percent` is an experiment with e-mails, which are off: set `mail_template`");
+        }
+        Ok(())
+    }
+
+    /// `_` names no field, so the engine hands over none: all there is to know is that it happened.
+    fn completed(&self, _: RegistrationCompleted, ctx: &mut Context) {
+        let in_group_b = ctx.bucket(&self.experiment) < self.group_b_percent;
+        let (group, mail_template) = if in_group_b { ("B", &self.mail_template_b) } else { ("A", &self.mail_template) };
+        if !self.mail_template.is_empty() {
+            // The group goes with the message, so that a report can tell who opened which.
+            ctx.send(Mail::template(mail_template).data("group", group));
+        }
+        if !self.push_template.is_empty() {
+            ctx.send(Push::template(&self.push_template));
+        }
+        if !self.sms_template.is_empty() {
+            ctx.send(Sms::template(&self.sms_template));
+        }
+        ctx.note(if in_group_b { "greeted, in group B" } else { "greeted, in group A" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hailer_sdk::testing::{Event, Scenario};
+
+    use super::*;
+
+    fn experiment() -> Welcome {
+        Welcome { group_b_percent: 20, ..Welcome::default() }
+    }
+
+    #[test]
+    fn a_new_member_is_greeted_by_mail_and_push() {
+        Scenario::new(Welcome::default())
+            .event("RegistrationCompleted")
+            .expect_sent(Mail::template("welcome").data("group", "A"))
+            .expect_sent(Push::template("welcome"))
+            .expect_nothing()
+            .expect_note("greeted");
+    }
+
+    #[test]
+    fn the_spelling_of_the_public_api_is_the_same_event() {
+        Scenario::new(Welcome::default())
+            .event(Event::of("RegistrationCompleted").set("/eventCode", "OnEndPersonRegistration"))
+            .expect_sent(Mail::template("welcome").data("group", "A"));
+    }
+
+    #[test]
+    fn a_registration_that_only_begins_is_not_greeted() {
+        Scenario::new(Welcome::default()).event("RegistrationStarted").expect_nothing();
+    }
+
+    #[test]
+    fn a_channel_without_a_template_is_off() {
+        let rule = Welcome { push_template: String::new(), sms_template: "привет".into(), ..Welcome::default() };
+        Scenario::new(rule)
+            .event("RegistrationCompleted")
+            .expect_sent(Mail::template("welcome").data("group", "A"))
+            .expect_sent(Sms::template("привет"))
+            .expect_nothing();
+    }
+
+    #[test]
+    fn group_b_begins_below_its_share_and_not_at_it() {
+        Scenario::new(experiment())
+            .in_bucket("welcome-1", 19)
+            .event("RegistrationCompleted")
+            .expect_sent(Mail::template("welcome-b").data("group", "B"))
+            .in_bucket("welcome-1", 20)
+            .event("RegistrationCompleted")
+            .expect_sent(Mail::template("welcome").data("group", "A"));
+    }
+
+    #[test]
+    fn without_an_experiment_everybody_is_in_group_a() {
+        Scenario::new(Welcome::default())
+            .in_bucket("welcome-1", 0)
+            .event("RegistrationCompleted")
+            .expect_sent(Mail::template("welcome").data("group", "A"));
+    }
+
+    #[test]
+    fn a_customer_of_whom_nothing_is_known_but_an_id_is_greeted_like_any_other() {
+        let bare = r#"{"eventCode": "OnEndRegistration", "customerInfo": {"customerId": 1, "identifierId": null}}"#;
+        Scenario::new(Welcome::default())
+            .event(bare)
+            .expect_sent(Mail::template("welcome").data("group", "A"))
+            .expect_sent(Push::template("welcome"));
+    }
+
+    #[test]
+    fn a_campaign_that_can_send_nothing_is_refused() {
+        let silent = Scenario::<Welcome>::with_params(r#"{"mail_template": "", "push_template": ""}"#);
+        assert!(silent.unwrap_err().contains("every channel is switched off"));
+        let pointless = Scenario::<Welcome>::with_params(r#"{"mail_template": "", "group_b_percent": 50}"#);
+        assert!(pointless.unwrap_err().contains("experiment"));
+        assert!(Scenario::<Welcome>::with_params(r#"{"group_b_percent": 101}"#).is_err());
+    }
+}
