@@ -19,7 +19,7 @@ mod time;
 pub mod wire;
 
 pub use context::{Context, Level};
-pub use decimal::Decimal;
+pub use decimal::{Decimal, InvalidDecimal};
 pub use hailer_macros::{handlers, rule};
 pub use message::{ChatBot, Mail, Message, Push, Sms, SocialNetworks, Value, Viber};
 pub use raw::Raw;

@@ -302,7 +302,7 @@ mod wasm {
     // SAFETY: an allocation lies between the old top and the new one, aligned and as long as its layout asks, within the
     // memory; and no two live ones overlap, by the invariant above. Nothing here unwinds or allocates.
     unsafe impl GlobalAlloc for Heap {
-        #[inline]
+        #[inline(never)]
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             if self.end.get() == 0 {
                 self.start();
@@ -314,7 +314,7 @@ mod wasm {
             start as *mut u8
         }
 
-        #[inline]
+        #[inline(never)]
         unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
             let start = start as usize;
             if start < self.mark.get() {
@@ -328,7 +328,7 @@ mod wasm {
             }
         }
 
-        #[inline]
+        #[inline(never)]
         unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
             if start as usize >= self.mark.get() && start as usize + layout.size() == self.top.get() {
                 self.rise((start as usize).saturating_add(size));

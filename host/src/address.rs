@@ -201,7 +201,7 @@ impl fmt::Debug for BrokerAddress {
 /// The text of an address with its password taken out, whether or not it can be parsed.
 #[must_use]
 pub fn redacted(text: &str) -> String {
-    let Some(authority) = authority_of(text) else { return text.to_owned() };
+    let Some(authority) = authority_of(text).or_else(|| misspelt_authority_of(text)) else { return text.to_owned() };
     let Some((credentials, _)) = authority.rsplit_once('@') else { return text.to_owned() };
     let Some((user, password)) = credentials.split_once(':') else { return text.to_owned() };
     if password.is_empty() {
@@ -216,6 +216,12 @@ fn authority_of(text: &str) -> Option<&str> {
     let credentials_bytes = rest.rfind('@').map_or(0, |at| at + 1);
     let host_bytes = rest[credentials_bytes..].find(['/', '?', '#']).unwrap_or(rest.len() - credentials_bytes);
     Some(&rest[..credentials_bytes + host_bytes])
+}
+
+/// What may be an authority in an address that lacks its `://`: somebody's password may stand in it all the same.
+fn misspelt_authority_of(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("amqps").or_else(|| text.strip_prefix("amqp")).unwrap_or(text);
+    (!text.starts_with("file:")).then(|| rest.trim_start_matches([':', '/']))
 }
 
 /// `file:events.jsonl`, `file:/var/events.jsonl` and `file:///var/events.jsonl` are all understood.
@@ -275,8 +281,15 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        for text in ["amqp://me:s3cret@host/x", "amqp://me:s3c/ret@host", "amqps://me:s3cret@h:x", "amq://me:s3cret@h"]
-        {
+        for text in [
+            "amqp://me:s3cret@host/x",
+            "amqp://me:s3c/ret@host",
+            "amqps://me:s3cret@h:x",
+            "amq://me:s3cret@h",
+            "amqp:/me:s3cret@h",
+            "amqps//me:s3cret@h",
+            "me:s3cret@h",
+        ] {
             let shown = match text.parse::<Address>() {
                 Ok(address) => format!("{address} {address:?}"),
                 Err(error) => format!("{error} {error:?}"),

@@ -9,7 +9,6 @@ mod signals;
 mod stage;
 mod summary;
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +50,7 @@ pub fn run(config: Config) -> anyhow::Result<Summary> {
 
 /// The child process in which a module is compiled: the whole of `hailer compile-module`.
 #[must_use]
-pub fn compile_child() -> ExitCode {
+pub fn compile_child() -> u8 {
     reload::compile_child_main(|wasm| {
         Sandbox::precompile(&Limits::default(), wasm).map_err(|error| error.to_string())
     })
@@ -126,7 +125,7 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
 }
 
 async fn own_rules(owner: Owner<EngineStage>, requests: mpsc::Receiver<Request>, shutdown: Shutdown) {
-    owner.run(requests, shutdown).await;
+    owner.run(requests, async move { shutdown.ended().await }).await;
 }
 
 /// Opens the edges, lets events through until the source ends, and drains.

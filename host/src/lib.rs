@@ -28,3 +28,4 @@ pub mod metrics;
 pub mod shutdown;
 
 pub mod cli;
+pub mod generate;

@@ -1,1 +1,10 @@
-fn main() {}
+//! Parses, runs, says what went wrong, and exits. Everything else is in the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hailer::cli::Cli;
+
+fn main() -> ExitCode {
+    ExitCode::from(Cli::parse().run())
+}

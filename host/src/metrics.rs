@@ -7,52 +7,64 @@ use std::sync::{Mutex, PoisonError};
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// Events by what became of them: label `outcome`, one of `decided`, `deadletter`, `unsubscribed`.
 pub const EVENTS_TOTAL: &str = "hailer_events_total";
-/// Events that were readable only after repair (a trailing comma).
 pub const EVENTS_REPAIRED_TOTAL: &str = "hailer_events_repaired_total";
-/// Fields that were there and of another type than the rules asked for.
 pub const FIELD_MISMATCHES_TOTAL: &str = "hailer_field_mismatches_total";
-/// Events taken in whose outcome is not yet durable.
 pub const IN_FLIGHT: &str = "hailer_in_flight";
-
-/// Calls of rules: labels `campaign` and `outcome` (`ok`, `error`, `trap`, `deadline`, `memory`, `output`, `skipped`).
 pub const CALLS_TOTAL: &str = "hailer_calls_total";
-/// How long a crossing into a rule took, over all campaigns: a histogram a campaign would be too many series.
 pub const CALL_SECONDS: &str = "hailer_call_seconds";
-/// Communications: labels `campaign`, `channel` and `verdict` (`published`, `shadow`, `suppressed`).
 pub const COMMUNICATIONS_TOTAL: &str = "hailer_communications_total";
-
-/// 1 while the source has a session, else 0.
-pub const SOURCE_CONNECTED: &str = "hailer_source_connected";
-/// Messages taken from the source.
-pub const SOURCE_MESSAGES_TOTAL: &str = "hailer_source_messages_total";
-/// Messages that the source had delivered before.
-pub const SOURCE_REDELIVERED_TOTAL: &str = "hailer_source_redelivered_total";
-/// Times that the source had to begin a new session.
-pub const SOURCE_RECONNECTS_TOTAL: &str = "hailer_source_reconnects_total";
-
-/// 1 while the sink has a session, else 0.
-pub const SINK_CONNECTED: &str = "hailer_sink_connected";
-/// Messages that the sink has confirmed.
-pub const SINK_CONFIRMED_TOTAL: &str = "hailer_sink_confirmed_total";
-/// Messages published again, as a batch came back unconfirmed: label `reason` (`nack`, `return`, `session`, `timeout`).
-pub const SINK_RETRIES_TOTAL: &str = "hailer_sink_retries_total";
-/// Times that the sink had to begin a new session.
-pub const SINK_RECONNECTS_TOTAL: &str = "hailer_sink_reconnects_total";
-/// How long a batch took from publishing to its last confirm.
-pub const SINK_CONFIRM_SECONDS: &str = "hailer_sink_confirm_seconds";
-
-/// Readings of the directory: label `result` (`changed`, `unchanged`, `problems`, `withheld`).
+pub const DEADLETTERS_TOTAL: &str = "hailer_deadletters_total";
+pub const SOURCE_DELIVERIES_TOTAL: &str = "hailer_source_deliveries_total";
+pub const SOURCE_REDELIVERIES_TOTAL: &str = "hailer_source_redeliveries_total";
+pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hailer_source_acknowledged_total";
+pub const SOURCE_SESSION_FAILURES_TOTAL: &str = "hailer_source_session_failures_total";
+pub const SINK_PUBLISHED_TOTAL: &str = "hailer_sink_published_total";
+pub const SINK_REFUSED_TOTAL: &str = "hailer_sink_refused_total";
+pub const SINK_RETURNED_TOTAL: &str = "hailer_sink_returned_total";
+pub const SINK_SESSION_FAILURES_TOTAL: &str = "hailer_sink_session_failures_total";
 pub const RELOAD_TOTAL: &str = "hailer_reload_total";
-/// Campaigns by state: label `state` (`running`, `paused`, `suspended`, `waiting`, `failed`).
+pub const ARTIFACTS_TOTAL: &str = "hailer_artifacts_total";
 pub const CAMPAIGNS: &str = "hailer_campaigns";
-/// The number of the rule set that runs.
 pub const RULE_SET: &str = "hailer_rule_set";
+
+/// What kind of number a metric is.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Seconds, in buckets.
+    Seconds,
+}
+
+/// Every metric, and what it says.
+const METRICS: &[(Kind, &str, &str)] = &[
+    (Kind::Counter, EVENTS_TOTAL, "Events by what became of them: decided, unsubscribed, deadletter"),
+    (Kind::Counter, EVENTS_REPAIRED_TOTAL, "Events that were readable only after repair"),
+    (Kind::Counter, FIELD_MISMATCHES_TOTAL, "Fields that were there, and of another type than the rules asked for"),
+    (Kind::Gauge, IN_FLIGHT, "Events taken in whose outcome is not yet durable"),
+    (Kind::Counter, CALLS_TOTAL, "Calls of rules by campaign and outcome"),
+    (Kind::Seconds, CALL_SECONDS, "Time of a crossing into a rule, over all campaigns"),
+    (Kind::Counter, COMMUNICATIONS_TOTAL, "Communications that rules proposed, by campaign, channel and verdict"),
+    (Kind::Counter, DEADLETTERS_TOTAL, "Dead letters whose place has confirmed them"),
+    (Kind::Counter, SOURCE_DELIVERIES_TOTAL, "Messages taken from the source"),
+    (Kind::Counter, SOURCE_REDELIVERIES_TOTAL, "Messages that the source had delivered before"),
+    (Kind::Counter, SOURCE_ACKNOWLEDGED_TOTAL, "Messages that the source may forget"),
+    (Kind::Counter, SOURCE_SESSION_FAILURES_TOTAL, "Sessions of the source that ended in trouble"),
+    (Kind::Counter, SINK_PUBLISHED_TOTAL, "Communications that the sink has confirmed"),
+    (Kind::Counter, SINK_REFUSED_TOTAL, "Communications that the sink refused; they are published again"),
+    (Kind::Counter, SINK_RETURNED_TOTAL, "Communications that no queue took; they are published again"),
+    (Kind::Counter, SINK_SESSION_FAILURES_TOTAL, "Sessions of the sink that ended in trouble"),
+    (Kind::Counter, RELOAD_TOTAL, "Readings of the rules' directory by result"),
+    (Kind::Counter, ARTIFACTS_TOTAL, "Compiled modules asked for by result: cached, compiled, damaged"),
+    (Kind::Gauge, CAMPAIGNS, "Campaigns by state"),
+    (Kind::Gauge, RULE_SET, "Number of the rule set that runs"),
+];
 
 /// Shortest to longest time that a call may take, in seconds: a warm call is some hundred nanoseconds.
 const CALL_BUCKETS: &[f64] = &[1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
-const CONFIRM_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
 /// The process's recorder. There can be one only, so a second engine in a process (a test) shares it.
 static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
@@ -68,7 +80,6 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     }
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(CALL_SECONDS.to_owned()), CALL_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Full(SINK_CONFIRM_SECONDS.to_owned()), CONFIRM_BUCKETS)?
         .install_recorder()?;
     describe();
     *installed = Some(handle.clone());
@@ -76,26 +87,13 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 fn describe() {
-    let count = Unit::Count;
-    describe_counter!(EVENTS_TOTAL, count, "Events by what became of them");
-    describe_counter!(EVENTS_REPAIRED_TOTAL, count, "Events that were readable only after repair");
-    describe_counter!(FIELD_MISMATCHES_TOTAL, count, "Fields of another type than the rules asked for");
-    describe_gauge!(IN_FLIGHT, count, "Events taken in whose outcome is not yet durable");
-    describe_counter!(CALLS_TOTAL, count, "Calls of rules by campaign and outcome");
-    describe_histogram!(CALL_SECONDS, Unit::Seconds, "Time of a crossing into a rule");
-    describe_counter!(COMMUNICATIONS_TOTAL, count, "Communications by campaign, channel and verdict");
-    describe_gauge!(SOURCE_CONNECTED, count, "1 while the source has a session");
-    describe_counter!(SOURCE_MESSAGES_TOTAL, count, "Messages taken from the source");
-    describe_counter!(SOURCE_REDELIVERED_TOTAL, count, "Messages that the source had delivered before");
-    describe_counter!(SOURCE_RECONNECTS_TOTAL, count, "New sessions of the source after trouble");
-    describe_gauge!(SINK_CONNECTED, count, "1 while the sink has a session");
-    describe_counter!(SINK_CONFIRMED_TOTAL, count, "Messages that the sink has confirmed");
-    describe_counter!(SINK_RETRIES_TOTAL, count, "Messages published again by reason");
-    describe_counter!(SINK_RECONNECTS_TOTAL, count, "New sessions of the sink after trouble");
-    describe_histogram!(SINK_CONFIRM_SECONDS, Unit::Seconds, "Time from publishing a batch to its last confirm");
-    describe_counter!(RELOAD_TOTAL, count, "Readings of the rules' directory by result");
-    describe_gauge!(CAMPAIGNS, count, "Campaigns by state");
-    describe_gauge!(RULE_SET, count, "Number of the rule set that runs");
+    for (kind, name, text) in METRICS.iter().copied() {
+        match kind {
+            Kind::Counter => describe_counter!(name, Unit::Count, text),
+            Kind::Gauge => describe_gauge!(name, Unit::Count, text),
+            Kind::Seconds => describe_histogram!(name, Unit::Seconds, text),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -112,5 +110,28 @@ mod tests {
         assert!(text.contains("# HELP hailer_reload_total Readings of the rules' directory by result"), "{text}");
         assert!(text.contains("hailer_reload_total{result=\"changed\"} "), "{text}");
         assert!(text.contains("hailer_call_seconds_bucket{le=\"0.0000025\"} "), "{text}");
+    }
+
+    #[test]
+    fn no_room_makes_up_a_name() {
+        let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|ending| ending == "rs") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    for macro_name in ["counter!(", "gauge!(", "histogram!("] {
+                        for rest in text.split(macro_name).skip(1) {
+                            let Some((name, _)) = rest.strip_prefix('"').and_then(|rest| rest.split_once('"')) else {
+                                continue;
+                            };
+                            assert!(METRICS.iter().any(|(_, known, _)| *known == name), "{name} in {}", path.display());
+                        }
+                    }
+                }
+            }
+        }
     }
 }

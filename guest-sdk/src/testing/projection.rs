@@ -102,10 +102,52 @@ fn is_integer_literal(text: &str) -> bool {
     !text.contains(['.', 'e', 'E'])
 }
 
+/// Whether the text is an integer, `10.0000` included.
 fn int(text: &str) -> Option<i64> {
-    text.parse().ok().or_else(|| i64::try_from(decimal(text).filter(Decimal::is_integer)?).ok())
+    text.parse().ok().or_else(|| decimal(text).filter(|value| value.truncate(0) == *value)?.floor())
 }
 
+/// A number's text as a decimal, with an exponent or without.
 pub(super) fn decimal(text: &str) -> Option<Decimal> {
-    if text.contains(['e', 'E']) { Decimal::from_scientific(text).ok() } else { Decimal::from_str_exact(text).ok() }
+    let Some((number, exponent)) = text.split_once(['e', 'E']) else { return text.parse().ok() };
+    let exponent: i32 = exponent.trim_start_matches('+').parse().ok()?;
+    let (sign, number) = number.strip_prefix('-').map_or(("", number), |number| ("-", number));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let point = i32::try_from(whole.len()).ok()? + exponent;
+    // Further than that, no digit is left or none fits.
+    if !(-28..=58).contains(&point) {
+        return None;
+    }
+    let mut digits = format!("{whole}{fraction}");
+    let before = usize::try_from(-point).unwrap_or(0) + 1;
+    let point = usize::try_from(point).unwrap_or(0);
+    digits = format!("{}{digits}", "0".repeat(before));
+    let point = if before > 1 { 1 } else { point + 1 };
+    while digits.len() < point {
+        digits.push('0');
+    }
+    let (whole, fraction) = digits.split_at(point);
+    let plain = if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") };
+    plain.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exponents_move_the_point() {
+        for (text, plain) in [
+            ("1e3", "1000"),
+            ("1.5E+2", "150"),
+            ("-1.25e1", "-12.5"),
+            ("12e-1", "1.2"),
+            ("12e-2", "0.12"),
+            ("12e-4", "0.0012"),
+            ("0e0", "0"),
+        ] {
+            assert_eq!(decimal(text).unwrap().to_string().trim_start_matches('+'), plain, "{text}");
+        }
+        assert!(decimal("1e30").is_none() && decimal("1e-40").is_none() && decimal("1e999999999999").is_none());
+    }
 }

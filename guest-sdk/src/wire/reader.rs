@@ -88,12 +88,11 @@ impl<'a> Reader<'a> {
     pub fn decimal(&mut self) -> Decimal {
         let bytes: [u8; 18] = self.array_of();
         let [0xd8, EXT_DECIMAL, magnitude @ .., scale, sign, _, _] = bytes else { malformed() };
-        let word =
-            |at: usize| u32::from_le_bytes([magnitude[at], magnitude[at + 1], magnitude[at + 2], magnitude[at + 3]]);
         if scale > 28 {
             malformed();
         }
-        Decimal::from_parts(word(0), word(4), word(8), sign == 1, u32::from(scale))
+        let magnitude = magnitude.into_iter().rev().fold(0, |sum: u128, byte: u8| sum << 8 | u128::from(byte));
+        Decimal::from_wire(magnitude, scale, sign == 1)
     }
 
     #[inline]

@@ -1,1 +1,149 @@
-//! Being written.
+//! The commands. Standard output is for data, standard error for people; exit codes are 0 done, 1 failed, 2 usage or
+//! configuration. One command, one file; what they share is in `settings`, `output` and `logging`.
+
+mod logging;
+mod output;
+mod settings;
+
+mod check;
+mod config;
+mod doctor;
+mod run;
+
+mod build;
+mod inspect;
+mod module;
+mod new;
+mod toolchain;
+
+mod campaigns;
+mod engine;
+mod pause;
+mod reload;
+mod rollback;
+
+mod compile_module;
+mod completions;
+mod events;
+mod topology;
+
+use clap::{Parser, Subcommand};
+
+use settings::Global;
+
+/// Done.
+const DONE: u8 = 0;
+/// It was tried and did not work.
+const FAILED: u8 = 1;
+/// The command line or the configuration can't be meant so.
+const USAGE: u8 = 2;
+
+/// What every command's long help ends with.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration.";
+
+/// Loyalty events in, sandboxed WebAssembly rules, communications out.
+///
+/// Hailer reads the events that Loymax sends for Smart Communications, from RabbitMQ or from a file, runs each through rule
+/// modules, and sends the communications that they decide on. A rule is a small WebAssembly module; copy one into
+/// the rules' directory of a running engine, and the next event is decided by it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hailer",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_long_help = concat!(
+        "A first rule:\n",
+        "  hailer new my-rule                              write a rule crate with a test\n",
+        "  hailer build my-rule --out rules.d              build it into a module\n",
+        "  hailer events --generate 100 > events.jsonl     make events to try it on\n",
+        "  hailer run --source file:events.jsonl           see what it would send\n\n",
+        "Settings come from defaults, then hailer.toml, then HAILER_… variables, then flags; `hailer config show` \
+         prints each with where it came from.\n\n",
+        "Exit codes: 0 done, 1 failed, 2 usage or configuration.",
+    )
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Doctor(doctor::Doctor),
+    Config(config::ConfigCommand),
+    New(new::New),
+    Build(build::Build),
+    Inspect(inspect::Inspect),
+    Campaigns(campaigns::Campaigns),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
+    Reload(reload::Reload),
+    Rollback(rollback::Rollback),
+    Events(events::Events),
+    Topology(topology::Topology),
+    Completions(completions::Completions),
+    #[command(hide = true)]
+    CompileModule(compile_module::CompileModule),
+}
+
+/// The command line asks for something that can't be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+impl Cli {
+    /// Runs the command, and says on standard error what went wrong, if something did. Returns the exit code.
+    #[must_use]
+    pub fn run(self) -> u8 {
+        match self.dispatch() {
+            Ok(code) => code,
+            // Whoever reads us has enough: `hailer events --generate 1000000 | head`.
+            Err(error) if output::is_closed_pipe(&error) => DONE,
+            Err(error) => {
+                output::say(&format!("error: {error:#}"));
+                code_of(&error)
+            }
+        }
+    }
+
+    fn dispatch(self) -> anyhow::Result<u8> {
+        let global = &self.global;
+        match self.command {
+            Command::Run(command) => command.run(global),
+            Command::Check(command) => command.run(global),
+            Command::Doctor(command) => command.run(global),
+            Command::Config(command) => command.run(global),
+            Command::New(command) => command.run(),
+            Command::Build(command) => command.run(global),
+            Command::Inspect(command) => command.run(global),
+            Command::Campaigns(command) => command.run(global),
+            Command::Pause(command) => command.run(global),
+            Command::Resume(command) => command.run(global),
+            Command::Reload(command) => command.run(global),
+            Command::Rollback(command) => command.run(global),
+            Command::Events(command) => command.run(global),
+            Command::Topology(command) => command.run(global),
+            Command::Completions(command) => command.run(),
+            Command::CompileModule(command) => Ok(command.run()),
+        }
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    let configuration = error.chain().any(|cause| {
+        cause.is::<UsageError>()
+            || cause.is::<crate::config::ConfigError>()
+            || matches!(cause.downcast_ref(), Some(crate::sources::SourceError::Configuration(_)))
+            || matches!(cause.downcast_ref(), Some(crate::sinks::SinkError::Configuration(_)))
+    });
+    if configuration { USAGE } else { FAILED }
+}
+
+#[cfg(test)]
+mod tests;

@@ -233,3 +233,6 @@ fn check_count(place: &str, what: &str, count: usize, max: usize) -> Result<(), 
 fn invalid<Checked>(place: impl Into<String>, reason: impl Into<String>) -> Result<Checked, ManifestError> {
     Err(ManifestError::Invalid { place: place.into(), reason: reason.into() })
 }
+
+#[cfg(test)]
+mod tests;

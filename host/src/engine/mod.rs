@@ -16,6 +16,9 @@ mod sandbox;
 mod waves;
 mod wording;
 
+#[cfg(test)]
+pub(crate) mod fixture;
+
 pub use campaign::{Campaign, CampaignSpec, Mode};
 pub use instance::{GuestFault, LogLine};
 pub use limits::Limits;

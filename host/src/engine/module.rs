@@ -348,3 +348,6 @@ impl From<BinaryReaderError> for ModuleError {
         ModuleError::Invalid { offset: error.offset() as u64, reason: shown(error.message()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -342,3 +342,6 @@ fn write_decimal(bytes: &mut Vec<u8>, decimal: Decimal) {
 fn written<Written, Error>(result: Result<Written, Error>) {
     debug_assert!(result.is_ok(), "writing to memory can't fail");
 }
+
+#[cfg(test)]
+mod tests;

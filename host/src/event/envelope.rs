@@ -33,6 +33,17 @@ impl Event {
     /// # Errors
     /// If the body is not the JSON of an object (a comma before a closing bracket is forgiven), or has no event code.
     pub fn read(body: Bytes) -> Result<Event, EventError> {
+        Event::read_within(body, usize::MAX)
+    }
+
+    /// [`Self::read`], of a body of at most `bytes_max` bytes. A longer one is refused unread.
+    ///
+    /// # Errors
+    /// As for [`Self::read`], and if the body is too long.
+    pub fn read_within(body: Bytes, bytes_max: usize) -> Result<Event, EventError> {
+        if body.len() > bytes_max {
+            return Err(EventError { path: String::new(), kind: EventErrorKind::TooLarge, offset: bytes_max });
+        }
         let Scanned { nodes, had_trailing_commas } = scan(&body)?;
         let members = Envelope::of(Document { body: &body, nodes: &nodes });
         let code = members.code()?;

@@ -21,8 +21,8 @@ const NAME_CHARS_MAX: usize = 64;
 const DIGEST_PREFIX_MIN: usize = 8;
 const DIGEST_LEN: usize = 64;
 const GRANTS_MAX: usize = 256;
-/// More than this many syntax errors of one file help nobody.
-const SYNTAX_ERRORS_MAX: usize = 10;
+/// More problems than this of one file help nobody.
+pub(super) const PROBLEMS_MAX: usize = 20;
 
 const KEYS: [&str; 8] = ["module", "digest", "mode", "start", "end", "time_zone", "personal", "params"];
 /// Keys of the format that this version does not act on.
@@ -59,7 +59,7 @@ impl<'text> CampaignFile<'text> {
     pub fn parse(file: &str, text: &'text str) -> Result<CampaignFile<'text>, Vec<Problem>> {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut reader = Reader { file, text, problems: Vec::new() };
-        for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
+        for error in errors.iter().take(PROBLEMS_MAX) {
             let reason = format!("not TOML: {}", shown(error.message()));
             reader.problem(error.span(), reason, "correct the line; if the file is still being written, wait");
         }
@@ -127,6 +127,9 @@ type Spot<'table, 'text> = (&'table DeValue<'text>, Range<usize>);
 
 impl<'text> Reader<'_, 'text> {
     fn problem(&mut self, span: Option<Range<usize>>, reason: impl Into<String>, hint: impl Into<String>) {
+        if self.problems.len() >= PROBLEMS_MAX {
+            return;
+        }
         let line = span.map(|span| line_of(self.text, span.start));
         self.problems.push(Problem::new(self.file, line, reason, hint));
     }

@@ -46,7 +46,9 @@ pub enum CompileError {
     Memory { memory_bytes: u64 },
     #[error("its machine code is larger than {ARTIFACT_BYTES_MAX} bytes; make the rule smaller")]
     ArtifactTooLarge,
-    #[error("the compiler was stopped by signal {signal}; try `hailer reload`, and report the module if it happens again")]
+    #[error(
+        "the compiler was stopped by signal {signal}; try `hailer reload`, and report the module if it happens again"
+    )]
     Signal { signal: i32 },
     #[error("the compiler ended without an artifact; try `hailer reload`")]
     NoArtifact,

@@ -7,9 +7,8 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::process::ExitCode;
 
-use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use serde::{Deserialize, Serialize};
 
 /// An order is one short line; the module follows it.
@@ -30,22 +29,19 @@ pub(super) struct Order {
     pub(super) artifact: Vec<u8>,
 }
 
-/// The whole of `hailer compile-module`: called by `main` before anything else starts a thread.
-pub fn compile_child_main(precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> ExitCode {
+/// The whole of `hailer compile-module`, to be called before anything else starts a thread. Returns the exit code.
+pub fn compile_child_main(precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> u8 {
     match compile(io::stdin().lock(), precompile) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(reason) => {
             // The parent shows this text; if it has gone away, nobody is left to tell.
             let _ = writeln!(io::stderr(), "{reason}");
-            ExitCode::FAILURE
+            1
         }
     }
 }
 
-fn compile(
-    mut input: impl BufRead,
-    precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>,
-) -> Result<(), String> {
+fn compile(mut input: impl BufRead, precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> Result<(), String> {
     let mut line = Vec::new();
     let read = input.by_ref().take(ORDER_BYTES_MAX).read_until(b'\n', &mut line);
     read.map_err(|error| format!("the order can't be read: {error}"))?;
@@ -61,20 +57,24 @@ fn compile(
     written.map_err(|error| format!("the artifact can't be written: {error}"))
 }
 
-/// Lowers what this process may use. Soft and hard limits are one, so nothing in it can raise them again.
+/// Lowers what this process may use. A limit that is already lower stays as it is.
 fn limit_self(order: &Order) -> io::Result<()> {
-    let limit = |resource, amount: u64| {
-        setrlimit(resource, Rlimit { current: Some(amount), maximum: Some(amount) }).map_err(io::Error::from)
-    };
-    limit(Resource::Core, 0)?;
-    limit(Resource::Fsize, order.artifact_bytes_max)?;
-    limit(Resource::As, order.memory_bytes_max)?;
+    limit(Resource::Core, 0, 0)?;
+    limit(Resource::Fsize, order.artifact_bytes_max, order.artifact_bytes_max)?;
+    limit(Resource::As, order.memory_bytes_max, order.memory_bytes_max)?;
     // At the soft limit comes SIGXCPU, which says what happened; at the hard one SIGKILL, which does not.
-    let cpu = Rlimit { current: Some(order.cpu_seconds_max), maximum: Some(order.cpu_seconds_max + 1) };
-    setrlimit(Resource::Cpu, cpu)?;
+    limit(Resource::Cpu, order.cpu_seconds_max, order.cpu_seconds_max.saturating_add(1))?;
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     // Already as nice as can be is nice enough.
     let _ = nice(NICENESS);
     Ok(())
+}
+
+fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let now = getrlimit(resource);
+    let lower = |now: Option<u64>, wanted: u64| Some(now.map_or(wanted, |now| now.min(wanted)));
+    let maximum = lower(now.maximum, hard);
+    let current = lower(now.current, soft).min(maximum);
+    Ok(setrlimit(resource, Rlimit { current, maximum })?)
 }

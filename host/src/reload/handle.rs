@@ -65,6 +65,8 @@ pub struct CampaignStatus {
     pub events: Vec<String>,
     /// What is wrong with the file as it stands now, if something is; the version above runs on.
     pub problem: Option<Problem>,
+    /// Why the engine suspended it, if it did.
+    pub suspended: Option<String>,
     /// Rolled back: the digest that is kept out.
     pub refused_digest: Option<String>,
 }
@@ -82,6 +84,28 @@ pub enum CampaignState {
     Waiting,
     /// No version of it has ever loaded.
     Failed,
+}
+
+impl CampaignState {
+    pub const ALL: [CampaignState; 5] = [
+        CampaignState::Running,
+        CampaignState::Paused,
+        CampaignState::Suspended,
+        CampaignState::Waiting,
+        CampaignState::Failed,
+    ];
+
+    /// The name that metrics and people see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            CampaignState::Running => "running",
+            CampaignState::Paused => "paused",
+            CampaignState::Suspended => "suspended",
+            CampaignState::Waiting => "waiting",
+            CampaignState::Failed => "failed",
+        }
+    }
 }
 
 /// Something wrong in the directory.
@@ -131,6 +155,21 @@ pub struct LoadReport {
     /// Campaigns that are gone from the directory and run on until the removal is confirmed.
     pub withheld_removals: Vec<String>,
     pub problems: Vec<Problem>,
+}
+
+impl LoadReport {
+    /// Whether another set of campaigns runs now than before.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        !(self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty())
+    }
+
+    /// What the same directory comes to when it is read again.
+    pub(crate) fn without_changes(&self) -> LoadReport {
+        let unchanged = self.unchanged + self.added.len() + self.changed.len();
+        let (rule_set, problems) = (self.rule_set, self.problems.clone());
+        LoadReport { rule_set, unchanged, problems, ..LoadReport::default() }
+    }
 }
 
 /// Sends requests to the directory's owner.

@@ -3,16 +3,27 @@
 //! **A failed load changes nothing (G8), and the engine never quietly runs fewer campaigns than it accepted (G9).**
 //! Start-up and reload are the same code.
 
-mod handle;
+mod admission;
+mod artifacts;
 mod campaign_file;
-mod stage;
 mod compile;
 mod compile_child;
-mod artifacts;
+mod directory;
+mod error;
+mod handle;
+mod judge;
+mod kept;
+mod owner;
 mod private_dir;
+mod requests;
+mod run;
+mod stage;
+mod watch;
 
 pub use campaign_file::{CAMPAIGN_FILE_BYTES_MAX, CampaignFile, Grant};
 pub use compile::{COMPILE_COMMAND, ChildCommand, CompileError, Compiler};
 pub use compile_child::compile_child_main;
+pub use error::ReloadError;
 pub use handle::{CampaignState, CampaignStatus, LoadReport, OwnerGone, Problem, ReloadHandle, Request, Target};
+pub use owner::{Owner, Trigger};
 pub use stage::Stage;

@@ -11,9 +11,11 @@
 //! route, because a quorum queue that redelivers too often would drop the message otherwise.
 
 mod apply;
+mod inspect;
 mod print;
 
 pub use apply::TopologyError;
+pub use inspect::{Found, Standing};
 
 use hailer_abi::catalogue;
 

@@ -1,5 +1,6 @@
 //! The room as a whole: the source's samples, hostile bodies, and random ones next to `serde_json`.
 
+mod agreement;
 mod identity;
 mod oracle;
 mod projection;

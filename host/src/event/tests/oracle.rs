@@ -74,7 +74,9 @@ fn value(json: &Json, field: &Field, mismatches: &mut u32, missing: &mut bool) -
         (FieldKind::Decimal, Json::Number(literal)) => decimal(literal)?,
         (FieldKind::Timestamp, Json::Str(text)) => {
             let with_offset = if text.ends_with('Z') { text.clone() } else { format!("{text}Z") };
-            Packed::Timestamp(with_offset.parse::<jiff::Timestamp>().ok()?.as_millisecond())
+            let nanoseconds = with_offset.parse::<jiff::Timestamp>().ok()?.as_nanosecond();
+            // Digits are dropped, before 1970 as after it.
+            Packed::Timestamp(i64::try_from(nanoseconds.div_euclid(1_000_000)).ok()?)
         }
         (FieldKind::Map, Json::Object(members)) => {
             let mut map = BTreeMap::new();

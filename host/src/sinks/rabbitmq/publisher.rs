@@ -28,6 +28,7 @@ impl Publisher {
     pub(super) fn start(dialer: Dialer, route: Route, room: &'static str, health: Health) -> Publisher {
         let (orders, received) = mpsc::channel(1);
         let report = Report { room, health, blocked: false };
+        report.not_ready(format!("connecting to {}", dialer.address()));
         let task = Task { dialer, route, report, orders: received, pending: None, backoff: Backoff::default() };
         tokio::spawn(task.run());
         Publisher { orders }
@@ -57,7 +58,6 @@ struct Dismissed;
 
 impl Task {
     async fn run(mut self) {
-        self.report.not_ready(format!("connecting to {}", self.dialer.address()));
         loop {
             let opened = tokio::select! {
                 opened = Session::open(&mut self.dialer, &self.route) => opened,

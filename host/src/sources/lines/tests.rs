@@ -6,9 +6,12 @@ use std::sync::Mutex;
 use super::*;
 use crate::sources::IntakeClosed;
 
+/// Place, body, and whether there is a defect.
+type Seen = (String, Vec<u8>, bool);
+
 /// Keeps what it is given, and settles at once.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<(String, Vec<u8>, bool)>>>);
+struct Kept(Arc<Mutex<Vec<Seen>>>);
 
 impl Intake for Kept {
     async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
@@ -20,7 +23,7 @@ impl Intake for Kept {
     }
 }
 
-async fn read(input: impl Into<Vec<u8>>, line_bytes_max: usize) -> Vec<(String, Vec<u8>, bool)> {
+async fn read(input: impl Into<Vec<u8>>, line_bytes_max: usize) -> Vec<Seen> {
     let source = LinesSource::standard("run", line_bytes_max, Health::default());
     let (_trigger, shutdown) = Shutdown::new();
     let kept = Kept::default();
@@ -29,7 +32,7 @@ async fn read(input: impl Into<Vec<u8>>, line_bytes_max: usize) -> Vec<(String, 
     kept.0.lock().unwrap().clone()
 }
 
-fn line(place: &str, text: &str) -> (String, Vec<u8>, bool) {
+fn line(place: &str, text: &str) -> Seen {
     (place.to_owned(), text.as_bytes().to_vec(), false)
 }
 

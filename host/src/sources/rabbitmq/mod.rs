@@ -81,6 +81,7 @@ impl RabbitMqSource {
             return Err(SourceError::Configuration(reason));
         }
         address.resolve().map_err(|error| SourceError::Configuration(super::with_causes(&error)))?;
+        health.report(ROOM, Condition::NotReady(format!("connecting to {address}")));
         Ok(Self {
             dialer: Dialer::new(address, ROOM),
             queue: Queue { name, prefetch: config.prefetch, take_over: config.take_over },
@@ -96,7 +97,6 @@ impl RabbitMqSource {
     /// When the queue already has a consumer at the start.
     pub async fn run<I: Intake>(mut self, intake: I, shutdown: Shutdown) -> Result<(), SourceError> {
         let mut backoff = Backoff::default();
-        self.not_ready(format!("connecting to {}", self.dialer.address()));
         loop {
             let opened = tokio::select! {
                 biased;

@@ -1,13 +1,29 @@
-//! The configuration: its shape and its defaults.
+//! The configuration: its shape, its defaults, and where a value may come from.
+//!
+//! Defaults give way to the file, the file to the environment, the environment to flags; after that nothing changes
+//! any more. **Every problem is found before anything starts, and all of them are shown together.** The files that
+//! hold secrets are named here and never read here; an address with a password is never shown whole.
 
 use std::path::PathBuf;
 
+mod checks;
+mod layers;
+mod problem;
+mod settings;
+
+pub use layers::{ENVIRONMENT_PREFIX, FILE_DEFAULT, Flag, Layers, Loaded, Origin, Purpose, Shown};
+pub use problem::{ConfigError, Problem};
+pub use settings::{nearest, setting_names};
+
 use serde::{Deserialize, Serialize};
 
+use crate::address::redacted;
 use crate::engine::Limits;
 
 /// Everything that can be configured. Times are in the unit that the name ends with, sizes in bytes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// A new setting needs its bounds in [`settings`]; a test says so.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Goes out with every communication, and keeps stores apart: `production`, `test`.
@@ -111,6 +127,17 @@ pub enum LogFormat {
     Json,
 }
 
+impl std::fmt::Debug for Config {
+    /// As JSON, with the passwords of addresses left out: a configuration is easily logged whole.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = Self { source: redacted(&self.source), sink: redacted(&self.sink), ..self.clone() };
+        match serde_json::to_string(&shown) {
+            Ok(text) => write!(formatter, "Config {text}"),
+            Err(_) => formatter.write_str("Config"),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -177,3 +204,6 @@ impl Default for LogConfig {
         Self { format: LogFormat::Text, level: "info".into() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! `hailer build`: rule crates into modules.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::module::{self, ModuleFacts};
+use super::settings::Global;
+use super::toolchain::{self, TARGET};
+use super::{DONE, EXIT_CODES, output};
+
+/// A guest's stack: enough for any sensible rule, and small enough to be fresh for each of many instances.
+const STACK_BYTES: u32 = 65_536;
+
+/// What a rule is built with when its workspace does not say: small and fast. See `profile.guest` in this project.
+const PROFILE: &[&str] = &[
+    "profile.guest.inherits=\"release\"",
+    "profile.guest.opt-level=3",
+    "profile.guest.lto=\"fat\"",
+    "profile.guest.codegen-units=1",
+    "profile.guest.panic=\"abort\"",
+    "profile.guest.strip=true",
+    "profile.guest.debug=false",
+];
+
+/// Build rule crates into modules
+///
+/// Compiles each crate for the sandbox with the guest profile, and puts NAME.wasm into the output directory, under a
+/// temporary name first: a running engine that watches the directory sees a whole module or none. Prints what was built.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!(
+    "Examples:\n  hailer build my-rule\n  hailer build my-rule --out rules.d\n  hailer build rules/* --out target/rules.d --json\n\n{EXIT_CODES}",
+))]
+pub(super) struct Build {
+    /// Directories of rule crates
+    #[arg(required = true, value_name = "DIR")]
+    crates: Vec<PathBuf>,
+    /// Where modules go [default: rules.d in the crate's target directory]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Refuse to change Cargo.lock, and stay off the network
+    #[arg(long)]
+    frozen: bool,
+}
+
+/// What came of one crate.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Built {
+    file: PathBuf,
+    #[serde(flatten)]
+    facts: ModuleFacts,
+}
+
+impl Build {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
+        let mut built = Vec::new();
+        for directory in &self.crates {
+            toolchain::check(Some(directory))?;
+            built.push(self.build(directory).with_context(|| format!("can't build {}", directory.display()))?);
+        }
+        if global.json {
+            output::json(&built)?;
+        } else {
+            output::data(&table(&built))?;
+        }
+        Ok(DONE)
+    }
+
+    fn build(&self, directory: &Path) -> anyhow::Result<Built> {
+        let manifest = directory.join("Cargo.toml");
+        if !manifest.is_file() {
+            bail!(
+                "{} is missing: name the directory of a rule crate, or write one with `hailer new`",
+                manifest.display()
+            );
+        }
+        let Artifact { name, file } = self.compile(&manifest)?;
+        let facts = module::read(&file)?;
+        let out = match &self.out {
+            Some(out) => out.clone(),
+            // …/target/wasm32-unknown-unknown/guest/name.wasm
+            None => file.ancestors().nth(3).context("cargo put the module into no target directory")?.join("rules.d"),
+        };
+        let file = place(&file, &out, &name)?;
+        Ok(Built { file, facts })
+    }
+
+    /// Runs cargo, which speaks to people itself, and finds out what it made.
+    fn compile(&self, manifest: &Path) -> anyhow::Result<Artifact> {
+        let mut cargo = toolchain::cargo();
+        cargo.args(["rustc", "--lib", "--profile", "guest", "--target", TARGET, "--crate-type", "cdylib"]);
+        cargo.arg("--message-format=json-render-diagnostics").arg("--manifest-path").arg(manifest);
+        if !has_guest_profile(manifest)? {
+            cargo.args(PROFILE.iter().flat_map(|setting| ["--config", setting]));
+        }
+        if self.frozen {
+            cargo.arg("--frozen");
+        }
+        cargo.args(["--", "-C", &format!("link-arg=-zstack-size={STACK_BYTES}")]);
+        let mut running = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("can't start cargo")?;
+        let messages = running.stdout.take().context("cargo's output is not ours to read")?;
+        let mut artifact = None;
+        for line in BufReader::new(messages).lines() {
+            // Cargo names what it depends on first, and the crate itself last.
+            artifact = Artifact::of_message(&line?).or(artifact);
+        }
+        if !running.wait()?.success() {
+            bail!("cargo failed: correct what it names above, then build again");
+        }
+        artifact.context("cargo made no module: is this crate a library with a rule in it?")
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Artifact {
+    /// The package's name.
+    name: String,
+    file: PathBuf,
+}
+
+impl Artifact {
+    fn of_message(line: &str) -> Option<Artifact> {
+        let message: Value = serde_json::from_str(line).ok()?;
+        if message["reason"] != "compiler-artifact" {
+            return None;
+        }
+        let file =
+            message["filenames"].as_array()?.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm"))?;
+        let directory = Path::new(message["manifest_path"].as_str()?).parent()?;
+        Some(Artifact { name: package_name(directory)?, file: file.into() })
+    }
+}
+
+fn package_name(directory: &Path) -> Option<String> {
+    let manifest: toml::Table = std::fs::read_to_string(directory.join("Cargo.toml")).ok()?.parse().ok()?;
+    Some(manifest.get("package")?.get("name")?.as_str()?.to_owned())
+}
+
+/// Whether the crate's workspace says itself what a guest is built with.
+fn has_guest_profile(manifest: &Path) -> anyhow::Result<bool> {
+    let mut cargo = toolchain::cargo();
+    let located =
+        cargo.args(["locate-project", "--workspace", "--message-format=plain", "--manifest-path"]).arg(manifest);
+    let root = toolchain::text_of(located)?;
+    let root = std::fs::read_to_string(root.trim()).with_context(|| format!("can't read {}", root.trim()))?;
+    let root: toml::Table = root.parse()?;
+    Ok(root.get("profile").and_then(|profiles| profiles.get("guest")).is_some())
+}
+
+/// Puts a module in its place in one step, so that nobody ever reads half of it.
+fn place(module: &Path, out: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(out).with_context(|| format!("can't make {}", out.display()))?;
+    let placed = out.join(format!("{name}.wasm"));
+    let failed = || format!("can't write {}", placed.display());
+    let mut temporary =
+        tempfile::Builder::new().prefix(".").suffix(".partial").tempfile_in(out).with_context(failed)?;
+    std::io::copy(&mut std::fs::File::open(module)?, &mut temporary).with_context(failed)?;
+    // A temporary file is for its owner only; a module may be read by whoever may read the directory.
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    temporary.as_file().set_permissions(readable).with_context(failed)?;
+    temporary.as_file().sync_all().with_context(failed)?;
+    temporary.persist(&placed).with_context(failed)?;
+    Ok(placed)
+}
+
+fn table(built: &[Built]) -> String {
+    let row = |Built { file, facts }: &Built| {
+        let handlers = &facts.manifest.handlers;
+        let events: Vec<_> = handlers.iter().flat_map(|handler| handler.events.iter().map(String::as_str)).collect();
+        let mut fields = Vec::new();
+        for field in handlers.iter().flat_map(|handler| &handler.fields) {
+            if !fields.contains(&field.name.as_str()) {
+                fields.push(&field.name);
+            }
+        }
+        let fields = if fields.is_empty() { "-".to_owned() } else { fields.join(", ") };
+        let digest = facts.digest.get(..8).unwrap_or_default().to_owned();
+        [file.display().to_string(), output::size(facts.bytes), digest, events.join(", "), fields]
+    };
+    output::table(["module", "size", "digest", "events", "fields read"], built.iter().map(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_replaced_in_one_step_and_leaves_nothing_else_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let (module, out) = (directory.path().join("m.wasm"), directory.path().join("new/rules.d"));
+        for text in ["first", "second"] {
+            std::fs::write(&module, text).unwrap();
+            let placed = place(&module, &out, "my-rule").unwrap();
+            assert_eq!(placed, out.join("my-rule.wasm"));
+            assert_eq!(std::fs::read_to_string(placed).unwrap(), text);
+        }
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_artifact_is_named_after_its_package() {
+        let directory = tempfile::tempdir().unwrap();
+        let manifest = directory.path().join("Cargo.toml");
+        std::fs::write(&manifest, "[package]\nname = \"my-rule\"\n").unwrap();
+        let message = serde_json::json!({
+            "reason": "compiler-artifact", "manifest_path": manifest, "filenames": ["/t/my_rule.d", "/t/my_rule.wasm"],
+        });
+        let expected = Artifact { name: "my-rule".into(), file: "/t/my_rule.wasm".into() };
+        assert_eq!(Artifact::of_message(&message.to_string()), Some(expected));
+        assert_eq!(Artifact::of_message("not json"), None);
+    }
+}

@@ -1,0 +1,88 @@
+//! `hailer campaigns`: how every campaign of the running engine stands.
+
+use clap::Args;
+
+use super::settings::Global;
+use super::{DONE, EXIT_CODES, engine, output};
+use crate::engine::Mode;
+use crate::reload::{CampaignStatus, Problem};
+
+/// Show how the campaigns of the running engine stand
+///
+/// Lists every campaign with its state, mode, the version that runs and the events that it takes. What is wrong with a
+/// campaign's file stands below the table, with what to do; the version in the table runs on meanwhile.
+///
+/// States: running; paused (somebody paused it); suspended (the engine did, as it faulted too often or was impure);
+/// waiting (its file names a digest that the module does not have yet); failed (no version of it ever loaded).
+#[derive(Debug, Args)]
+#[command(after_long_help = format!(
+    "Examples:\n  hailer campaigns\n  hailer campaigns --data /var/lib/hailer --json | jq '.[] | select(.problem)'\n\n{EXIT_CODES}",
+))]
+pub(super) struct Campaigns {}
+
+impl Campaigns {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
+        let campaigns = engine::wait(engine::client(global)?.campaigns())??;
+        if global.json {
+            output::json(&campaigns)?;
+        } else if campaigns.is_empty() {
+            output::say("no campaigns: copy a module into the rules' directory, or write one with `hailer new`");
+        } else {
+            output::data(&text(&campaigns))?;
+        }
+        Ok(DONE)
+    }
+}
+
+/// The table, and below it what is wrong.
+pub(super) fn text(campaigns: &[CampaignStatus]) -> String {
+    let row = |campaign: &CampaignStatus| {
+        [
+            campaign.name.clone(),
+            campaign.state.name().to_owned(),
+            campaign.mode.map_or("-", mode_name).to_owned(),
+            campaign.version.clone().unwrap_or_else(|| "-".to_owned()),
+            if campaign.events.is_empty() { "-".to_owned() } else { campaign.events.join(", ") },
+            campaign.problem.as_ref().map_or_else(|| "-".to_owned(), problem_place),
+        ]
+    };
+    let mut text =
+        output::table(["campaign", "state", "mode", "version", "events", "problem"], campaigns.iter().map(row));
+    for campaign in campaigns {
+        if let Some(problem) = &campaign.problem {
+            text += &format!("\n{}", problem_text(problem));
+        }
+        if let Some(reason) = &campaign.suspended {
+            let name = &campaign.name;
+            text += &format!("\n{name} is suspended: {reason}\n  → when that is mended: hailer resume {name}\n");
+        }
+        if let Some(digest) = &campaign.refused_digest {
+            let digest = digest.get(..8).unwrap_or(digest);
+            text += &format!(
+                "\n{} is rolled back: digest {digest}… is kept out until a third one appears\n",
+                campaign.name
+            );
+        }
+    }
+    text
+}
+
+/// What is wrong, where, and what to do.
+pub(super) fn problem_text(problem: &Problem) -> String {
+    format!("{}: {}\n  → {}\n", problem_place(problem), problem.reason, problem.hint)
+}
+
+fn problem_place(problem: &Problem) -> String {
+    match problem.line {
+        Some(line) => format!("{}:{line}", problem.file),
+        None => problem.file.clone(),
+    }
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Live => "live",
+        Mode::Shadow => "shadow",
+        Mode::Off => "off",
+    }
+}

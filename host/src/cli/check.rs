@@ -1,0 +1,39 @@
+//! `hailer check`: whether a start would work, without starting.
+
+use clap::Args;
+
+use super::doctor::show;
+use super::settings::{Global, SettingFlags};
+use super::{EXIT_CODES, logging};
+use crate::config::Purpose;
+use crate::daemon::{self, Finding};
+
+/// Check configuration, campaigns and broker without running anything
+///
+/// Does what a start does up to the first event: reads the configuration, loads every campaign of the rules'
+/// directory, and asks the broker for the queue and the exchange. Nothing is consumed, published or changed. Run it
+/// before a restart and in a pipeline that delivers campaigns.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!(
+    "Examples:\n  hailer check --config /etc/hailer/hailer.toml\n  hailer check --rules rules.d --no-broker --json\n\n{EXIT_CODES}",
+))]
+pub(super) struct Check {
+    #[command(flatten)]
+    settings: SettingFlags,
+    /// Leave the broker alone: check configuration and campaigns only
+    #[arg(long)]
+    no_broker: bool,
+}
+
+impl Check {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
+        logging::start_quiet()?;
+        let config = global.load(Purpose::Run, &self.settings)?.config;
+        let mut findings = vec![Finding::well("configuration", "every setting is valid")];
+        findings.extend(daemon::check_rules(&config));
+        if !self.no_broker {
+            findings.extend(daemon::check_broker(&config));
+        }
+        show(&findings, global.json)
+    }
+}

@@ -1,0 +1,191 @@
+//! `hailer doctor`: what stands between this machine and a running engine.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::settings::{Global, SettingFlags};
+use super::{DONE, EXIT_CODES, FAILED, engine, logging, output, toolchain};
+use crate::address::{Address, redacted};
+use crate::config::{Config, ConfigError, Purpose};
+use crate::control::{Client, ControlError};
+use crate::daemon::Finding;
+
+/// What one instance of a module takes of the address space: 4 GiB for its memory, and the guards around it. It is reserved, not used.
+const INSTANCE_ADDRESS_BYTES: u64 = (4 << 30) + (64 << 20);
+/// What a process may address on the usual 64-bit machines.
+const ADDRESS_BYTES_MAX: u64 = 1 << 47;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Find out what is missing on this machine, and what to do about it
+///
+/// Looks at the toolchain for building rules, the configuration, the rules' and the data directory, the socket, the
+/// address space that the sandbox reserves, and whether something listens at the broker's address. Changes nothing.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("Examples:\n  hailer doctor\n  hailer doctor --config /etc/hailer/hailer.toml --json\n\n{EXIT_CODES}"))]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+impl Doctor {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
+        logging::start_quiet()?;
+        let mut findings = vec![toolchain::finding()];
+        let config = match global.load(Purpose::Ask, &self.settings) {
+            Ok(loaded) => {
+                findings.push(Finding::well("configuration", "every setting is valid"));
+                loaded.config
+            }
+            Err(error) => {
+                let Some(ConfigError { problems }) = error.downcast_ref() else { return Err(error) };
+                for problem in problems {
+                    let subject = format!("configuration {}", problem.setting);
+                    let detail = format!("{} ({})", problem.reason, problem.origin);
+                    findings.push(Finding::problem(&subject, detail, problem.next_step.clone()));
+                }
+                return show(&findings, global.json);
+            }
+        };
+        findings.push(rules(&config));
+        findings.push(data(&config.data));
+        findings.push(socket(&config)?);
+        findings.push(address_space(&config));
+        for (end, address) in [("source", &config.source), ("sink", &config.sink)] {
+            findings.extend(broker(end, address));
+        }
+        show(&findings, global.json)
+    }
+}
+
+impl Finding {
+    pub(super) fn well(subject: &str, detail: impl Into<String>) -> Finding {
+        Finding { subject: subject.to_owned(), detail: detail.into(), next_step: None }
+    }
+
+    pub(super) fn problem(subject: &str, detail: impl Into<String>, next_step: impl Into<String>) -> Finding {
+        Finding { next_step: Some(next_step.into()), ..Finding::well(subject, detail) }
+    }
+}
+
+/// Prints findings; the exit code says whether any is a problem.
+pub(super) fn show(findings: &[Finding], json: bool) -> anyhow::Result<u8> {
+    if json {
+        output::json(&findings)?;
+    } else {
+        let line = |Finding { subject, detail, next_step }: &Finding| match next_step {
+            None => format!("ok       {subject}: {detail}\n"),
+            Some(next_step) => format!("PROBLEM  {subject}: {detail}\n         → {next_step}\n"),
+        };
+        output::data(&findings.iter().map(line).collect::<String>())?;
+    }
+    Ok(if findings.iter().all(|finding| finding.next_step.is_none()) { DONE } else { FAILED })
+}
+
+fn rules(config: &Config) -> Finding {
+    let subject = format!("rules {}", config.rules.display());
+    match std::fs::read_dir(&config.rules) {
+        Err(error) => Finding::problem(&subject, error.to_string(), "make the directory, or name another with --rules"),
+        Ok(entries) => {
+            let named = entries.filter_map(Result::ok).map(|entry| entry.path());
+            let campaigns = named.filter(|path| is(path, "wasm") || is(path, "toml")).count();
+            Finding::well(&subject, format!("readable, {campaigns} campaign files and bare modules"))
+        }
+    }
+}
+
+fn data(data: &Path) -> Finding {
+    let subject = format!("data {}", data.display());
+    let metadata = match std::fs::metadata(data) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Finding::well(&subject, "not there yet; `hailer run` makes it");
+        }
+        Err(error) => return Finding::problem(&subject, error.to_string(), "let the engine's user read the directory"),
+    };
+    if !metadata.is_dir() {
+        return Finding::problem(&subject, "not a directory", "name a directory with --data");
+    }
+    if rustix::fs::access(data, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_err() {
+        return Finding::problem(&subject, "not writable", "let the engine's user write to the directory");
+    }
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o007 != 0 {
+        let next_step = format!("take the others' rights away: chmod o= {}", data.display());
+        return Finding::problem(&subject, format!("open to every user of this machine (mode {mode:o})"), next_step);
+    }
+    Finding::well(&subject, "writable and private")
+}
+
+fn socket(config: &Config) -> anyhow::Result<Finding> {
+    Ok(match engine::wait(Client::new(&config.data).status())? {
+        Ok(status) if status.problems.is_empty() => {
+            Finding::well("engine", format!("version {} runs as process {}, and is ready", status.version, status.pid))
+        }
+        Ok(status) => {
+            let problems: Vec<_> = status.problems.iter().map(|(room, why)| format!("{room}: {why}")).collect();
+            let detail = format!("version {} runs as process {}, and is not ready", status.version, status.pid);
+            Finding::problem("engine", detail, problems.join("; "))
+        }
+        Err(ControlError::NoEngine { .. }) => Finding::well("engine", "none runs with this data directory"),
+        Err(error) => {
+            Finding::problem("engine", error.to_string(), "see that commands and engine run as the same user")
+        }
+    })
+}
+
+fn address_space(config: &Config) -> Finding {
+    let shards = match config.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        shards => shards,
+    };
+    let modules = modules_below(&config.rules) + modules_below(&config.rules.join("modules"));
+    let needed = (shards as u64).saturating_mul(modules as u64).saturating_mul(INSTANCE_ADDRESS_BYTES);
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::As).current.unwrap_or(u64::MAX);
+    let most = allowed.min(ADDRESS_BYTES_MAX);
+    let detail =
+        format!("{shards} shards × {modules} modules reserve {} GiB of at most {} GiB", needed >> 30, most >> 30);
+    if needed <= most {
+        Finding::well("address space", detail)
+    } else {
+        Finding::problem("address space", detail, "lower `shards`, or lift the limit on virtual memory (ulimit -v)")
+    }
+}
+
+fn modules_below(directory: &Path) -> usize {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    entries.filter(|entry| is(&entry.path(), "wasm")).count()
+}
+
+fn is(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|extension| extension == ending)
+}
+
+/// Whether anything listens where the broker should be; nothing for an end that is no broker.
+fn broker(end: &str, text: &str) -> Option<Finding> {
+    let Ok(Address::RabbitMq(address)) = text.parse() else { return None };
+    let subject = format!("{end} {}", redacted(text));
+    let (host, port) = address.host_and_port();
+    let connected = (host, port).to_socket_addrs().and_then(|addresses| {
+        let mut last = std::io::Error::other("the name has no address");
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+                Ok(_) => return Ok(address),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    });
+    Some(match connected {
+        Ok(address) => {
+            Finding::well(&subject, format!("something listens at {address}; `hailer check` asks it for more"))
+        }
+        Err(error) => {
+            let next_step = "see that the broker runs, and that the address and the port are right";
+            Finding::problem(&subject, format!("can't connect to {host}:{port}: {error}"), next_step)
+        }
+    })
+}

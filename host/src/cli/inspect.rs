@@ -1,0 +1,149 @@
+//! `hailer inspect`: what a module says about itself.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use hailer_abi::imports;
+use hailer_abi::manifest::{Field, Manifest, Param, ParamValue};
+
+use super::module::{self, ModuleFacts};
+use super::settings::Global;
+use super::{DONE, EXIT_CODES, output};
+
+/// Show what a rule module says about itself: events, fields, parameters, imports
+///
+/// Nothing in the module is run. Fields that hold personal data are marked: a campaign must be granted them by name.
+/// A digest printed here is what a campaign's file may pin.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!(
+    "Examples:\n  hailer inspect rules.d/welcome.wasm\n  hailer inspect rules.d/welcome.wasm --json | jq .manifest.params\n\n{EXIT_CODES}",
+))]
+pub(super) struct Inspect {
+    /// The module's file
+    module: PathBuf,
+}
+
+impl Inspect {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
+        let facts = module::read(&self.module)?;
+        if global.json {
+            output::json(&facts)?;
+        } else {
+            output::data(&text(&facts))?;
+        }
+        Ok(DONE)
+    }
+}
+
+fn text(facts: &ModuleFacts) -> String {
+    let Manifest { abi, sdk, name, version, description, handlers, params, .. } = &facts.manifest;
+    let mut text = format!("{name} {version}\n");
+    if !description.is_empty() {
+        text += &indent(description);
+    }
+    text += &format!("\nsize    {}\ndigest  {}\nabi     {abi}", output::size(facts.bytes), facts.digest);
+    if !sdk.is_empty() {
+        text += &format!(" (sdk {sdk})");
+    }
+    text += &format!("\nimports {}\n", imports_text(&facts.imports));
+    for handler in handlers {
+        text += &format!("\nhandler {} takes {}\n", handler.name, handler.events.join(", "));
+        text += &indent(&fields_text(&handler.fields));
+    }
+    if !params.is_empty() {
+        text += "\nparameters\n";
+        let row = |param: &Param| {
+            let default = param.default.as_ref().map_or_else(|| "must be set".to_owned(), value_text);
+            [param.name.clone(), kind_text(&param.kind), default, bounds_text(param), first_line(&param.doc)]
+        };
+        let table = output::table(["name", "type", "default", "bounds", "meaning"], params.iter().map(row));
+        text += &indent(&table);
+    }
+    text
+}
+
+fn imports_text(imports: &[String]) -> String {
+    let allowed = format!("{}.{}", imports::MODULE, imports::LOG);
+    let marked = |import: &String| {
+        if *import == allowed { import.clone() } else { format!("{import} (the engine refuses this)") }
+    };
+    if imports.is_empty() { "none".to_owned() } else { imports.iter().map(marked).collect::<Vec<_>>().join(", ") }
+}
+
+fn fields_text(fields: &[Field]) -> String {
+    if fields.is_empty() {
+        return "reads no fields\n".to_owned();
+    }
+    let mut rows = Vec::new();
+    for field in fields {
+        rows.push(field_row("", field));
+        rows.extend(field.of.iter().map(|inner| field_row(&format!("{}.", field.name), inner)));
+    }
+    output::table(["field", "type", "", "path"], rows)
+}
+
+fn field_row(prefix: &str, field: &Field) -> [String; 4] {
+    let marks = [(field.required, "required"), (field.personal, "personal")];
+    let marks: Vec<_> = marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect();
+    [format!("{prefix}{}", field.name), kind_text(&field.kind), marks.join(" "), field.paths.join(" or ")]
+}
+
+/// A type as the manifest writes it.
+pub(super) fn kind_text(kind: &impl serde::Serialize) -> String {
+    serde_json::to_value(kind).ok().and_then(|kind| Some(kind.as_str()?.to_owned())).unwrap_or_default()
+}
+
+fn value_text(value: &ParamValue) -> String {
+    match value {
+        ParamValue::Bool(value) => value.to_string(),
+        ParamValue::Int(value) => value.to_string(),
+        ParamValue::Str(value) => value.clone(),
+        ParamValue::Strs(values) => values.join(", "),
+        ParamValue::Map(values) => {
+            values.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+fn bounds_text(param: &Param) -> String {
+    match (&param.min, &param.max) {
+        (Some(min), Some(max)) => format!("{min} to {max}"),
+        (Some(min), None) => format!("from {min}"),
+        (None, Some(max)) => format!("up to {max}"),
+        (None, None) => String::new(),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_shown_with_its_events_fields_and_parameters() {
+        let manifest = r#"{ "abi": 1, "sdk": "0.1.0", "name": "big-basket", "version": "0.1.0", "description": "Thanks for a big basket.",
+            "handlers": [
+              { "name": "purchase", "events": ["OnPurchaseConfirm"], "fields": [
+                { "name": "amount", "type": "decimal", "paths": ["/purchaseOperationInfo/purchaseData/amount"], "required": true },
+                { "name": "items", "type": "list", "paths": ["/purchaseOperationInfo/purchaseData/chequeItems"],
+                  "of": [ { "name": "description", "type": "str", "paths": ["/description"], "personal": true } ] } ] },
+              { "name": "anything_else", "events": ["*"] } ],
+            "params": [
+              { "name": "threshold", "type": "decimal", "default": "100.00", "min": "0", "doc": "From this amount on.\nMore." },
+              { "name": "template", "type": "str" } ] }"#;
+        let facts = ModuleFacts {
+            bytes: 13_512,
+            digest: "9f3ac1d2".repeat(8),
+            imports: vec!["hailer.log".into(), "env.now".into()],
+            manifest: serde_json::from_str(manifest).unwrap(),
+        };
+        insta::assert_snapshot!(text(&facts));
+    }
+}

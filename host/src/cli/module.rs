@@ -1,0 +1,106 @@
+//! A module file as `inspect` and `build` see it: what it says about itself, read without running anything. Whether
+//! the engine would take it is decided by the engine alone.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use hailer_abi::MANIFEST_SECTION;
+use hailer_abi::manifest::Manifest;
+use serde::Serialize;
+use wasmparser::{Encoding, Parser, Payload, TypeRef};
+
+/// A larger file is not looked into.
+const MODULE_BYTES_MAX: u64 = 64 << 20;
+
+/// What can be read off a module's file.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ModuleFacts {
+    pub(super) bytes: usize,
+    /// BLAKE3, in hexadecimal.
+    pub(super) digest: String,
+    /// What it imports, `module.name`.
+    pub(super) imports: Vec<String>,
+    pub(super) manifest: Manifest,
+}
+
+/// Reads a module's file.
+pub(super) fn read(path: &Path) -> anyhow::Result<ModuleFacts> {
+    let in_file = || format!("can't read {}", path.display());
+    let length = std::fs::metadata(path).with_context(in_file)?.len();
+    if length > MODULE_BYTES_MAX {
+        bail!(
+            "{} is no rule module: it has {length} bytes, and {MODULE_BYTES_MAX} are the most that are read",
+            path.display()
+        );
+    }
+    let bytes = std::fs::read(path).with_context(in_file)?;
+    facts(&bytes).with_context(|| format!("{} is no rule module", path.display()))
+}
+
+fn facts(bytes: &[u8]) -> anyhow::Result<ModuleFacts> {
+    if !bytes.starts_with(b"\0asm") {
+        bail!("it is not WebAssembly: build a rule with `hailer build`");
+    }
+    let mut imports = Vec::new();
+    let mut manifests = Vec::new();
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.context("it is damaged: build it again")? {
+            Payload::Version { encoding: Encoding::Component, .. } => {
+                bail!("it is a component, not a core module: build it with `hailer build`");
+            }
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    let import = import.context("its imports are damaged: build it again")?;
+                    let kind = if matches!(import.ty, TypeRef::Func(_)) { "" } else { " (not a function)" };
+                    imports.push(format!("{}.{}{kind}", import.module, import.name));
+                }
+            }
+            Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => manifests.push(section.data()),
+            _ => {}
+        }
+    }
+    let [manifest] = manifests[..] else {
+        bail!("it has {} sections named {MANIFEST_SECTION}, not one: write the rule with hailer-sdk", manifests.len());
+    };
+    let manifest =
+        serde_json::from_slice(manifest).context("its manifest can't be read: build it with a matching SDK")?;
+    Ok(ModuleFacts { bytes: bytes.len(), digest: blake3::hash(bytes).to_hex().to_string(), imports, manifest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(text: &str) -> anyhow::Result<ModuleFacts> {
+        facts(&wat::parse_str(text).unwrap())
+    }
+
+    #[test]
+    fn a_module_tells_what_it_is_without_being_run() {
+        let facts = module(
+            r#"(module (import "hailer" "log" (func (param i32 i32 i32 i32))) (import "env" "memory" (memory 1))
+            (@custom "hailer.manifest" "{\"abi\":1,\"name\":\"r\",\"version\":\"1.0.0\",\"handlers\":[]}"))"#,
+        )
+        .unwrap();
+        assert_eq!(facts.imports, ["hailer.log", "env.memory (not a function)"]);
+        assert_eq!((facts.manifest.abi, facts.manifest.name.as_str()), (1, "r"));
+        assert_eq!(facts.digest.len(), 64);
+    }
+
+    #[test]
+    fn what_is_no_rule_module_is_told_apart_in_words() {
+        let manifest = r#"(@custom "hailer.manifest" "{}")"#;
+        for (text, part) in [
+            ("(module)".to_owned(), "0 sections"),
+            (format!("(module {manifest} {manifest})"), "2 sections"),
+            (format!("(module {manifest})"), "manifest can't be read"),
+            ("(component)".to_owned(), "a component"),
+        ] {
+            let error = format!("{:#}", module(&text).unwrap_err());
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(format!("{:#}", facts(b"hello").unwrap_err()).contains("not WebAssembly"));
+        assert!(format!("{:#}", facts(b"\0asm\x01\0\0\0\x02\xff").unwrap_err()).contains("damaged"));
+    }
+}

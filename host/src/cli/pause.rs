@@ -1,0 +1,69 @@
+//! `hailer pause` and `hailer resume`: the manual brake.
+
+use clap::Args;
+
+use super::settings::Global;
+use super::{DONE, EXIT_CODES, engine, output};
+use crate::reload::Target;
+
+/// Stop calling a campaign, or all of them
+///
+/// From the next event on the campaign is not called. It stays paused across restarts and new versions until it is resumed.
+/// Events go on being taken in and acknowledged.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("Examples:\n  hailer pause welcome\n  hailer pause --all\n\n{EXIT_CODES}"))]
+pub(super) struct Pause {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Call a paused or suspended campaign again, or all of them
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("Examples:\n  hailer resume welcome\n  hailer resume --all\n\n{EXIT_CODES}"))]
+pub(super) struct Resume {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The campaign's name, as `hailer campaigns` shows it
+    campaign: Option<String>,
+    /// Every campaign
+    #[arg(long)]
+    all: bool,
+}
+
+impl Pause {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
+        let client = engine::client(global)?;
+        let changed = engine::wait(client.pause(self.which.target()))??;
+        report("paused", &changed, global.json)
+    }
+}
+
+impl Resume {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
+        let client = engine::client(global)?;
+        let changed = engine::wait(client.resume(self.which.target()))??;
+        report("resumed", &changed, global.json)
+    }
+}
+
+impl Which {
+    fn target(self) -> Target {
+        self.campaign.map_or(Target::All, Target::Campaign)
+    }
+}
+
+fn report(done: &str, changed: &[String], json: bool) -> anyhow::Result<u8> {
+    if json {
+        output::json(&changed)?;
+    } else if changed.is_empty() {
+        output::say(&format!("nothing to do: already {done}"));
+    } else {
+        output::data(&format!("{done}: {}", changed.join(", ")))?;
+    }
+    Ok(DONE)
+}

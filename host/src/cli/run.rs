@@ -1,0 +1,41 @@
+//! `hailer run`: the engine.
+
+use clap::Args;
+
+use super::settings::{Global, SettingFlags};
+use super::{DONE, logging, output};
+use crate::config::Purpose;
+use crate::daemon;
+
+/// Run the engine: events in, communications out
+///
+/// Reads events from the source, runs each through the campaigns of the rules' directory, and sends the
+/// communications that they decide on to the sink. Campaigns are swapped while it runs: copy a module or a campaign
+/// file into the directory. From a file or standard input it ends with the input; from RabbitMQ it runs until it is
+/// told to stop. SIGTERM and Ctrl-C drain what is in flight, a second one ends at once; SIGHUP reads the rules' directory.
+///
+/// A line of input is an event as SMC sends it, or an envelope {"routingKey","messageId","timestamp","headers","body"}.
+/// A line of output is a communication. The log goes to standard error.
+#[derive(Debug, Args)]
+#[command(after_long_help = concat!(
+    "Examples:\n",
+    "  hailer run --source file:events.jsonl --sink - --rules rules.d\n",
+    "  hailer events --generate 1000 | hailer run --source - --sink file:out.jsonl\n",
+    "  hailer run --config /etc/hailer/hailer.toml\n",
+    "  HAILER_SOURCE=amqps://hailer@broker/ hailer run --set rabbitmq.password_file=/run/secrets/amqp\n\n",
+    "Exit codes: 0 the input ended or the engine was told to stop, 1 it failed, 2 usage or configuration.",
+))]
+pub(super) struct Run {
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+impl Run {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
+        let loaded = global.load(Purpose::Run, &self.settings)?;
+        logging::start(&loaded.config.log)?;
+        let summary = daemon::run(loaded.config)?;
+        output::say(summary.to_string().trim_end());
+        Ok(DONE)
+    }
+}

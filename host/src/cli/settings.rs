@@ -1,0 +1,94 @@
+//! The flags that set something, and the configuration that comes of them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::UsageError;
+use crate::config::{Flag, Layers, Loaded, Purpose};
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// The configuration file [default: hailer.toml, if there is one here]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    config: Option<PathBuf>,
+    /// The engine's data directory, where its socket is
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
+    data: Option<String>,
+    /// Set any setting, such as rabbitmq.prefetch=500; may be repeated
+    #[arg(long, global = true, value_name = "SETTING=VALUE", help_heading = "Everywhere")]
+    set: Vec<String>,
+    /// Print JSON for machines on standard output
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(super) json: bool,
+}
+
+/// Flags of the commands that need the whole configuration: `run`, and those that look at what it would do.
+#[derive(Debug, Default, Args)]
+pub(super) struct SettingFlags {
+    /// Where events come from: amqp://…, amqps://…, file:PATH, or - for standard input
+    #[arg(long, value_name = "ADDRESS")]
+    source: Option<String>,
+    /// Where communications go: amqp://…, amqps://…, file:PATH, or - for standard output
+    #[arg(long, value_name = "ADDRESS")]
+    sink: Option<String>,
+    /// The directory of campaigns
+    #[arg(long, value_name = "DIR")]
+    rules: Option<String>,
+    /// The environment's name, which goes out with every communication
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+    /// Where /metrics, /healthz and /readyz listen; empty for nowhere
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Threads that decide events; 0 for one a core
+    #[arg(long, value_name = "COUNT")]
+    shards: Option<String>,
+    /// Consume although the queue has a consumer already
+    #[arg(long)]
+    take_over: bool,
+    /// text or json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// error, warn, info, debug, trace, or a filter such as hailer=debug,lapin=warn
+    #[arg(long, value_name = "FILTER")]
+    log_level: Option<String>,
+}
+
+impl SettingFlags {
+    fn flags(&self) -> Vec<Flag> {
+        let texts = [
+            ("source", "--source", &self.source),
+            ("sink", "--sink", &self.sink),
+            ("rules", "--rules", &self.rules),
+            ("environment", "--environment", &self.environment),
+            ("http.listen", "--listen", &self.listen),
+            ("shards", "--shards", &self.shards),
+            ("log.format", "--log-format", &self.log_format),
+            ("log.level", "--log-level", &self.log_level),
+        ];
+        let given = texts.into_iter().filter_map(|(setting, flag, text)| Some(set(setting, flag, text.as_ref()?)));
+        given.chain(self.take_over.then(|| set("rabbitmq.take_over", "--take-over", "true"))).collect()
+    }
+}
+
+impl Global {
+    /// The configuration, as the flags, the environment and the file make it.
+    pub(super) fn load(&self, purpose: Purpose, settings: &SettingFlags) -> anyhow::Result<Loaded> {
+        let mut flags = settings.flags();
+        flags.extend(self.data.iter().map(|data| set("data", "--data", data)));
+        for assignment in &self.set {
+            let Some((setting, text)) = assignment.split_once('=') else {
+                let reason = format!("`--set {assignment}` sets nothing: write --set SETTING=VALUE");
+                return Err(UsageError(reason).into());
+            };
+            flags.push(set(setting.trim(), &format!("--set {}", setting.trim()), text));
+        }
+        Ok(Layers::of_process(self.config.clone(), flags).load(purpose)?)
+    }
+}
+
+fn set(setting: &str, flag: &str, text: &str) -> Flag {
+    Flag { setting: setting.to_owned(), text: text.to_owned(), flag: flag.to_owned() }
+}

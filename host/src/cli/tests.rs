@@ -1,0 +1,114 @@
+//! The command line as a whole, and what the commands print.
+
+use clap::{CommandFactory, Parser};
+
+use super::{Cli, USAGE, campaigns, code_of, reload};
+use crate::engine::Mode;
+use crate::reload::{CampaignState, CampaignStatus, LoadReport, Problem};
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_teaches() {
+    for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+        let mut shown: Vec<_> = command.get_subcommands().collect();
+        if shown.is_empty() {
+            shown.push(command);
+        }
+        for command in shown {
+            let help = command.clone().render_long_help().to_string();
+            let name = command.get_name();
+            assert!(help.contains("Examples:\n  "), "{name} has no examples");
+            assert!(help.contains("Exit codes: 0 "), "{name} tells no exit codes");
+            assert!(command.get_about().is_some_and(|about| !about.to_string().ends_with('.')), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_can_not_be_meant_is_a_usage_error() {
+    for arguments in
+        [&["hailer", "config", "show", "--set", "x"][..], &["hailer", "config", "show", "--shards", "many"]]
+    {
+        let error = Cli::try_parse_from(arguments).unwrap().dispatch().unwrap_err();
+        assert_eq!(code_of(&error), USAGE, "{error:#}");
+    }
+    for arguments in
+        [&["hailer", "pause"][..], &["hailer", "pause", "a", "--all"], &["hailer", "events", "--seed", "1"]]
+    {
+        assert_eq!(Cli::try_parse_from(arguments).unwrap_err().exit_code(), i32::from(USAGE), "{arguments:?}");
+    }
+}
+
+fn running() -> CampaignStatus {
+    CampaignStatus {
+        name: "welcome".into(),
+        file: Some("welcome.toml".into()),
+        state: CampaignState::Running,
+        mode: Some(Mode::Live),
+        version: Some("1.3.0+9f3ac1d2".into()),
+        digest: Some("9f3ac1d2".repeat(8)),
+        start_ms: None,
+        end_ms: None,
+        events: vec!["OnEndRegistration".into()],
+        problem: None,
+        suspended: None,
+        refused_digest: None,
+    }
+}
+
+fn problem() -> Problem {
+    Problem {
+        file: "big-basket.toml".into(),
+        line: Some(3),
+        reason: "there is no parameter `treshold`".into(),
+        hint: "did you mean `threshold`?".into(),
+    }
+}
+
+#[test]
+fn campaigns_are_shown_with_what_is_wrong_below() {
+    let failed = CampaignStatus {
+        name: "big-basket".into(),
+        state: CampaignState::Failed,
+        mode: None,
+        version: None,
+        events: vec![],
+        problem: Some(problem()),
+        ..running()
+    };
+    let shadow = CampaignStatus {
+        name: "refunds".into(),
+        state: CampaignState::Paused,
+        mode: Some(Mode::Shadow),
+        events: vec!["OnPurchaseRefund".into(), "OnPurchaseConfirm".into()],
+        refused_digest: Some("0123456789abcdef".into()),
+        ..running()
+    };
+    let suspended = CampaignStatus {
+        name: "big-spender".into(),
+        state: CampaignState::Suspended,
+        suspended: Some("it faulted 20 times in a minute".into()),
+        ..running()
+    };
+    let campaigns = [running(), failed, shadow, suspended];
+    insta::assert_snapshot!("campaigns_table", campaigns::text(&campaigns));
+    insta::assert_snapshot!("campaigns_json", serde_json::to_string_pretty(&campaigns).unwrap());
+}
+
+#[test]
+fn a_reload_says_what_it_did_and_what_it_did_not() {
+    let report = LoadReport {
+        rule_set: 7,
+        added: vec!["a".into(), "b".into()],
+        changed: vec!["c".into()],
+        removed: vec![],
+        unchanged: 3,
+        withheld_removals: vec!["d".into()],
+        problems: vec![problem()],
+    };
+    insta::assert_snapshot!(reload::text(&report));
+}

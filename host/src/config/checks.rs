@@ -1,0 +1,147 @@
+//! What no single value shows: settings that contradict each other, and files and directories that are not there.
+
+use std::net::ToSocketAddrs;
+use std::path::Path;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{Loaded, Problem};
+use crate::address::{Address, redacted};
+
+/// The longest name of an environment; it goes out with every communication.
+const ENVIRONMENT_NAME_MAX: usize = 64;
+
+/// Checks the values against each other.
+pub(super) fn values(loaded: &Loaded, problems: &mut Vec<Problem>) {
+    let config = &loaded.config;
+    let mut report = Report { loaded, problems };
+
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    let name = &config.environment;
+    if name.is_empty() || name.len() > ENVIRONMENT_NAME_MAX || !name.chars().all(plain) {
+        report.add("environment", "not a name", "use up to 64 letters, digits, `-`, `_` and `.`, such as `production`");
+    }
+    for (setting, address) in [("source", &config.source), ("sink", &config.sink)] {
+        if let Err(error) = address.parse::<Address>() {
+            report.add(setting, error.to_string(), "`hailer run --help` has examples");
+        }
+    }
+    addresses(&mut report);
+    if config.data == config.rules {
+        report.add("data", "the same directory as `rules`", "keep the engine's own files out of the rules' directory");
+    }
+    if config.event.batch_max > config.event.in_flight_max {
+        let reason =
+            format!("{} is more than event.in_flight_max, {}", config.event.batch_max, config.event.in_flight_max);
+        report.add("event.batch_max", reason, "a batch can't be larger than what may be in flight: lower it");
+    }
+    let listen = &config.http.listen;
+    if !listen.is_empty() && listen.to_socket_addrs().is_err() {
+        let reason = format!("`{listen}` is no address to listen on");
+        report.add("http.listen", reason, "write host:port, such as 127.0.0.1:9464, or nothing to listen nowhere");
+    }
+    if let Err(error) = EnvFilter::builder().parse(&config.log.level) {
+        report.add("log.level", error.to_string(), "use error, warn, info, debug, trace, or hailer=debug,lapin=warn");
+    }
+}
+
+/// What the two addresses say together with the settings of RabbitMQ.
+fn addresses(report: &mut Report<'_>) {
+    let config = &report.loaded.config;
+    let rabbitmq = &config.rabbitmq;
+    let ends = [&config.source, &config.sink].map(|address| address.parse::<Address>().ok());
+
+    if let [Some(Address::File(from)), Some(Address::File(to))] = &ends
+        && from == to
+    {
+        report.add("sink", "the file that events are read from", "write communications to another file");
+    }
+    if rabbitmq.password_file.is_some() {
+        for (setting, address) in [("source", &config.source), ("sink", &config.sink)] {
+            if redacted(address) != *address {
+                let next_step = "keep one: take the password out of the address, or leave rabbitmq.password_file out";
+                report.add(setting, "a password in the address beside rabbitmq.password_file", next_step);
+            }
+        }
+    }
+    let (cert, key, ca) = (&rabbitmq.cert_file, &rabbitmq.key_file, &rabbitmq.ca_file);
+    if cert.is_some() && key.is_none() {
+        report.add("rabbitmq.cert_file", "a certificate without its key", "set rabbitmq.key_file too");
+    }
+    if key.is_some() && cert.is_none() {
+        report.add("rabbitmq.key_file", "a key without its certificate", "set rabbitmq.cert_file too");
+    }
+    let brokers =
+        || ends.iter().flatten().filter_map(|end| if let Address::RabbitMq(at) = end { Some(at) } else { None });
+    let (broker, encrypted) = (brokers().next().is_some(), brokers().any(|at| at.is_encrypted()));
+    for (setting, file) in [("rabbitmq.ca_file", ca), ("rabbitmq.cert_file", cert)] {
+        if file.is_some() && broker && !encrypted {
+            report.add(setting, "set, though no address is encrypted", "use amqps:// in place of amqp://");
+        }
+    }
+    for (setting, name) in [
+        ("rabbitmq.queue", &rabbitmq.queue),
+        ("rabbitmq.exchange", &rabbitmq.exchange),
+        ("rabbitmq.deadletter_queue", &rabbitmq.deadletter_queue),
+    ] {
+        // AMQP's short strings hold 255 bytes.
+        if name.is_empty() || name.len() > 255 {
+            report.add(setting, "not a name", "RabbitMQ's names have 1 to 255 bytes");
+        }
+    }
+    if rabbitmq.queue == rabbitmq.deadletter_queue {
+        let reason = "the queue that events come from";
+        report.add("rabbitmq.deadletter_queue", reason, "dead letters would come back as events: name another queue");
+    }
+}
+
+/// Checks that what the configuration names is there.
+pub(super) fn files(loaded: &Loaded, problems: &mut Vec<Problem>) {
+    let config = &loaded.config;
+    let mut report = Report { loaded, problems };
+    if let Err(error) = std::fs::read_dir(&config.rules) {
+        let reason = format!("can't read the directory `{}`: {error}", config.rules.display());
+        report.add(
+            "rules",
+            reason,
+            format!("make it (`mkdir {}`), or name another with --rules", config.rules.display()),
+        );
+    }
+    if let Ok(Address::File(path)) = config.source.parse() {
+        report.readable("source", &path);
+    }
+    for (setting, file) in [
+        ("rabbitmq.password_file", &config.rabbitmq.password_file),
+        ("rabbitmq.ca_file", &config.rabbitmq.ca_file),
+        ("rabbitmq.cert_file", &config.rabbitmq.cert_file),
+        ("rabbitmq.key_file", &config.rabbitmq.key_file),
+    ] {
+        if let Some(path) = file {
+            report.readable(setting, path);
+        }
+    }
+}
+
+struct Report<'a> {
+    loaded: &'a Loaded,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Report<'_> {
+    fn add(&mut self, setting: &str, reason: impl Into<String>, next_step: impl Into<String>) {
+        self.problems.push(Problem {
+            setting: setting.to_owned(),
+            origin: self.loaded.origin(setting),
+            reason: reason.into(),
+            next_step: next_step.into(),
+        });
+    }
+
+    /// Opens the file and reads nothing: what it holds may be a secret.
+    fn readable(&mut self, setting: &str, path: &Path) {
+        if let Err(error) = std::fs::File::open(path) {
+            let reason = format!("can't open `{}`: {error}", path.display());
+            self.add(setting, reason, "correct the path, or let the engine's user read the file");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Every setting by its name, with what it may be. The names come from the shape itself, so that a setting can't be
+//! forgotten; bounds and choices stand here.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+
+use super::Config;
+use crate::address::redacted;
+
+/// The least and the most of every setting that is a number.
+const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
+    ("shards", 0..=256),
+    ("drain_ms", 0..=3_600_000),
+    ("event.bytes_max", 1 << 10..=64 << 20),
+    ("event.batch_max", 1..=1 << 16),
+    ("event.in_flight_max", 1..=1 << 20),
+    ("rabbitmq.prefetch", 1..=65_535),
+    ("reload.debounce_ms", 0..=60_000),
+    ("reload.poll_ms", 100..=3_600_000),
+    ("limits.call_deadline_ms", 1..=60_000),
+    ("limits.memory_bytes_max", 1 << 20..=1 << 32),
+    ("limits.stack_bytes_max", 64 << 10..=8 << 20),
+    ("limits.output_bytes_max", 1 << 10..=16 << 20),
+    ("limits.log_bytes_max", 0..=1 << 20),
+    ("limits.module_bytes_max", 1 << 10..=64 << 20),
+    ("limits.compile_cpu_ms_max", 100..=600_000),
+    ("limits.compile_memory_bytes_max", 64 << 20..=64 << 30),
+    ("purity.recheck_one_in", 0..=u32::MAX as u64),
+];
+
+/// What the settings with few possible values may say.
+const CHOICES: &[(&str, &[&str])] = &[("reload.bare_modules", &["live", "refuse"]), ("log.format", &["text", "json"])];
+
+/// Every setting, `rabbitmq.prefetch`, with its default; null for one that is unset unless somebody sets it.
+pub(super) fn defaults() -> BTreeMap<String, Value> {
+    let mut settings = BTreeMap::new();
+    if let Ok(shape) = serde_json::to_value(Config::default()) {
+        flatten("", &shape, &mut settings);
+    }
+    settings
+}
+
+/// The names of all settings.
+#[must_use]
+pub fn setting_names() -> Vec<String> {
+    defaults().into_keys().collect()
+}
+
+/// A tree of tables as one list of dotted names.
+pub(super) fn flatten(prefix: &str, value: &Value, settings: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                flatten(&path, member, settings);
+            }
+        }
+        leaf => {
+            settings.insert(prefix.to_owned(), leaf.clone());
+        }
+    }
+}
+
+/// The other way round: dotted names as a tree.
+pub(super) fn nest(settings: impl IntoIterator<Item = (String, Value)>) -> Value {
+    let mut root = serde_json::Map::new();
+    for (name, value) in settings {
+        let mut table = &mut root;
+        let mut names = name.split('.').peekable();
+        while let Some(part) = names.next() {
+            if names.peek().is_none() {
+                table.insert(part.to_owned(), value);
+                break;
+            }
+            let inner = table.entry(part).or_insert_with(|| Value::Object(serde_json::Map::new()));
+            // A name that is both a value and a table can't come from the shape, so nothing is lost here.
+            let Value::Object(inner) = inner else { break };
+            table = inner;
+        }
+    }
+    Value::Object(root)
+}
+
+/// The value that a text stands for: flags and the environment know nothing but texts.
+pub(super) fn from_text(default: &Value, text: &str) -> Value {
+    match default {
+        Value::Number(_) => text.replace('_', "").parse::<u64>().map_or_else(|_| text.into(), Value::from),
+        Value::Bool(_) => text.parse::<bool>().map_or_else(|_| text.into(), Value::from),
+        Value::Null if text.is_empty() => Value::Null,
+        _ => text.into(),
+    }
+}
+
+/// Whether a setting may have this value; if not, what it may have.
+pub(super) fn check(name: &str, default: &Value, value: &Value) -> Result<(), String> {
+    match (default, value) {
+        (Value::Number(_), value) => {
+            let all = 0..=u64::MAX;
+            let bounds = BOUNDS.iter().find(|(named, _)| *named == name).map_or(&all, |(_, bounds)| bounds);
+            let (least, most) = (bounds.start(), bounds.end());
+            match value.as_u64() {
+                Some(number) if bounds.contains(&number) => Ok(()),
+                _ => Err(format!("{} is not a whole number from {least} to {most}", shown(value))),
+            }
+        }
+        (Value::Bool(_), Value::Bool(_)) | (Value::Null, Value::String(_) | Value::Null) => Ok(()),
+        (Value::Bool(_), value) => Err(format!("{} is neither true nor false", shown(value))),
+        (Value::String(_), Value::String(text)) => match CHOICES.iter().find(|(named, _)| *named == name) {
+            Some((_, choices)) if !choices.contains(&text.as_str()) => {
+                Err(format!("{} is not one of {}", shown(value), choices.join(", ")))
+            }
+            _ => Ok(()),
+        },
+        (_, value) => Err(format!("{} is not a text", shown(value))),
+    }
+}
+
+/// A value in a message; whatever looks like an address loses its password.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("`{}`", redacted(text)),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a table".to_owned(),
+        other => format!("`{other}`"),
+    }
+}
+
+/// The candidate that somebody who wrote `name` most likely meant; `None` if nothing is near.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Distances grow with the square of the length, and nobody mistypes a whole page.
+    if name.len() > 64 {
+        return None;
+    }
+    let tolerated = (name.chars().count() / 3).max(1);
+    let near = candidates.into_iter().map(|candidate| (distance(name, candidate), candidate));
+    near.filter(|(distance, _)| *distance <= tolerated).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
+}
+
+/// Insertions, deletions and replacements of a letter between two names, whatever their case.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.to_lowercase().chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (above, letter) in left.to_lowercase().chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = above + 1;
+        for (column, other) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_has_bounds_that_hold_its_default_and_every_bound_has_a_setting() {
+        let defaults = defaults();
+        for (name, default) in &defaults {
+            if default.is_number() {
+                assert!(BOUNDS.iter().any(|(bounded, _)| bounded == name), "{name} has no bounds");
+                assert_eq!(check(name, default, default), Ok(()), "{name}");
+            }
+        }
+        for name in BOUNDS.iter().map(|(name, _)| name).chain(CHOICES.iter().map(|(name, _)| name)) {
+            assert!(defaults.contains_key(*name), "{name} is no setting");
+        }
+    }
+
+    #[test]
+    fn the_defaults_make_the_default_configuration() {
+        let config: Config = serde_json::from_value(nest(defaults())).unwrap();
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn the_nearest_name_is_found_and_a_far_one_is_not() {
+        let names = setting_names();
+        let names = || names.iter().map(String::as_str);
+        assert_eq!(nearest("rabbitmq.prefech", names()), Some("rabbitmq.prefetch"));
+        assert_eq!(nearest("Shard", names()), Some("shards"));
+        assert_eq!(nearest("colour", names()), None);
+    }
+}

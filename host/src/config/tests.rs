@@ -1,0 +1,112 @@
+//! The configuration as somebody meets it: layers, and everything that is wrong shown at once.
+
+use std::path::PathBuf;
+
+use super::{ConfigError, Flag, Layers, Loaded, Origin, Purpose};
+
+fn layers(directory: &tempfile::TempDir, file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Layers {
+    let path = directory.path().join("hailer.toml");
+    std::fs::write(&path, file).unwrap();
+    Layers {
+        file: Some(path),
+        environment: environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
+        flags: flags
+            .iter()
+            .map(|(setting, text)| Flag {
+                setting: (*setting).to_owned(),
+                text: (*text).to_owned(),
+                flag: format!("--{setting}"),
+            })
+            .collect(),
+    }
+}
+
+fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    layers(&directory, file, environment, flags).load(Purpose::Ask)
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file_and_that_over_defaults() {
+    let file = "shards = 2\ndrain_ms = 2\n[rabbitmq]\nprefetch = 2\nqueue = 'file'\n";
+    let environment = [("HAILER_SHARDS", "3"), ("HAILER_RABBITMQ__PREFETCH", "3"), ("OTHER", "x")];
+    let loaded = load(file, &environment, &[("shards", "4")]).unwrap();
+    let config = &loaded.config;
+    assert_eq!((config.shards, config.rabbitmq.prefetch, config.drain_ms, config.event.batch_max), (4, 3, 2, 256));
+    assert_eq!(loaded.origin("shards"), Origin::Flag("--shards".into()));
+    assert_eq!(loaded.origin("rabbitmq.prefetch").to_string(), "HAILER_RABBITMQ__PREFETCH");
+    assert!(loaded.origin("rabbitmq.queue").to_string().ends_with("hailer.toml:5"));
+    assert_eq!(loaded.origin("event.batch_max"), Origin::Default);
+}
+
+#[test]
+fn a_text_stays_a_text_though_it_looks_like_a_number() {
+    let loaded = load("", &[("HAILER_ENVIRONMENT", "42"), ("HAILER_RABBITMQ__TAKE_OVER", "true")], &[]).unwrap();
+    assert_eq!(loaded.config.environment, "42");
+    assert!(loaded.config.rabbitmq.take_over);
+}
+
+#[test]
+fn all_problems_are_shown_together_each_with_its_place_and_next_step() {
+    let file = "shards = 'many'\n[rabbitmq]\nprefech = 10\ncert_file = 'c.pem'\n[reload]\nbare_modules = 'yes'\n";
+    let environment = [
+        ("HAILER_DRAIN_MS", "-1"),
+        ("HAILER_COLOUR", "red"),
+        ("HAILER_SINK", "amqp:/u:topsecret@h"),
+        ("HAILER_DATA", "rules.d"),
+    ];
+    let flags = [("event.batch_max", "0"), ("log.level", "hailer=loud")];
+    let error = load(file, &environment, &flags).unwrap_err();
+    let text = error.to_string();
+    let place = text.split_once('(').and_then(|(_, rest)| rest.split_once("hailer.toml")).unwrap().0.to_owned();
+    insta::assert_snapshot!(text.replace(&place, ""));
+    assert!(!text.contains("topsecret"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_with_its_line() {
+    let error = load("shards = 1\nrules = [\n", &[], &[]).unwrap_err();
+    assert!(error.problems.iter().all(|problem| problem.setting == "syntax"), "{error}");
+    assert!(error.to_string().contains("hailer.toml:"), "{error}");
+}
+
+#[test]
+fn a_named_file_that_is_not_there_is_a_problem() {
+    let layers = Layers { file: Some("/nowhere/hailer.toml".into()), ..Layers::default() };
+    assert!(layers.load(Purpose::Ask).unwrap_err().to_string().contains("/nowhere/hailer.toml"));
+}
+
+#[test]
+fn what_kubernetes_sets_for_a_service_named_hailer_is_passed_over() {
+    let environment = [("HAILER_PORT", "tcp://10.0.0.1:9464"), ("HAILER_SERVICE_HOST", "10.0.0.1")];
+    assert!(load("", &environment, &[]).is_ok());
+}
+
+#[test]
+fn a_run_needs_its_rules_and_its_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing").display().to_string();
+    let flags = [("rules", missing.as_str()), ("rabbitmq.password_file", &missing), ("source", "file:/nowhere")];
+    let layers = layers(&directory, "", &[], &flags);
+    assert!(layers.load(Purpose::Ask).is_ok());
+    let error = layers.load(Purpose::Run).unwrap_err();
+    let settings: Vec<_> = error.problems.iter().map(|problem| problem.setting.as_str()).collect();
+    assert_eq!(settings, ["rules", "source", "rabbitmq.password_file"]);
+}
+
+#[test]
+fn passwords_are_shown_nowhere() {
+    let loaded = load("", &[("HAILER_SOURCE", "amqp://me:topsecret@host/")], &[]).unwrap();
+    let shown = serde_json::to_string(&loaded.shown()).unwrap();
+    assert!(shown.contains("amqp://me:***@host/") && !shown.contains("topsecret"), "{shown}");
+    assert!(!format!("{:?}", loaded.config).contains("topsecret"));
+    assert_eq!(loaded.config.source, "amqp://me:topsecret@host/");
+}
+
+#[test]
+fn a_password_stands_in_one_place_only() {
+    let flags = [("source", "amqp://me:pw@host"), ("rabbitmq.password_file", "p")];
+    let error = load("", &[], &flags).unwrap_err();
+    assert_eq!(error.problems.len(), 1, "{error}");
+    assert_eq!(PathBuf::from("p"), load("", &[], &flags[1..]).unwrap().config.rabbitmq.password_file.unwrap());
+}

@@ -1,0 +1,133 @@
+//! The commands' side of the socket.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::protocol::{EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest};
+use super::{ControlError, socket_path};
+use crate::reload::{CampaignStatus, LoadReport, Target};
+
+/// A reload compiles what has changed, which may take the compiler's whole allowance for a few modules.
+const ANSWER_SECONDS_MAX: u64 = 120;
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Speaks to the engine of a data directory; one connection a question.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    #[must_use]
+    pub fn new(data: &Path) -> Client {
+        Client { socket: socket_path(data) }
+    }
+
+    /// # Errors
+    /// When no engine answers.
+    pub async fn status(&self) -> Result<EngineStatus, ControlError> {
+        self.ask(Method::GET, "/status", &()).await
+    }
+
+    /// # Errors
+    /// When no engine answers.
+    pub async fn campaigns(&self) -> Result<Vec<CampaignStatus>, ControlError> {
+        self.ask(Method::GET, "/campaigns", &()).await
+    }
+
+    /// # Errors
+    /// When no engine answers, or it refuses.
+    pub async fn pause(&self, target: Target) -> Result<Vec<String>, ControlError> {
+        self.ask(Method::POST, "/pause", &PauseRequest { target }).await
+    }
+
+    /// # Errors
+    /// When no engine answers, or it refuses.
+    pub async fn resume(&self, target: Target) -> Result<Vec<String>, ControlError> {
+        self.ask(Method::POST, "/resume", &PauseRequest { target }).await
+    }
+
+    /// # Errors
+    /// When no engine answers, or it refuses.
+    pub async fn reload(&self, allow_removals: bool) -> Result<LoadReport, ControlError> {
+        self.ask(Method::POST, "/reload", &ReloadRequest { allow_removals }).await
+    }
+
+    /// # Errors
+    /// When no engine answers, or it refuses.
+    pub async fn rollback(&self, campaign: String) -> Result<CampaignStatus, ControlError> {
+        self.ask(Method::POST, "/rollback", &RollbackRequest { campaign }).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ControlError> {
+        let exchange = self.exchange(method, path, body);
+        match tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ControlError::Timeout { seconds: ANSWER_SECONDS_MAX }),
+        }
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ControlError> {
+        let failed = |error: &dyn std::fmt::Display| ControlError::Exchange(error.to_string());
+        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.unreachable(source))?;
+        let (mut sender, connection) =
+            http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+        let body = serde_json::to_vec(body).map_err(|error| failed(&error))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "hailer")
+            .header("content-type", "application/json")
+            .body(Full::from(body))
+            .map_err(|error| failed(&error))?;
+        let answer = async move {
+            let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            Ok((status, body.map_err(|error| failed(&error))?.to_bytes()))
+        };
+        // The connection is driven only as long as the answer takes; how it ends afterwards matters to nobody.
+        let mut connection = std::pin::pin!(connection);
+        let mut answer = std::pin::pin!(answer);
+        let (status, body) = tokio::select! {
+            answer = &mut answer => answer?,
+            _ = &mut connection => answer.await?,
+        };
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| failed(&error));
+        }
+        match serde_json::from_slice(&body) {
+            Ok(Refusal { error }) => Err(ControlError::Refused(error)),
+            Err(_) => Err(ControlError::Exchange(format!("{path}: {status}"))),
+        }
+    }
+
+    fn unreachable(&self, source: std::io::Error) -> ControlError {
+        let socket = self.socket.clone();
+        match source.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => ControlError::NoEngine { socket },
+            ErrorKind::PermissionDenied => ControlError::Forbidden { socket },
+            _ => ControlError::File { path: socket, source },
+        }
+    }
+}

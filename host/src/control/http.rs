@@ -1,0 +1,99 @@
+//! `/metrics`, `/healthz` and `/readyz` over TCP, and nothing else: numbers and conditions, no personal data, nothing
+//! that changes anything.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+
+use super::ControlError;
+use super::connections::serve_until;
+use crate::health::Health;
+
+/// A scraper or two, a probe or two: more connections than this wait.
+const CONNECTIONS_MAX: usize = 32;
+/// How often histograms are emptied of samples that nobody has come for.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Http {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// What is shown.
+#[derive(Clone)]
+pub struct Observed {
+    pub health: Health,
+    pub metrics: PrometheusHandle,
+}
+
+impl Http {
+    /// Listens on `host:port`; port 0 takes any that is free. `None` if `listen` is empty.
+    ///
+    /// # Errors
+    /// When the address can't be listened on.
+    pub async fn bind(listen: &str) -> Result<Option<Http>, ControlError> {
+        if listen.is_empty() {
+            return Ok(None);
+        }
+        let failed = |source| ControlError::Listen { listen: listen.to_owned(), source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "metrics and health can be read by whoever reaches this address");
+        }
+        Ok(Some(Http { listener, address }))
+    }
+
+    /// The address that was bound.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `shutdown` is done.
+    ///
+    /// # Errors
+    /// When the address can't be listened on any more.
+    pub async fn serve(self, observed: Observed, shutdown: impl Future<Output = ()>) -> Result<(), ControlError> {
+        let metrics = observed.metrics.clone();
+        let upkeep = async move {
+            let mut ticks = tokio::time::interval(UPKEEP);
+            loop {
+                ticks.tick().await;
+                metrics.run_upkeep();
+            }
+        };
+        let serving = serve_until(self.listener, CONNECTIONS_MAX, router(observed), shutdown);
+        tokio::select! {
+            served = serving => served.map_err(|source| ControlError::Serve { source }),
+            () = upkeep => Ok(()),
+        }
+    }
+}
+
+fn router(observed: Observed) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(async || "alive\n"))
+        .route("/readyz", get(readiness))
+        .with_state(observed)
+}
+
+async fn metrics(State(observed): State<Observed>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], observed.metrics.render()).into_response()
+}
+
+async fn readiness(State(observed): State<Observed>) -> Response {
+    let problems = observed.health.problems();
+    let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(serde_json::json!({ "ready": problems.is_empty(), "problems": problems }))).into_response()
+}

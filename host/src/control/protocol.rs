@@ -1,0 +1,57 @@
+//! What crosses the socket: the shapes that both sides share. JSON over HTTP, so that `curl --unix-socket` does too.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Millis;
+use crate::reload::Target;
+
+/// `GET /status`: the engine as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineStatus {
+    pub version: String,
+    pub pid: u32,
+    pub started_ms: Millis,
+    pub environment: String,
+    /// Without its password.
+    pub source: String,
+    /// Without its password.
+    pub sink: String,
+    /// The rules' directory.
+    pub rules: String,
+    /// Where `/metrics` listens.
+    pub http: Option<String>,
+    /// What is not ready, by room; empty when all is well.
+    #[serde(default)]
+    pub problems: BTreeMap<String, String>,
+}
+
+/// `POST /pause` and `POST /resume`; answered with the names of the campaigns that changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PauseRequest {
+    pub target: Target,
+}
+
+/// `POST /reload`; answered with a `LoadReport`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReloadRequest {
+    #[serde(default)]
+    pub allow_removals: bool,
+}
+
+/// `POST /rollback`; answered with the campaign's status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RollbackRequest {
+    pub campaign: String,
+}
+
+/// Any answer that is not what was asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Refusal {
+    pub(super) error: String,
+}

@@ -1,0 +1,100 @@
+//! What the socket answers. Everything that changes campaigns is asked of the directory's owner, who answers one
+//! request after another.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use tokio::sync::oneshot;
+
+use super::protocol::{EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest};
+use crate::health::Health;
+use crate::reload::{CampaignStatus, LoadReport, OwnerGone, ReloadHandle, Request};
+
+/// No request is longer than a campaign's name.
+const REQUEST_BYTES_MAX: usize = 16 << 10;
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub struct Context {
+    pub reload: ReloadHandle,
+    pub health: Health,
+    /// The engine as it was started; its problems are filled in when somebody asks.
+    pub about: Arc<EngineStatus>,
+}
+
+pub(super) fn router(context: Context) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/campaigns", get(campaigns))
+        .route("/pause", post(pause))
+        .route("/resume", post(resume))
+        .route("/reload", post(reload))
+        .route("/rollback", post(rollback))
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .with_state(context)
+}
+
+/// Why a request is not done.
+struct Refused(StatusCode, String);
+
+type Body<T> = Result<Json<T>, JsonRejection>;
+type Answer<T> = Result<Json<T>, Refused>;
+
+async fn status(State(context): State<Context>) -> Json<EngineStatus> {
+    let problems = context.health.problems().into_iter().map(|(room, why)| (room.to_owned(), why)).collect();
+    Json(EngineStatus { problems, ..(*context.about).clone() })
+}
+
+async fn campaigns(State(context): State<Context>) -> Answer<Vec<CampaignStatus>> {
+    Ok(Json(context.reload.ask(|reply| Request::Campaigns { reply }).await?))
+}
+
+async fn reload(State(context): State<Context>, body: Body<ReloadRequest>) -> Answer<LoadReport> {
+    let ReloadRequest { allow_removals } = body?.0;
+    Ok(Json(context.reload.ask(|reply| Request::Reload { allow_removals, reply }).await?))
+}
+
+async fn pause(State(context): State<Context>, body: Body<PauseRequest>) -> Answer<Vec<String>> {
+    let PauseRequest { target } = body?.0;
+    asked(&context, |reply| Request::Pause { target, reply }).await
+}
+
+async fn resume(State(context): State<Context>, body: Body<PauseRequest>) -> Answer<Vec<String>> {
+    let PauseRequest { target } = body?.0;
+    asked(&context, |reply| Request::Resume { target, reply }).await
+}
+
+async fn rollback(State(context): State<Context>, body: Body<RollbackRequest>) -> Answer<CampaignStatus> {
+    let RollbackRequest { campaign } = body?.0;
+    asked(&context, |reply| Request::Rollback { campaign, reply }).await
+}
+
+async fn asked<T>(context: &Context, request: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Request) -> Answer<T> {
+    match context.reload.ask(request).await? {
+        Ok(answer) => Ok(Json(answer)),
+        Err(reason) => Err(Refused(StatusCode::CONFLICT, reason)),
+    }
+}
+
+impl From<OwnerGone> for Refused {
+    fn from(gone: OwnerGone) -> Self {
+        Refused(StatusCode::SERVICE_UNAVAILABLE, gone.to_string())
+    }
+}
+
+impl From<JsonRejection> for Refused {
+    fn from(rejection: JsonRejection) -> Self {
+        Refused(rejection.status(), rejection.body_text())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, Json(Refusal { error: self.1 })).into_response()
+    }
+}

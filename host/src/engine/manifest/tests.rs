@@ -1,0 +1,177 @@
+//! The bounds of `docs/abi.md`, one by one.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::engine::fixture::MANIFEST;
+
+/// The sample manifest after a change.
+fn changed(change: impl FnOnce(&mut Value)) -> Result<Manifest, ManifestError> {
+    let mut manifest: Value = serde_json::from_str(MANIFEST).unwrap();
+    change(&mut manifest);
+    let manifest = read_manifest(manifest.to_string().as_bytes());
+    if let Err(error) = &manifest {
+        assert!(!error.hint().is_empty());
+    }
+    manifest
+}
+
+/// Where the sample manifest is refused after a change, and why.
+fn refused(change: impl FnOnce(&mut Value)) -> String {
+    changed(change).unwrap_err().to_string()
+}
+
+fn field(name: &str) -> Value {
+    json!({ "name": name, "type": "str", "paths": ["/a"] })
+}
+
+#[test]
+fn the_sample_is_read() {
+    let manifest = changed(|_| {}).unwrap();
+    assert_eq!((manifest.handlers.len(), manifest.params.len()), (1, 1));
+}
+
+#[test]
+fn unknown_members_are_ignored_and_missing_ones_named() {
+    assert!(changed(|manifest| manifest["colour"] = json!("red")).is_ok());
+    let error = refused(|manifest| drop(manifest.as_object_mut().unwrap().remove("handlers")));
+    assert!(error.contains("handlers"), "{error}");
+}
+
+#[test]
+fn another_abi_is_told_before_anything_else_is_looked_at() {
+    let error = read_manifest(br#"{"abi": 7, "entirely": "different"}"#).unwrap_err();
+    assert_eq!(error, ManifestError::Abi { found: 7 });
+    assert!(error.hint().contains("update the engine"));
+}
+
+#[test]
+fn size_encoding_and_grammar_are_bounded() {
+    let large = vec![b' '; MANIFEST_BYTES_MAX + 1];
+    assert_eq!(read_manifest(&large), Err(ManifestError::TooLarge { size: MANIFEST_BYTES_MAX + 1 }));
+    assert_eq!(read_manifest(b"{\"abi\": 1, \"name\": \"\xff\"}"), Err(ManifestError::NotUtf8 { offset: 20 }));
+    let nested = "[".repeat(10_000);
+    assert!(matches!(read_manifest(nested.as_bytes()), Err(ManifestError::NotReadable { .. })));
+}
+
+#[test]
+fn names_are_short_and_plain() {
+    let long = "x".repeat(65);
+    for name in ["", "Welcome", "a b", "ä", "a\u{1b}", &long] {
+        assert!(refused(|manifest| manifest["name"] = json!(name)).starts_with("name: "), "{name}");
+        assert!(refused(|manifest| manifest["handlers"][0]["name"] = json!(name)).starts_with("handlers[0].name: "));
+        let place = refused(|manifest| manifest["handlers"][0]["fields"][0]["name"] = json!(name));
+        assert!(place.starts_with("handlers[0].fields[0].name: "), "{place}");
+        assert!(refused(|manifest| manifest["params"][0]["name"] = json!(name)).starts_with("params[0].name: "));
+    }
+}
+
+#[test]
+fn a_version_holds_nothing_that_a_version_does_not() {
+    for version in ["", "1.0 beta", "1\n2"] {
+        assert!(refused(|manifest| manifest["version"] = json!(version)).starts_with("version: "), "{version}");
+    }
+}
+
+#[test]
+fn text_for_people_can_not_act_on_a_terminal() {
+    assert!(refused(|manifest| manifest["description"] = json!("a\u{1b}[2J")).starts_with("description: "));
+    assert!(refused(|manifest| manifest["params"][0]["doc"] = json!("\u{7}")).starts_with("params[0].doc: "));
+}
+
+#[test]
+fn counts_are_bounded() {
+    let handlers: Vec<Value> =
+        (0..65).map(|index| json!({ "name": format!("h{index}"), "events": [format!("E{index}")] })).collect();
+    assert!(refused(|manifest| manifest["handlers"] = json!(handlers)).contains("65 handlers"));
+    let fields: Vec<Value> = (0..65).map(|index| field(&format!("f{index}"))).collect();
+    assert!(refused(|manifest| manifest["handlers"][0]["fields"] = json!(fields)).contains("65 fields"));
+    let paths = vec!["/a"; 17];
+    assert!(refused(|manifest| manifest["handlers"][0]["fields"][0]["paths"] = json!(paths)).contains("17 paths"));
+    let path = "/a".repeat(33);
+    assert!(refused(|manifest| manifest["handlers"][0]["fields"][0]["paths"] = json!([path])).contains("33 keys"));
+    let params: Vec<Value> = (0..65).map(|index| json!({ "name": format!("p{index}"), "type": "int" })).collect();
+    assert!(refused(|manifest| manifest["params"] = json!(params)).contains("65 parameters"));
+    assert!(refused(|manifest| manifest["handlers"] = json!([])).contains("never be called"));
+    assert!(refused(|manifest| manifest["handlers"][0]["events"] = json!([])).contains("takes no event"));
+}
+
+#[test]
+fn no_event_code_is_taken_twice() {
+    let second = |events: Value| {
+        refused(move |manifest| {
+            let handlers = manifest["handlers"].as_array_mut().unwrap();
+            handlers.push(json!({ "name": "second", "events": events }));
+        })
+    };
+    assert!(second(json!(["OnPurchaseConfirm"])).contains("`OnPurchaseConfirm` is taken by two handlers"));
+    assert!(second(json!(["*", "*"])).contains("every other event is taken by two handlers"));
+}
+
+#[test]
+fn paths_are_json_pointers() {
+    for path in ["a", "a/b", "/a~", "/a~2b"] {
+        let error = refused(|manifest| manifest["handlers"][0]["fields"][0]["paths"] = json!([path]));
+        assert!(error.contains("is not a JSON Pointer"), "{path}: {error}");
+    }
+    assert!(changed(|manifest| manifest["handlers"][0]["fields"][0]["paths"] = json!(["/a~0b~1c"])).is_ok());
+}
+
+#[test]
+fn lists_hold_records_and_only_lists_do() {
+    let set = |value: Value| changed(move |manifest| manifest["handlers"][0]["fields"] = json!([value]));
+    let list = |of: Value| json!({ "name": "items", "type": "list", "paths": ["/i"], "of": of });
+    assert!(set(list(json!([field("a")]))).is_ok());
+    assert!(set(list(json!([]))).unwrap_err().to_string().contains("needs `of`"));
+    assert!(set(list(json!([list(json!([field("a")]))]))).unwrap_err().to_string().contains("may not hold lists"));
+    let mut plain = field("a");
+    plain["of"] = json!([field("b")]);
+    assert!(set(plain).unwrap_err().to_string().contains("only a list has `of`"));
+}
+
+#[test]
+fn a_rule_with_state_is_refused_while_there_is_none() {
+    assert!(refused(|manifest| manifest["stateVersion"] = json!(1)).starts_with("stateVersion: "));
+}
+
+#[test]
+fn a_parameter_must_hold_together() {
+    let with = |param: Value| refused(move |manifest| manifest["params"] = json!([param]));
+    let of = |kind: &str, default: Value| json!({ "name": "p", "type": kind, "default": default });
+    assert!(with(of("int", json!("10"))).contains("of another type"));
+    assert!(with(of("decimal", json!("ten"))).contains("of another type"));
+    assert!(with(of("decimals", json!(["1", "x"]))).contains("of another type"));
+    assert!(with(json!({ "name": "p", "type": "int", "min": "x" })).contains("min `x` is not a decimal"));
+    assert!(with(json!({ "name": "p", "type": "int", "min": "2", "max": "1" })).contains("min 2 is above max 1"));
+    assert!(with(json!({ "name": "p", "type": "int", "default": 1, "min": "2" })).contains("the default is 1, below"));
+    assert!(with(json!({ "name": "p", "type": "bool", "max": "1" })).contains("no bounds"));
+}
+
+#[test]
+fn personal_fields_are_named_as_they_are_granted() {
+    let manifest = changed(|manifest| {
+        manifest["handlers"][0]["fields"] = json!([
+            { "name": "card_number", "type": "str", "paths": ["/c"], "personal": true },
+            { "name": "items", "type": "list", "paths": ["/i"], "of": [
+                { "name": "description", "type": "str", "paths": ["/d"], "personal": true }, field("brand")] },
+        ]);
+    });
+    let names: Vec<String> = personal_fields(&manifest.unwrap()).into_iter().collect();
+    assert_eq!(names, ["card_number", "items.description"]);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+        let _ = read_manifest(&bytes);
+    }
+
+    #[test]
+    fn no_spoiled_manifest_makes_the_reader_panic(spot in any::<prop::sample::Index>(), text in "\\PC{0,8}") {
+        let mut manifest = MANIFEST.as_bytes().to_vec();
+        let at = spot.index(manifest.len());
+        manifest.splice(at..(at + text.len()).min(manifest.len()), text.bytes());
+        let _ = read_manifest(&manifest);
+    }
+}

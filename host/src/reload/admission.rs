@@ -1,0 +1,166 @@
+//! What a campaign must pass before the engine may try it: its file, its module, what it may read, its parameters.
+//! The same for a file from the directory and for one that was kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Problem;
+use super::campaign_file::{CampaignFile, Grant, PROBLEMS_MAX};
+use crate::engine::{
+    CampaignSpec, Limits, Mode, ModuleError, VerifiedModule, closest, digest_of, encode_params, personal_fields, verify,
+};
+
+/// A campaign's bytes, before anything is known of them.
+#[derive(Clone, Debug)]
+pub(super) struct Application {
+    pub(super) name: String,
+    /// From the directory's root.
+    pub(super) file: String,
+    /// The campaign file's bytes; `None` for a bare module.
+    pub(super) text: Option<Arc<[u8]>>,
+    pub(super) module_path: String,
+    pub(super) module: Arc<[u8]>,
+}
+
+/// A campaign that holds to everything that can be told without running it.
+#[derive(Clone, Debug)]
+pub(super) struct Admitted {
+    pub(super) spec: CampaignSpec,
+    pub(super) module: VerifiedModule,
+}
+
+/// Verifies modules once for all the campaigns that share one.
+#[derive(Debug)]
+pub(super) struct Admission<'limits> {
+    limits: &'limits Limits,
+    verified: BTreeMap<Arc<str>, Result<VerifiedModule, ModuleError>>,
+}
+
+impl<'limits> Admission<'limits> {
+    pub(super) fn new(limits: &'limits Limits) -> Self {
+        Admission { limits, verified: BTreeMap::new() }
+    }
+
+    /// Checks a campaign.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(super) fn check(&mut self, application: &Application) -> Result<Admitted, Vec<Problem>> {
+        match &application.text {
+            None => self.check_bare(application),
+            Some(bytes) => {
+                let file = &application.file;
+                let text = text_of(file, bytes)?;
+                let campaign_file = CampaignFile::parse(file, text)?;
+                let module = self.verify(application)?;
+                let mut problems = personal_problems(file, &campaign_file, &module);
+                let params = encode_params(&module.manifest.params, &campaign_file.params);
+                if let Err(errors) = &params {
+                    problems.extend(errors.iter().take(PROBLEMS_MAX).map(|error| {
+                        let line = error.span.as_ref().map(|span| campaign_file.line_of(span.start));
+                        Problem::new(file, line, &error.reason, &error.hint)
+                    }));
+                }
+                match params {
+                    Ok(params) if problems.is_empty() => {
+                        let mut spec = spec_of(&application.name, &module, params);
+                        spec.mode = campaign_file.mode;
+                        spec.start_ms = campaign_file.start_ms;
+                        spec.end_ms = campaign_file.end_ms;
+                        Ok(Admitted { spec, module })
+                    }
+                    _ => Err(problems),
+                }
+            }
+        }
+    }
+
+    /// A bare module is live with its default parameters, and is granted nothing.
+    fn check_bare(&mut self, application: &Application) -> Result<Admitted, Vec<Problem>> {
+        let file = &application.file;
+        let module = self.verify(application)?;
+        let campaign_file = format!("{}.toml", application.name);
+        let personal = personal_fields(&module.manifest);
+        if !personal.is_empty() {
+            let reason = format!("the rule reads personal fields: {}", listed(&personal));
+            let hint = format!(
+                "write {campaign_file} with `module = \"{file}\"`, `mode = \"live\"` and `personal = [{}]`",
+                quoted(&personal)
+            );
+            return Err(vec![Problem::new(file, None, reason, hint)]);
+        }
+        let params = encode_params(&module.manifest.params, &toml::de::DeTable::new()).map_err(|errors| {
+            let hint = format!(
+                "write {campaign_file} with `module = \"{file}\"`, `mode = \"live\"` and the parameters under [params]"
+            );
+            errors.iter().map(|error| Problem::new(file, None, &error.reason, &hint)).collect::<Vec<_>>()
+        })?;
+        Ok(Admitted { spec: spec_of(&application.name, &module, params), module })
+    }
+
+    fn verify(&mut self, application: &Application) -> Result<VerifiedModule, Vec<Problem>> {
+        let digest = digest_of(&application.module);
+        let verdict =
+            self.verified.entry(digest).or_insert_with(|| verify(Arc::clone(&application.module), self.limits));
+        verdict.clone().map_err(|error| {
+            let reason = if application.file == application.module_path {
+                error.to_string()
+            } else {
+                format!("the module {}: {error}", application.module_path)
+            };
+            vec![Problem::new(&application.file, None, reason, error.hint())]
+        })
+    }
+}
+
+/// A campaign file's bytes as text.
+pub(super) fn text_of<'bytes>(file: &str, bytes: &'bytes [u8]) -> Result<&'bytes str, Vec<Problem>> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|&&byte| byte == b'\n').count() as u32 + 1;
+        vec![Problem::new(file, Some(line), "the file is not UTF-8", "save it as UTF-8")]
+    })
+}
+
+fn spec_of(name: &str, module: &VerifiedModule, params: Vec<u8>) -> CampaignSpec {
+    CampaignSpec {
+        name: name.into(),
+        mode: Mode::Live,
+        start_ms: None,
+        end_ms: None,
+        params: params.into(),
+        version: format!("{}+{}", module.manifest.version, &module.digest[..8]).into(),
+        digest: Arc::clone(&module.digest),
+        manifest: Arc::clone(&module.manifest),
+    }
+}
+
+fn personal_problems(file: &str, campaign_file: &CampaignFile<'_>, module: &VerifiedModule) -> Vec<Problem> {
+    let read = personal_fields(&module.manifest);
+    let granted = &campaign_file.personal;
+    let mut problems = Vec::new();
+    let missing: Vec<&String> = read.iter().filter(|name| !granted.iter().any(|grant| grant.name == **name)).collect();
+    if !missing.is_empty() {
+        let reason = format!("the rule reads personal fields that this campaign is not granted: {}", listed(missing));
+        let hint = format!("if it may read them, write `personal = [{}]`", quoted(&read));
+        problems.push(Problem::new(file, granted.first().map(|grant| grant.line), reason, hint));
+    }
+    let unread = |grant: &&Grant| !read.contains(&grant.name);
+    problems.extend(granted.iter().filter(unread).take(PROBLEMS_MAX).map(|grant| {
+        let reason = format!("the rule reads no personal field `{}`", crate::engine::shown(&grant.name));
+        let hint = match closest(&grant.name, read.iter().map(String::as_str)) {
+            Some(known) => format!("did you mean \"{known}\"?"),
+            None => "remove it from `personal`".into(),
+        };
+        Problem::new(file, Some(grant.line), reason, hint)
+    }));
+    problems
+}
+
+fn listed<'names>(names: impl IntoIterator<Item = &'names String>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn quoted<'names>(names: impl IntoIterator<Item = &'names String>) -> String {
+    names.into_iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,153 @@
+//! What was accepted, kept so that a restart runs it again whatever the directory holds then: the ledger of campaigns,
+//! and the bytes of their files and modules, each under its digest.
+//!
+//! **A ledger or a file that is not byte for byte what was written is refused (G9).** The ledger is replaced as a
+//! whole, after the bytes that it names are on the disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::ReloadError;
+use super::private_dir::PrivateDir;
+use crate::engine::digest_of;
+
+const LEDGER: &str = "active";
+const LOCK: &str = "lock";
+const FORMAT: u32 = 1;
+const LEDGER_BYTES_MAX: usize = 16 << 20;
+/// Longer than any file of the directory may be.
+const KEPT_BYTES_MAX: usize = 256 << 20;
+
+/// Everything that outlives a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Ledger {
+    pub(super) format: u32,
+    /// The number of the last rule set.
+    pub(super) rule_set: u64,
+    pub(super) campaigns: BTreeMap<String, KeptCampaign>,
+    /// By name, and beyond a removal: putting a file back does not undo a pause.
+    pub(super) paused: BTreeSet<String>,
+}
+
+/// One campaign's versions, and what was decided about them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeptCampaign {
+    pub(super) version: Version,
+    /// What ran before the module changed.
+    pub(super) previous: Option<Version>,
+    /// Rolled back: the module that is kept out.
+    pub(super) refused_digest: Option<String>,
+    /// Why the engine suspended this version.
+    pub(super) suspended: Option<String>,
+}
+
+/// One accepted pair of a campaign's file and its module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Version {
+    /// From the directory's root.
+    pub(super) file: String,
+    /// The campaign file's digest; `None` for a bare module.
+    pub(super) text_digest: Option<String>,
+    pub(super) module_path: String,
+    pub(super) module_digest: String,
+}
+
+impl Ledger {
+    pub(super) fn empty() -> Ledger {
+        Ledger { format: FORMAT, ..Ledger::default() }
+    }
+}
+
+/// The place where it is kept, locked for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Kept {
+    directory: PrivateDir,
+    _lock: File,
+}
+
+impl Kept {
+    /// Opens `rules` under the data directory, and reads the ledger.
+    pub(super) fn open(data: &Path) -> Result<(Kept, Ledger), ReloadError> {
+        let path = data.join("rules");
+        let unusable = |error| ReloadError::Kept { path: path.clone(), error };
+        let directory = PrivateDir::open(path.clone()).map_err(unusable)?;
+        let lock = File::create(directory.file(LOCK)).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(ReloadError::InUse { path: data.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        let ledger = match directory.read(LEDGER, LEDGER_BYTES_MAX).map_err(unusable)? {
+            None => Ledger::empty(),
+            Some(bytes) => {
+                read_ledger(&bytes).map_err(|reason| ReloadError::Damaged { path: directory.file(LEDGER), reason })?
+            }
+        };
+        Ok((Kept { directory, _lock: lock }, ledger))
+    }
+
+    /// Writes the ledger and what it names for the first time, then forgets what it names no longer.
+    pub(super) fn write<'bytes>(
+        &self,
+        ledger: &Ledger,
+        new: impl IntoIterator<Item = (&'bytes str, &'bytes [u8])>,
+    ) -> io::Result<()> {
+        for (digest, bytes) in new {
+            // Already there and whole: two campaigns may share a module.
+            if self.read(digest).is_err() {
+                self.directory.write(digest, &[bytes])?;
+            }
+        }
+        let text = serde_json::to_vec(ledger)?;
+        let checksum = digest_of(&text);
+        self.directory.write(LEDGER, &[checksum.as_bytes(), b"\n", &text])?;
+        self.forget_unnamed(ledger);
+        Ok(())
+    }
+
+    /// Bytes kept under their digest.
+    pub(super) fn read(&self, digest: &str) -> io::Result<Arc<[u8]>> {
+        let bytes = self.directory.read(digest, KEPT_BYTES_MAX)?;
+        let bytes = bytes.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it is missing"))?;
+        if *digest_of(&bytes) != *digest {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged"));
+        }
+        Ok(bytes.into())
+    }
+
+    fn forget_unnamed(&self, ledger: &Ledger) {
+        let versions = ledger.campaigns.values().flat_map(|kept| [Some(&kept.version), kept.previous.as_ref()]);
+        let named: BTreeSet<&str> = versions
+            .flatten()
+            .flat_map(|version| [Some(&version.module_digest), version.text_digest.as_ref()])
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        for name in self.directory.names().unwrap_or_default() {
+            if name != LEDGER && name != LOCK && !named.contains(&*name) {
+                self.directory.remove(&name);
+            }
+        }
+    }
+}
+
+fn read_ledger(bytes: &[u8]) -> Result<Ledger, String> {
+    let split = bytes.iter().position(|&byte| byte == b'\n').ok_or("it has no checksum")?;
+    let (checksum, text) = (&bytes[..split], &bytes[split + 1..]);
+    if digest_of(text).as_bytes() != checksum {
+        return Err("its checksum does not fit".into());
+    }
+    let ledger: Ledger = serde_json::from_slice(text).map_err(|error| format!("it can't be read: {error}"))?;
+    if ledger.format != FORMAT {
+        return Err(format!("it is of format {}, this version of hailer writes {FORMAT}", ledger.format));
+    }
+    Ok(ledger)
+}

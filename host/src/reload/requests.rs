@@ -1,0 +1,204 @@
+//! Answering requests: status, the manual brake, rollback, and suspension by the engine. What is decided here outlives
+//! a restart: it is written down before it is done.
+
+use std::io;
+
+use super::admission::Admission;
+use super::kept::KeptCampaign;
+use super::owner::{Entry, Owner, Trigger};
+use super::{CampaignState, CampaignStatus, Request, Stage, Target};
+use crate::engine::{closest, shown};
+
+impl<S: Stage> Owner<S> {
+    /// Does what is asked, and replies. Whoever asked may have gone; then nobody hears it.
+    pub fn answer(&mut self, request: Request) {
+        match request {
+            Request::Reload { allow_removals, reply } => {
+                let _ = reply.send(self.load(Trigger::Asked { allow_removals }));
+            }
+            Request::Campaigns { reply } => {
+                let _ = reply.send(self.statuses());
+            }
+            Request::Pause { target, reply } => {
+                let _ = reply.send(self.pause(&target));
+            }
+            Request::Resume { target, reply } => {
+                let _ = reply.send(self.resume(&target));
+            }
+            Request::Rollback { campaign, reply } => {
+                let _ = reply.send(self.rollback(&campaign));
+            }
+            Request::Suspend { campaign, generation, reason } => self.suspend(&campaign, generation, &reason),
+        }
+    }
+
+    /// Stops calling campaigns; says which were not paused before.
+    ///
+    /// # Errors
+    /// When there is no such campaign, or it can't be written down.
+    pub fn pause(&mut self, target: &Target) -> Result<Vec<String>, String> {
+        let names: Vec<String> =
+            self.names_of(target)?.into_iter().filter(|name| !self.paused.contains(name)).collect();
+        let before = self.paused.clone();
+        self.paused.extend(names.iter().cloned());
+        self.change_states(&names, "paused", |_| {}).map_err(|error| {
+            self.paused = before;
+            unwritten(&error)
+        })?;
+        Ok(names)
+    }
+
+    /// Lifts pauses and suspensions; says of which campaigns.
+    ///
+    /// # Errors
+    /// When there is no such campaign, or it can't be written down.
+    pub fn resume(&mut self, target: &Target) -> Result<Vec<String>, String> {
+        let is_suspended = |name: &String| {
+            let kept = self.campaigns.get(name).and_then(|entry| entry.kept.as_ref());
+            kept.is_some_and(|kept| kept.suspended.is_some())
+        };
+        let names = self.names_of(target)?.into_iter();
+        let names: Vec<String> = names.filter(|name| self.paused.contains(name) || is_suspended(name)).collect();
+        let before = self.paused.clone();
+        match target {
+            // Pauses of campaigns that are not there now go too: all means all.
+            Target::All => self.paused.clear(),
+            Target::Campaign(_) => self.paused.retain(|name| !names.contains(name)),
+        }
+        self.change_states(&names, "resumed", |kept| kept.suspended = None).map_err(|error| {
+            self.paused = before;
+            unwritten(&error)
+        })?;
+        Ok(names)
+    }
+
+    /// Goes back to the module that ran before this one, with the file that it ran with, and keeps this one out.
+    ///
+    /// # Errors
+    /// When there is nothing to go back to, it no longer loads, or it can't be written down.
+    pub fn rollback(&mut self, campaign: &str) -> Result<CampaignStatus, String> {
+        let name = self.names_of(&Target::Campaign(campaign.to_owned()))?.remove(0);
+        let kept = self.campaigns.get(&name).and_then(|entry| entry.kept.clone());
+        let Some(KeptCampaign { version, previous: Some(previous), .. }) = kept else {
+            let refused = kept.and_then(|kept| kept.refused_digest);
+            return Err(match refused {
+                Some(refused) => format!(
+                    "`{name}` is rolled back already, and {}… is kept out; copy a third module, or remove the campaign and put it back",
+                    &refused[..8]
+                ),
+                None => {
+                    format!("no earlier module of `{name}` is kept; parameters are put back by putting its file back")
+                }
+            });
+        };
+        let limits = self.limits.clone();
+        let taken = self.revive(&mut Admission::new(&limits), &name, &previous).map_err(|problems| {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            format!("the version before can't run any more: {}", problems.join("; "))
+        })?;
+        let mut ledger = self.ledger();
+        let refused_digest = Some(version.module_digest.clone());
+        let kept = KeptCampaign { version: previous, previous: None, refused_digest, suspended: None };
+        ledger.campaigns.insert(name.clone(), kept.clone());
+        self.write_down(&mut ledger, std::iter::once(&taken)).map_err(|error| unwritten(&error))?;
+        tracing::warn!(campaign = name, from = version.module_digest, to = kept.version.module_digest, "rolled back");
+        let entry = self.campaigns.entry(name.clone()).or_default();
+        entry.running = Some(taken.running);
+        entry.kept = Some(kept);
+        entry.refused = None;
+        self.swap();
+        self.report_states();
+        let is_paused = self.paused.contains(&name);
+        Ok(self.campaigns.entry(name.clone()).or_default().status(&name, is_paused))
+    }
+
+    /// The engine found a campaign unfit to run. A suspension of an older generation is of something that is gone.
+    pub fn suspend(&mut self, campaign: &str, generation: u64, reason: &str) {
+        let is_current =
+            |entry: &Entry<_>| entry.running.as_ref().is_some_and(|running| running.generation == generation);
+        if !self.campaigns.get(campaign).is_some_and(is_current) {
+            return;
+        }
+        let reason = shown(reason);
+        tracing::error!(campaign, reason, "suspended; correct the rule, or `hailer resume` it");
+        let suspended = self.change_states(&[campaign.to_owned()], "suspended", |kept| {
+            kept.suspended.get_or_insert_with(|| reason.clone());
+        });
+        if let Err(error) = suspended {
+            // It must not run on because a disk is full: this holds until the restart.
+            tracing::error!(campaign, %error, "the suspension can't be written down, and is forgotten at a restart");
+            if let Some(kept) = self.campaigns.get_mut(campaign).and_then(|entry| entry.kept.as_mut()) {
+                kept.suspended = Some(reason);
+            }
+            self.swap();
+        }
+    }
+
+    /// Writes changed states down, and only then makes them so.
+    fn change_states(&mut self, names: &[String], what: &str, change: impl Fn(&mut KeptCampaign)) -> io::Result<()> {
+        let mut ledger = self.ledger();
+        let changed = |(name, _): &(&String, &mut KeptCampaign)| names.contains(name);
+        ledger.campaigns.iter_mut().filter(changed).for_each(|(_, kept)| change(kept));
+        self.write_down(&mut ledger, std::iter::empty())?;
+        for (name, kept) in ledger.campaigns {
+            if let Some(entry) = self.campaigns.get_mut(&name) {
+                entry.kept = Some(kept);
+            }
+        }
+        for campaign in names {
+            tracing::info!(campaign, "campaign {what}");
+        }
+        self.swap();
+        self.report_states();
+        Ok(())
+    }
+
+    fn names_of(&self, target: &Target) -> Result<Vec<String>, String> {
+        match target {
+            Target::All => Ok(self.campaigns.keys().cloned().collect()),
+            Target::Campaign(name) if self.campaigns.contains_key(name) => Ok(vec![name.clone()]),
+            Target::Campaign(name) => {
+                let hint = match closest(name, self.campaigns.keys().map(String::as_str)) {
+                    Some(known) => format!("did you mean `{known}`?"),
+                    None => "`hailer campaigns` lists them".into(),
+                };
+                Err(format!("there is no campaign `{}`; {hint}", shown(name)))
+            }
+        }
+    }
+}
+
+impl<C> Entry<C> {
+    /// How the campaign stands.
+    pub(super) fn status(&self, name: &str, is_paused: bool) -> CampaignStatus {
+        let kept = self.kept.as_ref();
+        let spec = self.running.as_ref().map(|running| &running.spec);
+        let state = match spec {
+            None if self.is_waiting => CampaignState::Waiting,
+            None => CampaignState::Failed,
+            Some(_) if is_paused => CampaignState::Paused,
+            Some(_) if kept.is_some_and(|kept| kept.suspended.is_some()) => CampaignState::Suspended,
+            Some(_) if self.is_waiting => CampaignState::Waiting,
+            Some(_) => CampaignState::Running,
+        };
+        let events = spec.map(|spec| spec.manifest.handlers.iter().flat_map(|handler| handler.events.clone()));
+        CampaignStatus {
+            name: name.to_owned(),
+            file: self.file.clone(),
+            state,
+            mode: spec.map(|spec| spec.mode),
+            version: spec.map(|spec| spec.version.to_string()),
+            digest: spec.map(|spec| spec.digest.to_string()),
+            start_ms: spec.and_then(|spec| spec.start_ms),
+            end_ms: spec.and_then(|spec| spec.end_ms),
+            events: events.into_iter().flatten().collect(),
+            problem: self.problems.first().cloned(),
+            suspended: kept.and_then(|kept| kept.suspended.clone()),
+            refused_digest: kept.and_then(|kept| kept.refused_digest.clone()),
+        }
+    }
+}
+
+fn unwritten(error: &io::Error) -> String {
+    format!("it can't be written down, so nothing was changed: {error}; make room in the data directory, and writable")
+}

@@ -1,0 +1,83 @@
+//! Watching the directory: notices of the system, made into one thing, "something may have changed".
+//!
+//! A notice is only ever a reason to look. File systems that send none are looked at by the owner's slow poll, and a
+//! directory that was removed and made again is watched again from that poll on.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+/// A watch on the directory that survives its replacement.
+#[derive(Debug)]
+pub(super) struct Watch {
+    path: PathBuf,
+    /// One notice waits; more of them would say the same.
+    changes: mpsc::Sender<()>,
+    watching: Option<(Identity, RecommendedWatcher)>,
+    /// Said once, not at every poll.
+    has_complained: bool,
+}
+
+/// Device and inode: another directory may stand under the same name.
+type Identity = (u64, u64);
+
+impl Watch {
+    /// A watch that is not set yet, and its notices.
+    pub(super) fn new(path: PathBuf) -> (Watch, mpsc::Receiver<()>) {
+        let (changes, noticed) = mpsc::channel(1);
+        (Watch { path, changes, watching: None, has_complained: false }, noticed)
+    }
+
+    /// Sets the watch, or sets it anew if another directory is there now. Blocks for as long as the file system does.
+    pub(super) fn renew(&mut self) {
+        let Ok(root) = fs::canonicalize(&self.path) else {
+            self.watching = None;
+            return;
+        };
+        let identity = fs::metadata(&root).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        if identity == self.watching.as_ref().map(|(identity, _)| *identity) {
+            return;
+        }
+        self.watching = None;
+        let Some(identity) = identity else { return };
+        let changes = self.changes.clone();
+        let notice = move |event: notify::Result<Event>| {
+            // Reading the directory is an access of its own; only finishing a write is one that matters.
+            let is_change = match event {
+                Ok(event) => !matches!(event.kind, EventKind::Access(kind) if !is_end_of_write(kind)),
+                Err(_) => true,
+            };
+            if is_change {
+                // Full: a notice waits already.
+                let _ = changes.try_send(());
+            }
+        };
+        let config = Config::default().with_follow_symlinks(false);
+        let watching = RecommendedWatcher::new(notice, config).and_then(|mut watcher| {
+            watcher.watch(&root, RecursiveMode::Recursive)?;
+            Ok(watcher)
+        });
+        match watching {
+            Ok(watcher) => {
+                self.watching = Some((identity, watcher));
+                self.has_complained = false;
+                // What changed before the watch was set sent no notice.
+                let _ = self.changes.try_send(());
+            }
+            Err(error) if !self.has_complained => {
+                self.has_complained = true;
+                let directory = self.path.display();
+                tracing::warn!(%directory, %error, "the rules directory can't be watched; it is polled instead");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn is_end_of_write(kind: notify::event::AccessKind) -> bool {
+    use notify::event::{AccessKind, AccessMode};
+    kind == AccessKind::Close(AccessMode::Write)
+}

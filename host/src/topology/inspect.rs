@@ -1,0 +1,68 @@
+//! Looks whether everything is there, by passive declarations: nothing is made, consumed or published.
+
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, ExchangeKind};
+
+use super::apply::TopologyError;
+use super::{Kind, Topology};
+use crate::address::BrokerAddress;
+use crate::broker::{BrokerError, Dialer};
+
+/// One thing that an engine needs, and how it stands.
+#[derive(Debug)]
+pub struct Standing {
+    /// `queue smc.customerEvents`.
+    pub what: String,
+    pub found: Result<Found, BrokerError>,
+}
+
+/// What the broker says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    Exchange,
+    Queue { messages: u32, consumers: u32 },
+}
+
+impl Topology {
+    /// How each exchange and queue that the engine uses stands, the queue that it consumes included.
+    ///
+    /// # Errors
+    /// When the broker can't be reached.
+    pub async fn inspect(&self, address: &BrokerAddress) -> Result<Vec<Standing>, TopologyError> {
+        let connect = |error| TopologyError::Connect { address: address.to_string(), error };
+        let connection = Dialer::new(address.clone(), "check").connect().await.map_err(connect)?;
+        let mut standings = Vec::new();
+        for exchange in &self.exchanges {
+            let found = find_exchange(&connection, &exchange.name, exchange.kind).await;
+            standings.push(Standing { what: format!("exchange {}", exchange.name), found });
+        }
+        let mut queues: Vec<&String> = self.queues.iter().map(|queue| &queue.name).collect();
+        queues.extend(self.reads.iter().filter(|name| !self.queues.iter().any(|queue| queue.name == **name)));
+        for name in queues {
+            standings.push(Standing { what: format!("queue {name}"), found: find_queue(&connection, name).await });
+        }
+        // Everything has been answered; a farewell that fails changes nothing.
+        let _ = connection.close(200, "OK".into()).await;
+        Ok(standings)
+    }
+}
+
+/// A refusal closes its channel, so each look has one of its own.
+async fn find_exchange(connection: &Connection, name: &str, kind: Kind) -> Result<Found, BrokerError> {
+    let channel = connection.create_channel().await?;
+    let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+    let kind = match kind {
+        Kind::Topic => ExchangeKind::Topic,
+        Kind::Fanout => ExchangeKind::Fanout,
+    };
+    channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await?;
+    Ok(Found::Exchange)
+}
+
+async fn find_queue(connection: &Connection, name: &str) -> Result<Found, BrokerError> {
+    let channel = connection.create_channel().await?;
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let queue = channel.queue_declare(name.into(), options, FieldTable::default()).await?;
+    Ok(Found::Queue { messages: queue.message_count(), consumers: queue.consumer_count() })
+}

@@ -1,0 +1,163 @@
+//! Another client of the broker: what SMC, the source and an operator do.
+
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions,
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
+
+use super::Broker;
+use crate::wait;
+
+/// A connection with one channel, confirms on.
+pub struct Client {
+    _connection: Connection,
+    pub channel: Channel,
+}
+
+/// A message as it was found.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub body: Vec<u8>,
+    pub routing_key: String,
+    pub redelivered: bool,
+    pub properties: BasicProperties,
+}
+
+impl Client {
+    /// # Panics
+    /// If the broker does not take the connection in time.
+    pub async fn connect(broker: &Broker) -> Client {
+        wait::until_some("a client connects", async || {
+            let properties = ConnectionProperties::default();
+            let connection = Connection::connect(&broker.address(), properties).await.ok()?;
+            let channel = connection.create_channel().await.ok()?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
+            Some(Client { _connection: connection, channel })
+        })
+        .await
+    }
+
+    /// A durable queue.
+    ///
+    /// # Panics
+    /// As all below, if the broker refuses.
+    pub async fn queue(&self, name: &str) {
+        self.queue_with(name, &[]).await;
+    }
+
+    pub async fn queue_with(&self, name: &str, arguments: &[(&str, AMQPValue)]) {
+        let options = QueueDeclareOptions::durable();
+        self.channel.queue_declare(name.into(), options, table(arguments)).await.expect("a queue");
+    }
+
+    pub async fn delete_queue(&self, name: &str) {
+        self.channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.expect("no queue");
+    }
+
+    pub async fn purge(&self, name: &str) {
+        self.channel.queue_purge(name.into(), QueuePurgeOptions::default()).await.expect("an empty queue");
+    }
+
+    /// A durable topic exchange.
+    pub async fn exchange(&self, name: &str, arguments: &[(&str, AMQPValue)]) {
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let declared = self.channel.exchange_declare(name.into(), ExchangeKind::Topic, options, table(arguments));
+        declared.await.expect("an exchange");
+    }
+
+    pub async fn bind(&self, queue: &str, exchange: &str, routing_key: &str) {
+        let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+        let bound = self.channel.queue_bind(queue.into(), exchange.into(), routing_key.into(), options, arguments);
+        bound.await.expect("a binding");
+    }
+
+    /// Publishes persistent messages, and returns when all are confirmed.
+    pub async fn publish(&self, exchange: &str, routing_key: &str, bodies: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+        let mut confirms = Vec::new();
+        for body in bodies {
+            let properties = BasicProperties::default().with_delivery_mode(2);
+            confirms.push(self.send(exchange, routing_key, body.as_ref(), properties).await);
+        }
+        for confirm in confirms {
+            assert!(confirm.await.expect("a confirm").is_ack());
+        }
+    }
+
+    pub async fn send(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> lapin::PublisherConfirm {
+        let options = BasicPublishOptions::default();
+        let sent = self.channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties);
+        sent.await.expect("a publication")
+    }
+
+    /// Takes the next message out of a queue, if there is one.
+    pub async fn take(&self, queue: &str) -> Option<Message> {
+        let found = self.channel.basic_get(queue.into(), BasicGetOptions::default()).await.expect("a look")?;
+        found.ack(BasicAckOptions::default()).await.expect("an acknowledgement");
+        let delivery = found.delivery;
+        Some(Message {
+            body: delivery.data,
+            routing_key: delivery.routing_key.to_string(),
+            redelivered: delivery.redelivered,
+            properties: delivery.properties,
+        })
+    }
+
+    /// Takes all messages out of a queue.
+    pub async fn take_all(&self, queue: &str) -> Vec<Message> {
+        let mut messages = Vec::new();
+        while let Some(message) = self.take(queue).await {
+            messages.push(message);
+        }
+        messages
+    }
+
+    /// Takes messages until there have been so many.
+    pub async fn take_many(&self, queue: &str, count: usize) -> Vec<Message> {
+        let mut messages = Vec::new();
+        wait::until(&format!("{count} messages in {queue}"), async || {
+            messages.extend(self.take_all(queue).await);
+            messages.len() >= count
+        })
+        .await;
+        messages
+    }
+
+    /// Messages that wait in a queue, and its consumers. A consumer's unacknowledged messages don't count.
+    pub async fn counts(&self, queue: &str) -> (u32, u32) {
+        let passive = QueueDeclareOptions::durable().passive();
+        let declared = self.channel.queue_declare(queue.into(), passive, FieldTable::default()).await.expect("a queue");
+        (declared.message_count(), declared.consumer_count())
+    }
+
+    pub async fn consume(&self, queue: &str) -> Consumer {
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        self.channel.basic_consume(queue.into(), "".into(), options, arguments).await.expect("a consumer")
+    }
+}
+
+impl Message {
+    /// A header that holds a string.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        match self.properties.headers().as_ref()?.inner().get(name)? {
+            AMQPValue::LongString(text) => Some(text.to_string()),
+            _ => None,
+        }
+    }
+}
+
+fn table(arguments: &[(&str, AMQPValue)]) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in arguments {
+        table.insert((*name).into(), value.clone());
+    }
+    table
+}

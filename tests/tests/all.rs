@@ -1,0 +1,13 @@
+//! Every test that needs more than one room: through the public interface, against real brokers. One binary, so that
+//! what is expensive to start is started once.
+
+#![allow(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
+
+mod edges;
+
+mod lines;
+mod rabbitmq_recovery;
+mod rabbitmq_sink;
+mod rabbitmq_source;
+mod rabbitmq_tls;
+mod topology;

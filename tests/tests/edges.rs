@@ -1,0 +1,149 @@
+//! What the tests of the edges share: a broker that no test ends, and a pipeline that does as it is told.
+
+use std::sync::{Arc, LazyLock, Mutex};
+
+use bytes::Bytes;
+use hailer::communication::{Communication, DeadLetter};
+use hailer::config::RabbitMqConfig;
+use hailer::delivery::Delivery;
+use hailer::health::Health;
+use hailer::shutdown::{Shutdown, ShutdownTrigger};
+use hailer::sinks::SinkError;
+use hailer::sinks::rabbitmq::{RabbitMqDeadLetters, RabbitMqSink};
+use hailer::sources::rabbitmq::RabbitMqSource;
+use hailer::sources::{Intake, IntakeClosed, SourceError};
+use hailer_tests::broker::Broker;
+use hailer_tests::wait;
+use tokio::task::JoinHandle;
+
+/// For tests that leave the broker as it is.
+pub(crate) fn shared_broker() -> &'static Broker {
+    static BROKER: LazyLock<Broker> = LazyLock::new(Broker::start);
+    &BROKER
+}
+
+/// Takes deliveries, and keeps them until the test settles or drops them.
+#[derive(Clone, Default)]
+pub(crate) struct Pipeline {
+    held: Arc<Mutex<Vec<Delivery>>>,
+}
+
+impl Intake for Pipeline {
+    async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
+        self.held.lock().unwrap().push(delivery);
+        Ok(())
+    }
+}
+
+impl Pipeline {
+    pub(crate) fn len(&self) -> usize {
+        self.held.lock().unwrap().len()
+    }
+
+    pub(crate) fn bodies(&self) -> Vec<String> {
+        self.held.lock().unwrap().iter().map(body).collect()
+    }
+
+    pub(crate) fn take(&self) -> Vec<Delivery> {
+        std::mem::take(&mut self.held.lock().unwrap())
+    }
+
+    /// Waits until so many are held, and takes them.
+    pub(crate) async fn take_many(&self, count: usize) -> Vec<Delivery> {
+        wait::until(&format!("{count} deliveries"), async || self.len() >= count).await;
+        self.take()
+    }
+}
+
+pub(crate) fn body(delivery: &Delivery) -> String {
+    String::from_utf8(delivery.body.to_vec()).unwrap()
+}
+
+pub(crate) fn numbered(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+/// A source that runs in the background.
+pub(crate) struct Running {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) health: Health,
+    pub(crate) trigger: ShutdownTrigger,
+    pub(crate) ended: JoinHandle<Result<(), SourceError>>,
+}
+
+impl Running {
+    pub(crate) fn start(address: &str, config: &RabbitMqConfig) -> Running {
+        let (health, pipeline) = (Health::default(), Pipeline::default());
+        let (trigger, shutdown) = Shutdown::new();
+        let source = RabbitMqSource::new(address.parse().unwrap(), config, health.clone()).unwrap();
+        let ended = tokio::spawn(source.run(pipeline.clone(), shutdown));
+        Running { pipeline, health, trigger, ended }
+    }
+
+    pub(crate) async fn ready(&self) {
+        ready(&self.health).await;
+    }
+
+    pub(crate) async fn problem(&self, text: &str) {
+        problem(&self.health, "source", text).await;
+    }
+
+    /// Drains, and waits for the end.
+    pub(crate) async fn finish(self) {
+        self.trigger.drain();
+        self.ended.await.unwrap().unwrap();
+    }
+}
+
+pub(crate) async fn ready(health: &Health) {
+    wait::until("all is ready", async || health.problems().is_empty()).await;
+}
+
+/// Waits until a room says what is wrong, in these words among others.
+pub(crate) async fn problem(health: &Health, room: &str, text: &str) {
+    let what = format!("{room} says `{text}`");
+    wait::until(&what, async || health.problems().get(room).is_some_and(|why| why.contains(text))).await;
+}
+
+pub(crate) fn queue(name: &str) -> RabbitMqConfig {
+    RabbitMqConfig { queue: name.to_owned(), ..RabbitMqConfig::default() }
+}
+
+pub(crate) fn exchange(name: &str) -> RabbitMqConfig {
+    RabbitMqConfig { exchange: name.to_owned(), ..RabbitMqConfig::default() }
+}
+
+pub(crate) fn sink(address: &str, config: &RabbitMqConfig, health: &Health) -> RabbitMqSink {
+    RabbitMqSink::new(address.parse().unwrap(), config, health.clone()).unwrap()
+}
+
+pub(crate) fn dead_letters(address: &str, queue: &str, health: &Health) -> RabbitMqDeadLetters {
+    let config = RabbitMqConfig { deadletter_queue: queue.to_owned(), ..RabbitMqConfig::default() };
+    RabbitMqDeadLetters::new(address.parse().unwrap(), &config, health.clone()).unwrap()
+}
+
+pub(crate) fn communication(id: impl ToString, routing_key: &str) -> Communication {
+    let id = id.to_string();
+    let body = Bytes::from(format!("{{\"id\":\"{id}\"}}"));
+    Communication { id: id.into(), routing_key: routing_key.into(), body, created_ms: 1_764_000_000_123 }
+}
+
+pub(crate) fn letter(body: &'static [u8]) -> DeadLetter {
+    DeadLetter {
+        body: Bytes::from_static(body),
+        reason: "expected `,` or `}` at offset 7".to_owned(),
+        message_id: Some("m-1".into()),
+        routing_key: Some("customer.card.link".into()),
+        position: None,
+        received_ms: 1_764_000_000_123,
+    }
+}
+
+/// Publishes in the background, so that the test can look at what happens meanwhile.
+pub(crate) fn publishing(
+    mut sink: RabbitMqSink,
+    batch: Vec<Communication>,
+) -> JoinHandle<Result<RabbitMqSink, SinkError>> {
+    use hailer::sinks::Sink;
+    tokio::spawn(async move { sink.publish(&batch).await.map(|()| sink) })
+}

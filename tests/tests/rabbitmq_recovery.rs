@@ -1,0 +1,132 @@
+//! The edges against brokers that die, freeze or raise an alarm: a broker of its own for each.
+
+use std::collections::BTreeSet;
+
+use hailer::config::RabbitMqConfig;
+use hailer::health::Health;
+use hailer::sinks::Sink;
+use hailer_tests::broker::{Broker, Client};
+use hailer_tests::wait;
+
+use crate::edges::{Running, body, communication, exchange, numbered, problem, publishing, queue, ready, sink};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_edges_survive_a_broker_that_is_killed() {
+    let broker = Broker::start();
+    let client = Client::connect(&broker).await;
+    client.queue("in").await;
+    client.exchange("out", &[]).await;
+    client.queue("out.q").await;
+    client.bind("out.q", "out", "#").await;
+    client.publish("", "in", numbered(0..100)).await;
+    let running = Running::start(&broker.address(), &queue("in"));
+    let health = Health::default();
+    let mut sink = sink(&broker.address(), &exchange("out"), &health);
+    sink.publish(&[communication("before", "k")]).await.unwrap();
+    let mut held = running.pipeline.take_many(100).await.into_iter();
+    held.by_ref().take(40).for_each(|delivery| delivery.receipt.settle());
+    let unsettled: Vec<_> = held.collect();
+    let (source_health, address) = (running.health.clone(), broker.address());
+    broker.kill();
+    // The tail settles while nobody is there to be told.
+    unsettled.into_iter().for_each(|delivery| delivery.receipt.settle());
+    let batch: Vec<_> = (0..2000).map(|id| communication(id, "k")).collect();
+    let published = publishing(sink, batch);
+    wait::until("both say so", async || !health.problems().is_empty() && !source_health.problems().is_empty()).await;
+    assert!(!published.is_finished());
+    broker.restart();
+    assert_eq!(address, broker.address());
+    published.await.unwrap().unwrap();
+    ready(&health).await;
+    running.ready().await;
+    let client = Client::connect(&broker).await;
+    // At least what was not settled comes again, in order; of the settled ones, those whose acknowledgement was lost.
+    let again = running.pipeline.take_many(60).await;
+    let again_bodies: Vec<_> = again.iter().map(body).collect();
+    assert_eq!(again_bodies, numbered(100 - u32::try_from(again.len()).unwrap()..100));
+    again.into_iter().for_each(|delivery| delivery.receipt.settle());
+    running.finish().await;
+    wait::until("all are acknowledged", async || client.counts("in").await == (0, 0)).await;
+    let mut ids = BTreeSet::new();
+    for message in client.take_many("out.q", 2001).await {
+        ids.insert(message.properties.message_id().as_ref().unwrap().to_string());
+    }
+    assert_eq!(ids.len(), 2001);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_killed_in_the_middle_of_publishing_loses_nothing() {
+    let broker = Broker::start();
+    let client = Client::connect(&broker).await;
+    client.exchange("out", &[]).await;
+    client.queue("out.q").await;
+    client.bind("out.q", "out", "#").await;
+    let health = Health::default();
+    let batch: Vec<_> = (0..20_000).map(|id| communication(id, "k")).collect();
+    let published = publishing(sink(&broker.address(), &exchange("out"), &health), batch);
+    wait::until("some are there", async || client.counts("out.q").await.0 > 500).await;
+    broker.kill();
+    assert!(!published.is_finished());
+    broker.restart();
+    published.await.unwrap().unwrap();
+    let client = Client::connect(&broker).await;
+    let mut ids = BTreeSet::new();
+    for message in client.take_many("out.q", 20_000).await {
+        ids.insert(message.properties.message_id().as_ref().unwrap().to_string());
+    }
+    assert_eq!(ids.len(), 20_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_stops_publishing_and_not_consuming() {
+    let broker = Broker::start();
+    let client = Client::connect(&broker).await;
+    client.queue("in").await;
+    client.exchange("out", &[]).await;
+    client.queue("out.q").await;
+    client.bind("out.q", "out", "#").await;
+    client.publish("", "in", numbered(0..200)).await;
+    let health = Health::default();
+    let mut sink = sink(&broker.address(), &exchange("out"), &health);
+    sink.publish(&[communication("before", "k")]).await.unwrap();
+    broker.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
+    let published = publishing(sink, vec![communication("during", "k")]);
+    problem(&health, "sink", "blocks publishers").await;
+    let running = Running::start(&broker.address(), &RabbitMqConfig { prefetch: 20, ..queue("in") });
+    let mut consumed = 0;
+    while consumed < 200 {
+        wait::until("a delivery in spite of the alarm", async || running.pipeline.len() > 0).await;
+        let held = running.pipeline.take();
+        consumed += held.len();
+        held.into_iter().for_each(|delivery| delivery.receipt.settle());
+    }
+    running.finish().await;
+    assert!(!published.is_finished());
+    broker.ctl(&["set_vm_memory_high_watermark", "0.4"]);
+    published.await.unwrap().unwrap();
+    ready(&health).await;
+    wait::until("all are acknowledged", async || client.counts("in").await == (0, 0)).await;
+    assert_eq!(client.take_many("out.q", 2).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_goes_silent_is_noticed_and_found_again() {
+    let broker = Broker::start();
+    let client = Client::connect(&broker).await;
+    client.queue("in").await;
+    client.publish("", "in", ["before"]).await;
+    let address = format!("{}&connection_timeout=500", broker.address());
+    let running = Running::start(&address, &queue("in"));
+    running.pipeline.take_many(1).await.remove(0).receipt.settle();
+    running.ready().await;
+    broker.freeze();
+    running.problem("silent").await;
+    running.problem("does not answer").await;
+    broker.thaw();
+    running.ready().await;
+    let client = Client::connect(&broker).await;
+    client.publish("", "in", ["after"]).await;
+    wait::until("the new one", async || running.pipeline.bodies().contains(&"after".to_owned())).await;
+    running.pipeline.take().into_iter().for_each(|delivery| delivery.receipt.settle());
+    running.finish().await;
+}

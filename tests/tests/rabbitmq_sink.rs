@@ -1,0 +1,184 @@
+//! The sinks against a broker that stays.
+
+use hailer::health::Health;
+use hailer::sinks::{DeadLetters, Sink, SinkError};
+use hailer_tests::broker::Client;
+use hailer_tests::wait;
+use lapin::types::AMQPValue;
+
+use crate::edges::{communication, dead_letters, exchange, letter, problem, publishing, ready, shared_broker, sink};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn communications_arrive_in_order_with_all_that_belongs_to_them() {
+    let broker = shared_broker();
+    let client = Client::connect(broker).await;
+    client.exchange("out", &[]).await;
+    client.queue("out.sms").await;
+    client.bind("out.sms", "out", "communication.sms.*").await;
+    let health = Health::default();
+    let mut sink = sink(&broker.address(), &exchange("out"), &health);
+    sink.check_route().await.unwrap();
+    assert!(health.problems().is_empty());
+    // More than may be outstanding at once.
+    let batch: Vec<_> = (0..3000).map(|id| communication(id, "communication.sms.welcome")).collect();
+    sink.publish(&batch).await.unwrap();
+    let messages = client.take_many("out.sms", 3000).await;
+    let ids = messages.iter().map(|message| message.properties.message_id().as_ref().unwrap().to_string());
+    assert!(ids.eq((0..3000).map(|id| id.to_string())));
+    let (first, properties) = (&messages[0], &messages[0].properties);
+    assert_eq!(first.body, br#"{"id":"0"}"#);
+    assert_eq!(first.routing_key, "communication.sms.welcome");
+    assert_eq!(*properties.delivery_mode(), Some(2));
+    assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
+    assert_eq!(properties.app_id().as_ref().unwrap().as_str(), "hailer");
+    assert_eq!(*properties.timestamp(), Some(1_764_000_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unroutable_communication_is_retried_and_only_that_one() {
+    let broker = shared_broker();
+    let client = Client::connect(broker).await;
+    client.exchange("partly", &[]).await;
+    client.queue("partly.sms").await;
+    client.bind("partly.sms", "partly", "communication.sms.*").await;
+    let health = Health::default();
+    let sink = sink(&broker.address(), &exchange("partly"), &health);
+    let keys = ["communication.sms.a", "communication.mail.a"];
+    let batch = (0..100).map(|id| communication(id, keys[usize::from(id % 10 == 3)])).collect();
+    let published = publishing(sink, batch);
+    problem(&health, "sink", "nothing takes what is published to exchange `partly`").await;
+    assert!(!published.is_finished());
+    client.queue("partly.mail").await;
+    client.bind("partly.mail", "partly", "communication.mail.*").await;
+    published.await.unwrap().unwrap();
+    ready(&health).await;
+    let ids = |messages: Vec<hailer_tests::broker::Message>| -> Vec<String> {
+        messages.iter().map(|message| message.properties.message_id().as_ref().unwrap().to_string()).collect()
+    };
+    let mail: Vec<_> = (0..10).map(|tens| (tens * 10 + 3).to_string()).collect();
+    assert_eq!(ids(client.take_many("partly.mail", 10).await), mail);
+    let sms: Vec<_> = (0..100).filter(|id| id % 10 != 3).map(|id| id.to_string()).collect();
+    assert_eq!(ids(client.take_many("partly.sms", 90).await), sms);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alternate_exchange_takes_what_nothing_else_takes() {
+    let broker = shared_broker();
+    let client = Client::connect(broker).await;
+    client.exchange("safe.unrouted", &[]).await;
+    client.queue("safe.unrouted").await;
+    client.bind("safe.unrouted", "safe.unrouted", "#").await;
+    client.exchange("safe", &[("alternate-exchange", AMQPValue::LongString("safe.unrouted".into()))]).await;
+    let health = Health::default();
+    let mut sink = sink(&broker.address(), &exchange("safe"), &health);
+    sink.publish(&[communication("x", "communication.mail.a")]).await.unwrap();
+    assert_eq!(client.take_many("safe.unrouted", 1).await[0].routing_key, "communication.mail.a");
+    assert!(health.problems().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_that_is_missing_is_waited_for() {
+    let broker = shared_broker();
+    let client = Client::connect(broker).await;
+    let health = Health::default();
+    let mut sink = sink(&broker.address(), &exchange("wrong"), &health);
+    let checked = tokio::spawn(async move { sink.check_route().await.map(|()| sink) });
+    problem(&health, "sink", "exchange `wrong` does not exist").await;
+    assert!(!checked.is_finished());
+    client.exchange("wrong", &[]).await;
+    client.queue("wrong.q").await;
+    client.bind("wrong.q", "wrong", "#").await;
+    let mut sink = checked.await.unwrap().unwrap();
+    ready(&health).await;
+    sink.publish(&[communication("x", "k")]).await.unwrap();
+    assert_eq!(client.counts("wrong.q").await.0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_that_refuses_is_retried_until_it_takes() {
+    let broker = shared_broker();
+    let client = Client::connect(broker).await;
+    client.exchange("full", &[]).await;
+    let arguments =
+        [("x-max-length", AMQPValue::LongInt(1)), ("x-overflow", AMQPValue::LongString("reject-publish".into()))];
+    client.queue_with("full.q", &arguments).await;
+    client.bind("full.q", "full", "#").await;
+    client.publish("full", "k", ["occupies"]).await;
+    let health = Health::default();
+    let published = publishing(sink(&broker.address(), &exchange("full"), &health), vec![communication("x", "k")]);
+    problem(&health, "sink", "refuses").await;
+    assert!(!published.is_finished());
+    client.purge("full.q").await;
+    published.await.unwrap().unwrap();
+    assert_eq!(client.take_many("full.q", 1).await[0].body, br#"{"id":"x"}"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_given_up_leaves_the_sink_usable() {
+    let broker = shared_broker();
+    let client = Client::connect(broker).await;
+    client.exchange("given", &[]).await;
+    let health = Health::default();
+    let mut sink = sink(&broker.address(), &exchange("given"), &health);
+    let lost = [communication("lost", "k")];
+    tokio::select! {
+        _ = sink.publish(&lost) => panic!("nothing takes it"),
+        () = problem(&health, "sink", "nothing takes") => {}
+    }
+    client.queue("given.q").await;
+    client.bind("given.q", "given", "#").await;
+    sink.publish(&[communication("kept", "k")]).await.unwrap();
+    wait::until("only the second", async || client.counts("given.q").await.0 == 1).await;
+    assert_eq!(client.take("given.q").await.unwrap().body, br#"{"id":"kept"}"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_no_broker_takes_is_refused() {
+    let broker = shared_broker();
+    let mut sink = sink(&broker.address(), &exchange("any"), &Health::default());
+    let error = sink.publish(&[communication("x", &"k".repeat(256))]).await.unwrap_err();
+    assert!(matches!(error, SinkError::Configuration(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_arrive_as_they_came_with_the_reason_in_headers() {
+    let broker = shared_broker();
+    let client = Client::connect(broker).await;
+    let health = Health::default();
+    let mut letters = dead_letters(&broker.address(), "buried", &health);
+    let checked = tokio::spawn(async move { letters.check_route().await.map(|()| letters) });
+    problem(&health, "deadletters", "queue `buried` does not exist").await;
+    client.queue("buried").await;
+    let mut letters = checked.await.unwrap().unwrap();
+    let mut long = letter(b"");
+    long.message_id = Some("я".repeat(300).into());
+    long.reason = "я".repeat(5000);
+    letters.bury(&[letter(b"{\"a\":1,}\xff"), long]).await.unwrap();
+    let messages = client.take_many("buried", 2).await;
+    let message = &messages[0];
+    assert_eq!(message.body, b"{\"a\":1,}\xff");
+    assert_eq!(message.header("x-hailer-reason").unwrap(), "expected `,` or `}` at offset 7");
+    assert_eq!(message.header("x-hailer-routing-key").unwrap(), "customer.card.link");
+    assert_eq!(message.header("x-hailer-message-id").unwrap(), "m-1");
+    assert_eq!(message.header("x-hailer-position"), None);
+    assert_eq!(message.properties.message_id().as_ref().unwrap().as_str(), "m-1");
+    assert_eq!(*message.properties.delivery_mode(), Some(2));
+    assert_eq!(*messages[1].properties.message_id(), None);
+    assert!(messages[1].header("x-hailer-reason").unwrap().len() <= 1024);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_wait_for_a_queue_that_was_deleted() {
+    let broker = shared_broker();
+    let client = Client::connect(broker).await;
+    client.queue("unburied").await;
+    let health = Health::default();
+    let mut letters = dead_letters(&broker.address(), "unburied", &health);
+    letters.check_route().await.unwrap();
+    client.delete_queue("unburied").await;
+    let buried = tokio::spawn(async move { letters.bury(&[letter(b"1"), letter(b"2")]).await });
+    problem(&health, "deadletters", "nothing takes").await;
+    client.queue("unburied").await;
+    buried.await.unwrap().unwrap();
+    assert_eq!(client.take_many("unburied", 2).await.len(), 2);
+}
