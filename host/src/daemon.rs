@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::address;
@@ -25,7 +24,7 @@ use crate::engine::{Limits, RuleSet, Sandbox};
 use crate::health::{Condition, Health};
 use crate::metrics;
 use crate::pipeline::{Pipeline, PipelineError, Rules, Settings, Tally};
-use crate::reload::{self, LoadReport, Owner, ReloadHandle, Request};
+use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
@@ -35,6 +34,8 @@ pub use summary::Summary;
 
 /// Dead letters of standard input go into this file of the data directory.
 const DEAD_LETTERS_FILE: &str = "deadletters.jsonl";
+
+const NOT_DRAINED: &str = "ended before everything was drained; what was not acknowledged will be delivered again";
 
 /// Runs the engine until its source ends or it is told to stop, and says what it did.
 ///
@@ -51,9 +52,7 @@ pub fn run(config: Config) -> anyhow::Result<Summary> {
 /// The child process in which a module is compiled: the whole of `hailer compile-module`.
 #[must_use]
 pub fn compile_child() -> u8 {
-    reload::compile_child_main(|wasm| {
-        Sandbox::precompile(&Limits::default(), wasm).map_err(|error| error.to_string())
-    })
+    reload::compile_child_main(|wasm| Sandbox::precompile(&Limits::default(), wasm).map_err(|error| error.to_string()))
 }
 
 /// Everything that runs beside the pipeline and ends with it.
@@ -63,31 +62,42 @@ struct Surroundings {
     current: Arc<ArcSwap<RuleSet>>,
     sandbox: Arc<Sandbox>,
     health: Health,
-    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Tasks that end with the engine.
+struct Background {
+    /// The owner of the rules' directory: without it nothing can be swapped any more.
+    owner: JoinHandle<Result<(), ReloadError>>,
+    /// Those that answer commands, and questions for metrics and health.
+    answering: Vec<JoinHandle<()>>,
 }
 
 async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
     let started_ms = clock::now_ms();
     let (trigger, shutdown) = Shutdown::new();
-    let surroundings = surround(&config, started_ms, &shutdown).await?;
+    let (surroundings, mut background) = surround(&config, started_ms, &shutdown).await?;
     let (reload, health) = (&surroundings.reload, &surroundings.health);
     let trigger = signals::listen(trigger, reload.clone(), Duration::from_millis(config.drain_ms))?;
 
     let tally = tokio::select! {
         tally = run_pipeline(&config, &surroundings, &shutdown) => tally?,
-        // Told to stop before the first event: what waits for a broker waits no longer.
-        () = shutdown.ended() => anyhow::bail!("ended before everything was drained; what was not acknowledged will be delivered again"),
+        ended = &mut background.owner => {
+            ended.context("the owner of the rules' directory stopped unexpectedly")??;
+            anyhow::bail!(NOT_DRAINED)
+        }
+        () = shutdown.ended() => anyhow::bail!(NOT_DRAINED),
     };
     let problems = health.problems();
     drop(trigger);
-    for task in surroundings.tasks {
+    for task in background.answering {
         task.abort();
     }
+    background.owner.abort();
     Ok(Summary { tally, elapsed_ms: clock::now_ms() - started_ms, first_load: surroundings.first_load, problems })
 }
 
 /// Takes the data directory, loads the rules, and opens the socket and the HTTP port.
-async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyhow::Result<Surroundings> {
+async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyhow::Result<(Surroundings, Background)> {
     let health = Health::default();
     health.report("source", Condition::NotReady("starting".into()));
     let recorder = metrics::install().context("no metrics")?;
@@ -112,20 +122,20 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
         problems: std::collections::BTreeMap::new(),
     };
     let context = control::Context { reload: reload.clone(), health: health.clone(), about: Arc::new(about) };
-    let mut tasks = vec![tokio::spawn(own_rules(owner, requests, shutdown.clone()))];
     let ended = shutdown.clone();
-    tasks.push(tokio::spawn(async move { report(control.serve(context, async move { ended.ended().await }).await) }));
+    let owner = tokio::spawn(owner.run(requests, async move { ended.ended().await }));
+    let mut answering = Vec::new();
+    let ended = shutdown.clone();
+    answering
+        .push(tokio::spawn(async move { report(control.serve(context, async move { ended.ended().await }).await) }));
     if let Some(http) = http {
         tracing::info!(address = %http.address(), "metrics and health");
         let observed = Observed { health: health.clone(), metrics: recorder };
         let ended = shutdown.clone();
-        tasks.push(tokio::spawn(async move { report(http.serve(observed, async move { ended.ended().await }).await) }));
+        answering
+            .push(tokio::spawn(async move { report(http.serve(observed, async move { ended.ended().await }).await) }));
     }
-    Ok(Surroundings { reload, first_load, current, sandbox, health, tasks })
-}
-
-async fn own_rules(owner: Owner<EngineStage>, requests: mpsc::Receiver<Request>, shutdown: Shutdown) {
-    owner.run(requests, async move { shutdown.ended().await }).await;
+    Ok((Surroundings { reload, first_load, current, sandbox, health }, Background { owner, answering }))
 }
 
 /// Opens the edges, lets events through until the source ends, and drains.

@@ -14,15 +14,17 @@ pub const IN_FLIGHT: &str = "hailer_in_flight";
 pub const CALLS_TOTAL: &str = "hailer_calls_total";
 pub const CALL_SECONDS: &str = "hailer_call_seconds";
 pub const COMMUNICATIONS_TOTAL: &str = "hailer_communications_total";
-pub const DEADLETTERS_TOTAL: &str = "hailer_deadletters_total";
-pub const SOURCE_DELIVERIES_TOTAL: &str = "hailer_source_deliveries_total";
-pub const SOURCE_REDELIVERIES_TOTAL: &str = "hailer_source_redeliveries_total";
+pub const SOURCE_CONNECTED: &str = "hailer_source_connected";
+pub const SOURCE_MESSAGES_TOTAL: &str = "hailer_source_messages_total";
+pub const SOURCE_REDELIVERED_TOTAL: &str = "hailer_source_redelivered_total";
+pub const SOURCE_RECONNECTS_TOTAL: &str = "hailer_source_reconnects_total";
 pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hailer_source_acknowledged_total";
-pub const SOURCE_SESSION_FAILURES_TOTAL: &str = "hailer_source_session_failures_total";
-pub const SINK_PUBLISHED_TOTAL: &str = "hailer_sink_published_total";
-pub const SINK_REFUSED_TOTAL: &str = "hailer_sink_refused_total";
-pub const SINK_RETURNED_TOTAL: &str = "hailer_sink_returned_total";
-pub const SINK_SESSION_FAILURES_TOTAL: &str = "hailer_sink_session_failures_total";
+pub const SINK_CONNECTED: &str = "hailer_sink_connected";
+pub const SINK_CONFIRMED_TOTAL: &str = "hailer_sink_confirmed_total";
+pub const SINK_BLOCKED: &str = "hailer_sink_blocked";
+pub const SINK_RETRIES_TOTAL: &str = "hailer_sink_retries_total";
+pub const SINK_RECONNECTS_TOTAL: &str = "hailer_sink_reconnects_total";
+pub const SINK_CONFIRM_SECONDS: &str = "hailer_sink_confirm_seconds";
 pub const RELOAD_TOTAL: &str = "hailer_reload_total";
 pub const ARTIFACTS_TOTAL: &str = "hailer_artifacts_total";
 pub const CAMPAIGNS: &str = "hailer_campaigns";
@@ -48,15 +50,17 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, CALLS_TOTAL, "Calls of rules by campaign and outcome"),
     (Kind::Seconds, CALL_SECONDS, "Time of a crossing into a rule, over all campaigns"),
     (Kind::Counter, COMMUNICATIONS_TOTAL, "Communications that rules proposed, by campaign, channel and verdict"),
-    (Kind::Counter, DEADLETTERS_TOTAL, "Dead letters whose place has confirmed them"),
-    (Kind::Counter, SOURCE_DELIVERIES_TOTAL, "Messages taken from the source"),
-    (Kind::Counter, SOURCE_REDELIVERIES_TOTAL, "Messages that the source had delivered before"),
+    (Kind::Gauge, SOURCE_CONNECTED, "1 while the source has a session, else 0"),
+    (Kind::Counter, SOURCE_MESSAGES_TOTAL, "Messages taken from the source"),
+    (Kind::Counter, SOURCE_REDELIVERED_TOTAL, "Messages that the source had delivered before"),
+    (Kind::Counter, SOURCE_RECONNECTS_TOTAL, "New sessions of the source after trouble"),
     (Kind::Counter, SOURCE_ACKNOWLEDGED_TOTAL, "Messages that the source may forget"),
-    (Kind::Counter, SOURCE_SESSION_FAILURES_TOTAL, "Sessions of the source that ended in trouble"),
-    (Kind::Counter, SINK_PUBLISHED_TOTAL, "Communications that the sink has confirmed"),
-    (Kind::Counter, SINK_REFUSED_TOTAL, "Communications that the sink refused; they are published again"),
-    (Kind::Counter, SINK_RETURNED_TOTAL, "Communications that no queue took; they are published again"),
-    (Kind::Counter, SINK_SESSION_FAILURES_TOTAL, "Sessions of the sink that ended in trouble"),
+    (Kind::Gauge, SINK_CONNECTED, "1 while the sink has a session, by room"),
+    (Kind::Counter, SINK_CONFIRMED_TOTAL, "Messages that the sink has confirmed, by room"),
+    (Kind::Gauge, SINK_BLOCKED, "1 while the broker blocks publishers, by room"),
+    (Kind::Counter, SINK_RETRIES_TOTAL, "Messages published again, as they were not confirmed, by room and reason"),
+    (Kind::Counter, SINK_RECONNECTS_TOTAL, "New sessions of the sink after trouble, by room"),
+    (Kind::Seconds, SINK_CONFIRM_SECONDS, "Time from publishing a batch to its last confirm, by room"),
     (Kind::Counter, RELOAD_TOTAL, "Readings of the rules' directory by result"),
     (Kind::Counter, ARTIFACTS_TOTAL, "Compiled modules asked for by result: cached, compiled, damaged"),
     (Kind::Gauge, CAMPAIGNS, "Campaigns by state"),
@@ -65,6 +69,8 @@ const METRICS: &[(Kind, &str, &str)] = &[
 
 /// Shortest to longest time that a call may take, in seconds: a warm call is some hundred nanoseconds.
 const CALL_BUCKETS: &[f64] = &[1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
+
+const CONFIRM_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
 /// The process's recorder. There can be one only, so a second engine in a process (a test) shares it.
 static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
@@ -80,6 +86,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     }
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(CALL_SECONDS.to_owned()), CALL_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(SINK_CONFIRM_SECONDS.to_owned()), CONFIRM_BUCKETS)?
         .install_recorder()?;
     describe();
     *installed = Some(handle.clone());

@@ -11,11 +11,7 @@ use crate::reload::{ReloadHandle, Request};
 use crate::shutdown::ShutdownTrigger;
 
 /// SIGTERM and SIGINT drain for `drain_max` and then end; a second one ends at once. SIGHUP reads the rules again.
-pub(super) fn listen(
-    trigger: ShutdownTrigger,
-    reload: ReloadHandle,
-    drain_max: Duration,
-) -> anyhow::Result<Trigger> {
+pub(super) fn listen(trigger: ShutdownTrigger, reload: ReloadHandle, drain_max: Duration) -> anyhow::Result<Trigger> {
     let trigger = Arc::new(trigger);
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be heard")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be heard")?;

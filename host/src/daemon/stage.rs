@@ -40,12 +40,7 @@ impl EngineStage {
 impl Stage for EngineStage {
     type Campaign = Campaign;
 
-    fn admit(
-        &mut self,
-        spec: CampaignSpec,
-        module: &VerifiedModule,
-        generation: u64,
-    ) -> Result<Arc<Campaign>, String> {
+    fn admit(&mut self, spec: CampaignSpec, module: &VerifiedModule, generation: u64) -> Result<Arc<Campaign>, String> {
         let compiled = self.load(module)?;
         Campaign::admit(&self.sandbox, spec, compiled, generation).map_err(|error| error.to_string())
     }

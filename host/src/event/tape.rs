@@ -2,7 +2,7 @@
 //!
 //! A node a key and a value, in the order of the body; a container has one more, at its end. A node is eight bytes: where its
 //! text begins, what it is, and its extent. A container's extent leads past it in one step, which is why the
-//! projection never reads what it does not need. The tape is at most four times as long as its body.
+//! projection never reads what it does not need. The tape is at most six times as long as its body (`[],[],…`).
 
 use super::number::Literal;
 use super::text::Text;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::communication::{Communication, DeadLetter};
+use crate::metrics;
 
 use super::{DeadLetters, Sink, SinkError};
 use output::Output;
@@ -55,7 +56,7 @@ impl Sink for LinesSink {
             lines.push(b'\n');
         }
         self.output.append(lines).await?;
-        metrics::counter!("hailer_sink_published_total").increment(batch.len() as u64);
+        ::metrics::counter!(metrics::SINK_CONFIRMED_TOTAL, "room" => "sink").increment(batch.len() as u64);
         Ok(())
     }
 }
@@ -97,7 +98,7 @@ impl DeadLetters for LinesDeadLetters {
         if let Some(output) = &mut self.output {
             output.append(lines).await?;
         }
-        metrics::counter!("hailer_deadletters_total").increment(batch.len() as u64);
+        ::metrics::counter!(metrics::SINK_CONFIRMED_TOTAL, "room" => "deadletters").increment(batch.len() as u64);
         Ok(())
     }
 }

@@ -98,9 +98,7 @@ impl RabbitMqDeadLetters {
 impl DeadLetters for RabbitMqDeadLetters {
     async fn bury(&mut self, batch: &[DeadLetter]) -> Result<(), SinkError> {
         let publications = batch.iter().map(|one| dead_letter(&self.queue, one)).collect();
-        self.publisher.publish(publications).await?;
-        metrics::counter!("hailer_deadletters_total").increment(batch.len() as u64);
-        Ok(())
+        self.publisher.publish(publications).await
     }
 }
 

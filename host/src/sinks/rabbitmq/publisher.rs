@@ -1,10 +1,13 @@
 //! The one task that publishes on a channel. It keeps its session whether or not there is something to publish, so that
 //! readiness tells the truth in quiet times too.
 
+use std::time::Instant;
+
 use tokio::sync::{mpsc, oneshot};
 
 use crate::broker::{Backoff, BrokerError, Dialer};
 use crate::health::{Condition, Health};
+use crate::metrics;
 use crate::sinks::SinkError;
 
 use super::session::{Publication, Route, Session, Verdict};
@@ -66,14 +69,19 @@ impl Task {
             let error = match opened {
                 Ok(mut session) => {
                     self.report.ready();
-                    match self.serve(&mut session).await {
+                    self.report.connected(true);
+                    let served = self.serve(&mut session).await;
+                    self.report.connected(false);
+                    match served {
                         Ok(Dismissed) => return session.close().await,
                         Err(error) => error,
                     }
                 }
                 Err(error) => error,
             };
-            metrics::counter!("hailer_sink_session_failures_total").increment(1);
+            ::metrics::counter!(metrics::SINK_RECONNECTS_TOTAL, "room" => self.report.room).increment(1);
+            let unconfirmed = self.pending.as_ref().map_or(0, |order| order.batch.len());
+            self.report.retry(unconfirmed, "session");
             self.report.not_ready(error.to_string());
             if self.pause().await.is_err() {
                 return;
@@ -95,6 +103,7 @@ impl Task {
                 }
                 continue;
             };
+            let since = Instant::now();
             let verdict = tokio::select! {
                 biased;
                 () = order.done.closed() => {
@@ -107,16 +116,16 @@ impl Task {
             let published_before = order.batch.len();
             match verdict {
                 Verdict::Published => {
-                    metrics::counter!("hailer_sink_published_total").increment(published_before as u64);
+                    self.report.confirmed(published_before, since);
                     self.backoff.reset();
                     self.report.ready();
                     if let Some(order) = self.pending.take() {
                         let _ = order.done.send(());
                     }
                 }
-                Verdict::Undelivered { places, why } => {
-                    let published = published_before - places.len();
-                    metrics::counter!("hailer_sink_published_total").increment(published as u64);
+                Verdict::Undelivered { places, reason, why } => {
+                    self.report.confirmed(published_before - places.len(), since);
+                    self.report.retry(places.len(), reason);
                     order.batch = places.into_iter().map(|place| order.batch[place].clone()).collect();
                     self.report.not_ready(why);
                     if self.pause().await.is_err() {
@@ -168,8 +177,25 @@ impl Report {
         self.health.report(self.room, Condition::NotReady(why));
     }
 
+    fn connected(&self, connected: bool) {
+        ::metrics::gauge!(metrics::SINK_CONNECTED, "room" => self.room).set(f64::from(u8::from(connected)));
+    }
+
+    fn confirmed(&self, count: usize, since: Instant) {
+        ::metrics::counter!(metrics::SINK_CONFIRMED_TOTAL, "room" => self.room).increment(count as u64);
+        ::metrics::histogram!(metrics::SINK_CONFIRM_SECONDS, "room" => self.room).record(since.elapsed());
+    }
+
+    fn retry(&self, count: usize, reason: &'static str) {
+        if count > 0 {
+            let retries = ::metrics::counter!(metrics::SINK_RETRIES_TOTAL, "room" => self.room, "reason" => reason);
+            retries.increment(count as u64);
+        }
+    }
+
     /// The alarm comes and goes by itself; what else may be wrong is told by whoever finds it.
     fn blocked(&mut self, blocked: bool) {
+        ::metrics::gauge!(metrics::SINK_BLOCKED, "room" => self.room).set(f64::from(u8::from(blocked)));
         match (blocked, std::mem::replace(&mut self.blocked, blocked)) {
             (true, false) => self.not_ready(BLOCKED.to_owned()),
             (false, true) => self.ready(),

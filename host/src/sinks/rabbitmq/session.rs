@@ -56,6 +56,8 @@ pub(super) enum Verdict {
     /// The places in the batch that must be published again, and why.
     Undelivered {
         places: Vec<usize>,
+        /// `return` or `nack`.
+        reason: &'static str,
         why: String,
     },
 }
@@ -235,17 +237,20 @@ impl Outcome {
     }
 
     fn verdict(self, batch: &[Publication]) -> Verdict {
-        metrics::counter!("hailer_sink_refused_total").increment(self.refused.len() as u64);
-        metrics::counter!("hailer_sink_returned_total").increment(self.returned.len() as u64);
-        let why = match (self.returned.first(), self.refused.is_empty()) {
+        let (reason, why) = match (self.returned.first(), self.refused.is_empty()) {
             (None, true) => return Verdict::Published,
-            (None, false) => "the broker refuses publications (a full queue, or a policy); trying again".to_owned(),
-            (Some(returned), _) => format!(
-                "nothing takes what is published to {} with the key `{}` ({}): bind a queue, or give the exchange an \
+            (None, false) => {
+                ("nack", "the broker refuses publications (a full queue, or a policy); trying again".to_owned())
+            }
+            (Some(returned), _) => (
+                "return",
+                format!(
+                    "nothing takes what is published to {} with the key `{}` ({}): bind a queue, or give the exchange an \
                  alternate one (`hailer topology`); trying again",
-                place_name(returned.exchange.as_str()),
-                returned.routing_key,
-                returned.reply_text
+                    place_name(returned.exchange.as_str()),
+                    returned.routing_key,
+                    returned.reply_text
+                ),
             ),
         };
         let ids = self.returned.iter().map(|message| message.properties.message_id().clone());
@@ -253,7 +258,7 @@ impl Outcome {
             Some(ids) => undelivered(batch, &ids, &self.refused),
             None => (0..batch.len()).collect(),
         };
-        Verdict::Undelivered { places, why }
+        Verdict::Undelivered { places, reason, why }
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::delivery::{Delivery, Ledger};
 use crate::health::{Condition, Health};
+use crate::metrics;
 use crate::shutdown::Shutdown;
 
 use super::{Intake, SourceError};
@@ -85,7 +86,7 @@ impl LinesSource {
         let mut blocks = read_apart(splitter);
         let mut tag = 0;
         let unreadable = |source| SourceError::Read { place: place.to_owned(), source };
-        let lines = metrics::counter!("hailer_source_deliveries_total");
+        let lines = ::metrics::counter!(metrics::SOURCE_MESSAGES_TOTAL);
         loop {
             let block = tokio::select! {
                 biased;

@@ -7,6 +7,7 @@ use lapin::options::BasicAckOptions;
 use tokio::sync::watch;
 
 use crate::broker::BrokerError;
+use crate::metrics;
 
 /// The longest that a settled delivery waits for company.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -50,7 +51,7 @@ impl Acknowledger {
         if prefix <= self.acknowledged {
             return Ok(());
         }
-        metrics::counter!("hailer_source_acknowledged_total").increment(prefix - self.acknowledged);
+        ::metrics::counter!(metrics::SOURCE_ACKNOWLEDGED_TOTAL).increment(prefix - self.acknowledged);
         // Noted before the await: the frame is queued at once, and acknowledging twice would end the channel.
         self.acknowledged = prefix;
         self.channel.basic_ack(prefix, BasicAckOptions { multiple: true }).await

@@ -16,6 +16,7 @@ use crate::address::BrokerAddress;
 use crate::broker::{Backoff, BrokerError, Dialer, NAME_BYTES_MAX};
 use crate::config::RabbitMqConfig;
 use crate::health::{Condition, Health};
+use crate::metrics;
 use crate::shutdown::Shutdown;
 
 use super::{Intake, SourceError};
@@ -108,8 +109,11 @@ impl RabbitMqSource {
                     self.has_consumed = true;
                     self.contested_since = None;
                     self.health.report(ROOM, Condition::Ready);
+                    ::metrics::gauge!(metrics::SOURCE_CONNECTED).set(1.0);
                     let since = Instant::now();
-                    match session.consume(&intake, &shutdown).await {
+                    let consumed = session.consume(&intake, &shutdown).await;
+                    ::metrics::gauge!(metrics::SOURCE_CONNECTED).set(0.0);
+                    match consumed {
                         Ok(()) => return Ok(()),
                         Err(error) => {
                             if since.elapsed() >= GOOD_SESSION {
@@ -122,7 +126,7 @@ impl RabbitMqSource {
                 Err(error) => error,
             };
             self.refuse_if_contested(&error)?;
-            metrics::counter!("hailer_source_session_failures_total").increment(1);
+            ::metrics::counter!(metrics::SOURCE_RECONNECTS_TOTAL).increment(1);
             self.not_ready(error.to_string());
             tokio::select! {
                 () = shutdown.draining() => return Ok(()),

@@ -14,6 +14,7 @@ use lapin::{Channel, Connection, Consumer};
 use crate::broker::{BrokerError, Dialer};
 use crate::clock::Millis;
 use crate::delivery::{Delivery, Ledger};
+use crate::metrics;
 use crate::shutdown::Shutdown;
 use crate::sources::Intake;
 
@@ -107,8 +108,8 @@ impl Session {
 /// Hands over what comes, until the intake closes. An end of the stream is an error: the server cancelled the consumer,
 /// and nothing would ever come again.
 async fn pump<I: Intake>(mut consumer: Consumer, ledger: &Arc<Ledger>, intake: &I) -> Result<(), BrokerError> {
-    let deliveries = metrics::counter!("hailer_source_deliveries_total");
-    let redeliveries = metrics::counter!("hailer_source_redeliveries_total");
+    let deliveries = ::metrics::counter!(metrics::SOURCE_MESSAGES_TOTAL);
+    let redeliveries = ::metrics::counter!(metrics::SOURCE_REDELIVERED_TOTAL);
     let mut tag = 0;
     while let Some(message) = consumer.next().await {
         let message = message?;
