@@ -1,7 +1,7 @@
 //! A batch's calls, gathered by handler, and made in as few crossings as may be.
 //!
 //! A crossing with any fault counts for nothing: the instance is replaced and its calls are made one by one, each with a deadline of
-//! its own, so that a fault falls on its own event alone (G7). As long as rules have no state the calls of one handler are independent of each
+//! its own, so that a fault falls on its own event alone (G7). A call that is late counts only if it is late again. As long as rules have no state the calls of one handler are independent of each
 //! other and one wave takes them all; with state, a wave will hold at most one event of each customer.
 
 use std::sync::Arc;
@@ -218,6 +218,7 @@ impl Guests {
         decided: &mut Decided,
     ) {
         let calls = &lane.calls[first..=last];
+        let lines_before = decided.lines.len();
         let Err(fault) = self.cross(campaign, handler, calls, lane.input_of(first, last), decided) else {
             self.recheck(lane, (first, last), campaign, handler, decided);
             return;
@@ -226,6 +227,8 @@ impl Guests {
             // A call that was late for once may have had bad luck; what else a rule does, it does again.
             [only] if !matches!(fault, GuestFault::Deadline { .. }) => decided.fault(only.event, campaign, fault),
             _ => {
+                // What is called again logs again.
+                decided.lines.truncate(lines_before);
                 for at in first..=last {
                     self.decide_alone(lane, at, campaign, handler, decided);
                 }
@@ -250,15 +253,11 @@ impl Guests {
         input: &[u8],
         decided: &mut Decided,
     ) -> Result<(), GuestFault> {
-        let (verdicts_before, lines_before) = (decided.verdicts.len(), decided.lines.len());
+        let verdicts_before = decided.verdicts.len();
         let crossed = self.cross_unchecked(campaign, handler, calls, input, decided);
         if crossed.is_err() {
             self.places[campaign] = Place::default();
             decided.verdicts.truncate(verdicts_before);
-            // A crossing that is made again logs again.
-            if calls.len() > 1 {
-                decided.lines.truncate(lines_before);
-            }
         }
         crossed
     }

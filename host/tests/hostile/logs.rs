@@ -59,10 +59,14 @@ fn what_is_logged_before_the_first_call_belongs_to_no_event() {
 #[test]
 fn calls_that_are_made_again_log_once() {
     let mut stage = Stage::new();
-    let rules = rule_set([stage.campaign("log-and-lie").unwrap()]);
-    let decided = stage.decide(&rules, &[1, 2, GUILTY, 3]);
-    assert_eq!(told(decided), ["ok", "ok", "output", "ok"]);
-    for event in 0..4 {
-        assert_eq!(texts_of(decided, event), ["hello"]);
+    for (fixture, fault) in [("log-and-lie", "output"), ("log-and-loop", "deadline"), ("log-and-trap", "trap")] {
+        let rules = rule_set([stage.campaign(fixture).unwrap()]);
+        let decided = stage.decide(&rules, &[1, 2, GUILTY, 3]);
+        assert_eq!(told(decided), ["ok", "ok", fault, "ok"]);
+        for event in 0..4 {
+            assert_eq!(texts_of(decided, event), ["hello"], "{fixture}");
+        }
+        let decided = stage.decide(&rules, &[GUILTY]);
+        assert_eq!(texts_of(decided, 0), ["hello"], "{fixture}, alone");
     }
 }
