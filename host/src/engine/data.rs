@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use hailer_abi::wire;
-use rmp::{Marker, decode};
+use rmp::Marker;
 use serde::Serialize;
 
 use super::reader::{Reader, Wrong};
@@ -16,14 +16,10 @@ impl Reader<'_> {
             Marker::Null => self.literal(out, b"null"),
             Marker::True => self.literal(out, b"true"),
             Marker::False => self.literal(out, b"false"),
-            Marker::F32 => {
-                let value = decode::read_f32(&mut self.rest).map_err(|_| "a float that ends in the middle")?;
-                write_float(out, f64::from(value))
-            }
-            Marker::F64 => {
-                let value = decode::read_f64(&mut self.rest).map_err(|_| "a float that ends in the middle")?;
-                write_float(out, value)
-            }
+            Marker::F32 | Marker::F64 => match self.float("a float")? {
+                value if value.is_finite() => write_json(out, &value),
+                _ => Err("a float that is not finite".into()),
+            },
             Marker::FixPos(_) | Marker::U8 | Marker::U16 | Marker::U32 | Marker::U64 => {
                 write_json(out, &self.unsigned("an integer")?)
             }
@@ -31,7 +27,8 @@ impl Reader<'_> {
                 write_json(out, &self.signed("an integer")?)
             }
             Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => write_json(out, self.text("a text")?),
-            Marker::FixExt16 | Marker::FixExt8 => self.extension_as_json(out),
+            Marker::FixExt16 => self.decimal_as_json(out),
+            Marker::FixExt8 => self.timestamp_as_json(out),
             Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => self.array_as_json(out, deeper(depth_left)?),
             Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => self.map_as_json(out, deeper(depth_left)?),
             _ => Err("a value of a type that data may not hold".into()),
@@ -81,33 +78,31 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn extension_as_json(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
-        let meta = decode::read_ext_meta(&mut self.rest).map_err(|_| "an extension that ends in the middle")?;
-        let bytes = self.take(meta.size as usize)?;
-        match meta.typeid {
-            wire::EXT_DECIMAL => {
-                let bytes = <[u8; wire::DECIMAL_LEN]>::try_from(bytes).map_err(|_| "a decimal of a wrong length")?;
-                let value = wire::decimal_from_wire(bytes).ok_or("a decimal with a byte out of range")?;
-                // A number, digit for digit: 135.0000 stays 135.0000.
-                write!(out, "{value}").map_err(unwritten)
-            }
-            wire::EXT_TIMESTAMP => {
-                let bytes = <[u8; 8]>::try_from(bytes).map_err(|_| "a timestamp of a wrong length")?;
-                let time = jiff::Timestamp::from_millisecond(i64::from_be_bytes(bytes));
-                let time = time.map_err(|_| "a timestamp out of range")?;
-                write!(out, "\"{time}\"").map_err(unwritten)
-            }
-            _ => Err("an extension of an unknown type".into()),
+    fn decimal_as_json(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
+        let value = wire::decimal_from_wire(self.extension(wire::EXT_DECIMAL)?);
+        let value = value.ok_or("a decimal with a byte out of range")?;
+        // A number, digit for digit: 135.0000 stays 135.0000.
+        write!(out, "{value}").map_err(unwritten)
+    }
+
+    fn timestamp_as_json(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
+        let millis = i64::from_be_bytes(self.extension(wire::EXT_TIMESTAMP)?);
+        let time = jiff::Timestamp::from_millisecond(millis).map_err(|_| "a timestamp out of range")?;
+        write!(out, "\"{time}\"").map_err(unwritten)
+    }
+
+    /// The bytes of an extension whose length its marker gives.
+    fn extension<const N: usize>(&mut self, kind: i8) -> Result<[u8; N], Wrong> {
+        let [_marker, its_kind] = self.array_of()?;
+        if i8::from_be_bytes([its_kind]) != kind {
+            return Err(format!("an extension of {N} bytes and the unknown type {its_kind}"));
         }
+        self.array_of()
     }
 }
 
 fn deeper(depth_left: usize) -> Result<usize, Wrong> {
     depth_left.checked_sub(1).ok_or_else(|| "data nested too deep".into())
-}
-
-fn write_float(out: &mut Vec<u8>, value: f64) -> Result<(), Wrong> {
-    if value.is_finite() { write_json(out, &value) } else { Err("a float that is not finite".into()) }
 }
 
 fn write_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), Wrong> {

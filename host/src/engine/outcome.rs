@@ -130,10 +130,12 @@ impl Reader<'_> {
         if !matches!(self.marker()?, Marker::FixMap(_) | Marker::Map16 | Marker::Map32) {
             return Err("a communication's data that is not a map".into());
         }
-        let mut data = Vec::with_capacity(64);
-        self.value_as_json(&mut data, DATA_DEPTH_MAX)?;
-        let data = String::from_utf8(data).map_err(|_| "data that is not UTF-8")?;
-        let data = RawValue::from_string(data).map_err(|_| "data that is not JSON")?;
+        let mut json = std::mem::take(&mut self.json);
+        json.clear();
+        self.value_as_json(&mut json, DATA_DEPTH_MAX)?;
+        let text = std::str::from_utf8(&json).map_err(|_| "data that is not UTF-8")?;
+        let data = RawValue::from_string(text.to_owned()).map_err(|_| "data that is not JSON")?;
+        self.json = json;
         Ok(Action::Send { channel, template: template.into(), data })
     }
 
