@@ -1,0 +1,11 @@
+//! Hostile guests against the sandbox: whatever a rule module does, the host goes on, and the neighbours' verdicts are right (G7).
+
+mod stage;
+
+mod calls;
+mod instances;
+mod logs;
+mod outputs;
+mod properties;
+mod purity;
+mod starts;
