@@ -1,4 +1,87 @@
-//! Write campaigns for Hailer.
+//! Write campaigns for Hailer: rules that decide, event by event, which communications a customer gets.
+//!
+//! A rule is a struct of parameters and one method for each kind of event. This is a whole one:
+//!
+//! ```
+//! use hailer_sdk::prelude::*;
+//!
+//! /// Thanks customers whose basket reaches an amount.
+//! #[rule]
+//! pub struct BigBasket {
+//!     /// From this amount on.
+//!     #[param(default = "100.00", min = 0)]
+//!     threshold: Decimal,
+//!     /// The brand whose shops count.
+//!     brand: String,
+//! }
+//!
+//! #[handlers]
+//! impl BigBasket {
+//!     fn purchase(
+//!         &self,
+//!         Purchase { amount, brand_id, items: [ChequeItem { item_id, .. }], .. }: Purchase,
+//!         ctx: &mut Context,
+//!     ) {
+//!         if brand_id != Some(self.brand.as_str()) {
+//!             return ctx.note("another brand");
+//!         }
+//!         if amount >= self.threshold {
+//!             let goods: Vec<_> = items.iter().map(|item| item.item_id).collect();
+//!             ctx.send(Push::template("big-basket").data("amount", amount).data("goods", goods));
+//!         }
+//!     }
+//!
+//!     fn refund(&self, _: PurchaseRefund, ctx: &mut Context) {
+//!         ctx.send(Mail::template("sorry-to-see-it-go"));
+//!     }
+//! }
+//! ```
+//!
+//! # Parameters
+//!
+//! Every field of the struct is a parameter that a campaign can set; see [`macro@rule`] for their types, defaults and
+//! bounds. Two campaigns may run one module with different parameters.
+//!
+//! # Handlers
+//!
+//! Every method of the `#[handlers]` block handles the event that its parameter names; see [`events`] for all of them.
+//! **The fields named in the pattern are all that is read from an event**, and all that the handler is given:
+//!
+//! | in the catalogue | in the handler |
+//! |---|---|
+//! | a field that every such event has | a plain value: `amount: Decimal` |
+//! | any other field | an option: `brand_id: Option<&str>` |
+//! | text, or an id (a number's digits count as text) | `&str`, borrowed for the call |
+//! | an amount | [`Decimal`], exact |
+//! | a moment | [`Timestamp`] |
+//! | a list, with what is read of its elements | `Vec` of a struct with these fields; empty when absent |
+//! | a map, like `position_info` | `BTreeMap<&str, Decimal>`; empty when absent |
+//! | a subtree whose shape nobody promises | [`Raw`] |
+//!
+//! `amount: total` renames; `items: lines @ [ChequeItem { amount: price, .. }]` does so for a list and within it. The struct
+//! of a list's elements is named after the handler and the record: `PurchaseChequeItem`.
+//!
+//! An event without a required field that the pattern names does not reach the handler; a note says so. A field that is
+//! personal must be granted to the campaign by name.
+//!
+//! # What a rule may ask for
+//!
+//! [`Context`] sends messages, leaves notes and logs. The recipient is always the event's customer. What a rule asks for is a
+//! proposal: consent, frequency caps and quiet hours come after it.
+//!
+//! A rule is a pure function of the event, its parameters and [`Context::now`]. It has no clock, no randomness, no files and
+//! no network; [`Context::bucket`] splits customers for an experiment, and [`collections`] has maps whose order is the same
+//! in every run.
+//!
+//! # Testing
+//!
+//! Rules are unit-tested natively with [`testing::Scenario`]. A module is built with `hailer build`, or
+//!
+//! ```text
+//! cargo rustc --profile guest --target wasm32-unknown-unknown --crate-type cdylib -- -C link-arg=-zstack-size=65536
+//! ```
+//!
+//! A crate holds one rule.
 
 // Generated code speaks of `::hailer_sdk`, in here too.
 extern crate self as hailer_sdk;
@@ -43,3 +126,8 @@ pub mod generated {
     pub use crate::rule::{Declared, concat, length};
     pub use crate::wire::{FromParam, FromWire, Reader};
 }
+
+// The README's rule compiles, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

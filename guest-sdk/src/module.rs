@@ -131,6 +131,7 @@ mod wasm {
 
     use super::{Instance, OUTSIDE};
     use crate::Rule;
+    use crate::wire::malformed;
 
     #[link(wasm_import_module = "hailer")]
     unsafe extern "C" {
@@ -192,14 +193,14 @@ mod wasm {
         pub fn configure(&self, length: u32) -> u64 {
             std::panic::set_hook(Box::new(on_panic));
             let (input, instance) = self.parts();
-            let output = place(instance.configure(&input[..length as usize]));
+            let output = place(instance.configure(filled(input, length)));
             HEAP.settle();
             output
         }
 
         pub fn handle(&self, handler: u32, calls: u32, length: u32) -> u64 {
             let (input, instance) = self.parts();
-            let output = place(instance.handle(handler, calls, &input[..length as usize]));
+            let output = place(instance.handle(handler, calls, filled(input, length)));
             HEAP.settle();
             output
         }
@@ -211,6 +212,11 @@ mod wasm {
             // ABI forbids it. So this is the only reference.
             unsafe { &mut *self.parts.get() }.get_or_insert_with(|| (Vec::new(), Instance::new()))
         }
+    }
+
+    /// The part of the input buffer that the host filled.
+    fn filled(input: &[u8], length: u32) -> &[u8] {
+        input.get(..length as usize).unwrap_or_else(|| malformed())
     }
 
     /// An output's place, as the ABI returns it.

@@ -144,7 +144,9 @@ fn parse(text: &[u8]) -> Option<Timestamp> {
     let mark = |at: usize, marks: &[u8]| text.get(at).is_some_and(|byte| marks.contains(byte)).then_some(());
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
     let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
-    (mark(4, b"-")?, mark(7, b"-")?, mark(10, b"Tt ")?, mark(13, b":")?, mark(16, b":")?);
+    for (at, marks) in [(4, &b"-"[..]), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":")] {
+        mark(at, marks)?;
+    }
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::address;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, LISTEN_OF_A_SERVICE};
 use crate::control::{self, Control, EngineStatus, Http, Observed};
 use crate::engine::{Limits, RuleSet, Sandbox};
 use crate::health::{Condition, Health};
@@ -102,7 +102,7 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
     health.report("source", Condition::NotReady("starting".into()));
     let recorder = metrics::install().context("no metrics")?;
     let control = Control::bind(&config.data)?;
-    let http = Http::bind(&config.http.listen).await?;
+    let http = Http::bind(listen_of(config)).await?;
     let sandbox = Sandbox::new(config.limits.clone())?;
     let current = Arc::new(ArcSwap::from_pointee(RuleSet::empty()));
     let stage = EngineStage::open(config, Arc::clone(&sandbox), Arc::clone(&current))?;
@@ -193,6 +193,15 @@ fn ended_early(finished: Result<Tally, PipelineError>) -> anyhow::Result<Tally> 
             Ok(Tally::default())
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+fn listen_of(config: &Config) -> &str {
+    let is_service = config.source.starts_with("amqp");
+    match config.http.listen.as_str() {
+        "auto" if is_service => LISTEN_OF_A_SERVICE,
+        "auto" => "",
+        listen => listen,
     }
 }
 

@@ -127,7 +127,7 @@ mod tests {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if path.extension().is_some_and(|ending| ending == "rs") {
+                } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("src/metrics.rs") {
                     let text = std::fs::read_to_string(&path).unwrap();
                     for macro_name in ["counter!(", "gauge!(", "histogram!("] {
                         for rest in text.split(macro_name).skip(1) {

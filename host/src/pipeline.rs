@@ -188,11 +188,7 @@ impl Entrance {
         if let Some(defect) = &delivery.defect {
             return Err(defect.to_string());
         }
-        let (got, limit) = (delivery.body.len(), self.event_bytes_max);
-        if got > limit {
-            return Err(format!("{got} bytes, over the limit of {limit} (event.bytes_max)"));
-        }
-        Event::read(delivery.body.clone()).map_err(|error| error.to_string())
+        Event::read_within(delivery.body.clone(), self.event_bytes_max).map_err(|error| error.to_string())
     }
 
     fn identify(&self, event: Event, delivery: Delivery) -> Accepted {

@@ -7,6 +7,8 @@
 //!
 //! `HAILER` names the engine's binary and `MODULE` a build of big-basket: `make bench` sets both.
 
+#![allow(clippy::print_stdout, reason = "what a benchmark has to say")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

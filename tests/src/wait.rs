@@ -28,3 +28,14 @@ pub async fn until_some<T>(what: &str, mut find: impl AsyncFnMut() -> Option<T>)
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
+
+/// Waits for the end of something that must come to one.
+///
+/// # Panics
+/// If it does not in time.
+pub async fn end_of<T>(what: &str, work: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(LONG_ENOUGH, work).await {
+        Ok(result) => result,
+        Err(_) => panic!("waited in vain for the end of: {what}"),
+    }
+}

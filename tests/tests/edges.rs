@@ -91,7 +91,7 @@ impl Running {
     /// Drains, and waits for the end.
     pub(crate) async fn finish(self) {
         self.trigger.drain();
-        self.ended.await.unwrap().unwrap();
+        wait::end_of("the source", self.ended).await.unwrap().unwrap();
     }
 }
 

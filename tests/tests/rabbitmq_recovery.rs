@@ -36,7 +36,7 @@ async fn both_edges_survive_a_broker_that_is_killed() {
     assert!(!published.is_finished());
     broker.restart();
     assert_eq!(address, broker.address());
-    published.await.unwrap().unwrap();
+    wait::end_of("publishing", published).await.unwrap().unwrap();
     ready(&health).await;
     running.ready().await;
     let client = Client::connect(&broker).await;
@@ -68,7 +68,7 @@ async fn a_broker_killed_in_the_middle_of_publishing_loses_nothing() {
     broker.kill();
     assert!(!published.is_finished());
     broker.restart();
-    published.await.unwrap().unwrap();
+    wait::end_of("publishing", published).await.unwrap().unwrap();
     let client = Client::connect(&broker).await;
     let mut ids = BTreeSet::new();
     for message in client.take_many("out.q", 20_000).await {
@@ -103,7 +103,7 @@ async fn an_alarm_stops_publishing_and_not_consuming() {
     running.finish().await;
     assert!(!published.is_finished());
     broker.ctl(&["set_vm_memory_high_watermark", "0.4"]);
-    published.await.unwrap().unwrap();
+    wait::end_of("publishing", published).await.unwrap().unwrap();
     ready(&health).await;
     wait::until("all are acknowledged", async || client.counts("in").await == (0, 0)).await;
     assert_eq!(client.take_many("out.q", 2).await.len(), 2);

@@ -50,7 +50,7 @@ async fn an_unroutable_communication_is_retried_and_only_that_one() {
     assert!(!published.is_finished());
     client.queue("partly.mail").await;
     client.bind("partly.mail", "partly", "communication.mail.*").await;
-    published.await.unwrap().unwrap();
+    wait::end_of("publishing", published).await.unwrap().unwrap();
     ready(&health).await;
     let ids = |messages: Vec<hailer_tests::broker::Message>| -> Vec<String> {
         messages.iter().map(|message| message.properties.message_id().as_ref().unwrap().to_string()).collect()
@@ -88,7 +88,7 @@ async fn an_exchange_that_is_missing_is_waited_for() {
     client.exchange("wrong", &[]).await;
     client.queue("wrong.q").await;
     client.bind("wrong.q", "wrong", "#").await;
-    let mut sink = checked.await.unwrap().unwrap();
+    let mut sink = wait::end_of("publishing", checked).await.unwrap().unwrap();
     ready(&health).await;
     sink.publish(&[communication("x", "k")]).await.unwrap();
     assert_eq!(client.counts("wrong.q").await.0, 1);
@@ -109,7 +109,7 @@ async fn a_full_queue_that_refuses_is_retried_until_it_takes() {
     problem(&health, "sink", "refuses").await;
     assert!(!published.is_finished());
     client.purge("full.q").await;
-    published.await.unwrap().unwrap();
+    wait::end_of("publishing", published).await.unwrap().unwrap();
     assert_eq!(client.take_many("full.q", 1).await[0].body, br#"{"id":"x"}"#);
 }
 
@@ -149,7 +149,7 @@ async fn dead_letters_arrive_as_they_came_with_the_reason_in_headers() {
     let checked = tokio::spawn(async move { letters.check_route().await.map(|()| letters) });
     problem(&health, "deadletters", "queue `buried` does not exist").await;
     client.queue("buried").await;
-    let mut letters = checked.await.unwrap().unwrap();
+    let mut letters = wait::end_of("publishing", checked).await.unwrap().unwrap();
     let mut long = letter(b"");
     long.message_id = Some("я".repeat(300).into());
     long.reason = "я".repeat(5000);
@@ -179,6 +179,6 @@ async fn dead_letters_wait_for_a_queue_that_was_deleted() {
     let buried = tokio::spawn(async move { letters.bury(&[letter(b"1"), letter(b"2")]).await });
     problem(&health, "deadletters", "nothing takes").await;
     client.queue("unburied").await;
-    buried.await.unwrap().unwrap();
+    wait::end_of("publishing", buried).await.unwrap().unwrap();
     assert_eq!(client.take_many("unburied", 2).await.len(), 2);
 }

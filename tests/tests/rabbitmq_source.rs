@@ -80,7 +80,7 @@ async fn a_queue_that_has_a_consumer_is_refused() {
     client.queue("contested").await;
     let _consumer = client.consume("contested").await;
     let running = Running::start(&broker.address(), &queue("contested"));
-    let error = running.ended.await.unwrap().unwrap_err().to_string();
+    let error = wait::end_of("the source", running.ended).await.unwrap().unwrap_err().to_string();
     for part in ["`contested`", "events would be split", "bind a queue of your own", "hailer topology", "--take-over"] {
         assert!(error.contains(part), "{error}");
     }
@@ -108,7 +108,7 @@ async fn a_queue_that_is_consumed_lets_no_second_consumer_in() {
     let first = Running::start(&broker.address(), &queue("exclusive"));
     first.ready().await;
     let second = Running::start(&broker.address(), &RabbitMqConfig { take_over: true, ..queue("exclusive") });
-    let error = second.ended.await.unwrap().unwrap_err().to_string();
+    let error = wait::end_of("the source", second.ended).await.unwrap().unwrap_err().to_string();
     assert!(error.contains("already has a consumer"), "{error}");
     first.finish().await;
 }
@@ -174,7 +174,7 @@ async fn draining_takes_nothing_new_and_acknowledges_what_settles_late() {
     client.publish("", "drained", ["new"]).await;
     assert!(!running.ended.is_finished());
     held.into_iter().for_each(|delivery| delivery.receipt.settle());
-    running.ended.await.unwrap().unwrap();
+    wait::end_of("the source", running.ended).await.unwrap().unwrap();
     assert_eq!(running.pipeline.len(), 0);
     assert_eq!(client.take_all("drained").await.len(), 1);
 }
@@ -190,7 +190,7 @@ async fn the_end_of_the_time_for_draining_gives_back_what_is_held() {
     held.remove(0).receipt.settle();
     running.trigger.drain();
     running.trigger.end();
-    running.ended.await.unwrap().unwrap();
+    wait::end_of("the source", running.ended).await.unwrap().unwrap();
     wait::until("four are back", async || client.counts("cut").await.0 == 4).await;
     drop(held);
 }

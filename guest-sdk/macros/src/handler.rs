@@ -291,8 +291,11 @@ fn refuse_what_is_not_there_yet(method: &ImplItemFn) -> Result<()> {
     }
 }
 
-/// The codes of `#[on("OnSomething", ...)]`, which is taken off, and where it stands.
-fn take_codes(attributes: &mut Vec<Attribute>) -> Result<Option<(Vec<(String, Span)>, Span)>> {
+/// Event codes that an attribute names, each with its place, and where the attribute stands.
+type Narrowed = (Vec<(String, Span)>, Span);
+
+/// The codes of `#[on("OnSomething", ...)]`, which is taken off.
+fn take_codes(attributes: &mut Vec<Attribute>) -> Result<Option<Narrowed>> {
     let Some(at) = attributes.iter().position(|attribute| attribute.path().is_ident("on")) else { return Ok(None) };
     let attribute = attributes.remove(at);
     let codes = attribute

@@ -46,7 +46,10 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
     if let Err(error) = errors.or(()) {
         let error = error.into_compile_error();
         let stub = stub(&rule);
-        return quote!(#error #stub #[cfg(rust_analyzer)] const _: () = { #checks };);
+        // Editors complete and explain fields from this while the author is still typing.
+        let checks =
+            quote!(#[allow(unexpected_cfgs)] const _: () = { #[cfg(rust_analyzer)] const _: () = { #checks }; };);
+        return quote!(#error #stub #checks);
     }
     let configured = match &configure {
         Some(method) => {

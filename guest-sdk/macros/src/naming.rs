@@ -52,7 +52,7 @@ pub(crate) fn columns<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut width = 0;
     for name in names {
         if width == 0 || width + name.len() > 90 {
-            text.push_str("\n  ");
+            text.push_str(if width == 0 { "\n  " } else { ",\n  " });
             width = 0;
         } else {
             text.push_str(", ");

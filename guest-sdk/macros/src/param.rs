@@ -136,11 +136,12 @@ fn kind_of(type_: &Type) -> Option<(ParamKind, Option<(i64, i64)>)> {
 }
 
 fn unsupported(type_: &Type) -> Error {
-    let written = type_.to_token_stream().to_string().replace(' ', "");
+    // As tokens are written out, but for the spaces between them.
+    let written = type_.to_token_stream().to_string().replace(' ', "").replace("'static", "'static ");
     let hint = match written.as_str() {
         "f32" | "f64" => "; money is never a float: use `Decimal`",
         "u64" | "usize" => "; use `u32` or `i64`",
-        "&str" | "&'staticstr" => "; use `String`",
+        "&str" | "&'static str" => "; use `String`",
         other if other.contains("HashMap") => "; use `BTreeMap`, whose order is the same each time",
         other if other.starts_with("Option<") => {
             "; give it a default instead, or leave the default out to make it mandatory"

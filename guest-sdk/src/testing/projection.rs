@@ -19,9 +19,9 @@ fn record<'a>(fields: &'a [Field], from: &Json, writer: &mut Writer) -> Result<(
         let before = writer.len();
         let written = match found {
             Some(value) => value_of(field, value, writer)?,
-            None => None,
+            None => false,
         };
-        if written.is_none() {
+        if !written {
             if field.required {
                 return Err(&field.name);
             }
@@ -40,14 +40,20 @@ fn is_absent(value: &Json) -> bool {
     }
 }
 
-/// Writes one value, unless it is of another kind.
-fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer) -> Result<Option<()>, &'a str> {
-    Ok(match (field.kind, value) {
-        (FieldKind::Bool, Json::Bool(value)) => Some(writer.bool(*value)),
+/// Writes one value; `false` if it is of another kind.
+fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer) -> Result<bool, &'a str> {
+    let written = match (field.kind, value) {
+        (FieldKind::Bool, Json::Bool(value)) => {
+            writer.bool(*value);
+            Some(())
+        }
         (FieldKind::Int, Json::Number(text)) => int(text).map(|value| writer.int(value)),
         (FieldKind::Float, Json::Number(text)) => text.parse().ok().map(|value| writer.float(value)),
-        (FieldKind::Str | FieldKind::Id, Json::Text(text)) => Some(writer.str(text)),
-        (FieldKind::Id, Json::Number(text)) if is_integer_literal(text) => Some(writer.str(text)),
+        (FieldKind::Str | FieldKind::Id, Json::Text(text)) => {
+            writer.str(text);
+            Some(())
+        }
+        (FieldKind::Id, Json::Number(text)) => is_integer_literal(text).then(|| writer.str(text)),
         (FieldKind::Decimal, Json::Number(text)) => decimal(text).map(|value| writer.decimal(value)),
         (FieldKind::Timestamp, Json::Text(text)) => text.parse().ok().map(|value: Timestamp| writer.timestamp(value)),
         (FieldKind::Map, Json::Object(members)) => map(members, writer),
@@ -58,9 +64,13 @@ fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer) -> Result<O
             }
             Some(())
         }
-        (FieldKind::Raw, value) => Some(raw(value, writer)),
+        (FieldKind::Raw, value) => {
+            raw(value, writer);
+            Some(())
+        }
         _ => None,
-    })
+    };
+    Ok(written.is_some())
 }
 
 fn map(members: &[(String, Json)], writer: &mut Writer) -> Option<()> {

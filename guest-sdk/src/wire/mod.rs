@@ -8,6 +8,8 @@ mod values;
 mod writer;
 
 pub use reader::Reader;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use reader::malformed;
 pub use values::{FromParam, FromWire};
 pub use writer::Writer;
 

@@ -12,7 +12,7 @@ pub struct Reader<'a> {
 /// The host and this module don't agree about the ABI; nothing that is read from here on can be trusted.
 #[cold]
 #[inline(never)]
-fn malformed() -> ! {
+pub(crate) fn malformed() -> ! {
     panic!("the input does not follow the ABI")
 }
 
@@ -43,11 +43,13 @@ impl<'a> Reader<'a> {
     /// Whether the next value is nil; if so, it is taken.
     #[inline]
     pub fn nil(&mut self) -> bool {
-        let is_nil = self.rest.first() == Some(&0xc0);
-        if is_nil {
-            self.rest = &self.rest[1..];
+        match self.rest {
+            [0xc0, rest @ ..] => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
         }
-        is_nil
     }
 
     pub fn bool(&mut self) -> bool {

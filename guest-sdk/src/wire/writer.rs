@@ -107,7 +107,9 @@ impl Writer {
     }
 
     pub fn close_array(&mut self, at: usize, count: u16) {
-        self.bytes[at..at + 2].copy_from_slice(&count.to_be_bytes());
+        if let Some(place) = self.bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            *place = count.to_be_bytes();
+        }
     }
 
     /// Values that are written already.

@@ -6,11 +6,16 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::UsageError;
+use crate::broker::SILENCED_LOG_TARGETS;
 use crate::config::{LogConfig, LogFormat};
 
 /// Starts the log as the configuration says. Times are UTC.
 pub(super) fn start(config: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(&config.level).map_err(|error| UsageError(error.to_string()))?;
+    let mut filter = EnvFilter::builder().parse(&config.level).map_err(|error| UsageError(error.to_string()))?;
+    for target in SILENCED_LOG_TARGETS {
+        // Whatever the configuration says: these print bodies of messages, which are personal.
+        filter = filter.add_directive(format!("{target}=off").parse()?);
+    }
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.format {
         LogFormat::Text => {

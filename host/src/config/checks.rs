@@ -36,7 +36,7 @@ pub(super) fn values(loaded: &Loaded, problems: &mut Vec<Problem>) {
         report.add("event.batch_max", reason, "a batch can't be larger than what may be in flight: lower it");
     }
     let listen = &config.http.listen;
-    if !listen.is_empty() && listen.to_socket_addrs().is_err() {
+    if !listen.is_empty() && listen != "auto" && listen.to_socket_addrs().is_err() {
         let reason = format!("`{listen}` is no address to listen on");
         report.add("http.listen", reason, "write host:port, such as 127.0.0.1:9464, or nothing to listen nowhere");
     }

@@ -105,10 +105,14 @@ pub struct PurityConfig {
     pub recheck_one_in: u32,
 }
 
+/// Where an engine that consumes RabbitMQ listens if nothing else is said.
+pub const LISTEN_OF_A_SERVICE: &str = "127.0.0.1:9464";
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
-    /// Where `/metrics`, `/healthz` and `/readyz` listen; empty means nowhere.
+    /// Where `/metrics`, `/healthz` and `/readyz` listen; empty means nowhere; `auto` means [`LISTEN_OF_A_SERVICE`] with a
+    /// source that goes on for ever, and nowhere with a file or standard input.
     pub listen: String,
 }
 
@@ -195,7 +199,7 @@ impl Default for PurityConfig {
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9464".into() }
+        Self { listen: "auto".into() }
     }
 }
 

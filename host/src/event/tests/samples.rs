@@ -61,6 +61,8 @@ fn the_first_name_of_a_role_that_is_not_empty_wins() {
     let customer = event.customer().unwrap();
     assert_eq!(customer.customer_uid.as_deref(), Some("code"));
     assert_eq!(customer.account_group_id.as_deref(), Some("2"));
+    let both = read(r#"{"eventCode":"E","customerInfo":{"customerCode":"code","customerUid":"uid"}}"#).unwrap();
+    assert_eq!(both.customer().unwrap().customer_uid.as_deref(), Some("uid"));
 }
 
 #[test]
@@ -68,6 +70,8 @@ fn a_merge_is_an_event_of_the_customer_that_stays() {
     let event = read(sample!("MergeCustomersProfiles")).unwrap();
     assert_eq!(event.customer().unwrap().customer_id.as_deref(), Some("11"));
     assert_eq!(event.merged_from().unwrap().customer_id.as_deref(), Some("13"));
+    let both = read(r#"{"eventCode":"E","toCustomerInfo":{"customerId":1},"customerInfo":{"customerId":2}}"#).unwrap();
+    assert_eq!(both.customer().unwrap().customer_id.as_deref(), Some("1"));
 }
 
 #[test]
