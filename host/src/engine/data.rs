@@ -95,7 +95,7 @@ impl Reader<'_> {
     fn extension<const N: usize>(&mut self, kind: i8) -> Result<[u8; N], Wrong> {
         let [_marker, its_kind] = self.array_of()?;
         if i8::from_be_bytes([its_kind]) != kind {
-            return Err(format!("an extension of {N} bytes and the unknown type {its_kind}"));
+            return Err(Wrong::from(format!("an extension of {N} bytes and the unknown type {its_kind}")));
         }
         self.array_of()
     }
@@ -112,5 +112,5 @@ fn write_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<()
 /// Memory takes whatever is written to it.
 #[cold]
 fn unwritten(error: impl std::fmt::Display) -> Wrong {
-    format!("data that can't be written: {error}")
+    format!("data that can't be written: {error}").into()
 }

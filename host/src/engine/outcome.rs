@@ -38,16 +38,8 @@ pub enum Action {
 }
 
 /// Reads what `hailer_configure` returned: the guest's error, if it has one.
-pub(super) fn read_configured(bytes: &[u8]) -> Result<Option<String>, Wrong> {
-    let mut reader = Reader::new(bytes);
-    let members = reader.array("the record of `hailer_configure`")?;
-    if members == 0 {
-        return Err("a record of `hailer_configure` without a member".into());
-    }
-    let error = reader.text_or_nil("an error")?.map(|text| one_line(text, TEXT_BYTES_MAX));
-    reader.skip_members(members, 1)?;
-    reader.end()?;
-    Ok(error)
+pub(super) fn read_configured(bytes: &[u8]) -> Result<Option<String>, String> {
+    Reader::new(bytes).configured().map_err(Wrong::into_text)
 }
 
 /// Reads the outcomes of a crossing, one by one and in the order of its calls.
@@ -66,9 +58,9 @@ impl<'a> Outcomes<'a> {
     /// # Errors
     /// With what is wrong, in words; never with what the bytes say.
     #[expect(clippy::should_implement_trait, reason = "an error ends the reading, so it is no iterator")]
-    pub fn next(&mut self) -> Result<(Outcome, &'a [u8]), Wrong> {
+    pub fn next(&mut self) -> Result<(Outcome, &'a [u8]), String> {
         let before = self.reader.rest;
-        let outcome = self.reader.outcome()?;
+        let outcome = self.reader.outcome().map_err(Wrong::into_text)?;
         Ok((outcome, &before[..before.len() - self.reader.rest.len()]))
     }
 
@@ -76,16 +68,27 @@ impl<'a> Outcomes<'a> {
     ///
     /// # Errors
     /// When something is.
-    pub fn end(&self) -> Result<(), Wrong> {
-        self.reader.end()
+    pub fn end(&self) -> Result<(), String> {
+        self.reader.end().map_err(Wrong::into_text)
     }
 }
 
 impl Reader<'_> {
+    fn configured(&mut self) -> Result<Option<String>, Wrong> {
+        let members = self.array("the record of `hailer_configure`")?;
+        if members == 0 {
+            return Err("a record of `hailer_configure` without a member".into());
+        }
+        let error = self.text_or_nil("an error")?.map(|text| one_line(text, TEXT_BYTES_MAX));
+        self.skip_members(members, 1)?;
+        self.end()?;
+        Ok(error)
+    }
+
     fn outcome(&mut self) -> Result<Outcome, Wrong> {
         let members = self.array("an outcome")?;
         if members < 3 {
-            return Err(format!("an outcome of {members} members instead of 3"));
+            return Err(Wrong::from(format!("an outcome of {members} members instead of 3")));
         }
         let error = self.text_or_nil("an outcome's error")?.map(said);
         if !self.take_nil() {
@@ -93,7 +96,7 @@ impl Reader<'_> {
         }
         let count = self.array("an outcome's actions")?;
         if count > ACTIONS_MAX {
-            return Err(format!("{count} actions in one outcome, over the limit of {ACTIONS_MAX}"));
+            return Err(Wrong::from(format!("{count} actions in one outcome, over the limit of {ACTIONS_MAX}")));
         }
         let mut actions = Vec::with_capacity(count);
         for _ in 0..count {
@@ -114,8 +117,8 @@ impl Reader<'_> {
         let (action, read) = match self.unsigned("an action's kind")? {
             ACTION_SEND if members >= 4 => (self.send()?, 4),
             ACTION_NOTE if members >= 2 => (Action::Note(said(self.text("a note")?)), 2),
-            ACTION_SEND | ACTION_NOTE => return Err(format!("an action of {members} members")),
-            kind => return Err(format!("an action of the unknown kind {kind}")),
+            ACTION_SEND | ACTION_NOTE => return Err(Wrong::from(format!("an action of {members} members"))),
+            kind => return Err(Wrong::from(format!("an action of the unknown kind {kind}"))),
         };
         self.skip_members(members, read)?;
         Ok(action)
@@ -123,10 +126,13 @@ impl Reader<'_> {
 
     fn send(&mut self) -> Result<Action, Wrong> {
         let number = self.unsigned("a channel")?;
-        let channel = Channel::from_wire(number).ok_or_else(|| format!("the unknown channel {number}"))?;
+        let channel = Channel::from_wire(number).ok_or_else(|| Wrong::from(format!("the unknown channel {number}")))?;
         let template = self.text("a template")?;
         if template.is_empty() || template.len() > TEMPLATE_BYTES_MAX {
-            return Err(format!("a template's name of {} bytes (1 to {TEMPLATE_BYTES_MAX})", template.len()));
+            return Err(Wrong::from(format!(
+                "a template's name of {} bytes (1 to {TEMPLATE_BYTES_MAX})",
+                template.len()
+            )));
         }
         if !matches!(self.marker()?, Marker::FixMap(_) | Marker::Map16 | Marker::Map32) {
             return Err("a communication's data that is not a map".into());

@@ -3,8 +3,29 @@
 
 use rmp::Marker;
 
-/// What is wrong with a guest's bytes.
-pub(super) type Wrong = String;
+/// What is wrong with a guest's bytes. One word wide, so that what is right is returned in registers.
+#[derive(Debug)]
+pub(super) struct Wrong(Box<String>);
+
+impl From<String> for Wrong {
+    #[cold]
+    fn from(what: String) -> Wrong {
+        Wrong(Box::new(what))
+    }
+}
+
+impl From<&str> for Wrong {
+    #[cold]
+    fn from(what: &str) -> Wrong {
+        what.to_owned().into()
+    }
+}
+
+impl Wrong {
+    pub(super) fn into_text(self) -> String {
+        *self.0
+    }
+}
 
 /// A place in a guest's output.
 pub(super) struct Reader<'a> {
@@ -31,7 +52,7 @@ impl<'a> Reader<'a> {
             Marker::FixArray(count) => usize::from(count),
             Marker::Array16 => self.length::<2>()?,
             Marker::Array32 => self.length::<4>()?,
-            _ => return Err(format!("{what} that is not an array")),
+            _ => return Err(Wrong::from(format!("{what} that is not an array"))),
         };
         // Each element takes a byte at the least.
         self.bounded(count, 1, what)
@@ -43,7 +64,7 @@ impl<'a> Reader<'a> {
             Marker::FixMap(count) => usize::from(count),
             Marker::Map16 => self.length::<2>()?,
             Marker::Map32 => self.length::<4>()?,
-            _ => return Err(format!("{what} that is not a map")),
+            _ => return Err(Wrong::from(format!("{what} that is not a map"))),
         };
         // Each entry takes two bytes at the least.
         self.bounded(count, 2, what)
@@ -62,23 +83,23 @@ impl<'a> Reader<'a> {
             Marker::I16 => i128::from(i16::from_be_bytes(self.array_of()?)),
             Marker::I32 => i128::from(i32::from_be_bytes(self.array_of()?)),
             Marker::I64 => i128::from(i64::from_be_bytes(self.array_of()?)),
-            _ => return Err(format!("{what} that is not an integer")),
+            _ => return Err(Wrong::from(format!("{what} that is not an integer"))),
         })
     }
 
     pub(super) fn unsigned(&mut self, what: &str) -> Result<u64, Wrong> {
-        self.integer(what)?.try_into().map_err(|_| format!("{what} that is negative"))
+        self.integer(what)?.try_into().map_err(|_| Wrong::from(format!("{what} that is negative")))
     }
 
     pub(super) fn signed(&mut self, what: &str) -> Result<i64, Wrong> {
-        self.integer(what)?.try_into().map_err(|_| format!("{what} that is too large"))
+        self.integer(what)?.try_into().map_err(|_| Wrong::from(format!("{what} that is too large")))
     }
 
     pub(super) fn float(&mut self, what: &str) -> Result<f64, Wrong> {
         match self.take_marker()? {
             Marker::F32 => Ok(f64::from(f32::from_be_bytes(self.array_of()?))),
             Marker::F64 => Ok(f64::from_be_bytes(self.array_of()?)),
-            _ => Err(format!("{what} that is not a float")),
+            _ => Err(Wrong::from(format!("{what} that is not a float"))),
         }
     }
 
@@ -88,9 +109,9 @@ impl<'a> Reader<'a> {
             Marker::Str8 => self.length::<1>()?,
             Marker::Str16 => self.length::<2>()?,
             Marker::Str32 => self.length::<4>()?,
-            _ => return Err(format!("{what} that is not a str")),
+            _ => return Err(Wrong::from(format!("{what} that is not a str"))),
         };
-        std::str::from_utf8(self.take(length)?).map_err(|_| format!("{what} that is not UTF-8"))
+        std::str::from_utf8(self.take(length)?).map_err(|_| Wrong::from(format!("{what} that is not UTF-8")))
     }
 
     pub(super) fn text_or_nil(&mut self, what: &str) -> Result<Option<&'a str>, Wrong> {
@@ -153,7 +174,7 @@ impl<'a> Reader<'a> {
     pub(super) fn end(&self) -> Result<(), Wrong> {
         match self.rest.len() {
             0 => Ok(()),
-            left => Err(format!("{left} bytes left over")),
+            left => Err(Wrong::from(format!("{left} bytes left over"))),
         }
     }
 
@@ -176,7 +197,7 @@ impl<'a> Reader<'a> {
 
     fn bounded(&self, count: usize, bytes_each: usize, what: &str) -> Result<usize, Wrong> {
         if count > self.rest.len() / bytes_each {
-            return Err(format!("{what} that is longer than the output"));
+            return Err(Wrong::from(format!("{what} that is longer than the output")));
         }
         Ok(count)
     }
