@@ -7,7 +7,6 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -30,19 +29,22 @@ pub(super) struct Order {
     pub(super) artifact: Vec<u8>,
 }
 
-/// The whole of `hailer compile-module`: called by `main` before anything else starts a thread.
-pub fn compile_child_main(precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> ExitCode {
+/// The whole of `hailer compile-module`, to be called before anything else starts a thread. Returns the exit code.
+pub fn compile_child_main(precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> u8 {
     match compile(io::stdin().lock(), precompile) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(reason) => {
             // The parent shows this text; if it has gone away, nobody is left to tell.
             let _ = writeln!(io::stderr(), "{reason}");
-            ExitCode::FAILURE
+            1
         }
     }
 }
 
-fn compile(mut input: impl BufRead, precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> Result<(), String> {
+pub(super) fn compile(
+    mut input: impl BufRead,
+    precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>,
+) -> Result<(), String> {
     let mut line = Vec::new();
     let read = input.by_ref().take(ORDER_BYTES_MAX).read_until(b'\n', &mut line);
     read.map_err(|error| format!("the order can't be read: {error}"))?;
