@@ -57,6 +57,10 @@ impl<'a> Outcomes<'a> {
     ///
     /// # Errors
     /// With what is wrong, in words; never with what the bytes say.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator knows its end; here it is the caller who knows how many there are"
+    )]
     pub fn next(&mut self) -> Result<(Outcome, &'a [u8]), String> {
         let before = self.reader.rest;
         let outcome = self.reader.outcome().map_err(Wrong::into_text)?;
