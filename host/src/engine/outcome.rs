@@ -57,10 +57,7 @@ impl<'a> Outcomes<'a> {
     ///
     /// # Errors
     /// With what is wrong, in words; never with what the bytes say.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an iterator knows its end; here it is the caller who knows how many there are"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "an error ends the reading, so it is no iterator")]
     pub fn next(&mut self) -> Result<(Outcome, &'a [u8]), String> {
         let before = self.reader.rest;
         let outcome = self.reader.outcome().map_err(Wrong::into_text)?;

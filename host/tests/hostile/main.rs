@@ -1,6 +1,6 @@
 //! Hostile guests against the sandbox: whatever a rule module does, the host goes on, and the neighbours' verdicts are right (G7).
 
-#![allow(clippy::unwrap_used, reason = "what a test can't set up it can't test")]
+#![allow(clippy::unwrap_used, reason = "a test's own set-up")]
 
 mod stage;
 
