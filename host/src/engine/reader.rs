@@ -5,6 +5,7 @@ use rmp::Marker;
 
 /// What is wrong with a guest's bytes. One word wide, so that what is right is returned in registers.
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "the one word is the point, and only what is wrong allocates")]
 pub(super) struct Wrong(Box<String>);
 
 impl From<String> for Wrong {

@@ -1,5 +1,9 @@
 //! Which instance a call runs on. The fixture `secretive` tells over the seed 77 how many calls its instance has made.
 
+use std::sync::Arc;
+
+use hailer::engine::{Campaign, Mode};
+
 use super::stage::fixtures::GUILTY;
 use super::stage::{Stage, rule_set, told};
 
@@ -51,6 +55,17 @@ fn a_swap_keeps_the_instances_of_campaigns_that_did_not_change() {
     assert_eq!(told(stage.decide(&both, &[TELL])), ["ok", "3"]);
     let changed = rule_set([stage.configured("secretive", &[0x80], 2).unwrap()]);
     assert_eq!(told(stage.decide(&changed, &[TELL])), ["1"]);
+}
+
+#[test]
+fn a_campaign_that_is_off_is_asked_nothing_and_keeps_its_instance() {
+    let mut stage = Stage::new();
+    let secretive = stage.campaign("secretive").unwrap();
+    let mut off = Campaign::clone(&secretive);
+    off.spec.mode = Mode::Off;
+    assert_eq!(told(stage.decide(&rule_set([secretive.clone()]), &[1])), ["ok"]);
+    assert_eq!(told(stage.decide(&rule_set([Arc::new(off)]), &[1])), [""; 0]);
+    assert_eq!(told(stage.decide(&rule_set([secretive]), &[TELL])), ["2"]);
 }
 
 #[test]
