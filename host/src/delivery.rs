@@ -5,6 +5,7 @@
 //! receipt dropped unsettled acknowledges nothing, nor does any behind it: the session's end gives the messages back.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -41,6 +42,12 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// The session that delivered it: a number of its own for every ledger of this process.
+    #[must_use]
+    pub fn session(&self) -> u64 {
+        self.ledger.session
+    }
+
     /// What this delivery promised is done.
     pub fn settle(mut self) {
         self.settled = true;
@@ -57,6 +64,7 @@ impl Drop for Receipt {
 /// delivery tags do.
 #[derive(Debug)]
 pub struct Ledger {
+    session: u64,
     open: Mutex<Open>,
     settled_upto: watch::Sender<u64>,
 }
@@ -80,9 +88,11 @@ impl Ledger {
     /// tag moves, and when no receipt is outstanding any more.
     #[must_use]
     pub fn new() -> (Arc<Ledger>, watch::Receiver<u64>) {
+        static SESSIONS: AtomicU64 = AtomicU64::new(0);
+        let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
         let (settled_upto, prefix) = watch::channel(0);
         let open = Open { next: 1, first: 1, settled: VecDeque::new(), outstanding: 0, abandoned: false };
-        (Arc::new(Ledger { open: Mutex::new(open), settled_upto }), prefix)
+        (Arc::new(Ledger { session, open: Mutex::new(open), settled_upto }), prefix)
     }
 
     /// The receipt of the session's next delivery.

@@ -7,15 +7,16 @@
 //! Every channel between them is bounded, so a slow part stops the source. **A receipt is settled only after everything that its event
 //! led to has been confirmed (G1).** When a part dies the pipeline ends and nothing more is acknowledged.
 
+mod counts;
 mod occurrences;
 mod shard;
 mod tally;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::clock::{self, Millis};
 use crate::communication::{Communication, DeadLetter};
@@ -26,11 +27,11 @@ use crate::metrics;
 use crate::reload::ReloadHandle;
 use crate::sinks::{DeadLetters, Sink, SinkError};
 use crate::sources::{Intake, IntakeClosed};
-use occurrences::Occurrences;
+use occurrences::{Occurrence, Occurrences};
 use shard::Shard;
 pub use tally::{CampaignTally, Tally};
 
-/// The most communications that go out in one publishing batch.
+/// The most communications, or events, whose outcome is confirmed together; one more group may come on top.
 const PUBLISH_MAX: usize = 1024;
 /// Groups that may wait to be published.
 const GROUPS_MAX: usize = 64;
@@ -65,6 +66,8 @@ struct Accepted {
     id: EventId,
     /// The `now` of everything that this event leads to.
     now: Millis,
+    /// Set if the event had no id of its own.
+    occurrence: Option<Occurrence>,
     receipt: Receipt,
 }
 
@@ -74,6 +77,7 @@ struct Group {
     communications: Vec<Communication>,
     dead_letters: Vec<DeadLetter>,
     receipts: Vec<Receipt>,
+    occurrences: Vec<Occurrence>,
 }
 
 /// Why a pipeline ended early.
@@ -83,8 +87,8 @@ pub enum PipelineError {
     Sink(#[from] SinkError),
     #[error("a shard stopped unexpectedly; what it held was not acknowledged and will be delivered again")]
     Shard,
-    #[error("no thread for a shard")]
-    Thread(#[source] std::io::Error),
+    #[error("publishing stopped unexpectedly; what was not confirmed was not acknowledged and will be delivered again")]
+    Delivery,
 }
 
 /// The entrance: the end of the pipeline that sources see.
@@ -108,7 +112,7 @@ struct Arrivals {
 #[derive(Debug)]
 pub struct Pipeline {
     arrivals: Arc<Mutex<Arrivals>>,
-    shards: Vec<JoinHandle<Tally>>,
+    shards: JoinSet<Tally>,
     delivery: JoinHandle<Result<(), SinkError>>,
 }
 
@@ -124,15 +128,15 @@ impl Pipeline {
         let (groups, groups_received) = mpsc::channel(GROUPS_MAX);
         let waiting_max = (settings.in_flight_max / settings.shards).max(1);
         let mut entrances = Vec::new();
-        let mut shards = Vec::new();
+        let mut shards = JoinSet::new();
         for _ in 0..settings.shards {
             let (entrance, events) = mpsc::channel(waiting_max);
             let shard = Shard::new(&settings, rules.clone(), groups.clone());
-            shards.push(tokio::task::spawn_blocking(move || shard.run(events)));
+            shards.spawn_blocking(move || shard.run(events));
             entrances.push(entrance);
         }
-        let delivery = tokio::spawn(deliver(groups_received, sink, dead_letters));
         let arrivals = Arc::<Mutex<Arrivals>>::default();
+        let delivery = tokio::spawn(deliver(groups_received, sink, dead_letters, Arc::clone(&arrivals)));
         let event_bytes_max = settings.event_bytes_max;
         let entrance = Entrance { shards: entrances.into(), groups, arrivals: Arc::clone(&arrivals), event_bytes_max };
         (entrance, Pipeline { arrivals, shards, delivery })
@@ -141,27 +145,30 @@ impl Pipeline {
     /// Waits until everything that came in has been decided, published and settled.
     ///
     /// # Errors
-    /// When a part ended early: then something was not settled.
-    pub async fn finished(self) -> Result<Tally, PipelineError> {
+    /// As soon as a part has ended early: what it held is not settled, and nothing behind it will be.
+    pub async fn finished(mut self) -> Result<Tally, PipelineError> {
         let mut tally = Tally::default();
-        let mut shard_died = false;
-        for shard in self.shards {
-            match shard.await {
-                Ok(of_shard) => tally.add(of_shard),
-                Err(_) => shard_died = true,
+        let mut delivered = false;
+        loop {
+            tokio::select! {
+                ended = &mut self.delivery, if !delivered => {
+                    ended.map_err(|_| PipelineError::Delivery)??;
+                    delivered = true;
+                }
+                shard = self.shards.join_next(), if !self.shards.is_empty() => {
+                    let of_shard = shard.and_then(Result::ok).ok_or(PipelineError::Shard)?;
+                    tally.add(of_shard);
+                }
+                else => break,
             }
         }
-        match self.delivery.await {
-            Ok(delivered) => delivered?,
-            Err(_) => return Err(PipelineError::Shard),
-        }
-        if shard_died {
-            return Err(PipelineError::Shard);
-        }
-        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.add(arrivals.tally.clone());
+        tally.add(lock(&self.arrivals).tally.clone());
         Ok(tally)
     }
+}
+
+fn lock(arrivals: &Mutex<Arrivals>) -> MutexGuard<'_, Arrivals> {
+    arrivals.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // ---- accept, where the source runs -----------------------------------------------------------------------------------
@@ -193,18 +200,19 @@ impl Entrance {
 
     fn identify(&self, event: Event, delivery: Delivery) -> Accepted {
         let key = event.dedup_key(delivery.message_id.as_deref(), delivery.position.as_deref());
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = arrivals.occurrences.identify(key, delivery.redelivered);
+        let mut arrivals = lock(&self.arrivals);
         // Never backwards, whatever the machine's clock does.
         let now = clock::now_ms().max(arrivals.last_now);
         arrivals.last_now = now;
+        let session = delivery.receipt.session();
+        let (id, occurrence) = arrivals.occurrences.identify(key, delivery.redelivered, session, now);
         arrivals.tally.events += 1;
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         if event.was_repaired() {
             arrivals.tally.repaired += 1;
             ::metrics::counter!(metrics::EVENTS_REPAIRED_TOTAL).increment(1);
         }
-        Accepted { event, id, now, receipt: delivery.receipt }
+        Accepted { event, id, now, occurrence, receipt: delivery.receipt }
     }
 
     /// A customer belongs to one shard, so that their events stay in order (G5).
@@ -218,7 +226,7 @@ impl Entrance {
     fn dead_letter(&self, delivery: Delivery, reason: String) -> Group {
         ::metrics::counter!(metrics::EVENTS_TOTAL, "outcome" => "deadletter").increment(1);
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut arrivals = lock(&self.arrivals);
         arrivals.tally.dead_letters += 1;
         // A broken sender must not flood the log: the first, the second, the fourth …
         let count = arrivals.tally.dead_letters;
@@ -252,11 +260,12 @@ async fn deliver(
     mut groups: mpsc::Receiver<Group>,
     mut sink: impl Sink,
     mut dead_letters: impl DeadLetters,
+    arrivals: Arc<Mutex<Arrivals>>,
 ) -> Result<(), SinkError> {
     let mut taken = Group::default();
     while let Some(group) = groups.recv().await {
         taken.absorb(group);
-        while taken.communications.len() < PUBLISH_MAX {
+        while taken.communications.len() < PUBLISH_MAX && taken.receipts.len() < PUBLISH_MAX {
             match groups.try_recv() {
                 Ok(group) => taken.absorb(group),
                 Err(_) => break,
@@ -268,23 +277,38 @@ async fn deliver(
         if !taken.dead_letters.is_empty() {
             dead_letters.bury(&taken.dead_letters).await?;
         }
-        taken.settle();
+        taken.settle(&arrivals);
     }
     Ok(())
 }
 
 impl Group {
+    fn of_decided(communications: Vec<Communication>, events: impl Iterator<Item = Accepted>) -> Group {
+        let mut group = Group { communications, ..Group::default() };
+        for accepted in events {
+            group.receipts.push(accepted.receipt);
+            group.occurrences.extend(accepted.occurrence);
+        }
+        group
+    }
+
     fn absorb(&mut self, mut later: Group) {
         self.communications.append(&mut later.communications);
         self.dead_letters.append(&mut later.dead_letters);
         self.receipts.append(&mut later.receipts);
+        self.occurrences.append(&mut later.occurrences);
     }
 
     /// Everything that these events led to is done.
-    fn settle(&mut self) {
+    fn settle(&mut self, arrivals: &Mutex<Arrivals>) {
         self.communications.clear();
         self.dead_letters.clear();
         ::metrics::gauge!(metrics::IN_FLIGHT).decrement(self.receipts.len() as f64);
+        if !self.occurrences.is_empty() {
+            let mut arrivals = lock(arrivals);
+            let now = arrivals.last_now;
+            self.occurrences.drain(..).for_each(|occurrence| arrivals.occurrences.settle(occurrence, now));
+        }
         for receipt in self.receipts.drain(..) {
             receipt.settle();
         }

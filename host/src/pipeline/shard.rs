@@ -1,13 +1,13 @@
 //! One shard: a thread that decides the events of its customers, batch by batch, under one rule set a batch (G8). It
 //! owns its guests; nothing here waits for a lock.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use hailer_abi::wire;
 use tokio::sync::mpsc;
 
+use super::counts::Counts;
 use super::{Accepted, Group, Rules, Settings, Tally};
 use crate::communication::{Communication, Proposal};
 use crate::engine::{Action, Batch, Campaign, Decided, GuestFault, GuestLine, Guests, RuleSet};
@@ -18,6 +18,9 @@ use crate::reload::Request;
 
 /// Events without a customer all look the same to a rule's `bucket`.
 const SEED_OF_NOBODY: u64 = 0;
+/// The most input that waits for its calls, in bytes: one large event read whole by many campaigns is decided before
+/// the next is read.
+const INPUT_BYTES_MAX: usize = 8 << 20;
 
 pub(super) struct Shard {
     rules: Rules,
@@ -28,8 +31,7 @@ pub(super) struct Shard {
     batch: Batch,
     projection: Projection,
     decided: Decided,
-    tally: Tally,
-    faults_logged: HashMap<Arc<str>, u64>,
+    counts: Counts,
 }
 
 impl Shard {
@@ -43,8 +45,7 @@ impl Shard {
             batch: Batch::default(),
             projection: Projection::new(),
             decided: Decided::default(),
-            tally: Tally::default(),
-            faults_logged: HashMap::new(),
+            counts: Counts::new(),
         }
     }
 
@@ -53,28 +54,34 @@ impl Shard {
     pub(super) fn run(mut self, mut events: mpsc::Receiver<Accepted>) -> Tally {
         let mut accepted = Vec::with_capacity(self.batch_max);
         while events.blocking_recv_many(&mut accepted, self.batch_max) > 0 {
-            let group = self.decide(&mut accepted);
+            let began = Instant::now();
+            let communications = self.decide(&accepted);
+            ::metrics::histogram!(metrics::DECIDE_SECONDS).record(began.elapsed());
+            let group = Group::of_decided(communications, accepted.drain(..));
             if self.groups.blocking_send(group).is_err() {
                 break;
             }
         }
-        self.tally
+        self.counts.finish()
     }
 
-    fn decide(&mut self, accepted: &mut Vec<Accepted>) -> Group {
-        let began = Instant::now();
+    /// The whole batch under one rule set; in parts, if its calls need much input.
+    fn decide(&mut self, accepted: &[Accepted]) -> Vec<Communication> {
         let rules = self.rules.current.load_full();
         self.guests.adopt(&rules);
+        self.counts.adopt(&rules);
         self.batch.open(&rules);
-        for (at, accepted) in accepted.iter().enumerate() {
-            self.gather(&rules, at, accepted);
+        let mut communications = Vec::new();
+        for (at, event) in accepted.iter().enumerate() {
+            self.gather(&rules, at, event);
+            if self.batch.input_bytes() > INPUT_BYTES_MAX || at + 1 == accepted.len() {
+                self.guests.decide(&self.batch, &mut self.decided);
+                self.judge(&rules, accepted, &mut communications);
+                self.report_misbehaviour(&rules, accepted);
+                self.batch.open(&rules);
+            }
         }
-        self.guests.decide(&self.batch, &mut self.decided);
-        let communications = self.judge(&rules, accepted);
-        self.report_misbehaviour(&rules, accepted);
-        ::metrics::histogram!(metrics::DECIDE_SECONDS).record(began.elapsed());
-        let receipts = accepted.drain(..).map(|accepted| accepted.receipt).collect();
-        Group { communications, dead_letters: Vec::new(), receipts }
+        communications
     }
 
     /// Reads what the loaded rules want of an event, and adds a call for each campaign that takes it.
@@ -82,114 +89,101 @@ impl Shard {
         let reading = rules.reading(accepted.event.code());
         let takes = |campaign: usize| rules.campaigns()[campaign].spec.is_active(accepted.now);
         if !reading.subscriptions.iter().any(|subscription| takes(subscription.campaign)) {
-            self.tally.unclaimed += 1;
-            ::metrics::counter!(metrics::EVENTS_TOTAL, "outcome" => "unsubscribed").increment(1);
+            self.counts.unclaimed();
             return;
         }
-        ::metrics::counter!(metrics::EVENTS_TOTAL, "outcome" => "decided").increment(1);
         reading.plan.project(&accepted.event, &mut self.projection);
-        let mismatches = u64::from(self.projection.mismatches());
-        if mismatches > 0 {
-            self.tally.field_mismatches += mismatches;
-            ::metrics::counter!(metrics::FIELD_MISMATCHES_TOTAL).increment(mismatches);
-        }
+        self.counts.event(self.projection.mismatches());
         let seed = accepted.event.customer_key().map_or(SEED_OF_NOBODY, |customer| customer.seed());
         for subscription in reading.subscriptions.iter().filter(|subscription| takes(subscription.campaign)) {
             let added = self.batch.add(subscription, at, accepted.now, seed, &self.projection);
             if let Err(absent) = added {
-                let campaign = &rules.campaigns()[subscription.campaign];
-                let field = &campaign.spec.manifest.handlers[subscription.handler as usize].fields[absent].name;
-                tracing::debug!(campaign = &*campaign.spec.name, event = %accepted.id, field, "not called: a required field is absent");
-                self.tally.campaigns.entry(Arc::clone(&campaign.spec.name)).or_default().skipped += 1;
-                count_call(campaign, "skipped");
+                let spec = &rules.campaigns()[subscription.campaign].spec;
+                let field = &spec.manifest.handlers[subscription.handler as usize].fields[absent].name;
+                tracing::debug!(campaign = &*spec.name, event = %accepted.id, field, "not called: a required field is absent");
+                self.counts.of(subscription.campaign).skipped();
             }
         }
     }
 
     /// Puts what the rules proposed before the policies, and makes the communications that pass.
-    fn judge(&mut self, rules: &RuleSet, accepted: &[Accepted]) -> Vec<Communication> {
-        let mut communications = Vec::new();
+    fn judge(&mut self, rules: &RuleSet, accepted: &[Accepted], communications: &mut Vec<Communication>) {
         for verdict in std::mem::take(&mut self.decided.verdicts) {
             let campaign = &rules.campaigns()[verdict.campaign];
             let cause = &accepted[verdict.event];
             match verdict.result {
-                Ok(ref outcome) => {
-                    self.tally.campaigns.entry(Arc::clone(&campaign.spec.name)).or_default().decided += 1;
-                    count_call(campaign, "ok");
+                Ok(outcome) => {
+                    self.counts.of(verdict.campaign).decided();
                     let mut sends = 0;
                     for action in &outcome.actions {
-                        self.act(campaign, cause, sends, action, &mut communications);
-                        sends += u32::from(matches!(action, Action::Send { .. }));
+                        if let Action::Note(text) = action {
+                            let (name, note) = (&*campaign.spec.name, shown(campaign, text));
+                            tracing::debug!(campaign = name, event = %cause.id, note, "note");
+                            continue;
+                        }
+                        communications.extend(self.dispose(campaign, verdict.campaign, cause, sends, action));
+                        sends += 1;
                     }
                 }
-                Err(ref fault) => self.fault(campaign, cause, fault),
+                Err(fault) => self.fault(campaign, verdict.campaign, cause, &fault),
             }
         }
-        communications
     }
 
-    fn act(
+    /// Rules propose, the host disposes.
+    fn dispose(
         &mut self,
         campaign: &Campaign,
+        at: usize,
         cause: &Accepted,
         index: u32,
         action: &Action,
-        communications: &mut Vec<Communication>,
-    ) {
+    ) -> Option<Communication> {
         let spec = &campaign.spec;
-        let (channel, template, data) = match action {
-            Action::Send { channel, template, data } => (*channel, template, data),
-            Action::Note(text) => {
-                tracing::debug!(campaign = &*spec.name, event = %cause.id, note = shown(campaign, text), "note");
-                return;
+        let Action::Send { channel, template, data } = action else { return None };
+        // An application or a device is not a person: without a key there is nobody to send to.
+        let recipient = cause.event.customer_key().and(cause.event.customer());
+        let verdict = judge(Facts { mode: spec.mode, has_recipient: recipient.is_some() });
+        let recipient = match (verdict, recipient) {
+            (PolicyVerdict::Suppress(why), _) => {
+                self.counts.of(at).suppressed(*channel, why);
+                return None;
             }
+            (PolicyVerdict::Publish, recipient) => recipient.expect("only what has a recipient is published"),
         };
-        let tally = self.tally.campaigns.entry(Arc::clone(&spec.name)).or_default();
-        let customer = cause.event.customer();
-        let verdict = judge(Facts { mode: spec.mode, has_recipient: customer.is_some() });
-        let proposal = customer.filter(|_| verdict == PolicyVerdict::Publish).map(|recipient| Proposal {
+        let proposal = Proposal {
             event_id: cause.id,
             event_code: cause.event.code(),
             campaign: &spec.name,
             version: &spec.version,
             environment: &self.environment,
             index,
-            channel,
+            channel: *channel,
             template,
             recipient,
             data,
             now: cause.now,
-        });
-        let word = match (verdict, proposal) {
-            (PolicyVerdict::Suppress(reason), _) => {
-                *tally.suppressed.entry(reason.name()).or_default() += 1;
-                reason.name()
-            }
-            (PolicyVerdict::Publish, Some(proposal)) => {
-                // Nothing in a proposal can fail to be written: its parts have been checked.
-                let composed = proposal.compose().expect("a checked proposal is written as JSON");
-                communications.push(composed);
-                *tally.published.entry(channel.name()).or_default() += 1;
-                "published"
-            }
-            (PolicyVerdict::Publish, None) => unreachable!("a communication without a recipient is suppressed"),
         };
-        let name = spec.name.to_string();
-        ::metrics::counter!(metrics::COMMUNICATIONS_TOTAL, "campaign" => name, "channel" => channel.name(), "verdict" => word)
-            .increment(1);
+        self.counts.of(at).published(*channel);
+        // Nothing in a proposal can fail to be written: its parts have been checked.
+        Some(proposal.compose().expect("a checked proposal is written as JSON"))
     }
 
-    fn fault(&mut self, campaign: &Campaign, cause: &Accepted, fault: &GuestFault) {
-        let name = &campaign.spec.name;
-        self.tally.campaigns.entry(Arc::clone(name)).or_default().faults += 1;
-        count_call(campaign, fault.kind());
-        let count = self.faults_logged.entry(Arc::clone(name)).or_default();
-        *count += 1;
+    fn fault(&mut self, campaign: &Campaign, at: usize, cause: &Accepted, fault: &GuestFault) {
+        let counts = self.counts.of(at);
+        let count = counts.fault(fault);
         // A rule that always faults must not flood the log: the first, the second, the fourth …
         if count.is_power_of_two() {
-            let (version, code) = (&*campaign.spec.version, cause.event.code());
-            let fault = shown(campaign, &fault.to_string()).to_owned();
-            tracing::warn!(campaign = &**name, version, event = %cause.id, code, fault, count = *count, "a rule faulted; the event goes on without it");
+            let (name, version, code) = (&*campaign.spec.name, &*campaign.spec.version, cause.event.code());
+            let said = fault.to_string();
+            let fault = match fault {
+                GuestFault::Panic(_) | GuestFault::Returned(_) => shown(campaign, &said),
+                _ => &said,
+            };
+            tracing::warn!(campaign = name, version, event = %cause.id, code, fault, count, "a rule faulted; the event goes on without it");
+        }
+        if counts.is_too_late() {
+            self.suspend(campaign, "it took longer than its limit many times in a row, at the cost of all others");
         }
     }
 
@@ -204,20 +198,18 @@ impl Shard {
                 _ => tracing::debug!(campaign = name, %event, "rule: {text}"),
             }
         }
-        for campaign in self.decided.impure.drain(..) {
-            let campaign = &rules.campaigns()[campaign];
-            let reason = "the rule is not a pure function: it gave two answers to one call".to_owned();
-            tracing::error!(campaign = &*campaign.spec.name, reason, "suspending a campaign");
-            let (campaign, generation) = (campaign.spec.name.to_string(), campaign.generation);
-            // When its owner is too busy to hear it, the next recheck tells it again.
-            self.rules.owner.tell(Request::Suspend { campaign, generation, reason });
+        for campaign in std::mem::take(&mut self.decided.impure) {
+            self.suspend(&rules.campaigns()[campaign], "it is not a pure function: it gave two answers to one call");
         }
     }
-}
 
-fn count_call(campaign: &Campaign, outcome: &'static str) {
-    ::metrics::counter!(metrics::CALLS_TOTAL, "campaign" => campaign.spec.name.to_string(), "outcome" => outcome)
-        .increment(1);
+    /// Has a campaign suspended. When its owner is too busy to hear it, the next misbehaviour tells it again.
+    fn suspend(&self, campaign: &Campaign, reason: &str) {
+        let (name, generation) = (campaign.spec.name.to_string(), campaign.generation);
+        if self.rules.owner.tell(Request::Suspend { campaign: name, generation, reason: reason.to_owned() }) {
+            tracing::error!(campaign = &*campaign.spec.name, reason, "suspending a campaign");
+        }
+    }
 }
 
 /// A guest's words, for the log: withheld when it reads personal data, as they may repeat it.

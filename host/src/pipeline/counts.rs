@@ -1,0 +1,151 @@
+//! What one shard counts, for the summary at the end and for `/metrics` meanwhile. Places and handles are looked up once a rule set, not once a
+//! call.
+
+use std::sync::Arc;
+
+use hailer_abi::wire::Channel;
+use metrics::Counter;
+
+use super::tally::{CampaignTally, Tally};
+use crate::engine::{GuestFault, RuleSet};
+use crate::metrics as names;
+use crate::policies::Suppression;
+
+/// Calls in a row that a campaign may end late before it is suspended: it takes the time of everybody else.
+const LATE_IN_A_ROW_MAX: u32 = 20;
+
+/// The counts of one shard.
+pub(super) struct Counts {
+    rules: Arc<RuleSet>,
+    campaigns: Vec<CampaignCounts>,
+    tally: Tally,
+    decided: Counter,
+    unsubscribed: Counter,
+    mismatches: Counter,
+}
+
+/// The counts of one campaign under one rule set.
+pub(super) struct CampaignCounts {
+    name: Arc<str>,
+    tally: CampaignTally,
+    decided: Counter,
+    skipped: Counter,
+    published: [Option<Counter>; Channel::ALL.len()],
+    late_in_a_row: u32,
+}
+
+impl Counts {
+    pub(super) fn new() -> Counts {
+        let events = |outcome: &'static str| ::metrics::counter!(names::EVENTS_TOTAL, "outcome" => outcome);
+        Counts {
+            rules: Arc::new(RuleSet::empty()),
+            campaigns: Vec::new(),
+            tally: Tally::default(),
+            decided: events("decided"),
+            unsubscribed: events("unsubscribed"),
+            mismatches: ::metrics::counter!(names::FIELD_MISMATCHES_TOTAL),
+        }
+    }
+
+    /// Counts for the campaigns of this rule set from now on.
+    pub(super) fn adopt(&mut self, rules: &Arc<RuleSet>) {
+        if Arc::ptr_eq(&self.rules, rules) {
+            return;
+        }
+        self.put_away();
+        self.campaigns =
+            rules.campaigns().iter().map(|campaign| CampaignCounts::new(Arc::clone(&campaign.spec.name))).collect();
+        self.rules = Arc::clone(rules);
+    }
+
+    pub(super) fn of(&mut self, campaign: usize) -> &mut CampaignCounts {
+        &mut self.campaigns[campaign]
+    }
+
+    /// An event that campaigns take, and how many of its fields were of another kind than documented.
+    pub(super) fn event(&mut self, mismatches: u32) {
+        self.decided.increment(1);
+        self.tally.field_mismatches += u64::from(mismatches);
+        self.mismatches.increment(u64::from(mismatches));
+    }
+
+    /// An event that no campaign takes.
+    pub(super) fn unclaimed(&mut self) {
+        self.tally.unclaimed += 1;
+        self.unsubscribed.increment(1);
+    }
+
+    /// All of it.
+    pub(super) fn finish(mut self) -> Tally {
+        self.put_away();
+        self.tally
+    }
+
+    fn put_away(&mut self) {
+        let mut counted = Tally::default();
+        for campaign in self.campaigns.drain(..).filter(|campaign| campaign.tally != CampaignTally::default()) {
+            counted.campaigns.insert(campaign.name, campaign.tally);
+        }
+        self.tally.add(counted);
+    }
+}
+
+impl CampaignCounts {
+    fn new(name: Arc<str>) -> CampaignCounts {
+        CampaignCounts {
+            decided: calls(&name, "ok"),
+            skipped: calls(&name, "skipped"),
+            published: Default::default(),
+            tally: CampaignTally::default(),
+            late_in_a_row: 0,
+            name,
+        }
+    }
+
+    pub(super) fn decided(&mut self) {
+        self.tally.decided += 1;
+        self.late_in_a_row = 0;
+        self.decided.increment(1);
+    }
+
+    pub(super) fn skipped(&mut self) {
+        self.tally.skipped += 1;
+        self.skipped.increment(1);
+    }
+
+    /// Counts a fault; says how many there have been under this rule set.
+    pub(super) fn fault(&mut self, fault: &GuestFault) -> u64 {
+        self.tally.faults += 1;
+        calls(&self.name, fault.kind()).increment(1);
+        match fault {
+            GuestFault::Deadline { .. } => self.late_in_a_row += 1,
+            _ => self.late_in_a_row = 0,
+        }
+        self.tally.faults
+    }
+
+    /// Whether the campaign has been late so often that the others must be spared it.
+    pub(super) fn is_too_late(&self) -> bool {
+        self.late_in_a_row >= LATE_IN_A_ROW_MAX
+    }
+
+    pub(super) fn published(&mut self, channel: Channel) {
+        *self.tally.published.entry(channel.name()).or_default() += 1;
+        let counter = &mut self.published[channel as usize];
+        counter.get_or_insert_with(|| communications(&self.name, channel, "passed")).increment(1);
+    }
+
+    pub(super) fn suppressed(&mut self, channel: Channel, why: Suppression) {
+        *self.tally.suppressed.entry(why.name()).or_default() += 1;
+        communications(&self.name, channel, why.name()).increment(1);
+    }
+}
+
+fn calls(campaign: &str, outcome: &'static str) -> Counter {
+    ::metrics::counter!(names::CALLS_TOTAL, "campaign" => campaign.to_owned(), "outcome" => outcome)
+}
+
+fn communications(campaign: &str, channel: Channel, verdict: &'static str) -> Counter {
+    let campaign = campaign.to_owned();
+    ::metrics::counter!(names::COMMUNICATIONS_TOTAL, "campaign" => campaign, "channel" => channel.name(), "verdict" => verdict)
+}
