@@ -40,6 +40,7 @@ const ACTION_NOTE: i64 = 2;
 impl Context {
     /// Asks for a communication to the event's customer. Whether it goes out is for consent, frequency caps and quiet
     /// hours to say, which a rule can't get round.
+    #[inline(never)]
     pub fn send(&mut self, message: Message<'_>) {
         if message.template.is_empty() {
             self.refused = Some("a message needs the name of a template");
@@ -58,11 +59,7 @@ impl Context {
     /// Leaves a note about this decision: why something was sent, or why not. Whoever asks later why a customer did not
     /// get a message reads it. Keep personal data out of it.
     pub fn note(&mut self, text: impl AsRef<str>) {
-        if self.act() {
-            self.output.array(2);
-            self.output.int(ACTION_NOTE);
-            self.output.str(text.as_ref());
-        }
+        self.note_text(text.as_ref());
     }
 
     /// When the engine took the event in: the same again in a replay. An event's own time is one of its fields, if it
@@ -135,6 +132,15 @@ impl Context {
         self.count_at = self.output.open_array();
     }
 
+    #[inline(never)]
+    fn note_text(&mut self, text: &str) {
+        if self.act() {
+            self.output.array(2);
+            self.output.int(ACTION_NOTE);
+            self.output.str(text);
+        }
+    }
+
     /// Counts an action, unless there are too many.
     fn act(&mut self) -> bool {
         if self.actions == ACTIONS_MAX {
@@ -145,6 +151,17 @@ impl Context {
         true
     }
 
+    /// Ends the outcome of one call.
+    #[inline(never)]
+    fn close(&mut self, error: Option<String>) {
+        match (error, self.refused) {
+            (None, None) => self.output.close_array(self.count_at, self.actions as u16),
+            (Some(error), _) => self.fail(&error),
+            (None, Some(refused)) => self.fail(refused),
+        }
+    }
+
+    #[cold]
     fn fail(&mut self, error: &str) {
         self.output.truncate(self.start);
         self.output.array(3);
@@ -179,11 +196,7 @@ impl<E: Display> Outcome for Result<(), E> {
 /// Ends the outcome of one call.
 #[inline]
 pub fn finish(context: &mut Context, outcome: impl Outcome) {
-    match (outcome.error(), context.refused) {
-        (None, None) => context.output.close_array(context.count_at, context.actions as u16),
-        (Some(error), _) => context.fail(&error),
-        (None, Some(refused)) => context.fail(refused),
-    }
+    context.close(outcome.error());
 }
 
 /// The bucket of `docs/abi.md`, "Buckets". Customers are sorted by it while campaigns run, so it never changes.

@@ -512,33 +512,49 @@ impl fmt::Display for Decimal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let precision = formatter.precision().map_or(self.scale(), |digits| digits as u32);
         let shown = self.round(precision);
-        // Sign, 29 digits, point, and zeros that the precision adds.
-        let mut text = [b'0'; 64];
-        let (mut at, mut rest, mut digits) = (text.len(), shown.magnitude, 0);
         let zeros = precision.saturating_sub(shown.scale()).min(28);
         let scale = shown.scale() + zeros;
-        at -= zeros as usize;
-        digits += zeros;
-        if scale > 0 && digits == scale {
-            at -= 1;
-            text[at] = b'.';
-        }
-        while rest > 0 || digits <= scale {
-            let digit;
-            (rest, digit) = divide_by_ten(rest);
-            at -= 1;
-            text[at] = b'0' + digit;
-            digits += 1;
-            if scale > 0 && digits == scale {
-                at -= 1;
-                text[at] = b'.';
+        let mut text = Backwards { text: [0; 64], at: 64 };
+        let (mut rest, mut digits) = (shown.magnitude, 0);
+        while digits <= scale || rest > 0 {
+            if digits == scale && scale > 0 {
+                text.push(b'.');
             }
+            let digit = if digits < zeros {
+                0
+            } else {
+                let digit;
+                (rest, digit) = divide_by_ten(rest);
+                digit
+            };
+            text.push(b'0' + digit);
+            digits += 1;
         }
         if shown.negative {
-            at -= 1;
-            text[at] = b'-';
+            text.push(b'-');
         }
-        formatter.write_str(core::str::from_utf8(&text[at..]).unwrap_or_default())
+        formatter.write_str(text.as_str())
+    }
+}
+
+/// A number's text, from its last letter to its first: a sign, 29 digits, a point, and 28 zeros that a precision adds. A
+/// letter too many would be lost and not a panic, whose code every module would have to carry.
+struct Backwards {
+    text: [u8; 64],
+    at: usize,
+}
+
+impl Backwards {
+    fn push(&mut self, letter: u8) {
+        self.at = self.at.wrapping_sub(1);
+        if let Some(place) = self.text.get_mut(self.at) {
+            *place = letter;
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        let text = self.text.get(self.at..).unwrap_or_default();
+        core::str::from_utf8(text).unwrap_or_default()
     }
 }
 

@@ -26,10 +26,15 @@ pub struct Message<'a> {
 impl Message<'_> {
     /// Fills in one of the template's values. The later of two values under one key counts.
     pub fn data(mut self, key: &str, value: impl Value) -> Self {
-        self.entries.str(key);
+        self.entry(key);
         value.write(&mut self.entries);
-        self.entry_count += 1;
         self
+    }
+
+    #[inline(never)]
+    fn entry(&mut self, key: &str) {
+        self.entries.str(key);
+        self.entry_count += 1;
     }
 }
 

@@ -60,6 +60,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline(never)]
     pub fn int(&mut self) -> i64 {
         match self.head() {
             Head::Int(value) => value,
@@ -80,21 +81,21 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline(never)]
     pub fn str(&mut self) -> &'a str {
         let Head::Bytes(length) = self.head() else { malformed() };
         let Ok(text) = core::str::from_utf8(self.take(length as usize)) else { malformed() };
         text
     }
 
-    #[inline]
+    #[inline(never)]
     pub fn decimal(&mut self) -> Decimal {
-        let bytes: [u8; 18] = self.array_of();
-        let [0xd8, EXT_DECIMAL, magnitude @ .., scale, sign, _, _] = bytes else { malformed() };
+        let ([0xd8, EXT_DECIMAL], value) = (self.array_of(), u128::from_le_bytes(self.array_of())) else { malformed() };
+        let (scale, sign) = ((value >> 96) as u8, (value >> 104) as u8);
         if scale > 28 {
             malformed();
         }
-        let magnitude = magnitude.into_iter().rev().fold(0, |sum: u128, byte: u8| sum << 8 | u128::from(byte));
-        Decimal::from_wire(magnitude, scale, sign == 1)
+        Decimal::from_wire(value & ((1 << 96) - 1), scale, sign == 1)
     }
 
     #[inline]
@@ -105,6 +106,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The number of elements of an array, which follow.
+    #[inline(never)]
     pub fn array(&mut self) -> u32 {
         match self.head() {
             Head::Array(count) => count,
@@ -113,6 +115,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The number of entries of a map, which follow: key, value, key, value.
+    #[inline(never)]
     pub fn map(&mut self) -> u32 {
         match self.head() {
             Head::Map(count) => count,

@@ -43,6 +43,7 @@ impl Writer {
         self.byte(0xc2 + u8::from(value));
     }
 
+    #[inline(never)]
     pub fn int(&mut self, value: i64) {
         match value {
             -32..=127 => self.byte(value as u8),
@@ -61,6 +62,7 @@ impl Writer {
         self.tagged(0xcb, value.to_be_bytes());
     }
 
+    #[inline(never)]
     pub fn str(&mut self, text: &str) {
         match text.len() {
             length @ 0..=31 => self.byte(0xa0 | length as u8),
