@@ -34,8 +34,8 @@ pub enum Level {
 
 /// The most actions that one call may ask for.
 const ACTIONS_MAX: usize = 64;
-const ACTION_SEND: i64 = 1;
-const ACTION_NOTE: i64 = 2;
+const ACTION_SEND: u8 = 1;
+const ACTION_NOTE: u8 = 2;
 
 impl Context {
     /// Asks for a communication to the event's customer. Whether it goes out is for consent, frequency caps and quiet
@@ -48,9 +48,8 @@ impl Context {
         if !self.act() {
             return;
         }
-        self.output.array(4);
-        self.output.int(ACTION_SEND);
-        self.output.int(i64::from(message.channel));
+        // An array of four, and two numbers below 128, which are their own encoding.
+        self.output.encoded([0x94, ACTION_SEND, message.channel]);
         self.output.str(message.template);
         self.output.map(message.entry_count);
         self.output.append(&message.entries);
@@ -126,17 +125,15 @@ impl Context {
     pub(crate) fn begin(&mut self, now: Timestamp, seed: u64) {
         (self.now, self.seed, self.actions, self.refused) = (now, seed, 0, None);
         self.start = self.output.len();
-        self.output.array(3);
-        self.output.nil();
-        self.output.nil();
-        self.count_at = self.output.open_array();
+        // An array of three, nil for the error, nil for the state, and an array whose count isn't known yet.
+        self.output.encoded([0x93, 0xc0, 0xc0, 0xdc, 0, 0]);
+        self.count_at = self.output.len() - 2;
     }
 
     #[inline(never)]
     fn note_text(&mut self, text: &str) {
         if self.act() {
-            self.output.array(2);
-            self.output.int(ACTION_NOTE);
+            self.output.encoded([0x92, ACTION_NOTE]);
             self.output.str(text);
         }
     }
