@@ -34,12 +34,13 @@ pub enum Level {
 
 /// The most actions that one call may ask for.
 const ACTIONS_MAX: usize = 64;
-const ACTION_SEND: i64 = 1;
-const ACTION_NOTE: i64 = 2;
+const ACTION_SEND: u8 = 1;
+const ACTION_NOTE: u8 = 2;
 
 impl Context {
     /// Asks for a communication to the event's customer. Whether it goes out is for consent, frequency caps and quiet
     /// hours to say, which a rule can't get round.
+    #[inline(never)]
     pub fn send(&mut self, message: Message<'_>) {
         if message.template.is_empty() {
             self.refused = Some("a message needs the name of a template");
@@ -47,9 +48,8 @@ impl Context {
         if !self.act() {
             return;
         }
-        self.output.array(4);
-        self.output.int(ACTION_SEND);
-        self.output.int(i64::from(message.channel));
+        // An array of four, and two numbers below 128, which are their own encoding.
+        self.output.encoded([0x94, ACTION_SEND, message.channel]);
         self.output.str(message.template);
         self.output.map(message.entry_count);
         self.output.append(&message.entries);
@@ -58,11 +58,7 @@ impl Context {
     /// Leaves a note about this decision: why something was sent, or why not. Whoever asks later why a customer did not
     /// get a message reads it. Keep personal data out of it.
     pub fn note(&mut self, text: impl AsRef<str>) {
-        if self.act() {
-            self.output.array(2);
-            self.output.int(ACTION_NOTE);
-            self.output.str(text.as_ref());
-        }
+        self.note_text(text.as_ref());
     }
 
     /// When the engine took the event in: the same again in a replay. An event's own time is one of its fields, if it
@@ -129,10 +125,17 @@ impl Context {
     pub(crate) fn begin(&mut self, now: Timestamp, seed: u64) {
         (self.now, self.seed, self.actions, self.refused) = (now, seed, 0, None);
         self.start = self.output.len();
-        self.output.array(3);
-        self.output.nil();
-        self.output.nil();
-        self.count_at = self.output.open_array();
+        // An array of three, nil for the error, nil for the state, and an array whose count isn't known yet.
+        self.output.encoded([0x93, 0xc0, 0xc0, 0xdc, 0, 0]);
+        self.count_at = self.output.len() - 2;
+    }
+
+    #[inline(never)]
+    fn note_text(&mut self, text: &str) {
+        if self.act() {
+            self.output.encoded([0x92, ACTION_NOTE]);
+            self.output.str(text);
+        }
     }
 
     /// Counts an action, unless there are too many.
@@ -145,6 +148,17 @@ impl Context {
         true
     }
 
+    /// Ends the outcome of one call.
+    #[inline(never)]
+    fn close(&mut self, error: Option<String>) {
+        match (error, self.refused) {
+            (None, None) => self.output.close_array(self.count_at, self.actions as u16),
+            (Some(error), _) => self.fail(&error),
+            (None, Some(refused)) => self.fail(refused),
+        }
+    }
+
+    #[cold]
     fn fail(&mut self, error: &str) {
         self.output.truncate(self.start);
         self.output.array(3);
@@ -179,11 +193,7 @@ impl<E: Display> Outcome for Result<(), E> {
 /// Ends the outcome of one call.
 #[inline]
 pub fn finish(context: &mut Context, outcome: impl Outcome) {
-    match (outcome.error(), context.refused) {
-        (None, None) => context.output.close_array(context.count_at, context.actions as u16),
-        (Some(error), _) => context.fail(&error),
-        (None, Some(refused)) => context.fail(refused),
-    }
+    context.close(outcome.error());
 }
 
 /// The bucket of `docs/abi.md`, "Buckets". Customers are sorted by it while campaigns run, so it never changes.

@@ -5,11 +5,16 @@
 //! needs more digits after the point than fit is rounded, half to even; one that is too big panics, as integers do.
 
 use core::cmp::Ordering;
-use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::iter::Sum;
 use core::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
-use core::str::FromStr;
+
+mod arithmetic;
+mod text;
+
+pub use text::{InvalidDecimal, literal};
+
+use arithmetic::{Rounding, divide_by_ten};
 
 /// An exact decimal: 28 digits, with as many of them after the point as were written. `1.50` and `1.5` are equal.
 ///
@@ -50,47 +55,6 @@ macro_rules! dec {
     ($($literal:tt)+) => {
         const { $crate::generated::literal(stringify!($($literal)+)) }
     };
-}
-
-/// The decimal that a literal's text says.
-///
-/// # Panics
-/// When the text is no decimal of at most 28 digits after the point and 96 bits; in a constant, that is a compile error.
-#[must_use]
-pub const fn literal(text: &str) -> Decimal {
-    match parse(text.as_bytes(), true) {
-        Some(value) => value,
-        None => panic!("not a decimal of up to 28 digits: write it like 100.50"),
-    }
-}
-
-const fn parse(text: &[u8], is_literal: bool) -> Option<Decimal> {
-    let (mut magnitude, mut scale, mut digits): (u128, u8, u32) = (0, 0, 0);
-    let (mut negative, mut point) = (false, false);
-    let mut at = 0;
-    while at < text.len() {
-        match text[at] {
-            b'-' if digits == 0 && !negative => negative = true,
-            b'.' if !point && digits > 0 => point = true,
-            b'_' if digits > 0 && is_literal => {}
-            // `stringify!` may put one behind the sign.
-            b' ' if digits == 0 && is_literal => {}
-            digit @ b'0'..=b'9' => {
-                magnitude = magnitude * 10 + (digit - b'0') as u128;
-                digits += 1;
-                scale += point as u8;
-                if magnitude > MAGNITUDE_MAX || scale > SCALE_MAX {
-                    return None;
-                }
-            }
-            _ => return None,
-        }
-        at += 1;
-    }
-    if digits == 0 || text[text.len() - 1] == b'.' {
-        return None;
-    }
-    Some(Decimal { magnitude, scale, negative: negative && magnitude != 0 })
 }
 
 impl Decimal {
@@ -155,210 +119,6 @@ impl Decimal {
     pub(crate) const fn from_wire(magnitude: u128, scale: u8, negative: bool) -> Self {
         Self { magnitude, scale, negative }
     }
-
-    fn shortened(self, digits: u32, rounding: Rounding) -> Decimal {
-        let mut shorter = self;
-        let mut dropped = Dropped::default();
-        while u32::from(shorter.scale) > digits {
-            shorter.drop_digit(&mut dropped);
-        }
-        shorter.magnitude += u128::from(rounding == Rounding::HalfEven && dropped.rounds_up(shorter.magnitude));
-        shorter.normalised_sign()
-    }
-
-    fn drop_digit(&mut self, dropped: &mut Dropped) {
-        let (rest, digit) = divide_by_ten(self.magnitude);
-        dropped.push(digit);
-        self.magnitude = rest;
-        self.scale -= 1;
-    }
-
-    const fn normalised_sign(self) -> Self {
-        Self { negative: self.negative && self.magnitude != 0, ..self }
-    }
-
-    /// The sum, rounded if its digits don't fit.
-    #[inline(never)]
-    fn plus(self, other: Decimal) -> Decimal {
-        let (mut fine, mut coarse) = if self.scale >= other.scale { (self, other) } else { (other, self) };
-        // Equal scales first: digits are added to the coarser one while they fit, then taken from the finer one.
-        while coarse.scale < fine.scale && coarse.magnitude <= MAGNITUDE_MAX / 10 {
-            coarse.magnitude *= 10;
-            coarse.scale += 1;
-        }
-        let mut dropped = Dropped::default();
-        while fine.scale > coarse.scale {
-            fine.drop_digit(&mut dropped);
-        }
-        fine.magnitude += u128::from(dropped.rounds_up(fine.magnitude));
-        let mut sum = if fine.negative == coarse.negative {
-            Decimal { magnitude: fine.magnitude + coarse.magnitude, ..fine }
-        } else if fine.magnitude >= coarse.magnitude {
-            Decimal { magnitude: fine.magnitude - coarse.magnitude, ..fine }
-        } else {
-            Decimal { magnitude: coarse.magnitude - fine.magnitude, ..coarse }
-        };
-        sum.fit();
-        sum.normalised_sign()
-    }
-
-    /// The product, rounded if its digits don't fit.
-    #[inline(never)]
-    fn times(self, other: Decimal) -> Decimal {
-        // 96 by 96 bits in halves of 48: the low part of 128 bits, and what stands above it.
-        let (left, right) = (self.magnitude, other.magnitude);
-        let negative = self.negative != other.negative;
-        let mut scale = self.scale + other.scale;
-        let mut dropped = Dropped::default();
-        let mut magnitude = match left.checked_mul(right) {
-            Some(product) => product,
-            None => {
-                let (mut high, mut low) = wide_product(left, right);
-                while high > 0 {
-                    if scale == 0 {
-                        overflow();
-                    }
-                    let digit;
-                    (high, low, digit) = wide_divide_by_ten(high, low);
-                    dropped.push(digit);
-                    scale -= 1;
-                }
-                low
-            }
-        };
-        while magnitude > MAGNITUDE_MAX || scale > SCALE_MAX {
-            if scale == 0 {
-                overflow();
-            }
-            let (rest, digit) = divide_by_ten(magnitude);
-            dropped.push(digit);
-            magnitude = rest;
-            scale -= 1;
-        }
-        magnitude += u128::from(dropped.rounds_up(magnitude));
-        let mut product = Decimal { magnitude, scale, negative };
-        product.fit();
-        product.normalised_sign()
-    }
-
-    /// The quotient to as many digits as fit, rounded.
-    #[inline(never)]
-    fn over(self, other: Decimal) -> Decimal {
-        assert!(other.magnitude != 0, "a decimal is divided by zero");
-        let (mut quotient, mut rest) = (self.magnitude / other.magnitude, self.magnitude % other.magnitude);
-        let mut scale = i32::from(self.scale) - i32::from(other.scale);
-        // One digit at a time, as on paper: the rest is below 2⁹⁶, so ten times the rest fits.
-        while scale < 0 || rest != 0 && scale < i32::from(SCALE_MAX) && quotient <= (MAGNITUDE_MAX - 9) / 10 {
-            if quotient > (MAGNITUDE_MAX - 9) / 10 {
-                overflow();
-            }
-            rest *= 10;
-            quotient = quotient * 10 + rest / other.magnitude;
-            rest %= other.magnitude;
-            scale += 1;
-        }
-        let half = (rest * 2).cmp(&other.magnitude);
-        quotient += u128::from(half == Ordering::Greater || half == Ordering::Equal && quotient % 2 == 1);
-        let mut quotient =
-            Decimal { magnitude: quotient, scale: scale as u8, negative: self.negative != other.negative };
-        quotient.fit();
-        quotient.normalised_sign()
-    }
-
-    /// Takes digits off until the magnitude has its 96 bits.
-    fn fit(&mut self) {
-        while self.magnitude > MAGNITUDE_MAX {
-            if self.scale == 0 {
-                overflow();
-            }
-            let mut dropped = Dropped::default();
-            self.drop_digit(&mut dropped);
-            self.magnitude += u128::from(dropped.rounds_up(self.magnitude));
-        }
-    }
-
-    #[inline(never)]
-    fn compare(self, other: Decimal) -> Ordering {
-        match (self.negative, other.negative) {
-            (false, true) => return Ordering::Greater,
-            (true, false) => return Ordering::Less,
-            _ => {}
-        }
-        let (mut left, mut right) = (self, other);
-        // The coarser one gets digits while they fit; if they don't, it is the bigger one by far.
-        while left.scale < right.scale && left.magnitude <= MAGNITUDE_MAX {
-            (left.magnitude, left.scale) = (left.magnitude * 10, left.scale + 1);
-        }
-        while right.scale < left.scale && right.magnitude <= MAGNITUDE_MAX {
-            (right.magnitude, right.scale) = (right.magnitude * 10, right.scale + 1);
-        }
-        let order = left.magnitude.cmp(&right.magnitude);
-        if self.negative { order.reverse() } else { order }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rounding {
-    HalfEven,
-    TowardsZero,
-}
-
-/// Digits that were taken off: the last one, and whether any before it was not zero.
-#[derive(Clone, Copy, Default)]
-struct Dropped {
-    digit: u8,
-    more: bool,
-}
-
-impl Dropped {
-    fn push(&mut self, digit: u8) {
-        self.more |= self.digit != 0;
-        self.digit = digit;
-    }
-
-    /// Half to even: whether what is left becomes one more.
-    fn rounds_up(self, left: u128) -> bool {
-        self.digit > 5 || self.digit == 5 && (self.more || left % 2 == 1)
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn overflow() -> ! {
-    panic!("a decimal is too big")
-}
-
-/// Quotient and remainder. In steps of 32 bits: a division of 128 bits costs a kilobyte of code.
-fn divide_by_ten(value: u128) -> (u128, u8) {
-    let (mut quotient, mut rest) = (0, 0);
-    for shift in [96, 64, 32, 0] {
-        let part = rest << 32 | u64::from((value >> shift) as u32);
-        quotient = quotient << 32 | u128::from(part / 10);
-        rest = part % 10;
-    }
-    (quotient, rest as u8)
-}
-
-/// The product of two magnitudes: the bits from 128 on, and those below.
-fn wide_product(left: u128, right: u128) -> (u128, u128) {
-    const HALF: u128 = (1 << 64) - 1;
-    let (left_high, left_low) = (left >> 64, left & HALF);
-    let (right_high, right_low) = (right >> 64, right & HALF);
-    let low = left_low * right_low;
-    let middle = left_high * right_low + left_low * right_high + (low >> 64);
-    (left_high * right_high + (middle >> 64), middle << 64 | low & HALF)
-}
-
-/// A wide number divided by ten: its two parts, and the remainder.
-fn wide_divide_by_ten(high: u128, low: u128) -> (u128, u128, u8) {
-    let (high, mut rest) = divide_by_ten(high);
-    let mut quotient = 0;
-    for shift in [96, 64, 32, 0] {
-        let part = u64::from(rest) << 32 | u64::from((low >> shift) as u32);
-        quotient = quotient << 32 | u128::from(part / 10);
-        rest = (part % 10) as u8;
-    }
-    (high, quotient, rest)
 }
 
 impl Add for Decimal {
@@ -486,67 +246,6 @@ macro_rules! from_integers {
 }
 
 from_integers!(u8, u16, u32, u64, usize, i8, i16, i32, i64);
-
-/// A text is no decimal, or one of too many digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidDecimal;
-
-impl fmt::Display for InvalidDecimal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("not a decimal of up to 28 digits: write it like 100.50")
-    }
-}
-
-impl core::error::Error for InvalidDecimal {}
-
-impl FromStr for Decimal {
-    type Err = InvalidDecimal;
-
-    fn from_str(text: &str) -> Result<Decimal, InvalidDecimal> {
-        parse(text.as_bytes(), false).ok_or(InvalidDecimal)
-    }
-}
-
-/// With the digits that it has, or with those that the precision asks for: `{:.2}`.
-impl fmt::Display for Decimal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let precision = formatter.precision().map_or(self.scale(), |digits| digits as u32);
-        let shown = self.round(precision);
-        // Sign, 29 digits, point, and zeros that the precision adds.
-        let mut text = [b'0'; 64];
-        let (mut at, mut rest, mut digits) = (text.len(), shown.magnitude, 0);
-        let zeros = precision.saturating_sub(shown.scale()).min(28);
-        let scale = shown.scale() + zeros;
-        at -= zeros as usize;
-        digits += zeros;
-        if scale > 0 && digits == scale {
-            at -= 1;
-            text[at] = b'.';
-        }
-        while rest > 0 || digits <= scale {
-            let digit;
-            (rest, digit) = divide_by_ten(rest);
-            at -= 1;
-            text[at] = b'0' + digit;
-            digits += 1;
-            if scale > 0 && digits == scale {
-                at -= 1;
-                text[at] = b'.';
-            }
-        }
-        if shown.negative {
-            at -= 1;
-            text[at] = b'-';
-        }
-        formatter.write_str(core::str::from_utf8(&text[at..]).unwrap_or_default())
-    }
-}
-
-impl fmt::Debug for Decimal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -90,6 +90,8 @@ pub mod collections;
 mod context;
 mod decimal;
 pub mod events;
+#[cfg(any(target_arch = "wasm32", test))]
+mod heap;
 mod message;
 #[doc(hidden)]
 pub mod module;

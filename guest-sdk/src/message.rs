@@ -23,13 +23,24 @@ pub struct Message<'a> {
     pub(crate) entry_count: usize,
 }
 
+/// Room for the data of most messages, so that filling it in needs memory once.
+const ENTRIES_CAPACITY: usize = 120;
+
 impl Message<'_> {
     /// Fills in one of the template's values. The later of two values under one key counts.
     pub fn data(mut self, key: &str, value: impl Value) -> Self {
-        self.entries.str(key);
+        self.entry(key);
         value.write(&mut self.entries);
-        self.entry_count += 1;
         self
+    }
+
+    #[inline(never)]
+    fn entry(&mut self, key: &str) {
+        if self.entry_count == 0 {
+            self.entries = Writer::with_capacity(ENTRIES_CAPACITY);
+        }
+        self.entries.str(key);
+        self.entry_count += 1;
     }
 }
 

@@ -131,6 +131,7 @@ mod wasm {
 
     use super::{Instance, OUTSIDE};
     use crate::Rule;
+    use crate::heap::Heap;
     use crate::wire::malformed;
 
     #[link(wasm_import_module = "hailer")]
@@ -245,99 +246,76 @@ mod wasm {
     }
 
     #[global_allocator]
-    static HEAP: Heap = Heap { mark: Cell::new(0), top: Cell::new(0), end: Cell::new(0), live: Cell::new(0) };
+    static HEAP: Memory = Memory { heap: Heap::new(), end: Cell::new(0) };
 
-    /// A bump allocator for short calls: memory is handed out upwards and taken back all at once.
-    ///
-    /// `mark <= top <= end`, once started. Below `mark` lies what stays (parameters, buffers); it is never handed out again.
-    /// From `mark` to `top` lies what the call at hand has allocated, `live` of it not yet freed. **Memory is handed out
-    /// again only if no live allocation touches it:** `top` goes back to `mark` when `live` is zero, to an allocation's start
-    /// when that allocation is the last one and is freed, and else only upwards. `mark` only ever rises.
-    struct Heap {
-        mark: Cell<usize>,
-        top: Cell<usize>,
+    /// The module's memory, and what is handed out of it.
+    struct Memory {
+        heap: Heap,
+        /// Where the memory ends; zero before the first allocation.
         end: Cell<usize>,
-        live: Cell<usize>,
     }
 
     // SAFETY: a rule module has one thread (see the top of the file), so nothing is shared.
-    unsafe impl Sync for Heap {}
+    unsafe impl Sync for Memory {}
 
     const PAGE: usize = 65_536;
 
-    impl Heap {
-        /// After an export's work: what is still alive is there to stay.
+    impl Memory {
         fn settle(&self) {
-            if self.live.get() > 0 {
-                self.mark.set(self.top.get());
-                self.live.set(0);
-            }
-            self.top.set(self.mark.get());
+            self.heap.settle();
         }
 
-        /// Finds the heap's bounds at the first use.
-        #[cold]
-        fn start(&self) {
-            let base = &raw const __heap_base as usize;
-            self.mark.set(base);
-            self.top.set(base);
-            self.end.set(core::arch::wasm32::memory_size(0) * PAGE);
-        }
-
-        /// Makes the memory reach at least to `top`. Traps when the host allows no more: an allocation that fails has
-        /// nowhere to go but up, and this way no code has to carry the case.
+        /// Makes the memory reach to `top`. Traps when the host allows no more: this way no code has to
+        /// carry the case.
         #[cold]
         fn grow(&self, top: usize) {
-            let pages = (top - self.end.get()).div_ceil(PAGE);
+            let pages = top.saturating_sub(self.end.get()).div_ceil(PAGE);
             if core::arch::wasm32::memory_grow(0, pages) == usize::MAX {
                 log(0, "out of memory");
                 core::arch::wasm32::unreachable();
             }
-            self.end.set(self.end.get() + pages * PAGE);
+            self.end.set(core::arch::wasm32::memory_size(0) * PAGE);
         }
 
-        /// Moves the top up to `top`, growing the memory if need be.
-        fn rise(&self, top: usize) {
+        fn reach(&self, top: usize) {
             if top > self.end.get() {
                 self.grow(top);
             }
-            self.top.set(top);
+        }
+
+        #[cold]
+        fn begin(&self) {
+            self.heap.begin(&raw const __heap_base as usize);
+            self.end.set(core::arch::wasm32::memory_size(0) * PAGE);
         }
     }
 
-    // SAFETY: an allocation lies between the old top and the new one, aligned and as long as its layout asks, within the
-    // memory; and no two live ones overlap, by the invariant above. Nothing here unwinds or allocates.
-    unsafe impl GlobalAlloc for Heap {
+    // SAFETY: an allocation lies where `Heap::place` says, aligned and as long as its layout asks, within the memory, as it
+    // was made to reach there before the heap took it; no two live ones overlap, by the heap's invariant. Nothing here
+    // unwinds or allocates.
+    unsafe impl GlobalAlloc for Memory {
         #[inline(never)]
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             if self.end.get() == 0 {
-                self.start();
+                self.begin();
             }
-            // An overflow needs a size near 4 GiB; it traps in `grow` as the sum saturates.
-            let start = self.top.get().saturating_add(layout.align() - 1) & !(layout.align() - 1);
-            self.rise(start.saturating_add(layout.size()));
-            self.live.set(self.live.get() + 1);
+            let (start, end) = self.heap.place(layout.size(), layout.align());
+            self.reach(end);
+            self.heap.take(end);
             start as *mut u8
         }
 
         #[inline(never)]
         unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-            let start = start as usize;
-            if start < self.mark.get() {
-                return;
-            }
-            self.live.set(self.live.get() - 1);
-            if self.live.get() == 0 {
-                self.top.set(self.mark.get());
-            } else if start + layout.size() == self.top.get() {
-                self.top.set(start);
-            }
+            self.heap.free(start as usize, layout.size());
         }
 
         #[inline(never)]
         unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-            if start as usize >= self.mark.get() && start as usize + layout.size() == self.top.get() {
-                self.rise((start as usize).saturating_add(size));
+            if self.heap.is_last(start as usize, layout.size()) {
+                let end = (start as usize).saturating_add(size);
+                self.reach(end);
+                self.heap.resize_last(end);
                 return start;
             }
             // SAFETY: the caller promises a valid new layout and that `start` is a live allocation of `layout`; the new one

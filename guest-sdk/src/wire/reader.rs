@@ -60,6 +60,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline(never)]
     pub fn int(&mut self) -> i64 {
         match self.head() {
             Head::Int(value) => value,
@@ -80,21 +81,21 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline(never)]
     pub fn str(&mut self) -> &'a str {
         let Head::Bytes(length) = self.head() else { malformed() };
         let Ok(text) = core::str::from_utf8(self.take(length as usize)) else { malformed() };
         text
     }
 
-    #[inline]
+    #[inline(never)]
     pub fn decimal(&mut self) -> Decimal {
-        let bytes: [u8; 18] = self.array_of();
-        let [0xd8, EXT_DECIMAL, magnitude @ .., scale, sign, _, _] = bytes else { malformed() };
+        let ([0xd8, EXT_DECIMAL], value) = (self.array_of(), u128::from_le_bytes(self.array_of())) else { malformed() };
+        let (scale, sign) = ((value >> 96) as u8, (value >> 104) as u8);
         if scale > 28 {
             malformed();
         }
-        let magnitude = magnitude.into_iter().rev().fold(0, |sum: u128, byte: u8| sum << 8 | u128::from(byte));
-        Decimal::from_wire(magnitude, scale, sign == 1)
+        Decimal::from_wire(value & ((1 << 96) - 1), scale, sign == 1)
     }
 
     #[inline]
@@ -105,6 +106,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The number of elements of an array, which follow.
+    #[inline(never)]
     pub fn array(&mut self) -> u32 {
         match self.head() {
             Head::Array(count) => count,
@@ -113,6 +115,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The number of entries of a map, which follow: key, value, key, value.
+    #[inline(never)]
     pub fn map(&mut self) -> u32 {
         match self.head() {
             Head::Map(count) => count,
@@ -162,32 +165,44 @@ impl<'a> Reader<'a> {
             0xa0..=0xbf => Head::Bytes(u32::from(byte & 0x1f)),
             0xc0 => Head::Nil,
             0xc2 | 0xc3 => Head::Bool,
-            0xc4 | 0xd9 => Head::Bytes(self.big_endian(1) as u32),
-            0xc5 | 0xda => Head::Bytes(self.big_endian(2) as u32),
-            0xc6 | 0xdb => Head::Bytes(self.big_endian(4) as u32),
-            0xc7 => Head::Ext(self.big_endian(1) as u32),
-            0xc8 => Head::Ext(self.big_endian(2) as u32),
-            0xc9 => Head::Ext(self.big_endian(4) as u32),
+            0xc4 | 0xd9 => Head::Bytes(u32::from(self.u8())),
+            0xc5 | 0xda => Head::Bytes(u32::from(self.u16())),
+            0xc6 | 0xdb => Head::Bytes(self.u32()),
+            0xc7 => Head::Ext(u32::from(self.u8())),
+            0xc8 => Head::Ext(u32::from(self.u16())),
+            0xc9 => Head::Ext(self.u32()),
             0xca => Head::Float(f64::from(f32::from_be_bytes(self.array_of()))),
             0xcb => Head::Float(f64::from_be_bytes(self.array_of())),
-            0xcc..=0xcf => Head::Int(self.big_endian(1 << (byte - 0xcc)).cast_signed()),
-            0xd0..=0xd3 => {
-                let width = 1 << (byte - 0xd0);
-                let shift = 64 - 8 * width as u32;
-                Head::Int((self.big_endian(width) << shift).cast_signed() >> shift)
-            }
+            0xcc => Head::Int(i64::from(self.u8())),
+            0xcd => Head::Int(i64::from(self.u16())),
+            0xce => Head::Int(i64::from(self.u32())),
+            0xcf | 0xd3 => Head::Int(i64::from_be_bytes(self.array_of())),
+            0xd0 => Head::Int(i64::from(self.u8().cast_signed())),
+            0xd1 => Head::Int(i64::from(self.u16().cast_signed())),
+            0xd2 => Head::Int(i64::from(self.u32().cast_signed())),
             0xd4..=0xd8 => Head::Ext(1 << (byte - 0xd4)),
-            0xdc => Head::Array(self.big_endian(2) as u32),
-            0xdd => Head::Array(self.big_endian(4) as u32),
-            0xde => Head::Map(self.big_endian(2) as u32),
-            0xdf => Head::Map(self.big_endian(4) as u32),
+            0xdc => Head::Array(u32::from(self.u16())),
+            0xdd => Head::Array(self.u32()),
+            0xde => Head::Map(u32::from(self.u16())),
+            0xdf => Head::Map(self.u32()),
             0xe0..=0xff => Head::Int(i64::from(byte.cast_signed())),
             0xc1 => malformed(),
         }
     }
 
-    fn big_endian(&mut self, width: usize) -> u64 {
-        self.take(width).iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
+    #[inline]
+    fn u8(&mut self) -> u8 {
+        u8::from_be_bytes(self.array_of())
+    }
+
+    #[inline]
+    fn u16(&mut self) -> u16 {
+        u16::from_be_bytes(self.array_of())
+    }
+
+    #[inline]
+    fn u32(&mut self) -> u32 {
+        u32::from_be_bytes(self.array_of())
     }
 
     #[inline]

@@ -62,6 +62,7 @@ macro_rules! read_by {
 read_by!(bool: bool, i64: int, f64: float, Decimal: decimal, Timestamp: timestamp);
 
 impl FromParam for String {
+    #[inline(never)]
     fn read(reader: &mut Reader<'_>) -> Self {
         reader.str().into()
     }
