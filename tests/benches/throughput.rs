@@ -18,7 +18,9 @@ use hailer::config::RabbitMqConfig;
 use hailer::generate::{Generator, Options};
 use hailer::topology::Topology;
 use hailer_tests::broker::{Broker, Client};
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 
@@ -68,7 +70,11 @@ async fn bench() -> Outcome<()> {
 
     for rules in [0, 100] {
         let bytes = resident_bytes(&hailer, &module, rules, &events)?;
-        println!("resident memory with {rules} rules: {:.1} MB{}", bytes as f64 / 1e6, if rules == 100 { " (mark: under 100 MB)" } else { "" });
+        println!(
+            "resident memory with {rules} rules: {:.1} MB{}",
+            bytes as f64 / 1e6,
+            if rules == 100 { " (mark: under 100 MB)" } else { "" }
+        );
     }
     Ok(())
 }
@@ -177,7 +183,8 @@ fn rules_into(directory: &Path, module: &Path, count: usize) -> Outcome<()> {
     std::fs::copy(module, directory.join("modules/big-basket.wasm"))?;
     for rule in 0..count {
         let threshold = if rule == 0 { "0.00" } else { "1000000.00" };
-        let text = format!("module = \"modules/big-basket.wasm\"\nmode = \"live\"\n[params]\nthreshold = \"{threshold}\"\n");
+        let text =
+            format!("module = \"modules/big-basket.wasm\"\nmode = \"live\"\n[params]\nthreshold = \"{threshold}\"\n");
         std::fs::write(directory.join(format!("rule-{rule}.toml")), text)?;
     }
     Ok(())

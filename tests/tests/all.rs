@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
 mod edges;
+mod seed;
+mod swaps;
 
 mod lines;
 mod rabbitmq_recovery;
