@@ -76,8 +76,8 @@ async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
     let started_ms = clock::now_ms();
     let (trigger, shutdown) = Shutdown::new();
     let (surroundings, mut background) = surround(&config, started_ms, &shutdown).await?;
-    let (reload, health) = (&surroundings.reload, &surroundings.health);
-    let trigger = signals::listen(trigger, reload.clone(), Duration::from_millis(config.drain_ms))?;
+    let health = &surroundings.health;
+    let trigger = signals::listen(trigger, Duration::from_millis(config.drain_ms))?;
 
     let tally = tokio::select! {
         tally = run_pipeline(&config, &surroundings, &shutdown) => tally?,

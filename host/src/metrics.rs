@@ -12,7 +12,7 @@ pub const EVENTS_REPAIRED_TOTAL: &str = "hailer_events_repaired_total";
 pub const FIELD_MISMATCHES_TOTAL: &str = "hailer_field_mismatches_total";
 pub const IN_FLIGHT: &str = "hailer_in_flight";
 pub const CALLS_TOTAL: &str = "hailer_calls_total";
-pub const CALL_SECONDS: &str = "hailer_call_seconds";
+pub const DECIDE_SECONDS: &str = "hailer_decide_seconds";
 pub const COMMUNICATIONS_TOTAL: &str = "hailer_communications_total";
 pub const SOURCE_CONNECTED: &str = "hailer_source_connected";
 pub const SOURCE_MESSAGES_TOTAL: &str = "hailer_source_messages_total";
@@ -48,7 +48,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, FIELD_MISMATCHES_TOTAL, "Fields that were there, and of another type than the rules asked for"),
     (Kind::Gauge, IN_FLIGHT, "Events taken in whose outcome is not yet durable"),
     (Kind::Counter, CALLS_TOTAL, "Calls of rules by campaign and outcome"),
-    (Kind::Seconds, CALL_SECONDS, "Time of a crossing into a rule, over all campaigns"),
+    (Kind::Seconds, DECIDE_SECONDS, "Time that a shard took to decide a batch"),
     (Kind::Counter, COMMUNICATIONS_TOTAL, "Communications that rules proposed, by campaign, channel and verdict"),
     (Kind::Gauge, SOURCE_CONNECTED, "1 while the source has a session, else 0"),
     (Kind::Counter, SOURCE_MESSAGES_TOTAL, "Messages taken from the source"),
@@ -67,8 +67,8 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Gauge, RULE_SET, "Number of the rule set that runs"),
 ];
 
-/// Shortest to longest time that a call may take, in seconds: a warm call is some hundred nanoseconds.
-const CALL_BUCKETS: &[f64] = &[1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
+/// Shortest to longest time of a batch, in seconds: one event takes some microseconds.
+const DECIDE_BUCKETS: &[f64] = &[2.5e-6, 1e-5, 1e-4, 2.5e-4, 1e-3, 2.5e-3, 1e-2, 1e-1, 1.0];
 
 const CONFIRM_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
@@ -85,7 +85,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         return Ok(handle.clone());
     }
     let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full(CALL_SECONDS.to_owned()), CALL_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(DECIDE_SECONDS.to_owned()), DECIDE_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(SINK_CONFIRM_SECONDS.to_owned()), CONFIRM_BUCKETS)?
         .install_recorder()?;
     describe();
@@ -112,11 +112,11 @@ mod tests {
         let handle = install().unwrap();
         install().expect("a second engine shares the recorder");
         metrics::counter!(RELOAD_TOTAL, "result" => "changed").increment(1);
-        metrics::histogram!(CALL_SECONDS).record(2e-6);
+        metrics::histogram!(DECIDE_SECONDS).record(2e-6);
         let text = handle.render();
         assert!(text.contains("# HELP hailer_reload_total Readings of the rules' directory by result"), "{text}");
         assert!(text.contains("hailer_reload_total{result=\"changed\"} "), "{text}");
-        assert!(text.contains("hailer_call_seconds_bucket{le=\"0.0000025\"} "), "{text}");
+        assert!(text.contains("hailer_decide_seconds_bucket{le=\"0.0000025\"} "), "{text}");
     }
 
     #[test]

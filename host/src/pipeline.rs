@@ -199,6 +199,7 @@ impl Entrance {
         let now = clock::now_ms().max(arrivals.last_now);
         arrivals.last_now = now;
         arrivals.tally.events += 1;
+        ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         if event.was_repaired() {
             arrivals.tally.repaired += 1;
             ::metrics::counter!(metrics::EVENTS_REPAIRED_TOTAL).increment(1);
@@ -215,10 +216,20 @@ impl Entrance {
     }
 
     fn dead_letter(&self, delivery: Delivery, reason: String) -> Group {
-        tracing::warn!(reason, position = delivery.position.as_deref(), "an event can't be read: dead letter");
         ::metrics::counter!(metrics::EVENTS_TOTAL, "outcome" => "deadletter").increment(1);
+        ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         arrivals.tally.dead_letters += 1;
+        // A broken sender must not flood the log: the first, the second, the fourth …
+        let count = arrivals.tally.dead_letters;
+        if count.is_power_of_two() {
+            tracing::warn!(
+                reason,
+                position = delivery.position.as_deref(),
+                count,
+                "an event can't be read: dead letter"
+            );
+        }
         let letter = DeadLetter {
             body: delivery.body,
             reason,

@@ -57,11 +57,13 @@ fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer) -> Result<b
         (FieldKind::Decimal, Json::Number(text)) => decimal(text).map(|value| writer.decimal(value)),
         (FieldKind::Timestamp, Json::Text(text)) => text.parse().ok().map(|value: Timestamp| writer.timestamp(value)),
         (FieldKind::Map, Json::Object(members)) => map(members, writer),
-        (FieldKind::List, Json::Array(elements)) if elements.iter().all(|one| matches!(one, Json::Object(_))) => {
-            writer.array(elements.len());
-            for element in elements {
-                record(&field.of, element, writer)?;
+        (FieldKind::List, Json::Array(elements)) => {
+            let elements: Vec<_> = elements.iter().filter(|element| !is_absent(element)).collect();
+            if !elements.iter().all(|element| matches!(element, Json::Object(_))) {
+                return Ok(false);
             }
+            writer.array(elements.len());
+            elements.iter().try_for_each(|element| record(&field.of, element, writer))?;
             Some(())
         }
         (FieldKind::Raw, value) => {
@@ -74,6 +76,7 @@ fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer) -> Result<b
 }
 
 fn map(members: &[(String, Json)], writer: &mut Writer) -> Option<()> {
+    let members: Vec<_> = members.iter().filter(|(_, value)| !is_absent(value)).collect();
     writer.map(members.len());
     members.iter().try_for_each(|(key, value)| {
         let Json::Number(text) = value else { return None };
@@ -119,7 +122,10 @@ fn int(text: &str) -> Option<i64> {
 
 /// A number's text as a decimal, with an exponent or without.
 pub(super) fn decimal(text: &str) -> Option<Decimal> {
-    let Some((number, exponent)) = text.split_once(['e', 'E']) else { return text.parse().ok() };
+    let Some((number, exponent)) = text.split_once(['e', 'E']) else {
+        // Zeros at the end count as far as they fit.
+        return text.parse().ok().or_else(|| text.contains('.').then(|| text.trim_end_matches('0').parse().ok())?);
+    };
     let exponent: i32 = exponent.trim_start_matches('+').parse().ok()?;
     let (sign, number) = number.strip_prefix('-').map_or(("", number), |number| ("-", number));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -144,6 +150,17 @@ pub(super) fn decimal(text: &str) -> Option<Decimal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_null_or_empty_is_left_out_and_what_is_no_number_spoils_a_map() {
+        let entries = |json: &str| {
+            let Ok(Json::Object(members)) = Json::parse(json) else { panic!("{json} is an object") };
+            let mut writer = Writer::default();
+            map(&members, &mut writer).map(|()| crate::wire::Reader::new(writer.bytes()).map())
+        };
+        assert_eq!(entries(r#"{"1": 1.50, "2": null, "3": "", "4": -1}"#), Some(2));
+        assert_eq!(entries(r#"{"1": 1.50, "2": "x"}"#), None);
+    }
 
     #[test]
     fn exponents_move_the_point() {

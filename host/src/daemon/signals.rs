@@ -1,4 +1,4 @@
-//! What the operating system tells the engine: to stop, to stop at once, to read its rules again.
+//! What the operating system tells the engine: to stop, to stop at once. (SIGHUP is heard by the rules' owner.)
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,24 +7,13 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Trigger;
-use crate::reload::{ReloadHandle, Request};
 use crate::shutdown::ShutdownTrigger;
 
-/// SIGTERM and SIGINT drain for `drain_max` and then end; a second one ends at once. SIGHUP reads the rules again.
-pub(super) fn listen(trigger: ShutdownTrigger, reload: ReloadHandle, drain_max: Duration) -> anyhow::Result<Trigger> {
+/// SIGTERM and SIGINT drain for `drain_max` and then end; a second one ends at once.
+pub(super) fn listen(trigger: ShutdownTrigger, drain_max: Duration) -> anyhow::Result<Trigger> {
     let trigger = Arc::new(trigger);
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be heard")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be heard")?;
-    let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP can't be heard")?;
-    tokio::spawn(async move {
-        while hang_up.recv().await.is_some() {
-            tracing::info!("SIGHUP: reading the rules again");
-            let asked = reload.ask(|reply| Request::Reload { allow_removals: false, reply });
-            if asked.await.is_err() {
-                return;
-            }
-        }
-    });
     let stopping = Arc::clone(&trigger);
     tokio::spawn(async move {
         let mut told = async || {

@@ -3,17 +3,18 @@
 
 use std::sync::Arc;
 
-use hailer_abi::{exports, wire};
-use wasmtime::{Caller, Extern, Memory, Module, ResourceLimiter, Store, Trap, TypedFunc};
+use hailer_abi::exports;
+use wasmtime::{Memory, Module, ResourceLimiter, Store, Trap, TypedFunc};
 
+use super::deadline::{Stopwatch, TICKS_TO_LOOK};
+use super::limits::Limits;
+use super::log::{GuestLog, LogLine};
 use super::sandbox::Sandbox;
 
 /// Room that is asked for at the start, so that most crossings ask for none.
 const INPUT_CAPACITY_FIRST: usize = 8 << 10;
 /// The most elements of a guest's table of functions.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
-/// The most lines that one call may log.
-const LOG_LINES_MAX: usize = 64;
 
 /// What a guest did wrong. Data, never a reason for the host to stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,24 +53,13 @@ impl GuestFault {
     }
 }
 
-/// A line that a guest logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
-    /// The index of the call within the crossing; -1 outside of any.
-    pub call: i32,
-    pub level: i32,
-    pub text: String,
-}
-
 /// What the host keeps beside a guest's memory.
 pub(super) struct GuestHost {
+    /// Set once the guest has started.
+    pub(super) memory: Option<Memory>,
+    pub(super) log: GuestLog,
     memory_bytes_max: usize,
-    memory: Option<Memory>,
-    log: Vec<LogLine>,
-    /// What the crossing may still log.
-    log_bytes_left: usize,
-    log_lines_left: usize,
-    log_bytes_cut: u64,
+    stopwatch: Stopwatch,
 }
 
 /// The guest asked for more memory than it may have. An error of its own, so that it is told from a trap.
@@ -108,6 +98,7 @@ pub(super) struct Instance {
     handle: TypedFunc<(i32, i32, i32), i64>,
     input_at: usize,
     input_capacity: usize,
+    memory_bytes_at_start: usize,
     sandbox: Arc<Sandbox>,
 }
 
@@ -116,19 +107,17 @@ impl Instance {
     pub(super) fn start(sandbox: &Arc<Sandbox>, module: &Module, params: &[u8]) -> Result<Instance, GuestFault> {
         let limits = sandbox.limits();
         let host = GuestHost {
-            memory_bytes_max: limits.memory_bytes_max,
             memory: None,
-            log: Vec::new(),
-            log_bytes_left: limits.log_bytes_max,
-            log_lines_left: LOG_LINES_MAX,
-            log_bytes_cut: 0,
+            log: GuestLog::new(limits.log_bytes_max),
+            memory_bytes_max: limits.memory_bytes_max,
+            stopwatch: Stopwatch::new(limits.call_deadline_ms),
         };
         let mut store = Store::new(sandbox.engine(), host);
         store.limiter(|host| host);
-        store.epoch_deadline_trap();
-        store.set_epoch_deadline(deadline_ticks(sandbox));
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().stopwatch.tick()));
+        store.set_epoch_deadline(TICKS_TO_LOOK);
         let instance = sandbox.linker().instantiate(&mut store, module);
-        let instance = instance.map_err(|error| fault_of(&error, sandbox, &mut store.data_mut().log))?;
+        let instance = instance.map_err(|error| fault_of(&error, limits, &mut store.data_mut().log))?;
         let missing = |name: &str| GuestFault::BadOutput(format!("no export `{name}` of the ABI's type"));
         let memory = instance.get_memory(&mut store, exports::MEMORY).ok_or_else(|| missing(exports::MEMORY))?;
         let input = instance.get_typed_func(&mut store, exports::INPUT).map_err(|_| missing(exports::INPUT))?;
@@ -136,9 +125,19 @@ impl Instance {
             instance.get_typed_func(&mut store, exports::CONFIGURE).map_err(|_| missing(exports::CONFIGURE))?;
         let handle = instance.get_typed_func(&mut store, exports::HANDLE).map_err(|_| missing(exports::HANDLE))?;
         store.data_mut().memory = Some(memory);
-        let sandbox = Arc::clone(sandbox);
-        let mut guest = Instance { store, memory, input, configure, handle, input_at: 0, input_capacity: 0, sandbox };
+        let mut guest = Instance {
+            store,
+            memory,
+            input,
+            configure,
+            handle,
+            input_at: 0,
+            input_capacity: 0,
+            memory_bytes_at_start: 0,
+            sandbox: Arc::clone(sandbox),
+        };
         guest.configure(params)?;
+        guest.memory_bytes_at_start = guest.memory_bytes();
         Ok(guest)
     }
 
@@ -152,28 +151,31 @@ impl Instance {
     ) -> Result<(), GuestFault> {
         self.open_crossing(calls);
         let length = self.place_input(input)?;
-        let handle = self.handle.clone();
-        let place = handle.call(&mut self.store, (handler as i32, calls as i32, length));
+        let place = self.handle.call(&mut self.store, (handler as i32, calls as i32, length));
         let place = place.map_err(|error| self.fault(&error))?;
         self.copy_output(place, calls as usize, output)
     }
 
     /// Takes what was logged since the last time, and how many bytes were cut.
     pub(super) fn take_log(&mut self) -> (Vec<LogLine>, u64) {
-        let host = self.store.data_mut();
-        (std::mem::take(&mut host.log), std::mem::take(&mut host.log_bytes_cut))
+        self.store.data_mut().log.take()
     }
 
-    /// The size of the guest's memory, in bytes.
-    pub(super) fn memory_bytes(&self) -> usize {
+    /// Whether the guest has grown past half of what it may have. It will not give any back.
+    pub(super) fn is_bloated(&self) -> bool {
+        let high_water = self.sandbox.limits().memory_bytes_max / 2;
+        self.memory_bytes() > high_water.max(self.memory_bytes_at_start)
+    }
+
+    fn memory_bytes(&self) -> usize {
         self.memory.data_size(&self.store)
     }
 
     fn configure(&mut self, params: &[u8]) -> Result<(), GuestFault> {
         self.open_crossing(1);
         let length = self.place_input(params)?;
-        let configure = self.configure.clone();
-        let place = configure.call(&mut self.store, length).map_err(|error| self.fault(&error))?;
+        let place = self.configure.call(&mut self.store, length);
+        let place = place.map_err(|error| self.fault(&error))?;
         let mut output = Vec::new();
         self.copy_output(place, 1, &mut output)?;
         match super::outcome::read_configured(&output) {
@@ -185,11 +187,10 @@ impl Instance {
 
     fn open_crossing(&mut self, calls: u32) {
         // One deadline a crossing, not one a call: what doesn't fit is called one by one.
-        self.store.set_epoch_deadline(deadline_ticks(&self.sandbox));
-        let log_bytes_max = self.sandbox.limits().log_bytes_max;
+        self.store.set_epoch_deadline(TICKS_TO_LOOK);
         let host = self.store.data_mut();
-        host.log_bytes_left = log_bytes_max.saturating_mul(calls as usize);
-        host.log_lines_left = LOG_LINES_MAX.saturating_mul(calls as usize);
+        host.stopwatch.restart();
+        host.log.open_crossing(calls as usize);
     }
 
     fn place_input(&mut self, input: &[u8]) -> Result<i32, GuestFault> {
@@ -197,8 +198,8 @@ impl Instance {
             let capacity = input.len().next_power_of_two().max(INPUT_CAPACITY_FIRST);
             let asked = i32::try_from(capacity)
                 .map_err(|_| GuestFault::BadOutput(format!("no guest takes an input of {} bytes", input.len())))?;
-            let room = self.input.clone();
-            let at = room.call(&mut self.store, asked).map_err(|error| self.fault(&error))?;
+            let at = self.input.call(&mut self.store, asked);
+            let at = at.map_err(|error| self.fault(&error))?;
             self.input_at = at as u32 as usize;
             self.input_capacity = capacity;
         }
@@ -223,47 +224,16 @@ impl Instance {
     }
 
     fn fault(&mut self, error: &wasmtime::Error) -> GuestFault {
-        fault_of(error, &self.sandbox, &mut self.store.data_mut().log)
+        fault_of(error, self.sandbox.limits(), &mut self.store.data_mut().log)
     }
 }
 
-/// `hailer.log`: copies a line out of the guest, as far as the limit goes. A wild place is ignored and counted as cut:
-/// a guest can't fault the host by logging.
-pub(super) fn log_from_guest(mut caller: Caller<'_, GuestHost>, call: i32, level: i32, at: i32, length: i32) {
-    let memory = match caller.data().memory {
-        Some(memory) => memory,
-        None => match caller.get_export(exports::MEMORY) {
-            Some(Extern::Memory(memory)) => memory,
-            _ => return,
-        },
-    };
-    let (data, host) = memory.data_and_store_mut(&mut caller);
-    let (at, length) = (at as u32 as usize, length as u32 as usize);
-    let kept = length.min(host.log_bytes_left);
-    let text = at.checked_add(kept).and_then(|end| data.get(at..end));
-    let Some(text) = text.filter(|_| host.log_lines_left > 0) else {
-        host.log_bytes_cut += length as u64;
-        return;
-    };
-    host.log_bytes_cut += (length - kept) as u64;
-    host.log_bytes_left -= kept;
-    host.log_lines_left -= 1;
-    let level = level.clamp(wire::LOG_PANIC, wire::LOG_DEBUG);
-    host.log.push(LogLine { call, level, text: String::from_utf8_lossy(text).into_owned() });
-}
-
-fn deadline_ticks(sandbox: &Sandbox) -> u64 {
-    // The current tick has partly passed already.
-    sandbox.limits().call_deadline_ms.saturating_add(1)
-}
-
-fn fault_of(error: &wasmtime::Error, sandbox: &Sandbox, log: &mut Vec<LogLine>) -> GuestFault {
-    let limits = sandbox.limits();
+fn fault_of(error: &wasmtime::Error, limits: &Limits, log: &mut GuestLog) -> GuestFault {
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => GuestFault::Deadline { limit_ms: limits.call_deadline_ms },
         Some(Trap::StackOverflow) => GuestFault::Stack { limit_bytes: limits.stack_bytes_max },
-        Some(trap) => match log.iter().rposition(|line| line.level == wire::LOG_PANIC) {
-            Some(at) => GuestFault::Panic(log.remove(at).text),
+        Some(trap) => match log.take_panic() {
+            Some(text) => GuestFault::Panic(text),
             None => GuestFault::Trap(trap.to_string()),
         },
         None if error.is::<MemoryLimit>() => GuestFault::Memory { limit_bytes: limits.memory_bytes_max },

@@ -4,13 +4,17 @@
 //! brokers or time; whoever calls says what `now` is.
 
 mod campaign;
+mod data;
+mod deadline;
 mod instance;
 mod limits;
+mod log;
 mod manifest;
 mod module;
 mod outcome;
 mod params;
 mod purity;
+mod reader;
 mod ruleset;
 mod sandbox;
 mod waves;
@@ -20,8 +24,9 @@ mod wording;
 pub(crate) mod fixture;
 
 pub use campaign::{Campaign, CampaignSpec, Mode};
-pub use instance::{GuestFault, LogLine};
+pub use instance::GuestFault;
 pub use limits::Limits;
+pub use log::LogLine;
 pub use manifest::{ManifestError, personal_fields, read_manifest};
 pub use module::{ModuleError, VerifiedModule, digest_of, verify};
 pub use outcome::{Action, Outcome, Outcomes};

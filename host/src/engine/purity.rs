@@ -34,7 +34,7 @@ const CIRCUMSTANCES: [(Millis, u64); 2] = [(1_764_547_200_000, 1), (1_767_225_59
 /// One call of the trial.
 struct Trial {
     handler: u32,
-    code: &'static str,
+    code: String,
     input: Vec<u8>,
 }
 
@@ -59,7 +59,7 @@ impl Campaign {
         let trials = trials_of(&campaign);
         let impure = |trial: &Trial| AdmissionError::Impure {
             handler: campaign.spec.manifest.handlers[trial.handler as usize].name.clone(),
-            code: trial.code.to_owned(),
+            code: trial.code.clone(),
         };
         let fresh: Vec<_> = trials.iter().map(|trial| answer(&mut start().ok(), trial, &start)).collect();
         let in_order = trials.iter().zip(&fresh);
@@ -114,7 +114,7 @@ fn trials_of(campaign: &Arc<Campaign>) -> Vec<Trial> {
                 batch.open(&rules);
                 if batch.add(subscription, 0, now, seed, &projection).is_ok() {
                     let input = batch.input_of_lane(subscription.lane).to_vec();
-                    trials.push(Trial { handler: subscription.handler, code: example.name, input });
+                    trials.push(Trial { handler: subscription.handler, code: event.code().to_owned(), input });
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hailer_abi::manifest::{ANY_EVENT, Handler};
 
-use super::campaign::Campaign;
+use super::campaign::{Campaign, Mode};
 use crate::event::{Plan, PlanBuilder, Projection, Slot};
 
 /// Everything that runs.
@@ -94,7 +94,8 @@ impl Reading {
         let mut lane_first = 0;
         for (index, campaign) in campaigns.iter().enumerate() {
             let handlers = &campaign.spec.manifest.handlers;
-            if let Some(handler) = handler_of(handlers, code) {
+            let taking = handler_of(handlers, code).filter(|_| campaign.spec.mode != Mode::Off);
+            if let Some(handler) = taking {
                 let wanted = |field| Wanted { slot: plan.add(field), required: field.required };
                 let fields = handlers[handler].fields.iter().map(wanted).collect();
                 let lane = lane_first + handler;

@@ -9,10 +9,11 @@ use std::time::Duration;
 use hailer_abi::imports;
 use wasmtime::{Config, Engine, Linker, Module, OptLevel};
 
-use super::instance::{GuestHost, log_from_guest};
+use super::instance::GuestHost;
 use super::limits::Limits;
+use super::log::log_from_guest;
 
-/// The engine's tick: deadlines are counted in these.
+/// The engine's tick: how often a guest that runs long is looked at.
 const TICK: Duration = Duration::from_millis(1);
 
 /// What all guests of one process share.

@@ -1,13 +1,14 @@
 //! A batch's calls, gathered by handler, and made in as few crossings as may be.
 //!
 //! A crossing with any fault counts for nothing: the instance is replaced and its calls are made one by one, each with a deadline of
-//! its own, so that a fault falls on its own event alone (G7). As long as rules have no state the calls of one handler are independent of each
+//! its own, so that a fault falls on its own event alone (G7). A call that is late counts only if it is late again. As long as rules have no state the calls of one handler are independent of each
 //! other and one wave takes them all; with state, a wave will hold at most one event of each customer.
 
 use std::sync::Arc;
 
 use super::campaign::Campaign;
-use super::instance::{GuestFault, Instance, LogLine};
+use super::instance::{GuestFault, Instance};
+use super::log::LogLine;
 use super::outcome::{Outcome, Outcomes};
 use super::ruleset::{RuleSet, Subscription};
 use super::sandbox::Sandbox;
@@ -17,6 +18,10 @@ use crate::event::Projection;
 /// The most calls in one crossing: enough to spread the cost of entering cold code, few enough that one fault wastes
 /// little.
 const CALLS_MAX: usize = 32;
+/// The most input of one crossing, in bytes, unless it is one call's: what a guest has to make room for.
+const INPUT_BYTES_MAX: usize = 256 << 10;
+/// A lane keeps no more room than this from batch to batch, in bytes.
+const LANE_BYTES_KEPT_MAX: usize = 64 << 10;
 /// An instance that has made so many calls is replaced.
 const CALLS_PER_INSTANCE_MAX: u64 = 1 << 20;
 
@@ -26,6 +31,7 @@ pub struct Batch {
     lanes: Vec<Lane>,
     /// The lanes that hold calls, in the order in which they came into use.
     in_use: Vec<(usize, usize, u32)>,
+    input_bytes: usize,
 }
 
 /// The waiting calls of one handler of one campaign.
@@ -94,8 +100,11 @@ impl Batch {
     /// Empties the batch for a rule set.
     pub fn open(&mut self, rules: &RuleSet) {
         for (lane, ..) in self.in_use.drain(..) {
-            self.lanes[lane].input.clear();
-            self.lanes[lane].calls.clear();
+            let lane = &mut self.lanes[lane];
+            lane.input.clear();
+            lane.input.shrink_to(LANE_BYTES_KEPT_MAX);
+            lane.calls.clear();
+            self.input_bytes = 0;
         }
         self.lanes.resize_with(rules.lanes(), Lane::default);
     }
@@ -127,7 +136,14 @@ impl Batch {
             self.in_use.push((subscription.lane, subscription.campaign, subscription.handler));
         }
         lane.calls.push(Call { event, end: lane.input.len() });
+        self.input_bytes += lane.input.len() - start;
         Ok(())
+    }
+
+    /// How much input the calls have, in bytes. Whoever fills a batch stops at a bound, as one event can be input to many rules.
+    #[must_use]
+    pub fn input_bytes(&self) -> usize {
+        self.input_bytes
     }
 
     /// The input of all calls that wait in a lane.
@@ -140,6 +156,14 @@ impl Lane {
     fn input_of(&self, first: usize, last: usize) -> &[u8] {
         let start = first.checked_sub(1).map_or(0, |before| self.calls[before].end);
         &self.input[start..self.calls[last].end]
+    }
+
+    /// The last call of the crossing that begins with call `first`.
+    fn crossing_from(&self, first: usize) -> usize {
+        let start = first.checked_sub(1).map_or(0, |before| self.calls[before].end);
+        let waiting = &self.calls[first..self.calls.len().min(first + CALLS_MAX)];
+        let fitting = waiting.iter().take_while(|call| call.end - start <= INPUT_BYTES_MAX).count();
+        first + fitting.max(1) - 1
     }
 }
 
@@ -177,12 +201,12 @@ impl Guests {
             let lane = &batch.lanes[*lane];
             let mut first = 0;
             while first < lane.calls.len() {
-                let last = (first + CALLS_MAX).min(lane.calls.len()) - 1;
+                let last = lane.crossing_from(first);
                 self.decide_calls(lane, (first, last), *campaign, *handler, decided);
                 first = last + 1;
             }
         }
-        decided.verdicts.sort_by_key(|verdict| (verdict.event, verdict.campaign));
+        decided.verdicts.sort_unstable_by_key(|verdict| (verdict.event, verdict.campaign));
     }
 
     fn decide_calls(
@@ -194,24 +218,51 @@ impl Guests {
         decided: &mut Decided,
     ) {
         let calls = &lane.calls[first..=last];
-        let verdicts_before = decided.verdicts.len();
+        let lines_before = decided.lines.len();
         let Err(fault) = self.cross(campaign, handler, calls, lane.input_of(first, last), decided) else {
             self.recheck(lane, (first, last), campaign, handler, decided);
             return;
         };
-        decided.verdicts.truncate(verdicts_before);
-        self.places[campaign] = Place::default();
-        if let [only] = calls {
-            decided.verdicts.push(Verdict { event: only.event, campaign, result: Err(fault) });
-            return;
-        }
-        for at in first..=last {
-            self.decide_calls(lane, (at, at), campaign, handler, decided);
+        match calls {
+            // A call that was late for once may have had bad luck; what else a rule does, it does again.
+            [only] if !matches!(fault, GuestFault::Deadline { .. }) => decided.fault(only.event, campaign, fault),
+            _ => {
+                // What is called again logs again.
+                decided.lines.truncate(lines_before);
+                for at in first..=last {
+                    self.decide_alone(lane, at, campaign, handler, decided);
+                }
+            }
         }
     }
 
-    /// One crossing. On a fault, the verdicts that it has added don't count.
+    /// Makes one call whose crossing has failed. What it does now counts.
+    fn decide_alone(&mut self, lane: &Lane, at: usize, campaign: usize, handler: u32, decided: &mut Decided) {
+        let call = &lane.calls[at..=at];
+        if let Err(fault) = self.cross(campaign, handler, call, lane.input_of(at, at), decided) {
+            decided.fault(call[0].event, campaign, fault);
+        }
+    }
+
+    /// One crossing. After a fault the instance is gone and no verdict has been added.
     fn cross(
+        &mut self,
+        campaign: usize,
+        handler: u32,
+        calls: &[Call],
+        input: &[u8],
+        decided: &mut Decided,
+    ) -> Result<(), GuestFault> {
+        let verdicts_before = decided.verdicts.len();
+        let crossed = self.cross_unchecked(campaign, handler, calls, input, decided);
+        if crossed.is_err() {
+            self.places[campaign] = Place::default();
+            decided.verdicts.truncate(verdicts_before);
+        }
+        crossed
+    }
+
+    fn cross_unchecked(
         &mut self,
         campaign: usize,
         handler: u32,
@@ -230,12 +281,9 @@ impl Guests {
         let crossed = instance.cross(handler, calls.len() as u32, input, &mut self.output);
         let (lines, cut) = instance.take_log();
         decided.log_bytes_cut += cut;
-        // A crossing that is made again logs again.
-        if crossed.is_ok() || calls.len() == 1 {
-            let event_of = |line: &LogLine| usize::try_from(line.call).ok().and_then(|call| calls.get(call));
-            let own = lines.into_iter().filter_map(|line| Some((event_of(&line)?.event, line)));
-            decided.lines.extend(own.map(|(event, line)| GuestLine { event, campaign, line }));
-        }
+        let event_of = |line: &LogLine| Some(calls.get(usize::try_from(line.call).ok()?)?.event);
+        let own = lines.into_iter().filter_map(|line| Some((event_of(&line)?, line)));
+        decided.lines.extend(own.map(|(event, line)| GuestLine { event, campaign, line }));
         crossed?;
         let limit_bytes = self.sandbox.limits().output_bytes_max;
         let mut outcomes = Outcomes::new(&self.output);
@@ -252,8 +300,7 @@ impl Guests {
         }
         outcomes.end().map_err(GuestFault::BadOutput)?;
         place.calls += calls.len() as u64;
-        let is_bloated = instance.memory_bytes() > self.sandbox.limits().memory_bytes_max / 2;
-        if place.calls >= CALLS_PER_INSTANCE_MAX || is_bloated {
+        if place.calls >= CALLS_PER_INSTANCE_MAX || instance.is_bloated() {
             *place = Place::default();
         }
         Ok(())
@@ -284,17 +331,22 @@ impl Guests {
             }
         }
         let loaded = &self.rules.campaigns()[campaign];
+        // That it does not start now says something about the machine: it did start before.
+        let Ok(mut fresh) = Instance::start(&self.sandbox, &loaded.module, &loaded.spec.params) else { return };
         let mut second_answer = Vec::new();
-        let answered = Instance::start(&self.sandbox, &loaded.module, &loaded.spec.params)
-            .and_then(|mut fresh| fresh.cross(handler, 1, lane.input_of(chosen, chosen), &mut second_answer));
-        // A fresh instance has to start within its first call's deadline: being late proves nothing.
-        let is_same = match answered {
+        let is_same = match fresh.cross(handler, 1, lane.input_of(chosen, chosen), &mut second_answer) {
             Ok(()) => second_answer == first_answer,
             Err(fault) => matches!(fault, GuestFault::Deadline { .. }),
         };
-        if !is_same {
+        if !is_same && !decided.impure.contains(&campaign) {
             decided.impure.push(campaign);
         }
+    }
+}
+
+impl Decided {
+    fn fault(&mut self, event: usize, campaign: usize, fault: GuestFault) {
+        self.verdicts.push(Verdict { event, campaign, result: Err(fault) });
     }
 }
 

@@ -21,6 +21,23 @@ pub(crate) fn shown(text: &str) -> String {
     shown
 }
 
+/// What a guest says to people, as one line of at most so many bytes.
+pub(super) fn one_line(text: &str, bytes_max: usize) -> String {
+    let text = &text[..text.floor_char_boundary(bytes_max)];
+    if !text.contains(|character: char| character.is_control() || is_invisible(character)) {
+        return text.to_owned();
+    }
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            _ if character.is_control() => line.extend(character.escape_default()),
+            _ if is_invisible(character) => line.extend(character.escape_unicode()),
+            _ => line.push(character),
+        }
+    }
+    line
+}
+
 fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

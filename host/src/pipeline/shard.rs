@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use hailer_abi::wire;
 use tokio::sync::mpsc;
@@ -61,6 +62,7 @@ impl Shard {
     }
 
     fn decide(&mut self, accepted: &mut Vec<Accepted>) -> Group {
+        let began = Instant::now();
         let rules = self.rules.current.load_full();
         self.guests.adopt(&rules);
         self.batch.open(&rules);
@@ -70,7 +72,7 @@ impl Shard {
         self.guests.decide(&self.batch, &mut self.decided);
         let communications = self.judge(&rules, accepted);
         self.report_misbehaviour(&rules, accepted);
-        ::metrics::gauge!(metrics::IN_FLIGHT).increment(accepted.len() as f64);
+        ::metrics::histogram!(metrics::DECIDE_SECONDS).record(began.elapsed());
         let receipts = accepted.drain(..).map(|accepted| accepted.receipt).collect();
         Group { communications, dead_letters: Vec::new(), receipts }
     }

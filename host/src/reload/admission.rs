@@ -106,7 +106,7 @@ impl<'limits> Admission<'limits> {
             let reason = if application.file == application.module_path {
                 error.to_string()
             } else {
-                format!("the module {}: {error}", application.module_path)
+                format!("{}: {error}", application.module_path)
             };
             vec![Problem::new(&application.file, None, reason, error.hint())]
         })

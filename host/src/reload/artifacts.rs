@@ -34,6 +34,11 @@ impl ArtifactCache {
         Ok(ArtifactCache { directory: PrivateDir::open(path)?, compatibility, bytes_max: CACHE_BYTES_MAX })
     }
 
+    #[cfg(test)]
+    pub(super) fn set_bytes_max(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+    }
+
     pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }

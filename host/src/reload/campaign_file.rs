@@ -63,10 +63,14 @@ impl<'text> CampaignFile<'text> {
             let reason = format!("not TOML: {}", shown(error.message()));
             reader.problem(error.span(), reason, "correct the line; if the file is still being written, wait");
         }
-        if !reader.problems.is_empty() {
-            return Err(reader.problems);
-        }
-        reader.file(table.into_inner())
+        let read = match reader.problems.is_empty() {
+            true => reader.file(table.into_inner()),
+            false => Err(reader.problems),
+        };
+        read.map_err(|mut problems| {
+            problems.sort_by_key(|problem| problem.line);
+            problems
+        })
     }
 
     /// The line of a place in the text, counted from 1.
@@ -313,3 +317,6 @@ fn civil(written: &Datetime) -> Option<DateTime> {
     let nanosecond = i32::try_from(time.nanosecond.unwrap_or(0)).ok()?;
     DateTime::new(year, month, day, hour, minute, second, nanosecond).ok()
 }
+
+#[cfg(test)]
+mod tests;

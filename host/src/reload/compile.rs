@@ -224,3 +224,6 @@ fn complaint_of(file: &mut File) -> String {
         Err(error) => format!("and what it said can't be read: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

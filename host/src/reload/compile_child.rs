@@ -41,7 +41,10 @@ pub fn compile_child_main(precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, Stri
     }
 }
 
-fn compile(mut input: impl BufRead, precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> Result<(), String> {
+pub(super) fn compile(
+    mut input: impl BufRead,
+    precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>,
+) -> Result<(), String> {
     let mut line = Vec::new();
     let read = input.by_ref().take(ORDER_BYTES_MAX).read_until(b'\n', &mut line);
     read.map_err(|error| format!("the order can't be read: {error}"))?;

@@ -195,7 +195,7 @@ fn read_file(root: &Path, path: &str, bytes_max: usize) -> Found {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Missing,
         Err(error) => Found::Unusable {
-            reason: format!("the file can't be read: {error}"),
+            reason: format!("it can't be read: {error}"),
             hint: "make it a regular file that the engine's user may read".into(),
         },
     }
@@ -221,10 +221,10 @@ fn try_read_file(root: &Path, path: &str, bytes_max: usize) -> io::Result<Found>
     if bytes.len() > bytes_max {
         let size = metadata.len().max(bytes.len() as u64);
         let (reason, hint) = if path.ends_with(".toml") {
-            (format!("the file has {size} bytes, the most is {bytes_max}"), "a campaign needs a few lines")
+            (format!("it has {size} bytes, the most is {bytes_max}"), "a campaign needs a few lines")
         } else {
             let hint = "build with `hailer build`, which optimises and strips, or raise limits.module_bytes_max";
-            (format!("the module has {size} bytes, the most is {bytes_max}"), hint)
+            (format!("it has {size} bytes, the most is {bytes_max}"), hint)
         };
         return Ok(Found::Unusable { reason, hint: hint.into() });
     }

@@ -57,7 +57,9 @@ impl<C> Judged<C> {
             Verdict::Refused { problems, .. } => problems,
             Verdict::Same | Verdict::KeptOut | Verdict::Taken(_) => &[],
         });
-        self.problems.iter().chain(of_campaigns).cloned().collect()
+        let mut all: Vec<Problem> = self.problems.iter().chain(of_campaigns).cloned().collect();
+        all.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
+        all
     }
 
     pub(super) fn taken(&self) -> impl Iterator<Item = &Taken<C>> {

@@ -10,6 +10,7 @@ mod compile;
 mod compile_child;
 mod directory;
 mod error;
+
 mod handle;
 mod judge;
 mod kept;
@@ -18,6 +19,8 @@ mod private_dir;
 mod requests;
 mod run;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use campaign_file::{CAMPAIGN_FILE_BYTES_MAX, CampaignFile, Grant};

@@ -155,8 +155,9 @@ impl<S: Stage> Owner<S> {
         let judged = self.judge(&snapshot, trigger);
         let gone: Vec<String> =
             self.accepted_names().into_iter().filter(|name| !judged.verdicts.contains_key(name)).collect();
-        let is_too_much = judged.verdicts.is_empty() || gone.len() * 2 > self.accepted_names().len();
-        if !gone.is_empty() && is_too_much && !allow_removals {
+        // An empty directory lost all of them.
+        let lost_too_many = gone.len() * 2 > self.accepted_names().len();
+        if lost_too_many && !allow_removals {
             return self.withhold(gone, judged.all_problems(), Some(signature));
         }
         let report = self.take(judged, gone)?;

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use notify::event::{AccessKind, AccessMode};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
@@ -45,11 +46,7 @@ impl Watch {
         let Some(identity) = identity else { return };
         let changes = self.changes.clone();
         let notice = move |event: notify::Result<Event>| {
-            // Reading the directory is an access of its own; only finishing a write is one that matters.
-            let is_change = match event {
-                Ok(event) => !matches!(event.kind, EventKind::Access(kind) if !is_end_of_write(kind)),
-                Err(_) => true,
-            };
+            let is_change = event.map_or(true, |event| may_be_a_change(event.kind));
             if is_change {
                 // Full: a notice waits already.
                 let _ = changes.try_send(());
@@ -77,7 +74,31 @@ impl Watch {
     }
 }
 
-fn is_end_of_write(kind: notify::event::AccessKind) -> bool {
-    use notify::event::{AccessKind, AccessMode};
-    kind == AccessKind::Close(AccessMode::Write)
+/// Reading the directory is an access too, and must not be a reason to read it again; the end of a write is one.
+fn may_be_a_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, ModifyKind, RemoveKind};
+
+    use super::*;
+
+    #[test]
+    fn reading_is_no_change_and_everything_else_may_be_one() {
+        for mode in [AccessMode::Any, AccessMode::Read, AccessMode::Execute] {
+            assert!(!may_be_a_change(EventKind::Access(AccessKind::Open(mode))));
+            assert!(!may_be_a_change(EventKind::Access(AccessKind::Close(mode))));
+        }
+        assert!(!may_be_a_change(EventKind::Access(AccessKind::Read)));
+        assert!(may_be_a_change(EventKind::Access(AccessKind::Close(AccessMode::Write))));
+        assert!(may_be_a_change(EventKind::Create(CreateKind::File)));
+        assert!(may_be_a_change(EventKind::Modify(ModifyKind::Any)));
+        assert!(may_be_a_change(EventKind::Remove(RemoveKind::Folder)));
+        assert!(may_be_a_change(EventKind::Any));
+    }
 }

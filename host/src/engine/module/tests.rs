@@ -163,24 +163,26 @@ fn more_of_anything_than_a_rule_needs_is_refused() {
 
 #[test]
 fn proposals_beyond_the_abi_are_refused() {
+    let manifest = custom(MANIFEST);
     for part in [
-        "(memory 1)",
         "(func (param i32) local.get 0 return_call 0)",
         "(func (drop (i32x4.relaxed_trunc_f32x4_s (v128.const i32x4 0 0 0 0))))",
         "(tag)",
         "(table 1 externref)",
-        "(memory $shared 1 1 shared)",
-        "(memory i64 1)",
         "(type (struct))",
         "(global i32 (i32.add (i32.const 1) (i32.const 1)))",
+        "(func (drop (i32.atomic.load (i32.const 0))))",
     ] {
-        let parts: Vec<&str> = if part.starts_with("(memory") { vec![part] } else { vec![part, MEMORY] };
-        let manifest = custom(MANIFEST);
-        let error = refusal(module(&[&parts.concat(), INPUT, CONFIGURE, HANDLE, &manifest]));
-        let is_structural =
-            matches!(error, ModuleError::Invalid { .. } | ModuleError::ExportMissing { name: "memory", .. });
-        assert!(is_structural, "{part}: {error}");
+        let error = refusal(with(part));
+        assert!(matches!(error, ModuleError::Invalid { .. }), "{part}: {error}");
     }
+    for memory in ["1 1 shared", "i64 1", "1 (pagesize 1)"] {
+        let memory = format!(r#"(memory (export "memory") {memory})"#);
+        let error = refusal(module(&[&memory, INPUT, CONFIGURE, HANDLE, &manifest]));
+        assert!(matches!(error, ModuleError::Invalid { .. }), "{memory}: {error}");
+    }
+    let error = refusal(with("(memory 1)"));
+    assert!(matches!(error, ModuleError::TooMany { what: "memories", .. }), "{error}");
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! Any bytes as what a guest returned for some calls: nothing panics, no outcome is made of nothing, and whatever is accepted keeps to the
+//! ABI's bounds and comes out as the JSON of an object in which no key stands twice.
+
+#![no_main]
+
+use std::collections::HashSet;
+use std::fmt;
+
+use hailer::engine::{Action, Outcomes};
+use libfuzzer_sys::fuzz_target;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut outcomes = Outcomes::new(bytes);
+    let mut bytes_read = 0;
+    while outcomes.end().is_err() {
+        let Ok((outcome, its_bytes)) = outcomes.next() else { return };
+        // An array's head, an error, a state, and an array of actions.
+        assert!(its_bytes.len() >= 4);
+        assert_eq!(its_bytes, &bytes[bytes_read..bytes_read + its_bytes.len()]);
+        bytes_read += its_bytes.len();
+        assert!(outcome.actions.len() <= 64);
+        assert!(outcome.error.is_none() || outcome.actions.is_empty());
+        for action in &outcome.actions {
+            match action {
+                Action::Note(text) => assert!(!text.contains(char::is_control)),
+                Action::Send { template, data, .. } => {
+                    assert!((1..=256).contains(&template.len()));
+                    assert!(data.get().starts_with('{'));
+                    let mut reader = serde_json::Deserializer::from_str(data.get());
+                    KeysOnce.deserialize(&mut reader).unwrap();
+                    reader.end().unwrap();
+                }
+            }
+        }
+    }
+    assert_eq!(bytes_read, bytes.len());
+});
+
+/// Any JSON in which no object has a key twice.
+#[derive(Clone, Copy)]
+struct KeysOnce;
+
+impl<'de> DeserializeSeed<'de> for KeysOnce {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for KeysOnce {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON without a repeated key")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        while elements.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let mut keys = HashSet::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            assert!(keys.insert(key), "a key stands twice");
+            entries.next_value_seed(self)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! A communication's data: MessagePack out of a guest, made into JSON text. Numbers keep their digits, a key stands once, and nothing
+//! that JSON can't hold gets through.
+
+use std::io::Write;
+
+use hailer_abi::wire;
+use rmp::Marker;
+use serde::Serialize;
+
+use super::reader::{Reader, Wrong};
+
+impl Reader<'_> {
+    /// Writes the next value as JSON. `depth_left` is how many arrays and maps may still stand in each other.
+    pub(super) fn value_as_json(&mut self, out: &mut Vec<u8>, depth_left: usize) -> Result<(), Wrong> {
+        match self.marker()? {
+            Marker::Null => self.literal(out, b"null"),
+            Marker::True => self.literal(out, b"true"),
+            Marker::False => self.literal(out, b"false"),
+            Marker::F32 | Marker::F64 => match self.float("a float")? {
+                value if value.is_finite() => write_json(out, &value),
+                _ => Err("a float that is not finite".into()),
+            },
+            Marker::FixPos(_) | Marker::U8 | Marker::U16 | Marker::U32 | Marker::U64 => {
+                write_json(out, &self.unsigned("an integer")?)
+            }
+            Marker::FixNeg(_) | Marker::I8 | Marker::I16 | Marker::I32 | Marker::I64 => {
+                write_json(out, &self.signed("an integer")?)
+            }
+            Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => write_json(out, self.text("a text")?),
+            Marker::FixExt16 => self.decimal_as_json(out),
+            Marker::FixExt8 => self.timestamp_as_json(out),
+            Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => self.array_as_json(out, deeper(depth_left)?),
+            Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => self.map_as_json(out, deeper(depth_left)?),
+            _ => Err("a value of a type that data may not hold".into()),
+        }
+    }
+
+    fn literal(&mut self, out: &mut Vec<u8>, word: &[u8]) -> Result<(), Wrong> {
+        self.rest = &self.rest[1..];
+        out.extend_from_slice(word);
+        Ok(())
+    }
+
+    fn array_as_json(&mut self, out: &mut Vec<u8>, depth_left: usize) -> Result<(), Wrong> {
+        let count = self.array("an array")?;
+        out.push(b'[');
+        for index in 0..count {
+            if index > 0 {
+                out.push(b',');
+            }
+            self.value_as_json(out, depth_left)?;
+        }
+        out.push(b']');
+        Ok(())
+    }
+
+    fn map_as_json(&mut self, out: &mut Vec<u8>, depth_left: usize) -> Result<(), Wrong> {
+        let count = self.map("a map")?;
+        let keys_before = self.keys.len();
+        out.push(b'{');
+        for index in 0..count {
+            if index > 0 {
+                out.push(b',');
+            }
+            let key = self.text("a key")?;
+            self.keys.push(key);
+            write_json(out, key)?;
+            out.push(b':');
+            self.value_as_json(out, depth_left)?;
+        }
+        out.push(b'}');
+        let keys = &mut self.keys[keys_before..];
+        keys.sort_unstable();
+        if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err("a map with a key that stands twice".into());
+        }
+        self.keys.truncate(keys_before);
+        Ok(())
+    }
+
+    fn decimal_as_json(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
+        let value = wire::decimal_from_wire(self.extension(wire::EXT_DECIMAL)?);
+        let value = value.ok_or("a decimal with a byte out of range")?;
+        // A number, digit for digit: 135.0000 stays 135.0000.
+        write!(out, "{value}").map_err(unwritten)
+    }
+
+    fn timestamp_as_json(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
+        let millis = i64::from_be_bytes(self.extension(wire::EXT_TIMESTAMP)?);
+        let time = jiff::Timestamp::from_millisecond(millis).map_err(|_| "a timestamp out of range")?;
+        write!(out, "\"{time}\"").map_err(unwritten)
+    }
+
+    /// The bytes of an extension whose length its marker gives.
+    fn extension<const N: usize>(&mut self, kind: i8) -> Result<[u8; N], Wrong> {
+        let [_marker, its_kind] = self.array_of()?;
+        if i8::from_be_bytes([its_kind]) != kind {
+            return Err(Wrong::from(format!("an extension of {N} bytes and the unknown type {its_kind}")));
+        }
+        self.array_of()
+    }
+}
+
+fn deeper(depth_left: usize) -> Result<usize, Wrong> {
+    depth_left.checked_sub(1).ok_or_else(|| "data nested too deep".into())
+}
+
+fn write_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), Wrong> {
+    serde_json::to_writer(out, value).map_err(unwritten)
+}
+
+/// Memory takes whatever is written to it.
+#[cold]
+fn unwritten(error: impl std::fmt::Display) -> Wrong {
+    format!("data that can't be written: {error}").into()
+}

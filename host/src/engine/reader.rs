@@ -1,0 +1,210 @@
+//! Reads MessagePack out of a guest's output. Every length is held against what is left before anything is made of it, and what is
+//! wrong is told in words, never with what the bytes say.
+
+use rmp::Marker;
+
+/// What is wrong with a guest's bytes. One word wide, so that what is right is returned in registers.
+#[derive(Debug)]
+#[expect(clippy::box_collection, reason = "the one word is the point, and only what is wrong allocates")]
+pub(super) struct Wrong(Box<String>);
+
+impl From<String> for Wrong {
+    #[cold]
+    fn from(what: String) -> Wrong {
+        Wrong(Box::new(what))
+    }
+}
+
+impl From<&str> for Wrong {
+    #[cold]
+    fn from(what: &str) -> Wrong {
+        what.to_owned().into()
+    }
+}
+
+impl Wrong {
+    pub(super) fn into_text(self) -> String {
+        *self.0
+    }
+}
+
+/// A place in a guest's output.
+pub(super) struct Reader<'a> {
+    pub(super) rest: &'a [u8],
+    /// The keys of the maps that are being read, the innermost last. Kept, so that a crossing allocates it once.
+    pub(super) keys: Vec<&'a str>,
+    /// The JSON in the making. Kept likewise.
+    pub(super) json: Vec<u8>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, keys: Vec::new(), json: Vec::new() }
+    }
+
+    /// What the next value is.
+    pub(super) fn marker(&self) -> Result<Marker, Wrong> {
+        self.rest.first().map(|byte| Marker::from_u8(*byte)).ok_or_else(cut_short)
+    }
+
+    /// The number of elements of an array, which follow.
+    pub(super) fn array(&mut self, what: &str) -> Result<usize, Wrong> {
+        let count = match self.take_marker()? {
+            Marker::FixArray(count) => usize::from(count),
+            Marker::Array16 => self.length::<2>()?,
+            Marker::Array32 => self.length::<4>()?,
+            _ => return Err(Wrong::from(format!("{what} that is not an array"))),
+        };
+        // Each element takes a byte at the least.
+        self.bounded(count, 1, what)
+    }
+
+    /// The number of entries of a map, which follow.
+    pub(super) fn map(&mut self, what: &str) -> Result<usize, Wrong> {
+        let count = match self.take_marker()? {
+            Marker::FixMap(count) => usize::from(count),
+            Marker::Map16 => self.length::<2>()?,
+            Marker::Map32 => self.length::<4>()?,
+            _ => return Err(Wrong::from(format!("{what} that is not a map"))),
+        };
+        // Each entry takes two bytes at the least.
+        self.bounded(count, 2, what)
+    }
+
+    /// An integer of any width.
+    fn integer(&mut self, what: &str) -> Result<i128, Wrong> {
+        Ok(match self.take_marker()? {
+            Marker::FixPos(value) => i128::from(value),
+            Marker::FixNeg(value) => i128::from(value),
+            Marker::U8 => i128::from(u8::from_be_bytes(self.array_of()?)),
+            Marker::U16 => i128::from(u16::from_be_bytes(self.array_of()?)),
+            Marker::U32 => i128::from(u32::from_be_bytes(self.array_of()?)),
+            Marker::U64 => i128::from(u64::from_be_bytes(self.array_of()?)),
+            Marker::I8 => i128::from(i8::from_be_bytes(self.array_of()?)),
+            Marker::I16 => i128::from(i16::from_be_bytes(self.array_of()?)),
+            Marker::I32 => i128::from(i32::from_be_bytes(self.array_of()?)),
+            Marker::I64 => i128::from(i64::from_be_bytes(self.array_of()?)),
+            _ => return Err(Wrong::from(format!("{what} that is not an integer"))),
+        })
+    }
+
+    pub(super) fn unsigned(&mut self, what: &str) -> Result<u64, Wrong> {
+        self.integer(what)?.try_into().map_err(|_| Wrong::from(format!("{what} that is negative")))
+    }
+
+    pub(super) fn signed(&mut self, what: &str) -> Result<i64, Wrong> {
+        self.integer(what)?.try_into().map_err(|_| Wrong::from(format!("{what} that is too large")))
+    }
+
+    pub(super) fn float(&mut self, what: &str) -> Result<f64, Wrong> {
+        match self.take_marker()? {
+            Marker::F32 => Ok(f64::from(f32::from_be_bytes(self.array_of()?))),
+            Marker::F64 => Ok(f64::from_be_bytes(self.array_of()?)),
+            _ => Err(Wrong::from(format!("{what} that is not a float"))),
+        }
+    }
+
+    pub(super) fn text(&mut self, what: &str) -> Result<&'a str, Wrong> {
+        let length = match self.take_marker()? {
+            Marker::FixStr(length) => usize::from(length),
+            Marker::Str8 => self.length::<1>()?,
+            Marker::Str16 => self.length::<2>()?,
+            Marker::Str32 => self.length::<4>()?,
+            _ => return Err(Wrong::from(format!("{what} that is not a str"))),
+        };
+        std::str::from_utf8(self.take(length)?).map_err(|_| Wrong::from(format!("{what} that is not UTF-8")))
+    }
+
+    pub(super) fn text_or_nil(&mut self, what: &str) -> Result<Option<&'a str>, Wrong> {
+        if self.take_nil() { Ok(None) } else { self.text(what).map(Some) }
+    }
+
+    pub(super) fn take_nil(&mut self) -> bool {
+        let is_nil = self.rest.first() == Some(&Marker::Null.to_u8());
+        if is_nil {
+            self.rest = &self.rest[1..];
+        }
+        is_nil
+    }
+
+    pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], Wrong> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or_else(cut_short)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// Skips one value of any type, with all that is in it: what a newer SDK may have added.
+    pub(super) fn skip(&mut self, depth_left: usize) -> Result<(), Wrong> {
+        let (bytes, values) = match self.take_marker()? {
+            Marker::Null | Marker::True | Marker::False | Marker::FixPos(_) | Marker::FixNeg(_) => (0, 0),
+            Marker::U8 | Marker::I8 => (1, 0),
+            Marker::U16 | Marker::I16 => (2, 0),
+            Marker::U32 | Marker::I32 | Marker::F32 => (4, 0),
+            Marker::U64 | Marker::I64 | Marker::F64 => (8, 0),
+            Marker::FixStr(length) => (usize::from(length), 0),
+            Marker::Str8 | Marker::Bin8 => (self.length::<1>()?, 0),
+            Marker::Str16 | Marker::Bin16 => (self.length::<2>()?, 0),
+            Marker::Str32 | Marker::Bin32 => (self.length::<4>()?, 0),
+            Marker::FixExt1 => (1 + 1, 0),
+            Marker::FixExt2 => (1 + 2, 0),
+            Marker::FixExt4 => (1 + 4, 0),
+            Marker::FixExt8 => (1 + 8, 0),
+            Marker::FixExt16 => (1 + 16, 0),
+            Marker::Ext8 => (1 + self.length::<1>()?, 0),
+            Marker::Ext16 => (1 + self.length::<2>()?, 0),
+            Marker::Ext32 => (1 + self.length::<4>()?, 0),
+            Marker::FixArray(count) => (0, usize::from(count)),
+            Marker::Array16 => (0, self.length::<2>()?),
+            Marker::Array32 => (0, self.length::<4>()?),
+            Marker::FixMap(count) => (0, usize::from(count) * 2),
+            Marker::Map16 => (0, self.length::<2>()? * 2),
+            Marker::Map32 => (0, self.length::<4>()? * 2),
+            Marker::Reserved => return Err("a byte that MessagePack does not know".into()),
+        };
+        self.take(bytes)?;
+        if values > 0 {
+            let depth_left = depth_left.checked_sub(1).ok_or("values nested too deep")?;
+            for _ in 0..values {
+                self.skip(depth_left)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing may be left over.
+    pub(super) fn end(&self) -> Result<(), Wrong> {
+        match self.rest.len() {
+            0 => Ok(()),
+            left => Err(Wrong::from(format!("{left} bytes left over"))),
+        }
+    }
+
+    pub(super) fn array_of<const N: usize>(&mut self) -> Result<[u8; N], Wrong> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or_else(cut_short)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    fn take_marker(&mut self) -> Result<Marker, Wrong> {
+        let marker = self.marker()?;
+        self.rest = &self.rest[1..];
+        Ok(marker)
+    }
+
+    fn length<const WIDTH: usize>(&mut self) -> Result<usize, Wrong> {
+        let bytes: [u8; WIDTH] = self.array_of()?;
+        Ok(bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
+    }
+
+    fn bounded(&self, count: usize, bytes_each: usize, what: &str) -> Result<usize, Wrong> {
+        if count > self.rest.len() / bytes_each {
+            return Err(Wrong::from(format!("{what} that is longer than the output")));
+        }
+        Ok(count)
+    }
+}
+
+#[cold]
+fn cut_short() -> Wrong {
+    "an output that ends in the middle".into()
+}

@@ -1,0 +1,295 @@
+//! What makes a campaign, and what becomes of a change.
+
+use super::*;
+use crate::config::BareModules;
+use crate::engine::Mode;
+
+#[test]
+fn a_bare_module_is_a_live_campaign_named_by_its_file() {
+    let world = World::new();
+    world.write("welcome.wasm", rule("1.0.0"));
+    let (owner, report) = world.open_with_report();
+    assert_eq!((report.added, report.rule_set), (vec!["welcome".to_owned()], 1));
+    assert_eq!(world.running(), ["welcome 1.0.0"]);
+    let status = owner.status("welcome");
+    assert_eq!((status.mode, status.state), (Some(Mode::Live), CampaignState::Running));
+    assert_eq!(status.version.unwrap(), format!("1.0.0+{}", &digest(&rule("1.0.0"))[..8]));
+    assert_eq!(status.events, ["OnPurchaseConfirm"]);
+    assert!(world.is_ready());
+}
+
+#[test]
+fn a_campaign_file_gives_a_module_its_mode_times_and_parameters() {
+    let world = World::new();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    let more = "start = 2026-12-01T00:00:00\ntime_zone = \"Europe/Moscow\"\n[params]\nthreshold = 250";
+    world.write("big.toml", campaign("modules/basket.wasm", more).replace("live", "shadow"));
+    let (_owner, report) = world.open_with_report();
+    assert_eq!(report.problems, []);
+    let spec = world.campaign("big").spec;
+    assert_eq!((spec.mode, spec.start_ms), (Mode::Shadow, Some(1_796_072_400_000)));
+    assert_eq!(spec.params[..11], *b"\x81\xa9threshold");
+}
+
+#[test]
+fn a_module_is_no_campaign_by_itself_if_a_campaign_file_names_it_or_it_lies_in_modules() {
+    let world = World::new();
+    world.write("basket.wasm", rule("1.0.0"));
+    world.write("modules/other.wasm", rule("1.0.1"));
+    world.write("big.toml", campaign("./basket.wasm", ""));
+    let _owner = world.open();
+    assert_eq!(world.running(), ["big 1.0.0"]);
+}
+
+#[test]
+fn two_campaigns_share_a_module() {
+    let world = World::new();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 500"));
+    world.write("small.toml", campaign("modules/basket.wasm", "params.threshold = 50"));
+    let mut owner = world.open();
+    assert_eq!(world.running(), ["big 1.0.0", "small 1.0.0"]);
+    world.write("modules/basket.wasm", rule("1.1.0"));
+    assert_eq!(owner.changed().changed, ["big", "small"]);
+    assert_eq!(world.running(), ["big 1.1.0", "small 1.1.0"]);
+}
+
+#[test]
+fn a_new_module_or_parameter_is_a_new_generation_and_a_new_mode_is_not() {
+    let world = World::new();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    world.write("big.toml", campaign("modules/basket.wasm", ""));
+    let mut owner = world.open();
+    let first = world.campaign("big").generation;
+    world.write("big.toml", campaign("modules/basket.wasm", "").replace("live", "off"));
+    assert_eq!(owner.changed().changed, ["big"]);
+    assert_eq!((world.campaign("big").generation, world.campaign("big").spec.mode), (first, Mode::Off));
+    world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 5"));
+    owner.changed();
+    let second = world.campaign("big").generation;
+    assert!(second > first);
+    world.write("modules/basket.wasm", rule("1.1.0"));
+    owner.changed();
+    assert!(world.campaign("big").generation > second);
+}
+
+#[test]
+fn a_reading_without_a_change_swaps_nothing() {
+    let world = World::new();
+    world.write("welcome.wasm", rule("1.0.0"));
+    let mut owner = world.open();
+    let (swaps, admissions) = (world.swaps(), world.admissions());
+    for report in [owner.changed(), owner.asked()] {
+        assert_eq!((report.unchanged, report.has_changes(), report.rule_set), (1, false, 1));
+    }
+    // The same bytes again are no change either.
+    world.write("welcome.wasm", rule("1.0.0"));
+    assert!(!owner.changed().has_changes());
+    assert_eq!((world.swaps(), world.admissions()), (swaps, admissions));
+}
+
+#[test]
+fn a_bad_module_never_displaces_a_good_one() {
+    let world = World::new();
+    world.write("welcome.wasm", rule("1.0.0"));
+    world.write("other.wasm", rule("1.0.0"));
+    let mut owner = world.open();
+    for bad in [&b""[..], b"garbage", &rule("2.0.0")[..200], &unfit_rule("2.0.0")] {
+        world.write("welcome.wasm", bad);
+        world.write("other.wasm", rule(&format!("1.1.{}", bad.len())));
+        let report = owner.changed();
+        assert_eq!((report.problems.len(), report.changed), (1, vec!["other".to_owned()]));
+        assert_eq!(world.running()[1], "welcome 1.0.0");
+        let status = owner.status("welcome");
+        assert_eq!(status.state, CampaignState::Running);
+        assert_eq!(status.problem.unwrap().file, "welcome.wasm");
+        assert!(world.is_ready());
+    }
+    world.write("welcome.wasm", rule("2.0.0"));
+    assert_eq!(owner.changed().problems, []);
+    assert_eq!(world.running()[1], "welcome 2.0.0");
+    assert_eq!(owner.status("welcome").problem, None);
+}
+
+#[test]
+fn a_bad_campaign_file_never_displaces_a_good_one() {
+    let world = World::new();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    world.write("big.toml", campaign("modules/basket.wasm", ""));
+    let mut owner = world.open();
+    for (bad, line) in [
+        ("module =", Some(1)),
+        ("module = \"modules/basket.wasm\"", None),
+        ("module = \"modules/basket.wasm\"\nmode = \"live\"\nspeed = 1", Some(3)),
+        ("module = \"modules/gone.wasm\"\nmode = \"live\"", None),
+        ("module = \"modules/basket.wasm\"\nmode = \"live\"\n[params]\nthreshold = -1", Some(4)),
+    ] {
+        world.write("big.toml", bad);
+        let report = owner.changed();
+        assert_eq!(report.problems.len(), 1, "{bad}: {:?}", report.problems);
+        assert_eq!((&*report.problems[0].file, report.problems[0].line), ("big.toml", line), "{bad}");
+        assert_eq!(world.running(), ["big 1.0.0"]);
+    }
+}
+
+#[test]
+fn a_refused_version_is_tried_again_when_somebody_asks_and_not_at_every_poll() {
+    let world = World::new();
+    world.write("welcome.wasm", unfit_rule("1.0.0"));
+    let (mut owner, report) = world.open_with_report();
+    assert_eq!(report.problems[0].reason, "it traps in hailer_configure; look at its log");
+    assert_eq!(owner.state("welcome"), CampaignState::Failed);
+    assert!(!world.is_ready());
+    let admissions = world.admissions();
+    owner.changed();
+    world.write("readable.wasm", rule("1.0.0"));
+    assert_eq!(owner.changed().problems, report.problems);
+    assert_eq!(world.admissions(), admissions + 1, "only the new one is tried");
+    owner.asked();
+    assert_eq!(world.admissions(), admissions + 2);
+}
+
+#[test]
+fn a_failed_campaign_that_is_removed_is_forgotten() {
+    let world = World::new();
+    world.write("good.wasm", rule("1.0.0"));
+    world.write("bad.wasm", "garbage");
+    let mut owner = world.open();
+    assert_eq!(owner.statuses().len(), 2);
+    world.remove("bad.wasm");
+    let report = owner.changed();
+    assert_eq!((report.removed.len(), report.problems.len(), owner.statuses().len()), (0, 0, 1));
+}
+
+#[test]
+fn a_pinned_pair_swaps_together_whichever_comes_first() {
+    let world = World::new();
+    let (old, new) = (rule("1.0.0"), rule("2.0.0"));
+    let file = |module: &[u8], threshold: u32| {
+        campaign(
+            "modules/basket.wasm",
+            &format!("digest = \"{}\"\nparams.threshold = {threshold}", &digest(module)[..8]),
+        )
+    };
+    world.write("modules/basket.wasm", &old);
+    world.write("big.toml", file(&old, 1));
+    let mut owner = world.open();
+    assert_eq!(world.running(), ["big 1.0.0"]);
+
+    // The file first.
+    world.write("big.toml", file(&new, 2));
+    let report = owner.changed();
+    assert!(report.problems[0].reason.contains("waits for a module"), "{:?}", report.problems);
+    assert_eq!((owner.state("big"), world.running()), (CampaignState::Waiting, vec!["big 1.0.0".to_owned()]));
+    world.write("modules/basket.wasm", &new);
+    assert_eq!(owner.changed().problems, []);
+    assert_eq!((owner.state("big"), world.running()), (CampaignState::Running, vec!["big 2.0.0".to_owned()]));
+
+    // The module first.
+    let params = world.campaign("big").spec.params;
+    world.write("modules/basket.wasm", &old);
+    owner.changed();
+    assert_eq!((owner.state("big"), world.campaign("big").spec.params), (CampaignState::Waiting, params));
+    world.write("big.toml", file(&old, 3));
+    owner.changed();
+    assert_eq!(world.running(), ["big 1.0.0"]);
+}
+
+#[test]
+fn a_pinned_module_that_is_not_there_yet_is_waited_for() {
+    let world = World::new();
+    world.write("big.toml", campaign("modules/basket.wasm", &format!("digest = \"{}\"", digest(&rule("1.0.0")))));
+    let mut owner = world.open();
+    assert_eq!(owner.state("big"), CampaignState::Waiting);
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    assert_eq!(owner.changed().added, ["big"]);
+}
+
+#[test]
+fn bare_modules_can_be_refused() {
+    let mut world = World::new();
+    world.config.reload.bare_modules = BareModules::Refuse;
+    world.write("welcome.wasm", rule("1.0.0"));
+    world.write("big.toml", campaign("basket.wasm", ""));
+    world.write("basket.wasm", rule("1.0.0"));
+    let (_owner, report) = world.open_with_report();
+    assert_eq!(world.running(), ["big 1.0.0"]);
+    assert_eq!(report.problems.len(), 1);
+    assert!(report.problems[0].hint.contains("module = \"welcome.wasm\""));
+}
+
+#[test]
+fn no_bare_module_starts_while_a_campaign_file_that_may_name_it_can_not_be_read() {
+    let world = World::new();
+    world.write("big.toml", "module = \"basket.wasm\"\nmode = live\"");
+    world.write("basket.wasm", rule("1.0.0"));
+    let mut owner = world.open();
+    assert_eq!(world.running(), Vec::<String>::new());
+    world.write("big.toml", campaign("basket.wasm", ""));
+    owner.changed();
+    assert_eq!(world.running(), ["big 1.0.0"]);
+    // Broken later, it is known what it named.
+    world.write("big.toml", "module = ");
+    world.write("welcome.wasm", rule("1.1.0"));
+    owner.changed();
+    assert_eq!(world.running(), ["big 1.0.0", "welcome 1.1.0"]);
+}
+
+#[test]
+fn a_campaign_file_takes_a_bare_module_over_when_it_is_accepted_and_not_before() {
+    let world = World::new();
+    world.write("welcome.wasm", rule("1.0.0"));
+    world.write("other.wasm", rule("1.0.0"));
+    let mut owner = world.open();
+    world.write("greeting.toml", campaign("welcome.wasm", "nonsense = 1"));
+    owner.changed();
+    assert_eq!(world.running(), ["other 1.0.0", "welcome 1.0.0"]);
+    world.write("greeting.toml", campaign("welcome.wasm", ""));
+    let report = owner.changed();
+    assert_eq!((report.added, report.removed), (vec!["greeting".to_owned()], vec!["welcome".to_owned()]));
+    assert_eq!(world.running(), ["greeting 1.0.0", "other 1.0.0"]);
+}
+
+#[test]
+fn a_campaign_file_beside_its_bare_module_is_one_campaign() {
+    let world = World::new();
+    world.write("welcome.wasm", rule("1.0.0"));
+    let mut owner = world.open();
+    let generation = world.campaign("welcome").generation;
+    world.write("welcome.toml", campaign("welcome.wasm", ""));
+    assert_eq!(owner.changed().changed, ["welcome"]);
+    assert_eq!(world.campaign("welcome").generation, generation);
+    // One that names another module leaves the bare one without a name.
+    world.write("modules/basket.wasm", rule("2.0.0"));
+    world.write("welcome.toml", campaign("modules/basket.wasm", ""));
+    let report = owner.changed();
+    assert_eq!((&*report.problems[0].file, world.running()), ("welcome.wasm", vec!["welcome 2.0.0".to_owned()]));
+}
+
+#[test]
+fn a_personal_field_must_be_granted_by_name() {
+    let world = World::new();
+    let field = r#"{ "name": "card_number", "type": "str", "paths": ["/c"], "personal": true },
+        { "name": "items", "type": "list", "paths": ["/i"],
+          "of": [{ "name": "text", "type": "str", "paths": ["/t"], "personal": true }] },"#;
+    let manifest = fixture::MANIFEST.replace("\"fields\": [", &format!("\"fields\": [{field}"));
+    world.write("modules/basket.wasm", fixture::rule(&manifest));
+    world.write("big.toml", campaign("modules/basket.wasm", "personal = [\"items.text\"]"));
+    let (mut owner, report) = world.open_with_report();
+    assert_eq!(report.problems.len(), 1);
+    assert!(report.problems[0].reason.ends_with("is not granted: `card_number`"), "{}", report.problems[0]);
+    assert!(report.problems[0].hint.ends_with("`personal = [\"card_number\", \"items.text\"]`"));
+
+    world.write("big.toml", campaign("modules/basket.wasm", "personal = [\"card_numer\", \"items.text\"]"));
+    let problems = owner.changed().problems;
+    assert_eq!(problems.len(), 2);
+    assert_eq!((problems[1].line, &*problems[1].hint), (Some(3), "did you mean \"card_number\"?"));
+
+    world.write("big.toml", campaign("modules/basket.wasm", "personal = [\"card_number\", \"items.text\"]"));
+    assert_eq!(owner.changed().added, ["big"]);
+
+    world.write("bare.wasm", fixture::rule(&manifest.replace("0.1.0", "0.2.0")));
+    let report = owner.changed();
+    assert!(report.problems[0].hint.contains("write bare.toml with"), "{}", report.problems[0]);
+    assert_eq!(world.running(), ["big 0.1.0"]);
+}

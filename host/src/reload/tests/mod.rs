@@ -1,0 +1,191 @@
+//! The rules of the directory, each as a test against a stage that only remembers.
+
+mod files;
+mod loading;
+mod removals;
+mod requests;
+mod restarts;
+mod watching;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tempfile::TempDir;
+
+use super::{CampaignState, CampaignStatus, LoadReport, Owner, Stage, Trigger};
+use crate::config::Config;
+use crate::engine::{CampaignSpec, VerifiedModule, fixture};
+use crate::health::Health;
+
+/// What somebody did by hand: read the directory, keep removals out.
+const ASKED: Trigger = Trigger::Asked { allow_removals: false };
+const CONFIRMED: Trigger = Trigger::Asked { allow_removals: true };
+
+/// A rules directory and a data directory.
+struct World {
+    root: TempDir,
+    config: Config,
+    health: Health,
+    stage: FakeStage,
+}
+
+/// A stage that remembers what it was asked for, and refuses what says so in its description.
+#[derive(Clone, Debug, Default)]
+struct FakeStage {
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    admissions: usize,
+    /// The rule sets that were put on the stage, by number.
+    swaps: Vec<(u64, Vec<FakeCampaign>)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct FakeCampaign {
+    spec: CampaignSpec,
+    generation: u64,
+}
+
+impl Stage for FakeStage {
+    type Campaign = FakeCampaign;
+
+    fn admit(
+        &mut self,
+        spec: CampaignSpec,
+        module: &VerifiedModule,
+        generation: u64,
+    ) -> Result<Arc<FakeCampaign>, String> {
+        self.seen.lock().unwrap().admissions += 1;
+        assert_eq!(spec.digest, module.digest);
+        if spec.manifest.description.contains("unfit") {
+            return Err("it traps in hailer_configure; look at its log".into());
+        }
+        Ok(Arc::new(FakeCampaign { spec, generation }))
+    }
+
+    fn swap(&mut self, campaigns: Vec<Arc<FakeCampaign>>, rule_set: u64) {
+        let campaigns = campaigns.iter().map(|campaign| FakeCampaign::clone(campaign)).collect();
+        self.seen.lock().unwrap().swaps.push((rule_set, campaigns));
+    }
+}
+
+impl World {
+    fn new() -> World {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("rules.d/modules")).unwrap();
+        let config = Config { rules: root.path().join("rules.d"), data: root.path().join("data"), ..Config::default() };
+        World { root, config, health: Health::default(), stage: FakeStage::default() }
+    }
+
+    fn open(&self) -> Owner<FakeStage> {
+        self.open_with_report().0
+    }
+
+    fn open_with_report(&self) -> (Owner<FakeStage>, LoadReport) {
+        let (owner, report) = Owner::open(&self.config, self.stage.clone(), self.health.clone()).unwrap();
+        (owner, checked(report))
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.config.rules.join(file)
+    }
+
+    /// Writes a file of the rules directory as careful people do: whole, then renamed.
+    fn write(&self, file: &str, bytes: impl AsRef<[u8]>) {
+        let unfinished = self.root.path().join("unfinished");
+        fs::write(&unfinished, bytes).unwrap();
+        fs::rename(unfinished, self.path(file)).unwrap();
+    }
+
+    fn remove(&self, file: &str) {
+        fs::remove_file(self.path(file)).unwrap();
+    }
+
+    fn link(&self, to: &str, file: &str) {
+        let unfinished = self.root.path().join("unfinished");
+        symlink(to, &unfinished).unwrap();
+        fs::rename(unfinished, self.path(file)).unwrap();
+    }
+
+    /// What runs now: `name version`, in order.
+    fn running(&self) -> Vec<String> {
+        let seen = self.stage.seen.lock().unwrap();
+        let (_, campaigns) = seen.swaps.last().expect("nothing was ever put on the stage");
+        let named = |campaign: &FakeCampaign| format!("{} {}", campaign.spec.name, campaign.spec.manifest.version);
+        campaigns.iter().map(named).collect()
+    }
+
+    fn campaign(&self, name: &str) -> FakeCampaign {
+        let seen = self.stage.seen.lock().unwrap();
+        let (_, campaigns) = seen.swaps.last().unwrap();
+        campaigns.iter().find(|campaign| &*campaign.spec.name == name).unwrap().clone()
+    }
+
+    fn swaps(&self) -> usize {
+        self.stage.seen.lock().unwrap().swaps.len()
+    }
+
+    fn admissions(&self) -> usize {
+        self.stage.seen.lock().unwrap().admissions
+    }
+
+    fn is_ready(&self) -> bool {
+        self.health.problems().is_empty()
+    }
+
+    /// Where something is kept, if it is.
+    fn kept(&self, name: &str) -> PathBuf {
+        self.config.data.join("rules").join(name)
+    }
+}
+
+impl Owner<FakeStage> {
+    fn changed(&mut self) -> LoadReport {
+        checked(self.load(Trigger::Changed))
+    }
+
+    fn asked(&mut self) -> LoadReport {
+        checked(self.load(ASKED))
+    }
+
+    fn status(&self, name: &str) -> CampaignStatus {
+        self.statuses().into_iter().find(|status| status.name == name).unwrap()
+    }
+
+    fn state(&self, name: &str) -> CampaignState {
+        self.status(name).state
+    }
+}
+
+/// Every problem says where it is, what it is and what to do.
+fn checked(report: LoadReport) -> LoadReport {
+    for problem in &report.problems {
+        assert!(!problem.file.is_empty() && !problem.reason.is_empty() && !problem.hint.is_empty(), "{problem}");
+        assert!(!problem.to_string().contains(char::is_control), "{problem}");
+    }
+    report
+}
+
+/// A module whose manifest has this version: distinct versions are distinct modules.
+fn rule(version: &str) -> Arc<[u8]> {
+    fixture::rule(&fixture::MANIFEST.replace("\"version\": \"0.1.0\"", &format!("\"version\": \"{version}\"")))
+}
+
+/// A module that is sound, and that the stage refuses.
+fn unfit_rule(version: &str) -> Arc<[u8]> {
+    let manifest = fixture::MANIFEST.replace("\"version\": \"0.1.0\"", &format!("\"version\": \"{version}\""));
+    fixture::rule(&manifest.replace("Thanks for", "unfit:"))
+}
+
+fn digest(module: &[u8]) -> String {
+    blake3::hash(module).to_hex().to_string()
+}
+
+/// A campaign file for a module, with more lines.
+fn campaign(module: &str, more: &str) -> String {
+    format!("module = \"{module}\"\nmode = \"live\"\n{more}")
+}

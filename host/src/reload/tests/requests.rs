@@ -1,0 +1,184 @@
+//! Pause, resume, suspension and rollback.
+
+use super::*;
+use crate::reload::Target;
+
+fn named(name: &str) -> Target {
+    Target::Campaign(name.to_owned())
+}
+
+fn two(world: &World) -> Owner<FakeStage> {
+    world.write("one.wasm", rule("1.0.0"));
+    world.write("two.wasm", rule("1.0.0"));
+    world.open()
+}
+
+#[test]
+fn a_paused_campaign_is_not_called_until_it_is_resumed() {
+    let world = World::new();
+    let mut owner = two(&world);
+    assert_eq!(owner.pause(&named("one")).unwrap(), ["one"]);
+    assert_eq!((world.running(), owner.state("one")), (vec!["two 1.0.0".to_owned()], CampaignState::Paused));
+    assert_eq!(owner.pause(&Target::All).unwrap(), ["two"], "one was paused before");
+    assert_eq!(world.running(), Vec::<String>::new());
+    assert_eq!(owner.resume(&named("two")).unwrap(), ["two"]);
+    assert_eq!(owner.resume(&Target::All).unwrap(), ["one"]);
+    assert_eq!(world.running(), ["one 1.0.0", "two 1.0.0"]);
+}
+
+#[test]
+fn a_pause_outlives_new_versions_restarts_and_the_file_itself() {
+    let world = World::new();
+    let mut owner = two(&world);
+    owner.pause(&named("one")).unwrap();
+    world.write("one.wasm", rule("2.0.0"));
+    owner.changed();
+    assert_eq!(owner.status("one").version.unwrap()[..5], *"2.0.0");
+    drop(owner);
+    let mut owner = world.open();
+    assert_eq!((world.running(), owner.state("one")), (vec!["two 1.0.0".to_owned()], CampaignState::Paused));
+    world.remove("one.wasm");
+    assert_eq!(owner.changed().removed, ["one"]);
+    world.write("one.wasm", rule("3.0.0"));
+    owner.changed();
+    assert_eq!(owner.state("one"), CampaignState::Paused);
+}
+
+#[test]
+fn an_unknown_campaign_is_answered_with_what_was_probably_meant() {
+    let world = World::new();
+    let mut owner = two(&world);
+    assert_eq!(owner.pause(&named("tow")).unwrap_err(), "there is no campaign `tow`; did you mean `two`?");
+    let error = owner.rollback("something").unwrap_err();
+    assert_eq!(error, "there is no campaign `something`; `hailer campaigns` lists them");
+}
+
+#[test]
+fn a_suspension_lasts_until_it_is_lifted_or_the_rule_is_another() {
+    let world = World::new();
+    let mut owner = two(&world);
+    let generation = world.campaign("one").generation;
+    owner.suspend("one", generation, "two runs differed");
+    assert_eq!((world.running(), owner.state("one")), (vec!["two 1.0.0".to_owned()], CampaignState::Suspended));
+    assert_eq!(owner.status("one").suspended.as_deref(), Some("two runs differed"));
+    drop(owner);
+    let mut owner = world.open();
+    assert_eq!(owner.state("one"), CampaignState::Suspended, "a restart is no cure");
+    assert_eq!(owner.resume(&named("one")).unwrap(), ["one"]);
+    assert_eq!(world.running(), ["one 1.0.0", "two 1.0.0"]);
+    owner.suspend("one", world.campaign("one").generation, "again");
+    world.write("one.wasm", rule("1.0.1"));
+    owner.changed();
+    assert_eq!((world.running()[0].as_str(), owner.state("one")), ("one 1.0.1", CampaignState::Running));
+}
+
+#[test]
+fn a_new_mode_does_not_lift_a_suspension() {
+    let world = World::new();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    world.write("big.toml", campaign("modules/basket.wasm", ""));
+    let mut owner = world.open();
+    owner.suspend("big", world.campaign("big").generation, "two runs differed");
+    world.write("big.toml", campaign("modules/basket.wasm", "").replace("live", "shadow"));
+    assert_eq!(owner.changed().changed, ["big"]);
+    assert_eq!(owner.state("big"), CampaignState::Suspended);
+}
+
+#[test]
+fn a_suspension_of_an_older_generation_is_of_something_that_is_gone() {
+    let world = World::new();
+    let mut owner = two(&world);
+    let old = world.campaign("one").generation;
+    world.write("one.wasm", rule("2.0.0"));
+    owner.changed();
+    owner.suspend("one", old, "late");
+    owner.suspend("nobody", 1, "unknown");
+    assert_eq!(owner.state("one"), CampaignState::Running);
+}
+
+#[test]
+fn a_suspension_holds_although_it_can_not_be_written_down() {
+    let world = World::new();
+    let mut owner = two(&world);
+    fs::remove_file(world.kept("active")).unwrap();
+    fs::create_dir(world.kept("active")).unwrap();
+    owner.suspend("one", world.campaign("one").generation, "two runs differed");
+    assert_eq!((world.running(), owner.state("one")), (vec!["two 1.0.0".to_owned()], CampaignState::Suspended));
+}
+
+#[test]
+fn a_rollback_keeps_the_module_out_until_a_third_one_appears() {
+    let world = World::new();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 1"));
+    let mut owner = world.open();
+    let params = world.campaign("big").spec.params;
+    world.write("modules/basket.wasm", rule("2.0.0"));
+    world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 2"));
+    owner.changed();
+
+    let status = owner.rollback("big").unwrap();
+    assert_eq!(status.refused_digest, Some(digest(&rule("2.0.0"))));
+    assert_eq!((world.running(), world.campaign("big").spec.params), (vec!["big 1.0.0".to_owned()], params));
+    for report in [owner.changed(), owner.asked()] {
+        assert!(!report.has_changes() && report.problems.is_empty());
+    }
+    // Its parameters alone don't bring it back.
+    world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 3"));
+    owner.changed();
+    assert_eq!(world.running(), ["big 1.0.0"]);
+    assert!(owner.rollback("big").unwrap_err().contains("rolled back already"));
+    drop(owner);
+    let mut owner = world.open();
+    assert_eq!(world.running(), ["big 1.0.0"]);
+
+    // Neither does a third one that is bad.
+    world.write("modules/basket.wasm", unfit_rule("3.0.0"));
+    owner.changed();
+    assert!(owner.status("big").refused_digest.is_some());
+    world.write("modules/basket.wasm", rule("3.0.0"));
+    owner.changed();
+    assert_eq!((world.running(), owner.status("big").refused_digest), (vec!["big 3.0.0".to_owned()], None));
+    world.write("modules/basket.wasm", rule("2.0.0"));
+    owner.changed();
+    assert_eq!(world.running(), ["big 2.0.0"]);
+}
+
+#[test]
+fn the_module_that_was_rolled_back_to_may_have_new_parameters() {
+    let world = World::new();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 1"));
+    let mut owner = world.open();
+    world.write("modules/basket.wasm", rule("2.0.0"));
+    owner.changed();
+    owner.rollback("big").unwrap();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 9"));
+    assert_eq!(owner.changed().changed, ["big"]);
+    world.write("modules/basket.wasm", rule("2.0.0"));
+    assert!(!owner.changed().has_changes(), "it is still kept out");
+}
+
+#[test]
+fn there_is_nothing_to_roll_back_to_before_a_second_module() {
+    let world = World::new();
+    let mut owner = two(&world);
+    assert!(owner.rollback("one").unwrap_err().contains("no earlier module of `one` is kept"));
+    world.write("one.wasm", "garbage");
+    owner.changed();
+    assert!(owner.rollback("one").is_err());
+}
+
+#[test]
+fn a_rollback_cures_a_suspension_and_not_a_pause() {
+    let world = World::new();
+    let mut owner = two(&world);
+    world.write("one.wasm", rule("2.0.0"));
+    owner.changed();
+    owner.suspend("one", world.campaign("one").generation, "two runs differed");
+    owner.pause(&named("one")).unwrap();
+    assert_eq!(owner.rollback("one").unwrap().state, CampaignState::Paused);
+    owner.resume(&named("one")).unwrap();
+    assert_eq!((world.running()[0].as_str(), owner.status("one").suspended), ("one 1.0.0", None));
+}

@@ -1,0 +1,194 @@
+//! What outlives a restart, and what is refused then.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::reload::{ReloadError, Target};
+
+fn refusal(world: &World) -> ReloadError {
+    Owner::open(&world.config, world.stage.clone(), world.health.clone()).unwrap_err()
+}
+
+#[test]
+fn a_campaign_whose_file_is_bad_runs_its_last_good_version_after_a_restart() {
+    let world = World::new();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 7"));
+    world.write("welcome.wasm", rule("1.0.0"));
+    drop(world.open());
+    let params = world.campaign("big").spec.params;
+    world.write("big.toml", "mode = ");
+    world.write("modules/basket.wasm", "garbage");
+    world.write("welcome.wasm", unfit_rule("2.0.0"));
+    let (owner, report) = world.open_with_report();
+    assert_eq!(world.running(), ["big 1.0.0", "welcome 1.0.0"]);
+    assert_eq!((world.campaign("big").spec.params, report.problems.len()), (params, 2));
+    assert_eq!(owner.state("welcome"), CampaignState::Running);
+    assert!(world.is_ready());
+}
+
+#[test]
+fn what_changed_while_the_engine_was_down_is_loaded_at_the_restart() {
+    let world = World::new();
+    world.write("welcome.wasm", rule("1.0.0"));
+    drop(world.open());
+    world.write("welcome.wasm", rule("2.0.0"));
+    world.write("other.wasm", rule("1.0.0"));
+    let (_owner, report) = world.open_with_report();
+    assert_eq!((report.changed, report.added), (vec!["welcome".to_owned()], vec!["other".to_owned()]));
+    assert_eq!(world.running(), ["other 1.0.0", "welcome 2.0.0"]);
+}
+
+#[test]
+fn numbers_of_rule_sets_go_on_after_a_restart() {
+    let world = World::new();
+    world.write("welcome.wasm", rule("1.0.0"));
+    let (owner, first) = world.open_with_report();
+    drop(owner);
+    let (_owner, second) = world.open_with_report();
+    assert!(second.rule_set > first.rule_set);
+    let numbers: Vec<u64> = world.stage.seen.lock().unwrap().swaps.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [first.rule_set, second.rule_set]);
+}
+
+#[test]
+fn campaigns_that_went_while_the_engine_was_down_are_held_to_the_same_rule() {
+    let world = World::new();
+    for name in ["one", "two", "three"] {
+        world.write(&format!("{name}.wasm"), rule("1.0.0"));
+    }
+    drop(world.open());
+    world.remove("one.wasm");
+    drop(world.open());
+    assert_eq!(world.running(), ["three 1.0.0", "two 1.0.0"]);
+    fs::remove_dir_all(&world.config.rules).unwrap();
+    let (mut owner, report) = world.open_with_report();
+    assert_eq!(report.withheld_removals, ["three", "two"]);
+    assert_eq!((world.running().len(), world.is_ready()), (2, false));
+    fs::create_dir(&world.config.rules).unwrap();
+    assert_eq!(owner.changed().withheld_removals, ["three", "two"]);
+}
+
+#[test]
+fn the_first_start_wants_a_directory_and_a_campaign() {
+    let world = World::new();
+    fs::remove_dir_all(&world.config.rules).unwrap();
+    assert!(matches!(refusal(&world), ReloadError::NoDirectory { .. }));
+    fs::write(&world.config.rules, "a file").unwrap();
+    assert!(matches!(refusal(&world), ReloadError::Directory(_)));
+    fs::remove_file(&world.config.rules).unwrap();
+    fs::create_dir(&world.config.rules).unwrap();
+    let mut owner = world.open();
+    assert!(world.health.problems()["rules"].contains("no campaign runs"));
+    world.write("welcome.wasm", rule("1.0.0"));
+    owner.changed();
+    assert!(world.is_ready());
+}
+
+#[test]
+fn a_damaged_ledger_is_refused() {
+    let world = World::new();
+    world.write("welcome.wasm", rule("1.0.0"));
+    drop(world.open());
+    let whole = fs::read(world.kept("active")).unwrap();
+    for spot in [0, 64, 65, whole.len() - 1] {
+        let mut damaged = whole.clone();
+        damaged[spot] ^= 1;
+        fs::write(world.kept("active"), damaged).unwrap();
+        let error = refusal(&world);
+        assert!(matches!(error, ReloadError::Damaged { .. }), "{spot}: {error}");
+    }
+    for length in [0, 10, whole.len() - 5] {
+        fs::write(world.kept("active"), &whole[..length]).unwrap();
+        assert!(matches!(refusal(&world), ReloadError::Damaged { .. }), "{length}");
+    }
+    fs::write(world.kept("active"), whole).unwrap();
+    world.open();
+}
+
+#[test]
+fn a_damaged_kept_module_is_never_run() {
+    let world = World::new();
+    let module = rule("1.0.0");
+    world.write("welcome.wasm", &module);
+    world.write("other.wasm", rule("1.0.1"));
+    drop(world.open());
+    fs::write(world.kept(&digest(&module)), rule("6.6.6")).unwrap();
+
+    // The directory still has it: that is as good.
+    let owner = world.open();
+    assert_eq!((world.running(), world.is_ready()), (vec!["other 1.0.1".to_owned(), "welcome 1.0.0".into()], true));
+    assert_eq!(fs::read(world.kept(&digest(&module))).unwrap(), *module, "it is kept whole again");
+    drop(owner);
+
+    // It does not: the others run, and the engine says that it is not whole.
+    fs::write(world.kept(&digest(&module)), rule("6.6.6")).unwrap();
+    world.write("welcome.wasm", "garbage");
+    let (mut owner, _) = world.open_with_report();
+    assert_eq!((world.running(), owner.state("welcome")), (vec!["other 1.0.1".to_owned()], CampaignState::Failed));
+    assert!(world.health.problems()["rules"].contains("`welcome`"));
+    world.write("welcome.wasm", rule("1.1.0"));
+    owner.changed();
+    assert!(world.is_ready());
+}
+
+#[test]
+fn two_engines_do_not_share_a_data_directory() {
+    let world = World::new();
+    let owner = world.open();
+    assert!(matches!(refusal(&world), ReloadError::InUse { .. }));
+    drop(owner);
+    world.open();
+}
+
+#[test]
+fn a_data_directory_that_others_can_write_is_refused() {
+    let world = World::new();
+    drop(world.open());
+    let directory = world.config.data.join("rules");
+    assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(world.kept("active")).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o770)).unwrap();
+    let error = refusal(&world);
+    assert!(error.to_string().contains("other users can write it"), "{error}");
+    fs::remove_dir_all(&directory).unwrap();
+    symlink("/tmp", &directory).unwrap();
+    assert!(refusal(&world).to_string().contains("not a directory"));
+}
+
+#[test]
+fn what_nobody_needs_any_more_is_forgotten() {
+    let world = World::new();
+    let versions: Vec<_> = ["1.0.0", "2.0.0", "3.0.0"].map(rule).into();
+    world.write("welcome.wasm", &versions[0]);
+    let mut owner = world.open();
+    for version in &versions[1..] {
+        world.write("welcome.wasm", version);
+        owner.changed();
+    }
+    let is_kept = |version: &Arc<[u8]>| world.kept(&digest(version)).exists();
+    assert_eq!(versions.iter().map(is_kept).collect::<Vec<_>>(), [false, true, true]);
+    drop(owner);
+    fs::write(world.kept(".unfinished-x"), "left by a crash").unwrap();
+    world.open();
+    assert!(!world.kept(".unfinished-x").exists());
+}
+
+#[test]
+fn a_load_that_can_not_be_written_down_changes_nothing() {
+    let world = World::new();
+    world.write("welcome.wasm", rule("1.0.0"));
+    let mut owner = world.open();
+    // The rename of a file over a folder fails whoever does it.
+    fs::remove_file(world.kept("active")).unwrap();
+    fs::create_dir(world.kept("active")).unwrap();
+    world.write("welcome.wasm", rule("2.0.0"));
+    let report = owner.changed();
+    assert!(report.problems[0].reason.contains("can't be written down"), "{:?}", report.problems);
+    assert_eq!((world.running(), world.is_ready()), (vec!["welcome 1.0.0".to_owned()], false));
+    assert!(owner.pause(&Target::All).is_err());
+    assert_eq!(owner.state("welcome"), CampaignState::Running);
+    fs::remove_dir(world.kept("active")).unwrap();
+    assert_eq!(owner.changed().changed, ["welcome"]);
+    assert!(world.is_ready());
+}

@@ -1,0 +1,115 @@
+//! What a guest does while it handles a call: the guilty event gets the fault, its neighbours their verdicts, each once.
+
+use std::time::{Duration, Instant};
+
+use hailer::engine::GuestFault;
+
+use super::stage::fixtures::GUILTY;
+use super::stage::{Stage, fault_of, rule_set, told};
+
+/// Two crossings' worth of events, the guilty one in the second; and what should become of them.
+fn crowd(fault: &str) -> (Vec<u64>, Vec<String>) {
+    let seeds: Vec<u64> = (100..140).map(|seed| if seed == 135 { GUILTY } else { seed }).collect();
+    let expected = seeds.iter().map(|seed| if *seed == GUILTY { fault } else { "ok" }.to_owned()).collect();
+    (seeds, expected)
+}
+
+fn only_the_guilty_event_faults(fixture: &str, fault: &str) {
+    let (seeds, expected) = crowd(fault);
+    assert_eq!(Stage::new().outcomes(fixture, &seeds), expected, "{fixture}");
+    assert_eq!(Stage::new().outcomes(fixture, &[GUILTY]), [fault], "{fixture}, alone");
+}
+
+#[test]
+fn a_guest_that_does_nothing_wrong_decides_every_event() {
+    let (seeds, _) = crowd("");
+    assert_eq!(Stage::new().outcomes("honest", &seeds), vec!["ok"; 40]);
+}
+
+#[test]
+fn an_endless_loop_is_stopped_at_its_deadline() {
+    let start = Instant::now();
+    only_the_guilty_event_faults("endless-loop", "deadline");
+    // Twelve of them at ten milliseconds each, and a machine that is busy with other things.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn endless_recursion_ends_with_the_stack() {
+    only_the_guilty_event_faults("recursion", "stack");
+}
+
+#[test]
+fn a_guest_gets_no_more_than_its_memory() {
+    only_the_guilty_event_faults("memory-bomb", "memory");
+}
+
+#[test]
+fn a_trap_falls_on_its_own_event() {
+    only_the_guilty_event_faults("trap", "trap");
+    only_the_guilty_event_faults("wild-read", "trap");
+}
+
+#[test]
+fn an_output_over_the_limit_of_one_call_is_refused_within_a_crossing_too() {
+    only_the_guilty_event_faults("flood-of-one", "output");
+}
+
+#[test]
+fn an_error_is_a_fault_without_actions_and_its_neighbours_are_not_called_again() {
+    only_the_guilty_event_faults("errs", "error");
+    let mut stage = Stage::new();
+    let rules = rule_set([stage.campaign("errs").unwrap()]);
+    let decided = stage.decide(&rules, &[1, GUILTY, 2]);
+    assert_eq!(fault_of(decided), &GuestFault::Returned(r"no\nshop".into()));
+}
+
+#[test]
+fn every_event_is_decided_once_when_a_third_of_them_fault() {
+    let seeds: Vec<u64> = (100..200).collect();
+    let expected: Vec<_> = seeds.iter().map(|seed| if seed % 3 == 0 { "trap" } else { "ok" }).collect();
+    let mut stage = Stage::new();
+    let rules = rule_set([stage.campaign("trap-every-third").unwrap()]);
+    let decided = stage.decide(&rules, &seeds);
+    assert_eq!(told(decided), expected);
+    let events: Vec<_> = decided.verdicts.iter().map(|verdict| verdict.event).collect();
+    assert_eq!(events, (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_guest_that_traps_whatever_its_events_are_still_decides_each_once() {
+    let seeds: Vec<u64> = (100..140).collect();
+    let told = Stage::new().outcomes("trap-every-second", &seeds);
+    assert_eq!(told, ["ok", "trap"].repeat(20));
+}
+
+#[test]
+fn a_panic_keeps_its_text_even_when_the_log_is_full() {
+    let mut stage = Stage::new();
+    let rules = rule_set([stage.campaign("panic").unwrap()]);
+    for seeds in [&[GUILTY][..], &[1, 2, GUILTY, 3]] {
+        let text = r"no basket\nin \u{1b}[31mthe purchase, at src/lib.rs:7";
+        assert_eq!(fault_of(stage.decide(&rules, seeds)), &GuestFault::Panic(text.into()));
+    }
+}
+
+#[test]
+fn a_campaign_that_faults_leaves_other_campaigns_alone() {
+    let (seeds, _) = crowd("");
+    let mut stage = Stage::new();
+    let names = ["honest", "endless-loop", "trap", "memory-bomb", "recursion", "flood-of-one", "errs"];
+    let rules = rule_set(names.map(|name| stage.campaign(name).unwrap()));
+    let decided = stage.decide(&rules, &seeds);
+    assert_eq!(decided.verdicts.len(), seeds.len() * names.len());
+    for verdict in &decided.verdicts {
+        let may_fault = verdict.campaign > 0 && seeds[verdict.event] == GUILTY;
+        assert_eq!(verdict.result.is_err(), may_fault, "{} on event {}", names[verdict.campaign], verdict.event);
+    }
+    let order: Vec<_> = decided.verdicts.iter().map(|verdict| (verdict.event, verdict.campaign)).collect();
+    assert!(order.is_sorted());
+}
+
+#[test]
+fn a_deadline_is_a_calls_own_and_not_its_crossings() {
+    assert_eq!(Stage::new().outcomes("slow", &[1; 32]), vec!["ok"; 32]);
+}

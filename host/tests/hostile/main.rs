@@ -1,0 +1,13 @@
+//! Hostile guests against the sandbox: whatever a rule module does, the host goes on, and the neighbours' verdicts are right (G7).
+
+#![allow(clippy::unwrap_used, reason = "a test's own set-up")]
+
+mod stage;
+
+mod calls;
+mod instances;
+mod logs;
+mod outputs;
+mod properties;
+mod purity;
+mod starts;

@@ -1,0 +1,115 @@
+//! A small stage for campaigns: a sandbox, one shard's guests, and events that differ in nothing but their seed.
+
+#[path = "../../../tests/fixtures/hostile/mod.rs"]
+pub(crate) mod fixtures;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hailer::engine::{
+    Action, AdmissionError, Batch, Campaign, CampaignSpec, Decided, GuestFault, Guests, Limits, Mode, RuleSet, Sandbox,
+    Verdict, verify,
+};
+use hailer::event::{Event, Projection};
+
+pub(crate) struct Stage {
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) guests: Guests,
+    batch: Batch,
+    decided: Decided,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Stage {
+        Stage::with(Limits::default(), 0)
+    }
+
+    /// A stage on which one in so many calls runs again on a fresh instance.
+    pub(crate) fn rechecking(one_in: u32) -> Stage {
+        Stage::with(Limits::default(), one_in)
+    }
+
+    fn with(limits: Limits, recheck_one_in: u32) -> Stage {
+        let sandbox = Sandbox::new(limits).unwrap();
+        let guests = Guests::new(Arc::clone(&sandbox), recheck_one_in);
+        Stage { sandbox, guests, batch: Batch::default(), decided: Decided::default() }
+    }
+
+    /// The campaign of a fixture: verified, compiled, tried.
+    pub(crate) fn campaign(&self, fixture: &str) -> Result<Arc<Campaign>, AdmissionError> {
+        self.configured(fixture, &[0x80], 1)
+    }
+
+    /// The same, with parameters as the guest will find them, and as a certain generation.
+    pub(crate) fn configured(
+        &self,
+        fixture: &str,
+        params: &[u8],
+        generation: u64,
+    ) -> Result<Arc<Campaign>, AdmissionError> {
+        let module = verify(fixtures::module(fixture).into(), self.sandbox.limits()).unwrap();
+        let spec = CampaignSpec {
+            name: fixture.into(),
+            mode: Mode::Live,
+            start_ms: None,
+            end_ms: None,
+            params: params.into(),
+            version: "1.0.0".into(),
+            digest: module.digest,
+            manifest: module.manifest,
+        };
+        let compiled = self.sandbox.compile_here(&module.bytes).unwrap();
+        Campaign::admit(&self.sandbox, spec, compiled, generation)
+    }
+
+    /// Decides one event for each seed, in one batch.
+    pub(crate) fn decide(&mut self, rules: &Arc<RuleSet>, seeds: &[u64]) -> &Decided {
+        let event = Event::read(Bytes::from(format!(r#"{{"eventCode":"{}"}}"#, fixtures::EVENT_CODE))).unwrap();
+        let reading = rules.reading(event.code());
+        let mut projection = Projection::new();
+        reading.plan.project(&event, &mut projection);
+        self.guests.adopt(rules);
+        self.batch.open(rules);
+        for (at, seed) in seeds.iter().enumerate() {
+            for subscription in &reading.subscriptions {
+                self.batch.add(subscription, at, 0, *seed, &projection).unwrap();
+            }
+        }
+        self.guests.decide(&self.batch, &mut self.decided);
+        &self.decided
+    }
+
+    /// Has one fixture decide one event for each seed, and tells what became of each.
+    pub(crate) fn outcomes(&mut self, fixture: &str, seeds: &[u64]) -> Vec<String> {
+        let rules = rule_set([self.campaign(fixture).unwrap()]);
+        told(self.decide(&rules, seeds))
+    }
+}
+
+pub(crate) fn rule_set(campaigns: impl IntoIterator<Item = Arc<Campaign>>) -> Arc<RuleSet> {
+    Arc::new(RuleSet::build(campaigns.into_iter().collect(), 1))
+}
+
+/// What became of each call: its notes, or the kind of its fault.
+pub(crate) fn told(decided: &Decided) -> Vec<String> {
+    let tell = |verdict: &Verdict| match &verdict.result {
+        Ok(outcome) => outcome.actions.iter().map(tell_action).collect::<Vec<_>>().join(","),
+        Err(fault) => fault.kind().to_owned(),
+    };
+    decided.verdicts.iter().map(tell).collect()
+}
+
+/// The only fault of a batch.
+pub(crate) fn fault_of(decided: &Decided) -> &GuestFault {
+    let mut faults = decided.verdicts.iter().filter_map(|verdict| verdict.result.as_ref().err());
+    let only = faults.next().expect("there is a fault");
+    assert_eq!(faults.next(), None, "there is one fault only");
+    only
+}
+
+fn tell_action(action: &Action) -> String {
+    match action {
+        Action::Note(text) => text.to_string(),
+        Action::Send { channel, template, data } => format!("{} {template} {data}", channel.name()),
+    }
+}
