@@ -1,5 +1,9 @@
-//! What the tests stand on: private RabbitMQ nodes, and ways to look into them. No test needs a service that runs
-//! beforehand, and none touches one that does.
+//! What the tests stand on: private RabbitMQ nodes, the engine as a process of its own, and ways to look into both. No
+//! test needs a service that runs beforehand, and none touches one that does.
 
 pub mod broker;
+pub mod built;
+pub mod engine;
+pub mod site;
 pub mod wait;
+pub mod wiring;

@@ -3,7 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
+mod bad_input;
+mod broker_trouble;
 mod edges;
+mod hot_reload;
+mod seed;
+mod standard_streams;
+mod swaps;
 
 mod lines;
 mod rabbitmq_recovery;

@@ -31,7 +31,7 @@ impl Client {
     pub async fn connect(broker: &Broker) -> Client {
         wait::until_some("a client connects", async || {
             let properties = ConnectionProperties::default();
-            let connection = Connection::connect(&broker.address(), properties).await.ok()?;
+            let connection = Connection::connect(&broker.patient_address(), properties).await.ok()?;
             let channel = connection.create_channel().await.ok()?;
             channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
             Some(Client { _connection: connection, channel })

@@ -1,0 +1,168 @@
+//! The engine as a process: started, asked, told to stop, or killed. What it said on standard error is shown when a
+//! test fails.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use hailer::control::Client;
+use hailer::reload::{CampaignStatus, LoadReport};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::wait;
+
+/// As much of standard error as helps.
+const SHOWN_BYTES_MAX: usize = 20_000;
+
+/// A running engine; it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Engine {
+    process: Child,
+    pub client: Client,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Engine {
+    pub(crate) fn spawn(command: &mut Command, data: &Path, stdout: PathBuf, stderr: PathBuf) -> Engine {
+        let process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Engine { process, client: Client::new(data), stdout, stderr }
+    }
+
+    /// Waits until `/readyz` says yes.
+    ///
+    /// # Panics
+    /// As all below, if it does not in time.
+    pub async fn ready(&self) {
+        self.ready_with("\"ready\":true").await;
+    }
+
+    /// Waits until `/readyz` says this.
+    pub async fn ready_with(&self, text: &str) {
+        wait::until(&format!("/readyz says {text}"), async || self.readyz().await.1.contains(text)).await;
+    }
+
+    /// The status code and the text of `/readyz`.
+    pub async fn readyz(&self) -> (u16, String) {
+        self.get("/readyz").await
+    }
+
+    pub async fn metrics(&self) -> String {
+        self.get("/metrics").await.1
+    }
+
+    /// The value of a series of `/metrics`, 0 before it is counted: `hailer_events_total{outcome="decided"}`.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics().await;
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
+    }
+
+    /// Waits until a series has a value.
+    pub async fn metric_is(&self, series: &str, value: f64) {
+        wait::until(&format!("{series} is {value}"), async || self.metric(series).await >= value).await;
+        assert_eq!(self.metric(series).await.to_bits(), value.to_bits(), "{series}");
+    }
+
+    /// Reads the rules directory now.
+    pub async fn reload(&self) -> LoadReport {
+        self.client.reload(false).await.expect("a report")
+    }
+
+    /// How a campaign stands, if there is one of this name.
+    pub async fn campaign(&self, name: &str) -> Option<CampaignStatus> {
+        self.client.campaigns().await.expect("campaigns").into_iter().find(|campaign| campaign.name == name)
+    }
+
+    /// Writes to the engine's standard input.
+    pub fn write(&mut self, text: impl AsRef<[u8]>) {
+        let input = self.process.stdin.as_mut().expect("a pipe");
+        input.write_all(text.as_ref()).expect("the engine reads");
+        input.flush().expect("the engine reads");
+    }
+
+    /// Ends the engine's standard input.
+    pub fn close_input(&mut self) {
+        self.process.stdin = None;
+    }
+
+    /// What it has printed so far.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(&self.stdout).expect("standard output")
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).expect("standard error")
+    }
+
+    /// Communications on standard output; the last line may be half written yet.
+    #[must_use]
+    pub fn printed(&self) -> Vec<serde_json::Value> {
+        let text = self.stdout();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| serde_json::from_str(line).expect("a communication")).collect()
+    }
+
+    /// Waits until so many communications are on standard output.
+    pub async fn prints(&self, count: usize) -> Vec<serde_json::Value> {
+        wait::until_some(&format!("{count} communications on standard output"), async || {
+            Some(self.printed()).filter(|printed| printed.len() >= count)
+        })
+        .await
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).expect("the engine lives");
+    }
+
+    /// Waits for its end, and returns the exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let status = wait::until_some("the engine ends", async || self.process.try_wait().expect("a process")).await;
+        status.code()
+    }
+
+    /// Tells it to drain, and sees that it ends well.
+    pub async fn stop(mut self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.ended().await, Some(0));
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(mut self) {
+        self.process.kill().expect("the engine lives");
+        self.process.wait().expect("the engine has ended");
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let address = wait::until_some("the engine answers on its socket", async || {
+            self.client.status().await.ok().map(|status| status.http.expect("an address"))
+        })
+        .await;
+        let mut stream = TcpStream::connect(address).await.expect("HTTP");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("HTTP");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("HTTP");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        (code, body.to_owned())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            let text = fs::read_to_string(&self.stderr).unwrap_or_default();
+            let from = text.len().saturating_sub(SHOWN_BYTES_MAX);
+            eprintln!("the engine said:\n{}", text.get(from..).unwrap_or(&text));
+        }
+    }
+}

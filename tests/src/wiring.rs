@@ -1,0 +1,85 @@
+//! Queues and an exchange for one engine, under names that no other test uses, so that tests can share a node.
+
+use serde_json::Value;
+
+use crate::broker::{Broker, Client, Message};
+
+/// What an engine is connected to, and a client to see it from the other side.
+pub struct Wiring {
+    pub client: Client,
+    pub address: String,
+    /// The queue that the engine consumes.
+    pub events: String,
+    /// The exchange that it publishes to.
+    pub exchange: String,
+    /// The queue of dead letters.
+    pub letters: String,
+    /// A queue that everything in the exchange goes to.
+    pub out: String,
+}
+
+impl Wiring {
+    /// Names only.
+    pub async fn named(broker: &Broker, name: &str) -> Wiring {
+        let queue = |what: &str| format!("{name}.{what}");
+        Wiring {
+            client: Client::connect(broker).await,
+            address: broker.patient_address(),
+            events: queue("events"),
+            exchange: queue("communications"),
+            letters: queue("deadletters"),
+            out: queue("out"),
+        }
+    }
+
+    /// All of it declared and bound.
+    pub async fn new(broker: &Broker, name: &str) -> Wiring {
+        let wiring = Wiring::named(broker, name).await;
+        for queue in [&wiring.events, &wiring.letters] {
+            wiring.client.queue(queue).await;
+        }
+        wiring.client.exchange(&wiring.exchange, &[]).await;
+        wiring.bind_out().await;
+        wiring
+    }
+
+    /// A queue of our own for all communications.
+    pub async fn bind_out(&self) {
+        self.client.queue(&self.out).await;
+        self.client.bind(&self.out, &self.exchange, "#").await;
+    }
+
+    /// The flags that tell an engine of it.
+    #[must_use]
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = vec!["--source".to_owned(), self.address.clone(), "--sink".to_owned(), self.address.clone()];
+        let names = [("queue", &self.events), ("exchange", &self.exchange), ("deadletter_queue", &self.letters)];
+        for (setting, name) in names {
+            flags.extend(["--set".to_owned(), format!("rabbitmq.{setting}={name}")]);
+        }
+        flags
+    }
+
+    /// Publishes events as SMC's source does, straight into the queue.
+    pub async fn send(&self, bodies: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+        self.client.publish("", &self.events, bodies).await;
+    }
+
+    /// Waits for communications, and returns them with their bodies read.
+    pub async fn communications(&self, count: usize) -> Vec<(Message, Value)> {
+        let messages = self.client.take_many(&self.out, count).await;
+        let read = |message: Message| {
+            let body = serde_json::from_slice(&message.body).expect("a communication is JSON");
+            (message, body)
+        };
+        messages.into_iter().map(read).collect()
+    }
+
+    /// Sees, once the engine has ended, which gives back what it had not acknowledged, that nothing is left of its events.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub async fn is_drained(&self) {
+        assert_eq!(self.client.counts(&self.events).await, (0, 0), "messages and consumers of {}", self.events);
+    }
+}

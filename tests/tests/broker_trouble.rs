@@ -1,0 +1,150 @@
+//! The whole engine against a broker that dies, lacks what is needed, or is used by somebody else; and its own end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hailer_tests::broker::{Broker, Client};
+use hailer_tests::built::example_module;
+use hailer_tests::site::{Site, campaign};
+use hailer_tests::wait;
+use hailer_tests::wiring::Wiring;
+use rustix::process::Signal;
+
+use crate::edges::shared_broker;
+use crate::swaps::purchase;
+
+fn site() -> Site {
+    let site = Site::empty();
+    site.put("modules/big-basket.wasm", example_module("big-basket"));
+    site.put("basket.toml", campaign("big-basket", "[params]\nthreshold = \"0\""));
+    site
+}
+
+fn borrowed(flags: &[String]) -> Vec<&str> {
+    flags.iter().map(String::as_str).collect()
+}
+
+fn purchases(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|number| purchase(number, number % 10))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_killed_and_comes_back_costs_no_event() {
+    const EVENTS: usize = 4000;
+    let broker = Broker::start();
+    let wiring = Wiring::new(&broker, "killed").await;
+    let site = site();
+    wiring.send(purchases(EVENTS)).await;
+    // Small batches, so that it is killed while the engine is in the middle of them.
+    let flags = [wiring.flags(), vec!["--set".into(), "rabbitmq.prefetch=50".into()]].concat();
+    let engine = site.start(&borrowed(&flags));
+    wait::until("some are published", async || wiring.client.counts(&wiring.out).await.0 > 200).await;
+    broker.kill();
+    engine.ready_with("\"ready\":false").await;
+    broker.restart();
+    engine.ready().await;
+
+    let client = Client::connect(&broker).await;
+    wait::until("every event is taken", async || client.counts(&wiring.events).await.0 == 0).await;
+    engine.stop().await;
+    assert_eq!(client.counts(&wiring.events).await, (0, 0));
+    let mut by_id: BTreeMap<String, (u64, String)> = BTreeMap::new();
+    let mut numbers = BTreeSet::new();
+    for message in client.take_all(&wiring.out).await {
+        let body: serde_json::Value = serde_json::from_slice(&message.body).unwrap();
+        let id = message.properties.message_id().as_ref().unwrap().to_string();
+        assert_eq!(body["id"], *id);
+        let said = (body["data"]["amount"].as_u64().unwrap(), body["cause"]["eventId"].to_string());
+        numbers.insert(said.0);
+        // A repeat is of the same cause, and two causes never share an id.
+        assert_eq!(*by_id.entry(id).or_insert(said.clone()), said);
+    }
+    assert_eq!(numbers.len(), EVENTS, "every event has led to its communication");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn without_a_way_out_nothing_is_acknowledged_and_readiness_says_why() {
+    let wiring = Wiring::named(shared_broker(), "wayless").await;
+    for queue in [&wiring.events, &wiring.letters] {
+        wiring.client.queue(queue).await;
+    }
+    wiring.send(purchases(10)).await;
+    let site = site();
+    let engine = site.start(&borrowed(&wiring.flags()));
+    engine.ready_with("exchange `wayless.communications` does not exist").await;
+    assert_eq!(engine.readyz().await.0, 503);
+    assert_eq!(wiring.client.counts(&wiring.events).await, (10, 0), "no event is taken before there is a way out");
+
+    wiring.client.exchange(&wiring.exchange, &[]).await;
+    engine.ready_with("nothing takes what is published").await;
+    assert_eq!(engine.metric("hailer_source_acknowledged_total").await, 0.0);
+
+    wiring.bind_out().await;
+    engine.ready().await;
+    assert_eq!(wiring.communications(10).await.len(), 10);
+    engine.metric_is("hailer_source_acknowledged_total", 10.0).await;
+    engine.stop().await;
+    wiring.is_drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_termination_drains_gives_back_the_rest_and_exits_0() {
+    const EVENTS: usize = 5000;
+    let wiring = Wiring::new(shared_broker(), "terminated").await;
+    wiring.send(purchases(EVENTS)).await;
+    let site = site();
+    let mut engine =
+        site.start(&borrowed(&[wiring.flags(), vec!["--set".into(), "rabbitmq.prefetch=20".into()]].concat()));
+    wait::until("some are published", async || wiring.client.counts(&wiring.out).await.0 > 20).await;
+    engine.signal(Signal::TERM);
+    assert_eq!(engine.ended().await, Some(0));
+    let (left, consumers) = wiring.client.counts(&wiring.events).await;
+    assert_eq!(consumers, 0);
+    assert!(left > 0, "it was told to end in the middle");
+    let (published, _) = wiring.client.counts(&wiring.out).await;
+    assert_eq!((left + published) as usize, EVENTS, "each is published or given back, and none is both");
+    assert!(
+        engine.stderr().contains(&format!("{published} events, {published} communications")),
+        "{}",
+        engine.stderr()
+    );
+
+    // The next engine goes on where this one ended.
+    let engine = site.start(&borrowed(&wiring.flags()));
+    let communications = wiring.communications(EVENTS).await;
+    engine.stop().await;
+    wiring.is_drained().await;
+    let mut last = [None; 10];
+    for (_, body) in communications {
+        let number = body["data"]["amount"].as_u64().unwrap();
+        let before = last[number as usize % 10].replace(number);
+        assert!(before.is_none_or(|before| before < number), "{number} came after {before:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_queue_that_somebody_consumes_is_refused_unless_it_is_meant() {
+    let wiring = Wiring::new(shared_broker(), "contested").await;
+    let other = Client::connect(shared_broker()).await;
+    let _consumer = other.consume(&wiring.events).await;
+    let site = site();
+    let refused = site.run(&borrowed(&wiring.flags())).expect(2);
+    assert!(refused.stderr.contains("already has a consumer"), "{}", refused.stderr);
+    for remedy in ["hailer topology", "--take-over"] {
+        assert!(refused.stderr.contains(remedy), "{}", refused.stderr);
+    }
+    let engine = site.start(&borrowed(&[wiring.flags(), vec!["--take-over".into()]].concat()));
+    engine.ready().await;
+    assert_eq!(wiring.client.counts(&wiring.events).await.1, 2);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn one_data_directory_is_for_one_engine() {
+    let site = site();
+    let engine = site.start(&["--source", "-", "--sink", "-"]);
+    engine.ready().await;
+    let second = site.run(&["--source", "-", "--sink", "-"]);
+    assert!(second.code != Some(0) && second.stderr.contains("another engine"), "{second:?}");
+    engine.ready().await;
+    engine.stop().await;
+}
