@@ -126,6 +126,8 @@ impl Site {
         let mut command = Command::new(built::hailer());
         // Neither the checkout's configuration nor the caller's environment is to be found there.
         command.current_dir(self.root.path()).stdin(Stdio::null());
+        // Rules that a test writes are built where the next run finds their dependencies again.
+        command.env("CARGO_TARGET_DIR", built::target().join("e2e-new"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HAILER_")) {
             command.env_remove(name);
         }

@@ -6,7 +6,10 @@
 mod bad_input;
 mod broker_trouble;
 mod edges;
+mod hostile_guests;
 mod hot_reload;
+mod new_rule;
+mod privacy;
 mod seed;
 mod standard_streams;
 mod swaps;

@@ -1,0 +1,120 @@
+//! Rules that misbehave in a running engine, beside one that does not: it sends all that it should, and the engine stays.
+
+#[path = "../fixtures/hostile/mod.rs"]
+mod fixtures;
+
+use std::collections::BTreeSet;
+
+use hailer::reload::CampaignState;
+use hailer_tests::built::example_module;
+use hailer_tests::site::{Site, campaign};
+use hailer_tests::wait;
+
+/// Enough that some of them are guilty: one in 256 is.
+const CUSTOMERS: usize = 1000;
+
+fn registrations() -> String {
+    let event = |customer: usize| {
+        format!("{{\"eventCode\":\"{}\",\"customerInfo\":{{\"customerId\":{customer}}}}}\n", fixtures::EVENT_CODE)
+    };
+    (0..CUSTOMERS).map(event).collect()
+}
+
+fn site(hostile: &[&str]) -> Site {
+    let site = Site::empty();
+    site.put("modules/registration-help.wasm", example_module("registration-help"));
+    site.put("good.toml", campaign("registration-help", ""));
+    for name in hostile {
+        site.put(&format!("modules/{name}.wasm"), fixtures::module(name));
+        site.put(&format!("{name}.toml"), campaign(name, ""));
+    }
+    site
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn rules_that_fault_cost_their_own_calls_and_nobody_elses() {
+    // A rule, and what its calls over the guilty events are counted as.
+    let hostile = [
+        ("trap", "trap"),
+        ("endless-loop", "deadline"),
+        ("recursion", "stack"),
+        ("memory-bomb", "memory"),
+        ("flood-of-one", "output"),
+        ("panic", "panic"),
+        ("errs", "error"),
+        ("log-flood", "ok"),
+    ];
+    let site = site(&hostile.map(|(name, _)| name));
+    let deadline = "limits.call_deadline_ms=200";
+    let mut engine = site.start(&["--source", "-", "--sink", "-", "--set", deadline]);
+    engine.ready().await;
+    engine.write(registrations());
+    let printed = engine.prints(CUSTOMERS).await;
+    let customers: BTreeSet<&str> =
+        printed.iter().map(|one| one["recipient"]["customerId"].as_str().unwrap()).collect();
+    assert_eq!((printed.len(), customers.len()), (CUSTOMERS, CUSTOMERS));
+    assert!(printed.iter().all(|communication| communication["campaign"] == "good"));
+
+    let calls = async |name: &str, outcome: &str| {
+        engine.metric(&format!("hailer_calls_total{{campaign=\"{name}\",outcome=\"{outcome}\"}}")).await
+    };
+    let guilty = calls("trap", "trap").await;
+    assert!(guilty >= 1.0, "nobody was guilty");
+    for (name, outcome) in hostile {
+        let (faults, rest) = (calls(name, outcome).await, calls(name, "ok").await);
+        let expected =
+            if outcome == "ok" { (CUSTOMERS as f64, CUSTOMERS as f64) } else { (guilty, CUSTOMERS as f64 - guilty) };
+        assert_eq!((faults, rest), expected, "{name}");
+    }
+    assert_eq!(calls("good", "ok").await.to_bits(), (CUSTOMERS as f64).to_bits());
+    // What a rule logs is cut.
+    assert!(engine.stderr().len() < 1 << 20, "{} bytes of log", engine.stderr().len());
+    engine.ready().await;
+    engine.close_input();
+    assert_eq!(engine.ended().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_rule_that_does_not_load_is_refused_with_a_reason_and_the_others_run() {
+    let refused = [
+        ("counter", "not a pure function"),
+        ("loop-in-start", "does not start"),
+        ("trap-in-configure", "does not start"),
+    ];
+    let site = site(&refused.map(|(name, _)| name));
+    site.put("modules/garbage.wasm", b"no module at all");
+    site.put("garbage.toml", campaign("garbage", ""));
+    let deadline = "limits.call_deadline_ms=200";
+    let mut engine = site.start(&["--source", "-", "--sink", "-", "--set", deadline]);
+    wait::until("the socket answers", async || engine.client.campaigns().await.is_ok()).await;
+    for (name, reason) in refused {
+        let status = engine.campaign(name).await.unwrap();
+        assert_eq!(status.state, CampaignState::Failed, "{status:?}");
+        assert!(status.problem.as_ref().unwrap().reason.contains(reason), "{status:?}");
+    }
+    assert_eq!(engine.campaign("garbage").await.unwrap().state, CampaignState::Failed);
+    assert_eq!(engine.campaign("good").await.unwrap().state, CampaignState::Running);
+    engine.write(registrations());
+    assert_eq!(engine.prints(CUSTOMERS).await.len(), CUSTOMERS);
+    engine.close_input();
+    assert_eq!(engine.ended().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_rule_found_impure_at_work_is_suspended() {
+    let site = site(&["counter-of-others"]);
+    let always = "purity.recheck_one_in=1";
+    let mut engine = site.start(&["--source", "-", "--sink", "-", "--shards", "1", "--set", always]);
+    engine.ready().await;
+    engine.write(registrations());
+    wait::until("the campaign is suspended", async || {
+        engine.campaign("counter-of-others").await.unwrap().state == CampaignState::Suspended
+    })
+    .await;
+    let status = engine.campaign("counter-of-others").await.unwrap();
+    assert!(status.suspended.unwrap().contains("not a pure function"));
+    assert_eq!(engine.prints(CUSTOMERS).await.len(), CUSTOMERS);
+    assert_eq!(engine.campaign("good").await.unwrap().state, CampaignState::Running);
+    engine.close_input();
+    assert_eq!(engine.ended().await, Some(0));
+}
