@@ -11,6 +11,8 @@ mod counts;
 mod occurrences;
 mod shard;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,0 +1,117 @@
+//! The pipeline with edges that fail: what dies is noticed while the source is still connected, and nothing is settled.
+
+use bytes::Bytes;
+use tokio::time::{Duration, timeout};
+
+use super::*;
+use crate::delivery::Ledger;
+use crate::engine::Limits;
+
+/// Far longer than anything here takes; a test that needs it has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Broken;
+
+impl Sink for Broken {
+    async fn publish(&mut self, _batch: &[Communication]) -> Result<(), SinkError> {
+        Err(disk_full())
+    }
+}
+
+impl DeadLetters for Broken {
+    async fn bury(&mut self, _batch: &[DeadLetter]) -> Result<(), SinkError> {
+        Err(disk_full())
+    }
+}
+
+struct Panicking;
+
+impl DeadLetters for Panicking {
+    async fn bury(&mut self, _batch: &[DeadLetter]) -> Result<(), SinkError> {
+        panic!("a bug of ours")
+    }
+}
+
+struct Working;
+
+impl Sink for Working {
+    async fn publish(&mut self, _batch: &[Communication]) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+impl DeadLetters for Working {
+    async fn bury(&mut self, _batch: &[DeadLetter]) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+fn disk_full() -> SinkError {
+    SinkError::Write { place: "test".into(), source: std::io::ErrorKind::StorageFull.into() }
+}
+
+fn start(dead_letters: impl DeadLetters + 'static) -> (Entrance, Pipeline) {
+    let (owner, _requests) = ReloadHandle::new();
+    let sandbox = Sandbox::new(Limits::default()).unwrap();
+    let current = Arc::new(ArcSwap::from_pointee(RuleSet::empty()));
+    let settings = Settings {
+        shards: 2,
+        event_bytes_max: 1 << 10,
+        batch_max: 8,
+        in_flight_max: 16,
+        environment: "test".into(),
+        recheck_one_in: 0,
+    };
+    Pipeline::start(settings, &Rules { sandbox, current, owner }, Working, dead_letters)
+}
+
+fn delivery(ledger: &Arc<Ledger>, tag: u64, body: &'static str) -> Delivery {
+    Delivery {
+        body: Bytes::from_static(body.as_bytes()),
+        message_id: None,
+        routing_key: None,
+        timestamp_ms: None,
+        position: None,
+        redelivered: false,
+        defect: None,
+        receipt: ledger.receipt(tag),
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_gives_up_ends_the_pipeline_while_the_source_is_idle() {
+    let (entrance, pipeline) = start(Broken);
+    let (ledger, prefix) = Ledger::new();
+    entrance.accept(delivery(&ledger, 1, "no event")).await.unwrap();
+    let finished = timeout(PATIENCE, pipeline.finished()).await.expect("it is noticed");
+    assert!(matches!(finished, Err(PipelineError::Sink(SinkError::Write { .. }))), "{finished:?}");
+    assert_eq!(*prefix.borrow(), 0, "nothing is acknowledged");
+    drop(entrance);
+}
+
+#[tokio::test]
+async fn a_part_that_panics_ends_the_pipeline_while_the_source_is_idle() {
+    let (entrance, pipeline) = start(Panicking);
+    let (ledger, prefix) = Ledger::new();
+    entrance.accept(delivery(&ledger, 1, "no event")).await.unwrap();
+    let finished = timeout(PATIENCE, pipeline.finished()).await.expect("it is noticed");
+    assert!(matches!(finished, Err(PipelineError::Delivery)), "{finished:?}");
+    assert_eq!(*prefix.borrow(), 0, "nothing is acknowledged");
+    drop(entrance);
+}
+
+#[tokio::test]
+async fn everything_that_came_in_is_settled_in_the_end_and_counted() {
+    let (entrance, pipeline) = start(Working);
+    let (ledger, prefix) = Ledger::new();
+    let bodies = [r#"{"eventCode":"A"}"#, "no event", r#"{"eventCode":"B","customerInfo":{"customerId":1},}"#];
+    for (tag, body) in (1..).zip(bodies) {
+        entrance.accept(delivery(&ledger, tag, body)).await.unwrap();
+    }
+    let too_large = Bytes::from(vec![b' '; 1 << 11]);
+    entrance.accept(Delivery { body: too_large, ..delivery(&ledger, 4, "") }).await.unwrap();
+    drop(entrance);
+    let tally = timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    assert_eq!(*prefix.borrow(), 4);
+    assert_eq!((tally.events, tally.repaired, tally.dead_letters, tally.unclaimed), (2, 1, 2, 2));
+}
