@@ -44,7 +44,8 @@ pub fn example_rules() -> &'static Path {
         let _ = std::fs::remove_dir_all(&out);
         std::fs::create_dir_all(out.join("modules")).expect("a directory for the example rules");
         let crates = std::fs::read_dir(checkout().join("rules")).expect("the example rules");
-        let crates: Vec<PathBuf> = crates.map(|entry| entry.expect("a rule").path()).filter(is_crate).collect();
+        let crates: Vec<PathBuf> =
+            crates.map(|entry| entry.expect("a rule").path()).filter(|directory| is_crate(directory)).collect();
         let mut build = Command::new(hailer());
         build.arg("build").args(&crates).arg("--out").arg(out.join("modules")).env("CARGO_TARGET_DIR", target());
         succeed(&mut build);
@@ -78,7 +79,7 @@ fn profile_directory() -> PathBuf {
     this.ancestors().nth(2).expect("this binary lies in PROFILE/deps").to_owned()
 }
 
-fn is_crate(directory: &PathBuf) -> bool {
+fn is_crate(directory: &Path) -> bool {
     directory.join("Cargo.toml").is_file()
 }
 

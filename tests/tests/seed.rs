@@ -67,10 +67,8 @@ async fn the_twelve_examples_published_by_another_client_come_out_as_communicati
         let code = text(&body["cause"]["eventCode"]);
         found.push((code, message.routing_key, text(&body["template"]), text(&body["recipient"]["customerId"])));
         if body["campaign"] == "big-basket" {
-            assert!(
-                String::from_utf8_lossy(&message.body).contains("\"amount\":135.00,"),
-                "decimals keep their digits"
-            );
+            let text = String::from_utf8_lossy(&message.body);
+            assert!(text.contains("\"amount\":135.00,"), "a decimal is a number with its digits: {text}");
         }
     }
     found.sort();
