@@ -9,6 +9,8 @@ use hailer_abi::manifest::Manifest;
 use serde::Serialize;
 use wasmparser::{Encoding, Parser, Payload, TypeRef};
 
+use crate::engine::mark_personal;
+
 /// A larger file is not looked into.
 const MODULE_BYTES_MAX: u64 = 64 << 20;
 
@@ -21,6 +23,7 @@ pub(super) struct ModuleFacts {
     pub(super) digest: String,
     /// What it imports, `module.name`.
     pub(super) imports: Vec<String>,
+    /// With the engine's own marks on what is personal.
     pub(super) manifest: Manifest,
 }
 
@@ -63,8 +66,9 @@ fn facts(bytes: &[u8]) -> anyhow::Result<ModuleFacts> {
     let [manifest] = manifests[..] else {
         bail!("it has {} sections named {MANIFEST_SECTION}, not one: write the rule with hailer-sdk", manifests.len());
     };
-    let manifest =
+    let mut manifest =
         serde_json::from_slice(manifest).context("its manifest can't be read: build it with a matching SDK")?;
+    mark_personal(&mut manifest);
     Ok(ModuleFacts { bytes: bytes.len(), digest: blake3::hash(bytes).to_hex().to_string(), imports, manifest })
 }
 

@@ -56,7 +56,7 @@ impl CampaignSpec {
             && self.end_ms.is_none_or(|end| now < end)
     }
 
-    /// Whether a handler reads personal fields.
+    /// Whether a handler reads personal fields: what [`mark_personal`](super::mark_personal) marked.
     #[must_use]
     pub fn reads_personal(&self) -> bool {
         let mut fields = self.manifest.handlers.iter().flat_map(|handler| &handler.fields);

@@ -8,6 +8,7 @@ use hailer_abi::manifest::{ANY_EVENT, Field, FieldKind, Handler, Manifest};
 use serde::Deserialize;
 
 use super::params::check_declaration;
+use super::personal::mark_personal;
 use super::wording::shown;
 
 /// The most that a manifest may hold (`docs/abi.md`).
@@ -58,7 +59,8 @@ struct AbiOnly {
     abi: u32,
 }
 
-/// Reads a manifest and holds it to every bound of the ABI.
+/// Reads a manifest, holds it to every bound of the ABI, and marks what it reads of personal data, whatever it says
+/// itself.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
@@ -72,24 +74,10 @@ pub fn read_manifest(bytes: &[u8]) -> Result<Manifest, ManifestError> {
     if abi != ABI_VERSION {
         return Err(ManifestError::Abi { found: abi });
     }
-    let manifest: Manifest = serde_json::from_str(text).map_err(unreadable)?;
+    let mut manifest: Manifest = serde_json::from_str(text).map_err(unreadable)?;
     check(&manifest)?;
+    mark_personal(&mut manifest);
     Ok(manifest)
-}
-
-/// The names of the personal fields that a rule reads, as a campaign grants them: `card_number`,
-/// `items.description`.
-#[must_use]
-pub fn personal_fields(manifest: &Manifest) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for field in manifest.handlers.iter().flat_map(|handler| &handler.fields) {
-        if field.personal {
-            names.insert(field.name.clone());
-        }
-        let inner = field.of.iter().filter(|inner| inner.personal);
-        names.extend(inner.map(|inner| format!("{}.{}", field.name, inner.name)));
-    }
-    names
 }
 
 fn check(manifest: &Manifest) -> Result<(), ManifestError> {

@@ -148,19 +148,6 @@ fn a_parameter_must_hold_together() {
     assert!(with(json!({ "name": "p", "type": "bool", "max": "1" })).contains("no bounds"));
 }
 
-#[test]
-fn personal_fields_are_named_as_they_are_granted() {
-    let manifest = changed(|manifest| {
-        manifest["handlers"][0]["fields"] = json!([
-            { "name": "card_number", "type": "str", "paths": ["/c"], "personal": true },
-            { "name": "items", "type": "list", "paths": ["/i"], "of": [
-                { "name": "description", "type": "str", "paths": ["/d"], "personal": true }, field("brand")] },
-        ]);
-    });
-    let names: Vec<String> = personal_fields(&manifest.unwrap()).into_iter().collect();
-    assert_eq!(names, ["card_number", "items.description"]);
-}
-
 proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {

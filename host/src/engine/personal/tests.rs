@@ -1,0 +1,103 @@
+//! Manifests that lie about what they read.
+
+use hailer_abi::catalogue::EventType;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::engine::fixture::MANIFEST;
+use crate::engine::read_manifest;
+
+/// The names of the personal fields, of those that a module reads from these paths and calls plain.
+fn personal(fields: Value) -> Vec<String> {
+    let mut manifest: Value = serde_json::from_str(MANIFEST).unwrap();
+    manifest["handlers"][0]["fields"] = fields;
+    let manifest = read_manifest(manifest.to_string().as_bytes()).unwrap();
+    personal_fields(&manifest).into_iter().collect()
+}
+
+fn field(name: &str, kind: &str, paths: &[&str]) -> Value {
+    json!({ "name": name, "type": kind, "paths": paths, "personal": false })
+}
+
+fn is_personal(path: &str) -> bool {
+    !personal(json!([field("x", "raw", &[path])])).is_empty()
+}
+
+#[test]
+fn a_field_is_personal_if_it_can_hold_something_personal_whatever_the_module_says() {
+    assert!(is_personal(""), "the whole message");
+    for path in ["/cardNumber", "/newCard/cardNumber", "/purchaseOperationInfo/identity", "/oldValue"] {
+        assert!(is_personal(path), "{path} is personal itself");
+    }
+    for path in
+        ["/cardInfo", "/customerInfo", "/purchaseOperationInfo", "/purchaseOperationInfo/purchaseData/chequeItems"]
+    {
+        assert!(is_personal(path), "{path} holds something personal");
+    }
+    for path in ["/purchaseOperationInfo/purchaseData/purchaseAttributes/0", "/oldValue/phone", "/cardNumber/"] {
+        assert!(is_personal(path), "{path} lies in something personal");
+    }
+    for path in
+        ["/passport", "/cardinfo/cardState", "/customerInfo/", "/", "/subscriptionInfo", "/cardInfo/~0cardState"]
+    {
+        assert!(is_personal(path), "{path} is not known");
+    }
+    for path in ["/eventCode", "/cardInfo/cardState", "/purchaseOperationInfo/purchaseData/amount", "/tryCount/x"] {
+        assert!(!is_personal(path), "{path} is known not to be");
+    }
+}
+
+#[test]
+fn one_personal_path_among_plain_ones_is_enough() {
+    assert_eq!(personal(json!([field("x", "str", &["/eventCode", "/cardNumber"])])), ["x"]);
+    assert!(personal(json!([field("x", "str", &["/eventCode", "/tryCount"])])).is_empty());
+}
+
+#[test]
+fn fields_of_records_are_judged_where_the_list_puts_them() {
+    let items = "/purchaseOperationInfo/purchaseData/chequeItems";
+    let list = |paths: &[&str], of: Value| {
+        let mut list = field("items", "list", paths);
+        list["of"] = of;
+        personal(json!([list]))
+    };
+    assert_eq!(
+        list(&[items], json!([field("text", "str", &["/description"]), field("paid", "decimal", &["/amount"])])),
+        ["items.text"]
+    );
+    assert_eq!(list(&[items], json!([field("whole", "raw", &[""])])), ["items.whole"]);
+    assert_eq!(list(&[items, "/guests"], json!([field("paid", "decimal", &["/amount"])])), ["items.paid"]);
+    assert_eq!(list(&["/purchaseOperationInfo"], json!([field("who", "str", &["/identity"])])), ["items.who"]);
+}
+
+#[test]
+fn a_mark_of_the_manifest_stays() {
+    let marked = json!({ "name": "code", "type": "str", "paths": ["/eventCode"], "personal": true });
+    assert_eq!(personal(json!([marked])), ["code"]);
+}
+
+#[test]
+fn every_field_of_the_catalogue_is_what_the_catalogue_says() {
+    fn manifest_field(field: &FieldDef, of: Vec<Field>) -> Field {
+        let paths = field.paths.iter().map(|&path| path.to_owned()).collect();
+        Field { name: field.name.to_owned(), kind: field.kind, paths, required: field.required, personal: false, of }
+    }
+    let read = |event: &EventType| {
+        let records = |field: &FieldDef| {
+            let inner = field.record.iter().flat_map(|record| record.fields);
+            inner.map(|inner| manifest_field(inner, Vec::new())).collect()
+        };
+        event.fields.iter().map(|field| manifest_field(field, records(field))).collect::<Vec<_>>()
+    };
+    for event in EVENTS.iter().chain([&ANY_EVENT_TYPE]) {
+        let mut manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
+        manifest.handlers[0].fields = read(event);
+        mark_personal(&mut manifest);
+        for (marked, known) in manifest.handlers[0].fields.iter().zip(event.fields) {
+            assert_eq!(marked.personal, known.personal, "{}.{}", event.name, known.name);
+            for (marked, known) in marked.of.iter().zip(known.record.iter().flat_map(|record| record.fields)) {
+                assert_eq!(marked.personal, known.personal, "{}.{}", event.name, known.name);
+            }
+        }
+    }
+}
