@@ -15,12 +15,14 @@ need_build() {
     echo "setup: installing Rust $toolchain"
     rustup toolchain install "$toolchain" --profile minimal
   fi
-  local part
+  # Read the list first: a match that hangs up on its writer would count as a failure under pipefail.
+  local part components targets
+  components=$(rustup component list --toolchain "$toolchain" --installed)
   for part in rustfmt clippy; do
-    rustup component list --toolchain "$toolchain" --installed | grep -q "^$part" ||
-      rustup component add --toolchain "$toolchain" "$part"
+    [[ $'\n'$components == *$'\n'"$part"* ]] || rustup component add --toolchain "$toolchain" "$part"
   done
-  rustup target list --toolchain "$toolchain" --installed | grep -qx wasm32-unknown-unknown || {
+  targets=$(rustup target list --toolchain "$toolchain" --installed)
+  [[ $'\n'$targets$'\n' == *$'\n'wasm32-unknown-unknown$'\n'* ]] || {
     echo "setup: adding the target wasm32-unknown-unknown"
     rustup target add --toolchain "$toolchain" wasm32-unknown-unknown
   }
@@ -51,10 +53,24 @@ install_packages() {
   echo "setup: installing $*"
   local sudo=()
   [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-  # A package that starts its service would take RabbitMQ's own port: the tests start theirs.
   "${sudo[@]}" apt-get update -qq
-  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  without_services "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
+
+# Runs a command that installs packages, and keeps these from starting their services meanwhile: RabbitMQ's would take
+# the port that is its own, and the tests start theirs. Debian asks policy-rc.d; one that is there already is left alone.
+without_services() (
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    # Before the file is there, so that no interruption leaves it behind.
+    trap '"${sudo[@]}" rm -f "$policy"' EXIT
+    trap 'exit 130' INT TERM HUP
+    printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+    "${sudo[@]}" chmod 755 "$policy"
+  fi
+  "$@"
+)
 
 for part in "$@"; do
   "need_$part"

@@ -61,7 +61,6 @@ impl Build {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         let mut built = Vec::new();
         for directory in &self.crates {
-            toolchain::check(Some(directory))?;
             built.push(self.build(directory).with_context(|| format!("can't build {}", directory.display()))?);
         }
         if global.json {
@@ -80,7 +79,8 @@ impl Build {
                 manifest.display()
             );
         }
-        let Artifact { name, file } = self.compile(&manifest)?;
+        toolchain::check(directory)?;
+        let Artifact { name, file } = self.compile(directory)?;
         let facts = module::read(&file)?;
         let out = match &self.out {
             Some(out) => out.clone(),
@@ -92,11 +92,11 @@ impl Build {
     }
 
     /// Runs cargo, which speaks to people itself, and finds out what it made.
-    fn compile(&self, manifest: &Path) -> anyhow::Result<Artifact> {
-        let mut cargo = toolchain::cargo();
+    fn compile(&self, directory: &Path) -> anyhow::Result<Artifact> {
+        let mut cargo = toolchain::cargo(directory);
         cargo.args(["rustc", "--lib", "--profile", "guest", "--target", TARGET, "--crate-type", "cdylib"]);
-        cargo.arg("--message-format=json-render-diagnostics").arg("--manifest-path").arg(manifest);
-        if !has_guest_profile(manifest)? {
+        cargo.arg("--message-format=json-render-diagnostics");
+        if !has_guest_profile(directory)? {
             cargo.args(PROFILE.iter().flat_map(|setting| ["--config", setting]));
         }
         if self.frozen {
@@ -143,11 +143,9 @@ fn package_name(directory: &Path) -> Option<String> {
 }
 
 /// Whether the crate's workspace says itself what a guest is built with.
-fn has_guest_profile(manifest: &Path) -> anyhow::Result<bool> {
-    let mut cargo = toolchain::cargo();
-    let located =
-        cargo.args(["locate-project", "--workspace", "--message-format=plain", "--manifest-path"]).arg(manifest);
-    let root = toolchain::text_of(located)?;
+fn has_guest_profile(directory: &Path) -> anyhow::Result<bool> {
+    let mut cargo = toolchain::cargo(directory);
+    let root = toolchain::text_of(cargo.args(["locate-project", "--workspace", "--message-format=plain"]))?;
     let root = std::fs::read_to_string(root.trim()).with_context(|| format!("can't read {}", root.trim()))?;
     let root: toml::Table = root.parse()?;
     Ok(root.get("profile").and_then(|profiles| profiles.get("guest")).is_some())

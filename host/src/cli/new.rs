@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::{DONE, EXIT_CODES, UsageError, output};
+use super::{DONE, EXIT_CODES, UsageError, output, toolchain};
 
 /// The SDK's sources, and the workspace's own manifest and lock: path and text.
 static SDK_FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sdk_files.rs"));
@@ -59,6 +59,7 @@ impl New {
         write(&directory.join("Cargo.toml"), &fill(MANIFEST))?;
         write(&directory.join("src/lib.rs"), &fill(RULE))?;
         write(&directory.join("README.md"), &fill(README))?;
+        write(&directory.join("rust-toolchain.toml"), &toolchain::file())?;
         write(&directory.join(".gitignore"), "/target/\n")?;
         if self.sdk.is_none() {
             unpack(&directory)?;
@@ -154,6 +155,7 @@ mod tests {
         {
             assert!(directory.join(sdk).join(file).is_file(), "{file}");
         }
+        assert!(directory.join("rust-toolchain.toml").is_file());
         let rule = std::fs::read_to_string(directory.join("src/lib.rs")).unwrap();
         assert!(rule.contains("pub struct MyRule") && !rule.contains("{{"), "{rule}");
         assert!(new("my-rule").run().unwrap_err().to_string().contains("there already"));
