@@ -22,7 +22,7 @@ use crate::engine::Limits;
 
 /// Everything that can be configured. Times are in the unit that the name ends with, sizes in bytes.
 ///
-/// A new setting needs its bounds in [`settings`]; a test says so.
+/// A new setting needs its bounds in `settings`; a test says so.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
