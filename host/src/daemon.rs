@@ -172,7 +172,13 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
     // The pipeline outlives the source; when it ends first, a part of it has died.
     tokio::select! {
         ended = &mut source => ended_source(ended)?,
-        finished = &mut finished => return ended_early(finished),
+        finished = &mut finished => {
+            // A source that fails lets go of the entrance first: what it has to say must not be lost to that race.
+            if finished.is_ok() {
+                ended_source((&mut source).await)?;
+            }
+            return ended_early(finished);
+        }
     }
     match finished.await {
         Ok(tally) => Ok(tally),
