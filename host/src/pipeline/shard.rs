@@ -14,7 +14,6 @@ use crate::engine::{Action, Batch, Campaign, Decided, GuestFault, GuestLine, Gue
 use crate::event::Projection;
 use crate::metrics;
 use crate::policies::{Facts, PolicyVerdict, judge};
-use crate::reload::Request;
 
 /// Events without a customer all look the same to a rule's `bucket`.
 const SEED_OF_NOBODY: u64 = 0;
@@ -80,7 +79,10 @@ impl Shard {
     /// Reads what the loaded rules want of an event, and adds a call for each campaign that takes it.
     fn gather(&mut self, rules: &RuleSet, at: usize, accepted: &Accepted) {
         let reading = rules.reading(accepted.event.code());
-        let takes = |campaign: usize| rules.campaigns()[campaign].spec.is_active(accepted.now);
+        let takes = |campaign: usize| {
+            let Campaign { spec, generation, .. } = &*rules.campaigns()[campaign];
+            spec.is_active(accepted.now) && !self.rules.owner.is_stopped(&spec.name, *generation)
+        };
         if !reading.subscriptions.iter().any(|subscription| takes(subscription.campaign)) {
             self.tally.unclaimed += 1;
             ::metrics::counter!(metrics::EVENTS_TOTAL, "outcome" => "unsubscribed").increment(1);
@@ -210,7 +212,7 @@ impl Shard {
             tracing::error!(campaign = &*campaign.spec.name, reason, "suspending a campaign");
             let (campaign, generation) = (campaign.spec.name.to_string(), campaign.generation);
             // When its owner is too busy to hear it, the next recheck tells it again.
-            self.rules.owner.tell(Request::Suspend { campaign, generation, reason });
+            self.rules.owner.suspend(campaign, generation, reason);
         }
     }
 }
