@@ -9,7 +9,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use tokio::sync::oneshot;
 
 use super::protocol::{EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest};
 use crate::health::Health;
@@ -61,24 +60,21 @@ async fn reload(State(context): State<Context>, body: Body<ReloadRequest>) -> An
 
 async fn pause(State(context): State<Context>, body: Body<PauseRequest>) -> Answer<Vec<String>> {
     let PauseRequest { target } = body?.0;
-    asked(&context, |reply| Request::Pause { target, reply }).await
+    answered(context.reload.pause(target).await?)
 }
 
 async fn resume(State(context): State<Context>, body: Body<PauseRequest>) -> Answer<Vec<String>> {
     let PauseRequest { target } = body?.0;
-    asked(&context, |reply| Request::Resume { target, reply }).await
+    answered(context.reload.resume(target).await?)
 }
 
 async fn rollback(State(context): State<Context>, body: Body<RollbackRequest>) -> Answer<CampaignStatus> {
     let RollbackRequest { campaign } = body?.0;
-    asked(&context, |reply| Request::Rollback { campaign, reply }).await
+    answered(context.reload.ask(|reply| Request::Rollback { campaign, reply }).await?)
 }
 
-async fn asked<T>(context: &Context, request: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Request) -> Answer<T> {
-    match context.reload.ask(request).await? {
-        Ok(answer) => Ok(Json(answer)),
-        Err(reason) => Err(Refused(StatusCode::CONFLICT, reason)),
-    }
+fn answered<T>(answer: Result<T, String>) -> Answer<T> {
+    answer.map(Json).map_err(|reason| Refused(StatusCode::CONFLICT, reason))
 }
 
 impl From<OwnerGone> for Refused {

@@ -4,16 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::{Client, Context, Control, ControlError, EngineStatus, Http, Observed, socket_path};
 use crate::health::{Condition, Health};
-use crate::reload::{CampaignState, CampaignStatus, LoadReport, ReloadHandle, Request, Target};
+use crate::reload::{CampaignState, CampaignStatus, LoadReport, ReloadHandle, Request, Requests, Target};
 
 /// A running server with an owner of the directory that the test plays.
 struct Engine {
-    requests: mpsc::Receiver<Request>,
+    requests: Requests,
     health: Health,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), ControlError>>,
@@ -72,7 +72,7 @@ async fn commands_reach_the_directorys_owner_and_bring_its_answer_back() {
                     let report = LoadReport { rule_set: 2 + u64::from(allow_removals), ..LoadReport::default() };
                     reply.send(report).is_ok()
                 }
-                Request::Pause { target, reply } => reply.send(Ok(vec![format!("{target:?}")])).is_ok(),
+                Request::Pause { target, reply, .. } => reply.send(Ok(vec![format!("{target:?}")])).is_ok(),
                 Request::Resume { reply, .. } => reply.send(Err("no campaign `x`".into())).is_ok(),
                 Request::Rollback { campaign: name, reply } => reply.send(Ok(campaign(&name))).is_ok(),
                 Request::Suspend { .. } => false,
@@ -113,8 +113,8 @@ async fn without_an_engine_the_error_says_how_to_start_one() {
 #[tokio::test]
 async fn an_owner_that_has_stopped_is_said_to_shut_down() {
     let data = tempfile::tempdir().unwrap();
-    let mut engine = start(data.path());
-    engine.requests.close();
+    let engine = start(data.path());
+    drop(engine.requests);
     let error = Client::new(data.path()).campaigns().await.unwrap_err();
     assert_eq!(error.to_string(), "the engine is shutting down");
 }

@@ -14,7 +14,6 @@ use crate::engine::{Action, Batch, Campaign, Decided, GuestFault, GuestLine, Gue
 use crate::event::Projection;
 use crate::metrics;
 use crate::policies::{Facts, PolicyVerdict, judge};
-use crate::reload::Request;
 
 /// Events without a customer all look the same to a rule's `bucket`.
 const SEED_OF_NOBODY: u64 = 0;
@@ -87,7 +86,10 @@ impl Shard {
     /// Reads what the loaded rules want of an event, and adds a call for each campaign that takes it.
     fn gather(&mut self, rules: &RuleSet, at: usize, accepted: &Accepted) {
         let reading = rules.reading(accepted.event.code());
-        let takes = |campaign: usize| rules.campaigns()[campaign].spec.is_active(accepted.now);
+        let takes = |campaign: usize| {
+            let Campaign { spec, generation, .. } = &*rules.campaigns()[campaign];
+            spec.is_active(accepted.now) && !self.rules.owner.is_stopped(&spec.name, *generation)
+        };
         if !reading.subscriptions.iter().any(|subscription| takes(subscription.campaign)) {
             self.counts.unclaimed();
             return;
@@ -203,12 +205,15 @@ impl Shard {
         }
     }
 
-    /// Has a campaign suspended. When its owner is too busy to hear it, the next misbehaviour tells it again.
+    /// Has a campaign suspended: it is not called any more from now on. When its owner is too busy to hear it, the next
+    /// misbehaviour tells it again.
     fn suspend(&self, campaign: &Campaign, reason: &str) {
-        let (name, generation) = (campaign.spec.name.to_string(), campaign.generation);
-        if self.rules.owner.tell(Request::Suspend { campaign: name, generation, reason: reason.to_owned() }) {
-            tracing::error!(campaign = &*campaign.spec.name, reason, "suspending a campaign");
+        let spec = &campaign.spec;
+        if self.rules.owner.is_stopped(&spec.name, campaign.generation) {
+            return;
         }
+        tracing::error!(campaign = &*spec.name, reason, "suspending a campaign");
+        self.rules.owner.suspend(spec.name.to_string(), campaign.generation, reason.to_owned());
     }
 }
 

@@ -1,8 +1,14 @@
 //! How the rest of the engine talks to the one owner of the directory: a closed set of requests, answered in order.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use super::brake::{Brake, Hold, Order};
 use crate::clock::Millis;
 use crate::engine::Mode;
 
@@ -20,10 +26,12 @@ pub enum Request {
     /// Stop calling campaigns until they are resumed; kept across restarts.
     Pause {
         target: Target,
+        hold: Hold,
         reply: oneshot::Sender<Result<Vec<String>, String>>,
     },
     Resume {
         target: Target,
+        hold: Hold,
         reply: oneshot::Sender<Result<Vec<String>, String>>,
     },
     /// Go back to the version before this one, and stay there until a third one appears.
@@ -36,8 +44,12 @@ pub enum Request {
         campaign: String,
         generation: u64,
         reason: String,
+        hold: Hold,
     },
 }
+
+/// Who pauses something is answered after this long, whatever the owner is at: it is in force, and is written down later.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// One campaign, or all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,10 +184,19 @@ impl LoadReport {
     }
 }
 
-/// Sends requests to the directory's owner.
+/// Sends requests to the directory's owner, and tells what has been stopped.
 #[derive(Clone, Debug)]
 pub struct ReloadHandle {
     requests: mpsc::Sender<Request>,
+    brake: Brake,
+    names: Arc<ArcSwap<BTreeSet<String>>>,
+}
+
+/// What its owner is to answer.
+#[derive(Debug)]
+pub struct Requests {
+    received: mpsc::Receiver<Request>,
+    names: Arc<ArcSwap<BTreeSet<String>>>,
 }
 
 /// The directory's owner has stopped.
@@ -186,9 +207,10 @@ pub struct OwnerGone;
 impl ReloadHandle {
     /// A handle, and the requests that its owner is to answer.
     #[must_use]
-    pub fn new() -> (ReloadHandle, mpsc::Receiver<Request>) {
+    pub fn new() -> (ReloadHandle, Requests) {
         let (requests, received) = mpsc::channel(64);
-        (ReloadHandle { requests }, received)
+        let names = Arc::<ArcSwap<BTreeSet<String>>>::default();
+        (ReloadHandle { requests, brake: Brake::default(), names: Arc::clone(&names) }, Requests { received, names })
     }
 
     /// Asks, and waits for the answer: `handle.ask(|reply| Request::Campaigns { reply })`.
@@ -201,8 +223,66 @@ impl ReloadHandle {
         answer.await.map_err(|_| OwnerGone)
     }
 
-    /// Tells, without waiting and without blocking a shard; `false` if the owner is too busy to hear it now.
-    pub fn tell(&self, request: Request) -> bool {
-        self.requests.try_send(request).is_ok()
+    /// Stops calling campaigns, at once; says which. The owner is waited for only so long: then what is paused is
+    /// paused, and written down when the owner gets to it.
+    ///
+    /// # Errors
+    /// When the owner has stopped; inside, when it knows of no such campaign, or can't write the pause down.
+    pub async fn pause(&self, target: Target) -> Result<Result<Vec<String>, String>, OwnerGone> {
+        let hold = self.brake.order(Order::Pause(target.clone()));
+        let (handle, asked_for) = (self.clone(), target.clone());
+        // A task of its own: whoever asked may give up, and the pause is written down all the same.
+        let mut asking =
+            tokio::spawn(async move { handle.ask(|reply| Request::Pause { target: asked_for, hold, reply }).await });
+        let answered = tokio::time::timeout(PATIENCE, &mut asking).await;
+        let answered = match (answered, self.stopped_names(&target)) {
+            (Ok(answered), _) => answered,
+            (Err(_), Some(names)) => return Ok(Ok(names)),
+            // It may be about to become a campaign: only the owner knows.
+            (Err(_), None) => asking.await,
+        };
+        answered.unwrap_or(Err(OwnerGone))
+    }
+
+    /// Lifts pauses and suspensions; says of which campaigns.
+    ///
+    /// # Errors
+    /// When the owner has stopped; inside, when it knows of no such campaign, or can't write it down.
+    pub async fn resume(&self, target: Target) -> Result<Result<Vec<String>, String>, OwnerGone> {
+        let hold = self.brake.order(Order::Resume(target.clone()));
+        self.ask(|reply| Request::Resume { target, hold, reply }).await
+    }
+
+    /// Suspends what runs as this generation, at once and without waiting; `false` if the owner is too busy to hear
+    /// it now: then it runs on, and is to be suspended again.
+    pub fn suspend(&self, campaign: String, generation: u64, reason: String) -> bool {
+        let hold = self.brake.order(Order::Suspend { campaign: campaign.clone(), generation });
+        self.requests.try_send(Request::Suspend { campaign, generation, reason, hold }).is_ok()
+    }
+
+    /// Whether somebody stopped a campaign that the rule set may still hold.
+    #[must_use]
+    pub fn is_stopped(&self, campaign: &str, generation: u64) -> bool {
+        self.brake.stops(campaign, generation)
+    }
+
+    fn stopped_names(&self, target: &Target) -> Option<Vec<String>> {
+        let names = self.names.load();
+        match target {
+            Target::All => Some(names.iter().cloned().collect()),
+            Target::Campaign(name) => names.contains(name).then(|| vec![name.clone()]),
+        }
+    }
+}
+
+impl Requests {
+    /// The next one; `None` when there is nobody left to ask.
+    pub async fn recv(&mut self) -> Option<Request> {
+        self.received.recv().await
+    }
+
+    /// Lets handles know which campaigns there are, for when the owner has no time to tell.
+    pub(super) fn tell_names(&self, names: BTreeSet<String>) {
+        self.names.store(Arc::new(names));
     }
 }

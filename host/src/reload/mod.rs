@@ -5,6 +5,7 @@
 
 mod admission;
 mod artifacts;
+mod brake;
 mod campaign_file;
 mod compile;
 mod compile_child;
@@ -23,10 +24,13 @@ mod stage;
 mod tests;
 mod watch;
 
+pub use brake::Hold;
 pub use campaign_file::{CAMPAIGN_FILE_BYTES_MAX, CampaignFile, Grant};
 pub use compile::{COMPILE_COMMAND, ChildCommand, CompileError, Compiler};
 pub use compile_child::compile_child_main;
 pub use error::ReloadError;
-pub use handle::{CampaignState, CampaignStatus, LoadReport, OwnerGone, Problem, ReloadHandle, Request, Target};
+pub use handle::{
+    CampaignState, CampaignStatus, LoadReport, OwnerGone, Problem, ReloadHandle, Request, Requests, Target,
+};
 pub use owner::{Owner, Trigger};
 pub use stage::Stage;

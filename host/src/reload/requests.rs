@@ -1,5 +1,5 @@
 //! Answering requests: status, the manual brake, rollback, and suspension by the engine. What is decided here outlives
-//! a restart: it is written down before it is done.
+//! a restart: it is written down before it is done. What stops a campaign is done even if it can't be written down.
 
 use std::io;
 
@@ -19,32 +19,45 @@ impl<S: Stage> Owner<S> {
             Request::Campaigns { reply } => {
                 let _ = reply.send(self.statuses());
             }
-            Request::Pause { target, reply } => {
-                let _ = reply.send(self.pause(&target));
+            // An order is held until the rule set on the stage follows it.
+            Request::Pause { target, hold, reply } => {
+                let answer = self.pause(&target);
+                drop(hold);
+                let _ = reply.send(answer);
             }
-            Request::Resume { target, reply } => {
-                let _ = reply.send(self.resume(&target));
+            Request::Resume { target, hold, reply } => {
+                let answer = self.resume(&target);
+                drop(hold);
+                let _ = reply.send(answer);
             }
             Request::Rollback { campaign, reply } => {
                 let _ = reply.send(self.rollback(&campaign));
             }
-            Request::Suspend { campaign, generation, reason } => self.suspend(&campaign, generation, &reason),
+            Request::Suspend { campaign, generation, reason, hold } => {
+                self.suspend(&campaign, generation, &reason);
+                drop(hold);
+            }
         }
     }
 
     /// Stops calling campaigns; says which were not paused before.
     ///
     /// # Errors
-    /// When there is no such campaign, or it can't be written down.
+    /// When there is no such campaign; and when it can't be written down: then they are paused until a restart.
     pub fn pause(&mut self, target: &Target) -> Result<Vec<String>, String> {
         let names: Vec<String> =
             self.names_of(target)?.into_iter().filter(|name| !self.paused.contains(name)).collect();
-        let before = self.paused.clone();
         self.paused.extend(names.iter().cloned());
-        self.change_states(&names, "paused", |_| {}).map_err(|error| {
-            self.paused = before;
-            unwritten(&error)
-        })?;
+        if let Err(error) = self.change_states(&names, "paused", |_| {}) {
+            // A full disk must not keep anybody from stopping a campaign.
+            tracing::error!(campaigns = ?names, %error, "paused, but it can't be written down and is forgotten at a restart");
+            self.swap();
+            self.report_states();
+            return Err(format!(
+                "paused, but it can't be written down and is forgotten at a restart: {error}; make room in the data \
+                 directory, and writable"
+            ));
+        }
         Ok(names)
     }
 

@@ -1,17 +1,16 @@
 //! The owner's life: it waits for notices, requests, SIGHUP and the slow poll, and does one thing at a time.
 //!
 //! The work itself (reading, compiling, trying) runs off the async threads; while it runs, requests wait in their
-//! bounded channel.
+//! bounded channel. A pause or suspension among them is in force all the same: see `brake.rs`.
 
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::owner::{Owner, Trigger};
 use super::watch::Watch;
-use super::{ReloadError, Request, Stage};
+use super::{ReloadError, Request, Requests, Stage};
 
 /// A directory that never gets quiet is read after this many debounces all the same.
 const DEBOUNCES_MAX: u32 = 10;
@@ -41,11 +40,7 @@ impl<S: Stage> Owner<S> {
     ///
     /// # Errors
     /// When the system refuses to tell of SIGHUP.
-    pub async fn run(
-        self,
-        mut requests: mpsc::Receiver<Request>,
-        shutdown: impl Future<Output = ()>,
-    ) -> Result<(), ReloadError> {
+    pub async fn run(self, mut requests: Requests, shutdown: impl Future<Output = ()>) -> Result<(), ReloadError> {
         let mut hangup = signal(SignalKind::hangup()).map_err(ReloadError::Signal)?;
         let (debounce, poll) = (self.debounce, self.poll);
         let (watch, mut changes) = Watch::new(self.directory.path().to_owned());
@@ -58,6 +53,7 @@ impl<S: Stage> Owner<S> {
         // The watch is set before the directory is read again, so that nothing falls between the two.
         let mut task = Task::Load(Trigger::Changed);
         loop {
+            requests.tell_names(room.0.campaigns.keys().cloned().collect());
             let work = tokio::task::spawn_blocking(move || {
                 let (mut owner, mut watch) = room;
                 watch.renew();

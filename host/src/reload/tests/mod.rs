@@ -35,6 +35,8 @@ struct World {
 #[derive(Clone, Debug, Default)]
 struct FakeStage {
     seen: Arc<Mutex<Seen>>,
+    /// The next admission takes until something comes through here.
+    busy: Arc<Mutex<Option<std::sync::mpsc::Receiver<()>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +62,10 @@ impl Stage for FakeStage {
         generation: u64,
     ) -> Result<Arc<FakeCampaign>, String> {
         self.seen.lock().unwrap().admissions += 1;
+        let busy = self.busy.lock().unwrap().take();
+        if let Some(busy) = busy {
+            busy.recv().unwrap();
+        }
         assert_eq!(spec.digest, module.digest);
         if spec.manifest.description.contains("unfit") {
             return Err("it traps in hailer_configure; look at its log".into());

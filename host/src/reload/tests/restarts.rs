@@ -186,9 +186,19 @@ fn a_load_that_can_not_be_written_down_changes_nothing() {
     let report = owner.changed();
     assert!(report.problems[0].reason.contains("can't be written down"), "{:?}", report.problems);
     assert_eq!((world.running(), world.is_ready()), (vec!["welcome 1.0.0".to_owned()], false));
-    assert!(owner.pause(&Target::All).is_err());
-    assert_eq!(owner.state("welcome"), CampaignState::Running);
     fs::remove_dir(world.kept("active")).unwrap();
     assert_eq!(owner.changed().changed, ["welcome"]);
     assert!(world.is_ready());
+}
+
+#[test]
+fn a_pause_that_can_not_be_written_down_holds_until_the_restart() {
+    let world = World::new();
+    world.write("welcome.wasm", rule("1.0.0"));
+    let mut owner = world.open();
+    fs::remove_file(world.kept("active")).unwrap();
+    fs::create_dir(world.kept("active")).unwrap();
+    let answer = owner.pause(&Target::All).unwrap_err();
+    assert!(answer.contains("forgotten at a restart"), "{answer}");
+    assert_eq!((world.running().len(), owner.state("welcome")), (0, CampaignState::Paused));
 }

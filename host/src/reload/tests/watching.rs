@@ -82,11 +82,49 @@ async fn requests_are_answered_in_order_and_not_after_the_end() {
     world.write("welcome.wasm", rule("1.0.0"));
     let living = Living::start(&world);
     let target = Target::All;
-    let paused = living.handle.ask(|reply| Request::Pause { target, reply }).await.unwrap();
+    let paused = living.handle.pause(target).await.unwrap();
     assert_eq!(paused.unwrap(), ["welcome"]);
     let campaigns = living.handle.ask(|reply| Request::Campaigns { reply }).await.unwrap();
     assert_eq!(campaigns[0].state, CampaignState::Paused);
     let handle = living.handle.clone();
     living.end().await;
     assert!(handle.ask(|reply| Request::Campaigns { reply }).await.is_err());
+}
+
+#[tokio::test]
+async fn a_pause_holds_and_is_answered_while_the_owner_compiles() {
+    let mut world = World::new();
+    world.config.reload.poll_ms = 600_000;
+    world.write("welcome.wasm", rule("1.0.0"));
+    let living = Living::start(&world);
+    let campaigns = living.handle.ask(|reply| Request::Campaigns { reply }).await.unwrap();
+    let generation = world.campaign("welcome").generation;
+    assert_eq!((campaigns[0].state, living.handle.is_stopped("welcome", generation)), (CampaignState::Running, false));
+
+    // A compilation that ends when the test says so.
+    let (finish, wait) = std::sync::mpsc::channel();
+    *world.stage.busy.lock().unwrap() = Some(wait);
+    world.write("slow.wasm", rule("1.0.0"));
+    let admissions = world.admissions();
+    let compiling = living.handle.clone();
+    let compiling =
+        tokio::spawn(async move { compiling.ask(|reply| Request::Reload { allow_removals: false, reply }).await });
+    until("it compiles", || world.admissions() > admissions).await;
+    let paused = living.handle.pause(Target::Campaign("welcome".into())).await.unwrap();
+    assert_eq!(paused.unwrap(), ["welcome"]);
+    assert!(living.handle.is_stopped("welcome", generation), "it is on the stage, and not called");
+    assert!(!living.handle.is_stopped("other", 99));
+    assert!(living.handle.suspend("other".into(), 99, "two runs differed".into()));
+    assert!(living.handle.is_stopped("other", 99));
+    assert_eq!(world.running(), ["welcome 1.0.0"]);
+
+    finish.send(()).unwrap();
+    assert_eq!(compiling.await.unwrap().unwrap().added, ["slow"]);
+    let campaigns = living.handle.ask(|reply| Request::Campaigns { reply }).await.unwrap();
+    assert_eq!(campaigns[1].state, CampaignState::Paused, "the owner got to it");
+    assert_eq!(
+        (world.running(), living.handle.is_stopped("welcome", generation)),
+        (vec!["slow 1.0.0".to_owned()], false)
+    );
+    living.end().await;
 }

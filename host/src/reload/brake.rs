@@ -1,0 +1,112 @@
+//! What has been ordered of running campaigns and is not done yet: the emergency brake.
+//!
+//! The directory's owner does one thing at a time, and that may be a compilation of a minute. **A pause holds from the
+//! moment that somebody asks for it**: every shard looks here before it calls a campaign. An order stands here until
+//! the owner has put a rule set on the stage that follows it, so that there is no gap between the two.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use super::Target;
+
+/// The orders that are under way, shared by everybody who gives, follows or carries them out.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Brake {
+    orders: Arc<ArcSwap<Vec<(u64, Order)>>>,
+    last: Arc<AtomicU64>,
+}
+
+/// One thing that was ordered.
+#[derive(Clone, Debug)]
+pub(super) enum Order {
+    Pause(Target),
+    Resume(Target),
+    /// Of this generation: the next one may be cured.
+    Suspend {
+        campaign: String,
+        generation: u64,
+    },
+}
+
+/// Keeps an order in force for as long as it lives: until the owner is done with the request that carries it.
+#[derive(Debug)]
+pub struct Hold {
+    brake: Brake,
+    number: u64,
+}
+
+impl Brake {
+    /// Puts an order in force, after all that were given before.
+    pub(super) fn order(&self, order: Order) -> Hold {
+        let number = self.last.fetch_add(1, Ordering::Relaxed);
+        self.orders.rcu(|orders| {
+            let mut orders = Vec::clone(orders);
+            orders.push((number, order.clone()));
+            orders
+        });
+        Hold { brake: self.clone(), number }
+    }
+
+    /// Whether the last order that is of this campaign stops it.
+    pub(super) fn stops(&self, campaign: &str, generation: u64) -> bool {
+        let orders = self.orders.load();
+        orders.iter().rev().find_map(|(_, order)| order.stops(campaign, generation)).unwrap_or(false)
+    }
+}
+
+impl Order {
+    /// `None` if it says nothing of this campaign.
+    fn stops(&self, name: &str, running: u64) -> Option<bool> {
+        let is_meant = |target: &Target| match target {
+            Target::All => true,
+            Target::Campaign(campaign) => campaign == name,
+        };
+        match self {
+            Order::Pause(target) => is_meant(target).then_some(true),
+            Order::Resume(target) => is_meant(target).then_some(false),
+            Order::Suspend { campaign, generation } => (campaign == name && *generation == running).then_some(true),
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.brake.orders.rcu(|orders| {
+            let mut orders = Vec::clone(orders);
+            orders.retain(|(number, _)| *number != self.number);
+            orders
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(campaign: &str) -> Target {
+        Target::Campaign(campaign.to_owned())
+    }
+
+    #[test]
+    fn the_last_order_counts_and_only_while_it_is_held() {
+        let brake = Brake::default();
+        let first = brake.order(Order::Pause(Target::All));
+        let resumed = brake.order(Order::Resume(named("one")));
+        assert_eq!((brake.stops("one", 1), brake.stops("two", 2)), (false, true));
+        let again = brake.order(Order::Pause(named("one")));
+        drop(first);
+        drop(resumed);
+        assert_eq!((brake.stops("one", 1), brake.stops("two", 2)), (true, false));
+        drop(again);
+        assert!(!brake.stops("one", 1));
+    }
+
+    #[test]
+    fn a_suspension_is_of_one_generation() {
+        let brake = Brake::default();
+        let _held = brake.order(Order::Suspend { campaign: "one".into(), generation: 4 });
+        assert_eq!((brake.stops("one", 4), brake.stops("one", 5), brake.stops("two", 4)), (true, false, false));
+    }
+}
