@@ -11,7 +11,7 @@ use super::settings::{Global, SettingFlags};
 use super::{DONE, EXIT_CODES, FAILED, engine, logging, output, toolchain};
 use crate::address::{Address, redacted};
 use crate::config::{Config, ConfigError, Purpose};
-use crate::control::{Client, ControlError};
+use crate::control::{Client, ControlError, check_data_directory};
 use crate::daemon::Finding;
 
 /// What one instance of a module takes of the address space: 4 GiB for its memory, and the guards around it. It is reserved, not used.
@@ -111,6 +111,9 @@ fn data(data: &Path) -> Finding {
     }
     if rustix::fs::access(data, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_err() {
         return Finding::problem(&subject, "not writable", "let the engine's user write to the directory");
+    }
+    if let Err(error) = check_data_directory(data) {
+        return Finding::problem(&subject, "not the engine's alone, so `hailer run` refuses it", error.to_string());
     }
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
