@@ -9,11 +9,12 @@
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::UnixListener;
 
 use super::ControlError;
-use super::connections::serve_until;
+use super::connections::{Bounds, serve_until};
 use super::server::{Context, router};
 
 /// Owner and group, as the socket is for both; what is private inside is 0700 of its own.
@@ -26,8 +27,9 @@ const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else {
 /// A directory in which only owners rename and remove.
 const STICKY: u32 = 0o1000;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
-/// Commands are few and short: more connections than this wait.
-const CONNECTIONS_MAX: usize = 32;
+/// Commands are few and short, and none waits for its answer longer than `hailer` does.
+const BOUNDS: Bounds =
+    Bounds { connections_max: 32, head_timeout: Duration::from_secs(5), connection_timeout: Duration::from_secs(180) };
 
 /// The socket of the engine in a data directory.
 #[must_use]
@@ -95,9 +97,8 @@ impl Control {
     /// When the socket can't be listened on any more.
     pub async fn serve(mut self, context: Context, shutdown: impl Future<Output = ()>) -> Result<(), ControlError> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
-        serve_until(listener, CONNECTIONS_MAX, router(context), shutdown)
-            .await
-            .map_err(|source| ControlError::Serve { source })
+        serve_until(listener, BOUNDS, router(context), shutdown).await;
+        Ok(())
     }
 }
 
