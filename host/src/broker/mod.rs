@@ -17,8 +17,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::address::{AddressError, BrokerAddress};
 
-/// What the client library must not log: it prints a returned message in full, body and all.
-pub const SILENCED_LOG_TARGETS: &[&str] = &["lapin::returned_messages"];
+/// What the client library must not log, at whatever level: these modules of it print messages, body and all, and the
+/// credentials that a connection is opened with. What goes wrong there reaches us as an error as well.
+pub const SILENCED_LOG_TARGETS: &[&str] = &[
+    // A returned message, as a warning.
+    "lapin::returned_messages",
+    // Each frame received, and each frame that a lost connection leaves unsent.
+    "lapin::channels",
+    "lapin::frames",
+    // Each method sent: the one that opens a connection carries the password.
+    "lapin::io_loop",
+];
 
 /// Names on the wire (queues, exchanges, keys, message ids) are at most this long.
 pub const NAME_BYTES_MAX: usize = 255;

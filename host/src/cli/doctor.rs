@@ -1,29 +1,25 @@
 //! `hailer doctor`: what stands between this machine and a running engine.
 
-use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
 
 use clap::Args;
 
 use super::settings::{Global, SettingFlags};
 use super::{DONE, EXIT_CODES, FAILED, engine, logging, output, toolchain};
-use crate::address::{Address, redacted};
 use crate::config::{Config, ConfigError, Purpose};
-use crate::control::{Client, ControlError};
-use crate::daemon::Finding;
+use crate::control::{Client, ControlError, check_data_directory};
+use crate::daemon::{self, Finding};
 
 /// What one instance of a module takes of the address space: 4 GiB for its memory, and the guards around it. It is reserved, not used.
 const INSTANCE_ADDRESS_BYTES: u64 = (4 << 30) + (64 << 20);
 /// What a process may address on the usual 64-bit machines.
 const ADDRESS_BYTES_MAX: u64 = 1 << 47;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Find out what is missing on this machine, and what to do about it
 ///
 /// Looks at the toolchain for building rules, the configuration, the rules' and the data directory, the socket, the
-/// address space that the sandbox reserves, and whether something listens at the broker's address. Changes nothing.
+/// address space that the sandbox reserves, and what a start needs of the broker. Changes nothing.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("Examples:\n  hailer doctor\n  hailer doctor --config /etc/hailer/hailer.toml --json\n\n{EXIT_CODES}"))]
 pub(super) struct Doctor {
@@ -54,9 +50,7 @@ impl Doctor {
         findings.push(data(&config.data));
         findings.push(socket(&config)?);
         findings.push(address_space(&config));
-        for (end, address) in [("source", &config.source), ("sink", &config.sink)] {
-            findings.extend(broker(end, address));
-        }
+        findings.extend(daemon::check_broker(&config));
         show(&findings, global.json)
     }
 }
@@ -91,8 +85,12 @@ fn rules(config: &Config) -> Finding {
         Err(error) => Finding::problem(&subject, error.to_string(), "make the directory, or name another with --rules"),
         Ok(entries) => {
             let named = entries.filter_map(Result::ok).map(|entry| entry.path());
-            let campaigns = named.filter(|path| is(path, "wasm") || is(path, "toml")).count();
-            Finding::well(&subject, format!("readable, {campaigns} campaign files and bare modules"))
+            let (modules, others): (Vec<_>, Vec<_>) = named.partition(|path| is(path, "wasm"));
+            let campaigns = others.iter().filter(|path| is(path, "toml")).count();
+            let modules = modules.len() + modules_below(&config.rules.join("modules"));
+            let detail =
+                format!("readable, {campaigns} campaign files and {modules} modules; `hailer check` loads them");
+            Finding::well(&subject, detail)
         }
     }
 }
@@ -111,6 +109,9 @@ fn data(data: &Path) -> Finding {
     }
     if rustix::fs::access(data, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_err() {
         return Finding::problem(&subject, "not writable", "let the engine's user write to the directory");
+    }
+    if let Err(error) = check_data_directory(data) {
+        return Finding::problem(&subject, "not the engine's alone, so `hailer run` refuses it", error.to_string());
     }
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
@@ -162,30 +163,4 @@ fn modules_below(directory: &Path) -> usize {
 
 fn is(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|extension| extension == ending)
-}
-
-/// Whether anything listens where the broker should be; nothing for an end that is no broker.
-fn broker(end: &str, text: &str) -> Option<Finding> {
-    let Ok(Address::RabbitMq(address)) = text.parse() else { return None };
-    let subject = format!("{end} {}", redacted(text));
-    let (host, port) = address.host_and_port();
-    let connected = (host, port).to_socket_addrs().and_then(|addresses| {
-        let mut last = std::io::Error::other("the name has no address");
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-                Ok(_) => return Ok(address),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    });
-    Some(match connected {
-        Ok(address) => {
-            Finding::well(&subject, format!("something listens at {address}; `hailer check` asks it for more"))
-        }
-        Err(error) => {
-            let next_step = "see that the broker runs, and that the address and the port are right";
-            Finding::problem(&subject, format!("can't connect to {host}:{port}: {error}"), next_step)
-        }
-    })
 }

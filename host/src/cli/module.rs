@@ -1,5 +1,5 @@
 //! A module file as `inspect` and `build` see it: what it says about itself, read without running anything. Whether
-//! the engine would take it is decided by the engine alone.
+//! it is a rule module is decided by the engine's own check, so that a bad one is refused before it is deployed.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use hailer_abi::manifest::Manifest;
 use serde::Serialize;
 use wasmparser::{Encoding, Parser, Payload, TypeRef};
 
-use crate::engine::mark_personal;
+use crate::engine::{self, Limits, mark_personal};
 
 /// A larger file is not looked into.
 const MODULE_BYTES_MAX: u64 = 64 << 20;
@@ -38,7 +38,18 @@ pub(super) fn read(path: &Path) -> anyhow::Result<ModuleFacts> {
         );
     }
     let bytes = std::fs::read(path).with_context(in_file)?;
-    facts(&bytes).with_context(|| format!("{} is no rule module", path.display()))
+    let no_rule = || format!("{} is no rule module", path.display());
+    let facts = facts(&bytes).with_context(no_rule)?;
+    admit(bytes, &Limits::default()).with_context(no_rule)?;
+    Ok(facts)
+}
+
+/// Asks the engine, in the bounds that it has unless somebody configures others.
+fn admit(bytes: Vec<u8>, limits: &Limits) -> anyhow::Result<()> {
+    match engine::verify(bytes.into(), limits) {
+        Ok(_) => Ok(()),
+        Err(error) => bail!("{error}: {}", error.hint()),
+    }
 }
 
 fn facts(bytes: &[u8]) -> anyhow::Result<ModuleFacts> {
@@ -90,6 +101,18 @@ mod tests {
         assert_eq!(facts.imports, ["hailer.log", "env.memory (not a function)"]);
         assert_eq!((facts.manifest.abi, facts.manifest.name.as_str()), (1, "r"));
         assert_eq!(facts.digest.len(), 64);
+    }
+
+    #[test]
+    fn what_the_engine_refuses_is_refused_with_the_engines_hint() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("r.wasm");
+        let manifest =
+            r#"(@custom "hailer.manifest" "{\"abi\":1,\"name\":\"r\",\"version\":\"1.0.0\",\"handlers\":[]}")"#;
+        let text = format!(r#"(module (import "env" "now" (func)) {manifest})"#);
+        std::fs::write(&file, wat::parse_str(text).unwrap()).unwrap();
+        let error = format!("{:#}", read(&file).unwrap_err());
+        assert!(error.contains("imports `env.now`") && error.contains("cargo tree"), "{error}");
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn campaigns_are_shown_with_what_is_wrong_below() {
     let suspended = CampaignStatus {
         name: "big-spender".into(),
         state: CampaignState::Suspended,
-        suspended: Some("it faulted 20 times in a minute".into()),
+        suspended: Some("it gave two answers to one call".into()),
         ..running()
     };
     let campaigns = [running(), failed, shadow, suspended];

@@ -1,90 +1,140 @@
-//! Serving connections, boundedly: so many at a time, and an end that comes although somebody holds on to theirs.
+//! Serving connections, boundedly: so many at a time, none that stays silent for long, and an end that comes although
+//! somebody holds on to theirs.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::serve::Listener;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 /// How long open requests may take once the end has come.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// What clients may take. **A place is given back in bounded time, whatever the client does or doesn't**: else so many
+/// silent ones would keep everybody out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// More connections than this wait.
+    pub(super) connections_max: usize,
+    /// The longest wait for a whole head, of the first request and of each that follows.
+    pub(super) head_timeout: Duration,
+    /// The longest that a connection lasts: longer than the longest answer takes.
+    pub(super) connection_timeout: Duration,
+}
+
 /// Serves until `shutdown` is done, then lets open requests finish for a moment.
-pub(super) async fn serve_until<L>(
-    listener: L,
-    connections_max: usize,
-    router: Router,
-    shutdown: impl Future<Output = ()>,
-) -> io::Result<()>
+pub(super) async fn serve_until<L>(mut listener: L, bounds: Bounds, router: Router, shutdown: impl Future<Output = ()>)
 where
     L: Listener,
-    L::Addr: std::fmt::Debug,
 {
-    let bounded = Bounded { listener, places: Arc::new(Semaphore::new(connections_max)) };
-    let (stop, stopped) = oneshot::channel::<()>();
-    let stopped = async move {
-        // An error means that the other end is gone, which is the word as well.
-        let _ = stopped.await;
-    };
-    let serving = std::future::IntoFuture::into_future(axum::serve(bounded, router).with_graceful_shutdown(stopped));
-    let mut serving = std::pin::pin!(serving);
-    tokio::select! {
-        served = &mut serving => return served,
-        () = shutdown => {}
+    let places = Arc::new(Semaphore::new(bounds.connections_max));
+    let (stop, stopped) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = async {
+            // The semaphore is never closed; were it, the connection would merely not be counted.
+            let place = Arc::clone(&places).acquire_owned().await.ok();
+            (place, listener.accept().await.0)
+        };
+        tokio::select! {
+            (place, io) = accepted => {
+                let serving = serve(io, bounds, router.clone(), stopped.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    serving.await;
+                });
+            }
+            // What has ended is forgotten.
+            Some(_) = connections.join_next() => {}
+            () = &mut shutdown => break,
+        }
     }
     drop(stop);
-    tokio::time::timeout(GRACE, serving).await.unwrap_or(Ok(()))
+    let finished = async { while connections.join_next().await.is_some() {} };
+    // Whoever holds on for longer is hung up on as `connections` goes.
+    let _ = tokio::time::timeout(GRACE, finished).await;
 }
 
-/// A listener that accepts no more than so many connections at a time.
-struct Bounded<L> {
-    listener: L,
-    places: Arc<Semaphore>,
+/// One connection, from its first request to its end. How a client's connection ends is no concern of the engine.
+async fn serve<I>(io: I, bounds: Bounds, router: Router, mut stopped: watch::Receiver<()>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_timeout)
+        .serve_connection(TokioIo::new(io), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let served = async {
+        tokio::select! {
+            _ = &mut connection => return,
+            // An error means that the other end is gone, which is the word.
+            _ = stopped.changed() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    };
+    let _ = tokio::time::timeout(bounds.connection_timeout, served).await;
 }
 
-impl<L: Listener> Listener for Bounded<L> {
-    type Io = Held<L::Io>;
-    type Addr = L::Addr;
+#[cfg(test)]
+mod tests {
+    use axum::routing::{get, post};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
 
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        // The semaphore is never closed; were it, the connection would merely not be counted.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let (io, address) = self.listener.accept().await;
-        (Held { io, _place: place }, address)
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// As many clients as there are places send `words` and no more; then one more asks for its answer.
+    async fn is_answered_beside(words: &str, head_timeout: Duration, connection_timeout: Duration) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounds = Bounds { connections_max: 2, head_timeout, connection_timeout };
+        let router = Router::new()
+            .route("/", get(async || "here"))
+            .route("/", post(async |body: String| body.len().to_string()));
+        let serving = tokio::spawn(serve_until(listener, bounds, router, std::future::pending()));
+        let mut silent = Vec::new();
+        for _ in 0..bounds.connections_max {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(words.as_bytes()).await.unwrap();
+            silent.push(client);
+        }
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(Duration::from_secs(20), client.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+        serving.abort();
     }
 
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection and its place among those that may be open.
-struct Held<I> {
-    io: I,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-impl<I: AsyncRead + Unpin> AsyncRead for Held<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
-    }
-}
-
-impl<I: AsyncWrite + Unpin> AsyncWrite for Held<I> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+    #[tokio::test]
+    async fn clients_that_say_nothing_lose_their_places() {
+        is_answered_beside("", SHORT, LONG).await;
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+    #[tokio::test]
+    async fn clients_that_stop_within_a_head_lose_their_places() {
+        is_answered_beside("GET / HTTP/1.1\r\nhost:", SHORT, LONG).await;
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    #[tokio::test]
+    async fn clients_that_keep_an_answered_connection_lose_their_places() {
+        is_answered_beside("GET / HTTP/1.1\r\nhost: x\r\n\r\n", SHORT, LONG).await;
+    }
+
+    #[tokio::test]
+    async fn clients_that_never_send_their_body_lose_their_places() {
+        is_answered_beside("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n", LONG, SHORT).await;
     }
 }

@@ -15,6 +15,16 @@ pub enum ControlError {
         data.display()
     )]
     AnotherEngine { data: PathBuf },
+    #[error(
+        "the data directory {0} belongs to the user {owner}, and this process is the user {user}: `chown {user} {0}`, run as the user {owner}, or choose another with --data",
+        data.display()
+    )]
+    ForeignDirectory { data: PathBuf, owner: u32, user: u32 },
+    #[error(
+        "users other than its owner can write to the data directory {0} (mode {mode:o}): `chmod go-w {0}`, or choose another with --data",
+        data.display()
+    )]
+    OpenDirectory { data: PathBuf, mode: u32 },
     #[error("{} is not a socket: move it away, or choose another data directory with --data", path.display())]
     NotASocket { path: PathBuf },
     #[error(

@@ -13,11 +13,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
 use super::ControlError;
-use super::connections::serve_until;
+use super::connections::{Bounds, serve_until};
 use crate::health::Health;
 
-/// A scraper or two, a probe or two: more connections than this wait.
-const CONNECTIONS_MAX: usize = 32;
+/// A scraper or two, a probe or two, each answered at once.
+const BOUNDS: Bounds =
+    Bounds { connections_max: 32, head_timeout: Duration::from_secs(5), connection_timeout: Duration::from_secs(60) };
 /// How often histograms are emptied of samples that nobody has come for.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -72,9 +73,9 @@ impl Http {
                 metrics.run_upkeep();
             }
         };
-        let serving = serve_until(self.listener, CONNECTIONS_MAX, router(observed), shutdown);
+        let serving = serve_until(self.listener, BOUNDS, router(observed), shutdown);
         tokio::select! {
-            served = serving => served.map_err(|source| ControlError::Serve { source }),
+            () = serving => Ok(()),
             () = upkeep => Ok(()),
         }
     }

@@ -19,7 +19,7 @@ pub use error::ControlError;
 pub use http::{Http, Observed};
 pub use protocol::{EngineStatus, PauseRequest, ReloadRequest, RollbackRequest};
 pub use server::Context;
-pub use socket::{Control, DATA_DIRECTORY_MODE, socket_path};
+pub use socket::{Control, DATA_DIRECTORY_MODE, check_data_directory, socket_path};
 
 #[cfg(test)]
 mod tests;

@@ -70,22 +70,22 @@ fn load_aside(config: &Config) -> anyhow::Result<LoadReport> {
 /// Asks the brokers that the configuration names for what a start would need of them. Nothing is consumed or made.
 #[must_use]
 pub fn check_broker(config: &Config) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for address in brokers(config) {
-        match address.and_then(|address| inspect(config, &address)) {
-            Ok(found) => findings.extend(found),
-            Err(error) => findings.push(Finding {
-                subject: "broker".into(),
-                detail: format!("{error:#}"),
-                next_step: Some("start the broker, or correct the address, user or TLS files".into()),
-            }),
-        }
-    }
-    findings
+    let unusable = |error: anyhow::Error| Finding {
+        subject: "broker".into(),
+        detail: format!("{error:#}"),
+        next_step: Some("start the broker, or correct the address, user or TLS files".into()),
+    };
+    let parts = match parts(config, None) {
+        Ok(parts) => parts,
+        Err(error) => return vec![unusable(error)],
+    };
+    let inspected = |(address, topology): (BrokerAddress, Topology)| {
+        inspect(config, &address, &topology).unwrap_or_else(|error| vec![unusable(error)])
+    };
+    parts.into_iter().flat_map(inspected).collect()
 }
 
-fn inspect(config: &Config, address: &BrokerAddress) -> anyhow::Result<Vec<Finding>> {
-    let topology = Topology::new(&config.rabbitmq, None);
+fn inspect(config: &Config, address: &BrokerAddress, topology: &Topology) -> anyhow::Result<Vec<Finding>> {
     let standings = runtime()?.block_on(topology.inspect(address))?;
     let queue_in = format!("queue {}", config.rabbitmq.queue);
     let finding = |standing: crate::topology::Standing| {
@@ -107,41 +107,77 @@ fn inspect(config: &Config, address: &BrokerAddress) -> anyhow::Result<Vec<Findi
 }
 
 /// What the configuration needs of RabbitMQ, as people read it, or as definitions that RabbitMQ imports; made as well,
-/// if `apply`.
+/// if `apply`. Two brokers get a part each, under their addresses.
 ///
 /// # Errors
-/// When the broker can't be reached, or refuses.
+/// When a broker can't be reached, or refuses.
 pub fn topology(config: &Config, own_queue_on: Option<&str>, apply: bool, as_json: bool) -> anyhow::Result<String> {
-    let address = match brokers(config).into_iter().next() {
-        Some(address) => address?,
-        None => anyhow::bail!("neither source nor sink is a broker: give --source amqp://USER@HOST/"),
-    };
-    let own_queue = own_queue_on.map(OwnQueue::on);
-    let topology = Topology::new(&config.rabbitmq, own_queue.as_ref());
+    let parts = parts(config, own_queue_on.map(OwnQueue::on).as_ref())?;
+    if parts.is_empty() {
+        anyhow::bail!("neither source nor sink is a broker: give --source amqp://USER@HOST/");
+    }
     if apply {
-        runtime()?.block_on(topology.apply(&address))?;
+        for (address, topology) in &parts {
+            runtime()?.block_on(topology.apply(address))?;
+        }
     }
-    if as_json {
-        return Ok(format!("{:#}\n", topology.to_definitions(address.virtual_host())));
-    }
-    let permissions = topology.to_permissions(address.user(), address.virtual_host());
-    Ok(format!("{topology}least permissions: {permissions}\n"))
+    let definitions = |(address, topology): &(BrokerAddress, Topology)| topology.to_definitions(address.virtual_host());
+    let text = |(address, topology): &(BrokerAddress, Topology)| {
+        let permissions = topology.to_permissions(address.user(), address.virtual_host());
+        format!("{topology}least permissions: {permissions}\n")
+    };
+    Ok(match &parts[..] {
+        [one] if as_json => format!("{:#}\n", definitions(one)),
+        [one] => text(one),
+        several if as_json => {
+            let of_each = several.iter().map(|part| (part.0.to_string(), definitions(part)));
+            format!("{:#}\n", serde_json::Value::Object(of_each.collect()))
+        }
+        several => several.iter().map(|part| format!("on {}\n{}", part.0, text(part))).collect(),
+    })
 }
 
-/// The brokers that the configuration names, each once.
-fn brokers(config: &Config) -> Vec<anyhow::Result<BrokerAddress>> {
-    let mut ends = vec![&config.source];
-    if config.sink != config.source {
-        ends.push(&config.sink);
-    }
-    let broker = |end: &String| match Address::new(end, &config.rabbitmq) {
-        Ok(Address::RabbitMq(address)) => Some(Ok(*address)),
-        Ok(_) => None,
-        Err(error) => Some(Err(error.into())),
+/// The brokers that the configuration names, and what the engine needs of each: one has it all, two share it.
+fn parts(config: &Config, own_queue: Option<&OwnQueue>) -> anyhow::Result<Vec<(BrokerAddress, Topology)>> {
+    let broker = |end: &str| -> anyhow::Result<Option<BrokerAddress>> {
+        Ok(match Address::new(end, &config.rabbitmq)? {
+            Address::RabbitMq(address) => Some(*address),
+            _ => None,
+        })
     };
-    ends.into_iter().filter_map(broker).collect()
+    let whole = || Topology::new(&config.rabbitmq, own_queue);
+    Ok(match (broker(&config.source)?, broker(&config.sink)?) {
+        (Some(source), Some(sink)) if config.source != config.sink => vec![
+            (source, Topology::of_source(&config.rabbitmq, own_queue)),
+            (sink, Topology::of_sink(&config.rabbitmq)),
+        ],
+        (Some(one), _) | (None, Some(one)) => vec![(one, whole())],
+        (None, None) => Vec::new(),
+    })
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("no thread to ask the broker from")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(source: &str, sink: &str) -> Config {
+        Config { source: source.into(), sink: sink.into(), ..Config::default() }
+    }
+
+    #[test]
+    fn two_brokers_need_a_part_each_and_one_needs_both() {
+        let parts = parts(&config("amqp://u@in/", "amqp://u@out/"), None).unwrap();
+        let [(_, source), (_, sink)] = &parts[..] else { panic!("{parts:?}") };
+        assert!(source.exchanges.is_empty() && source.queues[0].name == "hailer.deadletter", "{source:?}");
+        assert!(sink.reads.is_empty() && sink.queues[0].name == "smc.communications.unrouted", "{sink:?}");
+        for (source, sink) in [("amqp://u@one/", "amqp://u@one/"), ("amqp://u@one/", "-"), ("-", "amqp://u@one/")] {
+            let parts = super::parts(&config(source, sink), None).unwrap();
+            let [(_, whole)] = &parts[..] else { panic!("{parts:?}") };
+            assert_eq!((whole.exchanges.len(), whole.queues.len()), (2, 2));
+        }
+    }
 }

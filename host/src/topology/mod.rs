@@ -94,36 +94,33 @@ pub fn routing_keys() -> Vec<String> {
 }
 
 impl Topology {
-    /// What an engine with this configuration needs.
+    /// What an engine with this configuration needs, if its source and its sink are one broker.
     #[must_use]
     pub fn new(config: &RabbitMqConfig, own_queue: Option<&OwnQueue>) -> Topology {
-        let RabbitMqConfig { exchange, deadletter_queue, queue, .. } = config;
-        let unrouted = format!("{exchange}.unrouted");
+        let mut topology = Topology::of_sink(config);
+        let source = Topology::of_source(config, own_queue);
+        topology.exchanges.extend(source.exchanges);
+        topology.queues.extend(source.queues);
+        topology.bindings.extend(source.bindings);
+        topology.writes.extend(source.writes);
+        topology.reads.extend(source.reads);
+        topology
+    }
+
+    /// What the broker of events needs: the queue for dead letters, which stay on the broker that they came from, and
+    /// the engine's own queue.
+    #[must_use]
+    pub fn of_source(config: &RabbitMqConfig, own_queue: Option<&OwnQueue>) -> Topology {
+        let RabbitMqConfig { deadletter_queue, queue, .. } = config;
         let mut topology = Topology {
-            exchanges: vec![
-                Exchange {
-                    name: unrouted.clone(),
-                    kind: Kind::Fanout,
-                    alternate: None,
-                    purpose: "takes communications that no binding takes",
-                },
-                Exchange {
-                    name: exchange.clone(),
-                    kind: Kind::Topic,
-                    alternate: Some(unrouted.clone()),
-                    purpose: "communications, with the key communication.CHANNEL.CAMPAIGN",
-                },
-            ],
-            queues: vec![
-                Queue { name: unrouted.clone(), dead_letters_to: None, purpose: "communications that no binding took" },
-                Queue {
-                    name: deadletter_queue.clone(),
-                    dead_letters_to: None,
-                    purpose: "events that can't be read, the reason in their headers",
-                },
-            ],
-            bindings: vec![Binding { exchange: unrouted.clone(), queue: unrouted, routing_key: String::new() }],
-            writes: vec![exchange.clone(), "amq.default".to_owned()],
+            exchanges: Vec::new(),
+            queues: vec![Queue {
+                name: deadletter_queue.clone(),
+                dead_letters_to: None,
+                purpose: "events that can't be read, the reason in their headers",
+            }],
+            bindings: Vec::new(),
+            writes: vec!["amq.default".to_owned()],
             reads: vec![queue.clone()],
         };
         if let Some(OwnQueue { exchange, routing_keys }) = own_queue {
@@ -138,6 +135,37 @@ impl Topology {
             topology.bindings.extend(routing_keys.iter().map(bound));
         }
         topology
+    }
+
+    /// What the broker of communications needs.
+    #[must_use]
+    pub fn of_sink(config: &RabbitMqConfig) -> Topology {
+        let exchange = &config.exchange;
+        let unrouted = format!("{exchange}.unrouted");
+        Topology {
+            exchanges: vec![
+                Exchange {
+                    name: unrouted.clone(),
+                    kind: Kind::Fanout,
+                    alternate: None,
+                    purpose: "takes communications that no binding takes",
+                },
+                Exchange {
+                    name: exchange.clone(),
+                    kind: Kind::Topic,
+                    alternate: Some(unrouted.clone()),
+                    purpose: "communications, with the key communication.CHANNEL.CAMPAIGN",
+                },
+            ],
+            queues: vec![Queue {
+                name: unrouted.clone(),
+                dead_letters_to: None,
+                purpose: "communications that no binding took",
+            }],
+            bindings: vec![Binding { exchange: unrouted.clone(), queue: unrouted, routing_key: String::new() }],
+            writes: vec![exchange.clone()],
+            reads: Vec::new(),
+        }
     }
 }
 
