@@ -43,5 +43,12 @@ fuzz: ## Run each fuzz target for a minute (FUZZ_SECONDS)
 	@scripts/setup.sh build fuzz
 	@for target in $(FUZZ_TARGETS); do \
 		echo "== $$target"; \
-		(cd host && $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)) || exit 1; \
+		corpus=host/fuzz/corpus/$$target; mkdir -p $$corpus; seeds=; dictionary=; \
+		case $$target in \
+			event) seeds=guest-sdk/abi/events; dictionary=-dict=host/fuzz/json.dict ;; \
+			manifest) dictionary=-dict=host/fuzz/json.dict ;; \
+			campaign) for file in rules/*/campaign.toml; do cp $$file $$corpus/$$(basename $$(dirname $$file)).toml; done ;; \
+		esac; \
+		$(CARGO) +nightly fuzz run --fuzz-dir host/fuzz --sanitizer none $$target $$corpus $$seeds -- \
+			$$dictionary -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
