@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo build --release --workspace --bins
+[ -z "${CARGO_TARGET_DIR:-}" ] || CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
 target=${CARGO_TARGET_DIR:-$PWD/target}
 hailer=$target/release/hailer
 modules=$(mktemp -d)

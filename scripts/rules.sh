@@ -2,6 +2,7 @@
 # Builds every example campaign into a directory that `hailer run --rules` takes: rules.sh [DIR]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[ -z "${CARGO_TARGET_DIR:-}" ] || CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
 out=${1:-target/rules.d}
 
 cargo build --quiet --package hailer

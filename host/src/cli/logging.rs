@@ -46,7 +46,7 @@ fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     let within = |silenced: &&str| {
         metadata.target().strip_prefix(*silenced).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     };
-    !SILENCED_LOG_TARGETS.iter().any(|silenced| within(silenced))
+    !SILENCED_LOG_TARGETS.iter().any(within)
 }
 
 /// <https://no-color.org>

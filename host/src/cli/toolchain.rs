@@ -47,6 +47,10 @@ pub(super) fn cargo(directory: &Path) -> Command {
 fn tool(variable: &str, name: &str, directory: &Path) -> Command {
     let mut command = Command::new(std::env::var_os(variable).unwrap_or_else(|| name.into()));
     command.current_dir(directory);
+    // What is relative is meant from where the user stands, not from the crate.
+    if let Some(Ok(target)) = std::env::var_os("CARGO_TARGET_DIR").map(std::path::absolute) {
+        command.env("CARGO_TARGET_DIR", target);
+    }
     command
 }
 
