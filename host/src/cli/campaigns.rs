@@ -12,8 +12,9 @@ use crate::reload::{CampaignStatus, Problem};
 /// Lists every campaign with its state, mode, the version that runs and the events that it takes. What is wrong with a
 /// campaign's file stands below the table, with what to do; the version in the table runs on meanwhile.
 ///
-/// States: running; paused (somebody paused it); suspended (the engine did, as the rule gave two answers to one call);
-/// waiting (its file names a digest that the module does not have yet); failed (no version of it ever loaded).
+/// States: running; paused (somebody paused it); suspended (the engine did, as the rule gave two answers to one call, or
+/// was late many times in a row); waiting (its file names a digest that the module does not have yet); failed (no
+/// version of it ever loaded).
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
     "Examples:\n  hailer campaigns\n  hailer campaigns --data /var/lib/hailer --json | jq '.[] | select(.problem)'\n\n{EXIT_CODES}",
