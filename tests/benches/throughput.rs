@@ -2,7 +2,7 @@
 //! one run, on one broker, with the same messages. And the memory that 100 rules take.
 //!
 //! The bare program consumes with the same prefetch, acknowledges every 100 with `multiple`, and publishes one persistent message of 400 bytes for each event,
-//! confirmed, 1000 outstanding at most. The engine's ten campaigns all take every event; one of them sends a communication for it. Both are timed
+//! confirmed, 500 outstanding at most. The engine's ten campaigns all take every event; one of them sends a communication for it. Both are timed
 //! by the output queue alone: from its 2000th message to its last.
 //!
 //! `HAILER` names the engine's binary and `MODULE` a build of big-basket: `make bench` sets both.
@@ -29,6 +29,8 @@ const EVENTS: usize = 30_000;
 const WARM: u32 = 2000;
 const ROUNDS: usize = 5;
 const RULES: usize = 10;
+/// What the bare program publishes ahead of its confirms: less than the prefetch, or it would wait for itself.
+const OUTSTANDING_MAX: usize = 500;
 const OUT: &str = "out";
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -93,6 +95,7 @@ async fn round_of(
     program: Program<'_>,
 ) -> Outcome<f64> {
     client.purge(OUT).await;
+    client.purge(&names.queue).await;
     client.publish("", &names.queue, events).await;
     let work = tempfile::tempdir()?;
     let mut running = match program {
@@ -160,7 +163,7 @@ async fn move_messages(address: String, names: RabbitMqConfig) {
         confirms.push_back((sent.expect("a publication"), delivery.delivery_tag));
         let is_idle = count as usize + 1 >= EVENTS;
         count += 1;
-        while confirms.len() >= 1000 || (is_idle && !confirms.is_empty()) {
+        while confirms.len() >= OUTSTANDING_MAX || (is_idle && !confirms.is_empty()) {
             let Some((confirm, tag)) = confirms.pop_front() else { break };
             confirm.await.expect("a confirm");
             if tag % 100 == 0 || tag as usize == EVENTS {
@@ -173,7 +176,7 @@ async fn move_messages(address: String, names: RabbitMqConfig) {
 fn engine(hailer: &Path, work: &Path) -> Command {
     let mut command = Command::new(hailer);
     command.arg("run").arg("--rules").arg(work.join("rules.d")).arg("--data").arg(work.join("data"));
-    command.args(["--listen", "", "--log-level", "warn"]).stdout(Stdio::null());
+    command.args(["--listen", "", "--log-level", "warn"]).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
