@@ -126,14 +126,12 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
     let owner = tokio::spawn(owner.run(requests, async move { ended.ended().await }));
     let mut answering = Vec::new();
     let ended = shutdown.clone();
-    answering
-        .push(tokio::spawn(async move { report(control.serve(context, async move { ended.ended().await }).await) }));
+    answering.push(tokio::spawn(control.serve(context, async move { ended.ended().await })));
     if let Some(http) = http {
         tracing::info!(address = %http.address(), "metrics and health");
         let observed = Observed { health: health.clone(), metrics: recorder };
         let ended = shutdown.clone();
-        answering
-            .push(tokio::spawn(async move { report(http.serve(observed, async move { ended.ended().await }).await) }));
+        answering.push(tokio::spawn(http.serve(observed, async move { ended.ended().await })));
     }
     Ok((Surroundings { reload, first_load, current, sandbox, health }, Background { owner, answering }))
 }
@@ -214,12 +212,6 @@ fn listen_of(config: &Config) -> &str {
 fn shards_of(config: &Config) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     if config.shards == 0 { cores() } else { config.shards }
-}
-
-fn report(served: Result<(), control::ControlError>) {
-    if let Err(error) = served {
-        tracing::error!(error = %error, "can't be reached for commands or metrics any more");
-    }
 }
 
 /// The trigger stays with whoever listens for signals; this keeps it alive.
