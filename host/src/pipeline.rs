@@ -24,7 +24,7 @@ use crate::clock::{self, Millis};
 use crate::communication::{Communication, DeadLetter};
 use crate::delivery::{Delivery, Receipt};
 use crate::engine::{RuleSet, Sandbox};
-use crate::event::{Event, EventId};
+use crate::event::{Event, EventErrorKind, EventId};
 use crate::metrics;
 use crate::reload::ReloadHandle;
 use crate::sinks::{DeadLetters, Sink, SinkError};
@@ -197,7 +197,13 @@ impl Entrance {
         if let Some(defect) = &delivery.defect {
             return Err(defect.to_string());
         }
-        Event::read_within(delivery.body.clone(), self.event_bytes_max).map_err(|error| error.to_string())
+        let limit_bytes = self.event_bytes_max;
+        Event::read_within(delivery.body.clone(), limit_bytes).map_err(|error| match error.kind {
+            EventErrorKind::TooLarge => {
+                format!("{} bytes, over the limit of {limit_bytes} bytes (event.bytes_max)", delivery.body.len())
+            }
+            _ => error.to_string(),
+        })
     }
 
     fn identify(&self, event: Event, delivery: Delivery) -> Accepted {

@@ -100,6 +100,29 @@ async fn a_part_that_panics_ends_the_pipeline_while_the_source_is_idle() {
     drop(entrance);
 }
 
+/// Keeps the reasons of what it buries.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl DeadLetters for Told {
+    async fn bury(&mut self, batch: &[DeadLetter]) -> Result<(), SinkError> {
+        self.0.lock().unwrap().extend(batch.iter().map(|letter| letter.reason.clone()));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_buried_with_the_limit_and_its_setting() {
+    let told = Told::default();
+    let (entrance, pipeline) = start(told.clone());
+    let (ledger, _prefix) = Ledger::new();
+    let too_large = Bytes::from(vec![b' '; 1 << 11]);
+    entrance.accept(Delivery { body: too_large, ..delivery(&ledger, 1, "") }).await.unwrap();
+    drop(entrance);
+    timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    assert_eq!(*told.0.lock().unwrap(), ["2048 bytes, over the limit of 1024 bytes (event.bytes_max)"]);
+}
+
 #[tokio::test]
 async fn everything_that_came_in_is_settled_in_the_end_and_counted() {
     let (entrance, pipeline) = start(Working);

@@ -111,7 +111,8 @@ impl LinesSource {
     fn delivery(&self, line: Line, place: &str, ledger: &Arc<Ledger>, tag: u64) -> Delivery {
         let Line { number, text, cut } = line;
         let (envelope, defect) = if cut {
-            let reason = format!("the line is longer than {} bytes, and was cut", self.line_bytes_max);
+            let limit_bytes = self.line_bytes_max;
+            let reason = format!("a line over the limit of {limit_bytes} bytes (event.bytes_max), and cut there");
             (Envelope::event(text), Some(reason.into_boxed_str()))
         } else {
             Envelope::open(text)
