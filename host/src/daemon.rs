@@ -139,7 +139,11 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
 /// Opens the edges, lets events through until the source ends, and drains.
 async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdown) -> anyhow::Result<Tally> {
     let health = &around.health;
-    let mut sink = AnySink::new(config, health.clone()).await?;
+    // A pipe opens only when somebody reads it.
+    let mut sink = tokio::select! {
+        sink = AnySink::new(config, health.clone()) => sink?,
+        () = shutdown.draining() => return Ok(Tally::default()),
+    };
     let mut dead_letters = AnyDeadLetters::new(config, &config.data.join(DEAD_LETTERS_FILE), health.clone())?;
     let run = format!("{:x}-{:x}", clock::now_ms(), std::process::id());
     let source = Source::new(config, &run, health.clone())?;
@@ -164,40 +168,37 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
         current: Arc::clone(&around.current),
         owner: around.reload.clone(),
     };
-    let (entrance, pipeline) = Pipeline::start(settings, &rules, sink, dead_letters);
+    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, sink, dead_letters);
     let mut source = tokio::spawn(source.run(entrance, shutdown.clone()));
-    let mut finished = std::pin::pin!(pipeline.finished());
     // The pipeline outlives the source; when it ends first, a part of it has died.
-    tokio::select! {
-        ended = &mut source => ended_source(ended)?,
-        finished = &mut finished => {
+    let finished = tokio::select! {
+        ended = &mut source => {
+            ended_source(ended)?;
+            pipeline.finished().await
+        }
+        finished = pipeline.finished() => {
             // A source that fails lets go of the entrance first: what it has to say must not be lost to that race.
             if finished.is_ok() {
                 ended_source((&mut source).await)?;
             }
-            return ended_early(finished);
+            finished
         }
+    };
+    match finished {
+        Ok(()) => {}
+        // `hailer run … | head` is no failure: whoever reads has enough.
+        Err(PipelineError::Sink(SinkError::Closed { place })) => {
+            tracing::info!(place, "nobody reads the communications any more; what was not written is not acknowledged");
+            // It lets go of the entrance, and then the shards end.
+            source.abort();
+        }
+        Err(error) => return Err(error.into()),
     }
-    match finished.await {
-        Ok(tally) => Ok(tally),
-        Err(error) => ended_early(Err(error)),
-    }
+    Ok(pipeline.into_tally().await)
 }
 
 fn ended_source(ended: Result<Result<(), SourceError>, tokio::task::JoinError>) -> anyhow::Result<()> {
     Ok(ended.context("the source stopped unexpectedly")??)
-}
-
-fn ended_early(finished: Result<Tally, PipelineError>) -> anyhow::Result<Tally> {
-    match finished {
-        Ok(tally) => Ok(tally),
-        // `hailer run … | head` is no failure: whoever reads has enough.
-        Err(PipelineError::Sink(SinkError::Closed { place })) => {
-            tracing::info!(place, "nobody reads the communications any more; what was not written is not acknowledged");
-            Ok(Tally::default())
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn listen_of(config: &Config) -> &str {
