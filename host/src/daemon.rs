@@ -126,14 +126,12 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
     let owner = tokio::spawn(owner.run(requests, async move { ended.ended().await }));
     let mut answering = Vec::new();
     let ended = shutdown.clone();
-    answering
-        .push(tokio::spawn(async move { report(control.serve(context, async move { ended.ended().await }).await) }));
+    answering.push(tokio::spawn(control.serve(context, async move { ended.ended().await })));
     if let Some(http) = http {
         tracing::info!(address = %http.address(), "metrics and health");
         let observed = Observed { health: health.clone(), metrics: recorder };
         let ended = shutdown.clone();
-        answering
-            .push(tokio::spawn(async move { report(http.serve(observed, async move { ended.ended().await }).await) }));
+        answering.push(tokio::spawn(http.serve(observed, async move { ended.ended().await })));
     }
     Ok((Surroundings { reload, first_load, current, sandbox, health }, Background { owner, answering }))
 }
@@ -141,7 +139,11 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
 /// Opens the edges, lets events through until the source ends, and drains.
 async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdown) -> anyhow::Result<Tally> {
     let health = &around.health;
-    let mut sink = AnySink::new(config, health.clone()).await?;
+    // A pipe opens only when somebody reads it.
+    let mut sink = tokio::select! {
+        sink = AnySink::new(config, health.clone()) => sink?,
+        () = shutdown.draining() => return Ok(Tally::default()),
+    };
     let mut dead_letters = AnyDeadLetters::new(config, &config.data.join(DEAD_LETTERS_FILE), health.clone())?;
     let run = format!("{:x}-{:x}", clock::now_ms(), std::process::id());
     let source = Source::new(config, &run, health.clone())?;
@@ -166,40 +168,37 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
         current: Arc::clone(&around.current),
         owner: around.reload.clone(),
     };
-    let (entrance, pipeline) = Pipeline::start(settings, &rules, sink, dead_letters);
+    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, sink, dead_letters);
     let mut source = tokio::spawn(source.run(entrance, shutdown.clone()));
-    let mut finished = std::pin::pin!(pipeline.finished());
     // The pipeline outlives the source; when it ends first, a part of it has died.
-    tokio::select! {
-        ended = &mut source => ended_source(ended)?,
-        finished = &mut finished => {
+    let finished = tokio::select! {
+        ended = &mut source => {
+            ended_source(ended)?;
+            pipeline.finished().await
+        }
+        finished = pipeline.finished() => {
             // A source that fails lets go of the entrance first: what it has to say must not be lost to that race.
             if finished.is_ok() {
                 ended_source((&mut source).await)?;
             }
-            return ended_early(finished);
+            finished
         }
+    };
+    match finished {
+        Ok(()) => {}
+        // `hailer run … | head` is no failure: whoever reads has enough.
+        Err(PipelineError::Sink(SinkError::Closed { place })) => {
+            tracing::info!(place, "nobody reads the communications any more; what was not written is not acknowledged");
+            // It lets go of the entrance, and then the shards end.
+            source.abort();
+        }
+        Err(error) => return Err(error.into()),
     }
-    match finished.await {
-        Ok(tally) => Ok(tally),
-        Err(error) => ended_early(Err(error)),
-    }
+    Ok(pipeline.into_tally().await)
 }
 
 fn ended_source(ended: Result<Result<(), SourceError>, tokio::task::JoinError>) -> anyhow::Result<()> {
     Ok(ended.context("the source stopped unexpectedly")??)
-}
-
-fn ended_early(finished: Result<Tally, PipelineError>) -> anyhow::Result<Tally> {
-    match finished {
-        Ok(tally) => Ok(tally),
-        // `hailer run … | head` is no failure: whoever reads has enough.
-        Err(PipelineError::Sink(SinkError::Closed { place })) => {
-            tracing::info!(place, "nobody reads the communications any more; what was not written is not acknowledged");
-            Ok(Tally::default())
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn listen_of(config: &Config) -> &str {
@@ -214,12 +213,6 @@ fn listen_of(config: &Config) -> &str {
 fn shards_of(config: &Config) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     if config.shards == 0 { cores() } else { config.shards }
-}
-
-fn report(served: Result<(), control::ControlError>) {
-    if let Err(error) = served {
-        tracing::error!(error = %error, "can't be reached for commands or metrics any more");
-    }
 }
 
 /// The trigger stays with whoever listens for signals; this keeps it alive.

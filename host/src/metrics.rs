@@ -12,6 +12,7 @@ pub const EVENTS_REPAIRED_TOTAL: &str = "hailer_events_repaired_total";
 pub const FIELD_MISMATCHES_TOTAL: &str = "hailer_field_mismatches_total";
 pub const IN_FLIGHT: &str = "hailer_in_flight";
 pub const CALLS_TOTAL: &str = "hailer_calls_total";
+pub const RECHECKED_TOTAL: &str = "hailer_calls_rechecked_total";
 pub const DECIDE_SECONDS: &str = "hailer_decide_seconds";
 pub const COMMUNICATIONS_TOTAL: &str = "hailer_communications_total";
 pub const SOURCE_CONNECTED: &str = "hailer_source_connected";
@@ -48,6 +49,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, FIELD_MISMATCHES_TOTAL, "Fields that were there, and of another type than the rules asked for"),
     (Kind::Gauge, IN_FLIGHT, "Events taken in whose outcome is not yet durable"),
     (Kind::Counter, CALLS_TOTAL, "Calls of rules by campaign and outcome"),
+    (Kind::Counter, RECHECKED_TOTAL, "Calls that were made again on a fresh instance, to see whether the rule is pure"),
     (Kind::Seconds, DECIDE_SECONDS, "Time that a shard took to decide a batch"),
     (Kind::Counter, COMMUNICATIONS_TOTAL, "Communications that rules proposed, by campaign, channel and verdict"),
     (Kind::Gauge, SOURCE_CONNECTED, "1 while the source has a session, else 0"),

@@ -24,7 +24,7 @@ use crate::clock::{self, Millis};
 use crate::communication::{Communication, DeadLetter};
 use crate::delivery::{Delivery, Receipt};
 use crate::engine::{RuleSet, Sandbox};
-use crate::event::{Event, EventId};
+use crate::event::{Event, EventErrorKind, EventId};
 use crate::metrics;
 use crate::reload::ReloadHandle;
 use crate::sinks::{DeadLetters, Sink, SinkError};
@@ -116,6 +116,9 @@ pub struct Pipeline {
     arrivals: Arc<Mutex<Arrivals>>,
     shards: JoinSet<Tally>,
     delivery: JoinHandle<Result<(), SinkError>>,
+    has_delivered: bool,
+    /// Of the shards that have ended.
+    tally: Tally,
 }
 
 impl Pipeline {
@@ -141,31 +144,37 @@ impl Pipeline {
         let delivery = tokio::spawn(deliver(groups_received, sink, dead_letters, Arc::clone(&arrivals)));
         let event_bytes_max = settings.event_bytes_max;
         let entrance = Entrance { shards: entrances.into(), groups, arrivals: Arc::clone(&arrivals), event_bytes_max };
-        (entrance, Pipeline { arrivals, shards, delivery })
+        (entrance, Pipeline { arrivals, shards, delivery, has_delivered: false, tally: Tally::default() })
     }
 
     /// Waits until everything that came in has been decided, published and settled.
     ///
     /// # Errors
     /// As soon as a part has ended early: what it held is not settled, and nothing behind it will be.
-    pub async fn finished(mut self) -> Result<Tally, PipelineError> {
-        let mut tally = Tally::default();
-        let mut delivered = false;
+    pub async fn finished(&mut self) -> Result<(), PipelineError> {
         loop {
             tokio::select! {
-                ended = &mut self.delivery, if !delivered => {
+                ended = &mut self.delivery, if !self.has_delivered => {
+                    self.has_delivered = true;
                     ended.map_err(|_| PipelineError::Delivery)??;
-                    delivered = true;
                 }
                 shard = self.shards.join_next(), if !self.shards.is_empty() => {
                     let of_shard = shard.and_then(Result::ok).ok_or(PipelineError::Shard)?;
-                    tally.add(of_shard);
+                    self.tally.add(of_shard);
                 }
-                else => break,
+                else => return Ok(()),
             }
         }
-        tally.add(lock(&self.arrivals).tally.clone());
-        Ok(tally)
+    }
+
+    /// What was done, also if the pipeline ended early. Waits for the shards, which end when every clone of the entrance is gone.
+    pub async fn into_tally(mut self) -> Tally {
+        while let Some(shard) = self.shards.join_next().await {
+            // What a shard that died has counted is lost with it, and that it died has been told.
+            self.tally.add(shard.unwrap_or_default());
+        }
+        self.tally.add(lock(&self.arrivals).tally.clone());
+        self.tally
     }
 }
 
@@ -197,7 +206,13 @@ impl Entrance {
         if let Some(defect) = &delivery.defect {
             return Err(defect.to_string());
         }
-        Event::read_within(delivery.body.clone(), self.event_bytes_max).map_err(|error| error.to_string())
+        let limit_bytes = self.event_bytes_max;
+        Event::read_within(delivery.body.clone(), limit_bytes).map_err(|error| match error.kind {
+            EventErrorKind::TooLarge => {
+                format!("{} bytes, over the limit of {limit_bytes} bytes (event.bytes_max)", delivery.body.len())
+            }
+            _ => error.to_string(),
+        })
     }
 
     fn identify(&self, event: Event, delivery: Delivery) -> Accepted {
@@ -275,6 +290,7 @@ async fn deliver(
         }
         if !taken.communications.is_empty() {
             sink.publish(&taken.communications).await?;
+            lock(&arrivals).tally.confirmed += taken.communications.len() as u64;
         }
         if !taken.dead_letters.is_empty() {
             dead_letters.bury(&taken.dead_letters).await?;

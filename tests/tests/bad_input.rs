@@ -30,7 +30,7 @@ fn bad() -> Vec<(Vec<u8>, &'static str)> {
         (br#"{"customerInfo":{"customerId":7}}"#.to_vec(), "eventCode"),
         (deep, "128"),
         (b"".to_vec(), "whitespace"),
-        (huge, "bytes"),
+        (huge, "(event.bytes_max)"),
     ]
 }
 

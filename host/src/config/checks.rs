@@ -137,9 +137,15 @@ impl Report<'_> {
         });
     }
 
-    /// Opens the file and reads nothing: what it holds may be a secret.
+    /// Opens the file and reads nothing: what it holds may be a secret. A pipe is not even opened: that would wait for its
+    /// writer, and leave it without a reader again.
     fn readable(&mut self, setting: &str, path: &Path) {
-        if let Err(error) = std::fs::File::open(path) {
+        let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        let looked_at = match is_file {
+            true => std::fs::File::open(path).map(drop),
+            false => rustix::fs::access(path, rustix::fs::Access::READ_OK).map_err(Into::into),
+        };
+        if let Err(error) = looked_at {
             let reason = format!("can't open `{}`: {error}", path.display());
             self.add(setting, reason, "correct the path, or let the engine's user read the file");
         }

@@ -180,4 +180,16 @@ mod tests {
             assert_eq!((whole.exchanges.len(), whole.queues.len()), (2, 2));
         }
     }
+
+    #[test]
+    fn definitions_of_two_brokers_stand_under_their_addresses_and_of_one_by_themselves() {
+        let definitions = |source: &str, sink: &str| -> serde_json::Value {
+            serde_json::from_str(&topology(&config(source, sink), None, false, true).unwrap()).unwrap()
+        };
+        let both = definitions("amqp://u:secret@in/", "amqp://u:secret@out/");
+        let names: Vec<_> = both.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["amqp://u@in:5672", "amqp://u@out:5672"]);
+        assert_eq!(both["amqp://u@in:5672"]["queues"][0]["name"], "hailer.deadletter");
+        assert_eq!(definitions("amqp://u@one/", "-")["queues"][1]["name"], "hailer.deadletter");
+    }
 }

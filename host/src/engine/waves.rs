@@ -75,6 +75,8 @@ pub struct Decided {
     pub lines: Vec<GuestLine>,
     /// Bytes that guests logged over their limit.
     pub log_bytes_cut: u64,
+    /// Calls that were made again on a fresh instance.
+    pub rechecked: u64,
     /// Campaigns, by index, whose rule gave two answers to one call.
     pub impure: Vec<usize>,
 }
@@ -196,6 +198,7 @@ impl Guests {
         decided.verdicts.clear();
         decided.lines.clear();
         decided.impure.clear();
+        decided.rechecked = 0;
         decided.log_bytes_cut = 0;
         for (lane, campaign, handler) in &batch.in_use {
             let lane = &batch.lanes[*lane];
@@ -239,8 +242,9 @@ impl Guests {
     /// Makes one call whose crossing has failed. What it does now counts.
     fn decide_alone(&mut self, lane: &Lane, at: usize, campaign: usize, handler: u32, decided: &mut Decided) {
         let call = &lane.calls[at..=at];
-        if let Err(fault) = self.cross(campaign, handler, call, lane.input_of(at, at), decided) {
-            decided.fault(call[0].event, campaign, fault);
+        match self.cross(campaign, handler, call, lane.input_of(at, at), decided) {
+            Ok(()) => self.recheck(lane, (at, at), campaign, handler, decided),
+            Err(fault) => decided.fault(call[0].event, campaign, fault),
         }
     }
 
@@ -306,7 +310,7 @@ impl Guests {
         Ok(())
     }
 
-    /// Makes one call of the crossing again on a fresh instance, when its turn has come: a pure rule gives the same bytes.
+    /// Makes those calls of the crossing again whose turn has come, each on a fresh instance: a pure rule gives the same bytes.
     fn recheck(
         &mut self,
         lane: &Lane,
@@ -320,26 +324,32 @@ impl Guests {
             self.calls_until_recheck = self.calls_until_recheck.saturating_sub(calls);
             return;
         }
-        let chosen = first + (self.calls_until_recheck.max(1) - 1) as usize;
-        self.calls_until_recheck = self.recheck_one_in;
         let mut outcomes = Outcomes::new(&self.output);
-        let mut first_answer: &[u8] = &[];
-        for _ in first..=chosen {
-            match outcomes.next() {
-                Ok((_, bytes)) => first_answer = bytes,
-                Err(_) => return,
+        for at in first..=last {
+            // What has been read once is read again.
+            let Ok((_, answer)) = outcomes.next() else { return };
+            self.calls_until_recheck -= 1;
+            if self.calls_until_recheck > 0 {
+                continue;
+            }
+            self.calls_until_recheck = self.recheck_one_in;
+            decided.rechecked += 1;
+            let is_same = self.is_answered_again(campaign, handler, lane.input_of(at, at), answer);
+            if !is_same && !decided.impure.contains(&campaign) {
+                decided.impure.push(campaign);
             }
         }
+    }
+
+    /// Whether a fresh instance gives the same answer to a call.
+    fn is_answered_again(&self, campaign: usize, handler: u32, input: &[u8], answer: &[u8]) -> bool {
         let loaded = &self.rules.campaigns()[campaign];
         // That it does not start now says something about the machine: it did start before.
-        let Ok(mut fresh) = Instance::start(&self.sandbox, &loaded.module, &loaded.spec.params) else { return };
-        let mut second_answer = Vec::new();
-        let is_same = match fresh.cross(handler, 1, lane.input_of(chosen, chosen), &mut second_answer) {
-            Ok(()) => second_answer == first_answer,
+        let Ok(mut fresh) = Instance::start(&self.sandbox, &loaded.module, &loaded.spec.params) else { return true };
+        let mut again = Vec::new();
+        match fresh.cross(handler, 1, input, &mut again) {
+            Ok(()) => again == answer,
             Err(fault) => matches!(fault, GuestFault::Deadline { .. }),
-        };
-        if !is_same && !decided.impure.contains(&campaign) {
-            decided.impure.push(campaign);
         }
     }
 }

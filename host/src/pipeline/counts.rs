@@ -22,6 +22,7 @@ pub(super) struct Counts {
     decided: Counter,
     unsubscribed: Counter,
     mismatches: Counter,
+    rechecked: Counter,
 }
 
 /// The counts of one campaign under one rule set.
@@ -44,6 +45,7 @@ impl Counts {
             decided: events("decided"),
             unsubscribed: events("unsubscribed"),
             mismatches: ::metrics::counter!(names::FIELD_MISMATCHES_TOTAL),
+            rechecked: ::metrics::counter!(names::RECHECKED_TOTAL),
         }
     }
 
@@ -73,6 +75,11 @@ impl Counts {
     pub(super) fn unclaimed(&mut self) {
         self.tally.unclaimed += 1;
         self.unsubscribed.increment(1);
+    }
+
+    /// Calls that were made again.
+    pub(super) fn rechecked(&mut self, calls: u64) {
+        self.rechecked.increment(calls);
     }
 
     /// All of it.

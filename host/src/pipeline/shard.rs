@@ -200,6 +200,7 @@ impl Shard {
                 _ => tracing::debug!(campaign = name, %event, "rule: {text}"),
             }
         }
+        self.counts.rechecked(self.decided.rechecked);
         for campaign in std::mem::take(&mut self.decided.impure) {
             self.suspend(&rules.campaigns()[campaign], "it is not a pure function: it gave two answers to one call");
         }

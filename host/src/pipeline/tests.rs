@@ -80,7 +80,7 @@ fn delivery(ledger: &Arc<Ledger>, tag: u64, body: &'static str) -> Delivery {
 
 #[tokio::test]
 async fn a_sink_that_gives_up_ends_the_pipeline_while_the_source_is_idle() {
-    let (entrance, pipeline) = start(Broken);
+    let (entrance, mut pipeline) = start(Broken);
     let (ledger, prefix) = Ledger::new();
     entrance.accept(delivery(&ledger, 1, "no event")).await.unwrap();
     let finished = timeout(PATIENCE, pipeline.finished()).await.expect("it is noticed");
@@ -90,8 +90,20 @@ async fn a_sink_that_gives_up_ends_the_pipeline_while_the_source_is_idle() {
 }
 
 #[tokio::test]
+async fn a_pipeline_that_ended_early_tells_what_was_done() {
+    let (entrance, mut pipeline) = start(Broken);
+    let (ledger, _prefix) = Ledger::new();
+    entrance.accept(delivery(&ledger, 1, r#"{"eventCode":"A"}"#)).await.unwrap();
+    entrance.accept(delivery(&ledger, 2, "no event")).await.unwrap();
+    timeout(PATIENCE, pipeline.finished()).await.expect("it is noticed").unwrap_err();
+    drop(entrance);
+    let tally = timeout(PATIENCE, pipeline.into_tally()).await.expect("the shards end");
+    assert_eq!((tally.events, tally.dead_letters, tally.unclaimed), (1, 1, 1));
+}
+
+#[tokio::test]
 async fn a_part_that_panics_ends_the_pipeline_while_the_source_is_idle() {
-    let (entrance, pipeline) = start(Panicking);
+    let (entrance, mut pipeline) = start(Panicking);
     let (ledger, prefix) = Ledger::new();
     entrance.accept(delivery(&ledger, 1, "no event")).await.unwrap();
     let finished = timeout(PATIENCE, pipeline.finished()).await.expect("it is noticed");
@@ -100,9 +112,32 @@ async fn a_part_that_panics_ends_the_pipeline_while_the_source_is_idle() {
     drop(entrance);
 }
 
+/// Keeps the reasons of what it buries.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl DeadLetters for Told {
+    async fn bury(&mut self, batch: &[DeadLetter]) -> Result<(), SinkError> {
+        self.0.lock().unwrap().extend(batch.iter().map(|letter| letter.reason.clone()));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_buried_with_the_limit_and_its_setting() {
+    let told = Told::default();
+    let (entrance, mut pipeline) = start(told.clone());
+    let (ledger, _prefix) = Ledger::new();
+    let too_large = Bytes::from(vec![b' '; 1 << 11]);
+    entrance.accept(Delivery { body: too_large, ..delivery(&ledger, 1, "") }).await.unwrap();
+    drop(entrance);
+    timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    assert_eq!(*told.0.lock().unwrap(), ["2048 bytes, over the limit of 1024 bytes (event.bytes_max)"]);
+}
+
 #[tokio::test]
 async fn everything_that_came_in_is_settled_in_the_end_and_counted() {
-    let (entrance, pipeline) = start(Working);
+    let (entrance, mut pipeline) = start(Working);
     let (ledger, prefix) = Ledger::new();
     let bodies = [r#"{"eventCode":"A"}"#, "no event", r#"{"eventCode":"B","customerInfo":{"customerId":1},}"#];
     for (tag, body) in (1..).zip(bodies) {
@@ -111,7 +146,8 @@ async fn everything_that_came_in_is_settled_in_the_end_and_counted() {
     let too_large = Bytes::from(vec![b' '; 1 << 11]);
     entrance.accept(Delivery { body: too_large, ..delivery(&ledger, 4, "") }).await.unwrap();
     drop(entrance);
-    let tally = timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    let tally = pipeline.into_tally().await;
     assert_eq!(*prefix.borrow(), 4);
     assert_eq!((tally.events, tally.repaired, tally.dead_letters, tally.unclaimed), (2, 1, 2, 2));
 }
