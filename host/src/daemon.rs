@@ -17,23 +17,26 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
 use crate::address;
-use crate::clock;
+use crate::clock::{self, Millis};
 use crate::config::{Config, LISTEN_OF_A_SERVICE};
 use crate::control::{self, Control, EngineStatus, Http, Observed};
 use crate::engine::{Limits, RuleSet, Sandbox};
 use crate::health::{Condition, Health};
 use crate::metrics;
-use crate::pipeline::{Pipeline, PipelineError, Rules, Settings, Tally};
+use crate::pipeline::{Keeping, Pipeline, PipelineError, Retention, Rules, Settings, Tally};
 use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
+use crate::store::{MemoryStore, Opening, RedbStore, Store, StoreError};
 pub use checks::{Finding, check_broker, check_rules, topology};
 use stage::EngineStage;
 pub use summary::Summary;
 
 /// Dead letters of standard input go into this file of the data directory.
 const DEAD_LETTERS_FILE: &str = "deadletters.jsonl";
+
+const HOUR_MS: Millis = 3_600_000;
 
 const NOT_DRAINED: &str = "ended before everything was drained; what was not acknowledged will be delivered again";
 
@@ -61,6 +64,7 @@ struct Surroundings {
     first_load: LoadReport,
     current: Arc<ArcSwap<RuleSet>>,
     sandbox: Arc<Sandbox>,
+    store: Arc<dyn Store>,
     health: Health,
 }
 
@@ -103,6 +107,7 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
     let recorder = metrics::install().context("no metrics")?;
     let control = Control::bind(&config.data)?;
     let http = Http::bind(listen_of(config)).await?;
+    let store = open_store(config)?;
     let sandbox = Sandbox::new(config.limits.clone())?;
     let current = Arc::new(ArcSwap::from_pointee(RuleSet::empty()));
     let stage = EngineStage::open(config, Arc::clone(&sandbox), Arc::clone(&current))?;
@@ -133,7 +138,7 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
         let ended = shutdown.clone();
         answering.push(tokio::spawn(http.serve(observed, async move { ended.ended().await })));
     }
-    Ok((Surroundings { reload, first_load, current, sandbox, health }, Background { owner, answering }))
+    Ok((Surroundings { reload, first_load, current, sandbox, store, health }, Background { owner, answering }))
 }
 
 /// Opens the edges, lets events through until the source ends, and drains.
@@ -168,7 +173,16 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
         current: Arc::clone(&around.current),
         owner: around.reload.clone(),
     };
-    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, sink, dead_letters);
+    let keeping = Keeping {
+        store: Arc::clone(&around.store),
+        retention: Retention {
+            seen_ms: config.store.deduplication_hours as Millis * HOUR_MS,
+            journal_ms: config.store.journal_days as Millis * 24 * HOUR_MS,
+            journal_bytes_max: config.store.journal_bytes_max,
+        },
+        outbox_max: config.store.outbox_max,
+    };
+    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, keeping, sink, dead_letters)?;
     let mut source = tokio::spawn(source.run(entrance, shutdown.clone()));
     // The pipeline outlives the source; when it ends first, a part of it has died.
     let finished = tokio::select! {
@@ -195,6 +209,16 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
         Err(error) => return Err(error.into()),
     }
     Ok(pipeline.into_tally().await)
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    let Some(dir) = config.store_dir() else { return Ok(Arc::new(MemoryStore::default())) };
+    let opening = Opening {
+        environment: &config.environment,
+        create: config.store.create,
+        cache_bytes: config.store.cache_bytes,
+    };
+    Ok(Arc::new(RedbStore::open(&dir, opening)?))
 }
 
 fn ended_source(ended: Result<Result<(), SourceError>, tokio::task::JoinError>) -> anyhow::Result<()> {

@@ -113,7 +113,7 @@ impl Site {
 
     fn run_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.hailer();
-        command.args(["run", "--listen", "127.0.0.1:0"]).arg("--rules").arg(self.rules());
+        command.args(["run", "--create-store", "--listen", "127.0.0.1:0"]).arg("--rules").arg(self.rules());
         command.arg("--data").arg(self.data()).args(arguments);
         // A machine that runs all tests at once is no measure of how long a call takes.
         if !arguments.iter().any(|argument| argument.starts_with("limits.call_deadline_ms")) {

@@ -8,6 +8,7 @@ mod broker_trouble;
 mod edges;
 mod hostile_guests;
 mod hot_reload;
+mod kills;
 mod new_rule;
 mod privacy;
 mod seed;

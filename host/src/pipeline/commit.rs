@@ -126,7 +126,7 @@ impl Committer {
         let commit = self.progress.commit + 1;
         self.advance(commit);
         let waiting = put_outbox(commit, outbox, &mut changes);
-        put_journal(commit, journal, &mut changes);
+        self.progress.journal_bytes += put_journal(commit, journal, &mut changes);
         let store = Arc::clone(&self.store);
         let mut sweep = std::mem::take(&mut self.sweep);
         let mut progress = std::mem::take(&mut self.progress);
@@ -196,7 +196,9 @@ fn put_outbox(commit: u64, outbox: Vec<(Partition, Communication)>, changes: &mu
 }
 
 /// Puts the entries of a commit into rows, and marks the trail of each customer.
-fn put_journal(commit: u64, journal: Vec<JournalPiece>, changes: &mut Changes) {
+/// Returns how much that is, in bytes.
+fn put_journal(commit: u64, journal: Vec<JournalPiece>, changes: &mut Changes) -> u64 {
+    let mut written = 0;
     let mut rows: [(u32, Vec<u8>); Partition::COUNT as usize] = std::array::from_fn(|_| (0, Vec::new()));
     for piece in journal {
         let (count, bytes) = &mut rows[usize::from(piece.partition.number())];
@@ -212,8 +214,10 @@ fn put_journal(commit: u64, journal: Vec<JournalPiece>, changes: &mut Changes) {
         row.push(rmp::Marker::Array32.to_u8());
         row.extend_from_slice(&count.to_be_bytes());
         row.extend_from_slice(&entries);
+        written += row.len() as u64;
         changes.put(Table::Journal, Key::commit(partition, commit), row);
     }
+    written
 }
 
 async fn sleep_until(moment: Option<Instant>) {

@@ -22,6 +22,7 @@ pub(super) struct Counts {
     decided: Counter,
     unsubscribed: Counter,
     mismatches: Counter,
+    repeats: Counter,
     rechecked: Counter,
 }
 
@@ -44,6 +45,7 @@ impl Counts {
             tally: Tally::default(),
             decided: events("decided"),
             unsubscribed: events("unsubscribed"),
+            repeats: events("repeat"),
             mismatches: ::metrics::counter!(names::FIELD_MISMATCHES_TOTAL),
             rechecked: ::metrics::counter!(names::RECHECKED_TOTAL),
         }
@@ -69,6 +71,15 @@ impl Counts {
         self.decided.increment(1);
         self.tally.field_mismatches += u64::from(mismatches);
         self.mismatches.increment(u64::from(mismatches));
+    }
+
+    /// An event that has been decided before; without an id that may be an error.
+    pub(super) fn repeat(&mut self, is_certain: bool) {
+        self.tally.repeats += 1;
+        self.repeats.increment(1);
+        if !is_certain {
+            ::metrics::counter!(names::EVENTS_AMBIGUOUS_TOTAL).increment(1);
+        }
     }
 
     /// An event that no campaign takes.

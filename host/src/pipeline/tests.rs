@@ -5,7 +5,9 @@ use tokio::time::{Duration, timeout};
 
 use super::*;
 use crate::delivery::Ledger;
+use crate::communication::Communication;
 use crate::engine::Limits;
+use crate::store::MemoryStore;
 
 /// Far longer than anything here takes; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,7 +64,8 @@ fn start(dead_letters: impl DeadLetters + 'static) -> (Entrance, Pipeline) {
         environment: "test".into(),
         recheck_one_in: 0,
     };
-    Pipeline::start(settings, &Rules { sandbox, current, owner }, Working, dead_letters)
+    let keeping = Keeping { store: MemoryStore::new(), retention: Retention::default(), outbox_max: 16 };
+    Pipeline::start(settings, &Rules { sandbox, current, owner }, keeping, Working, dead_letters).unwrap()
 }
 
 fn delivery(ledger: &Arc<Ledger>, tag: u64, body: &'static str) -> Delivery {
@@ -107,7 +110,7 @@ async fn a_part_that_panics_ends_the_pipeline_while_the_source_is_idle() {
     let (ledger, prefix) = Ledger::new();
     entrance.accept(delivery(&ledger, 1, "no event")).await.unwrap();
     let finished = timeout(PATIENCE, pipeline.finished()).await.expect("it is noticed");
-    assert!(matches!(finished, Err(PipelineError::Delivery)), "{finished:?}");
+    assert!(matches!(finished, Err(PipelineError::Died { .. })), "{finished:?}");
     assert_eq!(*prefix.borrow(), 0, "nothing is acknowledged");
     drop(entrance);
 }
