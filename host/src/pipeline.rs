@@ -8,6 +8,7 @@
 //! led to has been confirmed (G1).** When a part dies the pipeline ends and nothing more is acknowledged.
 
 mod counts;
+mod log_allowance;
 mod occurrences;
 mod shard;
 mod tally;

@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use hailer_abi::wire;
 use tokio::sync::mpsc;
+use tracing::Level;
 
 use super::counts::Counts;
+use super::log_allowance::{LINES_AT_ONCE_MAX, LINES_PER_SECOND_MAX};
 use super::{Accepted, Group, Rules, Settings, Tally};
 use crate::communication::{Communication, Proposal};
 use crate::engine::{Action, Batch, Campaign, Decided, GuestFault, GuestLine, Guests, RuleSet};
@@ -190,9 +192,21 @@ impl Shard {
     }
 
     fn report_misbehaviour(&mut self, rules: &RuleSet, accepted: &[Accepted]) {
-        for GuestLine { event, campaign, line } in self.decided.lines.drain(..) {
-            let campaign = &rules.campaigns()[campaign];
+        self.counts.log_bytes_cut(self.decided.log_bytes_cut);
+        for GuestLine { event, campaign: at, line } in self.decided.lines.drain(..) {
+            if !is_logged(line.level) {
+                continue;
+            }
+            let Some(dropped) = self.counts.of(at).log_line(Instant::now()) else { continue };
+            let campaign = &rules.campaigns()[at];
             let (name, event, text) = (&*campaign.spec.name, accepted[event].id, shown(campaign, &line.text));
+            if dropped > 0 {
+                tracing::warn!(
+                    campaign = name,
+                    dropped,
+                    "lines of the rule were dropped: it logs more than {LINES_AT_ONCE_MAX} at once and {LINES_PER_SECOND_MAX} a second"
+                );
+            }
             match line.level {
                 wire::LOG_PANIC | wire::LOG_ERROR => tracing::error!(campaign = name, %event, "rule: {text}"),
                 wire::LOG_WARN => tracing::warn!(campaign = name, %event, "rule: {text}"),
@@ -221,4 +235,14 @@ impl Shard {
 /// A guest's words, for the log: withheld when it reads personal data, as they may repeat it.
 fn shown<'a>(campaign: &Campaign, text: &'a str) -> &'a str {
     if campaign.spec.reads_personal() { "(withheld: this campaign reads personal fields)" } else { text }
+}
+
+/// Whether the log shows lines of this level; those that it doesn't use up no allowance.
+fn is_logged(level: i32) -> bool {
+    match level {
+        wire::LOG_PANIC | wire::LOG_ERROR => tracing::enabled!(Level::ERROR),
+        wire::LOG_WARN => tracing::enabled!(Level::WARN),
+        wire::LOG_INFO => tracing::enabled!(Level::INFO),
+        _ => tracing::enabled!(Level::DEBUG),
+    }
 }
