@@ -4,9 +4,10 @@
 //! (project, call the rules) → **policies** → **commit** → **publish** → **acknowledge**.
 //!
 //! Accepting happens where the source runs; deciding on one thread a shard, which owns its guests and takes no lock; the rest in one task.
-//! Every channel between them is bounded, so a slow part stops the source. **A receipt is settled only after everything that its event
+//! Every channel between them is bounded, in events and in bytes, so a slow part stops the source. **A receipt is settled only after everything that its event
 //! led to has been confirmed (G1).** When a part dies the pipeline ends and nothing more is acknowledged.
 
+mod budget;
 mod counts;
 mod log_allowance;
 mod occurrences;
@@ -18,6 +19,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -30,8 +32,9 @@ use crate::metrics;
 use crate::reload::ReloadHandle;
 use crate::sinks::{DeadLetters, Sink, SinkError};
 use crate::sources::{Intake, IntakeClosed};
+use budget::{Budget, Held};
 use occurrences::{Occurrence, Occurrences};
-use shard::Shard;
+use shard::{Exit, Shard};
 pub use tally::{CampaignTally, Tally};
 
 /// The most communications, or events, whose outcome is confirmed together; one more group may come on top.
@@ -49,6 +52,8 @@ pub struct Settings {
     pub batch_max: usize,
     /// The most events that wait for a shard, over all of them.
     pub in_flight_max: usize,
+    /// The most bytes of events that wait, and as much again of communications on their way out.
+    pub in_flight_bytes_max: usize,
     pub environment: Arc<str>,
     /// One in so many calls runs again on a fresh instance; 0 means none.
     pub recheck_one_in: u32,
@@ -72,6 +77,7 @@ struct Accepted {
     /// Set if the event had no id of its own.
     occurrence: Option<Occurrence>,
     receipt: Receipt,
+    held: Held,
 }
 
 /// What has been decided together, and is committed, published and acknowledged together.
@@ -81,6 +87,9 @@ struct Group {
     dead_letters: Vec<DeadLetter>,
     receipts: Vec<Receipt>,
     occurrences: Vec<Occurrence>,
+    /// What its events hold of one budget, and its communications of another.
+    held_in: Held,
+    held_out: Held,
 }
 
 /// Why a pipeline ended early.
@@ -101,6 +110,7 @@ pub struct Entrance {
     groups: mpsc::Sender<Group>,
     arrivals: Arc<Mutex<Arrivals>>,
     event_bytes_max: usize,
+    budget: Budget,
 }
 
 /// What the entrance remembers from message to message.
@@ -133,18 +143,21 @@ impl Pipeline {
     ) -> (Entrance, Pipeline) {
         let (groups, groups_received) = mpsc::channel(GROUPS_MAX);
         let waiting_max = (settings.in_flight_max / settings.shards).max(1);
+        let [budget, outgoing] = [(); 2].map(|()| Budget::new(settings.in_flight_bytes_max));
         let mut entrances = Vec::new();
         let mut shards = JoinSet::new();
         for _ in 0..settings.shards {
             let (entrance, events) = mpsc::channel(waiting_max);
-            let shard = Shard::new(&settings, rules.clone(), groups.clone());
+            let exit = Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() };
+            let shard = Shard::new(&settings, rules.clone(), exit);
             shards.spawn_blocking(move || shard.run(events));
             entrances.push(entrance);
         }
         let arrivals = Arc::<Mutex<Arrivals>>::default();
         let delivery = tokio::spawn(deliver(groups_received, sink, dead_letters, Arc::clone(&arrivals)));
         let event_bytes_max = settings.event_bytes_max;
-        let entrance = Entrance { shards: entrances.into(), groups, arrivals: Arc::clone(&arrivals), event_bytes_max };
+        let arrived = Arc::clone(&arrivals);
+        let entrance = Entrance { shards: entrances.into(), groups, arrivals: arrived, event_bytes_max, budget };
         (entrance, Pipeline { arrivals, shards, delivery, has_delivered: false, tally: Tally::default() })
     }
 
@@ -189,12 +202,14 @@ impl Intake for Entrance {
     async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
         match self.read(&delivery) {
             Ok(event) => {
-                let accepted = self.identify(event, delivery);
+                let held = self.budget.take(event.held_bytes()).await;
+                let accepted = self.identify(event, delivery, held);
                 let shard = self.shard_of(&accepted);
                 self.shards[shard].send(accepted).await.map_err(|_| IntakeClosed)
             }
             Err(reason) => {
-                let group = self.dead_letter(delivery, reason);
+                let held = self.budget.take(delivery.body.len() + reason.len()).await;
+                let group = self.dead_letter(delivery, reason, held);
                 self.groups.send(group).await.map_err(|_| IntakeClosed)
             }
         }
@@ -216,7 +231,7 @@ impl Entrance {
         })
     }
 
-    fn identify(&self, event: Event, delivery: Delivery) -> Accepted {
+    fn identify(&self, event: Event, delivery: Delivery, held: Held) -> Accepted {
         let key = event.dedup_key(delivery.message_id.as_deref(), delivery.position.as_deref());
         let mut arrivals = lock(&self.arrivals);
         // Never backwards, whatever the machine's clock does.
@@ -230,7 +245,7 @@ impl Entrance {
             arrivals.tally.repaired += 1;
             ::metrics::counter!(metrics::EVENTS_REPAIRED_TOTAL).increment(1);
         }
-        Accepted { event, id, now, occurrence, receipt: delivery.receipt }
+        Accepted { event, id, now, occurrence, receipt: delivery.receipt, held }
     }
 
     /// A customer belongs to one shard, so that their events stay in order (G5).
@@ -241,7 +256,7 @@ impl Entrance {
         }
     }
 
-    fn dead_letter(&self, delivery: Delivery, reason: String) -> Group {
+    fn dead_letter(&self, delivery: Delivery, reason: String, held: Held) -> Group {
         ::metrics::counter!(metrics::EVENTS_TOTAL, "outcome" => "deadletter").increment(1);
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         let mut arrivals = lock(&self.arrivals);
@@ -264,7 +279,7 @@ impl Entrance {
             position: delivery.position,
             received_ms: clock::now_ms(),
         };
-        Group { dead_letters: vec![letter], receipts: vec![delivery.receipt], ..Group::default() }
+        Group { dead_letters: vec![letter], receipts: vec![delivery.receipt], held_in: held, ..Group::default() }
     }
 }
 
@@ -306,6 +321,7 @@ impl Group {
         let mut group = Group { communications, ..Group::default() };
         for accepted in events {
             group.receipts.push(accepted.receipt);
+            group.held_in.absorb(accepted.held);
             group.occurrences.extend(accepted.occurrence);
         }
         group
@@ -316,12 +332,15 @@ impl Group {
         self.dead_letters.append(&mut later.dead_letters);
         self.receipts.append(&mut later.receipts);
         self.occurrences.append(&mut later.occurrences);
+        self.held_in.absorb(later.held_in);
+        self.held_out.absorb(later.held_out);
     }
 
     /// Everything that these events led to is done.
     fn settle(&mut self, arrivals: &Mutex<Arrivals>) {
         self.communications.clear();
         self.dead_letters.clear();
+        (self.held_in, self.held_out) = (Held::default(), Held::default());
         ::metrics::gauge!(metrics::IN_FLIGHT).decrement(self.receipts.len() as f64);
         if !self.occurrences.is_empty() {
             let mut arrivals = lock(arrivals);

@@ -16,6 +16,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("event.bytes_max", 1 << 10..=64 << 20),
     ("event.batch_max", 1..=1 << 16),
     ("event.in_flight_max", 1..=1 << 20),
+    ("event.in_flight_bytes_max", 1 << 20..=64 << 30),
     ("rabbitmq.prefetch", 1..=65_535),
     ("reload.debounce_ms", 0..=60_000),
     ("reload.poll_ms", 100..=3_600_000),

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hailer_abi::wire;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::Level;
 
+use super::budget::Budget;
 use super::counts::Counts;
 use super::log_allowance::{LINES_AT_ONCE_MAX, LINES_PER_SECOND_MAX};
 use super::{Accepted, Group, Rules, Settings, Tally};
@@ -22,11 +24,15 @@ const SEED_OF_NOBODY: u64 = 0;
 /// The most input that waits for its calls, in bytes: one large event read whole by many campaigns is decided before
 /// the next is read.
 const INPUT_BYTES_MAX: usize = 8 << 20;
+/// The most that the calls of several events may answer together; events that lead to more are decided in smaller parts.
+const OUTPUT_BYTES_MAX: usize = 8 << 20;
+/// What a communication takes beside its body, in bytes, about.
+const COMMUNICATION_BYTES: usize = 256;
 
 pub(super) struct Shard {
     rules: Rules,
     guests: Guests,
-    groups: mpsc::Sender<Group>,
+    exit: Exit,
     batch_max: usize,
     environment: Arc<str>,
     batch: Batch,
@@ -35,12 +41,35 @@ pub(super) struct Shard {
     counts: Counts,
 }
 
+/// Where groups go when they are decided.
+#[derive(Debug)]
+pub(super) struct Exit {
+    pub(super) groups: mpsc::Sender<Group>,
+    /// Of communications that wait to be published, over all shards.
+    pub(super) budget: Budget,
+    pub(super) runtime: Handle,
+}
+
+/// Nobody takes groups any more.
+struct Closed;
+
+impl Exit {
+    /// Waits until there is room for the group's communications.
+    fn send(&self, mut group: Group) -> Result<(), Closed> {
+        let bytes = group.communications.iter().map(|one| one.body.len() + COMMUNICATION_BYTES).sum();
+        if bytes > 0 {
+            group.held_out = self.budget.take_blocking(bytes, &self.runtime);
+        }
+        self.groups.blocking_send(group).map_err(|_| Closed)
+    }
+}
+
 impl Shard {
-    pub(super) fn new(settings: &Settings, rules: Rules, groups: mpsc::Sender<Group>) -> Shard {
+    pub(super) fn new(settings: &Settings, rules: Rules, exit: Exit) -> Shard {
         Shard {
             guests: Guests::new(Arc::clone(&rules.sandbox), settings.recheck_one_in),
             rules,
-            groups,
+            exit,
             batch_max: settings.batch_max,
             environment: Arc::clone(&settings.environment),
             batch: Batch::default(),
@@ -55,11 +84,7 @@ impl Shard {
     pub(super) fn run(mut self, mut events: mpsc::Receiver<Accepted>) -> Tally {
         let mut accepted = Vec::with_capacity(self.batch_max);
         while events.blocking_recv_many(&mut accepted, self.batch_max) > 0 {
-            let began = Instant::now();
-            let communications = self.decide(&accepted);
-            ::metrics::histogram!(metrics::DECIDE_SECONDS).record(began.elapsed());
-            let group = Group::of_decided(communications, accepted.drain(..));
-            if self.groups.blocking_send(group).is_err() {
+            if self.decide(&mut accepted).is_err() {
                 break;
             }
         }
@@ -67,22 +92,48 @@ impl Shard {
     }
 
     /// The whole batch under one rule set; in parts, if its calls need much input.
-    fn decide(&mut self, accepted: &[Accepted]) -> Vec<Communication> {
+    fn decide(&mut self, accepted: &mut Vec<Accepted>) -> Result<(), Closed> {
         let rules = self.rules.current.load_full();
         self.guests.adopt(&rules);
         self.counts.adopt(&rules);
-        self.batch.open(&rules);
-        let mut communications = Vec::new();
-        for (at, event) in accepted.iter().enumerate() {
-            self.gather(&rules, at, event);
-            if self.batch.input_bytes() > INPUT_BYTES_MAX || at + 1 == accepted.len() {
-                self.guests.decide(&self.batch, &mut self.decided);
-                self.judge(&rules, accepted, &mut communications);
-                self.report_misbehaviour(&rules, accepted);
-                self.batch.open(&rules);
+        while !accepted.is_empty() {
+            let began = Instant::now();
+            self.batch.open(&rules);
+            let mut gathered = 0;
+            while gathered < accepted.len() && self.batch.input_bytes() <= INPUT_BYTES_MAX {
+                self.gather(&rules, gathered, &accepted[gathered]);
+                gathered += 1;
             }
+            self.decide_gathered(&rules, accepted, gathered, began)?;
         }
-        communications
+        Ok(())
+    }
+
+    /// Makes the calls of the first `gathered` events, and sends on what came of them; in smaller parts, if they answer at length. A
+    /// rule is pure, so calls of a part that was too large are simply made again.
+    fn decide_gathered(
+        &mut self,
+        rules: &RuleSet,
+        accepted: &mut Vec<Accepted>,
+        gathered: usize,
+        mut began: Instant,
+    ) -> Result<(), Closed> {
+        let (mut first, mut part) = (0, gathered);
+        while first < gathered {
+            let events = first..gathered.min(first + part);
+            if !self.guests.decide_some(&self.batch, events.clone(), OUTPUT_BYTES_MAX, &mut self.decided) {
+                part = events.len() / 2;
+                continue;
+            }
+            let mut communications = Vec::new();
+            self.judge(rules, first, accepted, &mut communications);
+            self.report_misbehaviour(rules, first, accepted);
+            ::metrics::histogram!(metrics::DECIDE_SECONDS).record(began.elapsed());
+            first = events.end;
+            self.exit.send(Group::of_decided(communications, accepted.drain(..events.len())))?;
+            began = Instant::now();
+        }
+        Ok(())
     }
 
     /// Reads what the loaded rules want of an event, and adds a call for each campaign that takes it.
@@ -110,11 +161,12 @@ impl Shard {
         }
     }
 
-    /// Puts what the rules proposed before the policies, and makes the communications that pass.
-    fn judge(&mut self, rules: &RuleSet, accepted: &[Accepted], communications: &mut Vec<Communication>) {
+    /// Puts what the rules proposed before the policies, and makes the communications that pass. `first` is the batch's index of the first
+    /// event that is still here.
+    fn judge(&mut self, rules: &RuleSet, first: usize, accepted: &[Accepted], communications: &mut Vec<Communication>) {
         for verdict in std::mem::take(&mut self.decided.verdicts) {
             let campaign = &rules.campaigns()[verdict.campaign];
-            let cause = &accepted[verdict.event];
+            let cause = &accepted[verdict.event - first];
             match verdict.result {
                 Ok(outcome) => {
                     self.counts.of(verdict.campaign).decided();
@@ -191,7 +243,7 @@ impl Shard {
         }
     }
 
-    fn report_misbehaviour(&mut self, rules: &RuleSet, accepted: &[Accepted]) {
+    fn report_misbehaviour(&mut self, rules: &RuleSet, first: usize, accepted: &[Accepted]) {
         self.counts.log_bytes_cut(self.decided.log_bytes_cut);
         for GuestLine { event, campaign: at, line } in self.decided.lines.drain(..) {
             if !is_logged(line.level) {
@@ -199,7 +251,7 @@ impl Shard {
             }
             let Some(dropped) = self.counts.of(at).log_line(Instant::now()) else { continue };
             let campaign = &rules.campaigns()[at];
-            let (name, event, text) = (&*campaign.spec.name, accepted[event].id, shown(campaign, &line.text));
+            let (name, event, text) = (&*campaign.spec.name, accepted[event - first].id, shown(campaign, &line.text));
             if dropped > 0 {
                 tracing::warn!(
                     campaign = name,
