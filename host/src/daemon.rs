@@ -165,6 +165,7 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
         event_bytes_max: config.event.bytes_max,
         batch_max: config.event.batch_max,
         in_flight_max: config.event.in_flight_max,
+        in_flight_bytes_max: config.event.in_flight_bytes_max,
         environment: config.environment.as_str().into(),
         recheck_one_in: config.purity.recheck_one_in,
     };

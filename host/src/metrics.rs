@@ -14,6 +14,8 @@ pub const FIELD_MISMATCHES_TOTAL: &str = "hailer_field_mismatches_total";
 pub const IN_FLIGHT: &str = "hailer_in_flight";
 pub const CALLS_TOTAL: &str = "hailer_calls_total";
 pub const RECHECKED_TOTAL: &str = "hailer_calls_rechecked_total";
+pub const LOG_LINES_DROPPED_TOTAL: &str = "hailer_log_lines_dropped_total";
+pub const LOG_BYTES_CUT_TOTAL: &str = "hailer_log_bytes_cut_total";
 pub const DECIDE_SECONDS: &str = "hailer_decide_seconds";
 pub const COMMIT_SECONDS: &str = "hailer_commit_seconds";
 pub const OUTBOX: &str = "hailer_outbox";
@@ -58,6 +60,8 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Gauge, IN_FLIGHT, "Events taken in whose outcome is not yet durable"),
     (Kind::Counter, CALLS_TOTAL, "Calls of rules by campaign and outcome"),
     (Kind::Counter, RECHECKED_TOTAL, "Calls that were made again on a fresh instance, to see whether the rule is pure"),
+    (Kind::Counter, LOG_LINES_DROPPED_TOTAL, "Lines that rules logged over what a campaign may over time, by campaign"),
+    (Kind::Counter, LOG_BYTES_CUT_TOTAL, "Bytes that rules logged over what a call may"),
     (Kind::Seconds, DECIDE_SECONDS, "Time that a shard took to decide a batch"),
     (Kind::Seconds, COMMIT_SECONDS, "Time that a commit took to be on disk"),
     (Kind::Gauge, OUTBOX, "Communications that are committed and not yet confirmed"),

@@ -5,10 +5,11 @@
 //! committed, and dead letters are **buried**.
 //!
 //! Accepting happens where the source runs; deciding on one thread a shard, which owns its guests and takes no lock; committing,
-//! publishing and burying in a task each. Every channel between them is bounded, so a slow part stops the source. **A receipt is settled
+//! publishing and burying in a task each. Every channel between them is bounded, in events and in bytes, so a slow part stops the source. **A receipt is settled
 //! only after everything that its event led to is durable (G1).** When a part dies the pipeline ends and nothing more is acknowledged.
 
 mod arrivals;
+mod budget;
 mod bury;
 mod commit;
 mod group;
@@ -19,6 +20,7 @@ mod shard;
 mod sweep;
 
 mod counts;
+mod log_allowance;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -42,11 +45,12 @@ use crate::sources::{Intake, IntakeClosed};
 use crate::store::records::{Progress, decode, encode};
 use crate::store::{Changes, Store, StoreError, Table};
 use arrivals::Arrivals;
+use budget::{Budget, Held};
 use commit::Committer;
 use group::Group;
 use outbox::{Fill, PublishError};
 use memory::Memory;
-use shard::Shard;
+use shard::{Exit, Shard};
 use sweep::Sweep;
 pub use sweep::Retention;
 pub use tally::{CampaignTally, Tally};
@@ -67,6 +71,8 @@ pub struct Settings {
     pub batch_max: usize,
     /// The most events that wait for a shard, over all of them.
     pub in_flight_max: usize,
+    /// The most bytes of events that wait, and as much again of communications on their way to a commit.
+    pub in_flight_bytes_max: usize,
     pub environment: Arc<str>,
     /// One in so many calls runs again on a fresh instance; 0 means none.
     pub recheck_one_in: u32,
@@ -99,6 +105,15 @@ struct Accepted {
     /// The `now` of everything that this event leads to.
     now: Millis,
     receipt: Receipt,
+    held: Held,
+}
+
+/// A message that can't be read, on its way to be buried.
+#[derive(Debug)]
+struct Unreadable {
+    letter: DeadLetter,
+    receipt: Receipt,
+    held: Held,
 }
 
 /// Why a pipeline ended early. What was not committed was not acknowledged, and will be delivered again.
@@ -125,11 +140,12 @@ impl From<PublishError> for PipelineError {
 #[derive(Clone, Debug)]
 pub struct Entrance {
     shards: Arc<[mpsc::Sender<Accepted>]>,
-    letters: mpsc::Sender<(DeadLetter, Receipt)>,
+    letters: mpsc::Sender<Unreadable>,
     arrivals: Arc<Arrivals>,
     outbox: Arc<Fill>,
     outbox_max: usize,
     event_bytes_max: usize,
+    budget: Budget,
 }
 
 /// A pipeline at work.
@@ -160,13 +176,15 @@ impl Pipeline {
         let arrivals = Arc::new(Arrivals::new(&progress));
         let (groups, groups_decided) = mpsc::channel(GROUPS_MAX);
         let waiting_max = (settings.in_flight_max / settings.shards).max(1);
+        let [budget, outgoing] = [(); 2].map(|()| Budget::new(settings.in_flight_bytes_max));
         let mut entrances = Vec::new();
         let mut shards = JoinSet::new();
         let committed: Arc<[_]> = (0..settings.shards).map(|_| Arc::<AtomicU64>::default()).collect();
         for (number, committed) in committed.iter().enumerate() {
             let (entrance, events) = mpsc::channel(waiting_max);
             let memory = Memory::new(Arc::clone(&store), Arc::clone(committed));
-            let shard = Shard::new(number, &settings, rules.clone(), memory, Arc::clone(&arrivals), groups.clone());
+            let exit = Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() };
+            let shard = Shard::new(number, &settings, rules.clone(), memory, Arc::clone(&arrivals), exit);
             shards.spawn_blocking(move || shard.run(events));
             entrances.push(entrance);
         }
@@ -187,6 +205,7 @@ impl Pipeline {
             outbox: fill,
             outbox_max,
             event_bytes_max: settings.event_bytes_max,
+            budget,
         };
         Ok((entrance, Pipeline { arrivals, shards, parts, tally: Tally::default() }))
     }
@@ -239,12 +258,14 @@ impl Intake for Entrance {
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         match self.read(&delivery) {
             Ok(event) => {
-                let accepted = self.stamp(event, delivery);
+                let held = self.budget.take(event.held_bytes()).await;
+                let accepted = self.stamp(event, delivery, held);
                 let shard = self.shard_of(&accepted);
                 self.shards[shard].send(accepted).await.map_err(|_| IntakeClosed)
             }
             Err(reason) => {
-                let letter = self.dead_letter(delivery, reason);
+                let held = self.budget.take(delivery.body.len() + reason.len()).await;
+                let letter = self.dead_letter(delivery, reason, held);
                 self.letters.send(letter).await.map_err(|_| IntakeClosed)
             }
         }
@@ -266,7 +287,7 @@ impl Entrance {
         })
     }
 
-    fn stamp(&self, event: Event, delivery: Delivery) -> Accepted {
+    fn stamp(&self, event: Event, delivery: Delivery, held: Held) -> Accepted {
         let key = event.dedup_key(delivery.message_id.as_deref(), delivery.position.as_deref());
         let stamp = self.arrivals.stamp(&delivery.receipt);
         let was_repaired = event.was_repaired();
@@ -278,7 +299,7 @@ impl Entrance {
             ::metrics::counter!(metrics::EVENTS_REPAIRED_TOTAL).increment(1);
         }
         let Delivery { redelivered, receipt, .. } = delivery;
-        Accepted { event, key, redelivered, session: stamp.session, now: stamp.now, receipt }
+        Accepted { event, key, redelivered, session: stamp.session, now: stamp.now, receipt, held }
     }
 
     /// A customer belongs to one shard, so that their events stay in order (G5); and so do the copies of an event.
@@ -289,7 +310,7 @@ impl Entrance {
         }
     }
 
-    fn dead_letter(&self, delivery: Delivery, reason: String) -> (DeadLetter, Receipt) {
+    fn dead_letter(&self, delivery: Delivery, reason: String, held: Held) -> Unreadable {
         ::metrics::counter!(metrics::EVENTS_TOTAL, "outcome" => "deadletter").increment(1);
         let count = self.arrivals.count(|tally| {
             tally.dead_letters += 1;
@@ -308,7 +329,7 @@ impl Entrance {
             position: delivery.position,
             received_ms: clock::now_ms(),
         };
-        (letter, delivery.receipt)
+        Unreadable { letter, receipt: delivery.receipt, held }
     }
 }
 

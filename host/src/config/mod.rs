@@ -59,6 +59,8 @@ pub struct EventConfig {
     pub batch_max: usize,
     /// The most events between the source and the shards' outcome.
     pub in_flight_max: usize,
+    /// The most bytes of events in flight, and as much again of communications on their way out. A larger event passes alone.
+    pub in_flight_bytes_max: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,7 +201,7 @@ impl Default for Config {
 
 impl Default for EventConfig {
     fn default() -> Self {
-        Self { bytes_max: 1 << 20, batch_max: 256, in_flight_max: 4096 }
+        Self { bytes_max: 1 << 20, batch_max: 256, in_flight_max: 4096, in_flight_bytes_max: 256 << 20 }
     }
 }
 

@@ -16,6 +16,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("event.bytes_max", 1 << 10..=64 << 20),
     ("event.batch_max", 1..=1 << 16),
     ("event.in_flight_max", 1..=1 << 20),
+    ("event.in_flight_bytes_max", 1 << 20..=64 << 30),
     ("store.cache_bytes", 1 << 20..=64 << 30),
     ("store.deduplication_hours", 1..=24 * 366),
     ("store.journal_days", 1..=3660),

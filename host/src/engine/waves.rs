@@ -4,6 +4,7 @@
 //! its own, so that a fault falls on its own event alone (G7). A call that is late counts only if it is late again. As long as rules have no state the calls of one handler are independent of each
 //! other and one wave takes them all; with state, a wave will hold at most one event of each customer.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::campaign::Campaign;
@@ -22,6 +23,8 @@ const CALLS_MAX: usize = 32;
 const INPUT_BYTES_MAX: usize = 256 << 10;
 /// A lane keeps no more room than this from batch to batch, in bytes.
 const LANE_BYTES_KEPT_MAX: usize = 64 << 10;
+/// What an action takes beside the guest's own bytes, about: the communication that is made around it.
+const ACTION_BYTES: usize = 512;
 /// An instance that has made so many calls is replaced.
 const CALLS_PER_INSTANCE_MAX: u64 = 1 << 20;
 
@@ -75,6 +78,8 @@ pub struct Decided {
     pub lines: Vec<GuestLine>,
     /// Bytes that guests logged over their limit.
     pub log_bytes_cut: u64,
+    /// What the answers take: their bytes, and [`ACTION_BYTES`] for each action.
+    pub output_bytes: usize,
     /// Calls that were made again on a fresh instance.
     pub rechecked: u64,
     /// Campaigns, by index, whose rule gave two answers to one call.
@@ -195,21 +200,41 @@ impl Guests {
 
     /// Makes all calls of a batch.
     pub fn decide(&mut self, batch: &Batch, decided: &mut Decided) {
+        // Nothing is too much.
+        let _ = self.decide_some(batch, 0..usize::MAX, usize::MAX, decided);
+    }
+
+    /// Makes the calls of some of a batch's events. False, and nothing counts, if there are several events and they answer with more than
+    /// `output_bytes_max` together: fewer of them will do.
+    #[must_use = "what is too much does not count"]
+    pub fn decide_some(
+        &mut self,
+        batch: &Batch,
+        events: Range<usize>,
+        output_bytes_max: usize,
+        decided: &mut Decided,
+    ) -> bool {
         decided.verdicts.clear();
         decided.lines.clear();
         decided.impure.clear();
         decided.rechecked = 0;
         decided.log_bytes_cut = 0;
+        decided.output_bytes = 0;
         for (lane, campaign, handler) in &batch.in_use {
             let lane = &batch.lanes[*lane];
-            let mut first = 0;
-            while first < lane.calls.len() {
-                let last = lane.crossing_from(first);
+            let before = |event: usize| lane.calls.partition_point(|call| call.event < event);
+            let (mut first, end) = (before(events.start), before(events.end));
+            while first < end {
+                let last = lane.crossing_from(first).min(end - 1);
                 self.decide_calls(lane, (first, last), *campaign, *handler, decided);
                 first = last + 1;
+                if decided.output_bytes > output_bytes_max && events.len() > 1 {
+                    return false;
+                }
             }
         }
         decided.verdicts.sort_unstable_by_key(|verdict| (verdict.event, verdict.campaign));
+        true
     }
 
     fn decide_calls(
@@ -257,11 +282,12 @@ impl Guests {
         input: &[u8],
         decided: &mut Decided,
     ) -> Result<(), GuestFault> {
-        let verdicts_before = decided.verdicts.len();
+        let (verdicts_before, output_before) = (decided.verdicts.len(), decided.output_bytes);
         let crossed = self.cross_unchecked(campaign, handler, calls, input, decided);
         if crossed.is_err() {
             self.places[campaign] = Place::default();
             decided.verdicts.truncate(verdicts_before);
+            decided.output_bytes = output_before;
         }
         crossed
     }
@@ -296,6 +322,7 @@ impl Guests {
             if bytes.len() > limit_bytes {
                 return Err(GuestFault::OutputTooLarge { got: bytes.len(), limit_bytes });
             }
+            decided.output_bytes += bytes.len() + ACTION_BYTES * outcome.actions.len();
             let result = match outcome.error.take() {
                 None => Ok(outcome),
                 Some(error) => Err(GuestFault::Returned(error.into())),

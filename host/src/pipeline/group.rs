@@ -1,5 +1,6 @@
 //! What a shard has decided together, on its way to the committer.
 
+use super::budget::Held;
 use super::commit::JournalPiece;
 use crate::communication::Communication;
 use crate::delivery::Receipt;
@@ -20,9 +21,27 @@ pub(super) struct Group {
     pub(super) receipts: Vec<Receipt>,
     /// It holds events without an id, whose copies are told apart by counting.
     pub(super) has_open_occurrences: bool,
+    /// What its events hold of one budget, and its communications of another; given back when the group is settled or dropped.
+    pub(super) held_in: Held,
+    pub(super) held_out: Held,
 }
 
 impl Group {
+    /// With nothing in it yet.
+    pub(super) fn of_shard(shard: usize) -> Group {
+        Group {
+            shard,
+            number: 0,
+            changes: Changes::default(),
+            journal: Vec::new(),
+            outbox: Vec::new(),
+            receipts: Vec::new(),
+            has_open_occurrences: false,
+            held_in: Held::default(),
+            held_out: Held::default(),
+        }
+    }
+
     pub(super) fn events(&self) -> usize {
         self.receipts.len()
     }

@@ -5,9 +5,7 @@ use tokio::time::{Duration, timeout};
 
 use super::*;
 use crate::delivery::Ledger;
-use crate::communication::Communication;
-use crate::engine::Limits;
-use crate::store::MemoryStore;
+use crate::engine::{Campaign, CampaignSpec, Limits, Mode, fixture, verify};
 
 /// Far longer than anything here takes; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,11 +59,11 @@ fn start(dead_letters: impl DeadLetters + 'static) -> (Entrance, Pipeline) {
         event_bytes_max: 1 << 10,
         batch_max: 8,
         in_flight_max: 16,
+        in_flight_bytes_max: 4 << 10,
         environment: "test".into(),
         recheck_one_in: 0,
     };
-    let keeping = Keeping { store: MemoryStore::new(), retention: Retention::default(), outbox_max: 16 };
-    Pipeline::start(settings, &Rules { sandbox, current, owner }, keeping, Working, dead_letters).unwrap()
+    Pipeline::start(settings, &Rules { sandbox, current, owner }, Working, dead_letters)
 }
 
 fn delivery(ledger: &Arc<Ledger>, tag: u64, body: &'static str) -> Delivery {
@@ -110,7 +108,7 @@ async fn a_part_that_panics_ends_the_pipeline_while_the_source_is_idle() {
     let (ledger, prefix) = Ledger::new();
     entrance.accept(delivery(&ledger, 1, "no event")).await.unwrap();
     let finished = timeout(PATIENCE, pipeline.finished()).await.expect("it is noticed");
-    assert!(matches!(finished, Err(PipelineError::Died { .. })), "{finished:?}");
+    assert!(matches!(finished, Err(PipelineError::Delivery)), "{finished:?}");
     assert_eq!(*prefix.borrow(), 0, "nothing is acknowledged");
     drop(entrance);
 }
@@ -136,6 +134,151 @@ async fn a_message_that_is_too_large_is_buried_with_the_limit_and_its_setting() 
     drop(entrance);
     timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
     assert_eq!(*told.0.lock().unwrap(), ["2048 bytes, over the limit of 1024 bytes (event.bytes_max)"]);
+}
+
+/// Takes one batch of dead letters for each permit that it is given.
+struct Gated(Arc<tokio::sync::Semaphore>);
+
+impl DeadLetters for Gated {
+    async fn bury(&mut self, _batch: &[DeadLetter]) -> Result<(), SinkError> {
+        self.0.acquire().await.unwrap().forget();
+        Ok(())
+    }
+}
+
+/// Whether this is not done yet when it is looked at for once.
+async fn waits(work: impl Future + Unpin) -> bool {
+    tokio::select! {
+        biased;
+        _ = work => false,
+        () = std::future::ready(()) => true,
+    }
+}
+
+#[tokio::test]
+async fn events_and_dead_letters_in_flight_are_bounded_in_bytes_and_a_huge_one_passes_alone() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let (entrance, mut pipeline) = start(Gated(Arc::clone(&gate)));
+    let budget = entrance.budget.clone();
+    let (ledger, prefix) = Ledger::new();
+    let large = |bytes: usize| Bytes::from(vec![b' '; bytes]);
+    let letter = |tag: u64, bytes: usize| Delivery { body: large(bytes), ..delivery(&ledger, tag, "") };
+    entrance.accept(letter(1, 2 << 10)).await.unwrap();
+    {
+        let mut event = std::pin::pin!(entrance.accept(delivery(&ledger, 2, r#"{"eventCode":"A"}"#)));
+        assert!(!waits(&mut event).await, "a small event has room beside it");
+        let mut second = std::pin::pin!(entrance.accept(letter(3, 2 << 10)));
+        assert!(waits(&mut second).await, "a large one has not");
+        gate.add_permits(1);
+        timeout(PATIENCE, second).await.expect("what is settled makes room").unwrap();
+    }
+    {
+        let mut huge = std::pin::pin!(entrance.accept(letter(4, 1 << 20)));
+        assert!(waits(&mut huge).await, "there is something in flight");
+        gate.add_permits(1);
+        timeout(PATIENCE, huge).await.expect("it passes alone").unwrap();
+    }
+    gate.add_permits(1);
+    drop(entrance);
+    timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    assert_eq!(*prefix.borrow(), 4);
+    assert!(budget.is_whole(), "everything is given back");
+}
+
+/// A rule that answers each call with one message of 60 000 letters.
+fn verbose(sandbox: &Arc<Sandbox>) -> Arc<Campaign> {
+    let manifest = r#"{ "abi": 1, "sdk": "0.1.0", "name": "verbose", "version": "0.1.0", "description": "Much.",
+        "handlers": [{ "name": "h", "events": ["OnPurchaseConfirm"], "fields": [] }], "params": [] }"#;
+    // [nil, nil, [[send, sms, "t", {"x": …}]]], the letters of which are filled in.
+    let head = [&b"\x93\xc0\xc0\x91\x94\x01\x02\xa1t\x81\xa1x\xda"[..], &60_000_u16.to_be_bytes()].concat();
+    let bytes = head.len() + 60_000;
+    let head: String = head.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let handle = format!(
+        r#"(memory (export "memory") 40) (data (i32.const 65536) "{head}")
+        (func (export "hailer_handle") (param i32 i32 i32) (result i64) (local $at i32) (local $calls i32)
+          (memory.fill (i32.const {letters_at}) (i32.const 120) (i32.const 60000))
+          (local.set $at (i32.const 65536))
+          (loop $more
+            (memory.copy (local.get $at) (i32.const 65536) (i32.const {bytes}))
+            (local.set $at (i32.add (local.get $at) (i32.const {bytes})))
+            (local.set $calls (i32.add (local.get $calls) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $calls) (local.get 1))))
+          (i64.or (i64.const {place}) (i64.extend_i32_u (i32.mul (local.get $calls) (i32.const {bytes})))))"#,
+        letters_at = 65_536 + bytes - 60_000,
+        place = 65_536_u64 << 32,
+    );
+    let configure = format!(
+        r#"(data (i32.const 16) "\91\c0")
+        (func (export "hailer_configure") (param i32) (result i64) (i64.const {}))"#,
+        16_u64 << 32 | 2
+    );
+    let wasm = fixture::module(&[fixture::INPUT, &configure, &handle, &fixture::custom(manifest)]);
+    let module = verify(wasm, sandbox.limits()).unwrap();
+    let spec = CampaignSpec {
+        name: "verbose".into(),
+        mode: Mode::Live,
+        start_ms: None,
+        end_ms: None,
+        params: vec![0x80].into(),
+        version: "0.1.0".into(),
+        digest: module.digest,
+        manifest: module.manifest,
+    };
+    Campaign::admit(sandbox, spec, sandbox.compile_here(&module.bytes).unwrap(), 1).unwrap()
+}
+
+/// Keeps how many communications were published at once, and of whom they were, and takes one batch for each permit.
+#[derive(Clone)]
+struct Slow {
+    gate: Arc<tokio::sync::Semaphore>,
+    published: Arc<Mutex<Vec<(usize, String)>>>,
+}
+
+impl Sink for Slow {
+    async fn publish(&mut self, batch: &[Communication]) -> Result<(), SinkError> {
+        let bytes = batch.iter().map(|one| one.body.len()).sum();
+        let first = serde_json::from_slice::<serde_json::Value>(&batch[0].body).unwrap();
+        self.published.lock().unwrap().push((bytes, first["recipient"]["customerId"].to_string()));
+        self.gate.acquire().await.unwrap().forget();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_leaves_a_shard_is_bounded_in_bytes_and_stays_in_order() {
+    const EVENTS: usize = 400;
+    let sandbox = Sandbox::new(Limits { call_deadline_ms: 10_000, ..Limits::default() }).unwrap();
+    let rules = RuleSet::build(vec![verbose(&sandbox)], 1);
+    let (owner, _requests) = ReloadHandle::new();
+    let rules = Rules { sandbox, current: Arc::new(ArcSwap::from_pointee(rules)), owner };
+    let sink = Slow { gate: Arc::new(tokio::sync::Semaphore::new(0)), published: Arc::default() };
+    let settings = Settings {
+        shards: 1,
+        event_bytes_max: 1 << 10,
+        batch_max: EVENTS,
+        in_flight_max: EVENTS,
+        in_flight_bytes_max: 10 << 20,
+        environment: "test".into(),
+        recheck_one_in: 0,
+    };
+    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, sink.clone(), Working);
+    let (ledger, prefix) = Ledger::new();
+    for tag in 1..=EVENTS as u64 {
+        let body = format!(r#"{{"eventCode":"OnPurchaseConfirm","customerInfo":{{"customerId":{tag}}}}}"#);
+        entrance.accept(Delivery { body: body.into(), ..delivery(&ledger, tag, "") }).await.unwrap();
+    }
+    drop(entrance);
+    sink.gate.add_permits(EVENTS);
+    timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    assert_eq!(*prefix.borrow(), EVENTS as u64);
+    let tally = pipeline.into_tally().await;
+    assert_eq!((tally.communications(), tally.confirmed), (EVENTS as u64, EVENTS as u64), "each is decided once");
+    let published = sink.published.lock().unwrap();
+    let largest = published.iter().map(|(bytes, _)| *bytes).max().unwrap();
+    assert!(largest <= 10 << 20, "{largest} bytes at once");
+    let customers: Vec<u64> =
+        published.iter().map(|(_, customer)| customer.trim_matches('"').parse().unwrap()).collect();
+    assert!(customers.is_sorted() && customers.len() >= 3, "{customers:?}");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::delivery::{Delivery, Ledger};
@@ -125,7 +126,8 @@ impl LinesSource {
             Envelope::open(text)
         };
         Delivery {
-            body: envelope.body,
+            // Without what was read together with it: a short event must not hold on to a whole block.
+            body: Bytes::copy_from_slice(&envelope.body),
             message_id: envelope.message_id,
             routing_key: envelope.routing_key,
             timestamp_ms: envelope.timestamp_ms,
