@@ -3,8 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::Table;
-
 /// A store can't be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -43,7 +41,7 @@ pub enum StoreError {
     DamagedRow { table: &'static str, key_hash: u64 },
     #[error("there is no space left for `{}` ({reason}); make room, and start again", file.display())]
     Full { file: PathBuf, reason: String },
-    #[error("`{}` can't be used: {error}; make it a private file or directory of this user", path.display())]
+    #[error("`{}` can't be used: {error}; see that this user can read and write it, and that the disk is sound", path.display())]
     Io { path: PathBuf, error: io::Error },
     #[error("`{}` could not be written ({reason}); see to the disk, and start again", file.display())]
     Write { file: PathBuf, reason: String },
@@ -55,11 +53,4 @@ pub enum StoreError {
     TooLarge { table: &'static str, part: &'static str, bytes: usize, bytes_max: usize },
     #[error("a commit may not change the row that says which store this is; nothing was committed")]
     Reserved,
-}
-
-impl StoreError {
-    /// A row whose bytes are whole, and say nothing that this version knows.
-    pub(crate) fn unreadable(table: Table, reason: &str) -> StoreError {
-        StoreError::Unreadable { table: table.name(), reason: reason.to_owned() }
-    }
 }

@@ -88,7 +88,7 @@ impl Tables {
         to: &'rows [u8],
     ) -> Option<impl DoubleEndedIterator<Item = (&'rows Box<[u8]>, &'rows Box<[u8]>)>> {
         // A range that ends before it begins is empty, and not a mistake to panic for.
-        (from < to).then(|| self.0[table.index()].range((Bound::Included(from), Bound::Excluded(to))))
+        (from < to).then(|| self.0[table.index()].range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))))
     }
 }
 

@@ -13,7 +13,8 @@ mod identity;
 mod memory;
 mod redb;
 
-pub mod records;
+#[cfg(test)]
+mod contract;
 
 use std::fmt::Debug;
 use std::ops::ControlFlow;
