@@ -213,11 +213,12 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
-    let Some(dir) = config.store_dir() else { return Ok(Arc::new(MemoryStore::default())) };
+    let Some(dir) = config.store_dir() else { return Ok(Arc::new(MemoryStore::new(&config.environment))) };
     let opening = Opening {
         environment: &config.environment,
         create: config.store.create,
         cache_bytes: config.store.cache_bytes,
+        check_bytes_max: config.store.check_bytes_max,
     };
     Ok(Arc::new(RedbStore::open(&dir, opening)?))
 }

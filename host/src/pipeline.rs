@@ -189,7 +189,7 @@ impl Pipeline {
             entrances.push(entrance);
         }
         let (removals, removals_sent) = mpsc::channel(REMOVALS_MAX);
-        let (outbox, publisher, fill) = outbox::open(&store, removals)?;
+        let (outbox, publisher, fill) = outbox::open(&store, removals, Arc::clone(&arrivals))?;
         let sweep = Sweep::new(retention);
         let committer =
             Committer { store, progress, committed, outbox, arrivals: Arc::clone(&arrivals), sweep, alive_at: None };

@@ -73,6 +73,8 @@ pub struct StoreConfig {
     pub create: bool,
     /// What is kept in memory of the store's file.
     pub cache_bytes: usize,
+    /// A file of up to so many bytes is checked page by page at the start.
+    pub check_bytes_max: u64,
     /// For how long a copy of an event is known for one, in hours for which a source was connected.
     pub deduplication_hours: u64,
     /// For how long the journal is kept, in days.
@@ -211,6 +213,7 @@ impl Default for StoreConfig {
             dir: None,
             create: false,
             cache_bytes: 64 << 20,
+            check_bytes_max: 256 << 20,
             deduplication_hours: 24,
             journal_days: 30,
             journal_bytes_max: 5 << 30,

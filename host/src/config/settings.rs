@@ -18,6 +18,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("event.in_flight_max", 1..=1 << 20),
     ("event.in_flight_bytes_max", 1 << 20..=64 << 30),
     ("store.cache_bytes", 1 << 20..=64 << 30),
+    ("store.check_bytes_max", 0..=1 << 50),
     ("store.deduplication_hours", 1..=24 * 366),
     ("store.journal_days", 1..=3660),
     ("store.journal_bytes_max", 1 << 20..=1 << 50),

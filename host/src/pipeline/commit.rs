@@ -25,7 +25,9 @@ use crate::store::{Changes, Store, StoreError, Table};
 /// Events in one commit, at most; one more group may come on top.
 const EVENTS_MAX: usize = 4096;
 /// What one commit writes, in bytes, unless it is one group's.
-const BYTES_MAX: usize = 16 << 20;
+const BYTES_MAX: usize = 8 << 20;
+/// A row that has become so large takes no more items.
+const ROW_BYTES_MAX: usize = 4 << 20;
 /// A removal alone waits so long for company: an idle engine needn't write twice.
 const REMOVAL_DELAY: Duration = Duration::from_millis(25);
 /// The time between two commits counts as connected up to this.
@@ -182,42 +184,68 @@ impl Taken {
 
 /// Puts the communications of a commit into rows, and says where they are.
 fn put_outbox(commit: u64, outbox: Vec<(Partition, Communication)>, changes: &mut Changes) -> Option<Waiting> {
-    let mut rows: [Vec<OutboxItem>; Partition::COUNT as usize] = std::array::from_fn(|_| Vec::new());
+    let mut rows = Rows::default();
     let communications = outbox.len();
+    let mut partitions = 0;
     for (place, (partition, communication)) in (0..).zip(outbox) {
-        rows[usize::from(partition.number())].push(OutboxItem::new(place, communication));
-    }
-    let mut partitions = 0_u64;
-    for (partition, row) in Partition::all().zip(rows).filter(|(_, row)| !row.is_empty()) {
         partitions |= 1 << partition.number();
-        changes.put(Table::Outbox, Key::commit(partition, commit), encode(&row));
+        rows.add(partition, &encode(&OutboxItem::new(place, communication)));
     }
+    rows.put(Table::Outbox, commit, changes);
     (partitions != 0).then_some(Waiting { commit, partitions, communications })
 }
 
-/// Puts the entries of a commit into rows, and marks the trail of each customer.
-/// Returns how much that is, in bytes.
+/// Puts the entries of a commit into rows, and marks the trail of each customer. Returns how much that is, in bytes.
 fn put_journal(commit: u64, journal: Vec<JournalPiece>, changes: &mut Changes) -> u64 {
-    let mut written = 0;
-    let mut rows: [(u32, Vec<u8>); Partition::COUNT as usize] = std::array::from_fn(|_| (0, Vec::new()));
+    let mut rows = Rows::default();
     for piece in journal {
-        let (count, bytes) = &mut rows[usize::from(piece.partition.number())];
-        *count += 1;
-        bytes.extend_from_slice(&piece.bytes);
+        rows.add(piece.partition, &piece.bytes);
         if let Some(customer) = piece.customer {
             changes.put(Table::Trail, Key::trail(customer, commit), Vec::new());
         }
     }
-    for (partition, (count, entries)) in Partition::all().zip(rows).filter(|(_, (count, _))| *count > 0) {
-        let mut row = Vec::with_capacity(entries.len() + 5);
-        // An array of entries, each of which is encoded already.
-        row.push(rmp::Marker::Array32.to_u8());
-        row.extend_from_slice(&count.to_be_bytes());
-        row.extend_from_slice(&entries);
-        written += row.len() as u64;
-        changes.put(Table::Journal, Key::commit(partition, commit), row);
+    rows.put(Table::Journal, commit, changes)
+}
+
+/// Items of one commit, put together into a few large rows: a partition's into one, or into several if they are much.
+struct Rows(Box<[Vec<Row>; Partition::COUNT as usize]>);
+
+/// A row in the making: how many items, and their bytes.
+type Row = (u32, Vec<u8>);
+
+impl Default for Rows {
+    fn default() -> Self {
+        Rows(Box::new(std::array::from_fn(|_| Vec::new())))
     }
-    written
+}
+
+impl Rows {
+    fn add(&mut self, partition: Partition, item: &[u8]) {
+        let rows = &mut self.0[usize::from(partition.number())];
+        if rows.last().is_none_or(|(_, bytes)| bytes.len() >= ROW_BYTES_MAX) {
+            rows.push((0, Vec::new()));
+        }
+        let (items, bytes) = rows.last_mut().expect("there is one now");
+        *items += 1;
+        bytes.extend_from_slice(item);
+    }
+
+    /// Returns how many bytes that is.
+    fn put(self, table: Table, commit: u64, changes: &mut Changes) -> u64 {
+        let mut written = 0;
+        for (partition, rows) in Partition::all().zip(*self.0) {
+            for (part, (items, bytes)) in (0..).zip(rows) {
+                let mut row = Vec::with_capacity(bytes.len() + 5);
+                // An array of items, each of which is encoded already.
+                row.push(rmp::Marker::Array32.to_u8());
+                row.extend_from_slice(&items.to_be_bytes());
+                row.extend_from_slice(&bytes);
+                written += row.len() as u64;
+                changes.put(table, Key::commit(partition, commit, part), row);
+            }
+        }
+        written
+    }
 }
 
 async fn sleep_until(moment: Option<Instant>) {

@@ -5,21 +5,26 @@
 //! the store has: **a communication goes out again only if the engine died between its confirm and the commit that removes it, and
 //! byte for byte the same (G3).**
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
+use super::arrivals::Arrivals;
 use super::commit::Removal;
 use crate::communication::Communication;
 use crate::metrics;
 use crate::sinks::{Sink, SinkError};
 use crate::store::records::{Key, OutboxRow, Partition, decode};
-use crate::store::{Store, StoreError, Table};
+use crate::store::{Snapshot, Store, StoreError, Table};
 
 /// The most communications that are published together; one commit's may come on top.
 const PUBLISH_MAX: usize = 1024;
+
+/// The most bytes that are published together, unless it is one communication.
+const PUBLISH_BYTES_MAX: usize = 4 << 20;
 
 /// Rows of one commit that wait to be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +82,7 @@ pub(super) struct OutboxReceiver {
     store: Arc<dyn Store>,
     waiting: mpsc::UnboundedReceiver<Waiting>,
     removals: mpsc::Sender<Removal>,
+    arrivals: Arc<Arrivals>,
 }
 
 /// Why publishing ended early.
@@ -92,6 +98,7 @@ pub enum PublishError {
 pub(super) fn open(
     store: &Arc<dyn Store>,
     removals: mpsc::Sender<Removal>,
+    arrivals: Arc<Arrivals>,
 ) -> Result<(OutboxSender, OutboxReceiver, Arc<Fill>), StoreError> {
     let (sender, waiting) = mpsc::unbounded_channel();
     let fill = Arc::<Fill>::default();
@@ -102,35 +109,26 @@ pub(super) fn open(
         tracing::info!(communications, "the outbox holds communications of an earlier run; they go out now");
     }
     left.into_iter().for_each(|waiting| outbox.add(waiting));
-    Ok((outbox, OutboxReceiver { store: Arc::clone(store), waiting, removals }, fill))
+    Ok((outbox, OutboxReceiver { store: Arc::clone(store), waiting, removals, arrivals }, fill))
 }
 
 /// What the store's outbox holds, by commit.
 fn left_behind(store: &dyn Store) -> Result<Vec<Waiting>, StoreError> {
     let snapshot = store.snapshot()?;
-    let mut found = std::collections::BTreeMap::<u64, Waiting>::new();
+    let mut found = BTreeMap::<u64, Waiting>::new();
     for partition in Partition::all() {
         let (from, to) = Key::whole(partition);
-        let mut broken = None;
-        snapshot.range(Table::Outbox, &from, &to, &mut |key, row| {
-            let counted = Key::commit_of(key)
-                .ok_or_else(|| StoreError::unreadable(Table::Outbox, "a key without a commit"))
-                .and_then(|commit| Ok((commit, decode::<OutboxRow>(Table::Outbox, row)?.len())));
-            match counted {
-                Ok((commit, communications)) => {
-                    let waiting = found.entry(commit).or_insert(Waiting { commit, partitions: 0, communications: 0 });
-                    waiting.partitions |= 1 << partition.number();
-                    waiting.communications += communications;
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    broken = Some(error);
-                    ControlFlow::Break(())
-                }
+        let mut without_commit = false;
+        for_each_row(&*snapshot, &from, &to, &mut |key, row| match Key::commit_of(key) {
+            Some(commit) => {
+                let waiting = found.entry(commit).or_insert(Waiting { commit, partitions: 0, communications: 0 });
+                waiting.partitions |= 1 << partition.number();
+                waiting.communications += row.len();
             }
+            None => without_commit = true,
         })?;
-        if let Some(error) = broken {
-            return Err(error);
+        if without_commit {
+            return Err(StoreError::unreadable(Table::Outbox, "a key without a commit"));
         }
     }
     Ok(found.into_values().collect())
@@ -167,36 +165,90 @@ impl OutboxReceiver {
                 communications += next.communications;
                 rows.push(next);
             }
-            let store = Arc::clone(&self.store);
-            let read = tokio::task::spawn_blocking(move || read(&*store, &rows));
-            let (batch, removal) = read.await.map_err(|_| StoreError::Interrupted)??;
-            sink.publish(&batch).await?;
-            if self.removals.send(removal).await.is_err() {
-                break;
+            let mut rows = rows.into_iter();
+            while rows.len() > 0 {
+                let store = Arc::clone(&self.store);
+                let read = tokio::task::spawn_blocking(move || read(&*store, &mut rows).map(|batch| (batch, rows)));
+                let (batch, left) = read.await.map_err(|_| StoreError::Interrupted)??;
+                rows = left;
+                let mut left = batch.communications.as_slice();
+                while !left.is_empty() {
+                    let (some, rest) = left.split_at(fitting(left));
+                    sink.publish(some).await?;
+                    left = rest;
+                }
+                self.arrivals.count(|tally| tally.confirmed += batch.communications.len() as u64);
+                if self.removals.send(batch.removal).await.is_err() {
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 }
 
-/// Reads rows, and puts their communications into the order in which they were decided.
-fn read(store: &dyn Store, rows: &[Waiting]) -> Result<(Vec<Communication>, Removal), StoreError> {
+/// Communications that go out together, and the rows that they are.
+struct Batch {
+    communications: Vec<Communication>,
+    removal: Removal,
+}
+
+/// Reads whole commits until it is enough, each commit's communications in the order in which they were decided.
+fn read(store: &dyn Store, rows: &mut std::vec::IntoIter<Waiting>) -> Result<Batch, StoreError> {
     let snapshot = store.snapshot()?;
-    let mut batch = Vec::new();
-    let mut removal = Removal::default();
+    let mut batch = Batch { communications: Vec::new(), removal: Removal::default() };
+    let mut bytes = 0;
     for waiting in rows {
-        let mut items = Vec::with_capacity(waiting.communications);
+        let mut items = OutboxRow::with_capacity(waiting.communications);
         for partition in Partition::all().filter(|partition| waiting.partitions & 1 << partition.number() != 0) {
-            let key = Key::commit(partition, waiting.commit);
-            // It is committed, and nobody else removes it.
-            let row = snapshot.get(Table::Outbox, &key)?;
-            let row = row.ok_or_else(|| StoreError::unreadable(Table::Outbox, "a committed row is missing"))?;
-            items.append(&mut decode::<OutboxRow>(Table::Outbox, &row)?);
-            removal.keys.push(key);
+            let (from, to) = Key::parts_of_commit(partition, waiting.commit);
+            for_each_row(&*snapshot, &from, &to, &mut |key, mut row| {
+                items.append(&mut row);
+                batch.removal.keys.push(key.to_vec());
+            })?;
+        }
+        // It is committed, and nobody else removes it.
+        if items.len() != waiting.communications {
+            return Err(StoreError::unreadable(Table::Outbox, "rows that were committed are not there"));
         }
         items.sort_unstable_by_key(|item| item.place);
-        removal.communications += items.len();
-        batch.extend(items.into_iter().map(Communication::from));
+        bytes += items.iter().map(|item| item.body.len()).sum::<usize>();
+        batch.removal.communications += items.len();
+        batch.communications.extend(items.into_iter().map(Communication::from));
+        if bytes > PUBLISH_BYTES_MAX {
+            break;
+        }
     }
-    Ok((batch, removal))
+    Ok(batch)
+}
+
+/// How many of these go out together: at least one.
+fn fitting(communications: &[Communication]) -> usize {
+    let mut bytes = 0;
+    let fits = |communication: &&Communication| {
+        bytes += communication.body.len();
+        bytes <= PUBLISH_BYTES_MAX
+    };
+    communications.iter().take_while(fits).count().max(1)
+}
+
+/// Shows the outbox's rows between two keys.
+fn for_each_row(
+    snapshot: &dyn Snapshot,
+    from: &[u8],
+    to: &[u8],
+    visit: &mut dyn FnMut(&[u8], OutboxRow),
+) -> Result<(), StoreError> {
+    let mut broken = None;
+    snapshot.range(Table::Outbox, from, to, &mut |key, row| match decode::<OutboxRow>(Table::Outbox, row) {
+        Ok(row) => {
+            visit(key, row);
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            broken = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    broken.map_or(Ok(()), Err)
 }

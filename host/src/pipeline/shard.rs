@@ -113,14 +113,6 @@ struct Send<'a> {
     data: &'a RawValue,
 }
 
-impl Case {
-    /// Notes what became of the event in a campaign.
-    fn note(&mut self, spec: &CampaignSpec, decided: records::Decided) {
-        let (campaign, version) = (Arc::clone(&spec.name), Arc::clone(&spec.version));
-        self.outcomes.push(records::Outcome { campaign, version, decided });
-    }
-}
-
 impl Shard {
     pub(super) fn new(
         number: usize,
@@ -268,7 +260,7 @@ impl Shard {
 
     /// Reads what the loaded rules want of an event, and adds a call for each campaign that takes it.
     fn gather(&mut self, rules: &RuleSet, number: usize, case: &mut Case) {
-        let accepted = &case.accepted;
+        let Case { accepted, id, outcomes, .. } = case;
         let reading = rules.reading(accepted.event.code());
         let takes = |campaign: usize| {
             let Campaign { spec, generation, .. } = &*rules.campaigns()[campaign];
@@ -286,9 +278,9 @@ impl Shard {
             if let Err(absent) = added {
                 let spec = &rules.campaigns()[subscription.campaign].spec;
                 let field = &spec.manifest.handlers[subscription.handler as usize].fields[absent].name;
-                tracing::debug!(campaign = &*spec.name, event = %case.id, field, "not called: a required field is absent");
+                tracing::debug!(campaign = &*spec.name, event = %id, field, "not called: a required field is absent");
                 self.counts.of(subscription.campaign).skipped();
-                case.note(spec, records::Decided::Skipped { field: field.as_str().into() });
+                outcomes.push(outcome(spec, records::Decided::Skipped { field: field.as_str().into() }));
             }
         }
     }
@@ -303,7 +295,7 @@ impl Shard {
                 Ok(outcome) => self.answered(campaign, verdict.campaign, case, outcome),
                 Err(fault) => self.fault(campaign, verdict.campaign, case, &fault),
             };
-            case.note(&campaign.spec, decided);
+            case.outcomes.push(outcome(&campaign.spec, decided));
         }
     }
 
@@ -446,6 +438,11 @@ impl Shard {
         tracing::error!(campaign = &*spec.name, reason, "suspending a campaign");
         self.rules.owner.suspend(spec.name.to_string(), campaign.generation, reason.to_owned());
     }
+}
+
+/// What became of an event in a campaign.
+fn outcome(spec: &CampaignSpec, decided: records::Decided) -> records::Outcome {
+    records::Outcome { campaign: Arc::clone(&spec.name), version: Arc::clone(&spec.version), decided }
 }
 
 fn bytes_of(communication: &Communication) -> usize {

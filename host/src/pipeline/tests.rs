@@ -1,11 +1,15 @@
 //! The pipeline with edges that fail: what dies is noticed while the source is still connected, and nothing is settled.
 
+use std::sync::Mutex;
+
 use bytes::Bytes;
 use tokio::time::{Duration, timeout};
 
 use super::*;
+use crate::communication::Communication;
 use crate::delivery::Ledger;
 use crate::engine::{Campaign, CampaignSpec, Limits, Mode, fixture, verify};
+use crate::store::MemoryStore;
 
 /// Far longer than anything here takes; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -63,7 +67,12 @@ fn start(dead_letters: impl DeadLetters + 'static) -> (Entrance, Pipeline) {
         environment: "test".into(),
         recheck_one_in: 0,
     };
-    Pipeline::start(settings, &Rules { sandbox, current, owner }, Working, dead_letters)
+    Pipeline::start(settings, &Rules { sandbox, current, owner }, keeping(), Working, dead_letters).unwrap()
+}
+
+/// In memory.
+fn keeping() -> Keeping {
+    Keeping { store: Arc::new(MemoryStore::new("test")), retention: Retention::default(), outbox_max: 1000 }
 }
 
 fn delivery(ledger: &Arc<Ledger>, tag: u64, body: &'static str) -> Delivery {
@@ -108,7 +117,7 @@ async fn a_part_that_panics_ends_the_pipeline_while_the_source_is_idle() {
     let (ledger, prefix) = Ledger::new();
     entrance.accept(delivery(&ledger, 1, "no event")).await.unwrap();
     let finished = timeout(PATIENCE, pipeline.finished()).await.expect("it is noticed");
-    assert!(matches!(finished, Err(PipelineError::Delivery)), "{finished:?}");
+    assert!(matches!(finished, Err(PipelineError::Died { .. })), "{finished:?}");
     assert_eq!(*prefix.borrow(), 0, "nothing is acknowledged");
     drop(entrance);
 }
@@ -261,7 +270,7 @@ async fn what_leaves_a_shard_is_bounded_in_bytes_and_stays_in_order() {
         environment: "test".into(),
         recheck_one_in: 0,
     };
-    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, sink.clone(), Working);
+    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, keeping(), sink.clone(), Working).unwrap();
     let (ledger, prefix) = Ledger::new();
     for tag in 1..=EVENTS as u64 {
         let body = format!(r#"{{"eventCode":"OnPurchaseConfirm","customerInfo":{{"customerId":{tag}}}}}"#);

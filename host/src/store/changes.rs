@@ -36,6 +36,21 @@ impl Changes {
         self.change(table, key.into(), None);
     }
 
+    /// Adds later changes to these.
+    pub fn append(&mut self, later: Changes) {
+        for (table, changes) in Table::ALL.into_iter().zip(later.tables) {
+            for (key, value) in changes {
+                self.change(table, key, value);
+            }
+        }
+    }
+
+    /// Whether a key is changed.
+    #[must_use]
+    pub fn has(&self, table: Table, key: &[u8]) -> bool {
+        self.tables[table.index()].contains_key(key)
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tables.iter().all(BTreeMap::is_empty)

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::Table;
+
 /// A store can't be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -53,4 +55,15 @@ pub enum StoreError {
     TooLarge { table: &'static str, part: &'static str, bytes: usize, bytes_max: usize },
     #[error("a commit may not change the row that says which store this is; nothing was committed")]
     Reserved,
+    #[error("a row of table `{table}` can't be understood ({reason}); run the version that wrote it, or restore a backup")]
+    Unreadable { table: &'static str, reason: String },
+    #[error("a task of the store stopped unexpectedly")]
+    Interrupted,
+}
+
+impl StoreError {
+    /// A row whose bytes are whole, and say nothing that this version knows.
+    pub(crate) fn unreadable(table: Table, reason: &str) -> StoreError {
+        StoreError::Unreadable { table: table.name(), reason: reason.to_owned() }
+    }
 }

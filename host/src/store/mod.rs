@@ -13,6 +13,8 @@ mod identity;
 mod memory;
 mod redb;
 
+pub mod records;
+
 #[cfg(test)]
 mod contract;
 

@@ -54,16 +54,24 @@ impl Key {
         of(partition, &[key.as_bytes()])
     }
 
-    /// A row of a commit: journal and outbox.
+    /// A row of a commit: journal and outbox. What is too much for one row goes on in the next part.
     #[must_use]
-    pub fn commit(partition: Partition, commit: u64) -> Vec<u8> {
-        of(partition, &[&commit.to_be_bytes()])
+    pub fn commit(partition: Partition, commit: u64, part: u16) -> Vec<u8> {
+        of(partition, &[&commit.to_be_bytes(), &part.to_be_bytes()])
+    }
+
+    /// All rows of a commit: from the first key on, up to the second.
+    #[must_use]
+    pub fn parts_of_commit(partition: Partition, commit: u64) -> (Vec<u8>, Vec<u8>) {
+        let from = of(partition, &[&commit.to_be_bytes()]);
+        let to = [from.as_slice(), &[u8::MAX; 3]].concat();
+        (from, to)
     }
 
     /// The number in a key of [`Self::commit`].
     #[must_use]
     pub fn commit_of(key: &[u8]) -> Option<u64> {
-        Some(u64::from_be_bytes(key.get(1..)?.try_into().ok()?))
+        Some(u64::from_be_bytes(*key.get(1..)?.first_chunk()?))
     }
 
     /// That a customer has entries in the journal of a commit.
@@ -174,7 +182,7 @@ mod tests {
     fn a_commits_number_comes_back_from_its_keys() {
         let customer = CustomerKey::from_bytes([9; 16]);
         let partition = Partition::of_customer(customer);
-        assert_eq!(Key::commit_of(&Key::commit(partition, 77)), Some(77));
+        assert_eq!(Key::commit_of(&Key::commit(partition, 77, 3)), Some(77));
         assert_eq!(Key::commit_of_trail(&Key::trail(customer, 78)), Some(78));
         assert_eq!(Partition::of_key(&Key::trail(customer, 78)), Some(partition));
     }
