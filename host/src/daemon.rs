@@ -20,7 +20,7 @@ use crate::address;
 use crate::clock;
 use crate::config::{Config, LISTEN_OF_A_SERVICE};
 use crate::control::{self, Control, EngineStatus, Http, Observed};
-use crate::engine::{Limits, RuleSet, Sandbox};
+use crate::engine::{RuleSet, Sandbox};
 use crate::health::{Condition, Health};
 use crate::metrics;
 use crate::pipeline::{Pipeline, PipelineError, Rules, Settings, Tally};
@@ -52,7 +52,9 @@ pub fn run(config: Config) -> anyhow::Result<Summary> {
 /// The child process in which a module is compiled: the whole of `hailer compile-module`.
 #[must_use]
 pub fn compile_child() -> u8 {
-    reload::compile_child_main(|wasm| Sandbox::precompile(&Limits::default(), wasm).map_err(|error| error.to_string()))
+    reload::compile_child_main(|limits, compatibility, wasm| {
+        Sandbox::precompile(limits, compatibility, wasm).map_err(|error| error.to_string())
+    })
 }
 
 /// Everything that runs beside the pipeline and ends with it.
