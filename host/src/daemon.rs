@@ -4,6 +4,7 @@
 //! before the source is opened; the way out is checked before the first event is taken; and at the end the source stops before what it delivered
 //! is drained.
 
+mod address_space;
 mod checks;
 mod signals;
 mod stage;
@@ -28,7 +29,7 @@ use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
-pub use checks::{Finding, check_broker, check_rules, topology};
+pub use checks::{Finding, check_address_space, check_broker, check_rules, topology};
 use stage::EngineStage;
 pub use summary::Summary;
 

@@ -16,6 +16,14 @@ use super::log::log_from_guest;
 /// The engine's tick: how often a guest that runs long is looked at.
 const TICK: Duration = Duration::from_millis(1);
 
+/// What an instance reserves of the address space for its memory, so that its accesses need no check, and the guards before and behind it.
+const MEMORY_ADDRESS_BYTES: u64 = 4 << 30;
+const GUARD_BYTES: u64 = 32 << 20;
+/// What one instance reserves of the address space. It is not used.
+pub const INSTANCE_ADDRESS_BYTES: u64 = MEMORY_ADDRESS_BYTES + 2 * GUARD_BYTES;
+/// The mappings of an instance: what it may read and write, and the rest on either side.
+pub const INSTANCE_MAPPINGS: u64 = 3;
+
 /// What all guests of one process share.
 pub struct Sandbox {
     engine: Engine,
@@ -125,6 +133,9 @@ fn wasm_config(limits: &Limits) -> Config {
         .cranelift_nan_canonicalization(true)
         .epoch_interruption(true)
         .max_wasm_stack(limits.stack_bytes_max)
+        .memory_reservation(MEMORY_ADDRESS_BYTES)
+        .memory_guard_size(GUARD_BYTES)
+        .guard_before_linear_memory(true)
         .concurrency_support(false)
         .wasm_backtrace_max_frames(None)
         .wasm_bulk_memory(true)

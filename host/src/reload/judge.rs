@@ -11,7 +11,7 @@ use super::campaign_file::{CampaignFile, is_campaign_name, module_named_in};
 use super::directory::{Found, Snapshot};
 use super::kept::{KeptCampaign, Version};
 use super::owner::{Entry, Owner, Running, Trigger};
-use super::{Problem, Stage};
+use super::{NoRoom, Problem, Stage};
 use crate::config::BareModules;
 use crate::engine::shown;
 
@@ -241,6 +241,12 @@ impl<S: Stage> Owner<S> {
         running_as: Option<&str>,
     ) -> Result<Taken<S::Campaign>, Vec<Problem>> {
         let admitted = admission.check(&application)?;
+        let running = self.campaigns.iter().filter(|(_, entry)| entry.running.is_some()).map(|(name, _)| name);
+        let beside: BTreeSet<_> =
+            running.chain(&admission.admitted).filter(|name| **name != application.name).collect();
+        self.stage.has_room_for(beside.len() + 1).map_err(|NoRoom { reason, hint }| {
+            vec![Problem::new(&application.file, None, format!("no room for one more campaign: {reason}"), hint)]
+        })?;
         let running = running_as.and_then(|name| self.campaigns.get(name)?.running.as_ref());
         let is_what_runs = |running: &&Running<_>| {
             running.spec.digest == admitted.spec.digest && running.spec.params == admitted.spec.params
@@ -252,6 +258,7 @@ impl<S: Stage> Owner<S> {
             let hint = "correct the rule and copy it again; `hailer reload` tries this one once more";
             vec![Problem::new(&application.file, None, shown_lines(&reason), hint)]
         })?;
+        admission.admitted.insert(application.name);
         let running = Running { spec: admitted.spec, generation, campaign };
         Ok(Taken { version, running, text: application.text, module: application.module })
     }

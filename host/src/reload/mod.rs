@@ -33,4 +33,4 @@ pub use handle::{
     CampaignState, CampaignStatus, LoadReport, OwnerGone, Problem, ReloadHandle, Request, Requests, Target,
 };
 pub use owner::{Owner, Trigger};
-pub use stage::Stage;
+pub use stage::{NoRoom, Stage};
