@@ -169,13 +169,7 @@ impl<S: Stage> Owner<S> {
                 return Verdict::Waiting(Problem::new(file, None, reason, hint));
             }
         };
-        let version = Version {
-            file: file.into(),
-            text_digest: Some(text_digest.to_string()),
-            module_path: module_path.clone(),
-            module_digest: module_digest.to_string(),
-        };
-        let application = Application { name: name.into(), file: file.into(), text: Some(text), module_path, module };
+        let (application, version) = pair(name, file, Some((text, text_digest)), module_path, (module, module_digest));
         self.judge_version(admission, application, version, trigger)
     }
 
@@ -187,18 +181,11 @@ impl<S: Stage> Owner<S> {
         file: &str,
         trigger: Trigger,
     ) -> Verdict<S::Campaign> {
-        let (module, module_digest) = match read(snapshot, file, file, "the module") {
+        let module = match read(snapshot, file, file, "the module") {
             Ok(read) => read,
             Err(problem) => return Verdict::Refused { problems: vec![problem], version: None },
         };
-        let version = Version {
-            file: file.into(),
-            text_digest: None,
-            module_path: file.into(),
-            module_digest: module_digest.to_string(),
-        };
-        let application =
-            Application { name: name.into(), file: file.into(), text: None, module_path: file.into(), module };
+        let (application, version) = pair(name, file, None, file.into(), module);
         self.judge_version(admission, application, version, trigger)
     }
 
@@ -345,8 +332,24 @@ fn named_in(snapshot: &Snapshot, file: &str) -> Option<String> {
     }
 }
 
+/// Bytes and their digest.
+type Read = (Arc<[u8]>, Arc<str>);
+
+/// A campaign's bytes as they apply, and the version that they are. `text` is the campaign file's; a bare module has none.
+fn pair(name: &str, file: &str, text: Option<Read>, module_path: String, module: Read) -> (Application, Version) {
+    let (text, text_digest) = text.unzip();
+    let (module, module_digest) = module;
+    let version = Version {
+        file: file.into(),
+        text_digest: text_digest.map(|digest| digest.to_string()),
+        module_path: module_path.clone(),
+        module_digest: module_digest.to_string(),
+    };
+    (Application { name: name.into(), file: file.into(), text, module_path, module }, version)
+}
+
 /// One file of the snapshot; `file` is the campaign's, for the problem.
-fn read(snapshot: &Snapshot, path: &str, file: &str, what: &str) -> Result<(Arc<[u8]>, Arc<str>), Problem> {
+fn read(snapshot: &Snapshot, path: &str, file: &str, what: &str) -> Result<Read, Problem> {
     match snapshot.files.get(path) {
         Some(Found::File { bytes, digest, .. }) => Ok((Arc::clone(bytes), Arc::clone(digest))),
         Some(Found::Unusable { reason, hint }) if path == file => Err(Problem::new(file, None, reason, hint)),
