@@ -4,6 +4,7 @@
 //! before the source is opened; the way out is checked before the first event is taken; and at the end the source stops before what it delivered
 //! is drained.
 
+mod address_space;
 mod checks;
 mod signals;
 mod stage;
@@ -20,7 +21,7 @@ use crate::address;
 use crate::clock::{self, Millis};
 use crate::config::{Config, LISTEN_OF_A_SERVICE};
 use crate::control::{self, Control, EngineStatus, Http, Observed};
-use crate::engine::{Limits, RuleSet, Sandbox};
+use crate::engine::{RuleSet, Sandbox};
 use crate::health::{Condition, Health};
 use crate::metrics;
 use crate::pipeline::{Keeping, Pipeline, PipelineError, Retention, Rules, Settings, Tally};
@@ -29,7 +30,7 @@ use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
 use crate::store::{MemoryStore, Opening, RedbStore, Store, StoreError};
-pub use checks::{Finding, check_broker, check_rules, topology};
+pub use checks::{Finding, check_address_space, check_broker, check_rules, topology};
 use stage::EngineStage;
 pub use summary::Summary;
 
@@ -55,7 +56,9 @@ pub fn run(config: Config) -> anyhow::Result<Summary> {
 /// The child process in which a module is compiled: the whole of `hailer compile-module`.
 #[must_use]
 pub fn compile_child() -> u8 {
-    reload::compile_child_main(|wasm| Sandbox::precompile(&Limits::default(), wasm).map_err(|error| error.to_string()))
+    reload::compile_child_main(|limits, compatibility, wasm| {
+        Sandbox::precompile(limits, compatibility, wasm).map_err(|error| error.to_string())
+    })
 }
 
 /// Everything that runs beside the pipeline and ends with it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
+use super::address_space::{AddressSpace, NEXT_STEP};
 use super::stage::EngineStage;
 use crate::address::{Address, BrokerAddress};
 use crate::config::Config;
@@ -65,6 +66,15 @@ fn load_aside(config: &Config) -> anyhow::Result<LoadReport> {
     let stage = EngineStage::open(&config, sandbox, Arc::new(ArcSwap::from_pointee(RuleSet::empty())))?;
     let (_owner, report) = Owner::open(&config, stage, Health::default())?;
     Ok(report)
+}
+
+/// Whether guests of so many campaigns fit into a process of the engine.
+#[must_use]
+pub fn check_address_space(config: &Config, campaigns: usize) -> Finding {
+    let checked = AddressSpace::of_this_process().check(super::shards_of(config), campaigns);
+    let next_step = checked.is_err().then(|| NEXT_STEP.to_owned());
+    let (Ok(detail) | Err(detail)) = checked;
+    Finding { subject: "address space".into(), detail, next_step }
 }
 
 /// Asks the brokers that the configuration names for what a start would need of them. Nothing is consumed or made.

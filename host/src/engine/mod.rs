@@ -35,6 +35,6 @@ pub use params::{ParamError, encode_params};
 pub use personal::{mark_personal, personal_fields};
 pub use purity::AdmissionError;
 pub use ruleset::{Reading, RuleSet, Subscription};
-pub use sandbox::{Sandbox, SandboxError};
+pub use sandbox::{INSTANCE_ADDRESS_BYTES, INSTANCE_MAPPINGS, Sandbox, SandboxError};
 pub use waves::{Batch, Decided, GuestLine, Guests, Verdict};
 pub(crate) use wording::{closest, shown};

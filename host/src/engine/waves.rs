@@ -78,7 +78,7 @@ pub struct Decided {
     pub lines: Vec<GuestLine>,
     /// Bytes that guests logged over their limit.
     pub log_bytes_cut: u64,
-    /// What the answers take: their bytes, and [`ACTION_BYTES`] for each action.
+    /// What the answers take, about: their bytes, and for each action what is made around it.
     pub output_bytes: usize,
     /// Calls that were made again on a fresh instance.
     pub rechecked: u64,

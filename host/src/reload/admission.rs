@@ -1,7 +1,7 @@
 //! What a campaign must pass before the engine may try it: its file, its module, what it may read, its parameters.
 //! The same for a file from the directory and for one that was kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Problem;
@@ -33,12 +33,14 @@ pub(super) struct Admitted {
 #[derive(Debug)]
 pub(super) struct Admission<'limits> {
     limits: &'limits Limits,
+    /// The campaigns that were admitted in the end.
+    pub(super) admitted: BTreeSet<String>,
     verified: BTreeMap<Arc<str>, Result<VerifiedModule, ModuleError>>,
 }
 
 impl<'limits> Admission<'limits> {
     pub(super) fn new(limits: &'limits Limits) -> Self {
-        Admission { limits, verified: BTreeMap::new() }
+        Admission { limits, admitted: BTreeSet::new(), verified: BTreeMap::new() }
     }
 
     /// Checks a campaign.

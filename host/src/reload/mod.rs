@@ -11,7 +11,6 @@ mod compile;
 mod compile_child;
 mod directory;
 mod error;
-
 mod handle;
 mod judge;
 mod kept;
@@ -20,6 +19,8 @@ mod private_dir;
 mod requests;
 mod run;
 mod stage;
+mod swap;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -33,4 +34,4 @@ pub use handle::{
     CampaignState, CampaignStatus, LoadReport, OwnerGone, Problem, ReloadHandle, Request, Requests, Target,
 };
 pub use owner::{Owner, Trigger};
-pub use stage::Stage;
+pub use stage::{NoRoom, Stage};

@@ -293,3 +293,27 @@ fn a_personal_field_must_be_granted_by_name() {
     assert!(report.problems[0].hint.contains("write bare.toml with"), "{}", report.problems[0]);
     assert_eq!(world.running(), ["big 0.1.0"]);
 }
+
+#[test]
+fn a_campaign_for_which_there_is_no_room_is_refused_and_the_others_run() {
+    let world = World::new();
+    world.stage.seen.lock().unwrap().campaigns_max = 2;
+    for name in ["one", "three", "two"] {
+        world.write(&format!("{name}.wasm"), rule("1.0.0"));
+    }
+    let (mut owner, report) = world.open_with_report();
+    assert_eq!(world.running(), ["one 1.0.0", "three 1.0.0"]);
+    let [problem] = &report.problems[..] else { panic!("{report:?}") };
+    assert_eq!(problem.to_string().matches("no room for one more campaign: 3 of at most 2").count(), 1, "{problem}");
+    // A new version of one that runs needs no more room.
+    world.write("one.wasm", rule("2.0.0"));
+    owner.changed();
+    assert_eq!(world.running(), ["one 2.0.0", "three 1.0.0"]);
+    // After a restart into less room what does not fit is not forgotten.
+    drop(owner);
+    world.stage.seen.lock().unwrap().campaigns_max = 1;
+    let owner = world.open();
+    assert_eq!(world.running(), ["one 2.0.0"]);
+    assert_eq!(owner.state("three"), CampaignState::Failed);
+    assert!(!world.is_ready());
+}
