@@ -5,6 +5,7 @@ use core::cmp::Ordering;
 use super::{Decimal, MAGNITUDE_MAX, SCALE_MAX};
 
 impl Decimal {
+    #[inline(never)]
     pub(super) fn shortened(self, digits: u32, rounding: Rounding) -> Decimal {
         let mut shorter = self;
         let mut dropped = Dropped::default();

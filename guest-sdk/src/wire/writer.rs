@@ -11,8 +11,13 @@ pub struct Writer {
 
 impl Writer {
     #[must_use]
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity) }
+    pub const fn new() -> Self {
+        Self { bytes: Vec::new() }
+    }
+
+    /// Makes room, so that what is written next needs no memory.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
     }
 
     #[must_use]
@@ -113,6 +118,21 @@ impl Writer {
         if let Some(place) = self.bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
             *place = count.to_be_bytes();
         }
+    }
+
+    /// A text's letters alone, for a line of the log.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn text(&mut self, text: &str) {
+        self.put(text.as_bytes());
+    }
+
+    /// A number's digits, likewise.
+    #[cfg(any(target_arch = "wasm32", test))]
+    pub(crate) fn digits(&mut self, number: u32) {
+        if number >= 10 {
+            self.digits(number / 10);
+        }
+        self.byte(b'0' + (number % 10) as u8);
     }
 
     /// Values that are written already.
