@@ -1,53 +1,20 @@
-//! A batch's calls, gathered by handler, and made in as few crossings as may be.
+//! Calls into the guests of a shard, in as few crossings as may be.
 //!
 //! A crossing with any fault counts for nothing: the instance is replaced and its calls are made one by one, each with a deadline of
-//! its own, so that a fault falls on its own event alone (G7). A call that is late counts only if it is late again. As long as rules have no state the calls of one handler are independent of each
-//! other and one wave takes them all; with state, a wave will hold at most one event of each customer.
+//! its own, so that a fault falls on its own event alone (G7). A call that is late counts only if it is late again.
 
 use std::sync::Arc;
 
+use super::batch::{Batch, Crossing};
 use super::campaign::Campaign;
 use super::instance::{GuestFault, Instance};
 use super::log::LogLine;
 use super::outcome::{Outcome, Outcomes};
-use super::ruleset::{RuleSet, Subscription};
+use super::ruleset::RuleSet;
 use super::sandbox::Sandbox;
-use crate::clock::Millis;
-use crate::event::Projection;
 
-/// The most calls in one crossing: enough to spread the cost of entering cold code, few enough that one fault wastes
-/// little.
-const CALLS_MAX: usize = 32;
-/// The most input of one crossing, in bytes, unless it is one call's: what a guest has to make room for.
-const INPUT_BYTES_MAX: usize = 256 << 10;
-/// A lane keeps no more room than this from batch to batch, in bytes.
-const LANE_BYTES_KEPT_MAX: usize = 64 << 10;
 /// An instance that has made so many calls is replaced.
 const CALLS_PER_INSTANCE_MAX: u64 = 1 << 20;
-
-/// The calls that a batch of events leads to. Reused from batch to batch.
-#[derive(Debug, Default)]
-pub struct Batch {
-    lanes: Vec<Lane>,
-    /// The lanes that hold calls, in the order in which they came into use.
-    in_use: Vec<(usize, usize, u32)>,
-    input_bytes: usize,
-}
-
-/// The waiting calls of one handler of one campaign.
-#[derive(Debug, Default)]
-struct Lane {
-    input: Vec<u8>,
-    calls: Vec<Call>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Call {
-    /// The event's index in the batch.
-    event: usize,
-    /// Where its input ends in the lane's.
-    end: usize,
-}
 
 /// What one campaign made of one event.
 #[derive(Debug)]
@@ -96,77 +63,6 @@ struct Place {
     calls: u64,
 }
 
-impl Batch {
-    /// Empties the batch for a rule set.
-    pub fn open(&mut self, rules: &RuleSet) {
-        for (lane, ..) in self.in_use.drain(..) {
-            let lane = &mut self.lanes[lane];
-            lane.input.clear();
-            lane.input.shrink_to(LANE_BYTES_KEPT_MAX);
-            lane.calls.clear();
-            self.input_bytes = 0;
-        }
-        self.lanes.resize_with(rules.lanes(), Lane::default);
-    }
-
-    /// Adds the call of a subscription for an event.
-    ///
-    /// # Errors
-    /// The index of the required field that is absent; no call is made then.
-    pub fn add(
-        &mut self,
-        subscription: &Subscription,
-        event: usize,
-        now: Millis,
-        seed: u64,
-        projection: &Projection,
-    ) -> Result<(), usize> {
-        let lane = &mut self.lanes[subscription.lane];
-        let start = lane.input.len();
-        lane.input.push(0x94);
-        write_int(now, &mut lane.input);
-        lane.input.push(rmp::Marker::U64.to_u8());
-        lane.input.extend_from_slice(&seed.to_be_bytes());
-        lane.input.push(rmp::Marker::Null.to_u8());
-        if let Err(absent) = subscription.write_fields(projection, &mut lane.input) {
-            lane.input.truncate(start);
-            return Err(absent);
-        }
-        if lane.calls.is_empty() {
-            self.in_use.push((subscription.lane, subscription.campaign, subscription.handler));
-        }
-        lane.calls.push(Call { event, end: lane.input.len() });
-        self.input_bytes += lane.input.len() - start;
-        Ok(())
-    }
-
-    /// How much input the calls have, in bytes. Whoever fills a batch stops at a bound, as one event can be input to many rules.
-    #[must_use]
-    pub fn input_bytes(&self) -> usize {
-        self.input_bytes
-    }
-
-    /// The input of all calls that wait in a lane.
-    pub(super) fn input_of_lane(&self, lane: usize) -> &[u8] {
-        &self.lanes[lane].input
-    }
-}
-
-impl Lane {
-    fn input_of(&self, first: usize, last: usize) -> &[u8] {
-        let start = first.checked_sub(1).map_or(0, |before| self.calls[before].end);
-        &self.input[start..self.calls[last].end]
-    }
-
-    /// The last call of the crossing that begins with call `first`.
-    fn crossing_from(&self, first: usize) -> usize {
-        let start = first.checked_sub(1).map_or(0, |before| self.calls[before].end);
-        let waiting = &self.calls[first..self.calls.len().min(first + CALLS_MAX)];
-        let fitting = waiting.iter().take_while(|call| call.end - start <= INPUT_BYTES_MAX).count();
-        first + fitting.max(1) - 1
-    }
-}
-
 impl Guests {
     #[must_use]
     pub fn new(sandbox: Arc<Sandbox>, recheck_one_in: u32) -> Guests {
@@ -197,79 +93,45 @@ impl Guests {
         decided.lines.clear();
         decided.impure.clear();
         decided.log_bytes_cut = 0;
-        for (lane, campaign, handler) in &batch.in_use {
-            let lane = &batch.lanes[*lane];
-            let mut first = 0;
-            while first < lane.calls.len() {
-                let last = lane.crossing_from(first);
-                self.decide_calls(lane, (first, last), *campaign, *handler, decided);
-                first = last + 1;
-            }
+        for crossing in batch.crossings() {
+            self.decide_crossing(crossing, decided);
         }
         decided.verdicts.sort_unstable_by_key(|verdict| (verdict.event, verdict.campaign));
     }
 
-    fn decide_calls(
-        &mut self,
-        lane: &Lane,
-        (first, last): (usize, usize),
-        campaign: usize,
-        handler: u32,
-        decided: &mut Decided,
-    ) {
-        let calls = &lane.calls[first..=last];
+    fn decide_crossing(&mut self, crossing: Crossing<'_>, decided: &mut Decided) {
         let lines_before = decided.lines.len();
-        let Err(fault) = self.cross(campaign, handler, calls, lane.input_of(first, last), decided) else {
-            self.recheck(lane, (first, last), campaign, handler, decided);
+        let Err(fault) = self.cross(crossing, decided) else {
+            self.recheck(crossing, decided);
             return;
         };
-        match calls {
-            // A call that was late for once may have had bad luck; what else a rule does, it does again.
-            [only] if !matches!(fault, GuestFault::Deadline { .. }) => decided.fault(only.event, campaign, fault),
-            _ => {
-                // What is called again logs again.
-                decided.lines.truncate(lines_before);
-                for at in first..=last {
-                    self.decide_alone(lane, at, campaign, handler, decided);
-                }
+        // A call that was late for once may have had bad luck; what else a rule does, it does again.
+        if crossing.count() == 1 && !matches!(fault, GuestFault::Deadline { .. }) {
+            decided.fault(crossing, fault);
+            return;
+        }
+        // What is called again logs again, and what it does now counts.
+        decided.lines.truncate(lines_before);
+        for alone in crossing.one_by_one() {
+            if let Err(fault) = self.cross(alone, decided) {
+                decided.fault(alone, fault);
             }
         }
     }
 
-    /// Makes one call whose crossing has failed. What it does now counts.
-    fn decide_alone(&mut self, lane: &Lane, at: usize, campaign: usize, handler: u32, decided: &mut Decided) {
-        let call = &lane.calls[at..=at];
-        if let Err(fault) = self.cross(campaign, handler, call, lane.input_of(at, at), decided) {
-            decided.fault(call[0].event, campaign, fault);
-        }
-    }
-
-    /// One crossing. After a fault the instance is gone and no verdict has been added.
-    fn cross(
-        &mut self,
-        campaign: usize,
-        handler: u32,
-        calls: &[Call],
-        input: &[u8],
-        decided: &mut Decided,
-    ) -> Result<(), GuestFault> {
+    /// Makes a crossing. After a fault the instance is gone and no verdict has been added.
+    fn cross(&mut self, crossing: Crossing<'_>, decided: &mut Decided) -> Result<(), GuestFault> {
         let verdicts_before = decided.verdicts.len();
-        let crossed = self.cross_unchecked(campaign, handler, calls, input, decided);
+        let crossed = self.cross_unchecked(crossing, decided);
         if crossed.is_err() {
-            self.places[campaign] = Place::default();
+            self.places[crossing.campaign] = Place::default();
             decided.verdicts.truncate(verdicts_before);
         }
         crossed
     }
 
-    fn cross_unchecked(
-        &mut self,
-        campaign: usize,
-        handler: u32,
-        calls: &[Call],
-        input: &[u8],
-        decided: &mut Decided,
-    ) -> Result<(), GuestFault> {
+    fn cross_unchecked(&mut self, crossing: Crossing<'_>, decided: &mut Decided) -> Result<(), GuestFault> {
+        let campaign = crossing.campaign;
         let place = &mut self.places[campaign];
         let instance = match &mut place.instance {
             Some(instance) => instance,
@@ -278,16 +140,16 @@ impl Guests {
                 empty.insert(Instance::start(&self.sandbox, &loaded.module, &loaded.spec.params)?)
             }
         };
-        let crossed = instance.cross(handler, calls.len() as u32, input, &mut self.output);
+        let crossed = instance.cross(crossing.handler, crossing.count() as u32, crossing.input(), &mut self.output);
         let (lines, cut) = instance.take_log();
         decided.log_bytes_cut += cut;
-        let event_of = |line: &LogLine| Some(calls.get(usize::try_from(line.call).ok()?)?.event);
+        let event_of = |line: &LogLine| crossing.event(usize::try_from(line.call).ok()?);
         let own = lines.into_iter().filter_map(|line| Some((event_of(&line)?, line)));
         decided.lines.extend(own.map(|(event, line)| GuestLine { event, campaign, line }));
         crossed?;
         let limit_bytes = self.sandbox.limits().output_bytes_max;
         let mut outcomes = Outcomes::new(&self.output);
-        for call in calls {
+        for event in crossing.events() {
             let (mut outcome, bytes) = outcomes.next().map_err(GuestFault::BadOutput)?;
             if bytes.len() > limit_bytes {
                 return Err(GuestFault::OutputTooLarge { got: bytes.len(), limit_bytes });
@@ -296,10 +158,10 @@ impl Guests {
                 None => Ok(outcome),
                 Some(error) => Err(GuestFault::Returned(error.into())),
             };
-            decided.verdicts.push(Verdict { event: call.event, campaign, result });
+            decided.verdicts.push(Verdict { event, campaign, result });
         }
         outcomes.end().map_err(GuestFault::BadOutput)?;
-        place.calls += calls.len() as u64;
+        place.calls += crossing.count() as u64;
         if place.calls >= CALLS_PER_INSTANCE_MAX || instance.is_bloated() {
             *place = Place::default();
         }
@@ -307,24 +169,18 @@ impl Guests {
     }
 
     /// Makes one call of the crossing again on a fresh instance, when its turn has come: a pure rule gives the same bytes.
-    fn recheck(
-        &mut self,
-        lane: &Lane,
-        (first, last): (usize, usize),
-        campaign: usize,
-        handler: u32,
-        decided: &mut Decided,
-    ) {
-        let calls = (last - first + 1) as u32;
+    fn recheck(&mut self, crossing: Crossing<'_>, decided: &mut Decided) {
+        let (campaign, calls) = (crossing.campaign, crossing.count() as u32);
         if self.recheck_one_in == 0 || self.calls_until_recheck > calls {
             self.calls_until_recheck = self.calls_until_recheck.saturating_sub(calls);
             return;
         }
-        let chosen = first + (self.calls_until_recheck.max(1) - 1) as usize;
+        let chosen = self.calls_until_recheck.max(1) as usize - 1;
         self.calls_until_recheck = self.recheck_one_in;
+        let Some(call) = crossing.one_by_one().nth(chosen) else { return };
         let mut outcomes = Outcomes::new(&self.output);
         let mut first_answer: &[u8] = &[];
-        for _ in first..=chosen {
+        for _ in 0..=chosen {
             match outcomes.next() {
                 Ok((_, bytes)) => first_answer = bytes,
                 Err(_) => return,
@@ -334,7 +190,7 @@ impl Guests {
         // That it does not start now says something about the machine: it did start before.
         let Ok(mut fresh) = Instance::start(&self.sandbox, &loaded.module, &loaded.spec.params) else { return };
         let mut second_answer = Vec::new();
-        let is_same = match fresh.cross(handler, 1, lane.input_of(chosen, chosen), &mut second_answer) {
+        let is_same = match fresh.cross(call.handler, 1, call.input(), &mut second_answer) {
             Ok(()) => second_answer == first_answer,
             Err(fault) => matches!(fault, GuestFault::Deadline { .. }),
         };
@@ -345,8 +201,10 @@ impl Guests {
 }
 
 impl Decided {
-    fn fault(&mut self, event: usize, campaign: usize, fault: GuestFault) {
-        self.verdicts.push(Verdict { event, campaign, result: Err(fault) });
+    /// The fault of a crossing's first, and only, call.
+    fn fault(&mut self, call: Crossing<'_>, fault: GuestFault) {
+        let campaign = call.campaign;
+        self.verdicts.extend(call.event(0).map(|event| Verdict { event, campaign, result: Err(fault) }));
     }
 }
 
@@ -354,9 +212,4 @@ impl std::fmt::Debug for Guests {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Guests").field("rule_set", &self.rules.number).finish_non_exhaustive()
     }
-}
-
-fn write_int(value: i64, out: &mut Vec<u8>) {
-    out.push(rmp::Marker::I64.to_u8());
-    out.extend_from_slice(&value.to_be_bytes());
 }
