@@ -117,8 +117,8 @@ pub use time::{Duration, InvalidTimestamp, Timestamp, days, hours, minutes, seco
 pub mod prelude {
     pub use crate::events::*;
     pub use crate::{
-        ChatBot, Context, Decimal, Duration, Mail, Map, Message, Push, Raw, Rule, Sms, SocialNetworks, Timestamp, Viber,
-        days, dec, handlers, hours, minutes, rule, seconds,
+        ChatBot, Context, Decimal, Duration, Mail, Map, Message, Push, Raw, Rule, Sms, SocialNetworks, Timestamp,
+        Viber, days, dec, handlers, hours, minutes, rule, seconds,
     };
 }
 

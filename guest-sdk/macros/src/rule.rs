@@ -51,7 +51,8 @@ pub(crate) fn expand(arguments: &Arguments, item: TokenStream) -> TokenStream {
         Ok(parameters) => parameters,
         Err(error) => {
             // The rest as usual, so that nothing complains about the lack of it.
-            let (error, stub) = (error.into_compile_error(), declared(name, &quote!(""), &quote!(::core::unimplemented!())));
+            let (error, stub) =
+                (error.into_compile_error(), declared(name, &quote!(""), &quote!(::core::unimplemented!())));
             return quote!(#rule #error #stub);
         }
     };
