@@ -11,6 +11,7 @@ mod hot_reload;
 mod new_rule;
 mod privacy;
 mod seed;
+mod sizes;
 mod standard_streams;
 mod swaps;
 
