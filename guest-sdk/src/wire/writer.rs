@@ -200,4 +200,13 @@ mod tests {
         let mut reader = Reader::new(writer.bytes());
         assert_eq!((reader.array(), reader.int(), reader.int()), (2, 1, 2));
     }
+
+    #[test]
+    fn a_number_in_a_line_is_its_digits() {
+        for number in [0, 7, 10, 90, u32::MAX] {
+            let mut writer = Writer::new();
+            writer.digits(number);
+            assert_eq!(writer.bytes(), number.to_string().as_bytes());
+        }
+    }
 }
