@@ -103,11 +103,11 @@ impl Context {
         self.log(Level::Debug, text);
     }
 
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
-            now: Timestamp::default(),
+            now: Timestamp::from_millis(0),
             seed: 0,
-            output: Writer::with_capacity(capacity),
+            output: Writer::new(),
             start: 0,
             count_at: 0,
             actions: 0,

@@ -55,7 +55,7 @@
 //! | an amount | [`Decimal`], exact |
 //! | a moment | [`Timestamp`] |
 //! | a list, with what is read of its elements | `Vec` of a struct with these fields; empty when absent |
-//! | a map, like `position_info` | `BTreeMap<&str, Decimal>`; empty when absent |
+//! | a map, like `position_info` | `Map<&str, Decimal>`; empty when absent |
 //! | a subtree whose shape nobody promises | [`Raw`] |
 //!
 //! `amount: total` renames; `items: lines @ [ChequeItem { amount: price, .. }]` does so for a list and within it. The struct
@@ -78,7 +78,8 @@
 //! Rules are unit-tested natively with [`testing::Scenario`]. A module is built with `hailer build`, or
 //!
 //! ```text
-//! cargo rustc --profile guest --target wasm32-unknown-unknown --crate-type cdylib -- -C link-arg=-zstack-size=65536
+//! cargo rustc --profile guest --target wasm32-unknown-unknown --crate-type cdylib -- \
+//!     -C strip=symbols -C link-arg=--compress-relocations -C link-arg=-zstack-size=65536
 //! ```
 //!
 //! A crate holds one rule.
@@ -103,6 +104,7 @@ mod time;
 #[doc(hidden)]
 pub mod wire;
 
+pub use collections::Map;
 pub use context::{Context, Level};
 pub use decimal::{Decimal, InvalidDecimal};
 pub use hailer_macros::{handlers, rule};
@@ -115,8 +117,8 @@ pub use time::{Duration, InvalidTimestamp, Timestamp, days, hours, minutes, seco
 pub mod prelude {
     pub use crate::events::*;
     pub use crate::{
-        ChatBot, Context, Decimal, Duration, Mail, Message, Push, Raw, Rule, Sms, SocialNetworks, Timestamp, Viber,
-        days, dec, handlers, hours, minutes, rule, seconds,
+        ChatBot, Context, Decimal, Duration, Mail, Map, Message, Push, Raw, Rule, Sms, SocialNetworks, Timestamp,
+        Viber, days, dec, handlers, hours, minutes, rule, seconds,
     };
 }
 
@@ -126,7 +128,7 @@ pub mod generated {
     pub use crate::context::{Outcome, finish};
     pub use crate::decimal::literal;
     pub use crate::rule::{Declared, concat, length};
-    pub use crate::wire::{FromParam, FromWire, Reader};
+    pub use crate::wire::{FromParam, FromWire, Reader, malformed};
 }
 
 // The README's rule compiles, too.

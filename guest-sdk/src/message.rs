@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::collections::Map;
 use crate::wire::Writer;
 use crate::{Decimal, Timestamp};
 
@@ -37,7 +38,7 @@ impl Message<'_> {
     #[inline(never)]
     fn entry(&mut self, key: &str) {
         if self.entry_count == 0 {
-            self.entries = Writer::with_capacity(ENTRIES_CAPACITY);
+            self.entries.reserve(ENTRIES_CAPACITY);
         }
         self.entries.str(key);
         self.entry_count += 1;
@@ -53,7 +54,7 @@ macro_rules! channels {
         impl $name {
             /// A message made from a template of this channel, known to SMC by that name.
             pub fn template(template: &str) -> Message<'_> {
-                Message { channel: $number, template, entries: Writer::default(), entry_count: 0 }
+                Message { channel: $number, template, entries: Writer::new(), entry_count: 0 }
             }
         }
     )+ };
@@ -122,8 +123,18 @@ values! {
     @[T: Value] [T] => |values, writer| { writer.array(values.len()); values.iter().for_each(|value| value.write(writer)) };
     @[T: Value] Vec<T> => |values, writer| values.as_slice().write(writer);
     @[T: Value, const N: usize] [T; N] => |values, writer| values.as_slice().write(writer);
-    @[K: AsRef<str>, T: Value] BTreeMap<K, T> => |entries, writer| {
-        writer.map(entries.len());
-        entries.iter().for_each(|(key, value)| { writer.str(key.as_ref()); value.write(writer) });
-    };
+    @[K: AsRef<str>, T: Value] Map<K, T> => |map, writer| write_entries(map.len(), map.iter(), writer);
+    @[K: AsRef<str>, T: Value] BTreeMap<K, T> => |map, writer| write_entries(map.len(), map.iter(), writer);
+}
+
+fn write_entries<'a, K, T>(count: usize, entries: impl Iterator<Item = (&'a K, &'a T)>, writer: &mut Writer)
+where
+    K: AsRef<str> + 'a,
+    T: Value + 'a,
+{
+    writer.map(count);
+    entries.for_each(|(key, value)| {
+        writer.str(key.as_ref());
+        value.write(writer);
+    });
 }

@@ -12,6 +12,7 @@ mod kills;
 mod new_rule;
 mod privacy;
 mod seed;
+mod sizes;
 mod standard_streams;
 mod swaps;
 

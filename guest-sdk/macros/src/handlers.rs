@@ -97,7 +97,7 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
                 ) {
                     match handler {
                         #(#arms)*
-                        _ => panic!("there is no handler with this number"),
+                        _ => ::hailer_sdk::generated::malformed(),
                     }
                 }
             }

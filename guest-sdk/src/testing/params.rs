@@ -15,13 +15,12 @@ pub(super) fn encode(manifest: &Manifest, params: &Json) -> Result<Writer, Strin
         return Err(format!("there is no parameter `{name}`"));
     }
     let mut writer = Writer::default();
-    writer.map(manifest.params.len());
+    writer.array(manifest.params.len());
     for param in &manifest.params {
         let given = given.iter().find(|(name, _)| *name == param.name).map(|(_, value)| value.clone());
         let value = given
             .or_else(|| param.default.as_ref().map(default_of))
             .ok_or_else(|| format!("the parameter `{}` is not set and has no default", param.name))?;
-        writer.str(&param.name);
         let measure = write(param.kind, &value, &mut writer)
             .ok_or_else(|| format!("the parameter `{}` is not of type {:?}", param.name, param.kind))?;
         check_bounds(param, measure)?;

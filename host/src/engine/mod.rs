@@ -3,6 +3,7 @@
 //! Everything that comes out of a guest is hostile until it has been checked here. This room knows nothing of files,
 //! brokers or time; whoever calls says what `now` is.
 
+mod batch;
 mod campaign;
 mod data;
 mod deadline;
@@ -24,6 +25,7 @@ mod wording;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+pub use batch::Batch;
 pub use campaign::{Campaign, CampaignSpec, Mode};
 pub use instance::GuestFault;
 pub use limits::Limits;
@@ -36,5 +38,5 @@ pub use personal::{mark_personal, personal_fields};
 pub use purity::AdmissionError;
 pub use ruleset::{Reading, RuleSet, Subscription};
 pub use sandbox::{INSTANCE_ADDRESS_BYTES, INSTANCE_MAPPINGS, Sandbox, SandboxError};
-pub use waves::{Batch, Decided, GuestLine, Guests, Verdict};
+pub use waves::{Decided, GuestLine, Guests, Verdict};
 pub(crate) use wording::{closest, shown};

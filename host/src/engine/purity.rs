@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hailer_abi::catalogue::EVENTS;
 
+use super::batch::Batch;
 use super::campaign::{Campaign, CampaignSpec};
 use super::instance::{GuestFault, Instance};
 use super::ruleset::RuleSet;
 use super::sandbox::Sandbox;
-use super::waves::Batch;
 use crate::clock::Millis;
 use crate::event::{Event, Projection};
 

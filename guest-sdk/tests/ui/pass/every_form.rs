@@ -1,8 +1,6 @@
 //! Everything that a handler may look like.
 #![deny(warnings)]
 
-use std::collections::BTreeMap;
-
 use hailer_sdk::prelude::*;
 
 /// Every type of parameter.
@@ -22,9 +20,9 @@ pub struct EveryForm {
     #[param(default = ["1.50", 2])]
     steps: Vec<Decimal>,
     #[param(default = [("bronze", "silver")])]
-    ladder: BTreeMap<String, String>,
+    ladder: Map<String, String>,
     #[param(default = [("bronze", 100)])]
-    limits: BTreeMap<String, Decimal>,
+    limits: Map<String, Decimal>,
     /// Without one.
     template: String,
 }

@@ -28,7 +28,8 @@ fn a_campaign_file_gives_a_module_its_mode_times_and_parameters() {
     assert_eq!(report.problems, []);
     let spec = world.campaign("big").spec;
     assert_eq!((spec.mode, spec.start_ms), (Mode::Shadow, Some(1_796_072_400_000)));
-    assert_eq!(spec.params[..11], *b"\x81\xa9threshold");
+    // One parameter: a decimal that begins with 250.
+    assert_eq!(spec.params[..4], *b"\x91\xd8\x01\xfa");
 }
 
 #[test]
