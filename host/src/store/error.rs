@@ -39,7 +39,9 @@ pub enum StoreError {
     Truncated { file: PathBuf, bytes: u64, bytes_expected: u64 },
     #[error("`{}` is damaged ({reason}); restore a backup", file.display())]
     Damaged { file: PathBuf, reason: String },
-    #[error("the row with key hash {key_hash:016x} of table `{table}` is damaged; see `hailer store verify`, and restore a backup")]
+    #[error(
+        "the row with key hash {key_hash:016x} of table `{table}` is damaged; see `hailer store verify`, and restore a backup"
+    )]
     DamagedRow { table: &'static str, key_hash: u64 },
     #[error("there is no space left for `{}` ({reason}); make room, and start again", file.display())]
     Full { file: PathBuf, reason: String },
@@ -47,7 +49,7 @@ pub enum StoreError {
     Io { path: PathBuf, error: io::Error },
     #[error("`{}` could not be written ({reason}); see to the disk, and start again", file.display())]
     Write { file: PathBuf, reason: String },
-    #[error("`{}` takes no more commits, because one failed ({reason}); start the engine again", file.display())]
+    #[error("`{}` is closed ({reason}); open it again by starting the engine", file.display())]
     Closed { file: PathBuf, reason: String },
     #[error("`{}` is there already; name a file that is not", path.display())]
     Exists { path: PathBuf },

@@ -21,7 +21,7 @@ use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::redb::{Database, TableDefinition, WriteTransaction};
@@ -173,16 +173,15 @@ impl Store for RedbStore {
             }
             Err(error) => {
                 self.failure.stop(&error.to_string());
-                *closed = Some(error.to_string());
+                *closed = Some(format!("a commit failed: {error}"));
                 Err(error)
             }
         }
     }
 
     fn sizes(&self) -> Result<Sizes, StoreError> {
-        let file_bytes = fs::metadata(&self.file)
-            .map_err(|error| StoreError::Io { path: self.file.to_path_buf(), error })?
-            .len();
+        let file_bytes =
+            fs::metadata(&self.file).map_err(|error| StoreError::Io { path: self.file.to_path_buf(), error })?.len();
         Ok(Sizes { tables: self.view().sizes()?, file_bytes })
     }
 
@@ -205,7 +204,7 @@ impl fmt::Debug for RedbStore {
 impl Drop for RedbStore {
     fn drop(&mut self) {
         if let Some(reason) = &*lock(&self.closed) {
-            tracing::warn!(file = %PathBuf::from(&*self.file).display(), reason, "closing a store that could not be written");
+            tracing::warn!(file = %self.file.display(), reason, "the store was closed after this, and is repaired when it is opened");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A look at the file's first bytes before redb gets it. redb has no checksum over them, so it can't tell that
-//! the bit which names the newer of the two last commits has flipped, and it makes a new database of an empty file.
+//! A look at the file's first bytes before redb gets it. redb has no checksum over some of them, so it can't tell that
+//! the bit which names one of the two last commits as the last has flipped, and it makes a new database of an empty file.
 //!
 //! The layout is that of redb's file format 3 (`header.rs` there), which is checked.
 
@@ -8,9 +8,10 @@ use std::path::Path;
 use crate::store::StoreError;
 
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-const FLAGS_AT: usize = 9;
+pub(super) const FLAGS_AT: u64 = 9;
 const SECOND_IS_PRIMARY: u8 = 1;
 const NOT_CLOSED: u8 = 2;
+const TWO_PHASES: u8 = 4;
 const FLAGS_KNOWN: u8 = 0b1111;
 const PAGE_BYTES_AT: usize = 12;
 const SLOTS_AT: [usize; 2] = [64, 192];
@@ -19,13 +20,15 @@ const SLOT_COMMIT_AT: usize = 104;
 
 pub(super) const HEADER_BYTES: usize = 320;
 
-/// What the header says.
+/// What the header says of how the file was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     /// Whoever had it open ended without closing it.
     pub(super) left_open: bool,
-    /// How long the file is, if it was closed.
-    pub(super) bytes: u64,
+    /// The flags with which redb takes the newest of the last two commits that is whole. They are needed when the file was left
+    /// open and the one that is not named the last is newer: either the process ended just before naming it, when
+    /// taking it is as good as not, or the bit that names it has flipped.
+    pub(super) undecided: Option<u8>,
 }
 
 /// Reads a header. `start` is what the file begins with, up to [`HEADER_BYTES`].
@@ -47,16 +50,20 @@ pub(super) fn read(start: &[u8], bytes: u64, file: &Path) -> Result<Header, Stor
         start[at..at + 8].iter().rev().fold(0_u64, |commit, &byte| commit << 8 | u64::from(byte))
     };
     let damaged = |reason: &str| StoreError::Damaged { file: file.clone(), reason: reason.to_owned() };
-    let flags = start[FLAGS_AT];
+    let flags = start[FLAGS_AT as usize];
     if flags & !FLAGS_KNOWN != 0 {
         return Err(damaged("its header has flags that redb does not write"));
     }
     let primary = usize::from(flags & SECOND_IS_PRIMARY != 0);
     if start[SLOTS_AT[primary]] != SLOT_VERSION {
-        return Err(not_a_store(&format!("it is of redb's file format {}, not {SLOT_VERSION}", start[SLOTS_AT[primary]])));
+        return Err(not_a_store(&format!(
+            "it is of redb's file format {}, not {SLOT_VERSION}",
+            start[SLOTS_AT[primary]]
+        )));
     }
     let left_open = flags & NOT_CLOSED != 0;
-    if !left_open && commit(primary) < commit(1 - primary) {
+    let newer_beside = commit(primary) < commit(1 - primary);
+    if !left_open && newer_beside {
         return Err(damaged("its header names the last commit but one as the last"));
     }
     let [page, region_header, region_max, regions, trailing] = [0, 4, 8, 12, 16].map(|at| number(PAGE_BYTES_AT + at));
@@ -66,5 +73,5 @@ pub(super) fn read(start: &[u8], bytes: u64, file: &Path) -> Result<Header, Stor
     if !left_open && bytes < bytes_expected {
         return Err(StoreError::Truncated { file, bytes, bytes_expected });
     }
-    Ok(Header { left_open, bytes: bytes_expected })
+    Ok(Header { left_open, undecided: newer_beside.then_some(flags & !TWO_PHASES) })
 }

@@ -92,10 +92,7 @@ impl Target<'_> {
     }
 }
 
-fn write(
-    place: &Path,
-    fill: &mut dyn FnMut(&mut Target<'_>) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+fn write(place: &Path, fill: &mut dyn FnMut(&mut Target<'_>) -> Result<(), StoreError>) -> Result<(), StoreError> {
     let parent = match place.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::ops::Bound;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use ::redb::{Builder, Database, StorageBackend};
 use rustix::fs::OFlags;
 
 use super::disk::{Disk, Failure};
-use super::header::{self, HEADER_BYTES};
+use super::header::{self, FLAGS_AT, HEADER_BYTES};
 use super::view::View;
 use crate::store::identity::IDENTITY_KEY;
 use crate::store::{Identity, StoreError, Table};
@@ -44,6 +44,9 @@ pub(super) fn open(path: &Path, cache_bytes: usize, check_bytes_max: u64) -> Res
     let header = header::read(&start, bytes, path)?;
     if header.left_open {
         tracing::warn!(file = %path.display(), "the store was not closed; it goes on from its last commit");
+    }
+    if let Some(flags) = header.undecided {
+        file.write_all_at(&[flags], FLAGS_AT).map_err(unusable)?;
     }
     let failure = Arc::new(Failure::default());
     let disk = Disk::new(backend, failure.clone());

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::open::{Opened, failed, guarded, open};
 use super::FILE_NAME;
+use super::open::{Opened, failed, guarded, open};
 use crate::store::{Identity, StoreError, Table};
 
 const CACHE_BYTES: usize = 64 << 20;
@@ -42,7 +42,9 @@ pub struct Compacted {
 /// When it can't be opened, or anything in it is damaged.
 pub fn verify(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Verified, StoreError> {
     progress(Step::Pages);
-    let Opened { file, identity, view, .. } = open(&directory.join(FILE_NAME), CACHE_BYTES, u64::MAX)?;
+    // The whole of it is kept, since a view can't be read after its database has been closed.
+    let opened = open(&directory.join(FILE_NAME), CACHE_BYTES, u64::MAX)?;
+    let view = &opened.view;
     let mut rows = Vec::new();
     for table in Table::ALL {
         let of = view.rows(table)?;
@@ -57,11 +59,11 @@ pub fn verify(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Verifi
         progress(Step::Rows { table, read, of });
         if read != of {
             let reason = format!("table `{}` has {read} rows, and counts {of}", table.name());
-            return Err(StoreError::Damaged { file: file.to_path_buf(), reason });
+            return Err(StoreError::Damaged { file: opened.file.to_path_buf(), reason });
         }
         rows.push((table, read));
     }
-    Ok(Verified { identity, rows })
+    Ok(Verified { identity: opened.identity, rows })
 }
 
 /// Gives what the file of a directory does not need back to the disk, after checking its pages.
