@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
-use crate::address;
+use crate::address::{self, Address};
 use crate::clock::{self, Millis};
 use crate::config::{Config, LISTEN_OF_A_SERVICE};
 use crate::control::{self, Control, EngineStatus, Http, Observed};
@@ -87,6 +87,8 @@ async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
     let trigger = signals::listen(trigger, Duration::from_millis(config.drain_ms))?;
 
     let tally = tokio::select! {
+        // Asked first, as it may have something better to say at the very end.
+        biased;
         tally = run_pipeline(&config, &surroundings, &shutdown) => tally?,
         ended = &mut background.owner => {
             ended.context("the owner of the rules' directory stopped unexpectedly")??;
@@ -169,6 +171,7 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
         batch_max: config.event.batch_max,
         in_flight_max: config.event.in_flight_max,
         in_flight_bytes_max: config.event.in_flight_bytes_max,
+        settles_after: Duration::from_millis(2 * heartbeat_ms(config)),
         environment: config.environment.as_str().into(),
         recheck_one_in: config.purity.recheck_one_in,
     };
@@ -192,7 +195,16 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
     let finished = tokio::select! {
         ended = &mut source => {
             ended_source(ended)?;
-            pipeline.finished().await
+            tokio::select! {
+                biased;
+                finished = pipeline.finished() => finished,
+                // The source has nothing outstanding, so what is left is on disk.
+                () = shutdown.ended(), if config.store_dir().is_some() => {
+                    let communications = pipeline.in_outbox();
+                    tracing::warn!(communications, "the time for draining is up; what the outbox holds goes out at the next start");
+                    Ok(())
+                }
+            }
         }
         finished = pipeline.finished() => {
             // A source that fails lets go of the entrance first: what it has to say must not be lost to that race.
@@ -236,6 +248,14 @@ fn listen_of(config: &Config) -> &str {
         "auto" if is_service => LISTEN_OF_A_SERVICE,
         "auto" => "",
         listen => listen,
+    }
+}
+
+/// The interval of the source's broker; other sources deliver nothing twice.
+fn heartbeat_ms(config: &Config) -> u64 {
+    match config.source.parse() {
+        Ok(Address::RabbitMq(broker)) => broker.heartbeat_ms(),
+        _ => 0,
     }
 }
 

@@ -27,6 +27,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
@@ -73,6 +74,8 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// The most bytes of events that wait, and as much again of communications on their way to a commit.
     pub in_flight_bytes_max: usize,
+    /// Two heartbeats of the source: so long may an acknowledgement be on its way on a connection that is dead already.
+    pub settles_after: Duration,
     pub environment: Arc<str>,
     /// One in so many calls runs again on a fresh instance; 0 means none.
     pub recheck_one_in: u32,
@@ -156,6 +159,7 @@ pub struct Pipeline {
     parts: JoinSet<Result<(), PipelineError>>,
     /// Of the shards that have ended.
     tally: Tally,
+    outbox: Arc<Fill>,
 }
 
 impl Pipeline {
@@ -191,13 +195,22 @@ impl Pipeline {
         let (removals, removals_sent) = mpsc::channel(REMOVALS_MAX);
         let (outbox, publisher, fill) = outbox::open(&store, removals, Arc::clone(&arrivals))?;
         let sweep = Sweep::new(retention);
-        let committer =
-            Committer { store, progress, committed, outbox, arrivals: Arc::clone(&arrivals), sweep, alive_at: None };
+        let committer = Committer {
+            store,
+            progress,
+            committed,
+            outbox,
+            arrivals: Arc::clone(&arrivals),
+            sweep,
+            settles_after: settings.settles_after,
+            alive_at: None,
+        };
         let (letters, letters_sent) = mpsc::channel(LETTERS_MAX);
         let mut parts = JoinSet::new();
         parts.spawn(async move { Ok(committer.run(groups_decided, removals_sent).await?) });
         parts.spawn(async move { Ok(publisher.publish(sink).await?) });
         parts.spawn(async move { Ok(bury::bury(letters_sent, dead_letters).await?) });
+        let outbox = Arc::clone(&fill);
         let entrance = Entrance {
             shards: entrances.into(),
             letters,
@@ -207,7 +220,7 @@ impl Pipeline {
             event_bytes_max: settings.event_bytes_max,
             budget,
         };
-        Ok((entrance, Pipeline { arrivals, shards, parts, tally: Tally::default() }))
+        Ok((entrance, Pipeline { arrivals, shards, parts, tally: Tally::default(), outbox }))
     }
 
     /// Waits until everything that came in has been decided, committed, published and settled.
@@ -223,6 +236,12 @@ impl Pipeline {
                 else => return Ok(()),
             }
         }
+    }
+
+    /// Communications that are committed and not yet confirmed.
+    #[must_use]
+    pub fn in_outbox(&self) -> usize {
+        self.outbox.communications()
     }
 
     /// What was done, also if the pipeline ended early. Waits for the shards, which end when every clone of the entrance is gone.

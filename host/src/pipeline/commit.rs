@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::identify::SETTLES_AFTER_MS;
 use super::outbox::{OutboxSender, Waiting};
 use super::sweep::Sweep;
 use super::{Arrivals, Group};
@@ -33,8 +32,8 @@ const REMOVAL_DELAY: Duration = Duration::from_millis(25);
 /// The time between two commits counts as connected up to this.
 const CONNECTED_STEP_MAX_MS: Millis = 60_000;
 
-/// So long after a commit its session has outlived two heartbeats, and a little more.
-const ALIVE_AFTER: Duration = Duration::from_millis(SETTLES_AFTER_MS as u64 + 1000);
+/// What makes sure that a session has outlived two heartbeats.
+const ALIVE_MARGIN: Duration = Duration::from_secs(1);
 
 /// An entry of the journal, ready to be put into a row.
 #[derive(Debug)]
@@ -60,6 +59,8 @@ pub(super) struct Committer {
     pub(super) outbox: OutboxSender,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) sweep: Sweep,
+    /// Two heartbeats.
+    pub(super) settles_after: Duration,
     /// When to note that the session of what was committed last is still alive.
     pub(super) alive_at: Option<Instant>,
 }
@@ -123,7 +124,7 @@ impl Committer {
     async fn commit(&mut self, taken: Taken) -> Result<(), StoreError> {
         let Taken { mut changes, journal, outbox, removed, groups, events, .. } = taken;
         if groups.iter().any(|group| group.has_open_occurrences) {
-            self.alive_at = Some(Instant::now() + ALIVE_AFTER);
+            self.alive_at = Some(Instant::now() + self.settles_after + ALIVE_MARGIN);
         }
         let commit = self.progress.commit + 1;
         self.advance(commit);

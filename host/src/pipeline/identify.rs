@@ -11,8 +11,6 @@ use crate::clock::Millis;
 use crate::event::{DedupKey, EventId};
 use crate::store::records::{OpenOccurrence, SeenRow, Sessions};
 
-/// Two heartbeats.
-pub(super) const SETTLES_AFTER_MS: Millis = 20_000;
 /// Equal messages of one broken session that are told apart; of more, the oldest are taken for settled.
 const OPEN_MAX: usize = 1024;
 
@@ -24,6 +22,8 @@ pub(super) struct Arrival {
     pub(super) session: u64,
     pub(super) now: Millis,
     pub(super) connected_ms: Millis,
+    /// Two heartbeats.
+    pub(super) settles_after_ms: Millis,
 }
 
 /// What an arrival is.
@@ -37,7 +37,7 @@ pub(super) enum Identity {
 
 /// Tells what an arrival is, and what is known of its key from now on.
 pub(super) fn identify(arrival: Arrival, known: Option<SeenRow>, sessions: &Sessions) -> (Identity, SeenRow) {
-    let Arrival { key, redelivered, session, now, connected_ms } = arrival;
+    let Arrival { key, redelivered, session, now, connected_ms, settles_after_ms } = arrival;
     if key.has_id() {
         let identity = match known {
             Some(_) => Identity::Repeat { is_certain: true },
@@ -49,7 +49,7 @@ pub(super) fn identify(arrival: Arrival, known: Option<SeenRow>, sessions: &Sess
     let fresh = || SeenRow { next: now as u64, ..SeenRow::default() };
     let mut row = known.unwrap_or_else(fresh);
     row.connected_ms = connected_ms;
-    row.open.retain(|open| open.session == session || !has_settled(open, sessions));
+    row.open.retain(|open| open.session == session || !has_settled(open, sessions, settles_after_ms));
     let comes_again = |open: &&mut OpenOccurrence| redelivered && open.session != session;
     if let Some(open) = row.open.iter_mut().find(comes_again) {
         open.session = session;
@@ -65,8 +65,8 @@ pub(super) fn identify(arrival: Arrival, known: Option<SeenRow>, sessions: &Sess
     (Identity::Fresh(key.event_id(number)), row)
 }
 
-fn has_settled(open: &OpenOccurrence, sessions: &Sessions) -> bool {
-    sessions.last_alive(open.session).is_none_or(|alive| alive >= open.decided_ms + SETTLES_AFTER_MS)
+fn has_settled(open: &OpenOccurrence, sessions: &Sessions, settles_after_ms: Millis) -> bool {
+    sessions.last_alive(open.session).is_none_or(|alive| alive >= open.decided_ms + settles_after_ms)
 }
 
 #[cfg(test)]
@@ -76,6 +76,7 @@ mod tests {
     use super::*;
     use crate::event::Event;
 
+    const SETTLES_AFTER_MS: Millis = 20_000;
     const BODY: &str = r#"{"eventCode":"OnBeginRegistration","customerInfo":{"customerId":1}}"#;
 
     fn key(message_id: Option<&str>) -> DedupKey {
@@ -93,7 +94,8 @@ mod tests {
     impl Story {
         fn arrives(&mut self, session: u64, redelivered: bool, now: Millis) -> Identity {
             self.sessions.alive(session, now);
-            let arrival = Arrival { key: key(self.message_id), redelivered, session, now, connected_ms: now };
+            let (key, settles_after_ms) = (key(self.message_id), SETTLES_AFTER_MS);
+            let arrival = Arrival { key, redelivered, session, now, connected_ms: now, settles_after_ms };
             let (identity, row) = identify(arrival, self.known.take(), &self.sessions);
             self.known = Some(row);
             identity

@@ -20,6 +20,7 @@ use super::identify::{Arrival, Identity, identify};
 use super::log_allowance::{LINES_AT_ONCE_MAX, LINES_PER_SECOND_MAX};
 use super::memory::Memory;
 use super::{Accepted, Rules, Settings, Tally};
+use crate::clock::Millis;
 use crate::communication::{Communication, Proposal};
 use crate::engine::{Action, Batch, Campaign, CampaignSpec, Decided, GuestFault, GuestLine, Guests, Outcome, RuleSet};
 use crate::event::{DedupKey, EventId, Projection};
@@ -47,6 +48,7 @@ pub(super) struct Shard {
     exit: Exit,
     batch_max: usize,
     environment: Arc<str>,
+    settles_after_ms: Millis,
     batch: Batch,
     projection: Projection,
     decided: Decided,
@@ -131,6 +133,7 @@ impl Shard {
             exit,
             batch_max: settings.batch_max,
             environment: Arc::clone(&settings.environment),
+            settles_after_ms: settings.settles_after.as_millis() as Millis,
             batch: Batch::default(),
             projection: Projection::new(),
             decided: Decided::default(),
@@ -164,9 +167,7 @@ impl Shard {
         self.memory.begin()?;
         let (cases, repeated) = self.open_cases(accepted)?;
         let mut done = Vec::with_capacity(cases.len());
-        for wave in [cases] {
-            self.decide_wave(&rules, wave, &mut done)?;
-        }
+        self.decide_wave(&rules, cases, &mut done)?;
         self.close(done, repeated, rules.number)
     }
 
@@ -217,7 +218,7 @@ impl Shard {
                 None => self.memory.seen(partition, key)?,
             };
             let sessions = sessions.get_or_insert_with(|| self.arrivals.now_and_sessions().1);
-            let arrival = Arrival { key, redelivered, session, now, connected_ms };
+            let arrival = Arrival { key, redelivered, session, now, connected_ms, settles_after_ms: self.settles_after_ms };
             let (identity, seen) = identify(arrival, known, sessions);
             added.insert(key, seen.clone());
             match identity {

@@ -64,6 +64,7 @@ fn start(dead_letters: impl DeadLetters + 'static) -> (Entrance, Pipeline) {
         batch_max: 8,
         in_flight_max: 16,
         in_flight_bytes_max: 4 << 10,
+        settles_after: Duration::from_secs(20),
         environment: "test".into(),
         recheck_one_in: 0,
     };
@@ -267,6 +268,7 @@ async fn what_leaves_a_shard_is_bounded_in_bytes_and_stays_in_order() {
         batch_max: EVENTS,
         in_flight_max: EVENTS,
         in_flight_bytes_max: 10 << 20,
+        settles_after: Duration::from_secs(20),
         environment: "test".into(),
         recheck_one_in: 0,
     };

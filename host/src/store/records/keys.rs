@@ -11,7 +11,6 @@ impl Partition {
     /// How many there are; never to be changed in a store that has rows.
     pub const COUNT: u8 = 64;
 
-    #[must_use]
     pub fn all() -> impl Iterator<Item = Partition> {
         (0..Self::COUNT).map(Partition)
     }
