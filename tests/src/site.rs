@@ -111,6 +111,23 @@ impl Site {
         Outcome::of(&mut command)
     }
 
+    /// Runs another command that needs no engine.
+    #[must_use]
+    pub fn command_without_data(&self, arguments: &[&str]) -> Outcome {
+        Outcome::of(self.hailer().args(arguments))
+    }
+
+    /// Runs a script with bash, which finds the binary as `hailer`.
+    #[must_use]
+    pub fn shell(&self, script: &str) -> Outcome {
+        let mut command = self.program(Path::new("bash"));
+        let binaries = built::hailer().parent().expect("a directory of binaries");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::iter::once(binaries.to_owned()).chain(std::env::split_paths(&path));
+        command.args(["-c", script]).env("TMPDIR", self.root.path()).env("HAILER_LIMITS__CALL_DEADLINE_MS", "2000");
+        Outcome::of(command.env("PATH", std::env::join_paths(path).expect("a search path")))
+    }
+
     fn run_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.hailer();
         command.args(["run", "--listen", "127.0.0.1:0"]).arg("--rules").arg(self.rules());
@@ -123,7 +140,11 @@ impl Site {
     }
 
     fn hailer(&self) -> Command {
-        let mut command = Command::new(built::hailer());
+        self.program(built::hailer())
+    }
+
+    fn program(&self, path: &Path) -> Command {
+        let mut command = Command::new(path);
         // Neither the checkout's configuration nor the caller's environment is to be found there.
         command.current_dir(self.root.path()).stdin(Stdio::null());
         // Rules that a test writes are built where the next run finds their dependencies again.
