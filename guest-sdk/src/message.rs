@@ -27,7 +27,23 @@ pub struct Message<'a> {
 /// Room for the data of most messages, so that filling it in needs memory once.
 const ENTRIES_CAPACITY: usize = 120;
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    /// A message by the channel that SMC calls so (`mail`, `push`, `sms`, `viber`, `chatBot`, `socialNetworks`), where a
+    /// parameter chooses it. `None` if there is no such channel: have `#[configure]` refuse it.
+    ///
+    /// ```
+    /// use hailer_sdk::prelude::*;
+    /// use hailer_sdk::testing::Sent;
+    ///
+    /// assert_eq!(Message::by("sms", "thanks").map(Sent::from), Some(Sms::template("thanks").into()));
+    /// assert!(Message::by("fax", "thanks").is_none());
+    /// ```
+    #[must_use]
+    pub fn by(channel: &str, template: &'a str) -> Option<Message<'a>> {
+        let channel = number_of(channel)?;
+        Some(Message { channel, template, entries: Writer::default(), entry_count: 0 })
+    }
+
     /// Fills in one of the template's values. The later of two values under one key counts.
     pub fn data(mut self, key: &str, value: impl Value) -> Self {
         self.entry(key);
@@ -46,33 +62,42 @@ impl Message<'_> {
 }
 
 macro_rules! channels {
-    ($($(#[$doc:meta])+ $name:ident = $number:literal;)+) => { $(
-        $(#[$doc])+
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name;
+    ($($(#[$doc:meta])+ $name:ident = $number:literal, $called:literal;)+) => {
+        $(
+            $(#[$doc])+
+            #[derive(Clone, Copy, Debug)]
+            pub struct $name;
 
-        impl $name {
-            /// A message made from a template of this channel, known to SMC by that name.
-            pub fn template(template: &str) -> Message<'_> {
-                Message { channel: $number, template, entries: Writer::new(), entry_count: 0 }
+            impl $name {
+                /// A message made from a template of this channel, known to SMC by that name.
+                pub fn template(template: &str) -> Message<'_> {
+                    Message { channel: $number, template, entries: Writer::new(), entry_count: 0 }
+                }
+            }
+        )+
+
+        fn number_of(channel: &str) -> Option<u8> {
+            match channel {
+                $($called => Some($number),)+
+                _ => None,
             }
         }
-    )+ };
+    };
 }
 
 channels! {
     /// E-mail (`mail`).
-    Mail = 0;
+    Mail = 0, "mail";
     /// A push message to the customer's device (`push`).
-    Push = 1;
+    Push = 1, "push";
     /// A text message (`sms`).
-    Sms = 2;
+    Sms = 2, "sms";
     /// A Viber message (`viber`).
-    Viber = 3;
+    Viber = 3, "viber";
     /// A message of the chat bot (`chatBot`).
-    ChatBot = 4;
+    ChatBot = 4, "chatBot";
     /// A message in a social network (`socialNetworks`).
-    SocialNetworks = 5;
+    SocialNetworks = 5, "socialNetworks";
 }
 
 /// What a template can be filled with: texts, whole numbers, decimals, moments, and options, lists and maps of them.

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod broker_trouble;
+mod docs;
 mod edges;
 mod hostile_guests;
 mod hot_reload;

@@ -65,8 +65,6 @@ fn write(kind: ParamKind, value: &Json, writer: &mut Writer) -> Option<Option<De
             values.iter().try_for_each(|value| write(element, value, writer).map(drop))?;
             return Some(Some(values.len().into()));
         }
-        // An empty map and an empty list are written alike in the manifest.
-        (ParamKind::StrMap | ParamKind::DecimalMap, Json::Array(values)) if values.is_empty() => writer.map(0),
         (ParamKind::StrMap | ParamKind::DecimalMap, Json::Object(entries)) => {
             writer.map(entries.len());
             let element = if kind == ParamKind::StrMap { ParamKind::Str } else { ParamKind::Decimal };

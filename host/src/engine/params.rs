@@ -181,9 +181,6 @@ impl Value {
             (ParamKind::Decimals, ParamValue::Strs(texts)) => {
                 Value::Decimals(texts.iter().map(|text| decimal_of_text(text)).collect::<Option<_>>()?)
             }
-            // An empty map and an empty list look the same in a manifest.
-            (ParamKind::StrMap, ParamValue::Strs(none)) if none.is_empty() => Value::StrMap(Vec::new()),
-            (ParamKind::DecimalMap, ParamValue::Strs(none)) if none.is_empty() => Value::DecimalMap(Vec::new()),
             (ParamKind::StrMap, ParamValue::Map(entries)) => Value::StrMap(entries.clone()),
             (ParamKind::DecimalMap, ParamValue::Map(entries)) => {
                 let decimal = |(key, text): &(String, String)| Some((key.clone(), decimal_of_text(text)?));

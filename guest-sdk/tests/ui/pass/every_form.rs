@@ -23,6 +23,8 @@ pub struct EveryForm {
     ladder: Map<String, String>,
     #[param(default = [("bronze", 100)])]
     limits: Map<String, Decimal>,
+    #[param(default = [])]
+    nothing: Map<String, String>,
     /// Without one.
     template: String,
 }
@@ -63,6 +65,7 @@ impl EveryForm {
                 .data("withdraws", withdraws.len())
                 .data("attributes", purchase_attributes.map(|all| all.elements().count()))
                 .data("limits", &self.limits)
+                .data("nothing", &self.nothing)
                 .data("delta", self.delta),
         );
     }
@@ -90,8 +93,8 @@ impl EveryForm {
 }
 
 fn main() {
-    let missing = hailer_sdk::testing::Scenario::<EveryForm>::with_params("{}").map(drop);
-    assert_eq!(missing, Err("the parameter `template` is not set and has no default".to_owned()));
+    let missing = hailer_sdk::testing::Scenario::<EveryForm>::with_params("{}").unwrap_err();
+    assert_eq!(missing, "the parameter `template` is not set and has no default");
     let mut scenario = hailer_sdk::testing::Scenario::<EveryForm>::with_params(r#"{"template": "t"}"#).unwrap();
     scenario.event("Purchase");
     assert_eq!(scenario.sent()[0].to_string().matches("attributes: 0").count(), 1);
@@ -103,5 +106,7 @@ fn main() {
     scenario.event("CardActivated");
     assert_eq!(scenario.logs()[0].1, "OnCardActivation");
     let refused = hailer_sdk::testing::Scenario::<EveryForm>::with_params(r#"{"template": "t", "steps": []}"#);
-    assert_eq!(refused.map(drop), Err("no steps".to_owned()));
+    assert_eq!(refused.unwrap_err(), "no steps");
+    let list = hailer_sdk::testing::Scenario::<EveryForm>::with_params(r#"{"template": "t", "nothing": []}"#);
+    assert!(list.unwrap_err().contains("`nothing` is not of type"));
 }

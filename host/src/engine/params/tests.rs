@@ -1,12 +1,15 @@
 //! Types, bounds, defaults and bytes of parameters.
 
+use hailer_abi::manifest::Manifest;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 
+/// As a manifest is read, which knows an empty map by its type.
 fn schema(params: serde_json::Value) -> Vec<Param> {
-    serde_json::from_value(params).unwrap()
+    let manifest = json!({ "abi": 1, "name": "x", "version": "1.0.0", "handlers": [], "params": params });
+    serde_json::from_value::<Manifest>(manifest).unwrap().params
 }
 
 fn encode(params: serde_json::Value, given: &str) -> Result<Vec<u8>, Vec<ParamError>> {
