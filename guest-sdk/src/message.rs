@@ -43,7 +43,9 @@ impl<'a> Message<'a> {
         let channel = number_of(channel)?;
         Some(Message { channel, template, entries: Writer::default(), entry_count: 0 })
     }
+}
 
+impl Message<'_> {
     /// Fills in one of the template's values. The later of two values under one key counts.
     pub fn data(mut self, key: &str, value: impl Value) -> Self {
         self.entry(key);
