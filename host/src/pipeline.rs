@@ -11,13 +11,17 @@
 mod arrivals;
 mod budget;
 mod bury;
+mod case;
 mod commit;
 mod group;
 mod identify;
+mod judge;
 mod memory;
 mod outbox;
+mod rows;
 mod shard;
 mod sweep;
+mod timers;
 
 mod counts;
 mod log_allowance;
@@ -43,7 +47,7 @@ use crate::metrics;
 use crate::reload::ReloadHandle;
 use crate::sinks::{DeadLetters, Sink, SinkError};
 use crate::sources::{Intake, IntakeClosed};
-use crate::store::records::{Progress, decode, encode};
+use crate::store::records::{Progress, TimerKey, decode, encode};
 use crate::store::{Changes, Store, StoreError, Table};
 use arrivals::Arrivals;
 use budget::{Budget, Held};
@@ -98,17 +102,23 @@ pub struct Keeping {
     pub outbox_max: usize,
 }
 
-/// An event that has been read, on its way to its shard.
+/// What is on its way to its shard.
 #[derive(Debug)]
 struct Accepted {
-    event: Event,
-    key: DedupKey,
-    redelivered: bool,
-    session: u64,
-    /// The `now` of everything that this event leads to.
+    what: What,
+    /// The `now` of everything that it leads to.
     now: Millis,
-    receipt: Receipt,
+    /// Timers have none: nobody waits for them to be acknowledged.
+    receipt: Option<Receipt>,
     held: Held,
+}
+
+#[derive(Debug)]
+enum What {
+    /// An event that has been read.
+    Event { event: Box<Event>, key: DedupKey, redelivered: bool, session: u64 },
+    /// A timer that seems to be due.
+    Timer(TimerKey),
 }
 
 /// A message that can't be read, on its way to be buried.
@@ -279,7 +289,7 @@ impl Intake for Entrance {
             Ok(event) => {
                 let held = self.budget.take(event.held_bytes()).await;
                 let accepted = self.stamp(event, delivery, held);
-                let shard = self.shard_of(&accepted);
+                let shard = shard_of(&accepted, self.shards.len());
                 self.shards[shard].send(accepted).await.map_err(|_| IntakeClosed)
             }
             Err(reason) => {
@@ -318,15 +328,8 @@ impl Entrance {
             ::metrics::counter!(metrics::EVENTS_REPAIRED_TOTAL).increment(1);
         }
         let Delivery { redelivered, receipt, .. } = delivery;
-        Accepted { event, key, redelivered, session: stamp.session, now: stamp.now, receipt, held }
-    }
-
-    /// A customer belongs to one shard, so that their events stay in order (G5); and so do the copies of an event.
-    fn shard_of(&self, accepted: &Accepted) -> usize {
-        match accepted.event.customer_key() {
-            Some(customer) => customer.shard(self.shards.len()),
-            None => usize::from(accepted.key.as_bytes()[0]) % self.shards.len(),
-        }
+        let what = What::Event { event: Box::new(event), key, redelivered, session: stamp.session };
+        Accepted { what, now: stamp.now, receipt: Some(receipt), held }
     }
 
     fn dead_letter(&self, delivery: Delivery, reason: String, held: Held) -> Unreadable {
@@ -349,6 +352,15 @@ impl Entrance {
             received_ms: clock::now_ms(),
         };
         Unreadable { letter, receipt: delivery.receipt, held }
+    }
+}
+
+/// A customer belongs to one shard, so that their events stay in order (G5); and so do the copies of an event.
+fn shard_of(accepted: &Accepted, shards: usize) -> usize {
+    match (accepted.customer(), &accepted.what) {
+        (None, What::Event { key, .. }) => usize::from(key.as_bytes()[0]) % shards,
+        (Some(customer), _) => customer.shard(shards),
+        (None, What::Timer(timer)) => timer.customer.shard(shards),
     }
 }
 
