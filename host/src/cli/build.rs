@@ -103,7 +103,7 @@ impl Build {
             cargo.arg("--frozen");
         }
         // The linker leaves room for the widest address and index in each instruction unless it is told that nothing will be moved
-        // any more, which takes a module without names: it is a fifth of the code.
+        // any more, which takes a module without names: it is an eighth of the code.
         cargo.args(["--", "-C", "strip=symbols", "-C", "link-arg=--compress-relocations"]);
         cargo.args(["-C", &format!("link-arg=-zstack-size={STACK_BYTES}")]);
         let mut running = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("can't start cargo")?;
