@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{self, Millis};
@@ -58,6 +58,7 @@ use memory::Memory;
 use shard::{Exit, Shard};
 use sweep::Sweep;
 pub use sweep::Retention;
+use timers::{Due, Timers};
 pub use tally::{CampaignTally, Tally};
 
 /// Groups that may wait to be committed.
@@ -202,6 +203,16 @@ impl Pipeline {
             shards.spawn_blocking(move || shard.run(events));
             entrances.push(entrance);
         }
+        let due = Arc::<Due>::default();
+        let (handled_until, handled) = watch::channel(Millis::MIN);
+        let timers = Timers {
+            store: Arc::clone(&store),
+            due: Arc::clone(&due),
+            arrivals: Arc::clone(&arrivals),
+            shards: entrances.iter().map(mpsc::Sender::downgrade).collect(),
+            budget: budget.clone(),
+            handled,
+        };
         let (removals, removals_sent) = mpsc::channel(REMOVALS_MAX);
         let (outbox, publisher, fill) = outbox::open(&store, removals, Arc::clone(&arrivals))?;
         let sweep = Sweep::new(retention);
@@ -212,12 +223,14 @@ impl Pipeline {
             outbox,
             arrivals: Arc::clone(&arrivals),
             sweep,
+            due,
             settles_after: settings.settles_after,
             alive_at: None,
         };
         let (letters, letters_sent) = mpsc::channel(LETTERS_MAX);
         let mut parts = JoinSet::new();
         parts.spawn(async move { Ok(committer.run(groups_decided, removals_sent).await?) });
+        parts.spawn(async move { Ok(timers.run().await?) });
         parts.spawn(async move { Ok(publisher.publish(sink).await?) });
         parts.spawn(async move { Ok(bury::bury(letters_sent, dead_letters).await?) });
         let outbox = Arc::clone(&fill);

@@ -60,6 +60,13 @@ impl Arrivals {
         Stamp { now, session }
     }
 
+    /// The `now` of what comes of itself.
+    pub(super) fn now(&self) -> Millis {
+        let mut known = self.lock();
+        known.last_now = clock::now_ms().max(known.last_now);
+        known.last_now
+    }
+
     /// The latest `now`, and when each session was last known to be alive: the last one now, if it is still open.
     pub(super) fn now_and_sessions(&self) -> (Millis, Sessions) {
         let mut known = self.lock();

@@ -8,10 +8,11 @@ use hailer_abi::wire::{self, Channel};
 use serde_json::value::RawValue;
 use tracing::Level;
 
-use super::case::{Case, Reason};
+use super::case::Case;
 use super::log_allowance::{LINES_AT_ONCE_MAX, LINES_PER_SECOND_MAX};
 use super::rows::Kept;
 use super::shard::Shard;
+use crate::clock::Millis;
 use crate::communication::Proposal;
 use crate::engine::{Action, Campaign, CampaignSpec, GuestFault, GuestLine, Outcome, RuleSet, StateChange};
 use crate::policies::{Facts, PolicyVerdict, judge};
@@ -199,14 +200,15 @@ pub(super) fn outcome(spec: &CampaignSpec, decided: Decided) -> records::Outcome
 fn timers_of(
     actions: &[Action],
     spec: &CampaignSpec,
-    now: crate::clock::Millis,
-) -> Result<Vec<(Box<str>, Option<crate::clock::Millis>)>, GuestFault> {
+    now: Millis,
+) -> Result<Vec<(Box<str>, Option<Millis>)>, GuestFault> {
     let mut timers: Vec<(Box<str>, Option<_>)> = Vec::new();
     for action in actions {
         let (handler, due) = match action {
             Action::Schedule { timer, when } => {
+                // That there is such a moment has been checked when the answer was read.
                 let due = when.resolve(now, &spec.time_zone);
-                (*timer, Some(due.map_err(|error| GuestFault::BadOutput(format!("a timer has {error}")))?))
+                (*timer, Some(due.map_err(|wrong| GuestFault::BadOutput(format!("a timer for {wrong}")))?))
             }
             Action::Cancel { timer } => (*timer, None),
             Action::Send { .. } | Action::Note(_) => continue,

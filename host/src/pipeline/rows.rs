@@ -10,6 +10,7 @@ use crate::event::{Customer, CustomerKey, EventId};
 use crate::store::records::{CampaignRow, CustomerRow, PendingTimer, StateRow, TimerKey};
 use crate::store::{Changes, StoreError, Table};
 
+const DAY_MS: Millis = 86_400_000;
 /// A timer that nobody can take now (its campaign is off, or its version lacks it) is looked at again after this, and then ever later.
 const PARKED_MIN_MS: Millis = 5_000;
 const PARKED_MAX_MS: Millis = 3_600_000;
@@ -51,11 +52,11 @@ impl Rows {
         self.rows.get(&customer)?.row.campaign(campaign)
     }
 
-    /// A rule's state as it is at `now`: one that has outlived its time is gone.
-    pub(super) fn state(&self, customer: CustomerKey, spec: &CampaignSpec, now: Millis) -> Option<&StateRow> {
-        let state = self.campaign(customer, &spec.name)?.state.as_ref()?;
-        let is_alive = spec.state_ttl_ms.is_none_or(|ttl| now - state.changed_ms < ttl);
-        is_alive.then_some(state)
+    /// A rule's state as it is at `now`, with the version that wrote it: one that has outlived its time is gone.
+    pub(super) fn state(&self, customer: CustomerKey, spec: &CampaignSpec, now: Millis) -> Option<(u32, &[u8])> {
+        let StateRow { version, bytes, changed_ms } = self.campaign(customer, &spec.name)?.state.as_ref()?;
+        let ttl_ms = spec.state_ttl_days.map(|days| Millis::from(days) * DAY_MS);
+        ttl_ms.is_none_or(|ttl| now - changed_ms < ttl).then_some((*version, bytes))
     }
 
     /// Takes a timer that is due; `None` if it is not pending any more, or not then.

@@ -21,7 +21,7 @@ use super::rows::Rows;
 use super::{Accepted, Rules, Settings, Tally, What};
 use crate::clock::Millis;
 use crate::communication::Communication;
-use crate::engine::{Batch, Campaign, CampaignSpec, Decided, Guests, RuleSet};
+use crate::engine::{Batch, Campaign, Decided, Guests, NotCalled, RuleSet, Subscription};
 use crate::event::{CustomerKey, DedupKey, EventId, Projection};
 use crate::metrics;
 use crate::store::StoreError;
@@ -256,14 +256,14 @@ impl Shard {
 
     /// Adds the calls that a case leads to.
     fn gather(&mut self, rules: &RuleSet, number: usize, case: &mut Case) -> Result<(), StoreError> {
-        if let Some(customer) = case.customer.filter(|_| rules.remembers()) {
+        let is_timer = matches!(case.reason, Reason::Timer { .. });
+        if let Some(customer) = case.customer.filter(|_| is_timer || rules.remembers()) {
             self.rows.load(&self.memory, customer)?;
         }
         match &case.reason {
             Reason::Event { .. } => self.gather_event(rules, number, case),
             Reason::Timer { timer, .. } => {
                 let timer = timer.clone();
-                self.rows.load(&self.memory, timer.customer)?;
                 self.gather_timer(rules, number, case, &timer);
             }
         }
@@ -272,41 +272,91 @@ impl Shard {
 
     /// Reads what the loaded rules want of an event, and adds a call for each campaign that takes it.
     fn gather_event(&mut self, rules: &RuleSet, number: usize, case: &mut Case) {
-        let Case { reason: Reason::Event { event, .. }, id, now, customer, outcomes, .. } = case else { return };
-        let (now, customer) = (*now, *customer);
+        let Reason::Event { event, .. } = &case.reason else { return };
+        let now = case.now;
         let reading = rules.reading(event.code());
-        let takes = |subscription: &&Subscription| self.takes(&rules.campaigns()[subscription.campaign], now);
-        if !reading.subscriptions.iter().any(|subscription| takes(&subscription)) {
+        let taking = |subscription: &Subscription| self.takes(&rules.campaigns()[subscription.campaign], now);
+        if !reading.subscriptions.iter().any(taking) {
             self.counts.unclaimed();
             return;
         }
         reading.plan.project(event, &mut self.projection);
         self.counts.event(self.projection.mismatches());
-        let seed = customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
-        for subscription in reading.subscriptions.iter() {
+        for subscription in &reading.subscriptions {
             let campaign = &rules.campaigns()[subscription.campaign];
             if !self.takes(campaign, now) {
                 continue;
             }
             let spec = &campaign.spec;
-            let state = match self.state_of(spec, customer, now) {
-                Ok(state) => state,
-                Err(error) => {
-                    let failed = self.failed(campaign, subscription.campaign, *id, event.code(), &error);
-                    outcomes.push(outcome(spec, failed));
-                    continue;
+            let state = case.customer.and_then(|customer| self.rows.state(customer, spec, now));
+            let seed = case.customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
+            match self.batch.add(subscription, number, now, seed, state, &self.projection) {
+                Ok(()) => {}
+                Err(NotCalled::Absent(absent)) => {
+                    let field = &spec.manifest.handlers[subscription.handler as usize].fields[absent].name;
+                    tracing::debug!(campaign = &*spec.name, event = %case.id, field, "not called: a required field is absent");
+                    self.counts.of(subscription.campaign).skipped();
+                    case.outcomes.push(outcome(spec, records::Decided::Skipped { field: field.as_str().into() }));
                 }
-            };
-            let added = self.batch.add(subscription, number, now, seed, state, &self.projection);
-            if let Err(absent) = added {
-                let field = &spec.manifest.handlers[subscription.handler as usize].fields[absent].name;
-                tracing::debug!(campaign = &*spec.name, event = %id, field, "not called: a required field is absent");
-                self.counts.of(subscription.campaign).skipped();
-                outcomes.push(outcome(spec, records::Decided::Skipped { field: field.as_str().into() }));
+                Err(NotCalled::Fault(fault)) => {
+                    let failed = self.fault(campaign, subscription.campaign, case, &fault);
+                    case.outcomes.push(outcome(spec, failed));
+                }
             }
         }
     }
 
+    /// Adds the call of a timer, if it is still pending: what stood among the timers that are due was a hint. One that nobody can take now is
+    /// put off until its campaign is back, and its version has it.
+    fn gather_timer(&mut self, rules: &RuleSet, number: usize, case: &mut Case, timer: &TimerKey) {
+        let found = rules.campaigns().iter().position(|campaign| *campaign.spec.name == *timer.campaign);
+        let taken = found.filter(|index| self.takes(&rules.campaigns()[*index], case.now));
+        let Some(subscription) = taken.and_then(|index| rules.timer(index, &timer.timer)) else {
+            self.rows.park(timer, case.now);
+            return;
+        };
+        let Some(fired) = self.rows.fire(timer) else { return };
+        let campaign = &rules.campaigns()[subscription.campaign];
+        case.id = EventId::of_timer(fired.set_by, &timer.campaign, &timer.timer, fired.due);
+        case.reason = Reason::Timer { timer: timer.clone(), fired: Some(fired) };
+        self.counts.timer();
+        let state = self.rows.state(timer.customer, &campaign.spec, case.now);
+        let added = self.batch.add_timer(&subscription, number, case.now, timer.customer.seed(), state);
+        if let Err(fault) = added {
+            let failed = self.fault(campaign, subscription.campaign, case, &fault);
+            case.outcomes.push(outcome(&campaign.spec, failed));
+        }
+    }
+
+    /// Whether a campaign takes anything at `now`.
+    fn takes(&self, Campaign { spec, generation, .. }: &Campaign, now: Millis) -> bool {
+        spec.is_active(now) && !self.rules.owner.is_stopped(&spec.name, *generation)
+    }
+}
+
+/// Sorts cases so that a wave holds at most one of each customer, in the order in which they came: a rule then sees what it made of the one
+/// before. Without memory there is nothing to see, and one wave takes them all.
+fn waves(cases: Vec<Case>, have_memory: bool) -> Vec<Vec<Case>> {
+    if !have_memory {
+        return vec![cases];
+    }
+    let mut waves: Vec<Vec<Case>> = Vec::new();
+    let mut next_of: HashMap<CustomerKey, usize> = HashMap::new();
+    for case in cases {
+        let wave = match case.customer {
+            Some(customer) => {
+                let next = next_of.entry(customer).or_default();
+                *next += 1;
+                *next - 1
+            }
+            None => 0,
+        };
+        if waves.len() == wave {
+            waves.push(Vec::new());
+        }
+        waves[wave].push(case);
+    }
+    waves
 }
 
 fn bytes_of(communication: &Communication) -> usize {
