@@ -88,6 +88,12 @@ impl<'a> Reader<'a> {
         text
     }
 
+    /// The bytes of a bin.
+    pub fn bytes(&mut self) -> &'a [u8] {
+        let Head::Bytes(length) = self.head() else { malformed() };
+        self.take(length as usize)
+    }
+
     #[inline(never)]
     pub fn decimal(&mut self) -> Decimal {
         let ([0xd8, EXT_DECIMAL], value) = (self.array_of(), u128::from_le_bytes(self.array_of())) else { malformed() };
