@@ -139,16 +139,16 @@ impl Context {
         self.log(Level::Debug, text);
     }
 
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
-            now: Timestamp::default(),
+            now: Timestamp::from_millis(0),
             seed: 0,
-            output: Writer::with_capacity(capacity),
+            output: Writer::new(),
             start: 0,
             count_at: 0,
             actions: 0,
             refused: None,
-            state: Writer::default(),
+            state: Writer::new(),
             #[cfg(not(target_arch = "wasm32"))]
             logs: Vec::new(),
         }

@@ -55,7 +55,7 @@
 //! | an amount | [`Decimal`], exact |
 //! | a moment | [`Timestamp`] |
 //! | a list, with what is read of its elements | `Vec` of a struct with these fields; empty when absent |
-//! | a map, like `position_info` | `BTreeMap<&str, Decimal>`; empty when absent |
+//! | a map, like `position_info` | `Map<&str, Decimal>`; empty when absent |
 //! | a subtree whose shape nobody promises | [`Raw`] |
 //!
 //! `amount: total` renames; `items: lines @ [ChequeItem { amount: price, .. }]` does so for a list and within it. The struct
@@ -78,7 +78,8 @@
 //! Rules are unit-tested natively with [`testing::Scenario`]. A module is built with `hailer build`, or
 //!
 //! ```text
-//! cargo rustc --profile guest --target wasm32-unknown-unknown --crate-type cdylib -- -C link-arg=-zstack-size=65536
+//! cargo rustc --profile guest --target wasm32-unknown-unknown --crate-type cdylib -- \
+//!     -C strip=symbols -C link-arg=--compress-relocations -C link-arg=-zstack-size=65536
 //! ```
 //!
 //! A crate holds one rule.
@@ -106,6 +107,7 @@ mod time;
 #[doc(hidden)]
 pub mod wire;
 
+pub use collections::Map;
 pub use context::{Context, Level};
 pub use decimal::{Decimal, InvalidDecimal};
 pub use hailer_macros::{State, handlers, rule};
@@ -120,7 +122,7 @@ pub use time::{Duration, InvalidTimestamp, Timestamp, days, hours, minutes, seco
 pub mod prelude {
     pub use crate::events::*;
     pub use crate::{
-        ChatBot, Context, Decimal, Duration, Mail, Message, Push, Raw, Rule, Sms, SocialNetworks, State, TimerId,
+        ChatBot, Context, Decimal, Duration, Mail, Map, Message, Push, Raw, Rule, Sms, SocialNetworks, State, TimerId,
         Timestamp, Viber, When, at, days, dec, every_year_on, handlers, hours, in_days, minutes, on, rule, seconds,
     };
 }
@@ -133,7 +135,7 @@ pub mod generated {
     pub use crate::rule::{Declared, concat, digits, length};
     pub use crate::schedule::timer;
     pub use crate::state;
-    pub use crate::wire::{FromParam, FromWire, Reader, Writer};
+    pub use crate::wire::{FromParam, FromWire, Reader, Writer, malformed};
 }
 
 // The README's rule compiles, too.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::collections::Map;
 use crate::wire::Writer;
 use crate::{Decimal, Timestamp};
 
@@ -26,6 +27,24 @@ pub struct Message<'a> {
 /// Room for the data of most messages, so that filling it in needs memory once.
 const ENTRIES_CAPACITY: usize = 120;
 
+impl<'a> Message<'a> {
+    /// A message by the channel that SMC calls so (`mail`, `push`, `sms`, `viber`, `chatBot`, `socialNetworks`), where a
+    /// parameter chooses it. `None` if there is no such channel: have `#[configure]` refuse it.
+    ///
+    /// ```
+    /// use hailer_sdk::prelude::*;
+    /// use hailer_sdk::testing::Sent;
+    ///
+    /// assert_eq!(Message::by("sms", "thanks").map(Sent::from), Some(Sms::template("thanks").into()));
+    /// assert!(Message::by("fax", "thanks").is_none());
+    /// ```
+    #[must_use]
+    pub fn by(channel: &str, template: &'a str) -> Option<Message<'a>> {
+        let channel = number_of(channel)?;
+        Some(Message { channel, template, entries: Writer::default(), entry_count: 0 })
+    }
+}
+
 impl Message<'_> {
     /// Fills in one of the template's values. The later of two values under one key counts.
     pub fn data(mut self, key: &str, value: impl Value) -> Self {
@@ -37,7 +56,7 @@ impl Message<'_> {
     #[inline(never)]
     fn entry(&mut self, key: &str) {
         if self.entry_count == 0 {
-            self.entries = Writer::with_capacity(ENTRIES_CAPACITY);
+            self.entries.reserve(ENTRIES_CAPACITY);
         }
         self.entries.str(key);
         self.entry_count += 1;
@@ -45,33 +64,42 @@ impl Message<'_> {
 }
 
 macro_rules! channels {
-    ($($(#[$doc:meta])+ $name:ident = $number:literal;)+) => { $(
-        $(#[$doc])+
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name;
+    ($($(#[$doc:meta])+ $name:ident = $number:literal, $called:literal;)+) => {
+        $(
+            $(#[$doc])+
+            #[derive(Clone, Copy, Debug)]
+            pub struct $name;
 
-        impl $name {
-            /// A message made from a template of this channel, known to SMC by that name.
-            pub fn template(template: &str) -> Message<'_> {
-                Message { channel: $number, template, entries: Writer::default(), entry_count: 0 }
+            impl $name {
+                /// A message made from a template of this channel, known to SMC by that name.
+                pub fn template(template: &str) -> Message<'_> {
+                    Message { channel: $number, template, entries: Writer::new(), entry_count: 0 }
+                }
+            }
+        )+
+
+        fn number_of(channel: &str) -> Option<u8> {
+            match channel {
+                $($called => Some($number),)+
+                _ => None,
             }
         }
-    )+ };
+    };
 }
 
 channels! {
     /// E-mail (`mail`).
-    Mail = 0;
+    Mail = 0, "mail";
     /// A push message to the customer's device (`push`).
-    Push = 1;
+    Push = 1, "push";
     /// A text message (`sms`).
-    Sms = 2;
+    Sms = 2, "sms";
     /// A Viber message (`viber`).
-    Viber = 3;
+    Viber = 3, "viber";
     /// A message of the chat bot (`chatBot`).
-    ChatBot = 4;
+    ChatBot = 4, "chatBot";
     /// A message in a social network (`socialNetworks`).
-    SocialNetworks = 5;
+    SocialNetworks = 5, "socialNetworks";
 }
 
 /// What a template can be filled with: texts, whole numbers, decimals, moments, and options, lists and maps of them.
@@ -122,8 +150,18 @@ values! {
     @[T: Value] [T] => |values, writer| { writer.array(values.len()); values.iter().for_each(|value| value.write(writer)) };
     @[T: Value] Vec<T> => |values, writer| values.as_slice().write(writer);
     @[T: Value, const N: usize] [T; N] => |values, writer| values.as_slice().write(writer);
-    @[K: AsRef<str>, T: Value] BTreeMap<K, T> => |entries, writer| {
-        writer.map(entries.len());
-        entries.iter().for_each(|(key, value)| { writer.str(key.as_ref()); value.write(writer) });
-    };
+    @[K: AsRef<str>, T: Value] Map<K, T> => |map, writer| write_entries(map.len(), map.iter(), writer);
+    @[K: AsRef<str>, T: Value] BTreeMap<K, T> => |map, writer| write_entries(map.len(), map.iter(), writer);
+}
+
+fn write_entries<'a, K, T>(count: usize, entries: impl Iterator<Item = (&'a K, &'a T)>, writer: &mut Writer)
+where
+    K: AsRef<str> + 'a,
+    T: Value + 'a,
+{
+    writer.map(count);
+    entries.for_each(|(key, value)| {
+        writer.str(key.as_ref());
+        value.write(writer);
+    });
 }

@@ -6,13 +6,16 @@
 
 #![allow(unsafe_code, reason = "exports, an import and an allocator can't be had without it")]
 
-use crate::wire::Reader;
+use core::mem::ManuallyDrop;
+
+use crate::wire::{Reader, malformed};
 use crate::{Context, Rule, Timestamp};
 
 /// A rule with the buffers that it works in.
 #[derive(Debug)]
 pub struct Instance<R> {
-    rule: Option<R>,
+    /// It lives as long as its module, which so needs no code to free it.
+    rule: Option<ManuallyDrop<R>>,
     context: Context,
 }
 
@@ -21,30 +24,30 @@ const OUTPUT_CAPACITY: usize = 1024;
 
 impl<R: Rule> Instance<R> {
     #[must_use]
-    pub fn new() -> Self {
-        Self { rule: None, context: Context::new(OUTPUT_CAPACITY) }
+    pub const fn new() -> Self {
+        Self { rule: None, context: Context::new() }
     }
 
     /// `hailer_configure`: reads the parameters; returns the output.
     pub fn configure(&mut self, input: &[u8]) -> &[u8] {
-        let configured = R::from_params(&mut Reader::new(input)).map_err(Into::into).and_then(|rule: R| {
-            rule.configure()?;
-            self.rule = Some(rule);
-            Ok(())
-        });
+        let rule = ManuallyDrop::new(R::from_params(&mut Reader::new(input)));
         let output = self.context.output();
         output.truncate(0);
+        output.reserve(OUTPUT_CAPACITY);
         output.array(1);
-        match configured {
-            Ok(()) => output.nil(),
-            Err::<(), String>(error) => output.str(&error),
+        match rule.configure() {
+            Ok(()) => {
+                output.nil();
+                self.rule = Some(rule);
+            }
+            Err(error) => output.str(&error),
         }
         output.bytes()
     }
 
     /// `hailer_handle`: runs some calls of one handler; returns the output.
     pub fn handle(&mut self, handler: u32, calls: u32, input: &[u8]) -> &[u8] {
-        let Some(rule) = &self.rule else { panic!("a handler was called before the rule was configured") };
+        let Some(rule) = &self.rule else { malformed() };
         let mut reader = Reader::new(input);
         self.context.output().truncate(0);
         for call in 0..calls {
@@ -68,7 +71,7 @@ impl<R: Rule> Instance<R> {
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn of(rule: R) -> Result<Self, String> {
         rule.configure()?;
-        Ok(Self { rule: Some(rule), ..Self::new() })
+        Ok(Self { rule: Some(ManuallyDrop::new(rule)), ..Self::new() })
     }
 
     #[cfg(not(target_arch = "wasm32"))]
@@ -89,6 +92,12 @@ const OUTSIDE: i32 = -1;
 #[cfg(not(target_arch = "wasm32"))]
 fn enter(_call: i32) {}
 
+/// A text of the host's.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn text_of(bytes: &[u8]) -> &str {
+    core::str::from_utf8(bytes).unwrap_or_else(|_| malformed())
+}
+
 /// The manifest's section and the exports of a module; nothing natively.
 #[doc(hidden)]
 #[macro_export]
@@ -98,7 +107,6 @@ macro_rules! __module {
         const _: () = {
             static MODULE: $crate::module::Module<$rule> = $crate::module::Module::new();
 
-            #[used]
             #[unsafe(link_section = "hailer.manifest")]
             static MANIFEST: [u8; <$rule as $crate::Rule>::MANIFEST.len()] =
                 $crate::generated::concat(&[<$rule as $crate::Rule>::MANIFEST]);
@@ -124,6 +132,8 @@ macro_rules! __module {
 #[cfg(target_arch = "wasm32")]
 use wasm::enter;
 #[cfg(target_arch = "wasm32")]
+pub(crate) use wasm::text_of;
+#[cfg(target_arch = "wasm32")]
 pub use wasm::{Module, log};
 
 #[cfg(target_arch = "wasm32")]
@@ -134,7 +144,7 @@ mod wasm {
     use super::{Instance, OUTSIDE};
     use crate::Rule;
     use crate::heap::Heap;
-    use crate::wire::malformed;
+    use crate::wire::{Writer, malformed};
 
     #[link(wasm_import_module = "hailer")]
     unsafe extern "C" {
@@ -153,6 +163,14 @@ mod wasm {
         unsafe { hailer_log(CALL.0.get(), level, text.as_ptr(), text.len()) }
     }
 
+    /// A text of the host's, which is UTF-8 by the ABI. To look again would be a kilobyte in every module, and a third of the time that
+    /// reading a text takes.
+    pub(crate) fn text_of(bytes: &[u8]) -> &str {
+        // SAFETY: `docs/abi.md`, "Payloads": a str is UTF-8, which the host has checked for the whole message. A host that broke
+        // this promise could break any other of this module's memory, too, as all of it is the host's to write.
+        unsafe { core::str::from_utf8_unchecked(bytes) }
+    }
+
     /// The call within the crossing that runs now.
     static CALL: OneThread<Cell<i32>> = OneThread(Cell::new(OUTSIDE));
 
@@ -169,7 +187,7 @@ mod wasm {
     /// The module's one instance of its rule, and the buffer that the host writes to.
     #[derive(Debug)]
     pub struct Module<R> {
-        parts: UnsafeCell<Option<(Vec<u8>, Instance<R>)>>,
+        parts: UnsafeCell<(Vec<u8>, Instance<R>)>,
     }
 
     // SAFETY: a rule module has one thread (see the top of the file), so nothing is shared.
@@ -179,7 +197,7 @@ mod wasm {
         #[must_use]
         #[expect(clippy::new_without_default, reason = "a static is made of it")]
         pub const fn new() -> Self {
-            Self { parts: UnsafeCell::new(None) }
+            Self { parts: UnsafeCell::new((Vec::new(), Instance::new())) }
         }
 
         pub fn input(&self, capacity: u32) -> u32 {
@@ -213,7 +231,7 @@ mod wasm {
             // SAFETY: there is one thread, and the exports, which alone come here, take the parts once each and do not
             // call each other; a host can't call an export from within `hailer.log`, as no reference crosses there and the
             // ABI forbids it. So this is the only reference.
-            unsafe { &mut *self.parts.get() }.get_or_insert_with(|| (Vec::new(), Instance::new()))
+            unsafe { &mut *self.parts.get() }
         }
     }
 
@@ -229,22 +247,16 @@ mod wasm {
 
     /// Gives a panic's text and place to the host. The panic then traps, as it aborts.
     fn on_panic(panic: &std::panic::PanicHookInfo<'_>) {
-        let mut text = String::from(panic.payload_as_str().unwrap_or("a panic without a text"));
+        // `format!` and `concat` would bring in what they need for others; the writer is there anyway.
+        let mut line = Writer::new();
+        line.text(panic.payload_as_str().unwrap_or("a panic without a text"));
         if let Some(place) = panic.location() {
-            text.push_str(", at ");
-            text.push_str(place.file());
-            text.push(':');
-            push_number(&mut text, place.line());
+            line.text(", at ");
+            line.text(place.file());
+            line.text(":");
+            line.digits(place.line());
         }
-        log(0, &text);
-    }
-
-    /// `to_string` would bring in the formatting of every kind of number.
-    fn push_number(text: &mut String, number: u32) {
-        if number >= 10 {
-            push_number(text, number / 10);
-        }
-        text.push((b'0' + (number % 10) as u8) as char);
+        log(0, text_of(line.bytes()));
     }
 
     #[global_allocator]

@@ -28,8 +28,8 @@ pub trait Declared: Sized + 'static {
     /// The first half of the manifest: name, version, description, parameters.
     const DECLARATION: &'static str;
 
-    /// The rule with the parameters that the host sends. An error names the one that is missing.
-    fn from_params(params: &mut Reader<'_>) -> Result<Self, &'static str>;
+    /// The rule with the parameters that the host sends, in the order of the fields.
+    fn from_params(params: &mut Reader<'_>) -> Self;
 }
 
 /// The length of texts together.

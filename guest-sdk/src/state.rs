@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::collections::Map;
 use crate::wire::{Reader, Writer};
 use crate::{Context, Decimal, Timestamp};
 
@@ -300,6 +301,20 @@ impl<K: State + Ord, V: State> State for BTreeMap<K, V> {
     }
 }
 
+impl<V: State> State for Map<String, V> {
+    fn write(&self, writer: &mut Writer) {
+        writer.map(self.len());
+        for (key, value) in self.iter() {
+            key.write(writer);
+            value.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Unreadable> {
+        (0..entries(reader)?).map(|_| Ok((String::read(reader)?, V::read(reader)?))).collect()
+    }
+}
+
 impl<A: State, B: State> State for (A, B) {
     fn write(&self, writer: &mut Writer) {
         writer.array(2);
@@ -347,6 +362,7 @@ mod tests {
         by_name: BTreeMap<String, Decimal>,
         by_day: BTreeMap<i32, (Timestamp, bool)>,
         seen: BTreeSet<String>,
+        few: Map<String, u16>,
         nested: Nested,
         id: Id,
     }
@@ -396,6 +412,7 @@ mod tests {
             by_name: [("b".into(), dec!(1)), ("a".into(), dec!(2))].into(),
             by_day: [(-3, (Timestamp::from_millis(5), false))].into(),
             seen: ["x".into()].into(),
+            few: Map::from([("k".to_owned(), 1_u16)]),
             nested: Nested { size: 7 },
             id: Id("77".into()),
         }

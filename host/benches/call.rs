@@ -8,24 +8,20 @@
 
 #[path = "../../tests/fixtures/hostile/mod.rs"]
 mod fixtures;
+mod timing;
 
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hailer::engine::{
-    Batch, Campaign, CampaignSpec, Decided, Guests, Limits, Mode, RuleSet, Sandbox, encode_params, verify,
-};
+use hailer::engine::{Batch, Campaign, CampaignSpec, Decided, Guests, Limits, RuleSet, Sandbox, encode_params, verify};
 use hailer::event::{Event, Projection};
+use timing::{ROUNDS, Spread, time, turns_of};
 use toml::de::DeTable;
 
 const PURCHASE: &str = include_str!("../../guest-sdk/abi/events/OnPurchaseConfirm.json");
 const BIG_BASKET: &str = "../target/wasm32-unknown-unknown/guest/big_basket.wasm";
-
-const ROUNDS: usize = 61;
-const ROUND: Duration = Duration::from_millis(10);
 
 fn main() {
     let sandbox = Sandbox::new(Limits::default()).unwrap();
@@ -54,7 +50,7 @@ fn measure(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8], event: &Event) {
         let mut decide = || {
             batch.open(&rules);
             for event in 0..calls {
-                batch.add(subscription, event, 1_764_547_200_000, event as u64, black_box(&projection)).unwrap();
+                batch.add(subscription, event, 1_764_547_200_000, event as u64, None, black_box(&projection)).unwrap();
             }
             guests.decide(&batch, &mut decided);
             black_box(&decided);
@@ -62,48 +58,13 @@ fn measure(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8], event: &Event) {
         let turns = turns_of(&mut decide);
         let rounds = (0..ROUNDS).map(|_| time(&mut decide, turns) / calls as f64).collect();
         assert!(decided.verdicts.len() == calls && decided.verdicts.iter().all(|verdict| verdict.result.is_ok()));
-        println!("{name}, {calls} calls a crossing: {} ns a call", spread(rounds));
+        println!("{name}, {calls} calls a crossing: {} ns a call", Spread::of(rounds));
     }
 }
 
 fn campaign(sandbox: &Arc<Sandbox>, wasm: &[u8]) -> Arc<Campaign> {
     let module = verify(wasm.into(), sandbox.limits()).unwrap();
-    let spec = CampaignSpec {
-        name: "bench".into(),
-        mode: Mode::Live,
-        start_ms: None,
-        end_ms: None,
-        params: encode_params(&module.manifest.params, &DeTable::new()).unwrap().into(),
-        version: "1.0.0".into(),
-        digest: module.digest,
-        manifest: module.manifest,
-    };
+    let params = encode_params(&module.manifest.params, &DeTable::new()).unwrap();
+    let spec = CampaignSpec::of("bench", &module, params);
     Campaign::admit(sandbox, spec, sandbox.compile_here(wasm).unwrap(), 1).unwrap()
-}
-
-/// How often something runs in a round; warms it up as well.
-fn turns_of(work: &mut dyn FnMut()) -> u32 {
-    let start = Instant::now();
-    let mut turns = 0;
-    while start.elapsed() < ROUND * 10 {
-        work();
-        turns += 1;
-    }
-    turns / 10 + 1
-}
-
-/// Nanoseconds a turn.
-fn time(work: &mut dyn FnMut(), turns: u32) -> f64 {
-    let start = Instant::now();
-    for _ in 0..turns {
-        work();
-    }
-    start.elapsed().as_nanos() as f64 / f64::from(turns)
-}
-
-/// The median of all rounds, and what the middle half of them lies between.
-fn spread(mut rounds: Vec<f64>) -> String {
-    rounds.sort_by(f64::total_cmp);
-    let at = |share: f64| rounds[(rounds.len() as f64 * share) as usize];
-    format!("{:.0} ({:.0} … {:.0})", at(0.5), at(0.25), at(0.75))
 }

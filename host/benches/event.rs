@@ -6,18 +6,17 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
 
+mod timing;
+
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hailer::event::{Event, PlanBuilder, Projection};
 use hailer_abi::manifest::{Field, FieldKind};
 use serde::Deserialize;
+use timing::{ROUNDS, Spread, time, turns_of};
 
 const PURCHASE: &str = include_str!("../../guest-sdk/abi/events/OnPurchaseConfirm.json");
-
-const ROUNDS: usize = 61;
-const ROUND: Duration = Duration::from_millis(10);
 
 fn main() {
     let mut builder = PlanBuilder::new();
@@ -118,47 +117,4 @@ fn compare(name: &str, first: &mut dyn FnMut(), other_name: &str, second: &mut d
     println!("{name}: {} ns an event", Spread::of(first_ns));
     println!("{other_name}: {} ns an event", Spread::of(second_ns));
     Spread::of(ratios)
-}
-
-/// How often something runs in a round; warms it up as well.
-fn turns_of(work: &mut dyn FnMut()) -> u32 {
-    let start = Instant::now();
-    let mut turns = 0;
-    while start.elapsed() < ROUND * 10 {
-        work();
-        turns += 1;
-    }
-    turns / 10 + 1
-}
-
-/// Nanoseconds a turn.
-fn time(work: &mut dyn FnMut(), turns: u32) -> f64 {
-    let start = Instant::now();
-    for _ in 0..turns {
-        work();
-    }
-    start.elapsed().as_nanos() as f64 / f64::from(turns)
-}
-
-/// The median of all rounds, and what the middle half of them lies between.
-struct Spread {
-    quarter: f64,
-    median: f64,
-    three_quarters: f64,
-}
-
-impl Spread {
-    fn of(mut rounds: Vec<f64>) -> Spread {
-        rounds.sort_by(f64::total_cmp);
-        let at = |share: f64| rounds[(rounds.len() as f64 * share) as usize];
-        Spread { quarter: at(0.25), median: at(0.5), three_quarters: at(0.75) }
-    }
-}
-
-impl std::fmt::Display for Spread {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let digits = if self.median < 10.0 { 3 } else { 0 };
-        let Self { quarter, median, three_quarters } = self;
-        write!(formatter, "{median:.digits$} ({quarter:.digits$} … {three_quarters:.digits$})")
-    }
 }

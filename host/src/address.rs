@@ -149,6 +149,12 @@ impl BrokerAddress {
         self.uri.scheme == AMQPScheme::AMQPS
     }
 
+    /// The interval at which the two ends show that they live; who is silent for two of them is taken for dead.
+    #[must_use]
+    pub fn heartbeat_ms(&self) -> u64 {
+        u64::from(self.uri.query.heartbeat.unwrap_or(HEARTBEAT_S)) * 1000
+    }
+
     #[must_use]
     pub fn host_and_port(&self) -> (&str, u16) {
         (&self.uri.authority.host, self.uri.authority.port)

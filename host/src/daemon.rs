@@ -4,6 +4,7 @@
 //! before the source is opened; the way out is checked before the first event is taken; and at the end the source stops before what it delivered
 //! is drained.
 
+mod address_space;
 mod checks;
 mod signals;
 mod stage;
@@ -16,24 +17,27 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
-use crate::address;
-use crate::clock;
+use crate::address::{self, Address};
+use crate::clock::{self, Millis};
 use crate::config::{Config, LISTEN_OF_A_SERVICE};
 use crate::control::{self, Control, EngineStatus, Http, Observed};
-use crate::engine::{Limits, RuleSet, Sandbox};
+use crate::engine::{RuleSet, Sandbox};
 use crate::health::{Condition, Health};
 use crate::metrics;
-use crate::pipeline::{Pipeline, PipelineError, Rules, Settings, Tally};
+use crate::pipeline::{Keeping, Pipeline, PipelineError, Retention, Rules, Settings, Tally};
 use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
-pub use checks::{Finding, check_broker, check_rules, topology};
+use crate::store::{MemoryStore, Opening, RedbStore, Store, StoreError};
+pub use checks::{Finding, check_address_space, check_broker, check_rules, topology};
 use stage::EngineStage;
 pub use summary::Summary;
 
 /// Dead letters of standard input go into this file of the data directory.
 const DEAD_LETTERS_FILE: &str = "deadletters.jsonl";
+
+const HOUR_MS: Millis = 3_600_000;
 
 const NOT_DRAINED: &str = "ended before everything was drained; what was not acknowledged will be delivered again";
 
@@ -52,7 +56,9 @@ pub fn run(config: Config) -> anyhow::Result<Summary> {
 /// The child process in which a module is compiled: the whole of `hailer compile-module`.
 #[must_use]
 pub fn compile_child() -> u8 {
-    reload::compile_child_main(|wasm| Sandbox::precompile(&Limits::default(), wasm).map_err(|error| error.to_string()))
+    reload::compile_child_main(|limits, compatibility, wasm| {
+        Sandbox::precompile(limits, compatibility, wasm).map_err(|error| error.to_string())
+    })
 }
 
 /// Everything that runs beside the pipeline and ends with it.
@@ -61,6 +67,7 @@ struct Surroundings {
     first_load: LoadReport,
     current: Arc<ArcSwap<RuleSet>>,
     sandbox: Arc<Sandbox>,
+    store: Arc<dyn Store>,
     health: Health,
 }
 
@@ -80,6 +87,8 @@ async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
     let trigger = signals::listen(trigger, Duration::from_millis(config.drain_ms))?;
 
     let tally = tokio::select! {
+        // Asked first, as it may have something better to say at the very end.
+        biased;
         tally = run_pipeline(&config, &surroundings, &shutdown) => tally?,
         ended = &mut background.owner => {
             ended.context("the owner of the rules' directory stopped unexpectedly")??;
@@ -103,6 +112,7 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
     let recorder = metrics::install().context("no metrics")?;
     let control = Control::bind(&config.data)?;
     let http = Http::bind(listen_of(config)).await?;
+    let store = open_store(config)?;
     let sandbox = Sandbox::new(config.limits.clone())?;
     let current = Arc::new(ArcSwap::from_pointee(RuleSet::empty()));
     let stage = EngineStage::open(config, Arc::clone(&sandbox), Arc::clone(&current))?;
@@ -126,22 +136,24 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
     let owner = tokio::spawn(owner.run(requests, async move { ended.ended().await }));
     let mut answering = Vec::new();
     let ended = shutdown.clone();
-    answering
-        .push(tokio::spawn(async move { report(control.serve(context, async move { ended.ended().await }).await) }));
+    answering.push(tokio::spawn(control.serve(context, async move { ended.ended().await })));
     if let Some(http) = http {
         tracing::info!(address = %http.address(), "metrics and health");
         let observed = Observed { health: health.clone(), metrics: recorder };
         let ended = shutdown.clone();
-        answering
-            .push(tokio::spawn(async move { report(http.serve(observed, async move { ended.ended().await }).await) }));
+        answering.push(tokio::spawn(http.serve(observed, async move { ended.ended().await })));
     }
-    Ok((Surroundings { reload, first_load, current, sandbox, health }, Background { owner, answering }))
+    Ok((Surroundings { reload, first_load, current, sandbox, store, health }, Background { owner, answering }))
 }
 
 /// Opens the edges, lets events through until the source ends, and drains.
 async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdown) -> anyhow::Result<Tally> {
     let health = &around.health;
-    let mut sink = AnySink::new(config, health.clone()).await?;
+    // A pipe opens only when somebody reads it.
+    let mut sink = tokio::select! {
+        sink = AnySink::new(config, health.clone()) => sink?,
+        () = shutdown.draining() => return Ok(Tally::default()),
+    };
     let mut dead_letters = AnyDeadLetters::new(config, &config.data.join(DEAD_LETTERS_FILE), health.clone())?;
     let run = format!("{:x}-{:x}", clock::now_ms(), std::process::id());
     let source = Source::new(config, &run, health.clone())?;
@@ -158,6 +170,8 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
         event_bytes_max: config.event.bytes_max,
         batch_max: config.event.batch_max,
         in_flight_max: config.event.in_flight_max,
+        in_flight_bytes_max: config.event.in_flight_bytes_max,
+        settles_after: Duration::from_millis(2 * heartbeat_ms(config)),
         environment: config.environment.as_str().into(),
         recheck_one_in: config.purity.recheck_one_in,
     };
@@ -166,40 +180,66 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
         current: Arc::clone(&around.current),
         owner: around.reload.clone(),
     };
-    let (entrance, pipeline) = Pipeline::start(settings, &rules, sink, dead_letters);
+    let keeping = Keeping {
+        store: Arc::clone(&around.store),
+        retention: Retention {
+            seen_ms: config.store.deduplication_hours as Millis * HOUR_MS,
+            journal_ms: config.store.journal_days as Millis * 24 * HOUR_MS,
+            journal_bytes_max: config.store.journal_bytes_max,
+        },
+        outbox_max: config.store.outbox_max,
+    };
+    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, keeping, sink, dead_letters)?;
     let mut source = tokio::spawn(source.run(entrance, shutdown.clone()));
-    let mut finished = std::pin::pin!(pipeline.finished());
     // The pipeline outlives the source; when it ends first, a part of it has died.
-    tokio::select! {
-        ended = &mut source => ended_source(ended)?,
-        finished = &mut finished => {
+    let finished = tokio::select! {
+        ended = &mut source => {
+            ended_source(ended)?;
+            tokio::select! {
+                biased;
+                finished = pipeline.finished() => finished,
+                // The source has nothing outstanding, so what is left is on disk.
+                () = shutdown.ended(), if config.store_dir().is_some() => {
+                    let communications = pipeline.in_outbox();
+                    tracing::warn!(communications, "the time for draining is up; what the outbox holds goes out at the next start");
+                    Ok(())
+                }
+            }
+        }
+        finished = pipeline.finished() => {
             // A source that fails lets go of the entrance first: what it has to say must not be lost to that race.
             if finished.is_ok() {
                 ended_source((&mut source).await)?;
             }
-            return ended_early(finished);
+            finished
         }
+    };
+    match finished {
+        Ok(()) => {}
+        // `hailer run … | head` is no failure: whoever reads has enough.
+        Err(PipelineError::Sink(SinkError::Closed { place })) => {
+            tracing::info!(place, "nobody reads the communications any more; what was not written is not acknowledged");
+            // It lets go of the entrance, and then the shards end.
+            source.abort();
+        }
+        Err(error) => return Err(error.into()),
     }
-    match finished.await {
-        Ok(tally) => Ok(tally),
-        Err(error) => ended_early(Err(error)),
-    }
+    Ok(pipeline.into_tally().await)
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    let Some(dir) = config.store_dir() else { return Ok(Arc::new(MemoryStore::new(&config.environment))) };
+    let opening = Opening {
+        environment: &config.environment,
+        create: config.store.create,
+        cache_bytes: config.store.cache_bytes,
+        check_bytes_max: config.store.check_bytes_max,
+    };
+    Ok(Arc::new(RedbStore::open(&dir, opening)?))
 }
 
 fn ended_source(ended: Result<Result<(), SourceError>, tokio::task::JoinError>) -> anyhow::Result<()> {
     Ok(ended.context("the source stopped unexpectedly")??)
-}
-
-fn ended_early(finished: Result<Tally, PipelineError>) -> anyhow::Result<Tally> {
-    match finished {
-        Ok(tally) => Ok(tally),
-        // `hailer run … | head` is no failure: whoever reads has enough.
-        Err(PipelineError::Sink(SinkError::Closed { place })) => {
-            tracing::info!(place, "nobody reads the communications any more; what was not written is not acknowledged");
-            Ok(Tally::default())
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn listen_of(config: &Config) -> &str {
@@ -211,15 +251,17 @@ fn listen_of(config: &Config) -> &str {
     }
 }
 
+/// The interval of the source's broker; other sources deliver nothing twice.
+fn heartbeat_ms(config: &Config) -> u64 {
+    match config.source.parse() {
+        Ok(Address::RabbitMq(broker)) => broker.heartbeat_ms(),
+        _ => 0,
+    }
+}
+
 fn shards_of(config: &Config) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     if config.shards == 0 { cores() } else { config.shards }
-}
-
-fn report(served: Result<(), control::ControlError>) {
-    if let Err(error) = served {
-        tracing::error!(error = %error, "can't be reached for commands or metrics any more");
-    }
 }
 
 /// The trigger stays with whoever listens for signals; this keeps it alive.

@@ -5,7 +5,7 @@
 //! receipt dropped unsettled acknowledges nothing, nor does any behind it: the session's end gives the messages back.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -41,11 +41,42 @@ pub struct Receipt {
     settled: bool,
 }
 
-impl Receipt {
-    /// The session that delivered it: a number of its own for every ledger of this process.
+/// A source's session, as long as somebody remembers it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    number: u64,
+    is_open: Arc<AtomicBool>,
+}
+
+/// Held by a source while its session lasts.
+#[derive(Debug)]
+pub struct OpenSession(Arc<AtomicBool>);
+
+impl Session {
+    /// A number of its own for every session of this process.
     #[must_use]
-    pub fn session(&self) -> u64 {
-        self.ledger.session
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether acknowledgements still reach whoever delivered, as far as the source knows.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl Receipt {
+    /// The session that delivered it.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.ledger.session
     }
 
     /// What this delivery promised is done.
@@ -64,7 +95,7 @@ impl Drop for Receipt {
 /// delivery tags do.
 #[derive(Debug)]
 pub struct Ledger {
-    session: u64,
+    session: Session,
     open: Mutex<Open>,
     settled_upto: watch::Sender<u64>,
 }
@@ -89,7 +120,8 @@ impl Ledger {
     #[must_use]
     pub fn new() -> (Arc<Ledger>, watch::Receiver<u64>) {
         static SESSIONS: AtomicU64 = AtomicU64::new(0);
-        let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        let session = Session { number, is_open: Arc::new(AtomicBool::new(true)) };
         let (settled_upto, prefix) = watch::channel(0);
         let open = Open { next: 1, first: 1, settled: VecDeque::new(), outstanding: 0, abandoned: false };
         (Arc::new(Ledger { session, open: Mutex::new(open), settled_upto }), prefix)
@@ -109,6 +141,12 @@ impl Ledger {
             open.settled.push_back(false);
         }
         Receipt { ledger: Arc::clone(self), tag, settled: false }
+    }
+
+    /// To be dropped when the session ends: an acknowledgement that is sent later reaches nobody.
+    #[must_use]
+    pub fn open_session(&self) -> OpenSession {
+        OpenSession(Arc::clone(&self.session.is_open))
     }
 
     /// Deliveries not yet settled, or settled behind one that is not.

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod event;
 pub mod policies;
 pub mod reload;
+pub mod store;
 
 pub mod communication;
 pub mod delivery;

@@ -9,10 +9,16 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 pub const EVENTS_TOTAL: &str = "hailer_events_total";
 pub const EVENTS_REPAIRED_TOTAL: &str = "hailer_events_repaired_total";
+pub const EVENTS_AMBIGUOUS_TOTAL: &str = "hailer_events_ambiguous_total";
 pub const FIELD_MISMATCHES_TOTAL: &str = "hailer_field_mismatches_total";
 pub const IN_FLIGHT: &str = "hailer_in_flight";
 pub const CALLS_TOTAL: &str = "hailer_calls_total";
+pub const RECHECKED_TOTAL: &str = "hailer_calls_rechecked_total";
+pub const LOG_LINES_DROPPED_TOTAL: &str = "hailer_log_lines_dropped_total";
+pub const LOG_BYTES_CUT_TOTAL: &str = "hailer_log_bytes_cut_total";
 pub const DECIDE_SECONDS: &str = "hailer_decide_seconds";
+pub const COMMIT_SECONDS: &str = "hailer_commit_seconds";
+pub const OUTBOX: &str = "hailer_outbox";
 pub const COMMUNICATIONS_TOTAL: &str = "hailer_communications_total";
 pub const SOURCE_CONNECTED: &str = "hailer_source_connected";
 pub const SOURCE_MESSAGES_TOTAL: &str = "hailer_source_messages_total";
@@ -43,12 +49,22 @@ enum Kind {
 
 /// Every metric, and what it says.
 const METRICS: &[(Kind, &str, &str)] = &[
-    (Kind::Counter, EVENTS_TOTAL, "Events by what became of them: decided, unsubscribed, deadletter"),
+    (Kind::Counter, EVENTS_TOTAL, "Events by what became of them: decided, unsubscribed, repeat, deadletter"),
     (Kind::Counter, EVENTS_REPAIRED_TOTAL, "Events that were readable only after repair"),
+    (
+        Kind::Counter,
+        EVENTS_AMBIGUOUS_TOTAL,
+        "Copies without an id, of a session that broke, that were taken for repeats of an event just decided",
+    ),
     (Kind::Counter, FIELD_MISMATCHES_TOTAL, "Fields that were there, and of another type than the rules asked for"),
     (Kind::Gauge, IN_FLIGHT, "Events taken in whose outcome is not yet durable"),
     (Kind::Counter, CALLS_TOTAL, "Calls of rules by campaign and outcome"),
+    (Kind::Counter, RECHECKED_TOTAL, "Calls that were made again on a fresh instance, to see whether the rule is pure"),
+    (Kind::Counter, LOG_LINES_DROPPED_TOTAL, "Lines that rules logged over what a campaign may over time, by campaign"),
+    (Kind::Counter, LOG_BYTES_CUT_TOTAL, "Bytes that rules logged over what a call may"),
     (Kind::Seconds, DECIDE_SECONDS, "Time that a shard took to decide a batch"),
+    (Kind::Seconds, COMMIT_SECONDS, "Time that a commit took to be on disk"),
+    (Kind::Gauge, OUTBOX, "Communications that are committed and not yet confirmed"),
     (Kind::Counter, COMMUNICATIONS_TOTAL, "Communications that rules proposed, by campaign, channel and verdict"),
     (Kind::Gauge, SOURCE_CONNECTED, "1 while the source has a session, else 0"),
     (Kind::Counter, SOURCE_MESSAGES_TOTAL, "Messages taken from the source"),
@@ -86,6 +102,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     }
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(DECIDE_SECONDS.to_owned()), DECIDE_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(COMMIT_SECONDS.to_owned()), CONFIRM_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(SINK_CONFIRM_SECONDS.to_owned()), CONFIRM_BUCKETS)?
         .install_recorder()?;
     describe();

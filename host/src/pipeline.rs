@@ -1,42 +1,66 @@
 //! The life of an event, from top to bottom:
 //!
-//! source → **accept** (validate, read the envelope, identify) → **shard** by customer → **batch** → **decide**
-//! (project, call the rules) → **policies** → **commit** → **publish** → **acknowledge**.
+//! source → **accept** (validate, read the envelope) → **shard** by customer → **batch** → **decide** (seen before? project, call the
+//! rules, policies) → **commit** (what was seen, journal, outbox: one transaction) → **acknowledge**. Beside it the **outbox** publishes what is
+//! committed, and dead letters are **buried**.
 //!
-//! Accepting happens where the source runs; deciding on one thread a shard, which owns its guests and takes no lock; the rest in one task.
-//! Every channel between them is bounded, so a slow part stops the source. **A receipt is settled only after everything that its event
-//! led to has been confirmed (G1).** When a part dies the pipeline ends and nothing more is acknowledged.
+//! Accepting happens where the source runs; deciding on one thread a shard, which owns its guests and takes no lock; committing,
+//! publishing and burying in a task each. Every channel between them is bounded, in events and in bytes, so a slow part stops the source. **A receipt is settled
+//! only after everything that its event led to is durable (G1).** When a part dies the pipeline ends and nothing more is acknowledged.
+
+mod arrivals;
+mod budget;
+mod bury;
+mod commit;
+mod group;
+mod identify;
+mod memory;
+mod outbox;
+mod shard;
+mod sweep;
 
 mod counts;
-mod occurrences;
-mod shard;
+mod log_allowance;
 mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::clock::{self, Millis};
-use crate::communication::{Communication, DeadLetter};
+use crate::communication::DeadLetter;
 use crate::delivery::{Delivery, Receipt};
 use crate::engine::{RuleSet, Sandbox};
-use crate::event::{Event, EventId};
+use crate::event::{DedupKey, Event, EventErrorKind};
 use crate::metrics;
 use crate::reload::ReloadHandle;
 use crate::sinks::{DeadLetters, Sink, SinkError};
 use crate::sources::{Intake, IntakeClosed};
-use occurrences::{Occurrence, Occurrences};
-use shard::Shard;
+use crate::store::records::{Progress, decode, encode};
+use crate::store::{Changes, Store, StoreError, Table};
+use arrivals::Arrivals;
+use budget::{Budget, Held};
+use commit::Committer;
+use group::Group;
+use memory::Memory;
+use outbox::{Fill, PublishError};
+use shard::{Exit, Shard};
+pub use sweep::Retention;
+use sweep::Sweep;
 pub use tally::{CampaignTally, Tally};
 
-/// The most communications, or events, whose outcome is confirmed together; one more group may come on top.
-const PUBLISH_MAX: usize = 1024;
-/// Groups that may wait to be published.
+/// Groups that may wait to be committed.
 const GROUPS_MAX: usize = 64;
+/// Dead letters, and removals from the outbox, that may wait.
+const LETTERS_MAX: usize = 64;
+const REMOVALS_MAX: usize = 64;
 
 /// How a pipeline is set up.
 #[derive(Clone, Debug)]
@@ -48,6 +72,10 @@ pub struct Settings {
     pub batch_max: usize,
     /// The most events that wait for a shard, over all of them.
     pub in_flight_max: usize,
+    /// The most bytes of events that wait, and as much again of communications on their way to a commit.
+    pub in_flight_bytes_max: usize,
+    /// Two heartbeats of the source: so long may an acknowledgement be on its way on a connection that is dead already.
+    pub settles_after: Duration,
     pub environment: Arc<str>,
     /// One in so many calls runs again on a fresh instance; 0 means none.
     pub recheck_one_in: u32,
@@ -61,131 +89,203 @@ pub struct Rules {
     pub owner: ReloadHandle,
 }
 
+/// What is kept, and for how long.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    pub store: Arc<dyn Store>,
+    pub retention: Retention,
+    /// With so many communications in the outbox nothing more is taken in.
+    pub outbox_max: usize,
+}
+
 /// An event that has been read, on its way to its shard.
 #[derive(Debug)]
 struct Accepted {
     event: Event,
-    id: EventId,
+    key: DedupKey,
+    redelivered: bool,
+    session: u64,
     /// The `now` of everything that this event leads to.
     now: Millis,
-    /// Set if the event had no id of its own.
-    occurrence: Option<Occurrence>,
     receipt: Receipt,
+    held: Held,
 }
 
-/// What has been decided together, and is committed, published and acknowledged together.
-#[derive(Debug, Default)]
-struct Group {
-    communications: Vec<Communication>,
-    dead_letters: Vec<DeadLetter>,
-    receipts: Vec<Receipt>,
-    occurrences: Vec<Occurrence>,
+/// A message that can't be read, on its way to be buried.
+#[derive(Debug)]
+struct Unreadable {
+    letter: DeadLetter,
+    receipt: Receipt,
+    held: Held,
 }
 
-/// Why a pipeline ended early.
+/// Why a pipeline ended early. What was not committed was not acknowledged, and will be delivered again.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     #[error(transparent)]
     Sink(#[from] SinkError),
-    #[error("a shard stopped unexpectedly; what it held was not acknowledged and will be delivered again")]
-    Shard,
-    #[error("publishing stopped unexpectedly; what was not confirmed was not acknowledged and will be delivered again")]
-    Delivery,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{part} stopped unexpectedly; what it held was not acknowledged and will be delivered again")]
+    Died { part: &'static str },
+}
+
+impl From<PublishError> for PipelineError {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Sink(error) => error.into(),
+            PublishError::Store(error) => error.into(),
+        }
+    }
 }
 
 /// The entrance: the end of the pipeline that sources see.
 #[derive(Clone, Debug)]
 pub struct Entrance {
     shards: Arc<[mpsc::Sender<Accepted>]>,
-    groups: mpsc::Sender<Group>,
-    arrivals: Arc<Mutex<Arrivals>>,
+    letters: mpsc::Sender<Unreadable>,
+    arrivals: Arc<Arrivals>,
+    outbox: Arc<Fill>,
+    outbox_max: usize,
     event_bytes_max: usize,
-}
-
-/// What the entrance remembers from message to message.
-#[derive(Debug, Default)]
-struct Arrivals {
-    occurrences: Occurrences,
-    last_now: Millis,
-    tally: Tally,
+    budget: Budget,
 }
 
 /// A pipeline at work.
 #[derive(Debug)]
 pub struct Pipeline {
-    arrivals: Arc<Mutex<Arrivals>>,
-    shards: JoinSet<Tally>,
-    delivery: JoinHandle<Result<(), SinkError>>,
+    arrivals: Arc<Arrivals>,
+    shards: JoinSet<Result<Tally, StoreError>>,
+    parts: JoinSet<Result<(), PipelineError>>,
+    /// Of the shards that have ended.
+    tally: Tally,
+    outbox: Arc<Fill>,
 }
 
 impl Pipeline {
-    /// Starts the shards and the task that publishes. The pipeline ends when every clone of its entrance is gone and
+    /// Starts the shards and the tasks behind them. The pipeline ends when every clone of its entrance is gone and
     /// what was inside is done.
+    ///
+    /// # Errors
+    /// When the store can't be read, or not be written.
     pub fn start(
         settings: Settings,
         rules: &Rules,
+        keeping: Keeping,
         sink: impl Sink + 'static,
         dead_letters: impl DeadLetters + 'static,
-    ) -> (Entrance, Pipeline) {
-        let (groups, groups_received) = mpsc::channel(GROUPS_MAX);
+    ) -> Result<(Entrance, Pipeline), StoreError> {
+        let Keeping { store, retention, outbox_max } = keeping;
+        let progress = begin_run(&*store)?;
+        let arrivals = Arc::new(Arrivals::new(&progress));
+        let (groups, groups_decided) = mpsc::channel(GROUPS_MAX);
         let waiting_max = (settings.in_flight_max / settings.shards).max(1);
+        let [budget, outgoing] = [(); 2].map(|()| Budget::new(settings.in_flight_bytes_max));
         let mut entrances = Vec::new();
         let mut shards = JoinSet::new();
-        for _ in 0..settings.shards {
+        let committed: Arc<[_]> = (0..settings.shards).map(|_| Arc::<AtomicU64>::default()).collect();
+        for (number, committed) in committed.iter().enumerate() {
             let (entrance, events) = mpsc::channel(waiting_max);
-            let shard = Shard::new(&settings, rules.clone(), groups.clone());
+            let memory = Memory::new(Arc::clone(&store), Arc::clone(committed));
+            let exit = Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() };
+            let shard = Shard::new(number, &settings, rules.clone(), memory, Arc::clone(&arrivals), exit);
             shards.spawn_blocking(move || shard.run(events));
             entrances.push(entrance);
         }
-        let arrivals = Arc::<Mutex<Arrivals>>::default();
-        let delivery = tokio::spawn(deliver(groups_received, sink, dead_letters, Arc::clone(&arrivals)));
-        let event_bytes_max = settings.event_bytes_max;
-        let entrance = Entrance { shards: entrances.into(), groups, arrivals: Arc::clone(&arrivals), event_bytes_max };
-        (entrance, Pipeline { arrivals, shards, delivery })
+        let (removals, removals_sent) = mpsc::channel(REMOVALS_MAX);
+        let (outbox, publisher, fill) = outbox::open(&store, removals, Arc::clone(&arrivals))?;
+        let sweep = Sweep::new(retention);
+        let committer = Committer {
+            store,
+            progress,
+            committed,
+            outbox,
+            arrivals: Arc::clone(&arrivals),
+            sweep,
+            settles_after: settings.settles_after,
+            alive_at: None,
+        };
+        let (letters, letters_sent) = mpsc::channel(LETTERS_MAX);
+        let mut parts = JoinSet::new();
+        parts.spawn(async move { Ok(committer.run(groups_decided, removals_sent).await?) });
+        parts.spawn(async move { Ok(publisher.publish(sink).await?) });
+        parts.spawn(async move { Ok(bury::bury(letters_sent, dead_letters).await?) });
+        let outbox = Arc::clone(&fill);
+        let entrance = Entrance {
+            shards: entrances.into(),
+            letters,
+            arrivals: Arc::clone(&arrivals),
+            outbox: fill,
+            outbox_max,
+            event_bytes_max: settings.event_bytes_max,
+            budget,
+        };
+        Ok((entrance, Pipeline { arrivals, shards, parts, tally: Tally::default(), outbox }))
     }
 
-    /// Waits until everything that came in has been decided, published and settled.
+    /// Waits until everything that came in has been decided, committed, published and settled.
     ///
     /// # Errors
     /// As soon as a part has ended early: what it held is not settled, and nothing behind it will be.
-    pub async fn finished(mut self) -> Result<Tally, PipelineError> {
-        let mut tally = Tally::default();
-        let mut delivered = false;
+    pub async fn finished(&mut self) -> Result<(), PipelineError> {
+        let died = |part| PipelineError::Died { part };
         loop {
             tokio::select! {
-                ended = &mut self.delivery, if !delivered => {
-                    ended.map_err(|_| PipelineError::Delivery)??;
-                    delivered = true;
-                }
-                shard = self.shards.join_next(), if !self.shards.is_empty() => {
-                    let of_shard = shard.and_then(Result::ok).ok_or(PipelineError::Shard)?;
-                    tally.add(of_shard);
-                }
-                else => break,
+                Some(ended) = self.parts.join_next() => ended.map_err(|_| died("a part of the pipeline"))??,
+                Some(shard) = self.shards.join_next() => self.tally.add(shard.map_err(|_| died("a shard"))??),
+                else => return Ok(()),
             }
         }
-        tally.add(lock(&self.arrivals).tally.clone());
-        Ok(tally)
+    }
+
+    /// Communications that are committed and not yet confirmed.
+    #[must_use]
+    pub fn in_outbox(&self) -> usize {
+        self.outbox.communications()
+    }
+
+    /// What was done, also if the pipeline ended early. Waits for the shards, which end when every clone of the entrance is gone.
+    pub async fn into_tally(mut self) -> Tally {
+        while let Some(shard) = self.shards.join_next().await {
+            // What a shard that died has counted is lost with it, and that it died has been told.
+            self.tally.add(shard.ok().and_then(Result::ok).unwrap_or_default());
+        }
+        self.tally.add(self.arrivals.count(|tally| tally.clone()));
+        self.tally
     }
 }
 
-fn lock(arrivals: &Mutex<Arrivals>) -> MutexGuard<'_, Arrivals> {
-    arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+/// Goes on from where the last run stopped. Writing that down shows that the store can be written.
+fn begin_run(store: &dyn Store) -> Result<Progress, StoreError> {
+    let last = store.snapshot()?.get(Table::Meta, Progress::KEY)?;
+    let mut progress = match last {
+        Some(bytes) => decode::<Progress>(Table::Meta, &bytes)?,
+        None => Progress::default(),
+    };
+    progress.runs += 1;
+    let mut changes = Changes::default();
+    changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&progress));
+    store.commit(&changes)?;
+    Ok(progress)
 }
 
 // ---- accept, where the source runs -----------------------------------------------------------------------------------
 
 impl Intake for Entrance {
     async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
+        self.outbox.is_below(self.outbox_max).await;
+        ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         match self.read(&delivery) {
             Ok(event) => {
-                let accepted = self.identify(event, delivery);
+                let held = self.budget.take(event.held_bytes()).await;
+                let accepted = self.stamp(event, delivery, held);
                 let shard = self.shard_of(&accepted);
                 self.shards[shard].send(accepted).await.map_err(|_| IntakeClosed)
             }
             Err(reason) => {
-                let group = self.dead_letter(delivery, reason);
-                self.groups.send(group).await.map_err(|_| IntakeClosed)
+                let held = self.budget.take(delivery.body.len() + reason.len()).await;
+                let letter = self.dead_letter(delivery, reason, held);
+                self.letters.send(letter).await.map_err(|_| IntakeClosed)
             }
         }
     }
@@ -197,48 +297,48 @@ impl Entrance {
         if let Some(defect) = &delivery.defect {
             return Err(defect.to_string());
         }
-        Event::read_within(delivery.body.clone(), self.event_bytes_max).map_err(|error| error.to_string())
+        let limit_bytes = self.event_bytes_max;
+        Event::read_within(delivery.body.clone(), limit_bytes).map_err(|error| match error.kind {
+            EventErrorKind::TooLarge => {
+                format!("{} bytes, over the limit of {limit_bytes} bytes (event.bytes_max)", delivery.body.len())
+            }
+            _ => error.to_string(),
+        })
     }
 
-    fn identify(&self, event: Event, delivery: Delivery) -> Accepted {
+    fn stamp(&self, event: Event, delivery: Delivery, held: Held) -> Accepted {
         let key = event.dedup_key(delivery.message_id.as_deref(), delivery.position.as_deref());
-        let mut arrivals = lock(&self.arrivals);
-        // Never backwards, whatever the machine's clock does.
-        let now = clock::now_ms().max(arrivals.last_now);
-        arrivals.last_now = now;
-        let session = delivery.receipt.session();
-        let (id, occurrence) = arrivals.occurrences.identify(key, delivery.redelivered, session, now);
-        arrivals.tally.events += 1;
-        ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
-        if event.was_repaired() {
-            arrivals.tally.repaired += 1;
+        let stamp = self.arrivals.stamp(&delivery.receipt);
+        let was_repaired = event.was_repaired();
+        self.arrivals.count(|tally| {
+            tally.events += 1;
+            tally.repaired += u64::from(was_repaired);
+        });
+        if was_repaired {
             ::metrics::counter!(metrics::EVENTS_REPAIRED_TOTAL).increment(1);
         }
-        Accepted { event, id, now, occurrence, receipt: delivery.receipt }
+        let Delivery { redelivered, receipt, .. } = delivery;
+        Accepted { event, key, redelivered, session: stamp.session, now: stamp.now, receipt, held }
     }
 
-    /// A customer belongs to one shard, so that their events stay in order (G5).
+    /// A customer belongs to one shard, so that their events stay in order (G5); and so do the copies of an event.
     fn shard_of(&self, accepted: &Accepted) -> usize {
         match accepted.event.customer_key() {
             Some(customer) => customer.shard(self.shards.len()),
-            None => usize::from(accepted.id.as_bytes()[0]) % self.shards.len(),
+            None => usize::from(accepted.key.as_bytes()[0]) % self.shards.len(),
         }
     }
 
-    fn dead_letter(&self, delivery: Delivery, reason: String) -> Group {
+    fn dead_letter(&self, delivery: Delivery, reason: String, held: Held) -> Unreadable {
         ::metrics::counter!(metrics::EVENTS_TOTAL, "outcome" => "deadletter").increment(1);
-        ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
-        let mut arrivals = lock(&self.arrivals);
-        arrivals.tally.dead_letters += 1;
+        let count = self.arrivals.count(|tally| {
+            tally.dead_letters += 1;
+            tally.dead_letters
+        });
         // A broken sender must not flood the log: the first, the second, the fourth …
-        let count = arrivals.tally.dead_letters;
         if count.is_power_of_two() {
-            tracing::warn!(
-                reason,
-                position = delivery.position.as_deref(),
-                count,
-                "an event can't be read: dead letter"
-            );
+            let position = delivery.position.as_deref();
+            tracing::warn!(reason, position, count, "an event can't be read: dead letter");
         }
         let letter = DeadLetter {
             body: delivery.body,
@@ -248,71 +348,8 @@ impl Entrance {
             position: delivery.position,
             received_ms: clock::now_ms(),
         };
-        Group { dead_letters: vec![letter], receipts: vec![delivery.receipt], ..Group::default() }
+        Unreadable { letter, receipt: delivery.receipt, held }
     }
 }
 
-// ---- decide, on the shard's thread: see `shard.rs` -------------------------------------------------------------------
-
-// ---- commit, publish, acknowledge: one task --------------------------------------------------------------------------
-
-/// Publishes what the shards decided, in the order in which they did, and settles the receipts of what is confirmed.
-/// The commit of state, timers and outbox will stand before it; until then an event is settled after its communications are confirmed.
-async fn deliver(
-    mut groups: mpsc::Receiver<Group>,
-    mut sink: impl Sink,
-    mut dead_letters: impl DeadLetters,
-    arrivals: Arc<Mutex<Arrivals>>,
-) -> Result<(), SinkError> {
-    let mut taken = Group::default();
-    while let Some(group) = groups.recv().await {
-        taken.absorb(group);
-        while taken.communications.len() < PUBLISH_MAX && taken.receipts.len() < PUBLISH_MAX {
-            match groups.try_recv() {
-                Ok(group) => taken.absorb(group),
-                Err(_) => break,
-            }
-        }
-        if !taken.communications.is_empty() {
-            sink.publish(&taken.communications).await?;
-        }
-        if !taken.dead_letters.is_empty() {
-            dead_letters.bury(&taken.dead_letters).await?;
-        }
-        taken.settle(&arrivals);
-    }
-    Ok(())
-}
-
-impl Group {
-    fn of_decided(communications: Vec<Communication>, events: impl Iterator<Item = Accepted>) -> Group {
-        let mut group = Group { communications, ..Group::default() };
-        for accepted in events {
-            group.receipts.push(accepted.receipt);
-            group.occurrences.extend(accepted.occurrence);
-        }
-        group
-    }
-
-    fn absorb(&mut self, mut later: Group) {
-        self.communications.append(&mut later.communications);
-        self.dead_letters.append(&mut later.dead_letters);
-        self.receipts.append(&mut later.receipts);
-        self.occurrences.append(&mut later.occurrences);
-    }
-
-    /// Everything that these events led to is done.
-    fn settle(&mut self, arrivals: &Mutex<Arrivals>) {
-        self.communications.clear();
-        self.dead_letters.clear();
-        ::metrics::gauge!(metrics::IN_FLIGHT).decrement(self.receipts.len() as f64);
-        if !self.occurrences.is_empty() {
-            let mut arrivals = lock(arrivals);
-            let now = arrivals.last_now;
-            self.occurrences.drain(..).for_each(|occurrence| arrivals.occurrences.settle(occurrence, now));
-        }
-        for receipt in self.receipts.drain(..) {
-            receipt.settle();
-        }
-    }
-}
+// ---- decide, on the shard's thread: `shard.rs`. Commit and acknowledge: `commit.rs`. Publish: `outbox.rs` ---------------

@@ -3,12 +3,15 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::built;
 use crate::engine::Engine;
+use crate::wait::LONG_ENOUGH;
 
 /// The directory of one engine; it goes with the value.
 #[derive(Debug)]
@@ -36,6 +39,15 @@ impl Site {
         let root = tempfile::Builder::new().prefix("hailer-").tempdir().expect("a temporary directory");
         fs::create_dir_all(root.path().join("rules.d/modules")).expect("a directory for rules");
         Site { root }
+    }
+
+    /// With one campaign, `basket`, which answers every purchase.
+    #[must_use]
+    pub fn with_basket() -> Site {
+        let site = Site::empty();
+        site.put("modules/big-basket.wasm", built::example_module("big-basket"));
+        site.put("basket.toml", campaign("big-basket", "[params]\nthreshold = \"0\""));
+        site
     }
 
     /// With all the example campaigns.
@@ -89,7 +101,7 @@ impl Site {
 
     /// Starts an engine here, with an HTTP port of its own, and returns at once.
     #[must_use]
-    pub fn start(&self, arguments: &[&str]) -> Engine {
+    pub fn start(&self, arguments: &[impl AsRef<str>]) -> Engine {
         let (stdout, stderr) = (self.path("stdout"), self.path("stderr"));
         let mut command = self.run_command(arguments);
         command.stdin(Stdio::piped()).stdout(File::create(&stdout).expect("a file for standard output"));
@@ -97,10 +109,19 @@ impl Site {
         Engine::spawn(&mut command, &self.data(), stdout, stderr)
     }
 
-    /// Runs an engine here to its end, with nothing on standard input.
+    /// Runs an engine here to its end, with nothing on standard input. One that does not end is ended, and no outcome.
     #[must_use]
-    pub fn run(&self, arguments: &[&str]) -> Outcome {
-        Outcome::of(&mut self.run_command(arguments))
+    pub fn run(&self, arguments: &[impl AsRef<str>]) -> Outcome {
+        let mut command = self.run_command(arguments);
+        let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the engine starts");
+        let id = Pid::from_child(&process);
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || ended.send(process.wait_with_output()));
+        let output = end.recv_timeout(LONG_ENOUGH).unwrap_or_else(|_| {
+            let _ = kill_process(id, Signal::KILL);
+            panic!("{command:?} does not end");
+        });
+        Outcome::from(output.expect("its output"))
     }
 
     /// Runs another command against the engine here.
@@ -111,19 +132,41 @@ impl Site {
         Outcome::of(&mut command)
     }
 
-    fn run_command(&self, arguments: &[&str]) -> Command {
+    /// Runs another command that needs no engine.
+    #[must_use]
+    pub fn command_without_data(&self, arguments: &[&str]) -> Outcome {
+        Outcome::of(self.hailer().args(arguments))
+    }
+
+    /// Runs a script with bash, which finds the binary as `hailer`.
+    #[must_use]
+    pub fn shell(&self, script: &str) -> Outcome {
+        let mut command = self.program(Path::new("bash"));
+        let binaries = built::hailer().parent().expect("a directory of binaries");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::iter::once(binaries.to_owned()).chain(std::env::split_paths(&path));
+        command.args(["-c", script]).env("TMPDIR", self.root.path()).env("HAILER_LIMITS__CALL_DEADLINE_MS", "2000");
+        Outcome::of(command.env("PATH", std::env::join_paths(path).expect("a search path")))
+    }
+
+    fn run_command(&self, arguments: &[impl AsRef<str>]) -> Command {
         let mut command = self.hailer();
-        command.args(["run", "--listen", "127.0.0.1:0"]).arg("--rules").arg(self.rules());
-        command.arg("--data").arg(self.data()).args(arguments);
+        command.args(["run", "--create-store", "--listen", "127.0.0.1:0"]).arg("--rules").arg(self.rules());
+        command.arg("--data").arg(self.data());
+        command.args(arguments.iter().map(AsRef::as_ref));
         // A machine that runs all tests at once is no measure of how long a call takes.
-        if !arguments.iter().any(|argument| argument.starts_with("limits.call_deadline_ms")) {
+        if !arguments.iter().any(|argument| argument.as_ref().starts_with("limits.call_deadline_ms")) {
             command.args(["--set", "limits.call_deadline_ms=2000"]);
         }
         command
     }
 
     fn hailer(&self) -> Command {
-        let mut command = Command::new(built::hailer());
+        self.program(built::hailer())
+    }
+
+    fn program(&self, path: &Path) -> Command {
+        let mut command = Command::new(path);
         // Neither the checkout's configuration nor the caller's environment is to be found there.
         command.current_dir(self.root.path()).stdin(Stdio::null());
         // Rules that a test writes are built where the next run finds their dependencies again.
@@ -137,7 +180,10 @@ impl Site {
 
 impl Outcome {
     fn of(command: &mut Command) -> Outcome {
-        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Outcome::from(command.output().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    fn from(output: Output) -> Outcome {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
         Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }

@@ -5,12 +5,15 @@
 
 mod bad_input;
 mod broker_trouble;
+mod docs;
 mod edges;
 mod hostile_guests;
 mod hot_reload;
+mod kills;
 mod new_rule;
 mod privacy;
 mod seed;
+mod sizes;
 mod standard_streams;
 mod swaps;
 

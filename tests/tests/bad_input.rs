@@ -1,7 +1,6 @@
 //! Messages that can't be read are buried once, with the reason; their neighbours are decided, in order.
 
-use hailer_tests::built::example_module;
-use hailer_tests::site::{Site, campaign, lines};
+use hailer_tests::site::{Site, lines};
 use hailer_tests::wiring::Wiring;
 use serde_json::{Value, json};
 
@@ -30,15 +29,8 @@ fn bad() -> Vec<(Vec<u8>, &'static str)> {
         (br#"{"customerInfo":{"customerId":7}}"#.to_vec(), "eventCode"),
         (deep, "128"),
         (b"".to_vec(), "whitespace"),
-        (huge, "bytes"),
+        (huge, "(event.bytes_max)"),
     ]
-}
-
-fn site() -> Site {
-    let site = Site::empty();
-    site.put("modules/big-basket.wasm", example_module("big-basket"));
-    site.put("basket.toml", campaign("big-basket", "[params]\nthreshold = \"0\""));
-    site
 }
 
 fn amounts<'a>(communications: impl IntoIterator<Item = &'a Value>) -> Vec<u64> {
@@ -48,7 +40,7 @@ fn amounts<'a>(communications: impl IntoIterator<Item = &'a Value>) -> Vec<u64> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn every_unreadable_message_is_buried_once_and_its_neighbours_go_on_in_order() {
     let wiring = Wiring::new(shared_broker(), "bad").await;
-    let site = site();
+    let site = Site::with_basket();
     let bad = bad();
     let mut sent = Vec::new();
     for (number, (body, _)) in bad.iter().enumerate() {
@@ -56,8 +48,7 @@ async fn every_unreadable_message_is_buried_once_and_its_neighbours_go_on_in_ord
     }
     sent.push(purchase(bad.len(), CUSTOMER).into_bytes());
     wiring.send(&sent).await;
-    let flags = wiring.flags();
-    let engine = site.start(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+    let engine = site.start(&wiring.flags());
     engine.ready().await;
 
     let communications = wiring.communications(bad.len() + 1).await;
@@ -79,7 +70,7 @@ async fn every_unreadable_message_is_buried_once_and_its_neighbours_go_on_in_ord
 
 #[tokio::test]
 async fn every_unreadable_line_of_a_file_is_buried_beside_it() {
-    let site = site();
+    let site = Site::with_basket();
     let mut text = Vec::new();
     // An empty line is no event.
     let bad: Vec<_> = bad().into_iter().filter(|(body, _)| !body.is_empty()).collect();
@@ -108,7 +99,7 @@ async fn every_unreadable_line_of_a_file_is_buried_beside_it() {
 
 #[tokio::test]
 async fn mistyped_and_missing_fields_are_absent_and_counted_and_no_failure() {
-    let site = site();
+    let site = Site::with_basket();
     let mut engine = site.start(&["--source", "-", "--sink", "-"]);
     let event = |data: Value| {
         let operation = json!({ "brandId": 5, "dateTime": "yesterday", "purchaseData": data });

@@ -3,25 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hailer_tests::broker::{Broker, Client};
-use hailer_tests::built::example_module;
-use hailer_tests::site::{Site, campaign};
+use hailer_tests::site::Site;
 use hailer_tests::wait;
 use hailer_tests::wiring::Wiring;
 use rustix::process::Signal;
 
 use crate::edges::shared_broker;
 use crate::swaps::purchase;
-
-fn site() -> Site {
-    let site = Site::empty();
-    site.put("modules/big-basket.wasm", example_module("big-basket"));
-    site.put("basket.toml", campaign("big-basket", "[params]\nthreshold = \"0\""));
-    site
-}
-
-fn borrowed(flags: &[String]) -> Vec<&str> {
-    flags.iter().map(String::as_str).collect()
-}
 
 fn purchases(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(|number| purchase(number, number % 10))
@@ -32,11 +20,11 @@ async fn a_broker_that_is_killed_and_comes_back_costs_no_event() {
     const EVENTS: usize = 4000;
     let broker = Broker::start();
     let wiring = Wiring::new(&broker, "killed").await;
-    let site = site();
+    let site = Site::with_basket();
     wiring.send(purchases(EVENTS)).await;
     // Small batches, so that it is killed while the engine is in the middle of them.
     let flags = [wiring.flags(), vec!["--set".into(), "rabbitmq.prefetch=50".into()]].concat();
-    let engine = site.start(&borrowed(&flags));
+    let engine = site.start(&flags);
     wait::until("some are published", async || wiring.client.counts(&wiring.out).await.0 > 200).await;
     broker.kill();
     engine.ready_with("\"ready\":false").await;
@@ -70,8 +58,8 @@ async fn without_a_way_out_nothing_is_acknowledged_and_readiness_says_why() {
         wiring.client.queue(queue).await;
     }
     wiring.send(purchases(10)).await;
-    let site = site();
-    let engine = site.start(&borrowed(&wiring.flags()));
+    let site = Site::with_basket();
+    let engine = site.start(&wiring.flags());
     engine.ready_with("exchange `wayless.communications` does not exist").await;
     assert_eq!(engine.readyz().await.0, 503);
     assert_eq!(wiring.client.counts(&wiring.events).await, (10, 0), "no event is taken before there is a way out");
@@ -93,9 +81,8 @@ async fn a_termination_drains_gives_back_the_rest_and_exits_0() {
     const EVENTS: usize = 5000;
     let wiring = Wiring::new(shared_broker(), "terminated").await;
     wiring.send(purchases(EVENTS)).await;
-    let site = site();
-    let mut engine =
-        site.start(&borrowed(&[wiring.flags(), vec!["--set".into(), "rabbitmq.prefetch=20".into()]].concat()));
+    let site = Site::with_basket();
+    let mut engine = site.start(&[wiring.flags(), vec!["--set".into(), "rabbitmq.prefetch=20".into()]].concat());
     wait::until("some are published", async || wiring.client.counts(&wiring.out).await.0 > 20).await;
     engine.signal(Signal::TERM);
     assert_eq!(engine.ended().await, Some(0));
@@ -111,7 +98,7 @@ async fn a_termination_drains_gives_back_the_rest_and_exits_0() {
     );
 
     // The next engine goes on where this one ended.
-    let engine = site.start(&borrowed(&wiring.flags()));
+    let engine = site.start(&wiring.flags());
     let communications = wiring.communications(EVENTS).await;
     engine.stop().await;
     wiring.is_drained().await;
@@ -128,13 +115,13 @@ async fn a_queue_that_somebody_consumes_is_refused_unless_it_is_meant() {
     let wiring = Wiring::new(shared_broker(), "contested").await;
     let other = Client::connect(shared_broker()).await;
     let _consumer = other.consume(&wiring.events).await;
-    let site = site();
-    let refused = site.run(&borrowed(&wiring.flags())).expect(2);
+    let site = Site::with_basket();
+    let refused = site.run(&wiring.flags()).expect(2);
     assert!(refused.stderr.contains("already has a consumer"), "{}", refused.stderr);
     for remedy in ["hailer topology", "--take-over"] {
         assert!(refused.stderr.contains(remedy), "{}", refused.stderr);
     }
-    let engine = site.start(&borrowed(&[wiring.flags(), vec!["--take-over".into()]].concat()));
+    let engine = site.start(&[wiring.flags(), vec!["--take-over".into()]].concat());
     engine.ready().await;
     assert_eq!(wiring.client.counts(&wiring.events).await.1, 2);
     engine.stop().await;
@@ -142,7 +129,7 @@ async fn a_queue_that_somebody_consumes_is_refused_unless_it_is_meant() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn one_data_directory_is_for_one_engine() {
-    let site = site();
+    let site = Site::with_basket();
     let engine = site.start(&["--source", "-", "--sink", "-"]);
     engine.ready().await;
     let second = site.run(&["--source", "-", "--sink", "-"]);

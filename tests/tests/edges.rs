@@ -12,7 +12,7 @@ use hailer::sinks::SinkError;
 use hailer::sinks::rabbitmq::{RabbitMqDeadLetters, RabbitMqSink};
 use hailer::sources::rabbitmq::RabbitMqSource;
 use hailer::sources::{Intake, IntakeClosed, SourceError};
-use hailer_tests::broker::Broker;
+use hailer_tests::broker::{Broker, Client};
 use hailer_tests::wait;
 use tokio::task::JoinHandle;
 
@@ -103,6 +103,13 @@ pub(crate) async fn ready(health: &Health) {
 pub(crate) async fn problem(health: &Health, room: &str, text: &str) {
     let what = format!("{room} says `{text}`");
     wait::until(&what, async || health.problems().get(room).is_some_and(|why| why.contains(text))).await;
+}
+
+/// The exchange `out`, and a queue for all that goes there.
+pub(crate) async fn way_out(client: &Client) {
+    client.exchange("out", &[]).await;
+    client.queue("out.q").await;
+    client.bind("out.q", "out", "#").await;
 }
 
 pub(crate) fn queue(name: &str) -> RabbitMqConfig {

@@ -67,7 +67,10 @@ async fn rules_that_fault_cost_their_own_calls_and_nobody_elses() {
         assert_eq!((faults, rest), expected, "{name}");
     }
     assert_eq!(calls("good", "ok").await.to_bits(), (CUSTOMERS as f64).to_bits());
-    // What a rule logs is cut.
+    // What a rule logs is cut, and lines are dropped when they are too many.
+    assert!(engine.metric("hailer_log_bytes_cut_total").await > 0.0);
+    let dropped = engine.metric("hailer_log_lines_dropped_total{campaign=\"log-flood\"}").await;
+    assert!(dropped > 0.0, "every call logs a line");
     assert!(engine.stderr().len() < 1 << 20, "{} bytes of log", engine.stderr().len());
     engine.ready().await;
     engine.close_input();

@@ -10,9 +10,12 @@ use serde_json::Value;
 
 use crate::swaps::purchase;
 
-const STREAMS: [&str; 6] = ["--source", "-", "--sink", "-", "--set", "reload.debounce_ms=20"];
+/// What is read is read because of a notice: there is no poll that would come first.
+const STREAMS: [&str; 8] =
+    ["--source", "-", "--sink", "-", "--set", "reload.debounce_ms=20", "--set", "reload.poll_ms=3600000"];
 /// Nothing is read unless somebody asks.
-const ASKED: [&str; 6] = ["--source", "-", "--sink", "-", "--set", "reload.debounce_ms=60000"];
+const ASKED: [&str; 8] =
+    ["--source", "-", "--sink", "-", "--set", "reload.debounce_ms=60000", "--set", "reload.poll_ms=3600000"];
 
 /// A campaign that answers every purchase with a template.
 fn answering(template: &str) -> String {

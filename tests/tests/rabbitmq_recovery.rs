@@ -5,19 +5,26 @@ use std::collections::BTreeSet;
 use hailer::config::RabbitMqConfig;
 use hailer::health::Health;
 use hailer::sinks::Sink;
-use hailer_tests::broker::{Broker, Client};
+use hailer_tests::broker::{Broker, Client, Message};
 use hailer_tests::wait;
 
-use crate::edges::{Running, body, communication, exchange, numbered, problem, publishing, queue, ready, sink};
+use crate::edges::{
+    Running, body, communication, exchange, numbered, problem, publishing, queue, ready, sink, way_out,
+};
+
+/// So many different messages are in the queue; a repeat of one does not count.
+async fn all_came_out(client: &Client, count: usize) {
+    let id = |message: &Message| message.properties.message_id().as_ref().unwrap().to_string();
+    let ids: BTreeSet<String> = client.take_many("out.q", count).await.iter().map(id).collect();
+    assert_eq!(ids.len(), count);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_edges_survive_a_broker_that_is_killed() {
     let broker = Broker::start();
     let client = Client::connect(&broker).await;
     client.queue("in").await;
-    client.exchange("out", &[]).await;
-    client.queue("out.q").await;
-    client.bind("out.q", "out", "#").await;
+    way_out(&client).await;
     client.publish("", "in", numbered(0..100)).await;
     let running = Running::start(&broker.address(), &queue("in"));
     let health = Health::default();
@@ -47,20 +54,14 @@ async fn both_edges_survive_a_broker_that_is_killed() {
     again.into_iter().for_each(|delivery| delivery.receipt.settle());
     running.finish().await;
     wait::until("all are acknowledged", async || client.counts("in").await == (0, 0)).await;
-    let mut ids = BTreeSet::new();
-    for message in client.take_many("out.q", 2001).await {
-        ids.insert(message.properties.message_id().as_ref().unwrap().to_string());
-    }
-    assert_eq!(ids.len(), 2001);
+    all_came_out(&client, 2001).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_killed_in_the_middle_of_publishing_loses_nothing() {
     let broker = Broker::start();
     let client = Client::connect(&broker).await;
-    client.exchange("out", &[]).await;
-    client.queue("out.q").await;
-    client.bind("out.q", "out", "#").await;
+    way_out(&client).await;
     let health = Health::default();
     let batch: Vec<_> = (0..20_000).map(|id| communication(id, "k")).collect();
     let published = publishing(sink(&broker.address(), &exchange("out"), &health), batch);
@@ -70,11 +71,7 @@ async fn a_broker_killed_in_the_middle_of_publishing_loses_nothing() {
     broker.restart();
     wait::end_of("publishing", published).await.unwrap().unwrap();
     let client = Client::connect(&broker).await;
-    let mut ids = BTreeSet::new();
-    for message in client.take_many("out.q", 20_000).await {
-        ids.insert(message.properties.message_id().as_ref().unwrap().to_string());
-    }
-    assert_eq!(ids.len(), 20_000);
+    all_came_out(&client, 20_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,9 +79,7 @@ async fn an_alarm_stops_publishing_and_not_consuming() {
     let broker = Broker::start();
     let client = Client::connect(&broker).await;
     client.queue("in").await;
-    client.exchange("out", &[]).await;
-    client.queue("out.q").await;
-    client.bind("out.q", "out", "#").await;
+    way_out(&client).await;
     client.publish("", "in", numbered(0..200)).await;
     let health = Health::default();
     let mut sink = sink(&broker.address(), &exchange("out"), &health);

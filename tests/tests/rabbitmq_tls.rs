@@ -7,7 +7,7 @@ use hailer::sinks::Sink;
 use hailer::sinks::rabbitmq::RabbitMqSink;
 use hailer_tests::broker::{Authority, Broker, Client, Options};
 
-use crate::edges::{communication, problem};
+use crate::edges::{communication, problem, way_out};
 
 fn config(ca: Option<&Authority>, identity: Option<&Authority>) -> RabbitMqConfig {
     let files = identity.map(Authority::client_files);
@@ -29,9 +29,7 @@ fn sink(broker: &Broker, config: &RabbitMqConfig, health: &Health) -> RabbitMqSi
 async fn both_sides_must_know_each_other() {
     let broker = Broker::start_with(Options { tls: true });
     let client = Client::connect(&broker).await;
-    client.exchange("out", &[]).await;
-    client.queue("out.q").await;
-    client.bind("out.q", "out", "#").await;
+    way_out(&client).await;
     let known = broker.authority();
     let directory = tempfile::tempdir().unwrap();
     let stranger = Authority::new(directory.path());

@@ -1,8 +1,12 @@
 //! Without any service: events from a file or standard input, communications on standard output, and an end.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 
 use hailer_tests::site::Site;
+use hailer_tests::wait;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::seed::examples;
@@ -69,6 +73,45 @@ async fn a_sink_that_is_a_file_is_added_to() {
         assert!(outcome.stderr.contains("12 events, 13 communications, 0 dead letters"), "{}", outcome.stderr);
     }
     assert_eq!(hailer_tests::site::lines(&site.path("out")).len(), 26);
+}
+
+fn pipe(site: &Site, name: &str) -> String {
+    let path = site.path(name);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    format!("file:{}", path.display())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn pipes_whose_other_end_nobody_holds_do_not_hold_up_the_end() {
+    let site = Site::with_examples();
+    let (source, sink) = (pipe(&site, "events"), pipe(&site, "out"));
+    for [source, sink] in [[&*source, "-"], ["-", &*sink]] {
+        let mut engine = site.start(&["--source", source, "--sink", sink]);
+        wait::until("the rules are loaded", async || {
+            engine.client.campaigns().await.is_ok_and(|campaigns| !campaigns.is_empty())
+        })
+        .await;
+        engine.signal(Signal::TERM);
+        assert_eq!(engine.ended().await, Some(0), "{source} {sink}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_reader_that_has_enough_ends_the_run_with_what_was_done() {
+    let site = Site::with_examples();
+    let source = format!("file:{}", site.write("events.jsonl", envelopes().repeat(20)).display());
+    let sink = pipe(&site, "out");
+    let reader = site.path("out");
+    // Reads one line, and goes away.
+    let reader = std::thread::spawn(move || {
+        let mut line = String::new();
+        BufReader::with_capacity(1, File::open(reader).unwrap()).read_line(&mut line).unwrap();
+    });
+    let outcome = site.run(&["--source", &source, "--sink", &sink, "--set", "event.batch_max=1"]).expect(0);
+    reader.join().unwrap();
+    let (_, summary) = outcome.stderr.split_once("nobody reads the communications any more").expect(&outcome.stderr);
+    assert!(!summary.contains(" 0 events") && !summary.contains(" 0 communications"), "{summary}");
+    assert!(summary.contains(" were not written"), "{summary}");
 }
 
 fn by_id(mut communications: Vec<Value>) -> Vec<Value> {

@@ -1,7 +1,7 @@
 //! The manifest: what a module says about itself, read without running anything. Shapes only; the host checks the
 //! bounds, because a manifest is a foreign byte string.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What a module says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub struct Manifest {
     #[serde(default)]
     pub description: String,
     pub handlers: Vec<Handler>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "params")]
     pub params: Vec<Param>,
     /// The version of the state's shape; absent for a rule without state.
     #[serde(default)]
@@ -131,7 +131,42 @@ pub enum ParamValue {
     Map(Vec<(String, String)>),
 }
 
+/// An empty map and an empty list are written alike; the parameter's type says which one it is.
+fn params<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Param>, D::Error> {
+    let mut params = Vec::<Param>::deserialize(deserializer)?;
+    for Param { kind, default, .. } in &mut params {
+        let is_map = matches!(kind, ParamKind::StrMap | ParamKind::DecimalMap);
+        if is_map && default.as_ref().is_some_and(|default| *default == ParamValue::Strs(Vec::new())) {
+            *default = Some(ParamValue::Map(Vec::new()));
+        }
+    }
+    Ok(params)
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
 fn is_false(value: &bool) -> bool {
     !*value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_default_is_of_its_parameters_type() {
+        let default = |kind: &str| {
+            let manifest = format!(
+                r#"{{"abi":1,"name":"x","version":"1.0.0","handlers":[],"params":[{{"name":"p","type":"{kind}","default":[]}}]}}"#
+            );
+            let manifest: Manifest = serde_json::from_str(&manifest).unwrap();
+            assert_eq!(serde_json::from_str::<Manifest>(&serde_json::to_string(&manifest).unwrap()).unwrap(), manifest);
+            manifest.params[0].default.clone()
+        };
+        for kind in ["str_map", "decimal_map"] {
+            assert_eq!(default(kind), Some(ParamValue::Map(Vec::new())), "{kind}");
+        }
+        for kind in ["strs", "decimals"] {
+            assert_eq!(default(kind), Some(ParamValue::Strs(Vec::new())), "{kind}");
+        }
+    }
 }

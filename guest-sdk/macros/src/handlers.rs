@@ -110,7 +110,7 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
                     let _ = kept;
                     match handler {
                         #(#arms)*
-                        _ => panic!("there is no handler with this number"),
+                        _ => ::hailer_sdk::generated::malformed(),
                     }
                 }
             }

@@ -32,7 +32,7 @@ use syn::parse_macro_input;
 /// | `String` | `default = "welcome"` |
 /// | `Decimal` | `default = "100.00"` or `default = 100.00` |
 /// | `Vec<String>`, `Vec<Decimal>` | `default = ["a", "b"]` |
-/// | `BTreeMap<String, String>`, `BTreeMap<String, Decimal>` | `default = [("a", "1"), ("b", "2")]` |
+/// | `Map<String, String>`, `Map<String, Decimal>` | `default = [("a", "1"), ("b", "2")]` |
 #[proc_macro_attribute]
 pub fn rule(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as rule::Arguments);

@@ -129,8 +129,8 @@ fn kind_of(type_: &Type) -> Option<(ParamKind, Option<(i64, i64)>)> {
         ("Decimal", []) => (ParamKind::Decimal, None),
         ("Vec", ["String"]) => (ParamKind::Strs, None),
         ("Vec", ["Decimal"]) => (ParamKind::Decimals, None),
-        ("BTreeMap", ["String", "String"]) => (ParamKind::StrMap, None),
-        ("BTreeMap", ["String", "Decimal"]) => (ParamKind::DecimalMap, None),
+        ("Map", ["String", "String"]) => (ParamKind::StrMap, None),
+        ("Map", ["String", "Decimal"]) => (ParamKind::DecimalMap, None),
         _ => return None,
     })
 }
@@ -142,7 +142,8 @@ fn unsupported(type_: &Type) -> Error {
         "f32" | "f64" => "; money is never a float: use `Decimal`",
         "u64" | "usize" => "; use `u32` or `i64`",
         "&str" | "&'static str" => "; use `String`",
-        other if other.contains("HashMap") => "; use `BTreeMap`, whose order is the same each time",
+        other if other.contains("HashMap") => "; use `Map`, whose order is the same each time",
+        other if other.contains("BTreeMap") => "; use `Map`, which takes a tenth of the code",
         other if other.starts_with("Option<") => {
             "; give it a default instead, or leave the default out to make it mandatory"
         }
@@ -152,7 +153,7 @@ fn unsupported(type_: &Type) -> Error {
         type_,
         format!(
             "a parameter can't be of type `{written}`{hint}\nthere are: u8, u16, u32, i32, i64, bool, String, Decimal, \
-             Vec<String>, Vec<Decimal>, BTreeMap<String, String>, BTreeMap<String, Decimal>"
+             Vec<String>, Vec<Decimal>, Map<String, String>, Map<String, Decimal>"
         ),
     )
 }

@@ -51,24 +51,19 @@ pub(crate) fn expand(arguments: &Arguments, item: TokenStream) -> TokenStream {
         Ok(parameters) => parameters,
         Err(error) => {
             // The rest as usual, so that nothing complains about the lack of it.
-            let (error, stub) = (error.into_compile_error(), declared(name, &quote!(""), &quote!(Err(""))));
+            let (error, stub) =
+                (error.into_compile_error(), declared(name, &quote!(""), &quote!(::core::unimplemented!())));
             return quote!(#rule #error #stub);
         }
     };
     let declaration = declaration(arguments, &rule, &parameters);
     let names: Vec<&Ident> = parameters.iter().map(|parameter| &parameter.name).collect();
-    let keys = parameters.iter().map(|parameter| parameter.name.to_string());
-    let missing = parameters.iter().map(|parameter| format!("the parameter `{}` is missing", parameter.name));
-    let types = parameters.iter().map(|parameter| &parameter.type_);
+    let count = names.len() as u32;
     let read = quote! {{
-        #(let mut #names: ::core::option::Option<#types> = None;)*
-        for _ in 0..params.map() {
-            match params.str() {
-                #(#keys => #names = Some(::hailer_sdk::generated::FromParam::read(params)),)*
-                _ => params.skip(1),
-            }
-        }
-        Ok(Self { #(#names: #names.ok_or(#missing)?,)* })
+        let unknown = params.record(#count);
+        let rule = Self { #(#names: ::hailer_sdk::generated::FromParam::read(params),)* };
+        params.skip(unknown);
+        rule
     }};
     let default = default(name, &parameters);
     let declared = declared(name, &declaration, &read);
@@ -80,9 +75,7 @@ fn declared(name: &Ident, declaration: &TokenStream, read: &TokenStream) -> Toke
         impl ::hailer_sdk::generated::Declared for #name {
             const DECLARATION: &'static str = #declaration;
 
-            fn from_params(
-                params: &mut ::hailer_sdk::generated::Reader<'_>,
-            ) -> ::core::result::Result<Self, &'static ::core::primitive::str> {
+            fn from_params(params: &mut ::hailer_sdk::generated::Reader<'_>) -> Self {
                 #read
             }
         }

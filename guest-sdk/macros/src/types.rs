@@ -16,7 +16,7 @@ pub(crate) fn field_type(field: &FieldDef, lifetime: &Lifetime, record: Option<&
         FieldKind::Decimal => quote!(::hailer_sdk::Decimal),
         FieldKind::Timestamp => quote!(::hailer_sdk::Timestamp),
         FieldKind::Map => {
-            quote!(::hailer_sdk::collections::BTreeMap<&#lifetime ::core::primitive::str, ::hailer_sdk::Decimal>)
+            quote!(::hailer_sdk::Map<&#lifetime ::core::primitive::str, ::hailer_sdk::Decimal>)
         }
         FieldKind::List => quote!(::std::vec::Vec<#record>),
         FieldKind::Raw => quote!(::hailer_sdk::Raw<#lifetime>),

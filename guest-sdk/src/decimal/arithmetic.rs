@@ -5,6 +5,7 @@ use core::cmp::Ordering;
 use super::{Decimal, MAGNITUDE_MAX, SCALE_MAX};
 
 impl Decimal {
+    #[inline(never)]
     pub(super) fn shortened(self, digits: u32, rounding: Rounding) -> Decimal {
         let mut shorter = self;
         let mut dropped = Dropped::default();
@@ -177,8 +178,12 @@ fn overflow() -> ! {
     panic!("a decimal is too big")
 }
 
-/// Quotient and remainder. In steps of 32 bits: a division of 128 bits costs a kilobyte of code.
+/// Quotient and remainder. In steps of 32 bits: a division of 128 bits costs a kilobyte of code. What a till prints fits in 64.
+#[inline(never)]
 pub(super) fn divide_by_ten(value: u128) -> (u128, u8) {
+    if let Ok(small) = u64::try_from(value) {
+        return (u128::from(small / 10), (small % 10) as u8);
+    }
     let (mut quotient, mut rest) = (0, 0);
     for shift in [96, 64, 32, 0] {
         let part = rest << 32 | u64::from((value >> shift) as u32);

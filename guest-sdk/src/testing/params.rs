@@ -15,13 +15,12 @@ pub(super) fn encode(manifest: &Manifest, params: &Json) -> Result<Writer, Strin
         return Err(format!("there is no parameter `{name}`"));
     }
     let mut writer = Writer::default();
-    writer.map(manifest.params.len());
+    writer.array(manifest.params.len());
     for param in &manifest.params {
         let given = given.iter().find(|(name, _)| *name == param.name).map(|(_, value)| value.clone());
         let value = given
             .or_else(|| param.default.as_ref().map(default_of))
             .ok_or_else(|| format!("the parameter `{}` is not set and has no default", param.name))?;
-        writer.str(&param.name);
         let measure = write(param.kind, &value, &mut writer)
             .ok_or_else(|| format!("the parameter `{}` is not of type {:?}", param.name, param.kind))?;
         check_bounds(param, measure)?;
@@ -66,8 +65,6 @@ fn write(kind: ParamKind, value: &Json, writer: &mut Writer) -> Option<Option<De
             values.iter().try_for_each(|value| write(element, value, writer).map(drop))?;
             return Some(Some(values.len().into()));
         }
-        // An empty map and an empty list are written alike in the manifest.
-        (ParamKind::StrMap | ParamKind::DecimalMap, Json::Array(values)) if values.is_empty() => writer.map(0),
         (ParamKind::StrMap | ParamKind::DecimalMap, Json::Object(entries)) => {
             writer.map(entries.len());
             let element = if kind == ParamKind::StrMap { ParamKind::Str } else { ParamKind::Decimal };

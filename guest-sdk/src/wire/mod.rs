@@ -7,9 +7,7 @@ mod reader;
 mod values;
 mod writer;
 
-pub use reader::Reader;
-#[cfg(target_arch = "wasm32")]
-pub(crate) use reader::malformed;
+pub use reader::{Reader, malformed};
 pub use values::{FromParam, FromWire};
 pub use writer::Writer;
 

@@ -12,21 +12,8 @@ pub struct Reader<'a> {
 /// The host and this module don't agree about the ABI; nothing that is read from here on can be trusted.
 #[cold]
 #[inline(never)]
-pub(crate) fn malformed() -> ! {
+pub fn malformed() -> ! {
     panic!("the input does not follow the ABI")
-}
-
-/// What a value begins with. Lengths count elements, entries or bytes.
-#[derive(Clone, Copy)]
-enum Head {
-    Nil,
-    Bool,
-    Int(i64),
-    Float(f64),
-    Bytes(u32),
-    Array(u32),
-    Map(u32),
-    Ext(u32),
 }
 
 impl<'a> Reader<'a> {
@@ -53,45 +40,59 @@ impl<'a> Reader<'a> {
     }
 
     pub fn bool(&mut self) -> bool {
-        match self.take(1) {
-            [0xc2] => false,
-            [0xc3] => true,
+        match self.byte() {
+            0xc2 => false,
+            0xc3 => true,
             _ => malformed(),
         }
     }
 
     #[inline(never)]
     pub fn int(&mut self) -> i64 {
-        match self.head() {
-            Head::Int(value) => value,
+        match self.byte() {
+            small @ (0x00..=0x7f | 0xe0..=0xff) => i64::from(small.cast_signed()),
+            tag @ 0xcc..=0xcf => self.number(tag - 0xcc).cast_signed(),
+            tag @ 0xd0..=0xd3 => {
+                let unused_bits = 64 - (8 << (tag - 0xd0));
+                (self.number(tag - 0xd0) << unused_bits).cast_signed() >> unused_bits
+            }
             _ => malformed(),
         }
     }
 
-    /// An unsigned 64-bit number: a value above `i64::MAX` comes back as its two's complement from the head.
+    /// An unsigned 64-bit number: a value above `i64::MAX` comes back as its two's complement.
     pub fn unsigned(&mut self) -> u64 {
         self.int().cast_unsigned()
     }
 
     pub fn float(&mut self) -> f64 {
-        match self.head() {
-            Head::Float(value) => value,
-            Head::Int(value) => value as f64,
-            _ => malformed(),
+        match self.peek() {
+            0xca | 0xcb => match self.byte() {
+                0xca => f64::from(f32::from_be_bytes(self.array_of())),
+                _ => f64::from_be_bytes(self.array_of()),
+            },
+            _ => self.int() as f64,
         }
     }
 
     #[inline(never)]
     pub fn str(&mut self) -> &'a str {
-        let Head::Bytes(length) = self.head() else { malformed() };
-        let Ok(text) = core::str::from_utf8(self.take(length as usize)) else { malformed() };
-        text
+        let length = match self.byte() {
+            tag @ 0xa0..=0xbf => u64::from(tag & 0x1f),
+            tag @ 0xd9..=0xdb => self.number(tag - 0xd9),
+            _ => malformed(),
+        };
+        crate::module::text_of(self.take(length))
     }
 
     /// The bytes of a bin.
+    #[inline(never)]
     pub fn bytes(&mut self) -> &'a [u8] {
-        let Head::Bytes(length) = self.head() else { malformed() };
-        self.take(length as usize)
+        let length = match self.byte() {
+            tag @ 0xc4..=0xc6 => self.number(tag - 0xc4),
+            _ => malformed(),
+        };
+        self.take(length)
     }
 
     #[inline(never)]
@@ -112,21 +113,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The number of elements of an array, which follow.
-    #[inline(never)]
     pub fn array(&mut self) -> u32 {
-        match self.head() {
-            Head::Array(count) => count,
-            _ => malformed(),
-        }
+        self.count(0x90, 0xdc)
     }
 
     /// The number of entries of a map, which follow: key, value, key, value.
-    #[inline(never)]
     pub fn map(&mut self) -> u32 {
-        match self.head() {
-            Head::Map(count) => count,
-            _ => malformed(),
-        }
+        self.count(0x80, 0xde)
     }
 
     /// The head of a record of at least `count` members. Returns how many more there are that this module doesn't know;
@@ -140,17 +133,36 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips `count` values with all that is in them.
+    #[inline]
     pub fn skip(&mut self, count: u32) {
+        if count > 0 {
+            self.pass_over(count);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pass_over(&mut self, count: u32) {
         let mut left = u64::from(count);
         while left > 0 {
             left -= 1;
-            match self.head() {
-                Head::Nil | Head::Bool | Head::Int(_) | Head::Float(_) => {}
-                Head::Bytes(length) => _ = self.take(length as usize),
-                Head::Ext(length) => _ = self.take(length as usize + 1),
-                Head::Array(elements) => left += u64::from(elements),
-                Head::Map(entries) => left += u64::from(entries) * 2,
-            }
+            let (bytes, values) = match self.byte() {
+                0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => (0, 0),
+                tag @ 0x80..=0x8f => (0, u64::from(tag & 0x0f) * 2),
+                tag @ 0x90..=0x9f => (0, u64::from(tag & 0x0f)),
+                tag @ 0xa0..=0xbf => (u64::from(tag & 0x1f), 0),
+                tag @ 0xc4..=0xc6 => (self.number(tag - 0xc4), 0),
+                tag @ 0xc7..=0xc9 => (self.number(tag - 0xc7) + 1, 0),
+                tag @ (0xca | 0xcb) => (4 << (tag - 0xca), 0),
+                tag @ 0xcc..=0xd3 => (1 << (tag & 3), 0),
+                tag @ 0xd4..=0xd8 => ((1 << (tag - 0xd4)) + 1, 0),
+                tag @ 0xd9..=0xdb => (self.number(tag - 0xd9), 0),
+                tag @ (0xdc | 0xdd) => (0, self.number(tag - 0xdb)),
+                tag @ (0xde | 0xdf) => (0, self.number(tag - 0xdd) * 2),
+                0xc1 => malformed(),
+            };
+            self.take(bytes);
+            left += values;
         }
     }
 
@@ -162,53 +174,34 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn head(&mut self) -> Head {
-        let byte = self.array_of::<1>()[0];
-        match byte {
-            0x00..=0x7f => Head::Int(i64::from(byte)),
-            0x80..=0x8f => Head::Map(u32::from(byte & 0x0f)),
-            0x90..=0x9f => Head::Array(u32::from(byte & 0x0f)),
-            0xa0..=0xbf => Head::Bytes(u32::from(byte & 0x1f)),
-            0xc0 => Head::Nil,
-            0xc2 | 0xc3 => Head::Bool,
-            0xc4 | 0xd9 => Head::Bytes(u32::from(self.u8())),
-            0xc5 | 0xda => Head::Bytes(u32::from(self.u16())),
-            0xc6 | 0xdb => Head::Bytes(self.u32()),
-            0xc7 => Head::Ext(u32::from(self.u8())),
-            0xc8 => Head::Ext(u32::from(self.u16())),
-            0xc9 => Head::Ext(self.u32()),
-            0xca => Head::Float(f64::from(f32::from_be_bytes(self.array_of()))),
-            0xcb => Head::Float(f64::from_be_bytes(self.array_of())),
-            0xcc => Head::Int(i64::from(self.u8())),
-            0xcd => Head::Int(i64::from(self.u16())),
-            0xce => Head::Int(i64::from(self.u32())),
-            0xcf | 0xd3 => Head::Int(i64::from_be_bytes(self.array_of())),
-            0xd0 => Head::Int(i64::from(self.u8().cast_signed())),
-            0xd1 => Head::Int(i64::from(self.u16().cast_signed())),
-            0xd2 => Head::Int(i64::from(self.u32().cast_signed())),
-            0xd4..=0xd8 => Head::Ext(1 << (byte - 0xd4)),
-            0xdc => Head::Array(u32::from(self.u16())),
-            0xdd => Head::Array(self.u32()),
-            0xde => Head::Map(u32::from(self.u16())),
-            0xdf => Head::Map(self.u32()),
-            0xe0..=0xff => Head::Int(i64::from(byte.cast_signed())),
-            0xc1 => malformed(),
+    /// The head of an array or a map: a count below 16 is in its tag, a wider one follows it.
+    #[inline(never)]
+    fn count(&mut self, narrow: u8, wide: u8) -> u32 {
+        let tag = self.byte();
+        if tag & 0xf0 == narrow {
+            u32::from(tag & 0x0f)
+        } else if tag & 0xfe == wide {
+            self.number(tag - wide + 1) as u32
+        } else {
+            malformed()
+        }
+    }
+
+    /// A big-endian number of 2^`width` bytes.
+    #[inline(never)]
+    fn number(&mut self, width: u8) -> u64 {
+        match width {
+            0 => u64::from(self.byte()),
+            1 => u64::from(u16::from_be_bytes(self.array_of())),
+            2 => u64::from(u32::from_be_bytes(self.array_of())),
+            _ => u64::from_be_bytes(self.array_of()),
         }
     }
 
     #[inline]
-    fn u8(&mut self) -> u8 {
-        u8::from_be_bytes(self.array_of())
-    }
-
-    #[inline]
-    fn u16(&mut self) -> u16 {
-        u16::from_be_bytes(self.array_of())
-    }
-
-    #[inline]
-    fn u32(&mut self) -> u32 {
-        u32::from_be_bytes(self.array_of())
+    fn byte(&mut self) -> u8 {
+        let [byte] = self.array_of();
+        byte
     }
 
     #[inline]
@@ -219,8 +212,8 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn take(&mut self, length: usize) -> &'a [u8] {
-        let Some((taken, rest)) = self.rest.split_at_checked(length) else { malformed() };
+    fn take(&mut self, length: u64) -> &'a [u8] {
+        let Some((taken, rest)) = self.rest.split_at_checked(length as usize) else { malformed() };
         self.rest = rest;
         taken
     }
@@ -265,6 +258,59 @@ mod tests {
         reader.skip(1);
         assert_eq!(reader.int(), 42);
         assert!(reader.is_empty());
+    }
+
+    #[test]
+    fn lengths_of_every_width_are_read_and_passed_over() {
+        let long = "x".repeat(40);
+        let texts: [&[u8]; 4] = [&[0xd9, 40], &[0xda, 0, 40], &[0xdb, 0, 0, 0, 40], &[0xd9, 40]];
+        let arrays: [&[u8]; 3] = [&[0x91], &[0xdc, 0, 1], &[0xdd, 0, 0, 0, 1]];
+        let maps: [&[u8]; 3] = [&[0x81], &[0xde, 0, 1], &[0xdf, 0, 0, 0, 1]];
+        for text in texts {
+            let bytes = [text, long.as_bytes(), &[7]].concat();
+            let mut reader = Reader::new(&bytes);
+            assert_eq!((reader.str(), reader.int()), (long.as_str(), 7));
+            let mut reader = Reader::new(&bytes);
+            reader.skip(1);
+            assert_eq!(reader.int(), 7);
+        }
+        for (array, map) in arrays.into_iter().zip(maps) {
+            let bytes = [array, &[1], map, &[0xa1, b'k', 2], &[7]].concat();
+            let mut reader = Reader::new(&bytes);
+            assert_eq!((reader.array(), reader.int(), reader.map(), reader.str()), (1, 1, 1, "k"));
+            let mut reader = Reader::new(&bytes);
+            reader.skip(2);
+            assert_eq!(reader.int(), 7);
+        }
+        // Floats, integers, bins and extensions of every width.
+        for (tag, bytes) in [
+            (&[0xca][..], 4),
+            (&[0xcb], 8),
+            (&[0xcc], 1),
+            (&[0xcd], 2),
+            (&[0xce], 4),
+            (&[0xcf], 8),
+            (&[0xd0], 1),
+            (&[0xd1], 2),
+            (&[0xd2], 4),
+            (&[0xd3], 8),
+            (&[0xc4, 3], 3),
+            (&[0xc5, 0, 3], 3),
+            (&[0xc6, 0, 0, 0, 3], 3),
+            (&[0xc7, 3], 4),
+            (&[0xc8, 0, 3], 4),
+            (&[0xc9, 0, 0, 0, 3], 4),
+            (&[0xd4], 2),
+            (&[0xd5], 3),
+            (&[0xd6], 5),
+            (&[0xd7], 9),
+            (&[0xd8], 17),
+        ] {
+            let bytes = [tag, &vec![0xc1; bytes], &[7]].concat();
+            let mut reader = Reader::new(&bytes);
+            reader.skip(1);
+            assert_eq!(reader.int(), 7, "{tag:x?}");
+        }
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! Which Rust type a field or a parameter becomes.
 
-use std::collections::BTreeMap;
-
 use super::Reader;
+use crate::collections::Map;
 use crate::{Decimal, Raw, Timestamp};
 
 /// A field as a handler gets it. Texts are borrowed from the input.
 pub trait FromWire<'a>: Sized {
     fn read(reader: &mut Reader<'a>) -> Self;
+
+    /// Nil is `None`.
+    #[inline]
+    fn read_optional(reader: &mut Reader<'a>) -> Option<Self> {
+        if reader.nil() { None } else { Some(Self::read(reader)) }
+    }
 }
 
 /// A parameter as the rule keeps it.
@@ -18,7 +23,7 @@ pub trait FromParam: Sized {
 impl<'a, T: FromWire<'a>> FromWire<'a> for Option<T> {
     #[inline]
     fn read(reader: &mut Reader<'a>) -> Self {
-        if reader.nil() { None } else { Some(T::read(reader)) }
+        T::read_optional(reader)
     }
 }
 
@@ -28,7 +33,7 @@ impl<'a, T: FromWire<'a>> FromWire<'a> for Vec<T> {
     }
 }
 
-impl<'a> FromWire<'a> for BTreeMap<&'a str, Decimal> {
+impl<'a> FromWire<'a> for Map<&'a str, Decimal> {
     fn read(reader: &mut Reader<'a>) -> Self {
         (0..reader.map()).map(|_| (reader.str(), reader.decimal())).collect()
     }
@@ -37,6 +42,12 @@ impl<'a> FromWire<'a> for BTreeMap<&'a str, Decimal> {
 impl<'a> FromWire<'a> for &'a str {
     fn read(reader: &mut Reader<'a>) -> Self {
         reader.str()
+    }
+
+    // Most fields are optional texts: out of line, a module has this once.
+    #[inline(never)]
+    fn read_optional(reader: &mut Reader<'a>) -> Option<Self> {
+        if reader.nil() { None } else { Some(reader.str()) }
     }
 }
 
@@ -94,13 +105,15 @@ macro_rules! int_params {
 int_params!(u8, u16, u32, i32, i64);
 
 impl<T: FromParam> FromParam for Vec<T> {
+    #[inline(never)]
     fn read(reader: &mut Reader<'_>) -> Self {
         (0..reader.array()).map(|_| T::read(reader)).collect()
     }
 }
 
 /// A map in the order of its keys.
-impl<T: FromParam> FromParam for BTreeMap<String, T> {
+impl<T: FromParam> FromParam for Map<String, T> {
+    #[inline(never)]
     fn read(reader: &mut Reader<'_>) -> Self {
         (0..reader.map()).map(|_| (String::read(reader), T::read(reader))).collect()
     }

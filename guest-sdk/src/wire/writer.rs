@@ -11,8 +11,13 @@ pub struct Writer {
 
 impl Writer {
     #[must_use]
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity) }
+    pub const fn new() -> Self {
+        Self { bytes: Vec::new() }
+    }
+
+    /// Makes room, so that what is written next needs no memory.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
     }
 
     #[must_use]
@@ -141,6 +146,21 @@ impl Writer {
         }
     }
 
+    /// A text's letters alone, for a line of the log.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn text(&mut self, text: &str) {
+        self.put(text.as_bytes());
+    }
+
+    /// A number's digits, likewise.
+    #[cfg(any(target_arch = "wasm32", test))]
+    pub(crate) fn digits(&mut self, number: u32) {
+        if number >= 10 {
+            self.digits(number / 10);
+        }
+        self.byte(b'0' + (number % 10) as u8);
+    }
+
     /// Values that are written already.
     pub fn append(&mut self, values: &Writer) {
         self.put(&values.bytes);
@@ -220,5 +240,14 @@ mod tests {
         writer.close_array(1, 2);
         let mut reader = Reader::new(writer.bytes());
         assert_eq!((reader.array(), reader.int(), reader.int()), (2, 1, 2));
+    }
+
+    #[test]
+    fn a_number_in_a_line_is_its_digits() {
+        for number in [0, 7, 10, 90, u32::MAX] {
+            let mut writer = Writer::new();
+            writer.digits(number);
+            assert_eq!(writer.bytes(), number.to_string().as_bytes());
+        }
     }
 }

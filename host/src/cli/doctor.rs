@@ -11,11 +11,6 @@ use crate::config::{Config, ConfigError, Purpose};
 use crate::control::{Client, ControlError, check_data_directory};
 use crate::daemon::{self, Finding};
 
-/// What one instance of a module takes of the address space: 4 GiB for its memory, and the guards around it. It is reserved, not used.
-const INSTANCE_ADDRESS_BYTES: u64 = (4 << 30) + (64 << 20);
-/// What a process may address on the usual 64-bit machines.
-const ADDRESS_BYTES_MAX: u64 = 1 << 47;
-
 /// Find out what is missing on this machine, and what to do about it
 ///
 /// Looks at the toolchain for building rules, the configuration, the rules' and the data directory, the socket, the
@@ -49,7 +44,7 @@ impl Doctor {
         findings.push(rules(&config));
         findings.push(data(&config.data));
         findings.push(socket(&config)?);
-        findings.push(address_space(&config));
+        findings.push(daemon::check_address_space(&config, campaigns_in(&config.rules)));
         findings.extend(daemon::check_broker(&config));
         show(&findings, global.json)
     }
@@ -138,22 +133,10 @@ fn socket(config: &Config) -> anyhow::Result<Finding> {
     })
 }
 
-fn address_space(config: &Config) -> Finding {
-    let shards = match config.shards {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        shards => shards,
-    };
-    let modules = modules_below(&config.rules) + modules_below(&config.rules.join("modules"));
-    let needed = (shards as u64).saturating_mul(modules as u64).saturating_mul(INSTANCE_ADDRESS_BYTES);
-    let allowed = rustix::process::getrlimit(rustix::process::Resource::As).current.unwrap_or(u64::MAX);
-    let most = allowed.min(ADDRESS_BYTES_MAX);
-    let detail =
-        format!("{shards} shards × {modules} modules reserve {} GiB of at most {} GiB", needed >> 30, most >> 30);
-    if needed <= most {
-        Finding::well("address space", detail)
-    } else {
-        Finding::problem("address space", detail, "lower `shards`, or lift the limit on virtual memory (ulimit -v)")
-    }
+/// A bare module that a campaign file names is counted twice: at worst the sum is too large.
+fn campaigns_in(rules: &Path) -> usize {
+    let entries = std::fs::read_dir(rules).into_iter().flatten().filter_map(Result::ok);
+    entries.filter(|entry| is(&entry.path(), "toml") || is(&entry.path(), "wasm")).count()
 }
 
 fn modules_below(directory: &Path) -> usize {

@@ -36,6 +36,12 @@ pub(super) struct SettingFlags {
     /// The directory of campaigns
     #[arg(long, value_name = "DIR")]
     rules: Option<String>,
+    /// Where the store is [default: `store` in the data directory with RabbitMQ, in memory with a file or standard input]
+    #[arg(long, value_name = "DIR")]
+    store: Option<String>,
+    /// Make a store if there is none: for a first start
+    #[arg(long)]
+    create_store: bool,
     /// The environment's name, which goes out with every communication
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
@@ -62,6 +68,7 @@ impl SettingFlags {
             ("source", "--source", &self.source),
             ("sink", "--sink", &self.sink),
             ("rules", "--rules", &self.rules),
+            ("store.dir", "--store", &self.store),
             ("environment", "--environment", &self.environment),
             ("http.listen", "--listen", &self.listen),
             ("shards", "--shards", &self.shards),
@@ -69,7 +76,12 @@ impl SettingFlags {
             ("log.level", "--log-level", &self.log_level),
         ];
         let given = texts.into_iter().filter_map(|(setting, flag, text)| Some(set(setting, flag, text.as_ref()?)));
-        given.chain(self.take_over.then(|| set("rabbitmq.take_over", "--take-over", "true"))).collect()
+        let switches = [
+            ("rabbitmq.take_over", "--take-over", self.take_over),
+            ("store.create", "--create-store", self.create_store),
+        ];
+        let on = switches.into_iter().filter(|(.., on)| *on).map(|(setting, flag, _)| set(setting, flag, "true"));
+        given.chain(on).collect()
     }
 }
 

@@ -37,7 +37,11 @@ pub(super) fn values(loaded: &Loaded, problems: &mut Vec<Problem>) {
     }
     if config.limits.state_bytes_max >= config.limits.output_bytes_max {
         let reason = format!("{} is not less than limits.output_bytes_max", config.limits.state_bytes_max);
-        report.add("limits.state_bytes_max", reason, "a state is a part of what a call returns: lower it, or raise the other");
+        report.add(
+            "limits.state_bytes_max",
+            reason,
+            "a state is a part of what a call returns: lower it, or raise the other",
+        );
     }
     let listen = &config.http.listen;
     if !listen.is_empty() && listen != "auto" && listen.to_socket_addrs().is_err() {
@@ -141,9 +145,15 @@ impl Report<'_> {
         });
     }
 
-    /// Opens the file and reads nothing: what it holds may be a secret.
+    /// Opens the file and reads nothing: what it holds may be a secret. A pipe is not even opened: that would wait for its
+    /// writer, and leave it without a reader again.
     fn readable(&mut self, setting: &str, path: &Path) {
-        if let Err(error) = std::fs::File::open(path) {
+        let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        let looked_at = match is_file {
+            true => std::fs::File::open(path).map(drop),
+            false => rustix::fs::access(path, rustix::fs::Access::READ_OK).map_err(Into::into),
+        };
+        if let Err(error) = looked_at {
             let reason = format!("can't open `{}`: {error}", path.display());
             self.add(setting, reason, "correct the path, or let the engine's user read the file");
         }

@@ -41,6 +41,7 @@ pub struct Config {
     /// The longest that a drain may take at the end.
     pub drain_ms: u64,
     pub event: EventConfig,
+    pub store: StoreConfig,
     pub rabbitmq: RabbitMqConfig,
     pub reload: ReloadConfig,
     pub limits: Limits,
@@ -58,6 +59,30 @@ pub struct EventConfig {
     pub batch_max: usize,
     /// The most events between the source and the shards' outcome.
     pub in_flight_max: usize,
+    /// The most bytes of events in flight, and as much again of communications on their way out. A larger event passes alone.
+    pub in_flight_bytes_max: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Where the store is. If nothing is said: `store` in the data directory for an engine that consumes RabbitMQ, and in memory
+    /// for one that reads a file or standard input.
+    pub dir: Option<PathBuf>,
+    /// Make a store if there is none: for a first start.
+    pub create: bool,
+    /// What is kept in memory of the store's file.
+    pub cache_bytes: usize,
+    /// A file of up to so many bytes is checked page by page at the start.
+    pub check_bytes_max: u64,
+    /// For how long a copy of an event is known for one, in hours for which a source was connected.
+    pub deduplication_hours: u64,
+    /// For how long the journal is kept, in days.
+    pub journal_days: u64,
+    /// How large the journal may become; the oldest goes first.
+    pub journal_bytes_max: u64,
+    /// With so many communications waiting to be published, no more events are taken in.
+    pub outbox_max: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +130,9 @@ pub struct PurityConfig {
     pub recheck_one_in: u32,
 }
 
+/// The store's place in the data directory.
+const STORE_DIR: &str = "store";
+
 /// Where an engine that consumes RabbitMQ listens if nothing else is said.
 pub const LISTEN_OF_A_SERVICE: &str = "127.0.0.1:9464";
 
@@ -131,6 +159,15 @@ pub enum LogFormat {
     Json,
 }
 
+impl Config {
+    /// Where the store is; `None` for one in memory.
+    #[must_use]
+    pub fn store_dir(&self) -> Option<PathBuf> {
+        let of_service = || self.source.starts_with("amqp").then(|| self.data.join(STORE_DIR));
+        self.store.dir.clone().or_else(of_service)
+    }
+}
+
 impl std::fmt::Debug for Config {
     /// As JSON, with the passwords of addresses left out: a configuration is easily logged whole.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -153,6 +190,7 @@ impl Default for Config {
             shards: 0,
             drain_ms: 25_000,
             event: EventConfig::default(),
+            store: StoreConfig::default(),
             rabbitmq: RabbitMqConfig::default(),
             reload: ReloadConfig::default(),
             limits: Limits::default(),
@@ -165,7 +203,22 @@ impl Default for Config {
 
 impl Default for EventConfig {
     fn default() -> Self {
-        Self { bytes_max: 1 << 20, batch_max: 256, in_flight_max: 4096 }
+        Self { bytes_max: 1 << 20, batch_max: 256, in_flight_max: 4096, in_flight_bytes_max: 256 << 20 }
+    }
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            create: false,
+            cache_bytes: 64 << 20,
+            check_bytes_max: 256 << 20,
+            deduplication_hours: 24,
+            journal_days: 30,
+            journal_bytes_max: 5 << 30,
+            outbox_max: 100_000,
+        }
     }
 }
 

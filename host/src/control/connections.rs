@@ -86,6 +86,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
@@ -94,28 +96,35 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
     const SHORT: Duration = Duration::from_millis(50);
+    /// Longer than anything here takes, and far from [`LONG`].
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     /// As many clients as there are places send `words` and no more; then one more asks for its answer.
     async fn is_answered_beside(words: &str, head_timeout: Duration, connection_timeout: Duration) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let bounds = Bounds { connections_max: 2, head_timeout, connection_timeout };
-        let router = Router::new()
-            .route("/", get(async || "here"))
-            .route("/", post(async |body: String| body.len().to_string()));
-        let serving = tokio::spawn(serve_until(listener, bounds, router, std::future::pending()));
+        let serving = tokio::spawn(serve_until(listener, bounds, router(), std::future::pending()));
         let mut silent = Vec::new();
         for _ in 0..bounds.connections_max {
             let mut client = TcpStream::connect(address).await.unwrap();
             client.write_all(words.as_bytes()).await.unwrap();
             silent.push(client);
         }
+        is_answered(address).await;
+        serving.abort();
+    }
+
+    fn router() -> Router {
+        Router::new().route("/", get(async || "here")).route("/", post(async |body: String| body.len().to_string()))
+    }
+
+    async fn is_answered(address: SocketAddr) {
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();
-        tokio::time::timeout(Duration::from_secs(20), client.read_to_string(&mut answer)).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, client.read_to_string(&mut answer)).await.unwrap().unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
-        serving.abort();
     }
 
     #[tokio::test]
@@ -136,5 +145,25 @@ mod tests {
     #[tokio::test]
     async fn clients_that_never_send_their_body_lose_their_places() {
         is_answered_beside("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n", LONG, SHORT).await;
+    }
+
+    #[tokio::test]
+    async fn a_client_in_the_middle_of_a_request_does_not_hold_the_end_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounds = Bounds { connections_max: 2, head_timeout: LONG, connection_timeout: LONG };
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let serving = tokio::spawn(serve_until(listener, bounds, router(), async { stopped.await.unwrap_or(()) }));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client
+            .write_all(b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n")
+            .await
+            .unwrap();
+        // Its request is being served.
+        let mut go_on = [0; 12];
+        tokio::time::timeout(PATIENCE, client.read_exact(&mut go_on)).await.unwrap().unwrap();
+        assert_eq!(&go_on, b"HTTP/1.1 100");
+        stop.send(()).unwrap();
+        tokio::time::timeout(PATIENCE, serving).await.expect("it ends").unwrap();
     }
 }

@@ -43,6 +43,4 @@ pub enum ControlError {
     Timeout { seconds: u64 },
     #[error("can't understand the engine's answer ({0}): are both of the same version? `hailer --version`")]
     Exchange(String),
-    #[error("the connection to clients failed")]
-    Serve { source: std::io::Error },
 }

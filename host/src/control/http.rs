@@ -60,11 +60,8 @@ impl Http {
         self.address
     }
 
-    /// Answers until `shutdown` is done.
-    ///
-    /// # Errors
-    /// When the address can't be listened on any more.
-    pub async fn serve(self, observed: Observed, shutdown: impl Future<Output = ()>) -> Result<(), ControlError> {
+    /// Answers until `shutdown` is done, whatever becomes of single connections.
+    pub async fn serve(self, observed: Observed, shutdown: impl Future<Output = ()>) {
         let metrics = observed.metrics.clone();
         let upkeep = async move {
             let mut ticks = tokio::time::interval(UPKEEP);
@@ -75,8 +72,8 @@ impl Http {
         };
         let serving = serve_until(self.listener, BOUNDS, router(observed), shutdown);
         tokio::select! {
-            () = serving => Ok(()),
-            () = upkeep => Ok(()),
+            () = serving => {}
+            () = upkeep => {}
         }
     }
 }

@@ -91,14 +91,10 @@ impl Control {
         Ok(Control { path, listener: Some(listener), _lock: lock })
     }
 
-    /// Answers commands until `shutdown` is done.
-    ///
-    /// # Errors
-    /// When the socket can't be listened on any more.
-    pub async fn serve(mut self, context: Context, shutdown: impl Future<Output = ()>) -> Result<(), ControlError> {
-        let Some(listener) = self.listener.take() else { return Ok(()) };
+    /// Answers commands until `shutdown` is done, whatever becomes of single connections.
+    pub async fn serve(mut self, context: Context, shutdown: impl Future<Output = ()>) {
+        let Some(listener) = self.listener.take() else { return };
         serve_until(listener, BOUNDS, router(context), shutdown).await;
-        Ok(())
     }
 }
 

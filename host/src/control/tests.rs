@@ -16,7 +16,7 @@ struct Engine {
     requests: Requests,
     health: Health,
     stop: oneshot::Sender<()>,
-    served: JoinHandle<Result<(), ControlError>>,
+    served: JoinHandle<()>,
 }
 
 fn start(data: &Path) -> Engine {
@@ -89,7 +89,7 @@ async fn commands_reach_the_directorys_owner_and_bring_its_answer_back() {
     assert_eq!(refused.to_string(), "no campaign `x`");
     assert_eq!(client.rollback("welcome".into()).await.unwrap(), campaign("welcome"));
     engine.stop.send(()).unwrap();
-    engine.served.await.unwrap().unwrap();
+    engine.served.await.unwrap();
     assert_eq!(owner.await.unwrap(), 7);
 }
 
@@ -125,7 +125,7 @@ async fn a_second_engine_is_refused_and_a_crashed_ones_socket_is_taken_over() {
     let engine = start(data.path());
     assert!(matches!(Control::bind(data.path()), Err(ControlError::AnotherEngine { .. })));
     engine.stop.send(()).unwrap();
-    engine.served.await.unwrap().unwrap();
+    engine.served.await.unwrap();
     assert!(!socket_path(data.path()).exists(), "an orderly end removes the socket");
 
     // What a crash leaves: a socket that nobody listens on, and no lock.
@@ -208,7 +208,7 @@ async fn tcp_shows_metrics_and_health_and_nothing_else() {
     // A client that says nothing does not hold the end up.
     let _silent = tokio::net::TcpStream::connect(address).await.unwrap();
     stop.send(()).unwrap();
-    served.await.unwrap().unwrap();
+    served.await.unwrap();
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
+use super::address_space::{AddressSpace, NEXT_STEP};
 use super::stage::EngineStage;
 use crate::address::{Address, BrokerAddress};
 use crate::config::Config;
@@ -65,6 +66,15 @@ fn load_aside(config: &Config) -> anyhow::Result<LoadReport> {
     let stage = EngineStage::open(&config, sandbox, Arc::new(ArcSwap::from_pointee(RuleSet::empty())))?;
     let (_owner, report) = Owner::open(&config, stage, Health::default())?;
     Ok(report)
+}
+
+/// Whether guests of so many campaigns fit into a process of the engine.
+#[must_use]
+pub fn check_address_space(config: &Config, campaigns: usize) -> Finding {
+    let checked = AddressSpace::of_this_process().check(super::shards_of(config), campaigns);
+    let next_step = checked.is_err().then(|| NEXT_STEP.to_owned());
+    let (Ok(detail) | Err(detail)) = checked;
+    Finding { subject: "address space".into(), detail, next_step }
 }
 
 /// Asks the brokers that the configuration names for what a start would need of them. Nothing is consumed or made.
@@ -179,5 +189,17 @@ mod tests {
             let [(_, whole)] = &parts[..] else { panic!("{parts:?}") };
             assert_eq!((whole.exchanges.len(), whole.queues.len()), (2, 2));
         }
+    }
+
+    #[test]
+    fn definitions_of_two_brokers_stand_under_their_addresses_and_of_one_by_themselves() {
+        let definitions = |source: &str, sink: &str| -> serde_json::Value {
+            serde_json::from_str(&topology(&config(source, sink), None, false, true).unwrap()).unwrap()
+        };
+        let both = definitions("amqp://u:secret@in/", "amqp://u:secret@out/");
+        let names: Vec<_> = both.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["amqp://u@in:5672", "amqp://u@out:5672"]);
+        assert_eq!(both["amqp://u@in:5672"]["queues"][0]["name"], "hailer.deadletter");
+        assert_eq!(definitions("amqp://u@one/", "-")["queues"][1]["name"], "hailer.deadletter");
     }
 }

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
+use super::address_space::{AddressSpace, NEXT_STEP};
 use crate::config::Config;
 use crate::engine::{Campaign, CampaignSpec, RuleSet, Sandbox, VerifiedModule};
 use crate::metrics;
-use crate::reload::{ChildCommand, Compiler, Stage};
+use crate::reload::{ChildCommand, Compiler, NoRoom, Stage};
 
 /// The engine, as the directory's owner sees it.
 pub(super) struct EngineStage {
     sandbox: Arc<Sandbox>,
     compiler: Compiler,
     current: Arc<ArcSwap<RuleSet>>,
+    shards: usize,
 }
 
 impl EngineStage {
@@ -25,7 +27,7 @@ impl EngineStage {
     ) -> anyhow::Result<EngineStage> {
         let child = ChildCommand::of_this_program().context("no program to compile with")?;
         let compiler = Compiler::open(child, &config.data, &sandbox.compatibility(), &config.limits)?;
-        Ok(EngineStage { sandbox, compiler, current })
+        Ok(EngineStage { sandbox, compiler, current, shards: super::shards_of(config) })
     }
 
     #[expect(unsafe_code, reason = "loads what the compiling child made")]
@@ -39,6 +41,11 @@ impl EngineStage {
 
 impl Stage for EngineStage {
     type Campaign = Campaign;
+
+    fn has_room_for(&self, campaigns: usize) -> Result<(), NoRoom> {
+        let checked = AddressSpace::of_this_process().check(self.shards, campaigns);
+        checked.map(drop).map_err(|reason| NoRoom { reason, hint: NEXT_STEP })
+    }
 
     fn admit(&mut self, spec: CampaignSpec, module: &VerifiedModule, generation: u64) -> Result<Arc<Campaign>, String> {
         let compiled = self.load(module)?;

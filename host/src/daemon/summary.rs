@@ -30,6 +30,7 @@ impl fmt::Display for Summary {
         let counted = [
             (tally.repaired, "repaired (a trailing comma)"),
             (tally.unclaimed, "taken by no campaign"),
+            (tally.communications().saturating_sub(tally.confirmed), "communications were not written"),
             (tally.field_mismatches, "fields of another type than documented"),
         ];
         for (count, what) in counted.iter().filter(|(count, _)| *count > 0) {

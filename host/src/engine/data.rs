@@ -5,6 +5,7 @@ use std::io::Write;
 
 use hailer_abi::wire;
 use rmp::Marker;
+use rust_decimal::Decimal;
 use serde::Serialize;
 
 use super::reader::{Reader, Wrong};
@@ -81,8 +82,8 @@ impl Reader<'_> {
     fn decimal_as_json(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
         let value = wire::decimal_from_wire(self.extension(wire::EXT_DECIMAL)?);
         let value = value.ok_or("a decimal with a byte out of range")?;
-        // A number, digit for digit: 135.0000 stays 135.0000.
-        write!(out, "{value}").map_err(unwritten)
+        write_decimal(out, value);
+        Ok(())
     }
 
     fn timestamp_as_json(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
@@ -105,6 +106,42 @@ fn deeper(depth_left: usize) -> Result<usize, Wrong> {
     depth_left.checked_sub(1).ok_or_else(|| "data nested too deep".into())
 }
 
+/// A number, digit for digit: 135.0000 stays 135.0000. As its `Display` writes it, at a fraction of the time.
+fn write_decimal(out: &mut Vec<u8>, value: Decimal) {
+    // 29 digits, a point and a sign; filled from the end.
+    let mut text = [0; 32];
+    let mut at = text.len();
+    let mut push = |byte| {
+        at -= 1;
+        text[at] = byte;
+    };
+    let mut rest = value.mantissa().unsigned_abs();
+    let mut digits = 0;
+    while rest > 0 || digits <= value.scale() {
+        if digits == value.scale() && digits > 0 {
+            push(b'.');
+        }
+        // What a till prints fits in 64 bits, and dividing these takes no call.
+        let digit = match u64::try_from(rest) {
+            Ok(small) => {
+                rest = u128::from(small / 10);
+                (small % 10) as u8
+            }
+            Err(_) => {
+                let digit = (rest % 10) as u8;
+                rest /= 10;
+                digit
+            }
+        };
+        push(b'0' + digit);
+        digits += 1;
+    }
+    if value.is_sign_negative() {
+        push(b'-');
+    }
+    out.extend_from_slice(&text[at..]);
+}
+
 fn write_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), Wrong> {
     serde_json::to_writer(out, value).map_err(unwritten)
 }
@@ -113,4 +150,25 @@ fn write_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<()
 #[cold]
 fn unwritten(error: impl std::fmt::Display) -> Wrong {
     format!("data that can't be written: {error}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_decimal_is_written_as_its_display_writes_it(
+            magnitude in prop_oneof![0..100_000_i128, 0..1_i128 << 66, 0..1_i128 << 96, Just((1 << 96) - 1)],
+            scale in 0..=28_u32,
+            negative: bool,
+        ) {
+            let value = Decimal::from_i128_with_scale(if negative { -magnitude } else { magnitude }, scale);
+            let mut written = Vec::new();
+            write_decimal(&mut written, value);
+            prop_assert_eq!(String::from_utf8(written).unwrap(), value.to_string());
+        }
+    }
 }

@@ -147,7 +147,9 @@ fn check_caller(place: &str, handler: &Handler) -> Result<(), ManifestError> {
             invalid(format!("{place}.fields"), "only a handler of events reads fields")
         }
         1 => Ok(()),
-        _ => invalid(place, format!("the handler `{}` is to be called by one of events, timer and merge", handler.name)),
+        _ => {
+            invalid(place, format!("the handler `{}` is to be called by one of events, timer and merge", handler.name))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything that comes out of a guest is hostile until it has been checked here. This room knows nothing of files,
 //! brokers or time; whoever calls says what `now` is.
 
+mod batch;
 mod campaign;
 mod data;
 mod deadline;
@@ -24,17 +25,19 @@ mod wording;
 #[cfg(test)]
 pub(crate) mod fixture;
 
-pub use campaign::{Campaign, CampaignSpec, Mode};
+pub use batch::{Batch, NotCalled};
+pub use campaign::{Campaign, CampaignSpec, Mode, OnFault};
+pub use hailer_abi::when::{NoMoment, When};
 pub use instance::GuestFault;
 pub use limits::Limits;
 pub use log::LogLine;
 pub use manifest::{ManifestError, read_manifest};
 pub use module::{ModuleError, VerifiedModule, digest_of, verify};
-pub use outcome::{Action, Outcome, Outcomes};
+pub use outcome::{Action, Outcome, Outcomes, StateChange};
 pub use params::{ParamError, encode_params};
 pub use personal::{mark_personal, personal_fields};
 pub use purity::AdmissionError;
 pub use ruleset::{Reading, RuleSet, Subscription};
-pub use sandbox::{Sandbox, SandboxError};
-pub use waves::{Batch, Decided, GuestLine, Guests, Verdict};
+pub use sandbox::{INSTANCE_ADDRESS_BYTES, INSTANCE_MAPPINGS, Sandbox, SandboxError};
+pub use waves::{Decided, GuestLine, Guests, Verdict};
 pub(crate) use wording::{closest, shown};

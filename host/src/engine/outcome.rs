@@ -5,8 +5,8 @@
 use hailer_abi::manifest::{Handler, Manifest};
 use hailer_abi::when::When;
 use hailer_abi::wire::{
-    ACTION_CANCEL, ACTION_NOTE, ACTION_SCHEDULE, ACTION_SEND, ACTIONS_MAX, Channel, DATA_DEPTH_MAX, WHEN_AFTER, WHEN_AT,
-    WHEN_EVERY_YEAR_ON, WHEN_IN_DAYS, WHEN_ON,
+    ACTION_CANCEL, ACTION_NOTE, ACTION_SCHEDULE, ACTION_SEND, ACTIONS_MAX, Channel, DATA_DEPTH_MAX, WHEN_AFTER,
+    WHEN_AT, WHEN_EVERY_YEAR_ON, WHEN_IN_DAYS, WHEN_ON,
 };
 use rmp::Marker;
 use serde_json::value::RawValue;
@@ -200,7 +200,8 @@ impl Reader<'_> {
     /// The index of a handler that a timer calls.
     fn timer(&mut self, caller: Caller<'_>) -> Result<u32, Wrong> {
         let index = self.unsigned("a timer")?;
-        let called: Option<&Handler> = usize::try_from(index).ok().and_then(|index| caller.manifest.handlers.get(index));
+        let called: Option<&Handler> =
+            usize::try_from(index).ok().and_then(|index| caller.manifest.handlers.get(index));
         match called {
             Some(handler) if handler.timer.is_some() => Ok(index as u32),
             _ => Err(Wrong::from(format!("the timer {index}, and no timer calls such a handler"))),

@@ -25,22 +25,19 @@ pub struct ParamError {
     pub hint: String,
 }
 
-/// Checks the parameters that a campaign gives, fills in the defaults, and writes them for `hailer_configure`: a map
-/// in the schema's order, so that equal parameters are equal bytes.
+/// Checks the parameters that a campaign gives, fills in the defaults, and writes them for `hailer_configure`: an
+/// array in the schema's order, so that equal parameters are equal bytes.
 ///
 /// # Errors
 /// Every parameter that is unknown, missing, of another type or out of bounds.
 pub fn encode_params(schema: &[Param], given: &DeTable<'_>) -> Result<Vec<u8>, Vec<ParamError>> {
     let mut errors = unknown_params(schema, given);
     let mut bytes = Vec::new();
-    let written = rmp::encode::write_map_len(&mut bytes, schema.len() as u32);
+    let written = rmp::encode::write_array_len(&mut bytes, schema.len() as u32);
     debug_assert!(written.is_ok(), "writing to memory can't fail");
     for param in schema {
         match resolve(param, given) {
-            Ok(value) => {
-                write_str(&mut bytes, &param.name);
-                value.write(&mut bytes);
-            }
+            Ok(value) => value.write(&mut bytes),
             Err(error) => errors.push(error),
         }
     }
@@ -184,9 +181,6 @@ impl Value {
             (ParamKind::Decimals, ParamValue::Strs(texts)) => {
                 Value::Decimals(texts.iter().map(|text| decimal_of_text(text)).collect::<Option<_>>()?)
             }
-            // An empty map and an empty list look the same in a manifest.
-            (ParamKind::StrMap, ParamValue::Strs(none)) if none.is_empty() => Value::StrMap(Vec::new()),
-            (ParamKind::DecimalMap, ParamValue::Strs(none)) if none.is_empty() => Value::DecimalMap(Vec::new()),
             (ParamKind::StrMap, ParamValue::Map(entries)) => Value::StrMap(entries.clone()),
             (ParamKind::DecimalMap, ParamValue::Map(entries)) => {
                 let decimal = |(key, text): &(String, String)| Some((key.clone(), decimal_of_text(text)?));

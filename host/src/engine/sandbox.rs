@@ -16,6 +16,14 @@ use super::log::log_from_guest;
 /// The engine's tick: how often a guest that runs long is looked at.
 const TICK: Duration = Duration::from_millis(1);
 
+/// What an instance reserves of the address space for its memory, so that its accesses need no check, and the guards before and behind it.
+const MEMORY_ADDRESS_BYTES: u64 = 4 << 30;
+const GUARD_BYTES: u64 = 32 << 20;
+/// What one instance reserves of the address space. It is not used.
+pub const INSTANCE_ADDRESS_BYTES: u64 = MEMORY_ADDRESS_BYTES + 2 * GUARD_BYTES;
+/// The mappings of an instance: what it may read and write, and the rest on either side.
+pub const INSTANCE_MAPPINGS: u64 = 3;
+
 /// What all guests of one process share.
 pub struct Sandbox {
     engine: Engine,
@@ -30,6 +38,11 @@ pub enum SandboxError {
     Engine(String),
     #[error("the module does not compile: {0}")]
     Compile(String),
+    #[error(
+        "the compiler makes code for {made}, and the engine runs code for {wanted}: they are not of one build or one \
+         configuration; restart the engine"
+    )]
+    Incompatible { made: String, wanted: String },
     #[error("the compiled module does not load: {0}; remove the artifact cache and try again")]
     Load(String),
 }
@@ -46,22 +59,24 @@ impl Sandbox {
         Ok(Arc::new(Sandbox { engine, linker, limits }))
     }
 
-    /// Compiles a verified module into an artifact for this very engine. Hostile input can make this slow and large:
-    /// it belongs in a process of its own.
+    /// Compiles a verified module into an artifact for the engine of these limits and this [`compatibility`](Self::compatibility). Hostile
+    /// input can make this slow and large: it belongs in a process of its own.
     ///
     /// # Errors
-    /// With the compiler's words.
-    pub fn precompile(limits: &Limits, wasm: &[u8]) -> Result<Vec<u8>, SandboxError> {
+    /// With the compiler's words, or when what it made would not fit.
+    pub fn precompile(limits: &Limits, compatibility: &str, wasm: &[u8]) -> Result<Vec<u8>, SandboxError> {
         let engine = Engine::new(&wasm_config(limits)).map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+        let made = compatibility_of(&engine);
+        if made != compatibility {
+            return Err(SandboxError::Incompatible { made, wanted: compatibility.to_owned() });
+        }
         engine.precompile_module(wasm).map_err(|error| SandboxError::Compile(format!("{error:#}")))
     }
 
     /// Tells artifacts of one engine version and configuration from all others.
     #[must_use]
     pub fn compatibility(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        self.engine.precompile_compatibility_hash().hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
+        compatibility_of(&self.engine)
     }
 
     /// Loads an artifact that [`Sandbox::precompile`] made.
@@ -105,6 +120,12 @@ impl std::fmt::Debug for Sandbox {
     }
 }
 
+fn compatibility_of(engine: &Engine) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
 fn wasm_config(limits: &Limits) -> Config {
     let mut config = Config::new();
     config
@@ -112,6 +133,9 @@ fn wasm_config(limits: &Limits) -> Config {
         .cranelift_nan_canonicalization(true)
         .epoch_interruption(true)
         .max_wasm_stack(limits.stack_bytes_max)
+        .memory_reservation(MEMORY_ADDRESS_BYTES)
+        .memory_guard_size(GUARD_BYTES)
+        .guard_before_linear_memory(true)
         .concurrency_support(false)
         .wasm_backtrace_max_frames(None)
         .wasm_bulk_memory(true)
@@ -138,4 +162,19 @@ fn start_ticking(engine: &Engine) -> Result<(), SandboxError> {
     let thread = std::thread::Builder::new().name("hailer-deadlines".into());
     thread.spawn(tick).map_err(|error| SandboxError::Engine(format!("no thread for deadlines: {error}")))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_for_another_engine_is_not_made_and_both_are_named() {
+        let limits = Limits { stack_bytes_max: 64 << 10, ..Limits::default() };
+        let compatibility = Sandbox::new(limits.clone()).unwrap().compatibility();
+        let empty = b"\0asm\x01\0\0\0";
+        assert!(Sandbox::precompile(&limits, &compatibility, empty).is_ok());
+        let error = Sandbox::precompile(&limits, "another", empty).unwrap_err().to_string();
+        assert!(error.contains(&compatibility) && error.contains("another"), "{error}");
+    }
 }

@@ -1,53 +1,24 @@
-//! A batch's calls, gathered by handler, and made in as few crossings as may be.
+//! Calls into the guests of a shard, in as few crossings as may be.
 //!
 //! A crossing with any fault counts for nothing: the instance is replaced and its calls are made one by one, each with a deadline of
-//! its own, so that a fault falls on its own event alone (G7). A call that is late counts only if it is late again. As long as rules have no state the calls of one handler are independent of each
-//! other and one wave takes them all; with state, a wave will hold at most one event of each customer.
+//! its own, so that a fault falls on its own event alone (G7). A call that is late counts only if it is late again.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::campaign::Campaign;
+use super::batch::{Batch, Crossing};
+use super::campaign::{Campaign, CampaignSpec};
 use super::instance::{GuestFault, Instance};
 use super::log::LogLine;
-use super::outcome::{Outcome, Outcomes};
-use super::ruleset::{RuleSet, Subscription};
+use super::outcome::{Action, Outcome, Outcomes, StateChange};
+use super::ruleset::RuleSet;
 use super::sandbox::Sandbox;
 use crate::clock::Millis;
-use crate::event::Projection;
 
-/// The most calls in one crossing: enough to spread the cost of entering cold code, few enough that one fault wastes
-/// little.
-const CALLS_MAX: usize = 32;
-/// The most input of one crossing, in bytes, unless it is one call's: what a guest has to make room for.
-const INPUT_BYTES_MAX: usize = 256 << 10;
-/// A lane keeps no more room than this from batch to batch, in bytes.
-const LANE_BYTES_KEPT_MAX: usize = 64 << 10;
+/// What an action takes beside the guest's own bytes, about: the communication that is made around it.
+const ACTION_BYTES: usize = 512;
 /// An instance that has made so many calls is replaced.
 const CALLS_PER_INSTANCE_MAX: u64 = 1 << 20;
-
-/// The calls that a batch of events leads to. Reused from batch to batch.
-#[derive(Debug, Default)]
-pub struct Batch {
-    lanes: Vec<Lane>,
-    /// The lanes that hold calls, in the order in which they came into use.
-    in_use: Vec<(usize, usize, u32)>,
-    input_bytes: usize,
-}
-
-/// The waiting calls of one handler of one campaign.
-#[derive(Debug, Default)]
-struct Lane {
-    input: Vec<u8>,
-    calls: Vec<Call>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Call {
-    /// The event's index in the batch.
-    event: usize,
-    /// Where its input ends in the lane's.
-    end: usize,
-}
 
 /// What one campaign made of one event.
 #[derive(Debug)]
@@ -75,6 +46,10 @@ pub struct Decided {
     pub lines: Vec<GuestLine>,
     /// Bytes that guests logged over their limit.
     pub log_bytes_cut: u64,
+    /// What the answers take, about: their bytes, and for each action what is made around it.
+    pub output_bytes: usize,
+    /// Calls that were made again on a fresh instance.
+    pub rechecked: u64,
     /// Campaigns, by index, whose rule gave two answers to one call.
     pub impure: Vec<usize>,
 }
@@ -94,77 +69,6 @@ pub struct Guests {
 struct Place {
     instance: Option<Instance>,
     calls: u64,
-}
-
-impl Batch {
-    /// Empties the batch for a rule set.
-    pub fn open(&mut self, rules: &RuleSet) {
-        for (lane, ..) in self.in_use.drain(..) {
-            let lane = &mut self.lanes[lane];
-            lane.input.clear();
-            lane.input.shrink_to(LANE_BYTES_KEPT_MAX);
-            lane.calls.clear();
-            self.input_bytes = 0;
-        }
-        self.lanes.resize_with(rules.lanes(), Lane::default);
-    }
-
-    /// Adds the call of a subscription for an event.
-    ///
-    /// # Errors
-    /// The index of the required field that is absent; no call is made then.
-    pub fn add(
-        &mut self,
-        subscription: &Subscription,
-        event: usize,
-        now: Millis,
-        seed: u64,
-        projection: &Projection,
-    ) -> Result<(), usize> {
-        let lane = &mut self.lanes[subscription.lane];
-        let start = lane.input.len();
-        lane.input.push(0x94);
-        write_int(now, &mut lane.input);
-        lane.input.push(rmp::Marker::U64.to_u8());
-        lane.input.extend_from_slice(&seed.to_be_bytes());
-        lane.input.push(rmp::Marker::Null.to_u8());
-        if let Err(absent) = subscription.write_fields(projection, &mut lane.input) {
-            lane.input.truncate(start);
-            return Err(absent);
-        }
-        if lane.calls.is_empty() {
-            self.in_use.push((subscription.lane, subscription.campaign, subscription.handler));
-        }
-        lane.calls.push(Call { event, end: lane.input.len() });
-        self.input_bytes += lane.input.len() - start;
-        Ok(())
-    }
-
-    /// How much input the calls have, in bytes. Whoever fills a batch stops at a bound, as one event can be input to many rules.
-    #[must_use]
-    pub fn input_bytes(&self) -> usize {
-        self.input_bytes
-    }
-
-    /// The input of all calls that wait in a lane.
-    pub(super) fn input_of_lane(&self, lane: usize) -> &[u8] {
-        &self.lanes[lane].input
-    }
-}
-
-impl Lane {
-    fn input_of(&self, first: usize, last: usize) -> &[u8] {
-        let start = first.checked_sub(1).map_or(0, |before| self.calls[before].end);
-        &self.input[start..self.calls[last].end]
-    }
-
-    /// The last call of the crossing that begins with call `first`.
-    fn crossing_from(&self, first: usize) -> usize {
-        let start = first.checked_sub(1).map_or(0, |before| self.calls[before].end);
-        let waiting = &self.calls[first..self.calls.len().min(first + CALLS_MAX)];
-        let fitting = waiting.iter().take_while(|call| call.end - start <= INPUT_BYTES_MAX).count();
-        first + fitting.max(1) - 1
-    }
 }
 
 impl Guests {
@@ -193,83 +97,67 @@ impl Guests {
 
     /// Makes all calls of a batch.
     pub fn decide(&mut self, batch: &Batch, decided: &mut Decided) {
-        decided.verdicts.clear();
-        decided.lines.clear();
-        decided.impure.clear();
-        decided.log_bytes_cut = 0;
-        for (lane, campaign, handler) in &batch.in_use {
-            let lane = &batch.lanes[*lane];
-            let mut first = 0;
-            while first < lane.calls.len() {
-                let last = lane.crossing_from(first);
-                self.decide_calls(lane, (first, last), *campaign, *handler, decided);
-                first = last + 1;
+        // Nothing is too much.
+        let _ = self.decide_some(batch, 0..usize::MAX, usize::MAX, decided);
+    }
+
+    /// Makes the calls of some of a batch's events. False, and nothing counts, if there are several events and they answer with more than
+    /// `output_bytes_max` together: fewer of them will do.
+    #[must_use = "what is too much does not count"]
+    pub fn decide_some(
+        &mut self,
+        batch: &Batch,
+        events: Range<usize>,
+        output_bytes_max: usize,
+        decided: &mut Decided,
+    ) -> bool {
+        decided.clear();
+        let may_be_fewer = events.len() > 1;
+        for crossing in batch.crossings(events) {
+            self.decide_crossing(crossing, decided);
+            if decided.output_bytes > output_bytes_max && may_be_fewer {
+                return false;
             }
         }
         decided.verdicts.sort_unstable_by_key(|verdict| (verdict.event, verdict.campaign));
+        true
     }
 
-    fn decide_calls(
-        &mut self,
-        lane: &Lane,
-        (first, last): (usize, usize),
-        campaign: usize,
-        handler: u32,
-        decided: &mut Decided,
-    ) {
-        let calls = &lane.calls[first..=last];
+    fn decide_crossing(&mut self, crossing: Crossing<'_>, decided: &mut Decided) {
         let lines_before = decided.lines.len();
-        let Err(fault) = self.cross(campaign, handler, calls, lane.input_of(first, last), decided) else {
-            self.recheck(lane, (first, last), campaign, handler, decided);
+        let Err(fault) = self.cross(crossing, decided) else {
+            self.recheck(crossing, decided);
             return;
         };
-        match calls {
-            // A call that was late for once may have had bad luck; what else a rule does, it does again.
-            [only] if !matches!(fault, GuestFault::Deadline { .. }) => decided.fault(only.event, campaign, fault),
-            _ => {
-                // What is called again logs again.
-                decided.lines.truncate(lines_before);
-                for at in first..=last {
-                    self.decide_alone(lane, at, campaign, handler, decided);
-                }
+        // A call that was late for once may have had bad luck; what else a rule does, it does again.
+        if crossing.count() == 1 && !matches!(fault, GuestFault::Deadline { .. }) {
+            decided.fault(crossing, fault);
+            return;
+        }
+        // What is called again logs again, and what it does now counts.
+        decided.lines.truncate(lines_before);
+        for alone in crossing.one_by_one() {
+            match self.cross(alone, decided) {
+                Ok(()) => self.recheck(alone, decided),
+                Err(fault) => decided.fault(alone, fault),
             }
         }
     }
 
-    /// Makes one call whose crossing has failed. What it does now counts.
-    fn decide_alone(&mut self, lane: &Lane, at: usize, campaign: usize, handler: u32, decided: &mut Decided) {
-        let call = &lane.calls[at..=at];
-        if let Err(fault) = self.cross(campaign, handler, call, lane.input_of(at, at), decided) {
-            decided.fault(call[0].event, campaign, fault);
-        }
-    }
-
-    /// One crossing. After a fault the instance is gone and no verdict has been added.
-    fn cross(
-        &mut self,
-        campaign: usize,
-        handler: u32,
-        calls: &[Call],
-        input: &[u8],
-        decided: &mut Decided,
-    ) -> Result<(), GuestFault> {
-        let verdicts_before = decided.verdicts.len();
-        let crossed = self.cross_unchecked(campaign, handler, calls, input, decided);
+    /// Makes a crossing. After a fault the instance is gone and no verdict has been added.
+    fn cross(&mut self, crossing: Crossing<'_>, decided: &mut Decided) -> Result<(), GuestFault> {
+        let (verdicts_before, output_before) = (decided.verdicts.len(), decided.output_bytes);
+        let crossed = self.cross_unchecked(crossing, decided);
         if crossed.is_err() {
-            self.places[campaign] = Place::default();
+            self.places[crossing.campaign] = Place::default();
             decided.verdicts.truncate(verdicts_before);
+            decided.output_bytes = output_before;
         }
         crossed
     }
 
-    fn cross_unchecked(
-        &mut self,
-        campaign: usize,
-        handler: u32,
-        calls: &[Call],
-        input: &[u8],
-        decided: &mut Decided,
-    ) -> Result<(), GuestFault> {
+    fn cross_unchecked(&mut self, crossing: Crossing<'_>, decided: &mut Decided) -> Result<(), GuestFault> {
+        let campaign = crossing.campaign;
         let place = &mut self.places[campaign];
         let instance = match &mut place.instance {
             Some(instance) => instance,
@@ -278,75 +166,104 @@ impl Guests {
                 empty.insert(Instance::start(&self.sandbox, &loaded.module, &loaded.spec.params)?)
             }
         };
-        let crossed = instance.cross(handler, calls.len() as u32, input, &mut self.output);
+        let crossed = instance.cross(crossing.handler, crossing.count() as u32, crossing.input(), &mut self.output);
         let (lines, cut) = instance.take_log();
         decided.log_bytes_cut += cut;
-        let event_of = |line: &LogLine| Some(calls.get(usize::try_from(line.call).ok()?)?.event);
+        let event_of = |line: &LogLine| crossing.event(usize::try_from(line.call).ok()?);
         let own = lines.into_iter().filter_map(|line| Some((event_of(&line)?, line)));
         decided.lines.extend(own.map(|(event, line)| GuestLine { event, campaign, line }));
         crossed?;
-        let limit_bytes = self.sandbox.limits().output_bytes_max;
-        let mut outcomes = Outcomes::new(&self.output);
-        for call in calls {
+        let spec = &self.rules.campaigns()[campaign].spec;
+        let limits = self.sandbox.limits();
+        let limit_bytes = limits.output_bytes_max;
+        let mut outcomes = Outcomes::new(&self.output, &spec.manifest, crossing.handler);
+        for (event, now) in crossing.events() {
             let (mut outcome, bytes) = outcomes.next().map_err(GuestFault::BadOutput)?;
             if bytes.len() > limit_bytes {
                 return Err(GuestFault::OutputTooLarge { got: bytes.len(), limit_bytes });
             }
+            check_bounds(&outcome, now, spec, limits.state_bytes_max)?;
+            decided.output_bytes += bytes.len() + ACTION_BYTES * outcome.actions.len();
             let result = match outcome.error.take() {
                 None => Ok(outcome),
                 Some(error) => Err(GuestFault::Returned(error.into())),
             };
-            decided.verdicts.push(Verdict { event: call.event, campaign, result });
+            decided.verdicts.push(Verdict { event, campaign, result });
         }
         outcomes.end().map_err(GuestFault::BadOutput)?;
-        place.calls += calls.len() as u64;
+        place.calls += crossing.count() as u64;
         if place.calls >= CALLS_PER_INSTANCE_MAX || instance.is_bloated() {
             *place = Place::default();
         }
         Ok(())
     }
 
-    /// Makes one call of the crossing again on a fresh instance, when its turn has come: a pure rule gives the same bytes.
-    fn recheck(
-        &mut self,
-        lane: &Lane,
-        (first, last): (usize, usize),
-        campaign: usize,
-        handler: u32,
-        decided: &mut Decided,
-    ) {
-        let calls = (last - first + 1) as u32;
+    /// Makes those calls of the crossing again whose turn has come, each on a fresh instance: a pure rule gives the same bytes.
+    fn recheck(&mut self, crossing: Crossing<'_>, decided: &mut Decided) {
+        let (campaign, calls) = (crossing.campaign, crossing.count() as u32);
         if self.recheck_one_in == 0 || self.calls_until_recheck > calls {
             self.calls_until_recheck = self.calls_until_recheck.saturating_sub(calls);
             return;
         }
-        let chosen = first + (self.calls_until_recheck.max(1) - 1) as usize;
-        self.calls_until_recheck = self.recheck_one_in;
-        let mut outcomes = Outcomes::new(&self.output);
-        let mut first_answer: &[u8] = &[];
-        for _ in first..=chosen {
-            match outcomes.next() {
-                Ok((_, bytes)) => first_answer = bytes,
-                Err(_) => return,
+        let manifest = &self.rules.campaigns()[campaign].spec.manifest;
+        let mut outcomes = Outcomes::new(&self.output, manifest, crossing.handler);
+        for call in crossing.one_by_one() {
+            // What has been read once is read again.
+            let Ok((_, answer)) = outcomes.next() else { return };
+            self.calls_until_recheck -= 1;
+            if self.calls_until_recheck > 0 {
+                continue;
+            }
+            self.calls_until_recheck = self.recheck_one_in;
+            decided.rechecked += 1;
+            if !self.is_answered_again(call, answer) && !decided.impure.contains(&campaign) {
+                decided.impure.push(campaign);
             }
         }
-        let loaded = &self.rules.campaigns()[campaign];
+    }
+
+    /// Whether a fresh instance gives the same answer to a call.
+    fn is_answered_again(&self, call: Crossing<'_>, answer: &[u8]) -> bool {
+        let loaded = &self.rules.campaigns()[call.campaign];
         // That it does not start now says something about the machine: it did start before.
-        let Ok(mut fresh) = Instance::start(&self.sandbox, &loaded.module, &loaded.spec.params) else { return };
-        let mut second_answer = Vec::new();
-        let is_same = match fresh.cross(handler, 1, lane.input_of(chosen, chosen), &mut second_answer) {
-            Ok(()) => second_answer == first_answer,
+        let Ok(mut fresh) = Instance::start(&self.sandbox, &loaded.module, &loaded.spec.params) else { return true };
+        let mut again = Vec::new();
+        match fresh.cross(call.handler, 1, call.input(), &mut again) {
+            Ok(()) => again == answer,
             Err(fault) => matches!(fault, GuestFault::Deadline { .. }),
-        };
-        if !is_same && !decided.impure.contains(&campaign) {
-            decided.impure.push(campaign);
         }
     }
 }
 
+/// What the bytes alone do not show: a state's size, and whether every timer's moment exists, so that whoever resolves it again has one.
+fn check_bounds(outcome: &Outcome, now: Millis, spec: &CampaignSpec, limit_bytes: usize) -> Result<(), GuestFault> {
+    match &outcome.state {
+        StateChange::Set(state) if state.len() > limit_bytes => {
+            return Err(GuestFault::StateTooLarge { got: state.len(), limit_bytes });
+        }
+        _ => {}
+    }
+    outcome.actions.iter().try_for_each(|action| match action {
+        Action::Schedule { when, .. } => match when.resolve(now, &spec.time_zone) {
+            Ok(_) => Ok(()),
+            Err(wrong) => Err(GuestFault::BadOutput(format!("a timer for {wrong}"))),
+        },
+        _ => Ok(()),
+    })
+}
+
 impl Decided {
-    fn fault(&mut self, event: usize, campaign: usize, fault: GuestFault) {
-        self.verdicts.push(Verdict { event, campaign, result: Err(fault) });
+    fn clear(&mut self) {
+        self.verdicts.clear();
+        self.lines.clear();
+        self.impure.clear();
+        (self.log_bytes_cut, self.output_bytes, self.rechecked) = (0, 0, 0);
+    }
+
+    /// The fault of a crossing's first, and only, call.
+    fn fault(&mut self, call: Crossing<'_>, fault: GuestFault) {
+        let campaign = call.campaign;
+        self.verdicts.extend(call.event(0).map(|event| Verdict { event, campaign, result: Err(fault) }));
     }
 }
 
@@ -354,9 +271,4 @@ impl std::fmt::Debug for Guests {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Guests").field("rule_set", &self.rules.number).finish_non_exhaustive()
     }
-}
-
-fn write_int(value: i64, out: &mut Vec<u8>) {
-    out.push(rmp::Marker::I64.to_u8());
-    out.extend_from_slice(&value.to_be_bytes());
 }

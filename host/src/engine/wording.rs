@@ -24,7 +24,9 @@ pub(crate) fn shown(text: &str) -> String {
 /// What a guest says to people, as one line of at most so many bytes.
 pub(super) fn one_line(text: &str, bytes_max: usize) -> String {
     let text = &text[..text.floor_char_boundary(bytes_max)];
-    if !text.contains(|character: char| character.is_control() || is_invisible(character)) {
+    // Nearly every text is plain, and to see so takes no look at each character.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain || !text.contains(|character: char| character.is_control() || is_invisible(character)) {
         return text.to_owned();
     }
     let mut line = String::with_capacity(text.len());
@@ -92,6 +94,13 @@ mod tests {
     fn a_word_that_is_far_from_all_gets_no_suggestion() {
         assert_eq!(closest("currency", ["threshold", "template"]), None);
         assert_eq!(closest(&"x".repeat(100_000), ["threshold"]), None);
+    }
+
+    #[test]
+    fn what_a_guest_says_is_one_line_of_letters() {
+        assert_eq!(one_line("plain ~ text", 1024), "plain ~ text");
+        assert_eq!(one_line("Спящие", 5), "Сп");
+        assert_eq!(one_line("a\nb\u{7f}\u{9b}\u{202e}я", 1024), "a\\nb\\u{7f}\\u{9b}\\u{202e}я");
     }
 
     #[test]

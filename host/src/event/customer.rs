@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::identity::Parts;
 use super::tape::{Kind, Value};
 
 /// The event's customer as a communication names them, each id as text. Built from `customerInfo`, or for a merge from
 /// `toCustomerInfo`; null and "" are absent.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
     pub customer_id: Option<Box<str>>,
     /// `accountgroupId`, or `accountfroupId` as the source's purchases misspell it.
@@ -88,10 +90,17 @@ impl fmt::Debug for Customer {
 }
 
 /// What tells one customer from another: a hash of the kind of id and the id.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CustomerKey([u8; 16]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CustomerKey(#[serde(with = "super::hash")] [u8; 16]);
 
 impl CustomerKey {
+    /// The key that [`Self::as_bytes`] showed.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> CustomerKey {
+        CustomerKey(bytes)
+    }
+
     /// Which of `shards` shards the customer belongs to.
     ///
     /// # Panics
@@ -107,6 +116,12 @@ impl CustomerKey {
     pub fn seed(self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// The byte by which the store spreads customers. Its bits are neither those of [`Self::shard`] nor of [`Self::seed`].
+    #[must_use]
+    pub fn partition_byte(self) -> u8 {
+        self.0[8]
     }
 
     #[must_use]

@@ -64,6 +64,12 @@ impl Event {
         })
     }
 
+    /// About how much memory it takes, in bytes: the body, what was noted of it, and the little that was read.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        size_of::<Event>() + self.raw.len() + self.nodes.capacity() * size_of::<Node>()
+    }
+
     /// What kind of event it is. Never empty, at most 128 bytes.
     #[must_use]
     pub fn code(&self) -> &str {

@@ -7,7 +7,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::envelope::Event;
+use crate::clock::Millis;
 
 /// Equal for two messages that may be one event.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,8 +20,9 @@ pub struct DedupKey {
 }
 
 /// An event's id: the cause of everything that it leads to.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventId([u8; 16]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(#[serde(with = "super::hash")] [u8; 16]);
 
 /// The members of a retry's envelope. That they are one is a guess: the source documents none of them.
 const RETRY_NAMES: [&str; 3] = ["tryCount", "delaySecond", "toErrorQueue"];
@@ -75,6 +79,17 @@ impl DedupKey {
 }
 
 impl EventId {
+    /// The id of a timer's firing: the same however often it is tried, as it is made of what set the timer.
+    #[must_use]
+    pub fn of_timer(set_by: EventId, campaign: &str, timer: &str, due: Millis) -> EventId {
+        let mut hasher = Parts::new("hailer timer id 1");
+        hasher.add(&set_by.0);
+        hasher.add(campaign.as_bytes());
+        hasher.add(timer.as_bytes());
+        hasher.add(&due.to_be_bytes());
+        EventId(hasher.finish())
+    }
+
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0

@@ -11,6 +11,7 @@ mod envelope;
 mod error;
 
 mod customer;
+mod hash;
 mod identity;
 
 mod scan;

@@ -2,10 +2,12 @@
 //! call.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use hailer_abi::wire::Channel;
 use metrics::Counter;
 
+use super::log_allowance::LogAllowance;
 use super::tally::{CampaignTally, Tally};
 use crate::engine::{GuestFault, RuleSet};
 use crate::metrics as names;
@@ -22,6 +24,9 @@ pub(super) struct Counts {
     decided: Counter,
     unsubscribed: Counter,
     mismatches: Counter,
+    repeats: Counter,
+    rechecked: Counter,
+    log_bytes_cut: Counter,
 }
 
 /// The counts of one campaign under one rule set.
@@ -32,6 +37,7 @@ pub(super) struct CampaignCounts {
     skipped: Counter,
     published: [Option<Counter>; Channel::ALL.len()],
     late_in_a_row: u32,
+    log: LogAllowance,
 }
 
 impl Counts {
@@ -43,7 +49,10 @@ impl Counts {
             tally: Tally::default(),
             decided: events("decided"),
             unsubscribed: events("unsubscribed"),
+            repeats: events("repeat"),
             mismatches: ::metrics::counter!(names::FIELD_MISMATCHES_TOTAL),
+            rechecked: ::metrics::counter!(names::RECHECKED_TOTAL),
+            log_bytes_cut: ::metrics::counter!(names::LOG_BYTES_CUT_TOTAL),
         }
     }
 
@@ -69,10 +78,29 @@ impl Counts {
         self.mismatches.increment(u64::from(mismatches));
     }
 
+    /// An event that has been decided before; without an id that may be an error.
+    pub(super) fn repeat(&mut self, is_certain: bool) {
+        self.tally.repeats += 1;
+        self.repeats.increment(1);
+        if !is_certain {
+            ::metrics::counter!(names::EVENTS_AMBIGUOUS_TOTAL).increment(1);
+        }
+    }
+
     /// An event that no campaign takes.
     pub(super) fn unclaimed(&mut self) {
         self.tally.unclaimed += 1;
         self.unsubscribed.increment(1);
+    }
+
+    /// Calls that were made again.
+    pub(super) fn rechecked(&mut self, calls: u64) {
+        self.rechecked.increment(calls);
+    }
+
+    /// Bytes that rules logged over what a call may.
+    pub(super) fn log_bytes_cut(&mut self, bytes: u64) {
+        self.log_bytes_cut.increment(bytes);
     }
 
     /// All of it.
@@ -98,6 +126,7 @@ impl CampaignCounts {
             published: Default::default(),
             tally: CampaignTally::default(),
             late_in_a_row: 0,
+            log: LogAllowance::default(),
             name,
         }
     }
@@ -127,6 +156,16 @@ impl CampaignCounts {
     /// Whether the campaign has been late so often that the others must be spared it.
     pub(super) fn is_too_late(&self) -> bool {
         self.late_in_a_row >= LATE_IN_A_ROW_MAX
+    }
+
+    /// Takes a line of the rule's log, which is dropped and counted if it is too much. `Some` if it may be logged, with the number of those
+    /// that were dropped before it.
+    pub(super) fn log_line(&mut self, now: Instant) -> Option<u64> {
+        let taken = self.log.take(now);
+        if taken.is_none() {
+            ::metrics::counter!(names::LOG_LINES_DROPPED_TOTAL, "campaign" => self.name.to_string()).increment(1);
+        }
+        taken
     }
 
     pub(super) fn published(&mut self, channel: Channel) {

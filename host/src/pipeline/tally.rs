@@ -12,6 +12,10 @@ pub struct Tally {
     /// Of those, read only by the lenient second try.
     pub repaired: u64,
     pub dead_letters: u64,
+    /// Communications that the sink has confirmed.
+    pub confirmed: u64,
+    /// Events that had been decided before: nothing came of them again.
+    pub repeats: u64,
     /// Events that no campaign takes.
     pub unclaimed: u64,
     /// Fields that were absent because their value was of another kind or out of range.
@@ -41,6 +45,8 @@ impl Tally {
         self.events += other.events;
         self.repaired += other.repaired;
         self.dead_letters += other.dead_letters;
+        self.confirmed += other.confirmed;
+        self.repeats += other.repeats;
         self.unclaimed += other.unclaimed;
         self.field_mismatches += other.field_mismatches;
         for (name, theirs) in other.campaigns {

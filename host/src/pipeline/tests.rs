@@ -1,11 +1,15 @@
 //! The pipeline with edges that fail: what dies is noticed while the source is still connected, and nothing is settled.
 
+use std::sync::Mutex;
+
 use bytes::Bytes;
 use tokio::time::{Duration, timeout};
 
 use super::*;
+use crate::communication::Communication;
 use crate::delivery::Ledger;
-use crate::engine::Limits;
+use crate::engine::{Campaign, CampaignSpec, Limits, fixture, verify};
+use crate::store::MemoryStore;
 
 /// Far longer than anything here takes; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,10 +63,17 @@ fn start(dead_letters: impl DeadLetters + 'static) -> (Entrance, Pipeline) {
         event_bytes_max: 1 << 10,
         batch_max: 8,
         in_flight_max: 16,
+        in_flight_bytes_max: 4 << 10,
+        settles_after: Duration::from_secs(20),
         environment: "test".into(),
         recheck_one_in: 0,
     };
-    Pipeline::start(settings, &Rules { sandbox, current, owner }, Working, dead_letters)
+    Pipeline::start(settings, &Rules { sandbox, current, owner }, keeping(), Working, dead_letters).unwrap()
+}
+
+/// In memory.
+fn keeping() -> Keeping {
+    Keeping { store: Arc::new(MemoryStore::new("test")), retention: Retention::default(), outbox_max: 1000 }
 }
 
 fn delivery(ledger: &Arc<Ledger>, tag: u64, body: &'static str) -> Delivery {
@@ -80,7 +91,7 @@ fn delivery(ledger: &Arc<Ledger>, tag: u64, body: &'static str) -> Delivery {
 
 #[tokio::test]
 async fn a_sink_that_gives_up_ends_the_pipeline_while_the_source_is_idle() {
-    let (entrance, pipeline) = start(Broken);
+    let (entrance, mut pipeline) = start(Broken);
     let (ledger, prefix) = Ledger::new();
     entrance.accept(delivery(&ledger, 1, "no event")).await.unwrap();
     let finished = timeout(PATIENCE, pipeline.finished()).await.expect("it is noticed");
@@ -90,19 +101,191 @@ async fn a_sink_that_gives_up_ends_the_pipeline_while_the_source_is_idle() {
 }
 
 #[tokio::test]
+async fn a_pipeline_that_ended_early_tells_what_was_done() {
+    let (entrance, mut pipeline) = start(Broken);
+    let (ledger, _prefix) = Ledger::new();
+    entrance.accept(delivery(&ledger, 1, r#"{"eventCode":"A"}"#)).await.unwrap();
+    entrance.accept(delivery(&ledger, 2, "no event")).await.unwrap();
+    timeout(PATIENCE, pipeline.finished()).await.expect("it is noticed").unwrap_err();
+    drop(entrance);
+    let tally = timeout(PATIENCE, pipeline.into_tally()).await.expect("the shards end");
+    assert_eq!((tally.events, tally.dead_letters, tally.unclaimed), (1, 1, 1));
+}
+
+#[tokio::test]
 async fn a_part_that_panics_ends_the_pipeline_while_the_source_is_idle() {
-    let (entrance, pipeline) = start(Panicking);
+    let (entrance, mut pipeline) = start(Panicking);
     let (ledger, prefix) = Ledger::new();
     entrance.accept(delivery(&ledger, 1, "no event")).await.unwrap();
     let finished = timeout(PATIENCE, pipeline.finished()).await.expect("it is noticed");
-    assert!(matches!(finished, Err(PipelineError::Delivery)), "{finished:?}");
+    assert!(matches!(finished, Err(PipelineError::Died { .. })), "{finished:?}");
     assert_eq!(*prefix.borrow(), 0, "nothing is acknowledged");
     drop(entrance);
 }
 
+/// Keeps the reasons of what it buries.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl DeadLetters for Told {
+    async fn bury(&mut self, batch: &[DeadLetter]) -> Result<(), SinkError> {
+        self.0.lock().unwrap().extend(batch.iter().map(|letter| letter.reason.clone()));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_buried_with_the_limit_and_its_setting() {
+    let told = Told::default();
+    let (entrance, mut pipeline) = start(told.clone());
+    let (ledger, _prefix) = Ledger::new();
+    let too_large = Bytes::from(vec![b' '; 1 << 11]);
+    entrance.accept(Delivery { body: too_large, ..delivery(&ledger, 1, "") }).await.unwrap();
+    drop(entrance);
+    timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    assert_eq!(*told.0.lock().unwrap(), ["2048 bytes, over the limit of 1024 bytes (event.bytes_max)"]);
+}
+
+/// Takes one batch of dead letters for each permit that it is given.
+struct Gated(Arc<tokio::sync::Semaphore>);
+
+impl DeadLetters for Gated {
+    async fn bury(&mut self, _batch: &[DeadLetter]) -> Result<(), SinkError> {
+        self.0.acquire().await.unwrap().forget();
+        Ok(())
+    }
+}
+
+/// Whether this is not done yet when it is looked at for once.
+async fn waits(work: impl Future + Unpin) -> bool {
+    tokio::select! {
+        biased;
+        _ = work => false,
+        () = std::future::ready(()) => true,
+    }
+}
+
+#[tokio::test]
+async fn events_and_dead_letters_in_flight_are_bounded_in_bytes_and_a_huge_one_passes_alone() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let (entrance, mut pipeline) = start(Gated(Arc::clone(&gate)));
+    let budget = entrance.budget.clone();
+    let (ledger, prefix) = Ledger::new();
+    let large = |bytes: usize| Bytes::from(vec![b' '; bytes]);
+    let letter = |tag: u64, bytes: usize| Delivery { body: large(bytes), ..delivery(&ledger, tag, "") };
+    entrance.accept(letter(1, 2 << 10)).await.unwrap();
+    {
+        let mut event = std::pin::pin!(entrance.accept(delivery(&ledger, 2, r#"{"eventCode":"A"}"#)));
+        assert!(!waits(&mut event).await, "a small event has room beside it");
+        let mut second = std::pin::pin!(entrance.accept(letter(3, 2 << 10)));
+        assert!(waits(&mut second).await, "a large one has not");
+        gate.add_permits(1);
+        timeout(PATIENCE, second).await.expect("what is settled makes room").unwrap();
+    }
+    {
+        let mut huge = std::pin::pin!(entrance.accept(letter(4, 1 << 20)));
+        assert!(waits(&mut huge).await, "there is something in flight");
+        gate.add_permits(1);
+        timeout(PATIENCE, huge).await.expect("it passes alone").unwrap();
+    }
+    gate.add_permits(1);
+    drop(entrance);
+    timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    assert_eq!(*prefix.borrow(), 4);
+    assert!(budget.is_whole(), "everything is given back");
+}
+
+/// A rule that answers each call with one message of 60 000 letters.
+fn verbose(sandbox: &Arc<Sandbox>) -> Arc<Campaign> {
+    let manifest = r#"{ "abi": 1, "sdk": "0.1.0", "name": "verbose", "version": "0.1.0", "description": "Much.",
+        "handlers": [{ "name": "h", "events": ["OnPurchaseConfirm"], "fields": [] }], "params": [] }"#;
+    // [nil, nil, [[send, sms, "t", {"x": …}]]], the letters of which are filled in.
+    let head = [&b"\x93\xc0\xc0\x91\x94\x01\x02\xa1t\x81\xa1x\xda"[..], &60_000_u16.to_be_bytes()].concat();
+    let bytes = head.len() + 60_000;
+    let head: String = head.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let handle = format!(
+        r#"(memory (export "memory") 40) (data (i32.const 65536) "{head}")
+        (func (export "hailer_handle") (param i32 i32 i32) (result i64) (local $at i32) (local $calls i32)
+          (memory.fill (i32.const {letters_at}) (i32.const 120) (i32.const 60000))
+          (local.set $at (i32.const 65536))
+          (loop $more
+            (memory.copy (local.get $at) (i32.const 65536) (i32.const {bytes}))
+            (local.set $at (i32.add (local.get $at) (i32.const {bytes})))
+            (local.set $calls (i32.add (local.get $calls) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $calls) (local.get 1))))
+          (i64.or (i64.const {place}) (i64.extend_i32_u (i32.mul (local.get $calls) (i32.const {bytes})))))"#,
+        letters_at = 65_536 + bytes - 60_000,
+        place = 65_536_u64 << 32,
+    );
+    let configure = format!(
+        r#"(data (i32.const 16) "\91\c0")
+        (func (export "hailer_configure") (param i32) (result i64) (i64.const {}))"#,
+        16_u64 << 32 | 2
+    );
+    let wasm = fixture::module(&[fixture::INPUT, &configure, &handle, &fixture::custom(manifest)]);
+    let module = verify(wasm, sandbox.limits()).unwrap();
+    let spec = CampaignSpec::of("verbose", &module, vec![0x80]);
+    Campaign::admit(sandbox, spec, sandbox.compile_here(&module.bytes).unwrap(), 1).unwrap()
+}
+
+/// Keeps how many communications were published at once, and of whom they were, and takes one batch for each permit.
+#[derive(Clone)]
+struct Slow {
+    gate: Arc<tokio::sync::Semaphore>,
+    published: Arc<Mutex<Vec<(usize, String)>>>,
+}
+
+impl Sink for Slow {
+    async fn publish(&mut self, batch: &[Communication]) -> Result<(), SinkError> {
+        let bytes = batch.iter().map(|one| one.body.len()).sum();
+        let first = serde_json::from_slice::<serde_json::Value>(&batch[0].body).unwrap();
+        self.published.lock().unwrap().push((bytes, first["recipient"]["customerId"].to_string()));
+        self.gate.acquire().await.unwrap().forget();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_leaves_a_shard_is_bounded_in_bytes_and_stays_in_order() {
+    const EVENTS: usize = 400;
+    let sandbox = Sandbox::new(Limits { call_deadline_ms: 10_000, ..Limits::default() }).unwrap();
+    let rules = RuleSet::build(vec![verbose(&sandbox)], 1);
+    let (owner, _requests) = ReloadHandle::new();
+    let rules = Rules { sandbox, current: Arc::new(ArcSwap::from_pointee(rules)), owner };
+    let sink = Slow { gate: Arc::new(tokio::sync::Semaphore::new(0)), published: Arc::default() };
+    let settings = Settings {
+        shards: 1,
+        event_bytes_max: 1 << 10,
+        batch_max: EVENTS,
+        in_flight_max: EVENTS,
+        in_flight_bytes_max: 10 << 20,
+        settles_after: Duration::from_secs(20),
+        environment: "test".into(),
+        recheck_one_in: 0,
+    };
+    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, keeping(), sink.clone(), Working).unwrap();
+    let (ledger, prefix) = Ledger::new();
+    for tag in 1..=EVENTS as u64 {
+        let body = format!(r#"{{"eventCode":"OnPurchaseConfirm","customerInfo":{{"customerId":{tag}}}}}"#);
+        entrance.accept(Delivery { body: body.into(), ..delivery(&ledger, tag, "") }).await.unwrap();
+    }
+    drop(entrance);
+    sink.gate.add_permits(EVENTS);
+    timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    assert_eq!(*prefix.borrow(), EVENTS as u64);
+    let tally = pipeline.into_tally().await;
+    assert_eq!((tally.communications(), tally.confirmed), (EVENTS as u64, EVENTS as u64), "each is decided once");
+    let published = sink.published.lock().unwrap();
+    let largest = published.iter().map(|(bytes, _)| *bytes).max().unwrap();
+    assert!(largest <= 10 << 20, "{largest} bytes at once");
+    let customers: Vec<u64> =
+        published.iter().map(|(_, customer)| customer.trim_matches('"').parse().unwrap()).collect();
+    assert!(customers.is_sorted() && customers.len() >= 3, "{customers:?}");
+}
+
 #[tokio::test]
 async fn everything_that_came_in_is_settled_in_the_end_and_counted() {
-    let (entrance, pipeline) = start(Working);
+    let (entrance, mut pipeline) = start(Working);
     let (ledger, prefix) = Ledger::new();
     let bodies = [r#"{"eventCode":"A"}"#, "no event", r#"{"eventCode":"B","customerInfo":{"customerId":1},}"#];
     for (tag, body) in (1..).zip(bodies) {
@@ -111,7 +294,8 @@ async fn everything_that_came_in_is_settled_in_the_end_and_counted() {
     let too_large = Bytes::from(vec![b' '; 1 << 11]);
     entrance.accept(Delivery { body: too_large, ..delivery(&ledger, 4, "") }).await.unwrap();
     drop(entrance);
-    let tally = timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    let tally = pipeline.into_tally().await;
     assert_eq!(*prefix.borrow(), 4);
     assert_eq!((tally.events, tally.repaired, tally.dead_letters, tally.unclaimed), (2, 1, 2, 2));
 }

@@ -63,7 +63,8 @@ pub enum CompileError {
 pub struct Compiler {
     child: ChildCommand,
     cache: ArtifactCache,
-    memory_bytes_max: u64,
+    compatibility: String,
+    limits: Limits,
     cpu_seconds_max: u64,
     wall_max: Duration,
 }
@@ -111,7 +112,8 @@ impl Compiler {
         Ok(Compiler {
             child,
             cache,
-            memory_bytes_max: limits.compile_memory_bytes_max,
+            compatibility: compatibility.to_owned(),
+            limits: limits.clone(),
             cpu_seconds_max,
             wall_max: Duration::from_secs(cpu_seconds_max).saturating_mul(WALL_PER_CPU),
         })
@@ -141,7 +143,8 @@ impl Compiler {
     fn compile(&self, module: &[u8]) -> Result<Vec<u8>, CompileError> {
         let mut artifact = self.cache.unfinished().map_err(CompileError::Start)?;
         let order = Order {
-            memory_bytes_max: self.memory_bytes_max,
+            limits: self.limits.clone(),
+            compatibility: self.compatibility.clone(),
             cpu_seconds_max: self.cpu_seconds_max,
             artifact_bytes_max: ARTIFACT_BYTES_MAX,
             module_bytes: module.len() as u64,
@@ -198,7 +201,7 @@ impl Compiler {
     }
 
     fn failure(&self, status: ExitStatus, complaint: &str) -> CompileError {
-        let out_of_memory = CompileError::Memory { memory_bytes: self.memory_bytes_max };
+        let out_of_memory = CompileError::Memory { memory_bytes: self.limits.compile_memory_bytes_max };
         // What Rust's allocator says before it aborts, and what a thread or a mapping says that could not be made.
         let lacked_memory = complaint.contains("memory allocation of") || complaint.contains("Cannot allocate memory");
         match status.signal().and_then(Signal::from_named_raw) {

@@ -11,6 +11,8 @@ use std::os::unix::ffi::OsStringExt;
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Limits;
+
 /// An order is one short line; the module follows it.
 const ORDER_BYTES_MAX: u64 = 64 << 10;
 const NICENESS: i32 = 10;
@@ -19,8 +21,10 @@ const NICENESS: i32 = 10;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Order {
-    /// Address space, in bytes.
-    pub(super) memory_bytes_max: u64,
+    /// The engine's: some shape the code that is made.
+    pub(super) limits: Limits,
+    /// What the code must be compatible with.
+    pub(super) compatibility: String,
     /// Processor time, in seconds.
     pub(super) cpu_seconds_max: u64,
     pub(super) artifact_bytes_max: u64,
@@ -29,8 +33,9 @@ pub(super) struct Order {
     pub(super) artifact: Vec<u8>,
 }
 
-/// The whole of `hailer compile-module`, to be called before anything else starts a thread. Returns the exit code.
-pub fn compile_child_main(precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> u8 {
+/// The whole of `hailer compile-module`, to be called before anything else starts a thread. `precompile` is given the engine's limits, what its
+/// code has to be compatible with, and the module. Returns the exit code.
+pub fn compile_child_main(precompile: impl FnOnce(&Limits, &str, &[u8]) -> Result<Vec<u8>, String>) -> u8 {
     match compile(io::stdin().lock(), precompile) {
         Ok(()) => 0,
         Err(reason) => {
@@ -43,7 +48,7 @@ pub fn compile_child_main(precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, Stri
 
 pub(super) fn compile(
     mut input: impl BufRead,
-    precompile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>,
+    precompile: impl FnOnce(&Limits, &str, &[u8]) -> Result<Vec<u8>, String>,
 ) -> Result<(), String> {
     let mut line = Vec::new();
     let read = input.by_ref().take(ORDER_BYTES_MAX).read_until(b'\n', &mut line);
@@ -54,7 +59,7 @@ pub(super) fn compile(
     let mut module = Vec::new();
     let read = input.take(order.module_bytes).read_to_end(&mut module);
     read.map_err(|error| format!("the module can't be read: {error}"))?;
-    let artifact = precompile(&module)?;
+    let artifact = precompile(&order.limits, &order.compatibility, &module)?;
     let opened = OpenOptions::new().write(true).truncate(true).open(OsString::from_vec(order.artifact));
     let written = opened.and_then(|mut file| file.write_all(&artifact));
     written.map_err(|error| format!("the artifact can't be written: {error}"))
@@ -64,7 +69,8 @@ pub(super) fn compile(
 fn limit_self(order: &Order) -> io::Result<()> {
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Fsize, order.artifact_bytes_max, order.artifact_bytes_max)?;
-    limit(Resource::As, order.memory_bytes_max, order.memory_bytes_max)?;
+    let memory_bytes_max = order.limits.compile_memory_bytes_max;
+    limit(Resource::As, memory_bytes_max, memory_bytes_max)?;
     // At the soft limit comes SIGXCPU, which says what happened; at the hard one SIGKILL, which does not.
     limit(Resource::Cpu, order.cpu_seconds_max, order.cpu_seconds_max.saturating_add(1))?;
     #[cfg(target_os = "linux")]

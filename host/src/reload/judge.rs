@@ -11,7 +11,7 @@ use super::campaign_file::{CampaignFile, is_campaign_name, module_named_in};
 use super::directory::{Found, Snapshot};
 use super::kept::{KeptCampaign, Version};
 use super::owner::{Entry, Owner, Running, Trigger};
-use super::{Problem, Stage};
+use super::{NoRoom, Problem, Stage};
 use crate::config::BareModules;
 use crate::engine::shown;
 
@@ -169,13 +169,7 @@ impl<S: Stage> Owner<S> {
                 return Verdict::Waiting(Problem::new(file, None, reason, hint));
             }
         };
-        let version = Version {
-            file: file.into(),
-            text_digest: Some(text_digest.to_string()),
-            module_path: module_path.clone(),
-            module_digest: module_digest.to_string(),
-        };
-        let application = Application { name: name.into(), file: file.into(), text: Some(text), module_path, module };
+        let (application, version) = pair(name, file, Some((text, text_digest)), module_path, (module, module_digest));
         self.judge_version(admission, application, version, trigger)
     }
 
@@ -187,18 +181,11 @@ impl<S: Stage> Owner<S> {
         file: &str,
         trigger: Trigger,
     ) -> Verdict<S::Campaign> {
-        let (module, module_digest) = match read(snapshot, file, file, "the module") {
+        let module = match read(snapshot, file, file, "the module") {
             Ok(read) => read,
             Err(problem) => return Verdict::Refused { problems: vec![problem], version: None },
         };
-        let version = Version {
-            file: file.into(),
-            text_digest: None,
-            module_path: file.into(),
-            module_digest: module_digest.to_string(),
-        };
-        let application =
-            Application { name: name.into(), file: file.into(), text: None, module_path: file.into(), module };
+        let (application, version) = pair(name, file, None, file.into(), module);
         self.judge_version(admission, application, version, trigger)
     }
 
@@ -241,6 +228,12 @@ impl<S: Stage> Owner<S> {
         running_as: Option<&str>,
     ) -> Result<Taken<S::Campaign>, Vec<Problem>> {
         let admitted = admission.check(&application)?;
+        let running = self.campaigns.iter().filter(|(_, entry)| entry.running.is_some()).map(|(name, _)| name);
+        let beside: BTreeSet<_> =
+            running.chain(&admission.admitted).filter(|name| **name != application.name).collect();
+        self.stage.has_room_for(beside.len() + 1).map_err(|NoRoom { reason, hint }| {
+            vec![Problem::new(&application.file, None, format!("no room for one more campaign: {reason}"), hint)]
+        })?;
         let running = running_as.and_then(|name| self.campaigns.get(name)?.running.as_ref());
         let is_what_runs = |running: &&Running<_>| {
             running.spec.digest == admitted.spec.digest && running.spec.params == admitted.spec.params
@@ -252,6 +245,7 @@ impl<S: Stage> Owner<S> {
             let hint = "correct the rule and copy it again; `hailer reload` tries this one once more";
             vec![Problem::new(&application.file, None, shown_lines(&reason), hint)]
         })?;
+        admission.admitted.insert(application.name);
         let running = Running { spec: admitted.spec, generation, campaign };
         Ok(Taken { version, running, text: application.text, module: application.module })
     }
@@ -338,8 +332,24 @@ fn named_in(snapshot: &Snapshot, file: &str) -> Option<String> {
     }
 }
 
+/// Bytes and their digest.
+type Read = (Arc<[u8]>, Arc<str>);
+
+/// A campaign's bytes as they apply, and the version that they are. `text` is the campaign file's; a bare module has none.
+fn pair(name: &str, file: &str, text: Option<Read>, module_path: String, module: Read) -> (Application, Version) {
+    let (text, text_digest) = text.unzip();
+    let (module, module_digest) = module;
+    let version = Version {
+        file: file.into(),
+        text_digest: text_digest.map(|digest| digest.to_string()),
+        module_path: module_path.clone(),
+        module_digest: module_digest.to_string(),
+    };
+    (Application { name: name.into(), file: file.into(), text, module_path, module }, version)
+}
+
 /// One file of the snapshot; `file` is the campaign's, for the problem.
-fn read(snapshot: &Snapshot, path: &str, file: &str, what: &str) -> Result<(Arc<[u8]>, Arc<str>), Problem> {
+fn read(snapshot: &Snapshot, path: &str, file: &str, what: &str) -> Result<Read, Problem> {
     match snapshot.files.get(path) {
         Some(Found::File { bytes, digest, .. }) => Ok((Arc::clone(bytes), Arc::clone(digest))),
         Some(Found::Unusable { reason, hint }) if path == file => Err(Problem::new(file, None, reason, hint)),

@@ -11,15 +11,17 @@ mod compile;
 mod compile_child;
 mod directory;
 mod error;
-
 mod handle;
 mod judge;
 mod kept;
+mod not_yet;
 mod owner;
 mod private_dir;
 mod requests;
 mod run;
 mod stage;
+mod swap;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -33,4 +35,4 @@ pub use handle::{
     CampaignState, CampaignStatus, LoadReport, OwnerGone, Problem, ReloadHandle, Request, Requests, Target,
 };
 pub use owner::{Owner, Trigger};
-pub use stage::Stage;
+pub use stage::{NoRoom, Stage};

@@ -1,6 +1,6 @@
-//! The one owner of the set of campaigns: reads the directory, judges every campaign, and swaps.
+//! The one owner of the set of campaigns: what it knows, and when it reads the directory. What becomes of a reading is in `swap`, what is said of it
+//! in `tell`.
 //!
-//! **Everything is judged, tried and written down before the swap; whatever fails on the way changes nothing (G8).**
 //! **A campaign leaves only by its own file's removal, and never more than half of them at once unasked (G9).**
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,15 +10,12 @@ use std::time::Duration;
 
 use super::admission::Admission;
 use super::directory::{Directory, Signature, Snapshot, Unread};
-use super::judge::{Judged, Taken, Verdict};
-use super::kept::{Kept, KeptCampaign, Ledger, Version};
-use super::{CampaignState, CampaignStatus, LoadReport, Problem, ReloadError, Stage};
+use super::judge::Taken;
+use super::kept::{Kept, KeptCampaign, Version};
+use super::{LoadReport, Problem, ReloadError, Stage};
 use crate::config::{BareModules, Config};
 use crate::engine::{CampaignSpec, Limits};
-use crate::health::{Condition, Health};
-
-/// The room's name in [`Health`].
-const ROOM: &str = "rules";
+use crate::health::Health;
 
 /// Why the directory is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,18 +35,18 @@ pub struct Owner<S: Stage> {
     pub(super) debounce: Duration,
     pub(super) poll: Duration,
     pub(super) stage: S,
-    health: Health,
+    pub(super) health: Health,
     pub(super) kept: Kept,
     pub(super) campaigns: BTreeMap<String, Entry<S::Campaign>>,
     pub(super) paused: BTreeSet<String>,
-    rule_set: u64,
+    pub(super) rule_set: u64,
     generation: u64,
     /// What was read last, and what was made of it.
-    last: Option<(Signature, LoadReport)>,
+    pub(super) last: Option<(Signature, LoadReport)>,
     /// Problems that have been logged and are still there.
-    logged: BTreeSet<String>,
+    pub(super) logged: BTreeSet<String>,
     /// Whether this process has put a rule set on the stage.
-    swapped: bool,
+    pub(super) swapped: bool,
 }
 
 /// What is known of one campaign.
@@ -205,201 +202,13 @@ impl<S: Stage> Owner<S> {
         self.admit(admission, application, version.clone(), None)
     }
 
-    /// Changes what a load found, all of it or nothing.
-    fn take(&mut self, judged: Judged<S::Campaign>, gone: Vec<String>) -> io::Result<LoadReport> {
-        let mut report = LoadReport { problems: judged.all_problems(), removed: gone, ..LoadReport::default() };
-        let mut ledger = self.ledger();
-        ledger.campaigns.retain(|name, _| !report.removed.contains(name));
-        for (name, (_, verdict)) in &judged.verdicts {
-            match verdict {
-                Verdict::Taken(taken) => {
-                    let before = ledger.campaigns.get(name);
-                    if before.is_some() { &mut report.changed } else { &mut report.added }.push(name.clone());
-                    let kept = taken.kept_after(before, &self.campaigns);
-                    ledger.campaigns.insert(name.clone(), kept);
-                }
-                _ => report.unchanged += usize::from(ledger.campaigns.contains_key(name)),
-            }
-        }
-        if report.has_changes() || !self.swapped {
-            self.write_down(&mut ledger, judged.taken())?;
-            self.apply(judged, &ledger);
-            self.swap();
-        } else {
-            self.apply(judged, &ledger);
-        }
-        report.rule_set = self.rule_set;
-        let result = match (report.has_changes(), report.problems.is_empty()) {
-            (true, _) => "changed",
-            (false, true) => "unchanged",
-            (false, false) => "refused",
-        };
-        self.tell(&report, result);
-        Ok(report)
-    }
-
-    fn apply(&mut self, judged: Judged<S::Campaign>, ledger: &Ledger) {
-        let present: BTreeSet<String> = judged.verdicts.keys().cloned().collect();
-        self.campaigns.retain(|name, _| present.contains(name));
-        for (name, (file, verdict)) in judged.verdicts {
-            let entry = self.campaigns.entry(name.clone()).or_default();
-            entry.file = Some(file);
-            entry.kept = ledger.campaigns.get(&name).cloned();
-            (entry.is_waiting, entry.problems, entry.refused) = match verdict {
-                Verdict::Same | Verdict::KeptOut => (false, Vec::new(), None),
-                Verdict::Waiting(problem) => (true, vec![problem], None),
-                Verdict::Refused { problems, version } => (false, problems, version),
-                Verdict::Taken(taken) => {
-                    entry.running = Some(taken.running);
-                    (false, Vec::new(), None)
-                }
-            };
-        }
-    }
-
-    /// Too many campaigns are gone: nothing changes until somebody confirms it.
-    fn withhold(
-        &mut self,
-        gone: Vec<String>,
-        mut problems: Vec<Problem>,
-        signature: Option<Signature>,
-    ) -> io::Result<LoadReport> {
-        for name in &gone {
-            if let Some(entry) = self.campaigns.get_mut(name) {
-                entry.file = None;
-            }
-        }
-        let accepted = self.accepted_names().len();
-        let reason = format!("{} of {accepted} campaigns are gone from the rules directory", gone.len());
-        let hint = "put them back, or confirm with `hailer reload --allow-removals`; until then nothing changes";
-        problems.insert(0, Problem::new(".", None, reason, hint));
-        self.swap_the_first_time()?;
-        let report = LoadReport {
-            rule_set: self.rule_set,
-            unchanged: accepted,
-            withheld_removals: gone,
-            problems,
-            ..LoadReport::default()
-        };
-        self.last = signature.map(|signature| (signature, report.clone()));
-        self.tell(&report, "withheld");
-        Ok(report)
-    }
-
-    /// The directory can't be read: what runs goes on.
-    fn keep_on(&mut self, problem: Problem) -> io::Result<LoadReport> {
-        self.swap_the_first_time()?;
-        let unchanged = self.accepted_names().len();
-        let report =
-            LoadReport { rule_set: self.rule_set, unchanged, problems: vec![problem], ..LoadReport::default() };
-        self.last = None;
-        self.tell(&report, "failed");
-        Ok(report)
-    }
-
-    fn swap_the_first_time(&mut self) -> io::Result<()> {
-        if !self.swapped {
-            let mut ledger = self.ledger();
-            self.write_down(&mut ledger, std::iter::empty())?;
-            self.swap();
-        }
-        Ok(())
-    }
-
-    /// Makes a ledger durable under the number of the next rule set.
-    pub(super) fn write_down<'taken>(
-        &mut self,
-        ledger: &mut Ledger,
-        taken: impl Iterator<Item = &'taken Taken<S::Campaign>>,
-    ) -> io::Result<()> {
-        ledger.rule_set = self.rule_set + 1;
-        let new: Vec<(&str, &[u8])> = taken.flat_map(Taken::bytes).collect();
-        self.kept.write(ledger, new)?;
-        self.rule_set = ledger.rule_set;
-        Ok(())
-    }
-
-    /// Puts what may run on the stage, under the number that was just written down.
-    pub(super) fn swap(&mut self) {
-        let may_run = |(name, entry): (&String, &Entry<S::Campaign>)| {
-            let is_suspended = entry.kept.as_ref().is_some_and(|kept| kept.suspended.is_some());
-            let running = entry.running.as_ref().filter(|_| !is_suspended && !self.paused.contains(name));
-            running.map(|running| Arc::clone(&running.campaign))
-        };
-        let campaigns = self.campaigns.iter().filter_map(may_run).collect();
-        self.stage.swap(campaigns, self.rule_set);
-        self.swapped = true;
-    }
-
-    pub(super) fn ledger(&self) -> Ledger {
-        let kept = |(name, entry): (&String, &Entry<_>)| Some((name.clone(), entry.kept.clone()?));
-        Ledger {
-            rule_set: self.rule_set,
-            campaigns: self.campaigns.iter().filter_map(kept).collect(),
-            paused: self.paused.clone(),
-            ..Ledger::empty()
-        }
-    }
-
     pub(super) fn next_generation(&mut self) -> u64 {
         self.generation += 1;
         self.generation
     }
 
-    fn accepted_names(&self) -> Vec<String> {
+    pub(super) fn accepted_names(&self) -> Vec<String> {
         let accepted = |(name, entry): (&String, &Entry<_>)| entry.kept.is_some().then(|| name.clone());
         self.campaigns.iter().filter_map(accepted).collect()
-    }
-
-    /// Logs what is new, counts, and reports the room's condition.
-    fn tell(&mut self, report: &LoadReport, result: &'static str) {
-        for (what, names) in [("added", &report.added), ("changed", &report.changed), ("removed", &report.removed)] {
-            for name in names {
-                let version = self.campaigns.get(name).and_then(|entry| entry.running.as_ref());
-                let version = version.map(|running| running.spec.version.to_string());
-                tracing::info!(campaign = name, version, rule_set = report.rule_set, "campaign {what}");
-            }
-        }
-        let problems: BTreeSet<String> = report.problems.iter().map(ToString::to_string).collect();
-        for problem in problems.difference(&self.logged) {
-            tracing::warn!(problem, "the rules directory has a problem; what ran before runs on");
-        }
-        self.logged = problems;
-        metrics::counter!("hailer_reload_total", "result" => result).increment(1);
-        self.report_states();
-        self.health.report(ROOM, self.condition(report, result));
-    }
-
-    fn condition(&self, report: &LoadReport, result: &'static str) -> Condition {
-        let lost = |(name, entry): (&String, &Entry<_>)| {
-            (entry.kept.is_some() && entry.running.is_none()).then(|| format!("`{name}`"))
-        };
-        let lost: Vec<String> = self.campaigns.iter().filter_map(lost).collect();
-        if matches!(result, "withheld" | "failed")
-            && let Some(problem) = report.problems.first()
-        {
-            return Condition::NotReady(format!("{}; {}", problem.reason, problem.hint));
-        }
-        if !lost.is_empty() {
-            let lost = lost.join(", ");
-            return Condition::NotReady(format!("accepted before, and can't run now: {lost}; see `hailer campaigns`"));
-        }
-        if self.campaigns.values().all(|entry| entry.running.is_none()) {
-            return Condition::NotReady("no campaign runs; copy one into the rules directory".into());
-        }
-        Condition::Ready
-    }
-
-    pub(super) fn report_states(&self) {
-        for state in CampaignState::ALL {
-            let count = self.statuses().iter().filter(|status| status.state == state).count();
-            metrics::gauge!("hailer_campaigns", "state" => state.name()).set(count as f64);
-        }
-    }
-
-    /// How every campaign stands, by name.
-    #[must_use]
-    pub fn statuses(&self) -> Vec<CampaignStatus> {
-        self.campaigns.iter().map(|(name, entry)| entry.status(name, self.paused.contains(name))).collect()
     }
 }

@@ -4,12 +4,25 @@ use std::sync::Arc;
 
 use crate::engine::{CampaignSpec, VerifiedModule};
 
+/// Why so many campaigns can't run side by side, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoRoom {
+    pub reason: String,
+    pub hint: &'static str,
+}
+
 /// Turns an accepted module into something that runs: compile, instantiate, configure, try.
 ///
 /// All of it is called off the async threads and may block.
 pub trait Stage: Send + 'static {
     /// A campaign that can run: the engine's `Campaign`, or a fake in tests.
     type Campaign: Send + Sync + 'static;
+
+    /// Whether so many campaigns can run side by side.
+    ///
+    /// # Errors
+    /// When they can't.
+    fn has_room_for(&self, campaigns: usize) -> Result<(), NoRoom>;
 
     /// Compiles (in the child, through the cache), instantiates, configures and tries one campaign. `generation` is
     /// new for each change of module or parameters, and the same as before where only mode or times changed.

@@ -50,3 +50,31 @@ fn one_call_in_so_many_is_made_again_and_no_other() {
     let decided = stage.decide(&rules, &[77]);
     assert_eq!((decided.impure.len(), told(decided).len()), (1, 1));
 }
+
+#[test]
+fn as_many_calls_are_made_again_as_asked_for_within_a_crossing_and_across() {
+    for (one_in, batches, expected) in [(1, [20, 12], [20, 12]), (8, [32, 33], [4, 4]), (33, [32, 34], [0, 2])] {
+        let mut stage = Stage::rechecking(one_in);
+        let rules = rule_set([stage.campaign("honest").unwrap()]);
+        let rechecked = batches.map(|calls| stage.decide(&rules, &vec![1; calls]).rechecked);
+        assert_eq!(rechecked, expected, "one in {one_in}");
+    }
+}
+
+#[test]
+fn calls_that_stand_beside_a_fault_are_made_again_as_well() {
+    let mut stage = Stage::rechecking(1);
+    let rules = rule_set([stage.campaign("trap").unwrap()]);
+    let decided = stage.decide(&rules, &[1, GUILTY, 2, 3]);
+    assert_eq!((decided.rechecked, told(decided)[1].as_str()), (3, "trap"));
+}
+
+#[test]
+fn a_rule_that_counts_its_calls_in_timers_or_over_its_own_state_is_refused() {
+    for (fixture, call) in [("counter-in-timer", ("t", "t")), ("counter-of-states", ("h", EVENT_CODE))] {
+        match Stage::new().campaign(fixture) {
+            Err(AdmissionError::Impure { handler, code }) => assert_eq!((&*handler, &*code), call, "{fixture}"),
+            other => panic!("{fixture}: {other:?}"),
+        }
+    }
+}

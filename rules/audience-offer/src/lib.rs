@@ -4,7 +4,6 @@
 //! the codes, so that the engine calls this rule for no other event, and the body is searched by name. A
 //! body promises nothing, so every look into it may find nothing, and in doubt nothing is sent.
 
-use hailer_sdk::collections::BTreeMap;
 use hailer_sdk::prelude::*;
 
 /// Makes an offer to customers who enter a target audience, while the offer is valid.
@@ -15,7 +14,7 @@ pub struct AudienceOffer {
     /// The audiences (`audience.code`) to write to, each with the template of its e-mail. It is filled with `discount`, if
     /// the event has one, and with `valid_until`.
     #[param(default = [("sleeping", "we-miss-you")])]
-    templates: BTreeMap<String, String>,
+    templates: Map<String, String>,
     /// An offer that ends sooner than this is not made: nobody likes to read of a discount that ends before lunch.
     #[param(default = 24)]
     hours_left_min: u32,

@@ -3,7 +3,6 @@
 //! What would embarrass: calling a card ready that is blocked, writing about a card that was activated years ago in another
 //! system and has just been moved in, and the same words for a guest and for the oldest customer.
 
-use hailer_sdk::collections::BTreeMap;
 use hailer_sdk::prelude::*;
 
 /// Tells customers that their card is ready to be used, in words for the card's category.
@@ -17,7 +16,7 @@ pub struct ReadyCard {
     /// Templates for cards of some categories (`cardCategory`), in place of the usual one. An empty one means that this
     /// category isn't written to: test cards, cards of the staff.
     #[param(default = [("VIP", "card-activated-vip")])]
-    category_templates: BTreeMap<String, String>,
+    category_templates: Map<String, String>,
     /// Only cards of these types (`cardType`); empty for all.
     #[param(default = [])]
     card_types: Vec<String>,

@@ -9,7 +9,6 @@ use hailer_sdk::prelude::*;
 
 /// Tells customers which level of the programme they have reached.
 #[rule(name = "category-upgrade")]
-#[derive(Debug)]
 pub struct Ladder {
     /// The categories (`newcardCategory`) from the lowest to the highest.
     #[param(default = ["Standard", "Silver", "Gold", "VIP"], min = 2)]

@@ -31,7 +31,7 @@ const ENABLED: &str = "Enabled";
 impl ConsentChange {
     #[configure]
     fn check(&self) -> Result<(), &'static str> {
-        match self.channels.iter().all(|channel| message(channel, &self.template).is_some()) {
+        match self.channels.iter().all(|channel| Message::by(channel, &self.template).is_some()) {
             true => Ok(()),
             false => Err("`channels` may hold mail, push, sms, viber, chatBot and socialNetworks"),
         }
@@ -76,23 +76,10 @@ impl ConsentChange {
             return ctx.note("not sent: no channel for it is on");
         };
         // The parameters were checked: every one of the channels has a message.
-        let Some(receipt) = message(channel, &self.template) else { return };
+        let Some(receipt) = Message::by(channel, &self.template) else { return };
         ctx.send(receipt.data("subscription", subscription_type_name).data("on", on).data("off", off));
         ctx.note("confirmed by a channel that is on");
     }
-}
-
-/// A message by a channel's name, if there is one.
-fn message<'template>(channel: &str, template: &'template str) -> Option<Message<'template>> {
-    Some(match channel {
-        "mail" => Mail::template(template),
-        "push" => Push::template(template),
-        "sms" => Sms::template(template),
-        "viber" => Viber::template(template),
-        "chatBot" => ChatBot::template(template),
-        "socialNetworks" => SocialNetworks::template(template),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! the code only, which costs next to nothing. Where the codes are known when a rule is written, `#[on("...")]` keeps the other
 //! events away from it: see `audience-offer`.
 
-use hailer_sdk::collections::BTreeMap;
 use hailer_sdk::prelude::*;
 
 /// Logs event codes that nobody expects, and sends a push message on those that the campaign names.
@@ -13,7 +12,7 @@ use hailer_sdk::prelude::*;
 pub struct EventWatch {
     /// Event codes (`eventCode`) to answer, each with the template of a push message. It is filled with `code`.
     #[param(default = [])]
-    templates: BTreeMap<String, String>,
+    templates: Map<String, String>,
     /// Codes that are expected and need no answer: those of the source's table, unless the campaign says otherwise.
     #[param(default = [
         "OnBeginRegistration", "OnEndRegistration", "OnCardReplace", "MergeCustomersProfiles", "OnCardActivation",

@@ -8,7 +8,6 @@ use hailer_sdk::prelude::*;
 
 /// Asks customers who brought something back how it went; after a big refund, a person asks.
 #[rule]
-#[derive(Debug)]
 pub struct RefundFollowUp {
     /// From this amount on, in the refund's currency.
     #[param(default = "50.00", min = 0)]

@@ -9,7 +9,6 @@ use hailer_sdk::prelude::*;
 /// within a second are a poor start. Whether a channel may be used is not for this rule to say: the engine's policies
 /// know the customer's consent.
 #[rule]
-#[derive(Debug)]
 pub struct Welcome {
     /// The e-mail's template; empty for no e-mail.
     #[param(default = "welcome")]

@@ -1,8 +1,6 @@
 //! Everything that a handler may look like.
 #![deny(warnings)]
 
-use std::collections::BTreeMap;
-
 use hailer_sdk::prelude::*;
 
 /// Every type of parameter.
@@ -22,9 +20,11 @@ pub struct EveryForm {
     #[param(default = ["1.50", 2])]
     steps: Vec<Decimal>,
     #[param(default = [("bronze", "silver")])]
-    ladder: BTreeMap<String, String>,
+    ladder: Map<String, String>,
     #[param(default = [("bronze", 100)])]
-    limits: BTreeMap<String, Decimal>,
+    limits: Map<String, Decimal>,
+    #[param(default = [])]
+    nothing: Map<String, String>,
     /// Without one.
     template: String,
 }
@@ -65,6 +65,7 @@ impl EveryForm {
                 .data("withdraws", withdraws.len())
                 .data("attributes", purchase_attributes.map(|all| all.elements().count()))
                 .data("limits", &self.limits)
+                .data("nothing", &self.nothing)
                 .data("delta", self.delta),
         );
     }
@@ -92,8 +93,8 @@ impl EveryForm {
 }
 
 fn main() {
-    let missing = hailer_sdk::testing::Scenario::<EveryForm>::with_params("{}").map(drop);
-    assert_eq!(missing, Err("the parameter `template` is not set and has no default".to_owned()));
+    let missing = hailer_sdk::testing::Scenario::<EveryForm>::with_params("{}").unwrap_err();
+    assert_eq!(missing, "the parameter `template` is not set and has no default");
     let mut scenario = hailer_sdk::testing::Scenario::<EveryForm>::with_params(r#"{"template": "t"}"#).unwrap();
     scenario.event("Purchase");
     assert_eq!(scenario.sent()[0].to_string().matches("attributes: 0").count(), 1);
@@ -105,5 +106,7 @@ fn main() {
     scenario.event("CardActivated");
     assert_eq!(scenario.logs()[0].1, "OnCardActivation");
     let refused = hailer_sdk::testing::Scenario::<EveryForm>::with_params(r#"{"template": "t", "steps": []}"#);
-    assert_eq!(refused.map(drop), Err("no steps".to_owned()));
+    assert_eq!(refused.unwrap_err(), "no steps");
+    let list = hailer_sdk::testing::Scenario::<EveryForm>::with_params(r#"{"template": "t", "nothing": []}"#);
+    assert!(list.unwrap_err().contains("`nothing` is not of type"));
 }

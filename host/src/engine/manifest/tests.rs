@@ -152,7 +152,9 @@ fn a_handler_is_called_by_events_or_a_timer_or_a_merge() {
         assert!(refused(both).contains("one of events, timer and merge"));
     }
     assert!(refused(json!({ "name": "h", "timer": "t", "fields": [field("a")] })).contains("only a handler of events"));
-    assert!(refused(json!({ "name": "h", "merge": true, "fields": [field("a")] })).contains("only a handler of events"));
+    assert!(
+        refused(json!({ "name": "h", "merge": true, "fields": [field("a")] })).contains("only a handler of events")
+    );
 }
 
 #[test]

@@ -101,3 +101,14 @@ fn every_field_of_the_catalogue_is_what_the_catalogue_says() {
         }
     }
 }
+
+#[test]
+fn what_holds_or_lies_in_something_personal_is_personal_although_it_lies_in_something_plain() {
+    let keys = |path: &'static str| keys_of(path).collect::<Keys<'_>>();
+    let known = Known { personal: [keys("/plain/secret")].into(), plain: [keys("/plain")].into() };
+    for (path, expected) in
+        [("/plain", true), ("/plain/secret", true), ("/plain/secret/part", true), ("/plain/other", false)]
+    {
+        assert_eq!(known.is_personal(&keys(path)), expected, "{path}");
+    }
+}

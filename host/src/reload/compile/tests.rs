@@ -16,7 +16,7 @@ const BEHAVIOUR: &str = "HAILER_TEST_CHILD";
 #[test]
 fn a_child() {
     let Ok(behaviour) = std::env::var(BEHAVIOUR) else { return };
-    let precompile = |module: &[u8]| match behaviour.as_str() {
+    let precompile = |limits: &Limits, compatibility: &str, module: &[u8]| match behaviour.as_str() {
         "compile" => Ok(artifact_of(module)),
         "refuse" => Err("function 3 has\u{1b}[31m no end\nat byte 7".to_owned()),
         "grow" => {
@@ -37,6 +37,7 @@ fn a_child() {
         "crash" => std::process::abort(),
         "nothing" => Ok(Vec::new()),
         "describe" => Err(describe()),
+        "repeat" => Err(format!("{} {compatibility}", limits.stack_bytes_max)),
         other => panic!("no such behaviour: {other}"),
     };
     match compile(io::stdin().lock(), precompile) {
@@ -80,7 +81,12 @@ impl Workshop {
             args: ["--exact", "--nocapture", "reload::compile::tests::a_child"].map(Into::into).into(),
             environment: vec![(BEHAVIOUR.into(), behaviour.into())],
         };
-        let limits = Limits { compile_cpu_ms_max: 1000, compile_memory_bytes_max: 512 << 20, ..Limits::default() };
+        let limits = Limits {
+            stack_bytes_max: 128 << 10,
+            compile_cpu_ms_max: 1000,
+            compile_memory_bytes_max: 512 << 20,
+            ..Limits::default()
+        };
         Compiler::open(child, self.data.path(), compatibility, &limits).unwrap()
     }
 
@@ -261,8 +267,15 @@ fn the_child_is_nice_limited_and_sees_no_secrets() {
 }
 
 #[test]
+fn the_child_is_told_the_engines_limits_and_what_its_code_must_fit() {
+    let workshop = Workshop::new();
+    let CompileError::Refused { reason } = workshop.outcome("repeat").unwrap_err() else { panic!("it refuses") };
+    assert_eq!(reason, "131072 wasmtime 48");
+}
+
+#[test]
 fn the_command_is_not_for_people() {
-    let error = compile(&b"welcome.wasm\n"[..], |_| Ok(Vec::new())).unwrap_err();
+    let error = compile(&b"welcome.wasm\n"[..], |_, _, _| Ok(Vec::new())).unwrap_err();
     assert!(error.contains("hailer check"), "{error}");
 }
 

@@ -28,7 +28,8 @@ fn a_campaign_file_gives_a_module_its_mode_times_and_parameters() {
     assert_eq!(report.problems, []);
     let spec = world.campaign("big").spec;
     assert_eq!((spec.mode, spec.start_ms), (Mode::Shadow, Some(1_796_072_400_000)));
-    assert_eq!(spec.params[..11], *b"\x81\xa9threshold");
+    // One parameter: a decimal that begins with 250.
+    assert_eq!(spec.params[..4], *b"\x91\xd8\x01\xfa");
 }
 
 #[test]
@@ -292,4 +293,28 @@ fn a_personal_field_must_be_granted_by_name() {
     let report = owner.changed();
     assert!(report.problems[0].hint.contains("write bare.toml with"), "{}", report.problems[0]);
     assert_eq!(world.running(), ["big 0.1.0"]);
+}
+
+#[test]
+fn a_campaign_for_which_there_is_no_room_is_refused_and_the_others_run() {
+    let world = World::new();
+    world.stage.seen.lock().unwrap().campaigns_max = 2;
+    for name in ["one", "three", "two"] {
+        world.write(&format!("{name}.wasm"), rule("1.0.0"));
+    }
+    let (mut owner, report) = world.open_with_report();
+    assert_eq!(world.running(), ["one 1.0.0", "three 1.0.0"]);
+    let [problem] = &report.problems[..] else { panic!("{report:?}") };
+    assert_eq!(problem.to_string().matches("no room for one more campaign: 3 of at most 2").count(), 1, "{problem}");
+    // A new version of one that runs needs no more room.
+    world.write("one.wasm", rule("2.0.0"));
+    owner.changed();
+    assert_eq!(world.running(), ["one 2.0.0", "three 1.0.0"]);
+    // After a restart into less room what does not fit is not forgotten.
+    drop(owner);
+    world.stage.seen.lock().unwrap().campaigns_max = 1;
+    let owner = world.open();
+    assert_eq!(world.running(), ["one 2.0.0"]);
+    assert_eq!(owner.state("three"), CampaignState::Failed);
+    assert!(!world.is_ready());
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
-use super::{CampaignState, CampaignStatus, LoadReport, Owner, Stage, Trigger};
+use super::{CampaignState, CampaignStatus, LoadReport, NoRoom, Owner, Stage, Trigger};
 use crate::config::Config;
 use crate::engine::{CampaignSpec, VerifiedModule, fixture};
 use crate::health::Health;
@@ -42,6 +42,8 @@ struct FakeStage {
 #[derive(Debug, Default)]
 struct Seen {
     admissions: usize,
+    /// 0 for as many as there are.
+    campaigns_max: usize,
     /// The rule sets that were put on the stage, by number.
     swaps: Vec<(u64, Vec<FakeCampaign>)>,
 }
@@ -54,6 +56,12 @@ struct FakeCampaign {
 
 impl Stage for FakeStage {
     type Campaign = FakeCampaign;
+
+    fn has_room_for(&self, campaigns: usize) -> Result<(), NoRoom> {
+        let most = self.seen.lock().unwrap().campaigns_max;
+        let no_room = || NoRoom { reason: format!("{campaigns} of at most {most}"), hint: "make room" };
+        if most == 0 || campaigns <= most { Ok(()) } else { Err(no_room()) }
+    }
 
     fn admit(
         &mut self,

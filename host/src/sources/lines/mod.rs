@@ -10,11 +10,13 @@
 mod envelope;
 mod split;
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::delivery::{Delivery, Ledger};
 use crate::health::{Condition, Health};
@@ -66,8 +68,14 @@ impl LinesSource {
             Input::Standard { run } => (format!("-@{run}"), Box::new(std::io::stdin())),
             Input::File(path) => {
                 let place = path.display().to_string();
-                let file = std::fs::File::open(path);
-                (place.clone(), Box::new(file.map_err(|source| SourceError::Read { place, source })?))
+                self.health
+                    .report(ROOM, Condition::NotReady(format!("opening {place}; a pipe opens when it is written to")));
+                let opened = tokio::select! {
+                    biased;
+                    opened = open_apart(path.clone()) => opened,
+                    () = shutdown.draining() => return Ok(()),
+                };
+                (place.clone(), Box::new(opened.map_err(|source| SourceError::Read { place, source })?))
             }
         };
         self.health.report(ROOM, Condition::Ready);
@@ -111,13 +119,15 @@ impl LinesSource {
     fn delivery(&self, line: Line, place: &str, ledger: &Arc<Ledger>, tag: u64) -> Delivery {
         let Line { number, text, cut } = line;
         let (envelope, defect) = if cut {
-            let reason = format!("the line is longer than {} bytes, and was cut", self.line_bytes_max);
+            let limit_bytes = self.line_bytes_max;
+            let reason = format!("a line over the limit of {limit_bytes} bytes (event.bytes_max), and cut there");
             (Envelope::event(text), Some(reason.into_boxed_str()))
         } else {
             Envelope::open(text)
         };
         Delivery {
-            body: envelope.body,
+            // Without what was read together with it: a short event must not hold on to a whole block.
+            body: Bytes::copy_from_slice(&envelope.body),
             message_id: envelope.message_id,
             routing_key: envelope.routing_key,
             timestamp_ms: envelope.timestamp_ms,
@@ -127,6 +137,17 @@ impl LinesSource {
             receipt: ledger.receipt(tag),
         }
     }
+}
+
+/// Opens a file on a thread of its own: a named pipe opens only when somebody else opens its other end, and that must not hold up the end
+/// either.
+async fn open_apart(path: PathBuf) -> std::io::Result<File> {
+    let (sender, opened) = oneshot::channel();
+    std::thread::spawn(move || {
+        // Nobody waits for it any more after a shutdown.
+        let _ = sender.send(File::open(path));
+    });
+    opened.await.map_err(std::io::Error::other)?
 }
 
 /// Reads on a thread of its own: reading standard input can't be interrupted, and must not hold up the end. The thread

@@ -111,3 +111,20 @@ async fn the_source_ends_when_every_line_is_settled() {
     holding.0.lock().unwrap().drain(..).for_each(crate::delivery::Receipt::settle);
     run.await.unwrap();
 }
+
+#[test]
+fn a_pipe_that_nobody_writes_to_does_not_hold_up_the_end() {
+    let place = tempfile::tempdir().unwrap();
+    let pipe = place.path().join("events");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let (trigger, shutdown) = Shutdown::new();
+    let (ended, end) = std::sync::mpsc::channel();
+    let source = LinesSource::file(&pipe, 10, Health::default());
+    // On a thread, as what is tested may block for ever.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        ended.send(runtime.block_on(source.run(Kept::default(), shutdown))).unwrap();
+    });
+    trigger.drain();
+    end.recv_timeout(std::time::Duration::from_secs(20)).expect("it ends").unwrap();
+}

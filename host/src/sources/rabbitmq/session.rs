@@ -67,6 +67,7 @@ impl Session {
         let Session { connection, channel, consumer, prefetch } = self;
         let consumer_tag = consumer.tag();
         let (ledger, prefix) = Ledger::new();
+        let _open = ledger.open_session();
         let mut acknowledger = Acknowledger::new(channel.clone(), prefix.clone(), prefetch);
         {
             let mut acknowledging = pin!(acknowledger.run());

@@ -1,0 +1,91 @@
+//! What the entrance remembers from message to message: the last `now`, the sessions, and what it has counted.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Tally;
+use crate::clock::{self, Millis};
+use crate::delivery::{Receipt, Session};
+use crate::store::records::{Progress, Sessions};
+
+/// Shared by the entrance, the shards and the committer.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    known: Mutex<Known>,
+    /// Sessions of this run are told from those of others by it.
+    run: u64,
+    connected_ms: AtomicI64,
+}
+
+#[derive(Debug)]
+struct Known {
+    last_now: Millis,
+    sessions: Sessions,
+    /// The session of the last delivery.
+    session: Option<(u64, Session)>,
+    tally: Tally,
+}
+
+/// When something came in, and by which session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    pub(super) now: Millis,
+    pub(super) session: u64,
+}
+
+impl Arrivals {
+    /// Goes on from where the engine stopped.
+    pub(super) fn new(progress: &Progress) -> Arrivals {
+        let known = Known {
+            last_now: progress.now,
+            sessions: progress.sessions.clone(),
+            session: None,
+            tally: Tally::default(),
+        };
+        Arrivals { known: Mutex::new(known), run: progress.runs, connected_ms: AtomicI64::new(progress.connected_ms) }
+    }
+
+    /// Notes a delivery.
+    pub(super) fn stamp(&self, receipt: &Receipt) -> Stamp {
+        let mut known = self.lock();
+        // Never backwards, whatever the machine's clock does.
+        let now = clock::now_ms().max(known.last_now);
+        known.last_now = now;
+        // More than four thousand million sessions in one run are not to be had.
+        let session = self.run << 32 | receipt.session().number();
+        if known.session.as_ref().is_none_or(|(last, _)| *last != session) {
+            known.session = Some((session, receipt.session().clone()));
+        }
+        known.sessions.alive(session, now);
+        Stamp { now, session }
+    }
+
+    /// The latest `now`, and when each session was last known to be alive: the last one now, if it is still open.
+    pub(super) fn now_and_sessions(&self) -> (Millis, Sessions) {
+        let mut known = self.lock();
+        if let Some(session) =
+            known.session.as_ref().filter(|(_, session)| session.is_open()).map(|(number, _)| *number)
+        {
+            known.sessions.alive(session, clock::now_ms());
+        }
+        (known.last_now, known.sessions.clone())
+    }
+
+    /// For how long a source has been connected.
+    pub(super) fn connected_ms(&self) -> Millis {
+        self.connected_ms.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_connected(&self, connected_ms: Millis) {
+        self.connected_ms.store(connected_ms, Ordering::Relaxed);
+    }
+
+    /// Counts.
+    pub(super) fn count<T>(&self, count: impl FnOnce(&mut Tally) -> T) -> T {
+        count(&mut self.lock().tally)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

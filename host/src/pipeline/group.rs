@@ -1,0 +1,61 @@
+//! What a shard has decided together, on its way to the committer.
+
+use super::budget::Held;
+use super::commit::JournalPiece;
+use crate::communication::Communication;
+use crate::delivery::Receipt;
+use crate::metrics;
+use crate::store::Changes;
+use crate::store::records::Partition;
+
+/// Everything that a batch led to: it is committed as a whole.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) shard: usize,
+    /// Counts up from 1 in each shard.
+    pub(super) number: u64,
+    pub(super) changes: Changes,
+    pub(super) journal: Vec<JournalPiece>,
+    /// In the order in which they were decided.
+    pub(super) outbox: Vec<(Partition, Communication)>,
+    pub(super) receipts: Vec<Receipt>,
+    /// It holds events without an id, whose copies are told apart by counting.
+    pub(super) has_open_occurrences: bool,
+    /// What its events hold of one budget, and its communications of another; given back when the group is settled or dropped.
+    pub(super) held_in: Held,
+    pub(super) held_out: Held,
+}
+
+impl Group {
+    /// With nothing in it yet.
+    pub(super) fn of_shard(shard: usize) -> Group {
+        Group {
+            shard,
+            number: 0,
+            changes: Changes::default(),
+            journal: Vec::new(),
+            outbox: Vec::new(),
+            receipts: Vec::new(),
+            has_open_occurrences: false,
+            held_in: Held::default(),
+            held_out: Held::default(),
+        }
+    }
+
+    pub(super) fn events(&self) -> usize {
+        self.receipts.len()
+    }
+
+    /// About what it adds to the store, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let journal: usize = self.journal.iter().map(|piece| piece.bytes.len()).sum();
+        let outbox: usize = self.outbox.iter().map(|(_, communication)| communication.body.len()).sum();
+        self.changes.bytes() + journal + outbox
+    }
+
+    /// Everything that these events led to is durable.
+    pub(super) fn settle(self) {
+        ::metrics::gauge!(metrics::IN_FLIGHT).decrement(self.receipts.len() as f64);
+        self.receipts.into_iter().for_each(Receipt::settle);
+    }
+}

@@ -1,0 +1,161 @@
+//! What a shard knows of its customers and of the events that it has seen: the store as of the last commit, and over it
+//! what the shard itself has decided since. A customer belongs to one shard, so nobody else changes these rows.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::event::{CustomerKey, DedupKey};
+use crate::store::records::{CustomerRow, Key, Partition, SeenRow, decode, encode};
+use crate::store::{Changes, Snapshot, Store, StoreError, Table};
+
+pub(super) struct Memory {
+    store: Arc<dyn Store>,
+    /// The number of this shard's last group that is committed.
+    committed: Arc<AtomicU64>,
+    /// Only while a batch is decided: a store keeps what a snapshot can see.
+    snapshot: Option<Box<dyn Snapshot>>,
+    /// The number of the group that is being decided.
+    group: u64,
+    customers: Recent<CustomerKey, CustomerRow>,
+    seen: Recent<(Partition, DedupKey), SeenRow>,
+}
+
+impl Memory {
+    pub(super) fn new(store: Arc<dyn Store>, committed: Arc<AtomicU64>) -> Memory {
+        Memory { store, committed, snapshot: None, group: 0, customers: Recent::default(), seen: Recent::default() }
+    }
+
+    /// Begins the next group.
+    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+        self.group += 1;
+        // Read before the snapshot is taken, which therefore includes at least these groups.
+        let committed = self.committed.load(Ordering::Acquire);
+        self.snapshot = Some(self.store.snapshot()?);
+        self.customers.forget(committed);
+        self.seen.forget(committed);
+        Ok(())
+    }
+
+    /// What is kept about a customer.
+    pub(super) fn customer(&self, key: CustomerKey) -> Result<CustomerRow, StoreError> {
+        if let Some(row) = self.customers.get(&key) {
+            return Ok(row.clone());
+        }
+        let kept = read(self.snapshot.as_deref(), Table::Customers, &Key::customer(key))?;
+        Ok(kept.unwrap_or_default())
+    }
+
+    /// Remembers what is kept about a customer from now on.
+    pub(super) fn keep(&mut self, key: CustomerKey, row: CustomerRow) {
+        self.customers.set(key, self.group, row);
+    }
+
+    /// What is known of a deduplication key; `None` if it was never seen, or long ago.
+    pub(super) fn seen(&self, partition: Partition, key: DedupKey) -> Result<Option<SeenRow>, StoreError> {
+        if let Some(row) = self.seen.get(&(partition, key)) {
+            return Ok(Some(row.clone()));
+        }
+        read(self.snapshot.as_deref(), Table::Seen, &Key::seen(partition, key))
+    }
+
+    /// Remembers that an event was seen.
+    pub(super) fn saw(&mut self, partition: Partition, key: DedupKey, row: SeenRow) {
+        self.seen.set((partition, key), self.group, row);
+    }
+
+    /// Ends the group: what it changes, and its number.
+    pub(super) fn end(&mut self) -> (u64, Changes) {
+        self.snapshot = None;
+        let mut changes = Changes::default();
+        for (key, row) in self.customers.of_group(self.group) {
+            if row.is_empty() {
+                changes.delete(Table::Customers, Key::customer(*key));
+            } else {
+                changes.put(Table::Customers, Key::customer(*key), encode(row));
+            }
+        }
+        for ((partition, key), row) in self.seen.of_group(self.group) {
+            changes.put(Table::Seen, Key::seen(*partition, *key), encode(row));
+        }
+        (self.group, changes)
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(
+    snapshot: Option<&dyn Snapshot>,
+    table: Table,
+    key: &[u8],
+) -> Result<Option<T>, StoreError> {
+    let snapshot = snapshot.expect("rows are read while a group is decided");
+    snapshot.get(table, key)?.map(|bytes| decode(table, &bytes)).transpose()
+}
+
+/// Rows that the snapshot may not have yet, each with the last group that changed it.
+#[derive(Debug)]
+struct Recent<K, V> {
+    rows: HashMap<K, (V, u64)>,
+    /// What each group changed, the oldest group first.
+    groups: VecDeque<(u64, Vec<K>)>,
+}
+
+impl<K: Copy + Eq + Hash, V> Recent<K, V> {
+    fn get(&self, key: &K) -> Option<&V> {
+        self.rows.get(key).map(|(row, _)| row)
+    }
+
+    fn set(&mut self, key: K, group: u64, row: V) {
+        if self.rows.insert(key, (row, group)).is_some_and(|(_, last)| last == group) {
+            return;
+        }
+        match self.groups.back_mut() {
+            Some((last, keys)) if *last == group => keys.push(key),
+            _ => self.groups.push_back((group, vec![key])),
+        }
+    }
+
+    fn of_group(&self, group: u64) -> impl Iterator<Item = (&K, &V)> {
+        let keys = self.groups.back().filter(|(last, _)| *last == group).map_or(&[][..], |(_, keys)| keys);
+        keys.iter().filter_map(|key| Some((key, &self.rows.get(key)?.0)))
+    }
+
+    /// Forgets what no later group than this has changed: the snapshot has it.
+    fn forget(&mut self, committed: u64) {
+        while self.groups.front().is_some_and(|(group, _)| *group <= committed) {
+            let (_, keys) = self.groups.pop_front().expect("there is a front");
+            for key in keys {
+                if self.rows.get(&key).is_some_and(|(_, last)| *last <= committed) {
+                    self.rows.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+impl<K, V> Default for Recent<K, V> {
+    fn default() -> Self {
+        Recent { rows: HashMap::new(), groups: VecDeque::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_forgotten_once_its_last_change_is_committed() {
+        let mut recent = Recent::default();
+        recent.set("a", 1, 10);
+        recent.set("b", 1, 20);
+        recent.set("a", 2, 11);
+        recent.set("a", 2, 12);
+        assert_eq!(recent.of_group(2).collect::<Vec<_>>(), [(&"a", &12)]);
+        recent.forget(1);
+        assert_eq!((recent.get(&"a"), recent.get(&"b")), (Some(&12), None));
+        recent.forget(2);
+        assert_eq!(recent.get(&"a"), None);
+        assert!(recent.rows.is_empty() && recent.groups.is_empty());
+        assert_eq!(recent.of_group(2).count(), 0);
+    }
+}

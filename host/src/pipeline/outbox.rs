@@ -1,0 +1,256 @@
+//! From the outbox to the sink: what is committed is published, in the order of the commits, and leaves the outbox when it is confirmed.
+//!
+//! The publisher is on its own: trouble at the sink stops neither deciding nor committing nor acknowledging. What waits is in the store, and only
+//! its place in memory, so that a long outage costs disk; a bound on that pauses intake. After a crash the publisher begins with what
+//! the store has: **a communication goes out again only if the engine died between its confirm and the commit that removes it, and
+//! byte for byte the same (G3).**
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::arrivals::Arrivals;
+use super::commit::Removal;
+use crate::communication::Communication;
+use crate::metrics;
+use crate::sinks::{Sink, SinkError};
+use crate::store::records::{Key, OutboxRow, Partition, decode};
+use crate::store::{Snapshot, Store, StoreError, Table};
+
+/// The most communications that are published together; one commit's may come on top.
+const PUBLISH_MAX: usize = 1024;
+
+/// The most bytes that are published together, unless it is one communication.
+const PUBLISH_BYTES_MAX: usize = 4 << 20;
+
+/// Rows of one commit that wait to be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) commit: u64,
+    /// The partitions that have a row, a bit each.
+    pub(super) partitions: u64,
+    pub(super) communications: usize,
+}
+
+/// How much waits in the outbox.
+#[derive(Debug, Default)]
+pub(super) struct Fill {
+    communications: AtomicUsize,
+    has_changed: Notify,
+}
+
+impl Fill {
+    pub(super) fn communications(&self) -> usize {
+        self.communications.load(Ordering::Acquire)
+    }
+
+    /// Waits until there is room under a bound.
+    pub(super) async fn is_below(&self, bound: usize) {
+        loop {
+            let changed = self.has_changed.notified();
+            if self.communications() < bound {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn add(&self, communications: usize) {
+        let now = self.communications.fetch_add(communications, Ordering::AcqRel) + communications;
+        ::metrics::gauge!(metrics::OUTBOX).set(now as f64);
+    }
+
+    fn remove(&self, communications: usize) {
+        let now = self.communications.fetch_sub(communications, Ordering::AcqRel) - communications;
+        ::metrics::gauge!(metrics::OUTBOX).set(now as f64);
+        self.has_changed.notify_waiters();
+    }
+}
+
+/// The committer's end of the outbox.
+pub(super) struct OutboxSender {
+    /// Without a bound of its own: a few words a commit, and no more commits than the outbox's bound lets wait.
+    waiting: Option<mpsc::UnboundedSender<Waiting>>,
+    fill: Arc<Fill>,
+}
+
+/// The publisher's end.
+pub(super) struct OutboxReceiver {
+    store: Arc<dyn Store>,
+    waiting: mpsc::UnboundedReceiver<Waiting>,
+    removals: mpsc::Sender<Removal>,
+    arrivals: Arc<Arrivals>,
+}
+
+/// Why publishing ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The two ends, with what an earlier run left behind.
+pub(super) fn open(
+    store: &Arc<dyn Store>,
+    removals: mpsc::Sender<Removal>,
+    arrivals: Arc<Arrivals>,
+) -> Result<(OutboxSender, OutboxReceiver, Arc<Fill>), StoreError> {
+    let (sender, waiting) = mpsc::unbounded_channel();
+    let fill = Arc::<Fill>::default();
+    let mut outbox = OutboxSender { waiting: Some(sender), fill: Arc::clone(&fill) };
+    let left = left_behind(&**store)?;
+    let communications: usize = left.iter().map(|waiting| waiting.communications).sum();
+    if communications > 0 {
+        tracing::info!(communications, "the outbox holds communications of an earlier run; they go out now");
+    }
+    left.into_iter().for_each(|waiting| outbox.add(waiting));
+    Ok((outbox, OutboxReceiver { store: Arc::clone(store), waiting, removals, arrivals }, fill))
+}
+
+/// What the store's outbox holds, by commit.
+fn left_behind(store: &dyn Store) -> Result<Vec<Waiting>, StoreError> {
+    let snapshot = store.snapshot()?;
+    let mut found = BTreeMap::<u64, Waiting>::new();
+    for partition in Partition::all() {
+        let (from, to) = Key::whole(partition);
+        let mut without_commit = false;
+        for_each_row(&*snapshot, &from, &to, &mut |key, row| match Key::commit_of(key) {
+            Some(commit) => {
+                let waiting = found.entry(commit).or_insert(Waiting { commit, partitions: 0, communications: 0 });
+                waiting.partitions |= 1 << partition.number();
+                waiting.communications += row.len();
+            }
+            None => without_commit = true,
+        })?;
+        if without_commit {
+            return Err(StoreError::unreadable(Table::Outbox, "a key without a commit"));
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+impl OutboxSender {
+    /// Rows that have been committed.
+    pub(super) fn add(&mut self, waiting: Waiting) {
+        self.fill.add(waiting.communications);
+        // The publisher ends early only with an error, which ends the pipeline.
+        let _ = self.waiting.as_ref().map(|sender| sender.send(waiting));
+    }
+
+    /// Communications whose removal has been committed.
+    pub(super) fn removed(&self, communications: usize) {
+        if communications > 0 {
+            self.fill.remove(communications);
+        }
+    }
+
+    /// Nothing more will come.
+    pub(super) fn close(&mut self) {
+        self.waiting = None;
+    }
+}
+
+impl OutboxReceiver {
+    /// Publishes until nothing more comes and all is confirmed.
+    pub(super) async fn publish(mut self, mut sink: impl Sink) -> Result<(), PublishError> {
+        while let Some(first) = self.waiting.recv().await {
+            let mut communications = first.communications;
+            let mut rows = vec![first];
+            while communications < PUBLISH_MAX
+                && let Ok(next) = self.waiting.try_recv()
+            {
+                communications += next.communications;
+                rows.push(next);
+            }
+            let mut rows = rows.into_iter();
+            while rows.len() > 0 {
+                let store = Arc::clone(&self.store);
+                let read = tokio::task::spawn_blocking(move || read(&*store, &mut rows).map(|batch| (batch, rows)));
+                let (batch, left) = read.await.map_err(|_| StoreError::Interrupted)??;
+                rows = left;
+                let mut left = batch.communications.as_slice();
+                while !left.is_empty() {
+                    let (some, rest) = left.split_at(fitting(left));
+                    sink.publish(some).await?;
+                    left = rest;
+                }
+                self.arrivals.count(|tally| tally.confirmed += batch.communications.len() as u64);
+                if self.removals.send(batch.removal).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Communications that go out together, and the rows that they are.
+struct Batch {
+    communications: Vec<Communication>,
+    removal: Removal,
+}
+
+/// Reads whole commits until it is enough, each commit's communications in the order in which they were decided.
+fn read(store: &dyn Store, rows: &mut std::vec::IntoIter<Waiting>) -> Result<Batch, StoreError> {
+    let snapshot = store.snapshot()?;
+    let mut batch = Batch { communications: Vec::new(), removal: Removal::default() };
+    let mut bytes = 0;
+    for waiting in rows {
+        let mut items = OutboxRow::with_capacity(waiting.communications);
+        for partition in Partition::all().filter(|partition| waiting.partitions & 1 << partition.number() != 0) {
+            let (from, to) = Key::parts_of_commit(partition, waiting.commit);
+            for_each_row(&*snapshot, &from, &to, &mut |key, mut row| {
+                items.append(&mut row);
+                batch.removal.keys.push(key.to_vec());
+            })?;
+        }
+        // It is committed, and nobody else removes it.
+        if items.len() != waiting.communications {
+            return Err(StoreError::unreadable(Table::Outbox, "rows that were committed are not there"));
+        }
+        items.sort_unstable_by_key(|item| item.place);
+        bytes += items.iter().map(|item| item.body.len()).sum::<usize>();
+        batch.removal.communications += items.len();
+        batch.communications.extend(items.into_iter().map(Communication::from));
+        if bytes > PUBLISH_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(batch)
+}
+
+/// How many of these go out together: at least one.
+fn fitting(communications: &[Communication]) -> usize {
+    let mut bytes = 0;
+    let fits = |communication: &&Communication| {
+        bytes += communication.body.len();
+        bytes <= PUBLISH_BYTES_MAX
+    };
+    communications.iter().take_while(fits).count().max(1)
+}
+
+/// Shows the outbox's rows between two keys.
+fn for_each_row(
+    snapshot: &dyn Snapshot,
+    from: &[u8],
+    to: &[u8],
+    visit: &mut dyn FnMut(&[u8], OutboxRow),
+) -> Result<(), StoreError> {
+    let mut broken = None;
+    snapshot.range(Table::Outbox, from, to, &mut |key, row| match decode::<OutboxRow>(Table::Outbox, row) {
+        Ok(row) => {
+            visit(key, row);
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            broken = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    broken.map_or(Ok(()), Err)
+}

@@ -1,0 +1,64 @@
+//! What the owner says of its campaigns: to the log, once for each problem; in numbers; as the room's condition; and to whoever asks.
+
+use std::collections::BTreeSet;
+
+use super::owner::{Entry, Owner};
+use super::{CampaignState, CampaignStatus, LoadReport, Stage};
+use crate::health::Condition;
+
+/// The room's name in [`Health`](crate::health::Health).
+const ROOM: &str = "rules";
+
+impl<S: Stage> Owner<S> {
+    /// Logs what is new, counts, and reports the room's condition.
+    pub(super) fn tell(&mut self, report: &LoadReport, result: &'static str) {
+        for (what, names) in [("added", &report.added), ("changed", &report.changed), ("removed", &report.removed)] {
+            for name in names {
+                let version = self.campaigns.get(name).and_then(|entry| entry.running.as_ref());
+                let version = version.map(|running| running.spec.version.to_string());
+                tracing::info!(campaign = name, version, rule_set = report.rule_set, "campaign {what}");
+            }
+        }
+        let problems: BTreeSet<String> = report.problems.iter().map(ToString::to_string).collect();
+        for problem in problems.difference(&self.logged) {
+            tracing::warn!(problem, "the rules directory has a problem; what ran before runs on");
+        }
+        self.logged = problems;
+        metrics::counter!("hailer_reload_total", "result" => result).increment(1);
+        self.report_states();
+        self.health.report(ROOM, self.condition(report, result));
+    }
+
+    fn condition(&self, report: &LoadReport, result: &'static str) -> Condition {
+        let lost = |(name, entry): (&String, &Entry<_>)| {
+            (entry.kept.is_some() && entry.running.is_none()).then(|| format!("`{name}`"))
+        };
+        let lost: Vec<String> = self.campaigns.iter().filter_map(lost).collect();
+        if matches!(result, "withheld" | "failed")
+            && let Some(problem) = report.problems.first()
+        {
+            return Condition::NotReady(format!("{}; {}", problem.reason, problem.hint));
+        }
+        if !lost.is_empty() {
+            let lost = lost.join(", ");
+            return Condition::NotReady(format!("accepted before, and can't run now: {lost}; see `hailer campaigns`"));
+        }
+        if self.campaigns.values().all(|entry| entry.running.is_none()) {
+            return Condition::NotReady("no campaign runs; copy one into the rules directory".into());
+        }
+        Condition::Ready
+    }
+
+    pub(super) fn report_states(&self) {
+        for state in CampaignState::ALL {
+            let count = self.statuses().iter().filter(|status| status.state == state).count();
+            metrics::gauge!("hailer_campaigns", "state" => state.name()).set(count as f64);
+        }
+    }
+
+    /// How every campaign stands, by name.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<CampaignStatus> {
+        self.campaigns.iter().map(|(name, entry)| entry.status(name, self.paused.contains(name))).collect()
+    }
+}

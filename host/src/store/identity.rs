@@ -1,0 +1,60 @@
+//! Which store this is: one row that every later format has to keep where it is, so that each version of hailer can at least
+//! refuse another's store by its number.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+
+/// The row's key in `Meta`. No commit may change it.
+pub(super) const IDENTITY_KEY: &[u8] = b"store";
+
+/// What this version writes.
+const FORMAT: u32 = 1;
+const OLDEST_FORMAT: u32 = 1;
+
+/// What tells a store from another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    pub format: u32,
+    pub environment: String,
+    /// Made up when the store was; a backup has its original's.
+    pub id: String,
+    pub created_at: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+impl Identity {
+    /// Of a store that is being made, from bytes that nobody had before.
+    pub(super) fn new(environment: &str, unique: [u8; 16]) -> Identity {
+        let id = unique.iter().map(|byte| format!("{byte:02x}")).collect();
+        Identity { format: FORMAT, environment: environment.to_owned(), id, created_at: Timestamp::now() }
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("numbers and strings are always json")
+    }
+
+    /// Reads the row of a file. A format that is not ours is told before anything else in it is looked at.
+    pub(super) fn read(bytes: &[u8], file: &Path) -> Result<Identity, StoreError> {
+        let damaged = |error| StoreError::Damaged {
+            file: file.to_owned(),
+            reason: format!("the row that says which store it is can't be read: {error}"),
+        };
+        let FormatOnly { format } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if format > FORMAT {
+            return Err(StoreError::Newer { file: file.to_owned(), found: format, known: FORMAT });
+        }
+        if format < OLDEST_FORMAT {
+            return Err(StoreError::Older { file: file.to_owned(), found: format, oldest: OLDEST_FORMAT });
+        }
+        serde_json::from_slice(bytes).map_err(damaged)
+    }
+}

@@ -1,0 +1,125 @@
+//! A store in memory, for tests and dry runs: the same contract, but for what outlives the process.
+//!
+//! Its maps share what did not change, so a snapshot is a copy that costs nothing, and a commit copies only paths.
+
+use std::fmt;
+use std::ops::{Bound, ControlFlow};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rpds::RedBlackTreeMapSync;
+
+use super::identity::IDENTITY_KEY;
+use super::{Changes, Identity, Row, Sizes, Snapshot, Store, StoreError, Table, TableSize, redb};
+
+type Rows = RedBlackTreeMapSync<Box<[u8]>, Box<[u8]>>;
+
+/// A store that ends with its process.
+pub struct MemoryStore {
+    identity: Identity,
+    tables: Mutex<Tables>,
+}
+
+#[derive(Clone)]
+struct Tables([Rows; Table::ALL.len()]);
+
+impl MemoryStore {
+    /// A store with nothing in it.
+    #[must_use]
+    pub fn new(environment: &str) -> MemoryStore {
+        let identity = Identity::new(environment, [0; 16]);
+        let mut tables = Tables(std::array::from_fn(|_| Rows::new_sync()));
+        tables.0[Table::Meta.index()].insert_mut(IDENTITY_KEY.into(), identity.to_bytes().into());
+        MemoryStore { identity, tables: Mutex::new(tables) }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // Nothing that happens under the lock can be left half done but by running out of memory.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(self.tables().clone()))
+    }
+
+    fn commit(&self, changes: &Changes) -> Result<(), StoreError> {
+        changes.check()?;
+        let mut tables = self.tables();
+        for table in Table::ALL {
+            let rows = &mut tables.0[table.index()];
+            for (key, value) in changes.of(table) {
+                match value {
+                    Some(value) => rows.insert_mut(key.into(), value.into()),
+                    None => {
+                        rows.remove_mut(key);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sizes(&self) -> Result<Sizes, StoreError> {
+        let tables = self.tables().clone();
+        let size = |table: Table| {
+            let rows = &tables.0[table.index()];
+            let bytes = rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
+            TableSize { table, rows: rows.size() as u64, bytes }
+        };
+        Ok(Sizes { tables: Table::ALL.map(size).into(), file_bytes: 0 })
+    }
+
+    fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        redb::backup(&self.tables().clone(), to)
+    }
+}
+
+impl Tables {
+    fn between<'rows>(
+        &'rows self,
+        table: Table,
+        from: &'rows [u8],
+        to: &'rows [u8],
+    ) -> Option<impl DoubleEndedIterator<Item = (&'rows Box<[u8]>, &'rows Box<[u8]>)>> {
+        // A range that ends before it begins is empty, and not a mistake to panic for.
+        (from < to).then(|| self.0[table.index()].range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))))
+    }
+}
+
+impl Snapshot for Tables {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.0[table.index()].get(key).map(|value| value.to_vec()))
+    }
+
+    fn range(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        for (key, value) in self.between(table, from, to).into_iter().flatten() {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn last(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Option<Row>, StoreError> {
+        let last = self.between(table, from, to).and_then(|mut rows| rows.next_back());
+        Ok(last.map(|(key, value)| (key.to_vec(), value.to_vec())))
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("MemoryStore").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}

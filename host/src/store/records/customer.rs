@@ -1,0 +1,128 @@
+//! What is kept about one customer: for each campaign its state and its pending timers. One row, so that an event reads one and
+//! writes one, and so that erasing a customer is erasing a row.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Millis;
+use crate::event::{Customer, CustomerKey, EventId};
+
+/// One customer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomerRow {
+    /// By name.
+    campaigns: Vec<CampaignRow>,
+    /// Customers that have become this one.
+    #[serde(default)]
+    pub absorbed: Vec<CustomerKey>,
+}
+
+/// What one campaign keeps about a customer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CampaignRow {
+    pub name: Arc<str>,
+    pub state: Option<StateRow>,
+    /// At most one of each name.
+    pub timers: Vec<PendingTimer>,
+    /// Events and timers that wait behind a failure of this campaign.
+    #[serde(default)]
+    pub held: u32,
+}
+
+/// A rule's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateRow {
+    /// The version of the state's shape by which it was written.
+    pub version: u32,
+    pub bytes: Bytes,
+    /// When it was last written.
+    pub changed_ms: Millis,
+}
+
+/// A timer that has not fired. A row among the timers is a hint; this is what counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingTimer {
+    pub name: Box<str>,
+    pub due: Millis,
+    /// The event that set it.
+    pub set_by: EventId,
+    /// To whom it sends: the customer as that event named them.
+    pub recipient: Customer,
+}
+
+impl CustomerRow {
+    /// Whether nothing is kept about the customer, so that the row needn't be.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.campaigns.is_empty() && self.absorbed.is_empty()
+    }
+
+    #[must_use]
+    pub fn campaigns(&self) -> &[CampaignRow] {
+        &self.campaigns
+    }
+
+    #[must_use]
+    pub fn campaign(&self, name: &str) -> Option<&CampaignRow> {
+        self.place_of(name).ok().map(|at| &self.campaigns[at])
+    }
+
+    /// Changes what a campaign keeps; a campaign that keeps nothing afterwards leaves the row.
+    pub fn change<T>(&mut self, name: &Arc<str>, change: impl FnOnce(&mut CampaignRow) -> T) -> T {
+        let at = self.place_of(name).unwrap_or_else(|at| {
+            self.campaigns.insert(at, CampaignRow::new(Arc::clone(name)));
+            at
+        });
+        let result = change(&mut self.campaigns[at]);
+        if self.campaigns[at].is_empty() {
+            self.campaigns.remove(at);
+        }
+        result
+    }
+
+    fn place_of(&self, name: &str) -> Result<usize, usize> {
+        self.campaigns.binary_search_by(|campaign| (*campaign.name).cmp(name))
+    }
+}
+
+impl CampaignRow {
+    fn new(name: Arc<str>) -> CampaignRow {
+        CampaignRow { name, state: None, timers: Vec::new(), held: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.state.is_none() && self.timers.is_empty() && self.held == 0
+    }
+
+    #[must_use]
+    pub fn timer(&self, name: &str) -> Option<&PendingTimer> {
+        self.timers.iter().find(|timer| *timer.name == *name)
+    }
+
+    /// Takes a timer out; `None` if it is not pending.
+    pub fn take_timer(&mut self, name: &str) -> Option<PendingTimer> {
+        let at = self.timers.iter().position(|timer| *timer.name == *name)?;
+        Some(self.timers.remove(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_campaign_that_keeps_nothing_leaves_the_row() {
+        let mut row = CustomerRow::default();
+        let [first, second]: [Arc<str>; 2] = ["b".into(), "a".into()];
+        row.change(&first, |campaign| campaign.held = 1);
+        row.change(&second, |campaign| campaign.held = 2);
+        assert_eq!(row.campaigns().iter().map(|campaign| &*campaign.name).collect::<Vec<_>>(), ["a", "b"]);
+        row.change(&first, |campaign| campaign.held = 0);
+        assert_eq!(row.campaign("a").map(|campaign| campaign.held), Some(2));
+        assert_eq!(row.campaign("b"), None);
+        row.change(&second, |campaign| campaign.held = 0);
+        assert!(row.is_empty());
+    }
+}

@@ -1,0 +1,80 @@
+//! What was decided, and why: one entry an event or timer, with the outcome for each campaign that was asked. One row holds those
+//! of a commit and a partition.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Millis;
+use crate::event::{CustomerKey, EventId};
+
+/// A row: entries in the order in which they were decided.
+pub type JournalRow = Vec<JournalEntry>;
+
+/// One event or timer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    pub event_id: EventId,
+    pub customer: Option<CustomerKey>,
+    pub cause: Cause,
+    /// The `now` that every rule was given.
+    pub now: Millis,
+    /// The number of the rule set that decided.
+    pub rule_set: u64,
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What was decided upon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    Event { code: Box<str> },
+    Timer { campaign: Arc<str>, name: Box<str>, due: Millis },
+}
+
+/// What one campaign made of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub campaign: Arc<str>,
+    pub version: Arc<str>,
+    pub decided: Decided,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Decided {
+    /// Not called: this required field is absent.
+    Skipped { field: Box<str> },
+    /// Called, and it answered.
+    Answered {
+        communications: Vec<Proposed>,
+        notes: Vec<Box<str>>,
+        /// Its state is another now.
+        state_changed: bool,
+        /// Timers set, with the time at which each is due.
+        scheduled: Vec<(Box<str>, Millis)>,
+        cancelled: Vec<Box<str>>,
+    },
+    /// It faulted.
+    Failed { error: Box<str> },
+    /// It waits behind an earlier failure.
+    Held,
+}
+
+/// A communication that a rule proposed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Proposed {
+    /// Empty if it did not pass.
+    pub id: Box<str>,
+    /// The channel's number on the wire.
+    pub channel: u8,
+    pub template: Box<str>,
+    pub verdict: Verdict,
+}
+
+/// What the policies made of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It passed: it is in the outbox, or published.
+    Passed,
+    /// It does not go out, for this reason.
+    Suppressed(Box<str>),
+}

@@ -1,0 +1,188 @@
+//! Keys. A partition first, numbers big-endian, so that the order of the bytes is the order of what they mean.
+
+use crate::clock::Millis;
+use crate::event::{CustomerKey, DedupKey};
+
+/// One of [`Partition::COUNT`] parts of the store. A customer belongs to one, with everything that is kept about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(u8);
+
+impl Partition {
+    /// How many there are; never to be changed in a store that has rows.
+    pub const COUNT: u8 = 64;
+
+    pub fn all() -> impl Iterator<Item = Partition> {
+        (0..Self::COUNT).map(Partition)
+    }
+
+    #[must_use]
+    pub fn of_customer(customer: CustomerKey) -> Partition {
+        Partition(customer.partition_byte() % Self::COUNT)
+    }
+
+    /// Where an event belongs: with its customer, or by its own key if it has none.
+    #[must_use]
+    pub fn of_event(customer: Option<CustomerKey>, key: DedupKey) -> Partition {
+        customer.map_or(Partition(key.as_bytes()[0] % Self::COUNT), Partition::of_customer)
+    }
+
+    /// The partition that a key begins with.
+    #[must_use]
+    pub fn of_key(key: &[u8]) -> Option<Partition> {
+        key.first().filter(|byte| **byte < Self::COUNT).map(|byte| Partition(*byte))
+    }
+
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// The makers of keys; each belongs to the table of its name.
+#[derive(Debug)]
+pub struct Key;
+
+impl Key {
+    #[must_use]
+    pub fn customer(customer: CustomerKey) -> Vec<u8> {
+        of(Partition::of_customer(customer), &[customer.as_bytes()])
+    }
+
+    #[must_use]
+    pub fn seen(partition: Partition, key: DedupKey) -> Vec<u8> {
+        of(partition, &[key.as_bytes()])
+    }
+
+    /// A row of a commit: journal and outbox. What is too much for one row goes on in the next part.
+    #[must_use]
+    pub fn commit(partition: Partition, commit: u64, part: u16) -> Vec<u8> {
+        of(partition, &[&commit.to_be_bytes(), &part.to_be_bytes()])
+    }
+
+    /// All rows of a commit: from the first key on, up to the second.
+    #[must_use]
+    pub fn parts_of_commit(partition: Partition, commit: u64) -> (Vec<u8>, Vec<u8>) {
+        let from = of(partition, &[&commit.to_be_bytes()]);
+        let to = [from.as_slice(), &[u8::MAX; 3]].concat();
+        (from, to)
+    }
+
+    /// The number in a key of [`Self::commit`].
+    #[must_use]
+    pub fn commit_of(key: &[u8]) -> Option<u64> {
+        Some(u64::from_be_bytes(*key.get(1..)?.first_chunk()?))
+    }
+
+    /// That a customer has entries in the journal of a commit.
+    #[must_use]
+    pub fn trail(customer: CustomerKey, commit: u64) -> Vec<u8> {
+        of(Partition::of_customer(customer), &[customer.as_bytes(), &commit.to_be_bytes()])
+    }
+
+    /// The number in a key of [`Self::trail`].
+    #[must_use]
+    pub fn commit_of_trail(key: &[u8]) -> Option<u64> {
+        Some(u64::from_be_bytes(key.get(17..)?.try_into().ok()?))
+    }
+
+    /// The redirect of a customer who has become another.
+    #[must_use]
+    pub fn redirect(from: CustomerKey) -> Vec<u8> {
+        Self::customer(from)
+    }
+
+    /// Everything of a partition: from the first key on, up to the second.
+    #[must_use]
+    pub fn whole(partition: Partition) -> (Vec<u8>, Vec<u8>) {
+        (vec![partition.0], vec![partition.0 + 1])
+    }
+
+    /// A partition's timers that are due by then: from the first key on, up to the second.
+    #[must_use]
+    pub fn timers_until(partition: Partition, now: Millis) -> (Vec<u8>, Vec<u8>) {
+        (vec![partition.0], of(partition, &[&ordered(now.saturating_add(1))]))
+    }
+}
+
+/// Where a pending timer stands in the order of all that are due.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerKey {
+    pub due: Millis,
+    pub customer: CustomerKey,
+    pub campaign: Box<str>,
+    pub timer: Box<str>,
+}
+
+impl TimerKey {
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let partition = Partition::of_customer(self.customer);
+        let parts: [&[u8]; 5] =
+            [&ordered(self.due), self.customer.as_bytes(), self.campaign.as_bytes(), &[0], self.timer.as_bytes()];
+        of(partition, &parts)
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    #[must_use]
+    pub fn decode(key: &[u8]) -> Option<TimerKey> {
+        let (_, rest) = key.split_first()?;
+        let (due, rest) = rest.split_first_chunk::<8>()?;
+        let (customer, names) = rest.split_first_chunk::<16>()?;
+        let (campaign, timer) = std::str::from_utf8(names).ok()?.split_once('\0')?;
+        Some(TimerKey {
+            due: (u64::from_be_bytes(*due) ^ SIGN) as Millis,
+            customer: CustomerKey::from_bytes(*customer),
+            campaign: campaign.into(),
+            timer: timer.into(),
+        })
+    }
+}
+
+const SIGN: u64 = 1 << 63;
+
+/// A time as bytes whose order is that of time, also before 1970.
+fn ordered(time: Millis) -> [u8; 8] {
+    (time as u64 ^ SIGN).to_be_bytes()
+}
+
+fn of(partition: Partition, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(partition.0);
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timer(due: Millis, customer: u8) -> TimerKey {
+        let customer = CustomerKey::from_bytes([customer; 16]);
+        TimerKey { due, customer, campaign: "win-back".into(), timer: "nudge".into() }
+    }
+
+    #[test]
+    fn a_timers_key_comes_back() {
+        for due in [Millis::MIN, -1, 0, 1_800_000_000_000, Millis::MAX] {
+            assert_eq!(TimerKey::decode(&timer(due, 7).encode()), Some(timer(due, 7)), "{due}");
+        }
+        assert_eq!(TimerKey::decode(&[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn the_timers_until_a_moment_are_those_due_by_then() {
+        let (from, to) = Key::timers_until(Partition::of_customer(timer(0, 7).customer), 1000);
+        let is_in = |due| (from.as_slice()..to.as_slice()).contains(&timer(due, 7).encode().as_slice());
+        assert!(is_in(-5) && is_in(0) && is_in(1000));
+        assert!(!is_in(1001) && !is_in(Millis::MAX));
+    }
+
+    #[test]
+    fn a_commits_number_comes_back_from_its_keys() {
+        let customer = CustomerKey::from_bytes([9; 16]);
+        let partition = Partition::of_customer(customer);
+        assert_eq!(Key::commit_of(&Key::commit(partition, 77, 3)), Some(77));
+        assert_eq!(Key::commit_of_trail(&Key::trail(customer, 78)), Some(78));
+        assert_eq!(Partition::of_key(&Key::trail(customer, 78)), Some(partition));
+    }
+}

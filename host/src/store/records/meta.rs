@@ -1,0 +1,56 @@
+//! What the store knows about the engine itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Millis;
+
+/// How far the engine has come. Written with every commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The number of the last commit.
+    pub commit: u64,
+    /// The latest `now` of any event; the next is never earlier.
+    pub now: Millis,
+    /// For how long a source has been connected, over all runs, in milliseconds.
+    pub connected_ms: Millis,
+    /// How often the store has been opened for a run.
+    pub runs: u64,
+    /// What the journal's rows amount to.
+    pub journal_bytes: u64,
+    pub sessions: Sessions,
+}
+
+/// When the last sessions of the source were last known to be alive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// The oldest first.
+    alive: Vec<(u64, Millis)>,
+}
+
+impl Sessions {
+    /// More than can matter at once: an occurrence stays open for seconds.
+    const KEPT_MAX: usize = 32;
+
+    /// The session was alive at `now`.
+    pub fn alive(&mut self, session: u64, now: Millis) {
+        match self.alive.iter_mut().rev().find(|(known, _)| *known == session) {
+            Some((_, last)) => *last = now.max(*last),
+            None => {
+                if self.alive.len() == Self::KEPT_MAX {
+                    self.alive.remove(0);
+                }
+                self.alive.push((session, now));
+            }
+        }
+    }
+
+    /// When the session was last known to be alive; `None` if it is forgotten, which it is long after its end.
+    #[must_use]
+    pub fn last_alive(&self, session: u64) -> Option<Millis> {
+        self.alive.iter().rev().find(|(known, _)| *known == session).map(|(_, last)| *last)
+    }
+}
+
+impl Progress {
+    pub const KEY: &'static [u8] = b"progress";
+}

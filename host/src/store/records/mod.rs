@@ -1,0 +1,39 @@
+//! What the store's rows mean: their keys, their shapes, and how both become bytes.
+//!
+//! Every key begins with its partition, so that a partition can move to another host as one range. A shape is a MessagePack array, told by
+//! position: a later version may add members at the end, with a default; any other change needs a new format of the store.
+//! A row that can't be read is an error that names it; nothing is ever taken for absent because it is broken.
+
+mod customer;
+mod journal;
+mod keys;
+mod meta;
+mod outbox;
+mod seen;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{StoreError, Table};
+
+pub use customer::{CampaignRow, CustomerRow, PendingTimer, StateRow};
+pub use journal::{Cause, Decided, JournalEntry, JournalRow, Outcome, Proposed, Verdict};
+pub use keys::{Key, Partition, TimerKey};
+pub use meta::{Progress, Sessions};
+pub use outbox::{OutboxItem, OutboxRow};
+pub use seen::{OpenOccurrence, SeenRow};
+
+/// Puts a row into bytes.
+pub(crate) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
+    // Writing to memory what derives `Serialize` can't fail.
+    rmp_serde::to_vec(row).expect("a row is written as MessagePack")
+}
+
+/// Reads a row.
+///
+/// # Errors
+/// When these are not the bytes of such a row.
+pub(crate) fn decode<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, StoreError> {
+    rmp_serde::from_slice(bytes)
+        .map_err(|error| StoreError::Unreadable { table: table.name(), reason: error.to_string() })
+}

@@ -1,0 +1,175 @@
+//! The documents are true: every block of code in them is compiled, run or read by what it is meant for. What its fence
+//! says after the language decides how; see `docs/blocks.rs`.
+
+mod blocks;
+mod shell;
+
+use hailer_tests::built::{checkout, example_module};
+use hailer_tests::site::{Site, lines};
+use serde_json::Value;
+
+use self::blocks::Class;
+
+#[test]
+fn a_block_that_does_not_say_what_it_is_is_refused() {
+    for fence in ["```\nx\n```", "```rust,ignore\nx\n```", "```sh norun\nx\n```", "# Heading\n\n    indented\n"] {
+        let problem = blocks::blocks("page", fence).unwrap_err();
+        assert!(problem.contains("which is none of") && problem.contains("page:"), "{problem}");
+    }
+    let nested = blocks::blocks("page", "# One\n\n- text:\n\n  ```sh\n  ls\n  ```\n").unwrap();
+    let [block] = &nested[..] else { panic!("{nested:?}") };
+    let found = (&*block.place, &*block.section, block.class, &*block.text);
+    assert_eq!(found, ("page:5", "One", Class::Shell, "ls\n"));
+}
+
+#[test]
+fn the_rules_shown_compile_in_a_new_crate_and_their_tests_pass() {
+    let site = Site::empty();
+    let _ = site.command(&["new", "docs"]).expect(0);
+    let mut modules: Vec<String> = Vec::new();
+    let (mut rule, mut tests) = (0, 0);
+    for block in blocks::all() {
+        let text = format!("// {}\n{}", block.place, block.text);
+        match block.class {
+            Class::Rule => {
+                rule = modules.len();
+                modules.push(text);
+            }
+            Class::Continued => modules[rule].push_str(&text),
+            Class::Handler => modules.push(rule_around(&text)),
+            Class::Statements => {
+                modules.push(rule_around(&format!("fn purchase(&self, _: Purchase, ctx: &mut Context) {{\n{text}\n}}")))
+            }
+            _ => continue,
+        }
+        tests += block.text.matches("#[test]").count();
+    }
+    let mut root = "#![deny(warnings)]\n".to_owned();
+    for (number, text) in modules.iter().enumerate() {
+        site.write(&format!("docs/src/block_{number}.rs"), text);
+        root += &format!("pub mod block_{number};\n");
+    }
+    site.write("docs/src/lib.rs", root);
+    let said = site.shell("cd docs && cargo test --quiet").expect(0);
+    assert!(tests > 0 && said.stdout.contains(&format!("{tests} passed")), "{tests} tests: {said:?}");
+}
+
+/// A rule with what the handlers of the documents name.
+fn rule_around(handler: &str) -> String {
+    format!(
+        "use hailer_sdk::prelude::*;\n\
+         #[rule]\npub struct Page {{\n #[param(default = 1)]\n pub low: i64,\n #[param(default = 2)]\n pub high: i64,\n}}\n\
+         #[handlers]\nimpl Page {{\n{handler}\nfn other(&self, _: CardActivated, ctx: &mut Context) {{ ctx.note(\"\"); }}\n}}\n"
+    )
+}
+
+#[test]
+fn the_commands_of_every_page_run_in_the_order_in_which_they_stand() {
+    let shown = blocks::of(Class::Shell);
+    for page in blocks::PAGES.into_iter().filter(|page| shown.iter().any(|block| block.page == *page)) {
+        // A page that begins in the middle of an operator's day finds campaigns and events there.
+        let site = if page == "docs/operations.md" { Site::with_examples() } else { Site::empty() };
+        if page == "docs/operations.md" {
+            let events = site.command_without_data(&["events", "--generate", "100"]).expect(0).stdout;
+            site.write("events.jsonl", events + "no event\n");
+        }
+        let of_page: Vec<_> = blocks::all().into_iter().filter(|block| block.page == page).collect();
+        let _ = site.shell(&shell::script(&of_page)).expect(0);
+    }
+}
+
+#[test]
+fn commands_that_can_only_be_shown_have_the_flags_that_they_are_shown_with() {
+    let site = Site::empty();
+    for block in blocks::of(Class::NoRun) {
+        let outcome = site.shell(&shell::only_parsed(&block.text));
+        assert_eq!(outcome.code, Some(0), "{}: {}", block.place, outcome.stderr);
+    }
+    let wrong = site.shell(&shell::only_parsed("sudo nothing\nhailer run --no-such-flag")).expect(2);
+    assert!(wrong.stderr.contains("--no-such-flag"), "{}", wrong.stderr);
+    for block in blocks::of(Class::Unit) {
+        let start = block.text.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/"));
+        let _ = site.shell(&shell::only_parsed(start.expect("the unit starts the engine"))).expect(0);
+    }
+}
+
+#[test]
+fn the_campaigns_shown_load() {
+    for block in blocks::of(Class::Campaign) {
+        let site = Site::empty();
+        let module = example_module("big-basket");
+        let path = site.write("big-basket.wasm", &module).display().to_string();
+        let digest = site.command_without_data(&["inspect", &path, "--json"]).expect(0).json();
+        site.put("modules/big-basket.wasm", module);
+        // The digest shown is made up.
+        let text = block.text.replace("9f3ac1d2", &digest["digest"].as_str().unwrap()[..8]);
+        site.put("big-basket.toml", text);
+        let outcome = site.command(&["check", "--rules", "rules.d", "--no-broker"]);
+        assert_eq!(outcome.code, Some(0), "{}: {outcome:?}", block.place);
+    }
+}
+
+#[test]
+fn the_grants_shown_are_of_fields_that_there_are() {
+    let site = Site::empty();
+    let _ = site.command_without_data(&["new", "personal"]).expect(0);
+    let handlers = "fn purchase(&self, Purchase { items: [ChequeItem { description, .. }], .. }: Purchase, ctx: &mut Context) {\n\
+                    ctx.note(items[0].description.unwrap_or_default());\n}\n\
+                    fn replaced(&self, CardBlockChanged { card_number, .. }: CardBlockChanged, ctx: &mut Context) {\n\
+                    ctx.note(card_number.unwrap_or_default());\n}\n";
+    site.write("personal/src/lib.rs", rule_around(handlers));
+    let _ = site.command_without_data(&["build", "personal", "--out", "rules.d/modules"]).expect(0);
+    let check = |rest: &str| {
+        site.put("personal.toml", format!("module = \"modules/personal.wasm\"\nmode = \"live\"\n{rest}"));
+        site.command(&["check", "--rules", "rules.d", "--no-broker"])
+    };
+    let _ = check("").expect(1);
+    for block in blocks::of(Class::Grant) {
+        let outcome = check(&block.text);
+        assert_eq!(outcome.code, Some(0), "{}: {outcome:?}", block.place);
+    }
+}
+
+#[test]
+fn the_configurations_shown_are_valid() {
+    let site = Site::empty();
+    for block in blocks::of(Class::Config) {
+        let file = site.write("hailer.toml", &block.text).display().to_string();
+        let outcome = site.command_without_data(&["config", "show", "--config", &file]);
+        assert_eq!(outcome.code, Some(0), "{}: {outcome:?}", block.place);
+    }
+}
+
+#[test]
+fn the_manifests_shown_are_taken() {
+    for block in blocks::of(Class::Manifest) {
+        let manifest = hailer::engine::read_manifest(block.text.as_bytes());
+        manifest.unwrap_or_else(|error| panic!("{}: {error}", block.place));
+    }
+}
+
+#[test]
+fn the_events_and_communications_shown_are_what_goes_in_and_out() {
+    let site = Site::with_examples();
+    for block in blocks::of(Class::Event) {
+        let source = format!("file:{}", site.write("events.jsonl", &block.text).display());
+        let said = site.run(&["--source", &source, "--sink", "-"]).expect(0).stderr;
+        assert!(said.contains("1 events, 0 communications, 0 dead letters"), "{}: {said}", block.place);
+    }
+    let example = std::fs::read_to_string(checkout().join("guest-sdk/abi/events/OnPurchaseConfirm.json")).unwrap();
+    let source = format!("file:{}", site.write("purchase.jsonl", example.replace('\n', "") + "\n").display());
+    let sink = format!("file:{}", site.path("out").display());
+    let _ = site.run(&["--source", &source, "--sink", &sink]).expect(0);
+    let real = lines(&site.path("out")).into_iter().find(|one| one["campaign"] == "big-basket").unwrap();
+    for block in blocks::of(Class::Communication) {
+        let shown: Value = serde_json::from_str(&block.text).unwrap();
+        for part in ["", "/cause"] {
+            let members =
+                |of: &Value| of.pointer(part).unwrap().as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+            assert_eq!(members(&shown), members(&real), "{}: the members of {part:?}", block.place);
+        }
+        for part in ["/schema", "/environment", "/channel", "/template", "/data", "/cause/eventCode"] {
+            assert_eq!(shown.pointer(part), real.pointer(part), "{}: {part}", block.place);
+        }
+    }
+}
