@@ -3,8 +3,8 @@
 
 use core::fmt::Display;
 
-use crate::wire::Writer;
-use crate::{Message, Timestamp};
+use crate::wire::{Reader, Writer};
+use crate::{Due, Message, State, TimerId, Timestamp, When};
 
 /// The moment of the call, and what the handler asks for.
 ///
@@ -19,6 +19,8 @@ pub struct Context {
     count_at: usize,
     actions: usize,
     refused: Option<&'static str>,
+    /// Where a state is written, to be compared with the one before.
+    state: Writer,
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) logs: Vec<(Level, String)>,
 }
@@ -36,6 +38,8 @@ pub enum Level {
 const ACTIONS_MAX: usize = 64;
 const ACTION_SEND: u8 = 1;
 const ACTION_NOTE: u8 = 2;
+const ACTION_SCHEDULE: u8 = 3;
+const ACTION_CANCEL: u8 = 4;
 
 impl Context {
     /// Asks for a communication to the event's customer. Whether it goes out is for consent, frequency caps and quiet
@@ -61,8 +65,40 @@ impl Context {
         self.note_text(text.as_ref());
     }
 
-    /// When the engine took the event in: the same again in a replay. An event's own time is one of its fields, if it
-    /// has one.
+    /// Has a timer of this rule call its handler for this customer: after a span, at a moment, or at a local time of the campaign's
+    /// time zone. A timer has one occurrence for a customer: scheduling it again replaces the one that was pending. It is called once,
+    /// when it is due or soon after, and not before the events that came first.
+    ///
+    /// ```
+    /// # use hailer_sdk::prelude::*;
+    /// # #[rule] struct R;
+    /// # #[handlers] impl R {
+    /// fn bought(&self, Purchase { date_time, .. }: Purchase, ctx: &mut Context) {
+    ///     ctx.schedule(Timer::NUDGE, minutes(60));
+    ///     ctx.schedule(Timer::NUDGE, in_days(1).at(10, 0));
+    ///     ctx.schedule(Timer::NUDGE, on(2026, 12, 31).at(9, 30));
+    ///     ctx.schedule(Timer::NUDGE, every_year_on(2, 29).at(10, 0));
+    ///     ctx.schedule(Timer::NUDGE, at(date_time.unwrap_or(ctx.now()) + days(2)));
+    /// }
+    /// # #[timer]
+    /// # fn nudge(&self, _ctx: &mut Context) {}
+    /// # }
+    /// ```
+    pub fn schedule(&mut self, timer: TimerId, due: impl Due) {
+        self.schedule_for(timer.handler, due.when());
+    }
+
+    /// Takes back what was scheduled for this customer. When the timer is not pending, nothing happens.
+    #[inline(never)]
+    pub fn cancel(&mut self, timer: TimerId) {
+        if self.act() {
+            self.output.encoded([0x92, ACTION_CANCEL]);
+            self.output.int(i64::from(timer.handler));
+        }
+    }
+
+    /// When the engine took the event in, or when it calls this timer: the same again in a replay. An event's own time is one of its
+    /// fields, if it has one.
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
@@ -112,6 +148,7 @@ impl Context {
             count_at: 0,
             actions: 0,
             refused: None,
+            state: Writer::new(),
             #[cfg(not(target_arch = "wasm32"))]
             logs: Vec::new(),
         }
@@ -128,6 +165,15 @@ impl Context {
         // An array of three, nil for the error, nil for the state, and an array whose count isn't known yet.
         self.output.encoded([0x93, 0xc0, 0xc0, 0xdc, 0, 0]);
         self.count_at = self.output.len() - 2;
+    }
+
+    #[inline(never)]
+    fn schedule_for(&mut self, handler: u32, when: When) {
+        if self.act() {
+            self.output.encoded([0x93, ACTION_SCHEDULE]);
+            self.output.int(i64::from(handler));
+            when.write(&mut self.output);
+        }
     }
 
     #[inline(never)]
@@ -148,23 +194,60 @@ impl Context {
         true
     }
 
-    /// Ends the outcome of one call.
+    /// Ends the outcome of one call; `false` if it failed.
     #[inline(never)]
-    fn close(&mut self, error: Option<String>) {
+    fn close(&mut self, error: Option<String>) -> bool {
         match (error, self.refused) {
-            (None, None) => self.output.close_array(self.count_at, self.actions as u16),
+            (None, None) => {
+                self.output.close_array(self.count_at, self.actions as u16);
+                return true;
+            }
             (Some(error), _) => self.fail(&error),
             (None, Some(refused)) => self.fail(refused),
         }
+        false
     }
 
     #[cold]
-    fn fail(&mut self, error: &str) {
+    pub(crate) fn fail(&mut self, error: &str) {
         self.output.truncate(self.start);
         self.output.array(3);
         self.output.str(error);
         self.output.nil();
         self.output.array(0);
+    }
+
+    /// Puts the state into the outcome, unless it is the one that was kept. The default is the same as none.
+    fn keep<T: State + Default>(&mut self, state: &T, mut kept: Reader<'_>) {
+        let had_one = !kept.nil();
+        let before = if had_one {
+            kept.record(2);
+            kept.unsigned();
+            kept.bytes()
+        } else {
+            &[]
+        };
+        self.state.truncate(0);
+        state.write(&mut self.state);
+        if had_one && self.state.bytes() == before {
+            return;
+        }
+        let length = self.state.len();
+        T::default().write(&mut self.state);
+        self.put_state(length, had_one);
+    }
+
+    /// The state stands in its first `length` bytes, and behind it the default.
+    #[inline(never)]
+    fn put_state(&mut self, length: usize, had_one: bool) {
+        // Behind the array's head and the error's nil.
+        let at = self.start + 2;
+        let (state, default) = self.state.bytes().split_at(length);
+        if state != default {
+            self.output.replace_with_bin(at, state);
+        } else if had_one {
+            self.output.replace(at, 0xc2);
+        }
     }
 }
 
@@ -194,6 +277,13 @@ impl<E: Display> Outcome for Result<(), E> {
 #[inline]
 pub fn finish(context: &mut Context, outcome: impl Outcome) {
     context.close(outcome.error());
+}
+
+/// Ends the outcome of one call that was lent a state.
+pub fn finish_with<T: State + Default>(context: &mut Context, outcome: impl Outcome, state: &T, kept: Reader<'_>) {
+    if context.close(outcome.error()) {
+        context.keep(state, kept);
+    }
 }
 
 /// The bucket of `docs/abi.md`, "Buckets". Customers are sorted by it while campaigns run, so it never changes.

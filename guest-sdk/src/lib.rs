@@ -98,6 +98,9 @@ mod message;
 pub mod module;
 mod raw;
 mod rule;
+mod schedule;
+#[doc(hidden)]
+pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod time;
@@ -107,28 +110,32 @@ pub mod wire;
 pub use collections::Map;
 pub use context::{Context, Level};
 pub use decimal::{Decimal, InvalidDecimal};
-pub use hailer_macros::{handlers, rule};
+pub use hailer_macros::{State, handlers, rule};
 pub use message::{ChatBot, Mail, Message, Push, Sms, SocialNetworks, Value, Viber};
 pub use raw::Raw;
 pub use rule::Rule;
+pub use schedule::{Day, Due, TimerId, When, at, every_year_on, in_days, on};
+pub use state::State;
 pub use time::{Duration, InvalidTimestamp, Timestamp, days, hours, minutes, seconds};
 
 /// What a rule imports: `use hailer_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::events::*;
     pub use crate::{
-        ChatBot, Context, Decimal, Duration, Mail, Map, Message, Push, Raw, Rule, Sms, SocialNetworks, Timestamp,
-        Viber, days, dec, handlers, hours, minutes, rule, seconds,
+        ChatBot, Context, Decimal, Duration, Mail, Map, Message, Push, Raw, Rule, Sms, SocialNetworks, State, TimerId,
+        Timestamp, Viber, When, at, days, dec, every_year_on, handlers, hours, in_days, minutes, on, rule, seconds,
     };
 }
 
 /// What generated code uses. Nothing here is for authors.
 #[doc(hidden)]
 pub mod generated {
-    pub use crate::context::{Outcome, finish};
+    pub use crate::context::{Outcome, finish, finish_with};
     pub use crate::decimal::literal;
-    pub use crate::rule::{Declared, concat, length};
-    pub use crate::wire::{FromParam, FromWire, Reader, malformed};
+    pub use crate::rule::{Declared, concat, digits, length};
+    pub use crate::schedule::timer;
+    pub use crate::state;
+    pub use crate::wire::{FromParam, FromWire, Reader, Writer, malformed};
 }
 
 // The README's rule compiles, too.

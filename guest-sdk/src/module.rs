@@ -55,12 +55,12 @@ impl<R: Rule> Instance<R> {
             let unknown = reader.record(4);
             let now = Timestamp::from_millis(reader.int());
             let seed = reader.unsigned();
-            // The state: this version of the SDK has rules without state only.
+            let kept = reader;
             if !reader.nil() {
                 reader.skip(1);
             }
             self.context.begin(now, seed);
-            rule.handle(handler, &mut reader, &mut self.context);
+            rule.handle(handler, kept, &mut reader, &mut self.context);
             reader.skip(unknown);
         }
         enter(OUTSIDE);

@@ -16,9 +16,9 @@ pub trait Rule: Declared {
     #[doc(hidden)]
     fn configure(&self) -> Result<(), String>;
 
-    /// Runs the handler with this number on the fields that it asked for.
+    /// Runs the handler with this number on the state that was kept and the fields that it asked for.
     #[doc(hidden)]
-    fn handle(&self, handler: u32, fields: &mut Reader<'_>, context: &mut Context);
+    fn handle(&self, handler: u32, kept: Reader<'_>, fields: &mut Reader<'_>, context: &mut Context);
 }
 
 /// The half of a rule that `#[rule]` makes.
@@ -58,4 +58,45 @@ pub const fn concat<const N: usize>(parts: &[&str]) -> [u8; N] {
         part += 1;
     }
     joined
+}
+
+/// A number's decimal digits, for a constant.
+#[derive(Debug)]
+pub struct Digits {
+    bytes: [u8; 10],
+    first: usize,
+}
+
+/// The digits of a number.
+#[must_use]
+pub const fn digits(mut number: u32) -> Digits {
+    let (mut bytes, mut first) = ([0; 10], 10);
+    while first == 10 || number > 0 {
+        first -= 1;
+        bytes[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    Digits { bytes, first }
+}
+
+impl Digits {
+    #[must_use]
+    pub const fn text(&self) -> &str {
+        match core::str::from_utf8(self.bytes.split_at(self.first).1) {
+            Ok(text) => text,
+            Err(_) => panic!("digits are a text"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_its_digits() {
+        for number in [0, 1, 9, 10, 4_294_967_295] {
+            assert_eq!(digits(number).text(), number.to_string());
+        }
+    }
 }

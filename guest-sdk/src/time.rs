@@ -80,7 +80,7 @@ pub const fn days(count: u32) -> Duration {
     Duration::from_secs(count as u64 * 86_400)
 }
 
-const fn millis_of(span: Duration) -> i64 {
+pub(crate) const fn millis_of(span: Duration) -> i64 {
     let millis = span.as_millis();
     if millis > i64::MAX as u128 { i64::MAX } else { millis as i64 }
 }

@@ -15,9 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hailer::engine::{
-    Batch, Campaign, CampaignSpec, Decided, Guests, Limits, Mode, RuleSet, Sandbox, encode_params, verify,
-};
+use hailer::engine::{Batch, Campaign, CampaignSpec, Decided, Guests, Limits, RuleSet, Sandbox, encode_params, verify};
 use hailer::event::{Event, Projection};
 use timing::{ROUNDS, Spread, time, turns_of};
 use toml::de::DeTable;
@@ -52,7 +50,7 @@ fn measure(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8], event: &Event) {
         let mut decide = || {
             batch.open(&rules);
             for event in 0..calls {
-                batch.add(subscription, event, 1_764_547_200_000, event as u64, black_box(&projection)).unwrap();
+                batch.add(subscription, event, 1_764_547_200_000, event as u64, None, black_box(&projection)).unwrap();
             }
             guests.decide(&batch, &mut decided);
             black_box(&decided);
@@ -66,15 +64,7 @@ fn measure(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8], event: &Event) {
 
 fn campaign(sandbox: &Arc<Sandbox>, wasm: &[u8]) -> Arc<Campaign> {
     let module = verify(wasm.into(), sandbox.limits()).unwrap();
-    let spec = CampaignSpec {
-        name: "bench".into(),
-        mode: Mode::Live,
-        start_ms: None,
-        end_ms: None,
-        params: encode_params(&module.manifest.params, &DeTable::new()).unwrap().into(),
-        version: "1.0.0".into(),
-        digest: module.digest,
-        manifest: module.manifest,
-    };
+    let params = encode_params(&module.manifest.params, &DeTable::new()).unwrap();
+    let spec = CampaignSpec::of("bench", &module, params);
     Campaign::admit(sandbox, spec, sandbox.compile_here(wasm).unwrap(), 1).unwrap()
 }

@@ -3,6 +3,8 @@
 
 pub mod catalogue;
 pub mod manifest;
+#[cfg(feature = "when")]
+pub mod when;
 pub mod wire;
 
 /// The ABI that this crate describes.

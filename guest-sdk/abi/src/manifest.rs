@@ -24,15 +24,30 @@ pub struct Manifest {
     pub state_version: Option<u32>,
 }
 
-/// One handler: the events it takes and the fields it reads. Its index is its number on the wire.
+/// One handler: the events it takes and the fields it reads, or the timer whose moment it is called at, or the merge of
+/// two customers. Its index is its number on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handler {
     pub name: String,
     /// Event codes, or [`ANY_EVENT`].
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,
+    /// The timer that calls it, in place of events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<String>,
+    /// It unites the states of two customers that have become one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub merge: bool,
     #[serde(default)]
     pub fields: Vec<Field>,
+}
+
+impl Manifest {
+    /// Whether the rule keeps something between calls: a state, or timers.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.state_version.is_some() || self.handlers.iter().any(|handler| handler.timer.is_some())
+    }
 }
 
 /// Stands in [`Handler::events`] for every code that no other handler of the module names.

@@ -10,6 +10,15 @@ pub const EXT_TIMESTAMP: i8 = 2;
 /// Kinds of actions.
 pub const ACTION_SEND: u64 = 1;
 pub const ACTION_NOTE: u64 = 2;
+pub const ACTION_SCHEDULE: u64 = 3;
+pub const ACTION_CANCEL: u64 = 4;
+
+/// Kinds of moments that a timer can be scheduled for.
+pub const WHEN_AFTER: u64 = 0;
+pub const WHEN_AT: u64 = 1;
+pub const WHEN_IN_DAYS: u64 = 2;
+pub const WHEN_ON: u64 = 3;
+pub const WHEN_EVERY_YEAR_ON: u64 = 4;
 
 /// The most actions that one outcome may hold.
 pub const ACTIONS_MAX: usize = 64;

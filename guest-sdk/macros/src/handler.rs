@@ -12,57 +12,83 @@ use syn::{
 
 use crate::naming::{camel_case, columns, did_you_mean};
 use crate::pattern::{FieldUse, RecordUse, field_uses};
+use crate::signature::{Caller, Signature, take_caller};
 use crate::types::{borrows, field_type, is_empty_when_absent};
 
 pub(crate) struct Handler {
     method: ImplItemFn,
+    pub(crate) caller: Caller,
+    /// What an event's handler reads of it.
+    event: Option<EventUse>,
+    /// The type of the state that it is lent.
+    pub(crate) state: Option<Type>,
+}
+
+/// The event that a handler takes, and what it reads of it.
+struct EventUse {
     event: &'static EventType,
     /// The event's type as the author wrote it.
-    event_path: Path,
+    path: Path,
     pattern: Pat,
     fields: Vec<FieldUse>,
     /// Codes, each with the place that names it.
-    pub(crate) codes: Vec<(String, Span)>,
+    codes: Vec<(String, Span)>,
 }
 
 impl Handler {
     pub(crate) fn parse(mut method: ImplItemFn) -> Result<Self> {
-        refuse_what_is_not_there_yet(&method)?;
         let narrowed = take_codes(&mut method.attrs)?;
-        let (pattern, event_path) = {
-            let parameter = event_parameter(&method)?;
-            let Type::Path(type_) = &*parameter.ty else { return Err(unknown_event(&parameter.ty)) };
-            ((*parameter.pat).clone(), type_.path.clone())
-        };
-        let name = event_path.segments.last().map(|last| last.ident.to_string()).unwrap_or_default();
-        let event = event_named(&name).ok_or_else(|| unknown_event(&event_path))?;
-        check_context(&method)?;
-        let fields = field_uses(event, &pattern)?;
-        let codes = match narrowed {
-            Some((codes, _)) if event.name == ANY_EVENT_TYPE.name => codes,
-            Some((_, span)) => {
-                return Err(Error::new(span, "`#[on]` narrows a handler of `AnyEvent`; this event has its codes"));
-            }
-            None => event.all_codes().map(|code| (code.to_owned(), event_path.span())).collect(),
-        };
-        Ok(Self { method, event, event_path, pattern, fields, codes })
+        let caller = take_caller(&mut method.attrs)?;
+        let signature = Signature::of(caller, &method)?;
+        let event = signature.event.map(|parameter| EventUse::parse(parameter, narrowed)).transpose()?;
+        let state = signature.state.cloned();
+        Ok(Self { method, caller, event, state })
     }
 
     pub(crate) fn declared(&self) -> Declared {
-        Declared {
-            name: self.method.sig.ident.to_string().trim_start_matches("r#").trim_matches('_').to_lowercase(),
-            events: self.codes.iter().map(|(code, _)| code.clone()).collect(),
-            fields: self.fields.iter().map(FieldUse::declared).collect(),
-        }
+        let name = self.name().trim_matches('_').to_lowercase();
+        let timer = (self.caller == Caller::Timer).then(|| name.clone());
+        let fields = self.fields().iter().map(FieldUse::declared).collect();
+        let events = self.codes().iter().map(|(code, _)| code.clone()).collect();
+        Declared { name, events, timer, merge: self.caller == Caller::Merge, fields }
+    }
+
+    /// The event codes that it takes, each with the place that names it.
+    pub(crate) fn codes(&self) -> &[(String, Span)] {
+        self.event.as_ref().map_or(&[], |event| &event.codes)
     }
 
     pub(crate) fn event_name(&self) -> &'static str {
-        self.event.name
+        self.event.as_ref().map_or("", |event| event.event.name)
+    }
+
+    /// The method's name, as its author wrote it.
+    pub(crate) fn ident(&self) -> &Ident {
+        &self.method.sig.ident
+    }
+
+    /// The constant of `Timer` that names it, if it is a timer's handler.
+    pub(crate) fn timer_constant(&self, number: u32) -> Option<TokenStream> {
+        let timer = self.declared().timer?;
+        let constant = Ident::new(&self.name().trim_matches('_').to_uppercase(), self.ident().span());
+        let doc = format!("The timer that `{}` is called by.", self.ident());
+        Some(quote! {
+            #[doc = #doc]
+            pub(crate) const #constant: ::hailer_sdk::TimerId = ::hailer_sdk::generated::timer(#number, #timer);
+        })
+    }
+
+    fn name(&self) -> String {
+        self.ident().to_string().trim_start_matches("r#").to_owned()
+    }
+
+    fn fields(&self) -> &[FieldUse] {
+        self.event.as_ref().map_or(&[], |event| &event.fields)
     }
 
     /// What a second handler for the same code is told.
     pub(crate) fn describes(&self, code: &str) -> String {
-        let name = &self.method.sig.ident;
+        let name = self.ident();
         if code == ANY_EVENT {
             format!("`{name}` takes every other event already")
         } else {
@@ -73,15 +99,17 @@ impl Handler {
     /// The method, with the fields it reads in place of the event.
     pub(crate) fn method(&self) -> ImplItemFn {
         let mut method = self.method.clone();
-        let lifetime: Lifetime = parse_quote!('_);
-        let fields = self.fields.iter().map(|use_| -> FnArg {
-            let record = use_.record.as_ref().map(|record| self.element_type(record, &lifetime));
-            let (binding, type_) = (&use_.binding, field_type(use_.field, &lifetime, record.as_ref()));
-            parse_quote!(#binding: #type_)
-        });
-        let receiver = method.sig.inputs.first().cloned();
-        let context = method.sig.inputs.last().cloned();
-        method.sig.inputs = receiver.into_iter().chain(fields).chain(context).collect();
+        if self.event.is_some() {
+            let lifetime: Lifetime = parse_quote!('_);
+            let fields = self.fields().iter().map(|use_| -> FnArg {
+                let record = use_.record.as_ref().map(|record| self.element_type(record, &lifetime));
+                let (binding, type_) = (&use_.binding, field_type(use_.field, &lifetime, record.as_ref()));
+                parse_quote!(#binding: #type_)
+            });
+            let inputs = &self.method.sig.inputs;
+            let (receiver, after_event) = (inputs.first().cloned(), inputs.iter().skip(2).cloned());
+            method.sig.inputs = receiver.into_iter().chain(fields).chain(after_event).collect();
+        }
         method.attrs.push(parse_quote!(#[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]));
         method
     }
@@ -91,29 +119,59 @@ impl Handler {
         self.records().map(|record| self.element(record)).collect()
     }
 
-    /// The arm of the dispatch: reads the fields and calls the method.
+    /// The arm of the dispatch: reads the state and the fields, and calls the method.
     pub(crate) fn arm(&self, number: u32) -> TokenStream {
-        let name = &self.method.sig.ident;
-        let count = self.fields.len() as u32;
-        let values: Vec<Ident> = (0..self.fields.len()).map(|at| format_ident!("value_{at}")).collect();
-        let reads = self.fields.iter().map(|use_| read(use_.field.required, is_empty_when_absent(use_.field)));
+        let name = self.ident();
         // Spanned at the return type, so that a wrong one is shown there.
-        let call = quote_spanned!(self.method.sig.output.span()=> ::hailer_sdk::generated::finish(context, outcome));
+        let span = self.method.sig.output.span();
+        let finish = match &self.state {
+            None => quote_spanned!(span=> ::hailer_sdk::generated::finish(context, outcome)),
+            Some(_) => quote_spanned!(span=> ::hailer_sdk::generated::finish_with(context, outcome, &state, kept)),
+        };
+        let load = self.state.as_ref().map(|type_| {
+            quote! {
+                let Some(mut state) = ::hailer_sdk::generated::state::kept::<#type_>(kept, context) else {
+                    return reader.skip(1);
+                };
+            }
+        });
+        let context = quote!(&mut *context);
+        let lent = self.state.as_ref().map(|_| quote!(&mut state,));
+        if self.caller == Caller::Merge {
+            let type_ = &self.state;
+            return quote! {
+                #number => {
+                    #load
+                    let unknown = reader.record(1);
+                    let other = *reader;
+                    reader.skip(1);
+                    reader.skip(unknown);
+                    let Some(other) = ::hailer_sdk::generated::state::kept::<#type_>(other, context) else { return };
+                    let outcome = self.#name(&mut state, other);
+                    #finish
+                }
+            };
+        }
+        let count = self.fields().len() as u32;
+        let values: Vec<Ident> = (0..self.fields().len()).map(|at| format_ident!("value_{at}")).collect();
+        let reads = self.fields().iter().map(|use_| read(use_.field.required, is_empty_when_absent(use_.field)));
         quote! {
             #number => {
+                #load
                 let unknown = reader.record(#count);
                 #(let #values = #reads;)*
                 reader.skip(unknown);
-                let outcome = self.#name(#(#values,)* &mut *context);
-                #call
+                let outcome = self.#name(#(#values,)* #lent #context);
+                #finish
             }
         }
     }
 
     /// The author's pattern against the real types: never called, but it lets editors complete and explain the fields.
     pub(crate) fn check(&self) -> TokenStream {
+        let Some(event) = &self.event else { return TokenStream::new() };
         let whole = Ident::new("event", Span::call_site());
-        let (pattern, type_) = (without_lists(&self.pattern), with_any_lifetime(&self.event_path));
+        let (pattern, type_) = (without_lists(&event.pattern), with_any_lifetime(&event.path));
         let records = self.records().map(|record| {
             let (pattern, type_) = (&record.pattern, with_any_lifetime(&record.pattern.path));
             quote!({ fn check(record: #type_) { let #pattern = record; } })
@@ -128,11 +186,11 @@ impl Handler {
     }
 
     fn records(&self) -> impl Iterator<Item = &RecordUse> {
-        self.fields.iter().filter_map(|use_| use_.record.as_ref())
+        self.fields().iter().filter_map(|use_| use_.record.as_ref())
     }
 
     fn element_name(&self, record: &RecordUse) -> Ident {
-        let handler = camel_case(self.method.sig.ident.to_string().trim_start_matches("r#"));
+        let handler = camel_case(&self.name());
         Ident::new(&format!("{handler}{}", record.record.name), record.pattern.path.span())
     }
 
@@ -168,6 +226,24 @@ impl Handler {
     }
 }
 
+impl EventUse {
+    fn parse(parameter: &PatType, narrowed: Option<Narrowed>) -> Result<Self> {
+        let Type::Path(type_) = &*parameter.ty else { return Err(unknown_event(&parameter.ty)) };
+        let (pattern, path) = ((*parameter.pat).clone(), type_.path.clone());
+        let name = path.segments.last().map(|last| last.ident.to_string()).unwrap_or_default();
+        let event = event_named(&name).ok_or_else(|| unknown_event(&path))?;
+        let fields = field_uses(event, &pattern)?;
+        let codes = match narrowed {
+            Some((codes, _)) if event.name == ANY_EVENT_TYPE.name => codes,
+            Some((_, span)) => {
+                return Err(Error::new(span, "`#[on]` narrows a handler of `AnyEvent`; this event has its codes"));
+            }
+            None => event.all_codes().map(|code| (code.to_owned(), path.span())).collect(),
+        };
+        Ok(Self { event, path, pattern, fields, codes })
+    }
+}
+
 fn element_borrows(record: &RecordUse) -> bool {
     record.fields.iter().any(|sub| borrows(sub.field))
 }
@@ -200,74 +276,6 @@ fn with_any_lifetime(path: &Path) -> Path {
     path
 }
 
-/// The parameter between `&self` and the context.
-fn event_parameter(method: &ImplItemFn) -> Result<&PatType> {
-    let signature = &method.sig;
-    let form = "a handler is `fn name(&self, Event { field, .. }: Event, ctx: &mut Context)`; \
-                other methods belong in a plain `impl` block";
-    let error = |span: Span, what: &str| Err(Error::new(span, format!("{what}\n{form}")));
-    if let Some(asyncness) = signature.asyncness {
-        return error(asyncness.span(), "a handler can't be async: there is nothing that it could wait for");
-    }
-    if !signature.generics.params.is_empty() {
-        return error(signature.generics.span(), "a handler has no generics");
-    }
-    match signature.receiver() {
-        Some(receiver) if receiver.reference.is_some() && receiver.mutability.is_none() => {}
-        Some(receiver) => return error(receiver.span(), "a handler takes `&self`: the parameters don't change"),
-        None => return error(signature.ident.span(), "this is no handler: it has no `&self`"),
-    }
-    match signature.inputs.get(1) {
-        Some(FnArg::Typed(parameter)) if !is_context(&parameter.ty) => Ok(parameter),
-        _ => error(signature.ident.span(), "this is no handler: it takes no event"),
-    }
-}
-
-fn check_context(method: &ImplItemFn) -> Result<()> {
-    for input in method.sig.inputs.iter().skip(2) {
-        let FnArg::Typed(parameter) = input else { continue };
-        let name = parameter.pat.to_token_stream().to_string();
-        if name == "state" || name.ends_with(" state") {
-            return Err(Error::new(
-                parameter.span(),
-                "rules have no state in this version of the SDK: decide by the event alone",
-            ));
-        }
-    }
-    match method.sig.inputs.iter().nth(2) {
-        Some(FnArg::Typed(parameter)) if is_mutable_context(&parameter.ty) => {}
-        Some(other) => return Err(Error::new(type_span(other), "a handler's last parameter is `ctx: &mut Context`")),
-        None => {
-            return Err(Error::new(
-                method.sig.paren_token.span.close(),
-                "a handler's last parameter is missing: `ctx: &mut Context`",
-            ));
-        }
-    }
-    match method.sig.inputs.iter().nth(3) {
-        Some(more) => {
-            Err(Error::new(more.span(), "a handler takes one event and `ctx: &mut Context`, and nothing more"))
-        }
-        None => Ok(()),
-    }
-}
-
-fn type_span(input: &FnArg) -> Span {
-    match input {
-        FnArg::Typed(parameter) => parameter.ty.span(),
-        FnArg::Receiver(receiver) => receiver.span(),
-    }
-}
-
-fn is_context(type_: &Type) -> bool {
-    let inner = if let Type::Reference(reference) = type_ { &reference.elem } else { type_ };
-    matches!(inner, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Context"))
-}
-
-fn is_mutable_context(type_: &Type) -> bool {
-    matches!(type_, Type::Reference(reference) if reference.mutability.is_some()) && is_context(type_)
-}
-
 fn unknown_event(type_: &impl ToTokens) -> Error {
     let name = type_.to_token_stream().to_string();
     let names = || EVENTS.iter().chain([&ANY_EVENT_TYPE]).map(|event| event.name);
@@ -279,16 +287,6 @@ fn unknown_event(type_: &impl ToTokens) -> Error {
             columns(names())
         ),
     )
-}
-
-fn refuse_what_is_not_there_yet(method: &ImplItemFn) -> Result<()> {
-    match method.attrs.iter().find(|attribute| attribute.path().is_ident("timer")) {
-        Some(timer) => Err(Error::new_spanned(
-            timer,
-            "there are no timers in this version of the SDK: a handler runs when an event comes",
-        )),
-        None => Ok(()),
-    }
 }
 
 /// Event codes that an attribute names, each with its place, and where the attribute stands.

@@ -9,6 +9,7 @@ use syn::{Error, ImplItem, ImplItemFn, ItemImpl, Result};
 
 use crate::handler::Handler;
 use crate::pattern::Errors;
+use crate::signature::{Caller, same};
 
 pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStream {
     let rule = block.self_ty.clone();
@@ -39,8 +40,10 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
             },
         }
     }
-    if let Err(error) = refuse_shared_codes(&handlers) {
-        errors.add(error);
+    for check in [refuse_shared_codes, refuse_two_states, refuse_two_merges] {
+        if let Err(error) = check(&handlers) {
+            errors.add(error);
+        }
     }
     let checks: TokenStream = handlers.iter().map(Handler::check).collect();
     if let Err(error) = errors.or(()) {
@@ -65,14 +68,22 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
     let arms = handlers.iter().zip(0..).map(|(handler, number)| handler.arm(number));
     let declared: Vec<_> = handlers.iter().map(Handler::declared).collect();
     let declared = serde_json::to_string(&declared).unwrap_or_default();
+    let state_version = match handlers.iter().find_map(|handler| handler.state.as_ref()) {
+        Some(state) => {
+            quote!(const { &::hailer_sdk::generated::digits(<#state as ::hailer_sdk::State>::VERSION) }.text())
+        }
+        None => quote!("null"),
+    };
+    let timers = timers(&handlers);
     quote! {
         #block
         #(#elements)*
+        #timers
         #checks
 
         const _: () = {
             const PARTS: &[&str] =
-                &[<#rule as ::hailer_sdk::generated::Declared>::DECLARATION, ",\"handlers\":", #declared, ",\"stateVersion\":null}"];
+                &[<#rule as ::hailer_sdk::generated::Declared>::DECLARATION, ",\"handlers\":", #declared, ",\"stateVersion\":", #state_version, "}"];
             const LENGTH: usize = ::hailer_sdk::generated::length(PARTS);
 
             impl ::hailer_sdk::Rule for #rule {
@@ -92,9 +103,11 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
                 fn handle(
                     &self,
                     handler: u32,
+                    kept: ::hailer_sdk::generated::Reader<'_>,
                     reader: &mut ::hailer_sdk::generated::Reader<'_>,
                     context: &mut ::hailer_sdk::Context,
                 ) {
+                    let _ = kept;
                     match handler {
                         #(#arms)*
                         _ => ::hailer_sdk::generated::malformed(),
@@ -113,7 +126,14 @@ fn stub(rule: &syn::Type) -> TokenStream {
         impl ::hailer_sdk::Rule for #rule {
             const MANIFEST: &'static str = "";
             fn configure(&self) -> ::core::result::Result<(), ::std::string::String> { Ok(()) }
-            fn handle(&self, _: u32, _: &mut ::hailer_sdk::generated::Reader<'_>, _: &mut ::hailer_sdk::Context) {}
+            fn handle(
+                &self,
+                _: u32,
+                _: ::hailer_sdk::generated::Reader<'_>,
+                _: &mut ::hailer_sdk::generated::Reader<'_>,
+                _: &mut ::hailer_sdk::Context,
+            ) {
+            }
         }
     }
 }
@@ -129,7 +149,7 @@ fn refuse_shared_codes(handlers: &[Handler]) -> Result<()> {
     let mut errors = Errors::default();
     let mut taken: BTreeMap<&str, &Handler> = BTreeMap::new();
     for handler in handlers {
-        for (code, span) in &handler.codes {
+        for (code, span) in handler.codes() {
             if let Some(first) = taken.get(code.as_str()) {
                 let event = handler.event_name();
                 errors.add(Error::new(
@@ -142,4 +162,53 @@ fn refuse_shared_codes(handlers: &[Handler]) -> Result<()> {
         }
     }
     errors.or(())
+}
+
+/// `Timer`, with a constant for each handler that a timer calls; nothing if there is none.
+fn timers(handlers: &[Handler]) -> Option<TokenStream> {
+    let constants: Vec<_> =
+        handlers.iter().zip(0..).filter_map(|(handler, number)| handler.timer_constant(number)).collect();
+    if constants.is_empty() {
+        return None;
+    }
+    Some(quote! {
+        /// The timers of this rule.
+        #[allow(dead_code)]
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) enum Timer {}
+
+        #[allow(dead_code)]
+        impl Timer { #(#constants)* }
+    })
+}
+
+/// A rule has one state for a customer, whichever of its handlers is called.
+fn refuse_two_states(handlers: &[Handler]) -> Result<()> {
+    let mut errors = Errors::default();
+    let mut keeping = handlers.iter().filter_map(|handler| Some((handler, handler.state.as_ref()?)));
+    let Some((first, state)) = keeping.next() else { return Ok(()) };
+    for (_, other) in keeping.filter(|(_, other)| !same(other, state)) {
+        let (name, state) = (first.ident(), quote!(#state));
+        errors.add(Error::new_spanned(
+            other,
+            format!(
+                "`{name}` keeps its state as `{state}`, and a rule has one state for a customer: write `&mut {state}` \
+                 here too, and put what both need into that type"
+            ),
+        ));
+    }
+    errors.or(())
+}
+
+fn refuse_two_merges(handlers: &[Handler]) -> Result<()> {
+    let mut merges = handlers.iter().filter(|handler| handler.caller == Caller::Merge);
+    let Some(first) = merges.next() else { return Ok(()) };
+    if let Some(second) = merges.next() {
+        return Err(Error::new_spanned(second.ident(), "one method can be `#[merge]`"));
+    }
+    if handlers.iter().all(|handler| handler.state.is_none() || handler.caller == Caller::Merge) {
+        let reason = "there is nothing to unite: no other handler of this rule takes a state (`state: &mut T`)";
+        return Err(Error::new_spanned(first.ident(), reason));
+    }
+    Ok(())
 }

@@ -9,6 +9,8 @@ mod naming;
 mod param;
 mod pattern;
 mod rule;
+mod signature;
+mod state;
 mod types;
 
 use proc_macro::TokenStream;
@@ -45,6 +47,14 @@ pub fn rule(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// element (`items: [ChequeItem { item_id, amount, .. }]`). A handler returns nothing, or a `Result` whose error can be
 /// displayed.
 ///
+/// Between the event and the context a handler may take the rule's state for the customer, `state: &mut Visits`: any type with
+/// `#[derive(Default, State)]`, the same in all handlers. It is kept when the handler returns; an `Err` leaves it as it was, and one
+/// that equals its default is forgotten.
+///
+/// `#[timer] fn nudge(&self, ctx: &mut Context)` (with a state in front of the context, if it wants one) is called when the timer
+/// `Timer::NUDGE` is due; see `Context::schedule`. `#[merge] fn merge(&self, state: &mut Visits, other: Visits)` unites the states of two
+/// customers who have become one.
+///
 /// `#[on("OnSomething", ...)]` on a handler of `AnyEvent` narrows it to these codes. One method may be marked
 /// `#[configure]`: `fn check(&self) -> Result<(), String>` refuses parameters that can't work together. Other methods
 /// belong in a plain `impl` block.
@@ -53,6 +63,16 @@ pub fn handlers(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = proc_macro2::TokenStream::from(arguments);
     let block = parse_macro_input!(item as syn::ItemImpl);
     handlers::expand(&arguments, block).into()
+}
+
+/// Makes a type one that a rule can keep as its state, or within it: see `hailer_sdk::State`.
+///
+/// Members are told by name, so that a later version can add some: a member that is absent has the value that the type's `Default`
+/// gives it, and one that is unknown is passed over. `#[state(version = 2)]` raises the version of the shape, 1 unless it is given.
+#[proc_macro_derive(State, attributes(state))]
+pub fn state(item: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(item as syn::DeriveInput);
+    state::expand(&input).into()
 }
 
 /// The event types of the SDK.

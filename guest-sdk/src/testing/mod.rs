@@ -37,9 +37,60 @@
 //!     .expect_sent(Push::template("big-basket").data("amount", dec!(1000)));
 //! ```
 //!
+//! A scenario keeps each customer's state and pending timers, as the engine does, and [`Scenario::advance`] calls the timers that fall
+//! due on the way, each when it is due. Sixty days take no time:
+//!
+//! ```
+//! use hailer_sdk::prelude::*;
+//! use hailer_sdk::testing::{Event, Scenario};
+//!
+//! /// Writes to customers who have not come back.
+//! #[rule]
+//! struct WinBack;
+//!
+//! #[derive(Debug, Default, State)]
+//! struct Visits {
+//!     count: u32,
+//! }
+//!
+//! #[handlers]
+//! impl WinBack {
+//!     fn purchase(&self, _: Purchase, state: &mut Visits, ctx: &mut Context) {
+//!         state.count += 1;
+//!         ctx.schedule(Timer::MISSED, in_days(60).at(10, 0));
+//!     }
+//!
+//!     #[timer]
+//!     fn missed(&self, state: &mut Visits, ctx: &mut Context) {
+//!         ctx.send(Mail::template("we-miss-you").data("visits", state.count));
+//!     }
+//!
+//!     #[merge]
+//!     fn merge(&self, state: &mut Visits, other: Visits) {
+//!         state.count += other.count;
+//!     }
+//! }
+//!
+//! Scenario::new(WinBack)
+//!     .time_zone("Europe/Moscow")
+//!     .event("Purchase")
+//!     .event("Purchase")
+//!     .expect_state(|visits: &Visits| visits.count == 2)
+//!     .expect_timer(Timer::MISSED, in_days(60).at(10, 0))
+//!     .advance(days(60))
+//!     .expect_nothing()
+//!     .advance(hours(7))
+//!     .expect_sent(Mail::template("we-miss-you").data("visits", 2))
+//!     .expect_no_timer(Timer::MISSED)
+//!     // The customer of the example, 107, becomes part of another one.
+//!     .event(Event::of("ProfilesMerged").set("from_customer_id", 107).set("to_customer_id", 108))
+//!     .expect_state(|visits: &Visits| visits.count == 2);
+//! ```
+//!
 //! The rule is called through the same bytes as in the engine, so a test also proves that fields arrive. Only the sandbox
 //! is missing, and the engine's policies: consent, caps and quiet hours come after the rule.
 
+mod customers;
 mod event;
 mod json;
 mod outcome;

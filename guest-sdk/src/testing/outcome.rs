@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use hailer_abi::wire::Channel;
+use hailer_abi::when::When;
+use hailer_abi::wire::{self, Channel};
 
 use crate::wire::Reader;
 use crate::{Decimal, Message, Timestamp};
@@ -31,12 +32,31 @@ pub enum Data {
     Map(BTreeMap<String, Data>),
 }
 
-/// What one call led to.
+/// What a call, or several, led to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
     pub(super) error: Option<String>,
+    pub(super) state: StateChange,
     pub(super) sent: Vec<Sent>,
     pub(super) notes: Vec<String>,
+    /// In the order in which they were asked for.
+    pub(super) timers: Vec<TimerRequest>,
+}
+
+/// What becomes of the state.
+#[derive(Clone, Debug, Default)]
+pub(super) enum StateChange {
+    #[default]
+    Unchanged,
+    Set(Vec<u8>),
+    Remove,
+}
+
+/// What is asked of a timer, by its handler's number.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TimerRequest {
+    Schedule(u32, When),
+    Cancel(u32),
 }
 
 impl Outcome {
@@ -45,11 +65,26 @@ impl Outcome {
         let mut outcome = Self::default();
         reader.record(3);
         outcome.error = if reader.nil() { None } else { Some(reader.str().to_owned()) };
-        reader.skip(1);
+        outcome.state = match reader.peek() {
+            0xc0 => {
+                reader.nil();
+                StateChange::Unchanged
+            }
+            0xc2 => {
+                reader.bool();
+                StateChange::Remove
+            }
+            _ => StateChange::Set(reader.bytes().to_vec()),
+        };
         for _ in 0..reader.array() {
             reader.array();
-            match reader.int() {
-                1 => outcome.sent.push(Sent {
+            match reader.unsigned() {
+                wire::ACTION_SCHEDULE => {
+                    let handler = reader.unsigned() as u32;
+                    outcome.timers.push(TimerRequest::Schedule(handler, when(&mut reader)));
+                }
+                wire::ACTION_CANCEL => outcome.timers.push(TimerRequest::Cancel(reader.unsigned() as u32)),
+                wire::ACTION_SEND => outcome.sent.push(Sent {
                     channel: Channel::from_wire(reader.unsigned()).map_or("?", Channel::name),
                     template: reader.str().to_owned(),
                     data: entries(&mut reader),
@@ -59,6 +94,30 @@ impl Outcome {
         }
         assert!(reader.is_empty(), "the rule wrote more than its outcome");
         outcome
+    }
+
+    /// Adds what another call said.
+    pub(super) fn add(&mut self, other: Outcome) {
+        self.error = self.error.take().or(other.error);
+        self.sent.extend(other.sent);
+        self.notes.extend(other.notes);
+    }
+}
+
+/// A moment as the SDK writes it.
+pub(super) fn when(reader: &mut Reader<'_>) -> When {
+    reader.array();
+    let kind = reader.unsigned();
+    let mut number = || reader.int();
+    // The SDK's types bound every one of these.
+    match kind {
+        wire::WHEN_AFTER => When::After { ms: number() as u64 },
+        wire::WHEN_AT => When::At { ms: number() },
+        wire::WHEN_IN_DAYS => When::InDays { days: number() as u32, minute: number() as u16 },
+        wire::WHEN_ON => {
+            When::On { year: number() as i16, month: number() as u8, day: number() as u8, minute: number() as u16 }
+        }
+        _ => When::EveryYearOn { month: number() as u8, day: number() as u8, minute: number() as u16 },
     }
 }
 

@@ -3,31 +3,41 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use hailer_abi::catalogue::event_named;
 use hailer_abi::manifest::{ANY_EVENT, Manifest};
+use jiff::tz::TimeZone;
 
+use super::customers::{Customers, Pending, customer_of, merged_away};
 use super::event::Event;
 use super::json::Json;
-use super::outcome::{Outcome, Sent};
+use super::outcome::{self, Outcome, Sent, TimerRequest};
 use super::{params, projection};
 use crate::context::bucket;
 use crate::module::Instance;
-use crate::wire::Writer;
-use crate::{Duration, Level, Rule, Timestamp};
+use crate::wire::{Reader, Writer};
+use crate::{Due, Duration, Level, Rule, State, TimerId, Timestamp};
 
 /// A rule under test. Every method returns the scenario, so that a test reads as a story.
 ///
-/// The clock stands at 2026-01-01 until it is moved.
+/// The clock stands at 2026-01-01 until it is moved, and local times are those of UTC until [`Self::time_zone`] says otherwise. Customers
+/// are told apart by the ids in their events.
 pub struct Scenario<R> {
     instance: Instance<R>,
     manifest: Manifest,
     now: Timestamp,
+    zone: TimeZone,
     seed: Option<u64>,
-    /// What the last event led to.
+    customers: Customers,
+    /// Whose the last event, or timer, was.
+    customer: String,
+    /// What the last step led to: an event, or moving the clock.
     outcome: Outcome,
     unexpected: VecDeque<Sent>,
     logs: Vec<(Level, String)>,
 }
 
+/// A rule whose timers fire more often than this while the clock moves once will go on for ever.
+const FIRED_MAX: u32 = 100_000;
 /// 2026-01-01T00:00:00Z.
 const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
@@ -72,64 +82,143 @@ impl<R: Rule> Scenario<R> {
             instance,
             manifest: manifest::<R>(),
             now: START,
+            zone: TimeZone::UTC,
             seed: None,
+            customers: Customers::default(),
+            customer: String::new(),
             outcome: Outcome::default(),
             unexpected: VecDeque::new(),
             logs: Vec::new(),
         }
     }
 
-    /// Gives the rule an event: an [`Event`], the name of one (`"Purchase"`), or one in JSON.
+    /// Gives the rule an event: an [`Event`], the name of one (`"Purchase"`), or one in JSON. A merge of two customers first unites
+    /// what is kept about them.
     #[track_caller]
     pub fn event(&mut self, event: impl Into<Event>) -> &mut Self {
         let event = event.into();
-        self.outcome = Outcome::default();
-        self.logs.clear();
+        self.begin();
         let code = event.code().unwrap_or_default();
+        self.customer = customer_of(&event.body);
+        if event_named("ProfilesMerged").is_some_and(|merge| merge.all_codes().any(|merged| merged == code)) {
+            self.unite(&merged_away(&event.body));
+        }
         let takes = |wanted: &str| {
             self.manifest.handlers.iter().position(|handler| handler.events.iter().any(|code| code == wanted))
         };
         if let Some(number) = takes(code).or_else(|| takes(ANY_EVENT)) {
-            self.call(number, &event);
+            let handler = &self.manifest.handlers[number];
+            let mut fields = Writer::default();
+            match projection::project(handler, &event.body, &mut fields) {
+                Ok(()) => self.call(number as u32, &fields),
+                Err(missing) => {
+                    let note = format!("`{}` was not called: the event has no `{missing}`", handler.name);
+                    self.outcome.notes.push(note);
+                }
+            }
         }
+        self.fire_until(self.now);
+        self.end()
+    }
+
+    fn begin(&mut self) {
+        self.outcome = Outcome::default();
+        self.logs.clear();
+    }
+
+    fn end(&mut self) -> &mut Self {
         self.unexpected = self.outcome.sent.clone().into();
         self
     }
 
-    fn call(&mut self, number: usize, event: &Event) {
-        let handler = &self.manifest.handlers[number];
+    /// Calls a handler for the customer of now, and does what it asks for.
+    fn call(&mut self, number: u32, fields: &Writer) {
         let mut input = Writer::default();
         input.array(4);
         input.int(self.now.as_millis());
-        input.unsigned(self.seed.unwrap_or_else(|| seed_of(&event.body)));
-        input.nil();
-        match projection::project(handler, &event.body, &mut input) {
-            Ok(()) => {
-                self.outcome = Outcome::read(self.instance.handle(number as u32, 1, input.bytes()));
-                self.logs = self.instance.take_logs();
-            }
-            Err(missing) => {
-                let note = format!("`{}` was not called: the event has no `{missing}`", handler.name);
-                self.outcome.notes.push(note);
+        input.unsigned(self.seed.unwrap_or_else(|| seed_of(&self.customer)));
+        write_state(self.customers.state(&self.customer), &mut input);
+        input.append(fields);
+        let called = Outcome::read(self.instance.handle(number, 1, input.bytes()));
+        self.logs.extend(self.instance.take_logs());
+        let version = self.manifest.state_version.unwrap_or_default();
+        self.customers.change_state(&self.customer, called.state.clone(), version);
+        for request in &called.timers {
+            match *request {
+                TimerRequest::Cancel(handler) => self.customers.cancel(&self.customer, handler),
+                TimerRequest::Schedule(handler, when) => match when.resolve(self.now.as_millis(), &self.zone) {
+                    Ok(due) => self.customers.schedule(&self.customer, handler, Timestamp::from_millis(due)),
+                    Err(wrong) => panic!("the rule scheduled {wrong}"),
+                },
             }
         }
+        self.outcome.add(called);
     }
 
-    /// Moves the clock on.
+    /// Makes what is kept about a customer part of what is kept about the customer of now.
+    fn unite(&mut self, from: &str) {
+        if from.is_empty() || from == self.customer {
+            return;
+        }
+        if let Some((version, bytes)) = self.customers.take_state(from) {
+            match self.manifest.handlers.iter().position(|handler| handler.merge) {
+                Some(number) => {
+                    let mut fields = Writer::default();
+                    fields.array(1);
+                    write_state(Some((version, &bytes)), &mut fields);
+                    self.call(number as u32, &fields);
+                }
+                None => self.customers.leave_state(&self.customer, (version, bytes)),
+            }
+        }
+        self.customers.move_timers(from, &self.customer);
+    }
+
+    /// Calls every timer that is due until then, each when it is due, the clock standing there.
+    fn fire_until(&mut self, until: Timestamp) {
+        let mut fired = 0;
+        while let Some(Pending { customer, handler, due, .. }) = self.customers.take_due(until) {
+            fired += 1;
+            assert!(fired <= FIRED_MAX, "the rule's timers go on for ever: each call schedules another at once");
+            self.now = self.now.max(due);
+            self.customer = customer;
+            let mut none = Writer::default();
+            none.array(0);
+            self.call(handler, &none);
+        }
+        self.now = self.now.max(until);
+    }
+
+    /// Moves the clock on. The timers that fall due on the way are called, and what they all led to is there to be expected.
     pub fn advance(&mut self, span: Duration) -> &mut Self {
-        self.now = self.now + span;
-        self
+        self.begin();
+        self.fire_until(self.now + span);
+        self.end()
     }
 
-    /// Sets the clock, in RFC 3339.
+    /// Sets the clock, in RFC 3339. Forward is [`Self::advance`]; backward calls nothing.
     ///
     /// # Panics
     /// When the text is no moment.
     #[track_caller]
     pub fn at(&mut self, moment: &str) -> &mut Self {
-        match moment.parse() {
-            Ok(now) => self.now = now,
+        match moment.parse::<Timestamp>() {
+            Ok(moment) if moment > self.now => return self.advance(moment.since(self.now)),
+            Ok(moment) => self.now = moment,
             Err(error) => panic!("{moment}: {error}"),
+        }
+        self
+    }
+
+    /// The time zone of local times, as a campaign's file says it: `Europe/Moscow`.
+    ///
+    /// # Panics
+    /// When there is no such time zone.
+    #[track_caller]
+    pub fn time_zone(&mut self, name: &str) -> &mut Self {
+        match TimeZone::get(name) {
+            Ok(zone) => self.zone = zone,
+            Err(error) => panic!("{error}"),
         }
         self
     }
@@ -145,7 +234,7 @@ impl<R: Rule> Scenario<R> {
         self
     }
 
-    /// The next communication that the last event led to is this one.
+    /// The next communication that the last step led to is this one.
     ///
     /// # Panics
     /// When it isn't.
@@ -159,7 +248,7 @@ impl<R: Rule> Scenario<R> {
         }
     }
 
-    /// The last event led to no communication, or to none but the expected, and to no error.
+    /// The last step led to no communication, or to none but the expected, and to no error.
     ///
     /// # Panics
     /// When it led to one.
@@ -174,7 +263,7 @@ impl<R: Rule> Scenario<R> {
         self
     }
 
-    /// The last event left a note that has this text in it.
+    /// The last step left a note that has this text in it.
     ///
     /// # Panics
     /// When there is none.
@@ -195,19 +284,81 @@ impl<R: Rule> Scenario<R> {
         self
     }
 
-    /// All communications that the last event led to.
+    /// The timer is pending for the customer of the last event, and due then: `minutes(60)` from now, `in_days(1).at(10, 0)`.
+    ///
+    /// # Panics
+    /// When it isn't.
+    #[track_caller]
+    pub fn expect_timer(&mut self, timer: TimerId, due: impl Due) -> &mut Self {
+        let mut written = Writer::default();
+        due.when().write(&mut written);
+        let when = outcome::when(&mut Reader::new(written.bytes()));
+        let expected = match when.resolve(self.now.as_millis(), &self.zone) {
+            Ok(due) => Timestamp::from_millis(due),
+            Err(wrong) => panic!("the test expects {wrong}"),
+        };
+        match self.customers.due_of(&self.customer, timer.handler) {
+            Some(due) if due == expected => self,
+            Some(due) => panic!("expected `{}` at {expected}\nbut it is due at {due}\n{}", timer.name, self.story()),
+            None => panic!("expected `{}` at {expected}\nbut it is not pending\n{}", timer.name, self.story()),
+        }
+    }
+
+    /// The timer is not pending for the customer of the last event.
+    ///
+    /// # Panics
+    /// When it is.
+    #[track_caller]
+    pub fn expect_no_timer(&mut self, timer: TimerId) -> &mut Self {
+        if let Some(due) = self.customers.due_of(&self.customer, timer.handler) {
+            panic!("expected no `{}`\nbut it is due at {due}\n{}", timer.name, self.story());
+        }
+        self
+    }
+
+    /// The state of the customer of the last event is like that: `.expect_state(|visits: &Visits| visits.count == 2)`.
+    ///
+    /// # Panics
+    /// When it isn't.
+    #[track_caller]
+    pub fn expect_state<T: State + Default + std::fmt::Debug>(
+        &mut self,
+        is_expected: impl FnOnce(&T) -> bool,
+    ) -> &mut Self {
+        let state = self.state::<T>();
+        assert!(is_expected(&state), "the state is another: {state:?}\n{}", self.story());
+        self
+    }
+
+    /// The state of the customer of the last event; the default if nothing is kept.
+    ///
+    /// # Panics
+    /// When it is not of this type.
+    #[must_use]
+    #[track_caller]
+    pub fn state<T: State + Default>(&self) -> T {
+        match self.customers.state(&self.customer) {
+            None => T::default(),
+            Some((_, bytes)) => match T::read(&mut Reader::new(bytes)) {
+                Ok(state) => state,
+                Err(error) => panic!("the state is of another type: {error:?}"),
+            },
+        }
+    }
+
+    /// All communications that the last step led to.
     #[must_use]
     pub fn sent(&self) -> &[Sent] {
         &self.outcome.sent
     }
 
-    /// The notes that the last event left.
+    /// The notes that the last step left.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.outcome.notes
     }
 
-    /// The lines that the last event logged.
+    /// The lines that the last step logged.
     #[must_use]
     pub fn logs(&self) -> &[(Level, String)] {
         &self.logs
@@ -242,10 +393,20 @@ fn manifest<R: Rule>() -> Manifest {
 }
 
 /// One number per customer, as the engine has one; which one doesn't matter.
-fn seed_of(body: &Json) -> u64 {
+fn seed_of(customer: &str) -> u64 {
     use std::hash::Hasher;
-    let id = ["/customerInfo/customerId", "/toCustomerInfo/customerId"].iter().find_map(|path| body.at(path));
     let mut hasher = crate::collections::FixedHasher::default();
-    hasher.write(id.map(Json::to_string).unwrap_or_default().as_bytes());
+    hasher.write(customer.as_bytes());
     hasher.finish()
+}
+
+fn write_state(state: Option<(u32, &[u8])>, writer: &mut Writer) {
+    match state {
+        None => writer.nil(),
+        Some((version, bytes)) => {
+            writer.array(2);
+            writer.unsigned(u64::from(version));
+            writer.bin(bytes);
+        }
+    }
 }

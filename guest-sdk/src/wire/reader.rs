@@ -85,6 +85,16 @@ impl<'a> Reader<'a> {
         crate::module::text_of(self.take(length))
     }
 
+    /// The bytes of a bin.
+    #[inline(never)]
+    pub fn bytes(&mut self) -> &'a [u8] {
+        let length = match self.byte() {
+            tag @ 0xc4..=0xc6 => self.number(tag - 0xc4),
+            _ => malformed(),
+        };
+        self.take(length)
+    }
+
     #[inline(never)]
     pub fn decimal(&mut self) -> Decimal {
         let ([0xd8, EXT_DECIMAL], value) = (self.array_of(), u128::from_le_bytes(self.array_of())) else { malformed() };

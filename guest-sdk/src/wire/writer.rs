@@ -120,6 +120,32 @@ impl Writer {
         }
     }
 
+    /// A bin.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn bin(&mut self, bytes: &[u8]) {
+        self.tagged(0xc6, (bytes.len() as u32).to_be_bytes());
+        self.put(bytes);
+    }
+
+    /// Puts bytes, as a bin, in the place of one byte at `at`; what stands behind it moves.
+    #[inline(never)]
+    pub fn replace_with_bin(&mut self, at: usize, bin: &[u8]) {
+        let behind = self.bytes.len();
+        let mut head = [0xc6; 5];
+        head[1..].copy_from_slice(&(bin.len() as u32).to_be_bytes());
+        self.bytes.resize(behind + 4 + bin.len(), 0);
+        self.bytes.copy_within(at + 1..behind, at + 5 + bin.len());
+        self.bytes[at..at + 5].copy_from_slice(&head);
+        self.bytes[at + 5..at + 5 + bin.len()].copy_from_slice(bin);
+    }
+
+    /// Puts one byte in the place of another.
+    pub fn replace(&mut self, at: usize, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(at) {
+            *place = byte;
+        }
+    }
+
     /// A text's letters alone, for a line of the log.
     #[cfg(target_arch = "wasm32")]
     pub(crate) fn text(&mut self, text: &str) {
@@ -187,6 +213,21 @@ mod tests {
             let mut writer = Writer::default();
             writer.str(&text);
             assert_eq!(Reader::new(writer.bytes()).str(), text);
+        }
+    }
+
+    #[test]
+    fn a_bin_takes_the_place_of_a_byte_and_moves_what_is_behind() {
+        for length in [0, 1, 300, 70_000] {
+            let bin = vec![7; length];
+            let mut writer = Writer::default();
+            writer.int(1);
+            writer.nil();
+            writer.str("behind");
+            writer.replace_with_bin(1, &bin);
+            let mut reader = Reader::new(writer.bytes());
+            assert_eq!((reader.int(), reader.bytes(), reader.str()), (1, &bin[..], "behind"));
+            assert!(reader.is_empty());
         }
     }
 

@@ -1,4 +1,4 @@
-//! Any bytes as what a guest returned for some calls: nothing panics, no outcome is made of nothing, and whatever is accepted keeps to the
+//! Any bytes as what a guest returned for some calls, of an event, a timer or a merge: nothing panics, no outcome is made of nothing, and whatever is accepted keeps to the
 //! ABI's bounds and comes out as the JSON of an object in which no key stands twice.
 
 #![no_main]
@@ -6,13 +6,28 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use hailer::engine::{Action, Outcomes};
+use hailer::engine::{Action, Outcomes, StateChange, read_manifest};
+use hailer_abi::manifest::Manifest;
+use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
-fuzz_target!(|bytes: &[u8]| {
-    let mut outcomes = Outcomes::new(bytes);
+const MANIFEST: &str = r#"{"abi":1,"name":"r","version":"1","stateVersion":1,"handlers":[
+    {"name":"e","events":["*"]},{"name":"t","timer":"t"},{"name":"m","merge":true}]}"#;
+const MERGE: u32 = 2;
+
+thread_local! {
+    static RULE: Manifest = read_manifest(MANIFEST.as_bytes()).unwrap();
+}
+
+fuzz_target!(|input: &[u8]| {
+    let Some((handler, bytes)) = input.split_first() else { return };
+    RULE.with(|manifest| check(bytes, manifest, u32::from(*handler) % 3));
+});
+
+fn check(bytes: &[u8], manifest: &Manifest, handler: u32) {
+    let mut outcomes = Outcomes::new(bytes, manifest, handler);
     let mut bytes_read = 0;
     while outcomes.end().is_err() {
         let Ok((outcome, its_bytes)) = outcomes.next() else { return };
@@ -21,10 +36,17 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(its_bytes, &bytes[bytes_read..bytes_read + its_bytes.len()]);
         bytes_read += its_bytes.len();
         assert!(outcome.actions.len() <= 64);
-        assert!(outcome.error.is_none() || outcome.actions.is_empty());
+        assert!(outcome.error.is_none() || outcome.actions.is_empty() && outcome.state == StateChange::Unchanged);
+        let only_notes = outcome.actions.iter().all(|action| matches!(action, Action::Note(_)));
+        assert!(handler != MERGE || only_notes);
         for action in &outcome.actions {
             match action {
                 Action::Note(text) => assert!(!text.contains(char::is_control)),
+                Action::Cancel { timer } => assert_eq!(*timer, 1),
+                Action::Schedule { timer, when } => {
+                    assert_eq!(*timer, 1);
+                    let _ = when.resolve(1_764_547_200_000, &TimeZone::UTC);
+                }
                 Action::Send { template, data, .. } => {
                     assert!((1..=256).contains(&template.len()));
                     assert!(data.get().starts_with('{'));
@@ -36,7 +58,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     assert_eq!(bytes_read, bytes.len());
-});
+}
 
 /// Any JSON in which no object has a key twice.
 #[derive(Clone, Copy)]

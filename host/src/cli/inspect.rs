@@ -36,7 +36,7 @@ impl Inspect {
 }
 
 fn text(facts: &ModuleFacts) -> String {
-    let Manifest { abi, sdk, name, version, description, handlers, params, .. } = &facts.manifest;
+    let Manifest { abi, sdk, name, version, description, handlers, params, state_version } = &facts.manifest;
     let mut text = format!("{name} {version}\n");
     if !description.is_empty() {
         text += &indent(description);
@@ -46,9 +46,16 @@ fn text(facts: &ModuleFacts) -> String {
         text += &format!(" (sdk {sdk})");
     }
     text += &format!("\nimports {}\n", imports_text(&facts.imports));
+    if let Some(version) = state_version {
+        text += &format!("state   version {version} of its shape\n");
+    }
     for handler in handlers {
-        text += &format!("\nhandler {} takes {}\n", handler.name, handler.events.join(", "));
-        text += &indent(&fields_text(&handler.fields));
+        text += &format!("\nhandler {} ", handler.name);
+        text += &match &handler.timer {
+            Some(timer) => format!("is called by the timer {timer}\n"),
+            None if handler.merge => "unites the states of merged customers\n".to_owned(),
+            None => format!("takes {}\n{}", handler.events.join(", "), indent(&fields_text(&handler.fields))),
+        };
     }
     if !params.is_empty() {
         text += "\nparameters\n";
@@ -134,10 +141,13 @@ mod tests {
                 { "name": "amount", "type": "decimal", "paths": ["/purchaseOperationInfo/purchaseData/amount"], "required": true },
                 { "name": "items", "type": "list", "paths": ["/purchaseOperationInfo/purchaseData/chequeItems"],
                   "of": [ { "name": "description", "type": "str", "paths": ["/description"], "personal": true } ] } ] },
-              { "name": "anything_else", "events": ["*"] } ],
+              { "name": "anything_else", "events": ["*"] },
+              { "name": "nudge", "timer": "nudge" },
+              { "name": "merge", "merge": true } ],
             "params": [
               { "name": "threshold", "type": "decimal", "default": "100.00", "min": "0", "doc": "From this amount on.\nMore." },
-              { "name": "template", "type": "str" } ] }"#;
+              { "name": "template", "type": "str" } ],
+            "stateVersion": 2 }"#;
         let facts = ModuleFacts {
             bytes: 13_512,
             digest: "9f3ac1d2".repeat(8),

@@ -35,6 +35,14 @@ pub(super) fn values(loaded: &Loaded, problems: &mut Vec<Problem>) {
             format!("{} is more than event.in_flight_max, {}", config.event.batch_max, config.event.in_flight_max);
         report.add("event.batch_max", reason, "a batch can't be larger than what may be in flight: lower it");
     }
+    if config.limits.state_bytes_max >= config.limits.output_bytes_max {
+        let reason = format!("{} is not less than limits.output_bytes_max", config.limits.state_bytes_max);
+        report.add(
+            "limits.state_bytes_max",
+            reason,
+            "a state is a part of what a call returns: lower it, or raise the other",
+        );
+    }
     let listen = &config.http.listen;
     if !listen.is_empty() && listen != "auto" && listen.to_socket_addrs().is_err() {
         let reason = format!("`{listen}` is no address to listen on");

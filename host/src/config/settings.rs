@@ -30,6 +30,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("limits.memory_bytes_max", 1 << 20..=1 << 32),
     ("limits.stack_bytes_max", 64 << 10..=1 << 20),
     ("limits.output_bytes_max", 1 << 10..=16 << 20),
+    ("limits.state_bytes_max", 64..=1 << 20),
     ("limits.log_bytes_max", 0..=1 << 20),
     ("limits.module_bytes_max", 1 << 10..=64 << 20),
     ("limits.compile_cpu_ms_max", 100..=600_000),

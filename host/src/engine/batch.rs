@@ -1,11 +1,13 @@
 //! A batch's calls, gathered by handler: each lane holds the input of one handler's calls, and is cut into crossings.
 //!
-//! As long as rules have no state the calls of one handler are independent of each other and one wave takes them all; with state, a
-//! wave will hold at most one event of each customer.
+//! The calls of a batch know nothing of each other: each is handed the state as it was before. So **a batch holds at most one call
+//! of a campaign whose rule has state for one customer**, whichever of its handlers, and the next wave the next: that is for whoever
+//! fills the batch to see to.
 
 use std::ops::Range;
 
-use super::ruleset::{RuleSet, Subscription};
+use super::instance::GuestFault;
+use super::ruleset::{RuleSet, Subscription, write_array_header};
 use crate::clock::Millis;
 use crate::event::Projection;
 
@@ -39,9 +41,19 @@ struct Lane {
 struct Call {
     /// The event's index in the batch.
     event: usize,
+    now: Millis,
     /// Where its input begins and ends in the lane's.
     start: usize,
     end: usize,
+}
+
+/// Why a call was not added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotCalled {
+    /// The index, in the handler's fields, of the required field that is absent.
+    Absent(usize),
+    /// As if it had been called and had failed.
+    Fault(GuestFault),
 }
 
 /// Calls that cross into a guest together; at least one.
@@ -68,36 +80,87 @@ impl Batch {
         self.lanes.resize_with(rules.lanes(), Lane::default);
     }
 
-    /// Adds the call of a subscription for an event.
+    /// Adds the call of a subscription for an event. `state` is what the campaign keeps for the customer: the version of the shape by which
+    /// it was written, and the bytes. A rule without state is handed none.
     ///
     /// # Errors
-    /// The index of the required field that is absent; no call is made then.
+    /// When no call is made: a required field is absent, or the state is of a later shape than the rule reads.
     pub fn add(
         &mut self,
         subscription: &Subscription,
         event: usize,
         now: Millis,
         seed: u64,
+        state: Option<(u32, &[u8])>,
         projection: &Projection,
-    ) -> Result<(), usize> {
-        let lane = &mut self.lanes[subscription.lane];
-        let start = lane.input.len();
-        lane.input.push(0x94);
-        write_int(now, &mut lane.input);
-        lane.input.push(rmp::Marker::U64.to_u8());
-        lane.input.extend_from_slice(&seed.to_be_bytes());
-        lane.input.push(rmp::Marker::Null.to_u8());
-        if let Err(absent) = subscription.write_fields(projection, &mut lane.input) {
-            lane.input.truncate(start);
-            return Err(absent);
+    ) -> Result<(), NotCalled> {
+        let state = readable(subscription, state).map_err(NotCalled::Fault)?;
+        let input = &mut self.lanes[subscription.lane].input;
+        let start = input.len();
+        write_head(now, seed, state, input);
+        if let Err(absent) = subscription.write_fields(projection, input) {
+            input.truncate(start);
+            return Err(NotCalled::Absent(absent));
         }
+        self.close(subscription, event, now, start);
+        Ok(())
+    }
+
+    /// Adds the call of a timer's handler, [`RuleSet::timer`]. `event` is any number by which the verdict is known again, in ascending order
+    /// with those of the events.
+    ///
+    /// # Errors
+    /// When no call is made: the state is of a later shape than the rule reads.
+    pub fn add_timer(
+        &mut self,
+        subscription: &Subscription,
+        event: usize,
+        now: Millis,
+        seed: u64,
+        state: Option<(u32, &[u8])>,
+    ) -> Result<(), GuestFault> {
+        let state = readable(subscription, state)?;
+        let input = &mut self.lanes[subscription.lane].input;
+        let start = input.len();
+        write_head(now, seed, state, input);
+        write_array_header(0, input);
+        self.close(subscription, event, now, start);
+        Ok(())
+    }
+
+    /// Adds the call of a merge handler, [`RuleSet::merge`]: `state` is that of the customer who remains, whose `seed` it is, `other` that of
+    /// the one who goes.
+    ///
+    /// # Errors
+    /// When no call is made: a state is of a later shape than the rule reads.
+    pub fn add_merge(
+        &mut self,
+        subscription: &Subscription,
+        event: usize,
+        now: Millis,
+        seed: u64,
+        state: Option<(u32, &[u8])>,
+        other: Option<(u32, &[u8])>,
+    ) -> Result<(), GuestFault> {
+        let (state, other) = (readable(subscription, state)?, readable(subscription, other)?);
+        let input = &mut self.lanes[subscription.lane].input;
+        let start = input.len();
+        write_head(now, seed, state, input);
+        write_array_header(1, input);
+        write_state(other, input);
+        self.close(subscription, event, now, start);
+        Ok(())
+    }
+
+    /// Ends a call, whose input begins there.
+    fn close(&mut self, subscription: &Subscription, event: usize, now: Millis, start: usize) {
+        let lane = &mut self.lanes[subscription.lane];
         if lane.calls.is_empty() {
             (lane.campaign, lane.handler) = (subscription.campaign, subscription.handler);
             self.in_use.push(subscription.lane);
         }
-        lane.calls.push(Call { event, start, end: lane.input.len() });
+        lane.calls.push(Call { event, now, start, end: lane.input.len() });
         self.input_bytes += lane.input.len() - start;
-        Ok(())
     }
 
     /// How much input the calls have, in bytes. Whoever fills a batch stops at a bound, as one event can be input to many rules.
@@ -109,11 +172,6 @@ impl Batch {
     /// The calls of some of the events, in as few crossings as may be.
     pub(super) fn crossings(&self, events: Range<usize>) -> impl Iterator<Item = Crossing<'_>> {
         self.in_use.iter().flat_map(move |lane| self.lanes[*lane].crossings(events.clone()))
-    }
-
-    /// The input of all calls that wait in a lane.
-    pub(super) fn input_of_lane(&self, lane: usize) -> &[u8] {
-        &self.lanes[lane].input
     }
 }
 
@@ -146,9 +204,9 @@ impl<'a> Crossing<'a> {
         }
     }
 
-    /// The events of its calls, by their index in the batch.
-    pub(super) fn events(self) -> impl Iterator<Item = usize> + 'a {
-        self.calls.iter().map(|call| call.event)
+    /// The events of its calls, by their index in the batch, and the moments of the calls.
+    pub(super) fn events(self) -> impl Iterator<Item = (usize, Millis)> + 'a {
+        self.calls.iter().map(|call| (call.event, call.now))
     }
 
     /// The event of the call at a place in it.
@@ -162,7 +220,37 @@ impl<'a> Crossing<'a> {
     }
 }
 
-fn write_int(value: i64, out: &mut Vec<u8>) {
+/// The state as a rule may be handed it.
+fn readable<'a>(
+    subscription: &Subscription,
+    state: Option<(u32, &'a [u8])>,
+) -> Result<Option<(u32, &'a [u8])>, GuestFault> {
+    match (subscription.state_version, state) {
+        (None, _) | (_, None) => Ok(None),
+        (Some(reads), Some((written, _))) if written > reads => Err(GuestFault::NewerState { written, reads }),
+        (Some(_), state) => Ok(state),
+    }
+}
+
+/// A call's input but for the fields, which follow.
+pub(super) fn write_head(now: Millis, seed: u64, state: Option<(u32, &[u8])>, out: &mut Vec<u8>) {
+    write_array_header(4, out);
     out.push(rmp::Marker::I64.to_u8());
-    out.extend_from_slice(&value.to_be_bytes());
+    out.extend_from_slice(&now.to_be_bytes());
+    out.push(rmp::Marker::U64.to_u8());
+    out.extend_from_slice(&seed.to_be_bytes());
+    write_state(state, out);
+}
+
+pub(super) fn write_state(state: Option<(u32, &[u8])>, out: &mut Vec<u8>) {
+    let Some((version, bytes)) = state else {
+        out.push(rmp::Marker::Null.to_u8());
+        return;
+    };
+    write_array_header(2, out);
+    out.push(rmp::Marker::U32.to_u8());
+    out.extend_from_slice(&version.to_be_bytes());
+    out.push(rmp::Marker::Bin32.to_u8());
+    out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+    out.extend_from_slice(bytes);
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use hailer_abi::manifest::Manifest;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use super::module::VerifiedModule;
 use crate::clock::Millis;
 
 /// Whether a campaign's communications go out.
@@ -19,6 +21,16 @@ pub enum Mode {
     Off,
 }
 
+/// What becomes of a customer's later events and timers in a campaign whose rule has failed on one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFault {
+    /// They wait behind it, so that the state sees them in order.
+    Hold,
+    /// They are decided as if it had not been.
+    Skip,
+}
+
 /// What a campaign's file says, checked and resolved: everything but the compiled module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CampaignSpec {
@@ -29,6 +41,13 @@ pub struct CampaignSpec {
     pub start_ms: Option<Millis>,
     /// Not from then on.
     pub end_ms: Option<Millis>,
+    /// In which local times are meant.
+    pub time_zone: TimeZone,
+    /// State that was not written for so many days is forgotten.
+    pub state_ttl_days: Option<u32>,
+    pub on_fault: OnFault,
+    /// With more communications an hour the campaign suspends itself.
+    pub per_hour_max: Option<u32>,
     /// The parameters as `hailer_configure` reads them.
     pub params: Arc<[u8]>,
     /// `1.3.0+9f3ac1d2`: the manifest's version and the first eight digits of the digest.
@@ -48,6 +67,25 @@ pub struct Campaign {
 }
 
 impl CampaignSpec {
+    /// A live campaign of a module, with these parameters and the defaults of everything else.
+    #[must_use]
+    pub fn of(name: &str, module: &VerifiedModule, params: Vec<u8>) -> CampaignSpec {
+        CampaignSpec {
+            name: name.into(),
+            mode: Mode::Live,
+            start_ms: None,
+            end_ms: None,
+            time_zone: TimeZone::UTC,
+            state_ttl_days: None,
+            on_fault: if module.manifest.remembers() { OnFault::Hold } else { OnFault::Skip },
+            per_hour_max: None,
+            params: params.into(),
+            version: format!("{}+{}", module.manifest.version, &module.digest[..8]).into(),
+            digest: Arc::clone(&module.digest),
+            manifest: Arc::clone(&module.manifest),
+        }
+    }
+
     /// Whether the campaign takes events at `now`.
     #[must_use]
     pub fn is_active(&self, now: Millis) -> bool {

@@ -31,6 +31,11 @@ pub enum GuestFault {
     Memory { limit_bytes: usize },
     #[error("returned {got} bytes, over the limit of {limit_bytes} a call (output_bytes_max)")]
     OutputTooLarge { got: usize, limit_bytes: usize },
+    #[error("returned a state of {got} bytes, over the limit of {limit_bytes} (state_bytes_max)")]
+    StateTooLarge { got: usize, limit_bytes: usize },
+    /// The rule is older than its state. It is not called.
+    #[error("was not called: its state was written by version {written} of its shape; this module reads up to {reads}")]
+    NewerState { written: u32, reads: u32 },
     #[error("returned what the ABI does not allow: {0}")]
     BadOutput(String),
     #[error("returned an error: {0}")]
@@ -47,7 +52,8 @@ impl GuestFault {
             GuestFault::Deadline { .. } => "deadline",
             GuestFault::Stack { .. } => "stack",
             GuestFault::Memory { .. } => "memory",
-            GuestFault::OutputTooLarge { .. } | GuestFault::BadOutput(_) => "output",
+            GuestFault::OutputTooLarge { .. } | GuestFault::StateTooLarge { .. } | GuestFault::BadOutput(_) => "output",
+            GuestFault::NewerState { .. } => "state",
             GuestFault::Returned(_) => "error",
         }
     }

@@ -14,6 +14,8 @@ pub struct Limits {
     pub stack_bytes_max: usize,
     /// The most that one call may return, in bytes.
     pub output_bytes_max: usize,
+    /// The largest state of a rule for one customer, in bytes.
+    pub state_bytes_max: usize,
     /// The most that one call may log, in bytes.
     pub log_bytes_max: usize,
     /// The largest module, in bytes.
@@ -31,6 +33,7 @@ impl Default for Limits {
             memory_bytes_max: 16 << 20,
             stack_bytes_max: 256 << 10,
             output_bytes_max: 64 << 10,
+            state_bytes_max: 16 << 10,
             log_bytes_max: 4 << 10,
             module_bytes_max: 1 << 20,
             compile_cpu_ms_max: 20_000,

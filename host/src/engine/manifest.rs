@@ -16,6 +16,7 @@ pub(crate) const MANIFEST_BYTES_MAX: usize = 64 << 10;
 const HANDLERS_MAX: usize = 64;
 const EVENTS_MAX: usize = 64;
 const EVENT_CODE_BYTES_MAX: usize = 128;
+const TIMERS_MAX: usize = 32;
 const FIELDS_MAX: usize = 64;
 const PATHS_MAX: usize = 16;
 const PATH_KEYS_MAX: usize = 32;
@@ -87,10 +88,8 @@ fn check(manifest: &Manifest) -> Result<(), ManifestError> {
         check_version("sdk", &manifest.sdk)?;
     }
     check_prose("description", &manifest.description)?;
-    if manifest.state_version.is_some() {
-        return invalid("stateVersion", "this version of hailer keeps no state for rules");
-    }
     check_handlers(&manifest.handlers)?;
+    check_merge(manifest)?;
     check_count("params", "parameters", manifest.params.len(), PARAMS_MAX)?;
     let mut names = BTreeSet::new();
     for (index, param) in manifest.params.iter().enumerate() {
@@ -111,15 +110,19 @@ fn check_handlers(handlers: &[Handler]) -> Result<(), ManifestError> {
     }
     check_count("handlers", "handlers", handlers.len(), HANDLERS_MAX)?;
     let mut names = BTreeSet::new();
-    let mut codes = BTreeSet::new();
+    let (mut codes, mut timers) = (BTreeSet::new(), BTreeSet::new());
     for (index, handler) in handlers.iter().enumerate() {
         let place = format!("handlers[{index}]");
         check_name(&format!("{place}.name"), &handler.name)?;
         if !names.insert(&handler.name) {
             return invalid(place, format!("the name `{}` is taken", handler.name));
         }
-        if handler.events.is_empty() {
-            return invalid(place, format!("the handler `{}` takes no event", handler.name));
+        check_caller(&place, handler)?;
+        if let Some(timer) = &handler.timer {
+            check_name(&format!("{place}.timer"), timer)?;
+            if !timers.insert(timer) {
+                return invalid(place, format!("the timer `{timer}` calls two handlers"));
+            }
         }
         check_count(&format!("{place}.events"), "event codes", handler.events.len(), EVENTS_MAX)?;
         for code in &handler.events {
@@ -131,7 +134,32 @@ fn check_handlers(handlers: &[Handler]) -> Result<(), ManifestError> {
         }
         check_fields(&format!("{place}.fields"), &handler.fields, true)?;
     }
-    Ok(())
+    check_count("handlers", "timers", timers.len(), TIMERS_MAX)
+}
+
+/// A handler is called by events, by a timer, or by a merge; and only an event has fields.
+fn check_caller(place: &str, handler: &Handler) -> Result<(), ManifestError> {
+    let callers =
+        [!handler.events.is_empty(), handler.timer.is_some(), handler.merge].into_iter().filter(|calls| *calls).count();
+    match callers {
+        0 => invalid(place, format!("the handler `{}` takes no event, and no timer calls it", handler.name)),
+        1 if handler.events.is_empty() && !handler.fields.is_empty() => {
+            invalid(format!("{place}.fields"), "only a handler of events reads fields")
+        }
+        1 => Ok(()),
+        _ => {
+            invalid(place, format!("the handler `{}` is to be called by one of events, timer and merge", handler.name))
+        }
+    }
+}
+
+fn check_merge(manifest: &Manifest) -> Result<(), ManifestError> {
+    match manifest.handlers.iter().filter(|handler| handler.merge).count() {
+        0 => Ok(()),
+        1 if manifest.state_version.is_some() => Ok(()),
+        1 => invalid("handlers", "a merge unites states, and without `stateVersion` there are none"),
+        _ => invalid("handlers", "a module has one handler with `merge`"),
+    }
 }
 
 fn check_fields(place: &str, fields: &[Field], may_hold_lists: bool) -> Result<(), ManifestError> {

@@ -25,14 +25,15 @@ mod wording;
 #[cfg(test)]
 pub(crate) mod fixture;
 
-pub use batch::Batch;
-pub use campaign::{Campaign, CampaignSpec, Mode};
+pub use batch::{Batch, NotCalled};
+pub use campaign::{Campaign, CampaignSpec, Mode, OnFault};
+pub use hailer_abi::when::{NoMoment, When};
 pub use instance::GuestFault;
 pub use limits::Limits;
 pub use log::LogLine;
 pub use manifest::{ManifestError, read_manifest};
 pub use module::{ModuleError, VerifiedModule, digest_of, verify};
-pub use outcome::{Action, Outcome, Outcomes};
+pub use outcome::{Action, Outcome, Outcomes, StateChange};
 pub use params::{ParamError, encode_params};
 pub use personal::{mark_personal, personal_fields};
 pub use purity::AdmissionError;

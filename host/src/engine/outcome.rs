@@ -2,7 +2,12 @@
 //!
 //! A communication's data becomes JSON text here, once; nothing downstream parses it again.
 
-use hailer_abi::wire::{ACTION_NOTE, ACTION_SEND, ACTIONS_MAX, Channel, DATA_DEPTH_MAX};
+use hailer_abi::manifest::{Handler, Manifest};
+use hailer_abi::when::When;
+use hailer_abi::wire::{
+    ACTION_CANCEL, ACTION_NOTE, ACTION_SCHEDULE, ACTION_SEND, ACTIONS_MAX, Channel, DATA_DEPTH_MAX, WHEN_AFTER,
+    WHEN_AT, WHEN_EVERY_YEAR_ON, WHEN_IN_DAYS, WHEN_ON,
+};
 use rmp::Marker;
 use serde_json::value::RawValue;
 
@@ -21,7 +26,18 @@ const UNKNOWN_DEPTH_MAX: usize = DATA_DEPTH_MAX;
 pub struct Outcome {
     /// The handler's error; nothing else counts then.
     pub error: Option<Box<str>>,
+    pub state: StateChange,
     pub actions: Vec<Action>,
+}
+
+/// What becomes of the rule's state for the customer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StateChange {
+    #[default]
+    Unchanged,
+    /// Written by the version of the state's shape that the manifest says.
+    Set(Box<[u8]>),
+    Remove,
 }
 
 /// What a handler asked for.
@@ -35,6 +51,10 @@ pub enum Action {
     },
     /// Why the rule did what it did.
     Note(Box<str>),
+    /// Call a timer's handler, in place of the pending occurrence if there is one. `timer` is the handler's index.
+    Schedule { timer: u32, when: When },
+    /// Take back what was scheduled, if anything was. Of several actions on one timer the last counts.
+    Cancel { timer: u32 },
 }
 
 /// Reads what `hailer_configure` returned: the guest's error, if it has one.
@@ -45,12 +65,22 @@ pub(super) fn read_configured(bytes: &[u8]) -> Result<Option<String>, String> {
 /// Reads the outcomes of a crossing, one by one and in the order of its calls.
 pub struct Outcomes<'a> {
     reader: Reader<'a>,
+    caller: Caller<'a>,
+}
+
+/// What was called, which says what may be asked for.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    manifest: &'a Manifest,
+    is_merge: bool,
 }
 
 impl<'a> Outcomes<'a> {
+    /// Of calls of one handler of a module.
     #[must_use]
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { reader: Reader::new(bytes) }
+    pub fn new(bytes: &'a [u8], manifest: &'a Manifest, handler: u32) -> Self {
+        let is_merge = manifest.handlers.get(handler as usize).is_some_and(|handler| handler.merge);
+        Self { reader: Reader::new(bytes), caller: Caller { manifest, is_merge } }
     }
 
     /// The next outcome, and the bytes that it stood in.
@@ -60,7 +90,7 @@ impl<'a> Outcomes<'a> {
     #[expect(clippy::should_implement_trait, reason = "an error ends the reading, so it is no iterator")]
     pub fn next(&mut self) -> Result<(Outcome, &'a [u8]), String> {
         let before = self.reader.rest;
-        let outcome = self.reader.outcome().map_err(Wrong::into_text)?;
+        let outcome = self.reader.outcome(self.caller).map_err(Wrong::into_text)?;
         Ok((outcome, &before[..before.len() - self.reader.rest.len()]))
     }
 
@@ -85,39 +115,60 @@ impl Reader<'_> {
         Ok(error)
     }
 
-    fn outcome(&mut self) -> Result<Outcome, Wrong> {
+    fn outcome(&mut self, caller: Caller<'_>) -> Result<Outcome, Wrong> {
         let members = self.array("an outcome")?;
         if members < 3 {
             return Err(Wrong::from(format!("an outcome of {members} members instead of 3")));
         }
         let error = self.text_or_nil("an outcome's error")?.map(said);
-        if !self.take_nil() {
-            return Err("state, from a rule whose manifest declares none".into());
-        }
+        let mut state = self.state(caller)?;
         let count = self.array("an outcome's actions")?;
         if count > ACTIONS_MAX {
             return Err(Wrong::from(format!("{count} actions in one outcome, over the limit of {ACTIONS_MAX}")));
         }
         let mut actions = Vec::with_capacity(count);
         for _ in 0..count {
-            actions.push(self.action()?);
+            actions.push(self.action(caller)?);
         }
         self.skip_members(members, 3)?;
         if error.is_some() {
             actions.clear();
+            state = StateChange::Unchanged;
         }
-        Ok(Outcome { error, actions })
+        Ok(Outcome { error, state, actions })
     }
 
-    fn action(&mut self) -> Result<Action, Wrong> {
+    /// How large a state may be is for the whole output's bound and for whoever keeps it to say.
+    fn state(&mut self, caller: Caller<'_>) -> Result<StateChange, Wrong> {
+        if self.take_nil() {
+            return Ok(StateChange::Unchanged);
+        }
+        if caller.manifest.state_version.is_none() {
+            return Err("state, from a rule whose manifest declares none".into());
+        }
+        if self.take_if(Marker::False) {
+            return Ok(StateChange::Remove);
+        }
+        Ok(StateChange::Set(self.bin("a state")?.into()))
+    }
+
+    fn action(&mut self, caller: Caller<'_>) -> Result<Action, Wrong> {
         let members = self.array("an action")?;
         if members == 0 {
             return Err("an action without a kind".into());
         }
-        let (action, read) = match self.unsigned("an action's kind")? {
+        let kind = self.unsigned("an action's kind")?;
+        if caller.is_merge && kind != ACTION_NOTE {
+            return Err("something other than a note from a merge".into());
+        }
+        let (action, read) = match kind {
             ACTION_SEND if members >= 4 => (self.send()?, 4),
             ACTION_NOTE if members >= 2 => (Action::Note(said(self.text("a note")?)), 2),
-            ACTION_SEND | ACTION_NOTE => return Err(Wrong::from(format!("an action of {members} members"))),
+            ACTION_SCHEDULE if members >= 3 => (Action::Schedule { timer: self.timer(caller)?, when: self.when()? }, 3),
+            ACTION_CANCEL if members >= 2 => (Action::Cancel { timer: self.timer(caller)? }, 2),
+            ACTION_SEND | ACTION_NOTE | ACTION_SCHEDULE | ACTION_CANCEL => {
+                return Err(Wrong::from(format!("an action of {members} members")));
+            }
             kind => return Err(Wrong::from(format!("an action of the unknown kind {kind}"))),
         };
         self.skip_members(members, read)?;
@@ -144,6 +195,51 @@ impl Reader<'_> {
         let data = RawValue::from_string(text.to_owned()).map_err(|_| "data that is not JSON")?;
         self.json = json;
         Ok(Action::Send { channel, template: template.into(), data })
+    }
+
+    /// The index of a handler that a timer calls.
+    fn timer(&mut self, caller: Caller<'_>) -> Result<u32, Wrong> {
+        let index = self.unsigned("a timer")?;
+        let called: Option<&Handler> =
+            usize::try_from(index).ok().and_then(|index| caller.manifest.handlers.get(index));
+        match called {
+            Some(handler) if handler.timer.is_some() => Ok(index as u32),
+            _ => Err(Wrong::from(format!("the timer {index}, and no timer calls such a handler"))),
+        }
+    }
+
+    /// When a timer is due. That there is such a date is seen when it is resolved.
+    fn when(&mut self) -> Result<When, Wrong> {
+        let members = self.array("a moment")?;
+        if members == 0 {
+            return Err("a moment without a kind".into());
+        }
+        let kind = self.unsigned("a moment's kind")?;
+        let needed = match kind {
+            WHEN_AFTER | WHEN_AT => 2,
+            WHEN_IN_DAYS => 3,
+            WHEN_EVERY_YEAR_ON => 4,
+            WHEN_ON => 5,
+            _ => return Err(Wrong::from(format!("a moment of the unknown kind {kind}"))),
+        };
+        if members < needed {
+            return Err(Wrong::from(format!("a moment of {members} members")));
+        }
+        let when = match kind {
+            WHEN_AFTER => When::After { ms: self.unsigned("a span")? },
+            WHEN_AT => When::At { ms: self.signed("a moment")? },
+            WHEN_IN_DAYS => When::InDays { days: self.part()?, minute: self.part()? },
+            WHEN_ON => When::On { year: self.part()?, month: self.part()?, day: self.part()?, minute: self.part()? },
+            _ => When::EveryYearOn { month: self.part()?, day: self.part()?, minute: self.part()? },
+        };
+        self.skip_members(members, needed)?;
+        Ok(when)
+    }
+
+    /// A part of a date or a time.
+    fn part<Part: TryFrom<i64>>(&mut self) -> Result<Part, Wrong> {
+        let number = self.signed("a part of a date")?;
+        Part::try_from(number).map_err(|_| Wrong::from(format!("the part {number} of a date")))
     }
 
     /// Skips the members that a newer SDK may have added.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hailer_abi::catalogue::EVENTS;
 
-use super::batch::Batch;
+use super::batch::{write_head, write_state};
 use super::campaign::{Campaign, CampaignSpec};
 use super::instance::{GuestFault, Instance};
+use super::outcome::{Outcomes, StateChange};
 use super::ruleset::RuleSet;
 use super::sandbox::Sandbox;
 use crate::clock::Millis;
@@ -31,16 +32,26 @@ pub enum AdmissionError {
 /// Two moments and two customers: a rule may depend on both, and has to depend on them in the same way each time.
 const CIRCUMSTANCES: [(Millis, u64); 2] = [(1_764_547_200_000, 1), (1_767_225_599_999, u64::MAX / 3)];
 
+/// Of the states that came of the trial's first calls, so many are handed to the rule again.
+const STATES_MAX: usize = 8;
+
 /// One call of the trial.
+#[derive(Clone)]
 struct Trial {
     handler: u32,
-    code: String,
-    input: Vec<u8>,
+    /// The event's code, or the timer's name.
+    what: String,
+    now: Millis,
+    seed: u64,
+    state: Option<Vec<u8>>,
+    /// The fields, as they cross.
+    fields: Vec<u8>,
 }
 
 impl Campaign {
-    /// Starts a campaign's rule, configures it, and tries it on the catalogue's examples of the events that it takes: each on a fresh
-    /// instance, then all on one instance, then all on one in reversed order. A fault on an example is not a reason to refuse it.
+    /// Starts a campaign's rule, configures it, and tries it on the catalogue's examples of the events that it takes, on its timers and its merge;
+    /// first without state, then with what it made of that. Each call on a fresh instance, then all on one instance, then all on one in reversed
+    /// order. A fault on an example is not a reason to refuse it.
     ///
     /// # Errors
     /// When it doesn't start, refuses its parameters, or is not pure.
@@ -56,17 +67,23 @@ impl Campaign {
             GuestFault::Returned(error) => AdmissionError::Params(error),
             fault => AdmissionError::Start(fault),
         })?;
-        let trials = trials_of(&campaign);
+        let version = campaign.spec.manifest.state_version;
+        let answer = |instance: &mut Option<Instance>, trial: &Trial| answer(instance, trial, version, &start);
+        let on_fresh = |trial: &Trial| answer(&mut start().ok(), trial);
+        let mut trials = trials_of(&campaign);
         let impure = |trial: &Trial| AdmissionError::Impure {
             handler: campaign.spec.manifest.handlers[trial.handler as usize].name.clone(),
-            code: trial.code.clone(),
+            code: trial.what.clone(),
         };
-        let fresh: Vec<_> = trials.iter().map(|trial| answer(&mut start().ok(), trial, &start)).collect();
+        let mut fresh: Vec<_> = trials.iter().map(on_fresh).collect();
+        let again = trials_with_state(&campaign, &trials, &fresh);
+        fresh.extend(again.iter().map(on_fresh));
+        trials.extend(again);
         let in_order = trials.iter().zip(&fresh);
         for same_instance in [&mut in_order.clone() as &mut dyn Iterator<Item = _>, &mut in_order.rev()] {
             let mut instance = start().ok();
             for (trial, expected) in same_instance {
-                if !is_same_answer(&answer(&mut instance, trial, &start), expected) {
+                if !is_same_answer(&answer(&mut instance, trial), expected) {
                     return Err(impure(trial));
                 }
             }
@@ -79,11 +96,15 @@ impl Campaign {
 fn answer(
     instance: &mut Option<Instance>,
     trial: &Trial,
+    version: Option<u32>,
     start: &impl Fn() -> Result<Instance, GuestFault>,
 ) -> Result<Vec<u8>, GuestFault> {
     let mut output = Vec::new();
     let Some(running) = instance else { return Err(GuestFault::Trap("it did not start again".into())) };
-    let crossed = running.cross(trial.handler, 1, &trial.input, &mut output);
+    let mut input = Vec::new();
+    write_head(trial.now, trial.seed, version.zip(trial.state.as_deref()), &mut input);
+    input.extend_from_slice(&trial.fields);
+    let crossed = running.cross(trial.handler, 1, &input, &mut output);
     if crossed.is_err() {
         *instance = start().ok();
     }
@@ -100,24 +121,76 @@ fn is_same_answer(one: &Result<Vec<u8>, GuestFault>, other: &Result<Vec<u8>, Gue
     }
 }
 
+/// The calls without state.
 fn trials_of(campaign: &Arc<Campaign>) -> Vec<Trial> {
     let rules = RuleSet::build(vec![Arc::clone(campaign)], 0);
     let mut trials = Vec::new();
+    let mut add = |handler: u32, what: &str, fields: &[u8]| {
+        trials.extend(CIRCUMSTANCES.map(|(now, seed)| {
+            let (what, fields) = (what.to_owned(), fields.to_vec());
+            Trial { handler, what, now, seed, state: None, fields }
+        }));
+    };
     let mut projection = Projection::new();
-    let mut batch = Batch::default();
     for example in EVENTS {
         let Ok(event) = Event::read(Bytes::from_static(example.sample.as_bytes())) else { continue };
         let reading = rules.reading(event.code());
         reading.plan.project(&event, &mut projection);
         for subscription in &reading.subscriptions {
-            for (now, seed) in CIRCUMSTANCES {
-                batch.open(&rules);
-                if batch.add(subscription, 0, now, seed, &projection).is_ok() {
-                    let input = batch.input_of_lane(subscription.lane).to_vec();
-                    trials.push(Trial { handler: subscription.handler, code: event.code().to_owned(), input });
-                }
+            let mut fields = Vec::new();
+            if subscription.write_fields(&projection, &mut fields).is_ok() {
+                add(subscription.handler, event.code(), &fields);
             }
         }
     }
+    for (handler, number) in campaign.spec.manifest.handlers.iter().zip(0..) {
+        if let Some(timer) = &handler.timer {
+            add(number, timer, NO_FIELDS);
+        }
+        if handler.merge {
+            add(number, "a merge", &other_state(campaign, None));
+        }
+    }
     trials
+}
+
+/// An empty array.
+const NO_FIELDS: &[u8] = &[0x90];
+
+/// The fields of a merge.
+fn other_state(campaign: &Campaign, other: Option<&[u8]>) -> Vec<u8> {
+    let mut fields = vec![0x91];
+    write_state(campaign.spec.manifest.state_version.zip(other), &mut fields);
+    fields
+}
+
+/// The same calls with the states that came of them: each with its own, timers with that of any, merges with pairs.
+fn trials_with_state(campaign: &Campaign, trials: &[Trial], answers: &[Result<Vec<u8>, GuestFault>]) -> Vec<Trial> {
+    let manifest = &campaign.spec.manifest;
+    let mut states: Vec<Vec<u8>> = Vec::new();
+    let mut again = Vec::new();
+    for (trial, answer) in trials.iter().zip(answers) {
+        let Ok(bytes) = answer else { continue };
+        let Ok((outcome, _)) = Outcomes::new(bytes, manifest, trial.handler).next() else { continue };
+        let StateChange::Set(state) = outcome.state else { continue };
+        let state = state.into_vec();
+        if states.len() < STATES_MAX && !states.contains(&state) {
+            states.push(state.clone());
+        }
+        again.push(Trial { state: Some(state), ..trial.clone() });
+    }
+    for trial in trials {
+        let handler = &manifest.handlers[trial.handler as usize];
+        for (state, other) in states.iter().zip(states.iter().rev()) {
+            if handler.timer.is_some() {
+                again.push(Trial { state: Some(state.clone()), ..trial.clone() });
+            }
+            if handler.merge {
+                let fields = other_state(campaign, Some(other));
+                again.push(Trial { fields: fields.clone(), ..trial.clone() });
+                again.push(Trial { fields, state: Some(state.clone()), ..trial.clone() });
+            }
+        }
+    }
+    again
 }

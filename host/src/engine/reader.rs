@@ -120,11 +120,26 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn take_nil(&mut self) -> bool {
-        let is_nil = self.rest.first() == Some(&Marker::Null.to_u8());
-        if is_nil {
+        self.take_if(Marker::Null)
+    }
+
+    /// Whether the next value begins so; if so, that much is taken.
+    pub(super) fn take_if(&mut self, marker: Marker) -> bool {
+        let is_so = self.rest.first() == Some(&marker.to_u8());
+        if is_so {
             self.rest = &self.rest[1..];
         }
-        is_nil
+        is_so
+    }
+
+    pub(super) fn bin(&mut self, what: &str) -> Result<&'a [u8], Wrong> {
+        let length = match self.take_marker()? {
+            Marker::Bin8 => self.length::<1>()?,
+            Marker::Bin16 => self.length::<2>()?,
+            Marker::Bin32 => self.length::<4>()?,
+            _ => return Err(Wrong::from(format!("{what} that is not a bin"))),
+        };
+        self.take(length)
     }
 
     pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], Wrong> {

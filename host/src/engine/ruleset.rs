@@ -18,7 +18,9 @@ pub struct RuleSet {
     by_code: HashMap<Box<str>, Reading>,
     /// For codes that no handler names.
     any_other: Reading,
-    lanes: usize,
+    /// The first lane of each campaign, and one more: how many lanes there are.
+    lanes: Vec<usize>,
+    remembers: bool,
 }
 
 /// What to read of the events of one code, and who asked.
@@ -28,7 +30,7 @@ pub struct Reading {
     pub subscriptions: Vec<Subscription>,
 }
 
-/// One handler of one campaign that takes a code.
+/// One handler of one campaign that takes a code, or that a timer or a merge calls.
 #[derive(Debug)]
 pub struct Subscription {
     /// Index into [`RuleSet::campaigns`].
@@ -37,6 +39,8 @@ pub struct Subscription {
     pub handler: u32,
     /// One for each handler of each campaign, from 0 on: where a batch collects its calls.
     pub lane: usize,
+    /// The newest version of the state's shape that the rule reads; `None` if it has no state.
+    pub state_version: Option<u32>,
     fields: Vec<Wanted>,
 }
 
@@ -65,8 +69,13 @@ impl RuleSet {
             }
         }
         let any_other = Reading::of_code(&campaigns, ANY_EVENT);
-        let lanes = campaigns.iter().map(|campaign| campaign.spec.manifest.handlers.len()).sum();
-        RuleSet { number, campaigns, by_code, any_other, lanes }
+        let mut lanes = vec![0];
+        lanes.extend(campaigns.iter().scan(0, |lanes, campaign| {
+            *lanes += campaign.spec.manifest.handlers.len();
+            Some(*lanes)
+        }));
+        let remembers = campaigns.iter().any(|campaign| campaign.spec.manifest.remembers());
+        RuleSet { number, campaigns, by_code, any_other, lanes, remembers }
     }
 
     /// What to read of an event, and who takes it.
@@ -80,10 +89,40 @@ impl RuleSet {
         &self.campaigns
     }
 
+    /// Whether any campaign's rule keeps something between calls.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.remembers
+    }
+
     /// How many lanes there are.
     #[must_use]
     pub fn lanes(&self) -> usize {
-        self.lanes
+        self.lanes.last().copied().unwrap_or_default()
+    }
+
+    /// The handler that a campaign's timer calls, by the timer's name; `None` if the rule has no such timer.
+    #[must_use]
+    pub fn timer(&self, campaign: usize, name: &str) -> Option<Subscription> {
+        self.without_event(campaign, |handler| handler.timer.as_deref() == Some(name))
+    }
+
+    /// The handler by which a campaign's rule unites two states, if it has one.
+    #[must_use]
+    pub fn merge(&self, campaign: usize) -> Option<Subscription> {
+        self.without_event(campaign, |handler| handler.merge)
+    }
+
+    fn without_event(&self, campaign: usize, is_meant: impl Fn(&Handler) -> bool) -> Option<Subscription> {
+        let manifest = &self.campaigns.get(campaign)?.spec.manifest;
+        let handler = manifest.handlers.iter().position(is_meant)?;
+        Some(Subscription {
+            campaign,
+            handler: handler as u32,
+            lane: self.lanes[campaign] + handler,
+            state_version: manifest.state_version,
+            fields: Vec::new(),
+        })
     }
 }
 
@@ -99,7 +138,14 @@ impl Reading {
                 let wanted = |field| Wanted { slot: plan.add(field), required: field.required };
                 let fields = handlers[handler].fields.iter().map(wanted).collect();
                 let lane = lane_first + handler;
-                subscriptions.push(Subscription { campaign: index, handler: handler as u32, lane, fields });
+                let state_version = campaign.spec.manifest.state_version;
+                subscriptions.push(Subscription {
+                    campaign: index,
+                    handler: handler as u32,
+                    lane,
+                    state_version,
+                    fields,
+                });
             }
             lane_first += handlers.len();
         }
@@ -137,7 +183,7 @@ impl Subscription {
     }
 }
 
-fn write_array_header(length: usize, out: &mut Vec<u8>) {
+pub(super) fn write_array_header(length: usize, out: &mut Vec<u8>) {
     match u8::try_from(length) {
         Ok(short @ 0..16) => out.push(0x90 | short),
         _ => {

@@ -7,12 +7,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::batch::{Batch, Crossing};
-use super::campaign::Campaign;
+use super::campaign::{Campaign, CampaignSpec};
 use super::instance::{GuestFault, Instance};
 use super::log::LogLine;
-use super::outcome::{Outcome, Outcomes};
+use super::outcome::{Action, Outcome, Outcomes, StateChange};
 use super::ruleset::RuleSet;
 use super::sandbox::Sandbox;
+use crate::clock::Millis;
 
 /// What an action takes beside the guest's own bytes, about: the communication that is made around it.
 const ACTION_BYTES: usize = 512;
@@ -172,13 +173,16 @@ impl Guests {
         let own = lines.into_iter().filter_map(|line| Some((event_of(&line)?, line)));
         decided.lines.extend(own.map(|(event, line)| GuestLine { event, campaign, line }));
         crossed?;
-        let limit_bytes = self.sandbox.limits().output_bytes_max;
-        let mut outcomes = Outcomes::new(&self.output);
-        for event in crossing.events() {
+        let spec = &self.rules.campaigns()[campaign].spec;
+        let limits = self.sandbox.limits();
+        let limit_bytes = limits.output_bytes_max;
+        let mut outcomes = Outcomes::new(&self.output, &spec.manifest, crossing.handler);
+        for (event, now) in crossing.events() {
             let (mut outcome, bytes) = outcomes.next().map_err(GuestFault::BadOutput)?;
             if bytes.len() > limit_bytes {
                 return Err(GuestFault::OutputTooLarge { got: bytes.len(), limit_bytes });
             }
+            check_bounds(&outcome, now, spec, limits.state_bytes_max)?;
             decided.output_bytes += bytes.len() + ACTION_BYTES * outcome.actions.len();
             let result = match outcome.error.take() {
                 None => Ok(outcome),
@@ -201,7 +205,8 @@ impl Guests {
             self.calls_until_recheck = self.calls_until_recheck.saturating_sub(calls);
             return;
         }
-        let mut outcomes = Outcomes::new(&self.output);
+        let manifest = &self.rules.campaigns()[campaign].spec.manifest;
+        let mut outcomes = Outcomes::new(&self.output, manifest, crossing.handler);
         for call in crossing.one_by_one() {
             // What has been read once is read again.
             let Ok((_, answer)) = outcomes.next() else { return };
@@ -228,6 +233,23 @@ impl Guests {
             Err(fault) => matches!(fault, GuestFault::Deadline { .. }),
         }
     }
+}
+
+/// What the bytes alone do not show: a state's size, and whether every timer's moment exists, so that whoever resolves it again has one.
+fn check_bounds(outcome: &Outcome, now: Millis, spec: &CampaignSpec, limit_bytes: usize) -> Result<(), GuestFault> {
+    match &outcome.state {
+        StateChange::Set(state) if state.len() > limit_bytes => {
+            return Err(GuestFault::StateTooLarge { got: state.len(), limit_bytes });
+        }
+        _ => {}
+    }
+    outcome.actions.iter().try_for_each(|action| match action {
+        Action::Schedule { when, .. } => match when.resolve(now, &spec.time_zone) {
+            Ok(_) => Ok(()),
+            Err(wrong) => Err(GuestFault::BadOutput(format!("a timer for {wrong}"))),
+        },
+        _ => Ok(()),
+    })
 }
 
 impl Decided {

@@ -70,7 +70,9 @@ impl Arrivals {
     /// The latest `now`, and when each session was last known to be alive: the last one now, if it is still open.
     pub(super) fn now_and_sessions(&self) -> (Millis, Sessions) {
         let mut known = self.lock();
-        if let Some(session) = known.session.as_ref().filter(|(_, session)| session.is_open()).map(|(number, _)| *number) {
+        if let Some(session) =
+            known.session.as_ref().filter(|(_, session)| session.is_open()).map(|(number, _)| *number)
+        {
             known.sessions.alive(session, clock::now_ms());
         }
         (known.last_now, known.sessions.clone())

@@ -113,7 +113,10 @@ impl Committer {
                 },
                 () = sleep_until(self.alive_at) => self.alive_at = None,
             }
-            while taken.events < EVENTS_MAX && taken.bytes < BYTES_MAX && let Ok(group) = groups.try_recv() {
+            while taken.events < EVENTS_MAX
+                && taken.bytes < BYTES_MAX
+                && let Ok(group) = groups.try_recv()
+            {
                 taken.add(group);
             }
             while let Ok(removed) = removals.try_recv() {

@@ -161,7 +161,9 @@ impl OutboxReceiver {
         while let Some(first) = self.waiting.recv().await {
             let mut communications = first.communications;
             let mut rows = vec![first];
-            while communications < PUBLISH_MAX && let Ok(next) = self.waiting.try_recv() {
+            while communications < PUBLISH_MAX
+                && let Ok(next) = self.waiting.try_recv()
+            {
                 communications += next.communications;
                 rows.push(next);
             }

@@ -111,7 +111,8 @@ impl Sweep {
         changes: &mut Changes,
     ) -> Result<(), StoreError> {
         let oldest = progress.now - self.retention.journal_ms;
-        let partition = Partition::of_key(&[self.journal_partition]).unwrap_or_else(|| Partition::all().next().expect("there are partitions"));
+        let partition = Partition::of_key(&[self.journal_partition])
+            .unwrap_or_else(|| Partition::all().next().expect("there are partitions"));
         self.journal_partition = (partition.number() + 1) % Partition::COUNT;
         let (from, to) = Key::whole(partition);
         let mut broken = None;

@@ -8,7 +8,7 @@ use tokio::time::{Duration, timeout};
 use super::*;
 use crate::communication::Communication;
 use crate::delivery::Ledger;
-use crate::engine::{Campaign, CampaignSpec, Limits, Mode, fixture, verify};
+use crate::engine::{Campaign, CampaignSpec, Limits, fixture, verify};
 use crate::store::MemoryStore;
 
 /// Far longer than anything here takes; a test that needs it has failed.
@@ -224,16 +224,7 @@ fn verbose(sandbox: &Arc<Sandbox>) -> Arc<Campaign> {
     );
     let wasm = fixture::module(&[fixture::INPUT, &configure, &handle, &fixture::custom(manifest)]);
     let module = verify(wasm, sandbox.limits()).unwrap();
-    let spec = CampaignSpec {
-        name: "verbose".into(),
-        mode: Mode::Live,
-        start_ms: None,
-        end_ms: None,
-        params: vec![0x80].into(),
-        version: "0.1.0".into(),
-        digest: module.digest,
-        manifest: module.manifest,
-    };
+    let spec = CampaignSpec::of("verbose", &module, vec![0x80]);
     Campaign::admit(sandbox, spec, sandbox.compile_here(&module.bytes).unwrap(), 1).unwrap()
 }
 

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Problem;
 use super::campaign_file::{CampaignFile, Grant, PROBLEMS_MAX};
+use super::{Problem, not_yet};
 use crate::engine::{
-    CampaignSpec, Limits, Mode, ModuleError, VerifiedModule, closest, digest_of, encode_params, personal_fields, verify,
+    CampaignSpec, Limits, ModuleError, VerifiedModule, closest, digest_of, encode_params, personal_fields, verify,
 };
 
 /// A campaign's bytes, before anything is known of them.
@@ -55,6 +55,7 @@ impl<'limits> Admission<'limits> {
                 let text = text_of(file, bytes)?;
                 let campaign_file = CampaignFile::parse(file, text)?;
                 let module = self.verify(application)?;
+                not_yet::refuse(file, &campaign_file)?;
                 let mut problems = personal_problems(file, &campaign_file, &module);
                 let params = encode_params(&module.manifest.params, &campaign_file.params);
                 if let Err(errors) = &params {
@@ -65,10 +66,14 @@ impl<'limits> Admission<'limits> {
                 }
                 match params {
                     Ok(params) if problems.is_empty() => {
-                        let mut spec = spec_of(&application.name, &module, params);
+                        let mut spec = CampaignSpec::of(&application.name, &module, params);
                         spec.mode = campaign_file.mode;
                         spec.start_ms = campaign_file.start_ms;
                         spec.end_ms = campaign_file.end_ms;
+                        spec.time_zone = campaign_file.time_zone;
+                        spec.state_ttl_days = campaign_file.state_ttl_days;
+                        spec.on_fault = campaign_file.on_fault.unwrap_or(spec.on_fault);
+                        spec.per_hour_max = campaign_file.per_hour_max;
                         Ok(Admitted { spec, module })
                     }
                     _ => Err(problems),
@@ -97,7 +102,7 @@ impl<'limits> Admission<'limits> {
             );
             errors.iter().map(|error| Problem::new(file, None, &error.reason, &hint)).collect::<Vec<_>>()
         })?;
-        Ok(Admitted { spec: spec_of(&application.name, &module, params), module })
+        Ok(Admitted { spec: CampaignSpec::of(&application.name, &module, params), module })
     }
 
     fn verify(&mut self, application: &Application) -> Result<VerifiedModule, Vec<Problem>> {
@@ -122,19 +127,6 @@ pub(super) fn text_of<'bytes>(file: &str, bytes: &'bytes [u8]) -> Result<&'bytes
         let line = before.iter().filter(|&&byte| byte == b'\n').count() as u32 + 1;
         vec![Problem::new(file, Some(line), "the file is not UTF-8", "save it as UTF-8")]
     })
-}
-
-fn spec_of(name: &str, module: &VerifiedModule, params: Vec<u8>) -> CampaignSpec {
-    CampaignSpec {
-        name: name.into(),
-        mode: Mode::Live,
-        start_ms: None,
-        end_ms: None,
-        params: params.into(),
-        version: format!("{}+{}", module.manifest.version, &module.digest[..8]).into(),
-        digest: Arc::clone(&module.digest),
-        manifest: Arc::clone(&module.manifest),
-    }
 }
 
 fn personal_problems(file: &str, campaign_file: &CampaignFile<'_>, module: &VerifiedModule) -> Vec<Problem> {

@@ -13,7 +13,7 @@ use toml::value::Datetime;
 
 use super::Problem;
 use crate::clock::Millis;
-use crate::engine::{Mode, closest, shown};
+use crate::engine::{Mode, OnFault, closest, shown};
 
 /// The largest campaign file, in bytes.
 pub const CAMPAIGN_FILE_BYTES_MAX: usize = 64 << 10;
@@ -24,9 +24,23 @@ const GRANTS_MAX: usize = 256;
 /// More problems than this of one file help nobody.
 pub(super) const PROBLEMS_MAX: usize = 20;
 
-const KEYS: [&str; 8] = ["module", "digest", "mode", "start", "end", "time_zone", "personal", "params"];
+const KEYS: [&str; 11] = [
+    "module",
+    "digest",
+    "mode",
+    "start",
+    "end",
+    "time_zone",
+    "personal",
+    "state_ttl_days",
+    "on_fault",
+    "per_hour_max",
+    "params",
+];
 /// Keys of the format that this version does not act on.
-const LATER_KEYS: [&str; 3] = ["on_fault", "per_hour_max", "isolation"];
+const LATER_KEYS: [&str; 1] = ["isolation"];
+/// The longest that state is kept without being written, if the file says how long: ten years.
+const STATE_TTL_DAYS_MAX: u32 = 3650;
 
 /// What a campaign's file says.
 #[derive(Clone, Debug)]
@@ -38,6 +52,11 @@ pub struct CampaignFile<'text> {
     pub mode: Mode,
     pub start_ms: Option<Millis>,
     pub end_ms: Option<Millis>,
+    /// UTC unless the file names one.
+    pub time_zone: TimeZone,
+    pub state_ttl_days: Option<u32>,
+    pub on_fault: Option<OnFault>,
+    pub per_hour_max: Option<u32>,
     /// Personal fields that the campaign may read.
     pub personal: Vec<Grant>,
     pub params: DeTable<'text>,
@@ -143,13 +162,28 @@ impl<'text> Reader<'_, 'text> {
         let module = self.module(&table);
         let mode = self.mode(&table);
         let digest = self.digest(&table);
-        let (start_ms, end_ms) = self.times(&table);
+        let time_zone = self.time_zone(&table);
+        let (start_ms, end_ms) = self.times(&table, time_zone.as_ref());
+        let state_ttl_days = self.number(&table, "state_ttl_days", STATE_TTL_DAYS_MAX);
+        let on_fault = self.on_fault(&table);
+        let per_hour_max = self.number(&table, "per_hour_max", u32::MAX);
         let personal = self.personal(&table);
         let params = self.params(&table);
-        match (module, mode) {
-            (Some(module), Some(mode)) if self.problems.is_empty() => {
-                Ok(CampaignFile { module, digest, mode, start_ms, end_ms, personal, params, text: self.text })
-            }
+        match (module, mode, time_zone) {
+            (Some(module), Some(mode), Some(time_zone)) if self.problems.is_empty() => Ok(CampaignFile {
+                module,
+                digest,
+                mode,
+                start_ms,
+                end_ms,
+                time_zone,
+                state_ttl_days,
+                on_fault,
+                per_hour_max,
+                personal,
+                params,
+                text: self.text,
+            }),
             _ => Err(self.problems),
         }
     }
@@ -210,6 +244,41 @@ impl<'text> Reader<'_, 'text> {
         }
     }
 
+    fn on_fault(&mut self, table: &DeTable<'text>) -> Option<OnFault> {
+        let (value, span) = spot(table, "on_fault")?;
+        match value.as_str() {
+            Some("hold") => Some(OnFault::Hold),
+            Some("skip") => Some(OnFault::Skip),
+            other => {
+                let found = other.map_or("not a string".into(), |text| format!("`{}`", shown(text)));
+                let hint =
+                    "write `on_fault = \"hold\"` (the customer's later events wait behind a failure) or \"skip\"";
+                self.problem(Some(span), format!("`on_fault` is {found}"), hint);
+                None
+            }
+        }
+    }
+
+    /// A whole number from 1 on.
+    fn number(&mut self, table: &DeTable<'text>, key: &str, max: u32) -> Option<u32> {
+        let (value, span) = spot(table, key)?;
+        let number = match value {
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => None,
+        };
+        match number.and_then(|number| u32::try_from(number).ok()) {
+            Some(number) if (1..=max).contains(&number) => Some(number),
+            _ => {
+                self.problem(
+                    Some(span),
+                    format!("`{key}` is no whole number from 1 to {max}"),
+                    "correct it, or remove the line",
+                );
+                None
+            }
+        }
+    }
+
     fn digest(&mut self, table: &DeTable<'text>) -> Option<String> {
         let (value, span) = spot(table, "digest")?;
         let digest = value.as_str().unwrap_or_default().to_ascii_lowercase();
@@ -222,10 +291,10 @@ impl<'text> Reader<'_, 'text> {
         None
     }
 
-    fn times(&mut self, table: &DeTable<'text>) -> (Option<Millis>, Option<Millis>) {
-        let Some(zone) = self.time_zone(table) else { return (None, None) };
-        let start_ms = self.time(table, "start", &zone);
-        let end_ms = self.time(table, "end", &zone);
+    fn times(&mut self, table: &DeTable<'text>, zone: Option<&TimeZone>) -> (Option<Millis>, Option<Millis>) {
+        let Some(zone) = zone else { return (None, None) };
+        let start_ms = self.time(table, "start", zone);
+        let end_ms = self.time(table, "end", zone);
         if let (Some(start), Some(end)) = (start_ms, end_ms)
             && start >= end
         {

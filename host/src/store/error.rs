@@ -57,7 +57,9 @@ pub enum StoreError {
     TooLarge { table: &'static str, part: &'static str, bytes: usize, bytes_max: usize },
     #[error("a commit may not change the row that says which store this is; nothing was committed")]
     Reserved,
-    #[error("a row of table `{table}` can't be understood ({reason}); run the version that wrote it, or restore a backup")]
+    #[error(
+        "a row of table `{table}` can't be understood ({reason}); run the version that wrote it, or restore a backup"
+    )]
     Unreadable { table: &'static str, reason: String },
     #[error("a task of the store stopped unexpectedly")]
     Interrupted,

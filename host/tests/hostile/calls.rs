@@ -14,7 +14,7 @@ fn crowd(fault: &str) -> (Vec<u64>, Vec<String>) {
     (seeds, expected)
 }
 
-fn only_the_guilty_event_faults(fixture: &str, fault: &str) {
+pub(crate) fn only_the_guilty_event_faults(fixture: &str, fault: &str) {
     let (seeds, expected) = crowd(fault);
     assert_eq!(Stage::new().outcomes(fixture, &seeds), expected, "{fixture}");
     assert_eq!(Stage::new().outcomes(fixture, &[GUILTY]), [fault], "{fixture}, alone");

@@ -10,4 +10,5 @@ mod logs;
 mod outputs;
 mod properties;
 mod purity;
+mod remembering;
 mod starts;

@@ -3,7 +3,7 @@
 use hailer::engine::{Action, GuestFault, Outcomes};
 
 use super::stage::fixtures::GUILTY;
-use super::stage::{Stage, fault_of, rule_set, told};
+use super::stage::{Stage, fault_of, manifest, rule_set, told};
 
 /// An outcome whose only action sends `data`.
 fn sending(data: &[u8]) -> Vec<u8> {
@@ -12,7 +12,7 @@ fn sending(data: &[u8]) -> Vec<u8> {
 
 /// The data of one outcome, as JSON.
 fn data_of(bytes: &[u8]) -> Result<String, String> {
-    let mut outcomes = Outcomes::new(bytes);
+    let mut outcomes = Outcomes::new(bytes, manifest(true), 0);
     let (outcome, _) = outcomes.next()?;
     outcomes.end()?;
     match &outcome.actions[..] {
@@ -90,13 +90,15 @@ fn what_the_abi_does_not_allow_is_a_fault() {
         ("an error that is not text", b"\x93\xa2\xff\xfe\xc0\x90".to_vec()),
         ("an error that ends", b"\x93\xdb\xff\xff\xff\xff".to_vec()),
         ("state", b"\x93\xc0\xc4\x01\x00\x90".to_vec()),
+        ("state taken away", b"\x93\xc0\xc2\x90".to_vec()),
+        ("a timer of none", b"\x93\xc0\xc0\x91\x93\x03\x01\x92\x00\x00".to_vec()),
+        ("a timer of none cancelled", b"\x93\xc0\xc0\x91\x92\x04\x01".to_vec()),
         ("actions that are a map", b"\x93\xc0\xc0\x80".to_vec()),
         ("actions that lie", b"\x93\xc0\xc0\xdc\xff\xff".to_vec()),
         ("65 actions", too_many_notes),
         ("an action without a kind", b"\x93\xc0\xc0\x91\x90".to_vec()),
         ("kind 0", b"\x93\xc0\xc0\x91\x92\x00\xa1n".to_vec()),
-        ("kind 3, reserved", b"\x93\xc0\xc0\x91\x92\x03\xa1n".to_vec()),
-        ("kind 4, reserved", b"\x93\xc0\xc0\x91\x92\x04\xa1n".to_vec()),
+        ("kind 5", b"\x93\xc0\xc0\x91\x92\x05\xa1n".to_vec()),
         ("kind -1", b"\x93\xc0\xc0\x91\x92\xff\xa1n".to_vec()),
         ("a kind of 64 bits", b"\x93\xc0\xc0\x91\x92\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xa1n".to_vec()),
         ("a kind that is a text", b"\x93\xc0\xc0\x91\x92\xa1s\xa1n".to_vec()),
@@ -193,10 +195,10 @@ fn sixty_four_actions_are_not_too_many_and_keep_their_order() {
     for number in 0..64 {
         bytes.extend([0x92, 0x02, 0xa1, b' ' + number]);
     }
-    let (outcome, _) = Outcomes::new(&bytes).next().unwrap();
+    let (outcome, _) = Outcomes::new(&bytes, manifest(true), 0).next().unwrap();
     let notes = outcome.actions.iter().map(|action| match action {
         Action::Note(text) => text.to_string(),
-        Action::Send { .. } => panic!("a note"),
+        other => panic!("{other:?}"),
     });
     let expected: String = (b' '..b' ' + 64).map(char::from).collect();
     assert_eq!(notes.collect::<String>(), expected);
@@ -208,7 +210,7 @@ fn a_note_is_cut_between_characters_and_stays_on_one_line() {
         let mut bytes = b"\x93\xc0\xc0\x91\x92\x02\xda".to_vec();
         bytes.extend((text.len() as u16).to_be_bytes());
         bytes.extend(text.as_bytes());
-        match &Outcomes::new(&bytes).next().unwrap().0.actions[..] {
+        match &Outcomes::new(&bytes, manifest(true), 0).next().unwrap().0.actions[..] {
             [Action::Note(note)] => note.to_string(),
             other => panic!("{other:?}"),
         }

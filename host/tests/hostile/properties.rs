@@ -1,10 +1,12 @@
 //! What holds for any bytes that a guest returns, and for any data that it may send.
 
-use hailer::engine::{Action, Outcome, Outcomes};
+use hailer::engine::{Action, Outcome, Outcomes, StateChange, When};
 use hailer_abi::wire::{Channel, DECIMAL_LEN};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use rmp::encode;
+
+use super::stage::manifest;
 
 /// Data as a rule may send it, with the JSON that should come of it.
 #[derive(Clone, Debug)]
@@ -97,8 +99,8 @@ fn data() -> impl Strategy<Value = Sample> {
     map_of(value)
 }
 
-fn read_all(bytes: &[u8]) -> (Vec<Outcome>, Result<(), String>) {
-    let mut outcomes = Outcomes::new(bytes);
+fn read_all(bytes: &[u8], handler: u32) -> (Vec<Outcome>, Result<(), String>) {
+    let mut outcomes = Outcomes::new(bytes, manifest(true), handler);
     let mut read = Vec::new();
     while outcomes.end().is_err() {
         match outcomes.next() {
@@ -122,7 +124,7 @@ proptest! {
         bytes.push(channel as u8);
         encode::write_str(&mut bytes, &template).unwrap();
         bytes.extend(&data.wire);
-        let (outcomes, end) = read_all(&bytes);
+        let (outcomes, end) = read_all(&bytes, 0);
         prop_assert_eq!(end, Ok(()));
         match &outcomes[0].actions[..] {
             [Action::Send { channel: its_channel, template: its_template, data: its_data }] => {
@@ -133,7 +135,36 @@ proptest! {
         }
         // Cut anywhere, it is refused: nothing is made of half an outcome.
         let cut = bytes.len() / 2;
-        prop_assert!(read_all(&bytes[..cut]).1.is_err());
+        prop_assert!(read_all(&bytes[..cut], 0).1.is_err());
+    }
+
+    #[test]
+    fn any_moment_comes_out_as_it_was_written(kind in 0..5_u64, parts in vec(any::<u16>(), 4), wide in any::<u64>()) {
+        let [first, second, third, fourth] = parts[..] else { unreachable!() };
+        let (year, month, day) = (first as i16, second as u8, third as u8);
+        let (when, numbers) = match kind {
+            0 => (When::After { ms: wide }, vec![i128::from(wide)]),
+            1 => (When::At { ms: wide as i64 }, vec![i128::from(wide as i64)]),
+            2 => (When::InDays { days: wide as u32, minute: fourth }, vec![(wide as u32).into(), fourth.into()]),
+            3 => (When::On { year, month, day, minute: fourth }, vec![year.into(), month.into(), day.into(), fourth.into()]),
+            _ => (When::EveryYearOn { month, day, minute: fourth }, vec![month.into(), day.into(), fourth.into()]),
+        };
+        let mut bytes = b"\x93\xc0\xc0\x92\x93\x03\x01".to_vec();
+        bytes.push(0x90 + 1 + numbers.len() as u8);
+        bytes.push(kind as u8);
+        for number in numbers {
+            match u64::try_from(number) {
+                Ok(number) => _ = encode::write_uint(&mut bytes, number).unwrap(),
+                Err(_) => _ = encode::write_sint(&mut bytes, number as i64).unwrap(),
+            }
+        }
+        bytes.extend(b"\x92\x04\x01");
+        let (outcomes, end) = read_all(&bytes, 0);
+        prop_assert_eq!(end, Ok(()));
+        match &outcomes[0].actions[..] {
+            [Action::Schedule { timer: 1, when: read }, Action::Cancel { timer: 1 }] => prop_assert_eq!(*read, when),
+            other => prop_assert!(false, "{:?}", other),
+        }
     }
 
     #[test]
@@ -158,10 +189,19 @@ proptest! {
 }
 
 fn check_any(bytes: &[u8]) {
-    let (outcomes, _) = read_all(bytes);
+    // Of an event, a timer, a merge.
+    for handler in 0..3 {
+        check_handler(bytes, handler);
+    }
+}
+
+fn check_handler(bytes: &[u8], handler: u32) {
+    let (outcomes, _) = read_all(bytes, handler);
     for outcome in outcomes {
         assert!(outcome.actions.len() <= 64);
         assert!(outcome.error.is_none() || outcome.actions.is_empty());
+        assert!(outcome.error.is_none() || outcome.state == StateChange::Unchanged);
+        assert!(handler != 2 || outcome.actions.iter().all(|action| matches!(action, Action::Note(_))));
         for action in &outcome.actions {
             match action {
                 Action::Send { template, data, .. } => {
@@ -171,6 +211,7 @@ fn check_any(bytes: &[u8]) {
                     assert_eq!(parsed.len(), top_level_members(data.get()));
                 }
                 Action::Note(text) => assert!(!text.contains(char::is_control)),
+                Action::Schedule { timer, .. } | Action::Cancel { timer } => assert_eq!(*timer, 1),
             }
         }
     }

@@ -68,3 +68,13 @@ fn calls_that_stand_beside_a_fault_are_made_again_as_well() {
     let decided = stage.decide(&rules, &[1, GUILTY, 2, 3]);
     assert_eq!((decided.rechecked, told(decided)[1].as_str()), (3, "trap"));
 }
+
+#[test]
+fn a_rule_that_counts_its_calls_in_timers_or_over_its_own_state_is_refused() {
+    for (fixture, call) in [("counter-in-timer", ("t", "t")), ("counter-of-states", ("h", EVENT_CODE))] {
+        match Stage::new().campaign(fixture) {
+            Err(AdmissionError::Impure { handler, code }) => assert_eq!((&*handler, &*code), call, "{fixture}"),
+            other => panic!("{fixture}: {other:?}"),
+        }
+    }
+}

@@ -3,14 +3,15 @@
 #[path = "../../../tests/fixtures/hostile/mod.rs"]
 pub(crate) mod fixtures;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use hailer::engine::{
-    Action, AdmissionError, Batch, Campaign, CampaignSpec, Decided, GuestFault, Guests, Limits, Mode, RuleSet, Sandbox,
-    Verdict, verify,
+    Action, AdmissionError, Batch, Campaign, CampaignSpec, Decided, GuestFault, Guests, Limits, RuleSet, Sandbox,
+    Verdict, read_manifest, verify,
 };
 use hailer::event::{Event, Projection};
+use hailer_abi::manifest::Manifest;
 
 pub(crate) struct Stage {
     pub(crate) sandbox: Arc<Sandbox>,
@@ -48,16 +49,7 @@ impl Stage {
         generation: u64,
     ) -> Result<Arc<Campaign>, AdmissionError> {
         let module = verify(fixtures::module(fixture).into(), self.sandbox.limits()).unwrap();
-        let spec = CampaignSpec {
-            name: fixture.into(),
-            mode: Mode::Live,
-            start_ms: None,
-            end_ms: None,
-            params: params.into(),
-            version: "1.0.0".into(),
-            digest: module.digest,
-            manifest: module.manifest,
-        };
+        let spec = CampaignSpec::of(fixture, &module, params.to_vec());
         let compiled = self.sandbox.compile_here(&module.bytes).unwrap();
         Campaign::admit(&self.sandbox, spec, compiled, generation)
     }
@@ -72,9 +64,18 @@ impl Stage {
         self.batch.open(rules);
         for (at, seed) in seeds.iter().enumerate() {
             for subscription in &reading.subscriptions {
-                self.batch.add(subscription, at, 0, *seed, &projection).unwrap();
+                self.batch.add(subscription, at, 0, *seed, None, &projection).unwrap();
             }
         }
+        self.guests.decide(&self.batch, &mut self.decided);
+        &self.decided
+    }
+
+    /// Makes one call that `add` adds to the batch.
+    pub(crate) fn decide_one(&mut self, rules: &Arc<RuleSet>, add: impl FnOnce(&mut Batch)) -> &Decided {
+        self.guests.adopt(rules);
+        self.batch.open(rules);
+        add(&mut self.batch);
         self.guests.decide(&self.batch, &mut self.decided);
         &self.decided
     }
@@ -88,6 +89,13 @@ impl Stage {
 
 pub(crate) fn rule_set(campaigns: impl IntoIterator<Item = Arc<Campaign>>) -> Arc<RuleSet> {
     Arc::new(RuleSet::build(campaigns.into_iter().collect(), 1))
+}
+
+/// The manifest of the fixtures, of those that remember or the others.
+pub(crate) fn manifest(remembers: bool) -> &'static Manifest {
+    static MANIFESTS: LazyLock<[Manifest; 2]> =
+        LazyLock::new(|| [false, true].map(|it| read_manifest(fixtures::manifest("f", it).as_bytes()).unwrap()));
+    &MANIFESTS[usize::from(remembers)]
 }
 
 /// What became of each call: its notes, or the kind of its fault.
@@ -111,5 +119,7 @@ fn tell_action(action: &Action) -> String {
     match action {
         Action::Note(text) => text.to_string(),
         Action::Send { channel, template, data } => format!("{} {template} {data}", channel.name()),
+        Action::Schedule { timer, when } => format!("schedule {timer} {when:?}"),
+        Action::Cancel { timer } => format!("cancel {timer}"),
     }
 }

@@ -130,9 +130,74 @@ fn lists_hold_records_and_only_lists_do() {
     assert!(set(plain).unwrap_err().to_string().contains("only a list has `of`"));
 }
 
+/// The sample manifest with one more handler.
+fn with_handler(handler: Value) -> Result<Manifest, ManifestError> {
+    changed(move |manifest| {
+        manifest["stateVersion"] = json!(1);
+        manifest["handlers"].as_array_mut().unwrap().push(handler);
+    })
+}
+
 #[test]
-fn a_rule_with_state_is_refused_while_there_is_none() {
-    assert!(refused(|manifest| manifest["stateVersion"] = json!(1)).starts_with("stateVersion: "));
+fn a_handler_is_called_by_events_or_a_timer_or_a_merge() {
+    assert!(with_handler(json!({ "name": "nudge", "timer": "nudge" })).is_ok());
+    assert!(with_handler(json!({ "name": "unite", "merge": true })).is_ok());
+    let refused = |handler: Value| with_handler(handler).unwrap_err().to_string();
+    assert!(refused(json!({ "name": "h" })).contains("takes no event, and no timer calls it"));
+    for both in [
+        json!({ "name": "h", "timer": "t", "events": ["E"] }),
+        json!({ "name": "h", "timer": "t", "merge": true }),
+        json!({ "name": "h", "merge": true, "events": ["E"] }),
+    ] {
+        assert!(refused(both).contains("one of events, timer and merge"));
+    }
+    assert!(refused(json!({ "name": "h", "timer": "t", "fields": [field("a")] })).contains("only a handler of events"));
+    assert!(
+        refused(json!({ "name": "h", "merge": true, "fields": [field("a")] })).contains("only a handler of events")
+    );
+}
+
+#[test]
+fn timers_have_names_of_their_own_and_there_are_at_most_thirty_two() {
+    for name in ["", "Nudge", "a b", &"x".repeat(65)] {
+        let error = with_handler(json!({ "name": "h", "timer": name })).unwrap_err().to_string();
+        assert!(error.starts_with("handlers[1].timer: "), "{error}");
+    }
+    let with_timers = |count: usize| {
+        changed(move |manifest| {
+            let timers = (0..count).map(|index| json!({ "name": format!("h{index}"), "timer": format!("t{index}") }));
+            manifest["handlers"] = timers.collect();
+        })
+    };
+    assert!(with_timers(32).is_ok());
+    assert!(with_timers(33).unwrap_err().to_string().contains("33 timers"));
+    let error = refused(|manifest| {
+        manifest["handlers"] = json!([{ "name": "one", "timer": "t" }, { "name": "two", "timer": "t" }]);
+    });
+    assert!(error.contains("the timer `t` calls two handlers"), "{error}");
+}
+
+#[test]
+fn a_merge_is_one_and_has_states_to_unite() {
+    let merges = |count: usize, version: Value| {
+        changed(move |manifest| {
+            manifest["stateVersion"] = version;
+            let handlers = manifest["handlers"].as_array_mut().unwrap();
+            handlers.extend((0..count).map(|index| json!({ "name": format!("m{index}"), "merge": true })));
+        })
+    };
+    assert!(merges(1, json!(1)).is_ok());
+    assert!(merges(2, json!(1)).unwrap_err().to_string().contains("one handler with `merge`"));
+    assert!(merges(1, Value::Null).unwrap_err().to_string().contains("without `stateVersion`"));
+}
+
+#[test]
+fn a_state_version_is_an_unsigned_number_of_32_bits() {
+    let with = |version: Value| changed(move |manifest| manifest["stateVersion"] = version);
+    assert_eq!(with(json!(u32::MAX)).unwrap().state_version, Some(u32::MAX));
+    for version in [json!(-1), json!("1"), json!(1.5), json!(1_u64 << 32)] {
+        assert!(matches!(with(version), Err(ManifestError::NotReadable { .. })));
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn the_whole_format_is_read() {
 
 #[test]
 fn all_problems_are_told_at_once_with_their_lines() {
-    let text = "modul = \"a.wasm\"\nmode = \"Live\"\ndigest = \"xyz\"\non_fault = \"hold\"\n\nstart = \"tomorrow\"\npersonal = 5";
+    let text = "modul = \"a.wasm\"\nmode = \"Live\"\ndigest = \"xyz\"\nisolation = \"fresh\"\n\nstart = \"tomorrow\"\npersonal = 5";
     let found: Vec<(Option<u32>, String)> =
         problems(text).into_iter().map(|problem| (problem.line, problem.hint)).collect();
     assert_eq!(found[1], (Some(1), "did you mean `module`?".into()));
@@ -63,8 +63,26 @@ fn module_and_mode_are_mandatory() {
 
 #[test]
 fn keys_of_later_versions_are_refused_and_not_ignored() {
-    for line in ["on_fault = \"hold\"", "per_hour_max = 5000", "isolation = \"fresh\""] {
-        assert!(problem(line).contains("has no effect in this version of hailer (remove the line"), "{line}");
+    let line = "isolation = \"fresh\"";
+    assert!(problem(line).contains("has no effect in this version of hailer (remove the line"));
+}
+
+#[test]
+fn what_a_campaign_remembers_and_sends_at_most_is_read() {
+    let file = read("state_ttl_days = 400\non_fault = \"skip\"\nper_hour_max = 5_000\ntime_zone = \"Europe/Moscow\"");
+    assert_eq!((file.state_ttl_days, file.on_fault, file.per_hour_max), (Some(400), Some(OnFault::Skip), Some(5000)));
+    assert_eq!(file.time_zone.iana_name(), Some("Europe/Moscow"));
+    assert_eq!(read("on_fault = \"hold\"").on_fault, Some(OnFault::Hold));
+    let file = read("");
+    assert_eq!((file.state_ttl_days, file.on_fault, file.per_hour_max), (None, None, None));
+    for line in ["state_ttl_days = 0", "state_ttl_days = 3651", "state_ttl_days = -1", "state_ttl_days = \"1\""] {
+        assert!(problem(line).contains("`state_ttl_days` is no whole number from 1 to 3650"), "{line}");
+    }
+    for line in ["per_hour_max = 0", "per_hour_max = 4294967296", "per_hour_max = 1.5"] {
+        assert!(problem(line).contains("`per_hour_max` is no whole number from 1 to"), "{line}");
+    }
+    for line in ["on_fault = \"Hold\"", "on_fault = true"] {
+        assert!(problem(line).contains("`on_fault` is "), "{line}");
     }
 }
 

@@ -34,5 +34,6 @@ pub(crate) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
 /// # Errors
 /// When these are not the bytes of such a row.
 pub(crate) fn decode<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, StoreError> {
-    rmp_serde::from_slice(bytes).map_err(|error| StoreError::Unreadable { table: table.name(), reason: error.to_string() })
+    rmp_serde::from_slice(bytes)
+        .map_err(|error| StoreError::Unreadable { table: table.name(), reason: error.to_string() })
 }

@@ -1,0 +1,187 @@
+//! A handler's signature: what calls it, and which of event, state and context it takes. Every mistake is told at its word, with
+//! the form that is right.
+
+use proc_macro2::Span;
+use quote::ToTokens;
+use syn::spanned::Spanned;
+use syn::{Attribute, Error, FnArg, ImplItemFn, PatType, Result, Type};
+
+/// What calls a handler.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    Event,
+    Timer,
+    Merge,
+}
+
+/// A handler's parameters, checked.
+pub(crate) struct Signature<'method> {
+    /// The parameter of an event's handler that names the event.
+    pub(crate) event: Option<&'method PatType>,
+    /// `T` of `state: &mut T`.
+    pub(crate) state: Option<&'method Type>,
+}
+
+/// What calls a method, by its attributes, which are taken off.
+pub(crate) fn take_caller(attributes: &mut Vec<Attribute>) -> Result<Caller> {
+    let mut caller = Caller::Event;
+    let mut second = None;
+    attributes.retain(|attribute| {
+        let named = match attribute.path() {
+            path if path.is_ident("timer") => Caller::Timer,
+            path if path.is_ident("merge") => Caller::Merge,
+            _ => return true,
+        };
+        if caller != Caller::Event || attribute.meta.require_path_only().is_err() {
+            second = Some(attribute.span());
+        }
+        caller = named;
+        false
+    });
+    match second {
+        Some(span) => Err(Error::new(span, "a handler has one `#[timer]` or `#[merge]`, without arguments")),
+        None => Ok(caller),
+    }
+}
+
+impl<'method> Signature<'method> {
+    pub(crate) fn of(caller: Caller, method: &'method ImplItemFn) -> Result<Self> {
+        check_receiver(caller, method)?;
+        let parameters = method.sig.inputs.iter().skip(1).filter_map(|input| match input {
+            FnArg::Typed(parameter) => Some(parameter),
+            FnArg::Receiver(_) => None,
+        });
+        let parameters: Vec<&PatType> = parameters.collect();
+        match caller {
+            Caller::Event => of_event(method, &parameters),
+            Caller::Timer => {
+                let state = state_before_context(method, caller, &parameters)?;
+                Ok(Self { event: None, state })
+            }
+            Caller::Merge => of_merge(method, &parameters),
+        }
+    }
+}
+
+fn of_event<'method>(method: &'method ImplItemFn, parameters: &[&'method PatType]) -> Result<Signature<'method>> {
+    match parameters {
+        [event, rest @ ..] if !is_context(&event.ty) => {
+            Ok(Signature { event: Some(event), state: state_before_context(method, Caller::Event, rest)? })
+        }
+        _ => Err(wrong(Caller::Event, method.sig.ident.span(), "this is no handler: it takes no event")),
+    }
+}
+
+/// The state's type, of parameters that end with the context.
+fn state_before_context<'method>(
+    method: &'method ImplItemFn,
+    caller: Caller,
+    parameters: &[&'method PatType],
+) -> Result<Option<&'method Type>> {
+    match parameters {
+        [context] if is_mutable_context(&context.ty) => Ok(None),
+        [state, context] if is_mutable_context(&context.ty) => match mutable(&state.ty) {
+            Some(type_) => Ok(Some(type_)),
+            None if caller == Caller::Timer && !is_state(state) => {
+                Err(wrong(caller, state.span(), "a timer brings no event: keep what it needs in the state"))
+            }
+            None => Err(Error::new(
+                state.ty.span(),
+                format!(
+                    "the state is lent to the handler, which may change it: `state: &mut {}`",
+                    plain(&state.ty).to_token_stream()
+                ),
+            )),
+        },
+        [_, extra, .., context] if is_mutable_context(&context.ty) => {
+            let most = match caller {
+                Caller::Timer => "a timer's handler takes its state and `ctx: &mut Context`, and nothing more",
+                _ => "a handler takes one event, its state and `ctx: &mut Context`, and nothing more",
+            };
+            Err(Error::new(extra.span(), most))
+        }
+        [.., last] if mutable(&last.ty).is_none() || is_context(&last.ty) => {
+            Err(Error::new(last.ty.span(), "a handler's last parameter is `ctx: &mut Context`"))
+        }
+        _ => Err(Error::new(
+            method.sig.paren_token.span.close(),
+            "a handler's last parameter is missing: `ctx: &mut Context`",
+        )),
+    }
+}
+
+fn of_merge<'method>(method: &'method ImplItemFn, parameters: &[&'method PatType]) -> Result<Signature<'method>> {
+    let error = |span, what: &str| Err(wrong(Caller::Merge, span, what));
+    match parameters {
+        [state, other] => match mutable(&state.ty) {
+            None => error(state.ty.span(), "the state of the customer who remains is lent: `state: &mut T`"),
+            Some(type_) if same(type_, &other.ty) => Ok(Signature { event: None, state: Some(type_) }),
+            Some(_) => error(other.ty.span(), "the other customer's state is of the same type, and given by value"),
+        },
+        _ => error(method.sig.ident.span(), "`#[merge]` unites the states of two customers who have become one"),
+    }
+}
+
+fn check_receiver(caller: Caller, method: &ImplItemFn) -> Result<()> {
+    let signature = &method.sig;
+    let error = |span: Span, what: &str| Err(wrong(caller, span, what));
+    if let Some(asyncness) = signature.asyncness {
+        return error(asyncness.span(), "a handler can't be async: there is nothing that it could wait for");
+    }
+    if !signature.generics.params.is_empty() {
+        return error(signature.generics.span(), "a handler has no generics");
+    }
+    match signature.receiver() {
+        Some(receiver) if receiver.reference.is_some() && receiver.mutability.is_none() => Ok(()),
+        Some(receiver) => error(receiver.span(), "a handler takes `&self`: the parameters don't change"),
+        None => error(signature.ident.span(), "this is no handler: it has no `&self`"),
+    }
+}
+
+/// What is wrong, and the form that is right.
+fn wrong(caller: Caller, span: Span, what: &str) -> Error {
+    let form = match caller {
+        Caller::Event => {
+            "a handler is `fn name(&self, Event { field, .. }: Event, ctx: &mut Context)`; \
+             other methods belong in a plain `impl` block"
+        }
+        Caller::Timer => {
+            "a timer's handler is `fn name(&self, ctx: &mut Context)`, or with its state, \
+             `fn name(&self, state: &mut T, ctx: &mut Context)`"
+        }
+        Caller::Merge => {
+            "it is `fn merge(&self, state: &mut T, other: T)`, where `T` is the state of the other handlers"
+        }
+    };
+    Error::new(span, format!("{what}\n{form}"))
+}
+
+/// Whether two types are written alike.
+pub(crate) fn same(one: &Type, other: &Type) -> bool {
+    one.to_token_stream().to_string() == other.to_token_stream().to_string()
+}
+
+/// `T` of `&mut T`.
+fn mutable(type_: &Type) -> Option<&Type> {
+    match type_ {
+        Type::Reference(reference) if reference.mutability.is_some() => Some(&reference.elem),
+        _ => None,
+    }
+}
+
+/// `T` of `T` or `&T`.
+fn plain(type_: &Type) -> &Type {
+    if let Type::Reference(reference) = type_ { &reference.elem } else { type_ }
+}
+
+fn is_state(parameter: &PatType) -> bool {
+    parameter.pat.to_token_stream().to_string().trim_start_matches("mut ").trim_start_matches('_') == "state"
+}
+
+fn is_context(type_: &Type) -> bool {
+    matches!(plain(type_), Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Context"))
+}
+
+fn is_mutable_context(type_: &Type) -> bool {
+    mutable(type_).is_some() && is_context(type_)
+}

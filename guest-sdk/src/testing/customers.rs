@@ -1,0 +1,100 @@
+//! What the engine keeps between a scenario's calls: each customer's state and pending timers.
+
+use std::collections::BTreeMap;
+
+use super::json::Json;
+use super::outcome::StateChange;
+use crate::Timestamp;
+
+/// Every customer that the scenario has seen.
+#[derive(Debug, Default)]
+pub(super) struct Customers {
+    /// The version of its shape, and its bytes.
+    states: BTreeMap<String, (u32, Vec<u8>)>,
+    timers: Vec<Pending>,
+    /// How many timers have been scheduled.
+    scheduled: u64,
+}
+
+/// A timer that has not fired.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    pub(super) customer: String,
+    /// The number of the handler that it calls.
+    pub(super) handler: u32,
+    pub(super) due: Timestamp,
+    /// Of two that are due together, the one that was scheduled first comes first.
+    order: u64,
+}
+
+/// Whose event it is: of a merge, the one that remains. Empty for nobody's.
+pub(super) fn customer_of(body: &Json) -> String {
+    id_at(body, &["/customerInfo/customerId", "/toCustomerInfo/customerId", "/customerInfo/customerUid"])
+}
+
+/// Who a merge makes part of another.
+pub(super) fn merged_away(body: &Json) -> String {
+    id_at(body, &["/fromCustomerInfo/customerId"])
+}
+
+/// An id as text, whether it is a number or a text.
+fn id_at(body: &Json, paths: &[&str]) -> String {
+    match paths.iter().find_map(|path| body.at(path).filter(|id| **id != Json::Null)) {
+        Some(Json::Text(text) | Json::Number(text)) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+impl Customers {
+    pub(super) fn state(&self, customer: &str) -> Option<(u32, &[u8])> {
+        self.states.get(customer).map(|(version, bytes)| (*version, &bytes[..]))
+    }
+
+    pub(super) fn change_state(&mut self, customer: &str, change: StateChange, version: u32) {
+        match change {
+            StateChange::Unchanged => {}
+            StateChange::Set(bytes) => _ = self.states.insert(customer.to_owned(), (version, bytes)),
+            StateChange::Remove => _ = self.states.remove(customer),
+        }
+    }
+
+    pub(super) fn take_state(&mut self, customer: &str) -> Option<(u32, Vec<u8>)> {
+        self.states.remove(customer)
+    }
+
+    /// Gives a customer a state, unless there is one.
+    pub(super) fn leave_state(&mut self, customer: &str, state: (u32, Vec<u8>)) {
+        self.states.entry(customer.to_owned()).or_insert(state);
+    }
+
+    pub(super) fn schedule(&mut self, customer: &str, handler: u32, due: Timestamp) {
+        self.cancel(customer, handler);
+        self.scheduled += 1;
+        self.timers.push(Pending { customer: customer.to_owned(), handler, due, order: self.scheduled });
+    }
+
+    pub(super) fn cancel(&mut self, customer: &str, handler: u32) {
+        self.timers.retain(|timer| timer.handler != handler || timer.customer != customer);
+    }
+
+    pub(super) fn due_of(&self, customer: &str, handler: u32) -> Option<Timestamp> {
+        self.timers.iter().find(|timer| timer.handler == handler && timer.customer == customer).map(|timer| timer.due)
+    }
+
+    /// Takes out the timer that is due first, if it is due until then.
+    pub(super) fn take_due(&mut self, until: Timestamp) -> Option<Pending> {
+        let due = self.timers.iter().enumerate().filter(|(_, timer)| timer.due <= until);
+        let (at, _) = due.min_by_key(|(_, timer)| (timer.due, timer.order))?;
+        Some(self.timers.remove(at))
+    }
+
+    /// The timers of one customer become another's, unless that one has them already.
+    pub(super) fn move_timers(&mut self, from: &str, to: &str) {
+        let moving: Vec<_> = self.timers.extract_if(.., |timer| timer.customer == from).collect();
+        for timer in moving {
+            if self.due_of(to, timer.handler).is_none() {
+                self.timers.push(Pending { customer: to.to_owned(), ..timer });
+            }
+        }
+    }
+}
