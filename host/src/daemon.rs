@@ -182,6 +182,8 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
     };
     let keeping = Keeping {
         store: Arc::clone(&around.store),
+        clock: config.clock.source,
+        run_on_ms: config.clock.run_on_minutes as Millis * 60_000,
         retention: Retention {
             seen_ms: config.store.deduplication_hours as Millis * HOUR_MS,
             journal_ms: config.store.journal_days as Millis * 24 * HOUR_MS,

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::redacted;
 use crate::engine::Limits;
+use crate::pipeline::Clock;
 
 /// Everything that can be configured. Times are in the unit that the name ends with, sizes in bytes.
 ///
@@ -42,6 +43,7 @@ pub struct Config {
     pub drain_ms: u64,
     pub event: EventConfig,
     pub store: StoreConfig,
+    pub clock: ClockConfig,
     pub rabbitmq: RabbitMqConfig,
     pub reload: ReloadConfig,
     pub limits: Limits,
@@ -83,6 +85,15 @@ pub struct StoreConfig {
     pub journal_bytes_max: u64,
     /// With so many communications waiting to be published, no more events are taken in.
     pub outbox_max: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClockConfig {
+    /// What tells the time: the machine, `wall`; or, for a file or standard input, the envelopes' timestamps, `events`.
+    pub source: Clock,
+    /// With `events`: for how long the clock goes on after the last event, in minutes.
+    pub run_on_minutes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,6 +202,7 @@ impl Default for Config {
             drain_ms: 25_000,
             event: EventConfig::default(),
             store: StoreConfig::default(),
+            clock: ClockConfig::default(),
             rabbitmq: RabbitMqConfig::default(),
             reload: ReloadConfig::default(),
             limits: Limits::default(),
@@ -219,6 +231,12 @@ impl Default for StoreConfig {
             journal_bytes_max: 5 << 30,
             outbox_max: 100_000,
         }
+    }
+}
+
+impl Default for ClockConfig {
+    fn default() -> Self {
+        Self { source: Clock::Wall, run_on_minutes: 0 }
     }
 }
 

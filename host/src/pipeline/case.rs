@@ -96,7 +96,7 @@ impl Accepted {
     /// The customer whom it is about.
     pub(super) fn customer(&self) -> Option<CustomerKey> {
         match &self.what {
-            What::Event { event, .. } => event.customer_key(),
+            What::Event { customer, .. } => *customer,
             What::Timer(timer) => Some(timer.customer),
         }
     }

@@ -7,7 +7,7 @@ use super::memory::Memory;
 use crate::clock::Millis;
 use crate::engine::{CampaignSpec, StateChange};
 use crate::event::{Customer, CustomerKey, EventId};
-use crate::store::records::{CampaignRow, CustomerRow, PendingTimer, StateRow, TimerKey};
+use crate::store::records::{CampaignRow, CustomerRow, Key, PendingTimer, StateRow, TimerKey, encode};
 use crate::store::{Changes, StoreError, Table};
 
 const DAY_MS: Millis = 86_400_000;
@@ -19,14 +19,21 @@ const PARKED_MAX_MS: Millis = 3_600_000;
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     rows: HashMap<CustomerKey, Row>,
-    /// Of the index of timers by the time at which they are due.
-    timers: Changes,
+    /// What follows from the rows: the index of timers by the time at which they are due, and redirects.
+    index: Changes,
 }
 
 #[derive(Debug)]
 struct Row {
     row: CustomerRow,
     is_changed: bool,
+}
+
+/// The state that a rule made of two.
+#[derive(Debug)]
+pub(super) struct United {
+    pub(super) campaign: Arc<str>,
+    pub(super) state: Option<StateRow>,
 }
 
 /// What one answer changes.
@@ -61,7 +68,7 @@ impl Rows {
 
     /// Takes a timer that is due; `None` if it is not pending any more, or not then.
     pub(super) fn fire(&mut self, timer: &TimerKey) -> Option<PendingTimer> {
-        self.timers.delete(Table::Timers, timer.encode());
+        self.index.delete(Table::Timers, timer.encode());
         let campaign: Arc<str> = (&*timer.campaign).into();
         self.change(timer.customer, &campaign, |row| {
             row.timer(&timer.timer).filter(|pending| pending.looked_at == timer.due)?;
@@ -71,7 +78,7 @@ impl Rows {
 
     /// Puts off a timer that nobody can take now.
     pub(super) fn park(&mut self, timer: &TimerKey, now: Millis) {
-        self.timers.delete(Table::Timers, timer.encode());
+        self.index.delete(Table::Timers, timer.encode());
         let campaign: Arc<str> = (&*timer.campaign).into();
         let parked = self.change(timer.customer, &campaign, |row| {
             let pending = row.timers.iter_mut().find(|pending| *pending.name == *timer.timer);
@@ -80,7 +87,7 @@ impl Rows {
             Some(pending.looked_at)
         });
         if let Some(due) = parked {
-            self.timers.put(Table::Timers, TimerKey { due, ..timer.clone() }.encode(), Vec::new());
+            self.index.put(Table::Timers, TimerKey { due, ..timer.clone() }.encode(), Vec::new());
         }
     }
 
@@ -94,7 +101,7 @@ impl Rows {
         kept: Kept,
     ) {
         let Kept { state, timers } = kept;
-        let index = &mut self.timers;
+        let index = &mut self.index;
         let row = self.rows.get_mut(&customer).expect("the row of whom is decided about is here");
         row.is_changed = true;
         row.row.change(&spec.name, |row| {
@@ -121,6 +128,53 @@ impl Rows {
         });
     }
 
+    /// Moves what is kept about a customer who goes to the one who stays, and has the one meant by the other from now on. Of a timer that both have
+    /// the earlier stays.
+    pub(super) fn unite(&mut self, from: CustomerKey, to: CustomerKey, recipient: &Customer, united: Vec<United>) {
+        let gone = self.rows.get_mut(&from).expect("the row of whom is decided about is here");
+        gone.is_changed = true;
+        let gone = std::mem::take(&mut gone.row);
+        let row = self.rows.get_mut(&to).expect("the row of whom is decided about is here");
+        row.is_changed = true;
+        let index = &mut self.index;
+        for kept in gone.campaigns() {
+            let key = |customer, timer: &PendingTimer| {
+                let (campaign, name) = ((&*kept.name).into(), timer.name.clone());
+                TimerKey { due: timer.looked_at, customer, campaign, timer: name }.encode()
+            };
+            row.row.change(&kept.name, |row| {
+                if row.state.is_none() {
+                    row.state.clone_from(&kept.state);
+                }
+                row.held += kept.held;
+                for timer in &kept.timers {
+                    index.delete(Table::Timers, key(from, timer));
+                    let own = row.take_timer(&timer.name);
+                    let moved = PendingTimer { recipient: recipient.clone(), ..timer.clone() };
+                    let stays = match own {
+                        Some(own) if own.due <= timer.due => own,
+                        Some(own) => {
+                            index.delete(Table::Timers, key(to, &own));
+                            moved
+                        }
+                        None => moved,
+                    };
+                    index.put(Table::Timers, key(to, &stays), Vec::new());
+                    row.timers.push(stays);
+                }
+            });
+        }
+        for United { campaign, state } in united {
+            row.row.change(&campaign, |row| row.state = state);
+        }
+        row.row.absorbed.retain(|absorbed| *absorbed != from && *absorbed != to);
+        row.row.absorbed.extend(gone.absorbed.iter().filter(|absorbed| **absorbed != to));
+        row.row.absorbed.push(from);
+        // Whoever stays is meant by their own name again, even if they had become somebody else once.
+        index.delete(Table::Redirects, Key::redirect(to));
+        index.put(Table::Redirects, Key::redirect(from), encode(&to));
+    }
+
     fn change<T>(
         &mut self,
         customer: CustomerKey,
@@ -137,6 +191,6 @@ impl Rows {
         for (customer, row) in self.rows.drain().filter(|(_, row)| row.is_changed) {
             memory.keep(customer, row.row);
         }
-        std::mem::take(&mut self.timers)
+        std::mem::take(&mut self.index)
     }
 }

@@ -17,6 +17,7 @@ use super::group::Group;
 use super::identify::{Arrival, Identity, identify};
 use super::judge::outcome;
 use super::memory::Memory;
+use super::redirects::Redirects;
 use super::rows::Rows;
 use super::{Accepted, Rules, Settings, Tally, What};
 use crate::clock::Millis;
@@ -40,15 +41,16 @@ const COMMUNICATION_BYTES: usize = 256;
 pub(super) struct Shard {
     number: usize,
     pub(super) rules: Rules,
-    guests: Guests,
-    memory: Memory,
+    pub(super) guests: Guests,
+    pub(super) memory: Memory,
     pub(super) rows: Rows,
+    pub(super) redirects: Redirects,
     arrivals: Arc<Arrivals>,
     exit: Exit,
     batch_max: usize,
     pub(super) environment: Arc<str>,
     settles_after_ms: Millis,
-    batch: Batch,
+    pub(super) batch: Batch,
     projection: Projection,
     pub(super) decided: Decided,
     pub(super) counts: Counts,
@@ -93,6 +95,7 @@ impl Shard {
         settings: &Settings,
         rules: Rules,
         memory: Memory,
+        redirects: Redirects,
         arrivals: Arc<Arrivals>,
         exit: Exit,
     ) -> Shard {
@@ -102,6 +105,7 @@ impl Shard {
             rules,
             memory,
             rows: Rows::default(),
+            redirects,
             arrivals,
             exit,
             batch_max: settings.batch_max,
@@ -137,7 +141,11 @@ impl Shard {
         self.guests.adopt(&rules);
         self.counts.adopt(&rules);
         self.memory.begin()?;
-        let (cases, repeated) = self.open_cases(accepted)?;
+        let (mut cases, repeated) = self.open_cases(accepted)?;
+        if let [merge] = &mut cases[..] {
+            // A merge comes alone.
+            self.unite(&rules, merge)?;
+        }
         let mut done = Vec::with_capacity(cases.len());
         for wave in waves(cases, rules.remembers()) {
             self.decide_wave(&rules, wave, &mut done)?;
@@ -186,8 +194,8 @@ impl Shard {
         let (mut cases, mut repeated) = (Vec::with_capacity(accepted.len()), Vec::new());
         for Accepted { what, now, receipt, held } in accepted.drain(..) {
             let (outcomes, communications) = (Vec::new(), Vec::new());
-            let (event, key, redelivered, session) = match what {
-                What::Event { event, key, redelivered, session } => (event, key, redelivered, session),
+            let (event, customer, key, redelivered, session) = match what {
+                What::Event { event, customer, key, redelivered, session } => (event, customer, key, redelivered, session),
                 What::Timer(timer) => {
                     let customer = Some(timer.customer);
                     let partition = Partition::of_customer(timer.customer);
@@ -197,7 +205,6 @@ impl Shard {
                     continue;
                 }
             };
-            let customer = event.customer_key();
             let partition = Partition::of_event(customer, key);
             let known = match added.get(&key) {
                 Some(row) => Some(row.clone()),

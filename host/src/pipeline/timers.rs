@@ -34,7 +34,9 @@ impl Due {
     pub(super) fn settled(&self, timers: &[TimerKey]) {
         if !timers.is_empty() {
             let mut on_their_way = self.lock();
-            timers.iter().for_each(|timer| drop(on_their_way.remove(timer)));
+            for timer in timers {
+                on_their_way.remove(timer);
+            }
         }
     }
 
@@ -43,6 +45,7 @@ impl Due {
     }
 }
 
+#[derive(Clone, Debug)]
 pub(super) struct Timers {
     pub(super) store: Arc<dyn Store>,
     pub(super) due: Arc<Due>,
@@ -73,6 +76,28 @@ impl Timers {
                 }
             }
         }
+    }
+
+    /// With a clock that the events tell: lets it jump from timer to timer up to a moment. Each jump waits until everything before it is
+    /// durable, as that may set a timer, or cancel one.
+    pub(super) async fn advance(&self, until: Millis) -> Result<(), StoreError> {
+        while self.arrivals.last_now() < until {
+            drop(self.budget.take(usize::MAX).await);
+            let (store, due) = (Arc::clone(&self.store), Arc::clone(&self.due));
+            let found = tokio::task::spawn_blocking(move || find(&*store, &due, until)).await;
+            let found = found.map_err(|_| StoreError::Interrupted)??;
+            let Some(next) = found.first().map(|timer| timer.due) else { break };
+            self.arrivals.advance(next);
+            let (now_due, later): (Vec<_>, Vec<_>) = found.into_iter().partition(|timer| timer.due <= next);
+            self.due.settled(&later);
+            for timer in now_due {
+                if self.send(timer).await.is_none() {
+                    return Ok(());
+                }
+            }
+        }
+        self.arrivals.advance(until);
+        Ok(())
     }
 
     /// Sends a timer to its shard; `None` if there are none any more.

@@ -103,7 +103,10 @@ impl LinesSource {
                 () = shutdown.draining() => break,
                 block = blocks.recv() => block,
             };
-            let Some(block) = block else { break };
+            let Some(block) = block else {
+                intake.ended().await;
+                break;
+            };
             for line in block.map_err(unreadable)? {
                 tag += 1;
                 lines.increment(1);
