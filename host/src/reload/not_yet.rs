@@ -6,6 +6,7 @@ use hailer_abi::manifest::Manifest;
 
 use super::Problem;
 use super::campaign_file::CampaignFile;
+use crate::engine::Mode;
 
 /// Of a bare module.
 pub(super) fn refuse_module(file: &str, manifest: &Manifest) -> Result<(), Vec<Problem>> {
@@ -22,6 +23,10 @@ pub(super) fn refuse_campaign(
     campaign_file: &CampaignFile<'_>,
     manifest: &Manifest,
 ) -> Result<(), Vec<Problem>> {
+    // What is off is not called, and so misses nothing.
+    if campaign_file.mode == Mode::Off {
+        return Ok(());
+    }
     refuse_module(file, manifest)?;
     let keys = [
         ("state_ttl_days", campaign_file.state_ttl_days.is_some()),
