@@ -1,8 +1,8 @@
 //! A helping hand for people who have begun to register. Most of them finish within minutes and need none, so the
 //! message is a short text with a link and a number to call, and not an advertisement.
 //!
-//! Waiting an hour and writing only to those who have not finished by then would be better; that needs timers, which this
-//! version of the SDK doesn't have. Until then the campaign can be kept small: to some applications, or to a share.
+//! To wait an hour and write only to those who have not finished by then is another campaign, `abandoned-registration`. This one can be
+//! kept small: to some applications, or to a share.
 
 use hailer_sdk::prelude::*;
 

@@ -1,0 +1,146 @@
+//! Somebody began to register and did not finish: a nudge, an hour later, and only to those who have not finished by then.
+//!
+//! Whoever begins again gets the whole hour again; whoever finishes is left alone. A nudge that comes long after its time, because
+//! the engine was down, would be strange: it is left out.
+
+use hailer_sdk::prelude::*;
+
+/// Nudges people who begin to register and do not finish.
+#[rule]
+pub struct AbandonedRegistration {
+    /// Minutes to wait before the nudge.
+    #[param(default = 60, min = 1, max = 43200)]
+    wait_minutes: u32,
+    /// The template of the text message.
+    #[param(default = "registration-nudge", min = 1)]
+    template: String,
+    /// A nudge that would come so many hours after its time is left out. 0: it comes at any time.
+    #[param(default = 24)]
+    late_hours_max: u32,
+}
+
+/// What is kept while somebody registers.
+#[derive(Debug, Default, State)]
+struct Begun {
+    /// When they began; absent when they have finished.
+    at: Option<Timestamp>,
+}
+
+#[handlers]
+impl AbandonedRegistration {
+    fn started(&self, _: RegistrationStarted, state: &mut Begun, ctx: &mut Context) {
+        state.at = Some(ctx.now());
+        ctx.schedule(Timer::NUDGE, minutes(self.wait_minutes));
+        ctx.note("waits for the registration to be completed");
+    }
+
+    fn completed(&self, _: RegistrationCompleted, state: &mut Begun, ctx: &mut Context) {
+        *state = Begun::default();
+        ctx.cancel(Timer::NUDGE);
+        ctx.note("completed: no nudge");
+    }
+
+    #[timer]
+    fn nudge(&self, state: &mut Begun, ctx: &mut Context) {
+        let Some(begun) = state.at.take() else {
+            return ctx.note("not sent: completed meanwhile");
+        };
+        let late = ctx.now().since(begun + minutes(self.wait_minutes));
+        if self.late_hours_max > 0 && late > hours(self.late_hours_max) {
+            return ctx.note("not sent: too late for a nudge");
+        }
+        ctx.send(Sms::template(&self.template));
+        ctx.note("nudged");
+    }
+
+    /// The registration that began later is the one that is waited for.
+    #[merge]
+    fn merge(&self, state: &mut Begun, other: Begun) {
+        state.at = state.at.max(other.at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hailer_sdk::testing::{Event, Scenario};
+
+    use super::*;
+
+    fn nudge() -> hailer_sdk::Message<'static> {
+        Sms::template("registration-nudge")
+    }
+
+    #[test]
+    fn whoever_does_not_finish_is_nudged_after_an_hour_and_once() {
+        Scenario::new(AbandonedRegistration::default())
+            .event("RegistrationStarted")
+            .expect_nothing()
+            .expect_timer(Timer::NUDGE, minutes(60))
+            .advance(minutes(59))
+            .expect_nothing()
+            .advance(minutes(1))
+            .expect_sent(nudge())
+            .expect_state(|begun: &Begun| begun.at.is_none())
+            .advance(days(60))
+            .expect_nothing();
+    }
+
+    #[test]
+    fn whoever_finishes_is_left_alone() {
+        Scenario::new(AbandonedRegistration::default())
+            .event("RegistrationStarted")
+            .advance(minutes(59))
+            .event("RegistrationCompleted")
+            .expect_no_timer(Timer::NUDGE)
+            .expect_note("completed")
+            .advance(days(1))
+            .expect_nothing();
+    }
+
+    #[test]
+    fn whoever_begins_again_has_the_whole_time_again() {
+        Scenario::new(AbandonedRegistration { wait_minutes: 30, ..AbandonedRegistration::default() })
+            .event("RegistrationStarted")
+            .advance(minutes(29))
+            .event("RegistrationStarted")
+            .expect_timer(Timer::NUDGE, minutes(30))
+            .advance(minutes(29))
+            .expect_nothing()
+            .advance(minutes(1))
+            .expect_sent(nudge())
+            .expect_nothing();
+    }
+
+    #[test]
+    fn a_completion_without_a_beginning_is_no_reason_to_write() {
+        Scenario::new(AbandonedRegistration::default())
+            .event("RegistrationCompleted")
+            .expect_nothing()
+            .advance(days(2))
+            .expect_nothing();
+    }
+
+    #[test]
+    fn one_customers_registration_is_not_anothers() {
+        let of = |event: &str, customer: i64| Event::of(event).set("/customerInfo/customerId", customer);
+        Scenario::new(AbandonedRegistration::default())
+            .event(of("RegistrationStarted", 1))
+            .event(of("RegistrationStarted", 2))
+            .event(of("RegistrationCompleted", 1))
+            .advance(hours(1))
+            .expect_sent(nudge())
+            .expect_nothing();
+    }
+
+    #[test]
+    fn a_registration_that_becomes_part_of_another_account_is_waited_for_there() {
+        let of = |event: &str, customer: i64| Event::of(event).set("/customerInfo/customerId", customer);
+        Scenario::new(AbandonedRegistration::default())
+            .event(of("RegistrationStarted", 1))
+            .event(Event::of("ProfilesMerged").set("from_customer_id", 1).set("to_customer_id", 2))
+            .expect_timer(Timer::NUDGE, minutes(60))
+            .event(of("RegistrationCompleted", 2))
+            .advance(hours(1))
+            .expect_nothing();
+    }
+}
