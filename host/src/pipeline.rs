@@ -56,14 +56,14 @@ pub use arrivals::Clock;
 use budget::{Budget, Held};
 use commit::Committer;
 use group::Group;
+use memory::Memory;
 use outbox::{Fill, PublishError};
 use redirects::Redirects;
-use memory::Memory;
 use shard::{Exit, Shard};
-use sweep::Sweep;
 pub use sweep::Retention;
-use timers::{Due, Timers};
+use sweep::Sweep;
 pub use tally::{CampaignTally, Tally};
+use timers::{Due, Timers};
 
 /// Groups that may wait to be committed.
 const GROUPS_MAX: usize = 64;

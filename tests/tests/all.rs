@@ -10,6 +10,7 @@ mod edges;
 mod hostile_guests;
 mod hot_reload;
 mod kills;
+mod memory;
 mod new_rule;
 mod privacy;
 mod seed;

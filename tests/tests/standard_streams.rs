@@ -125,7 +125,8 @@ async fn a_copy_of_a_message_is_the_same_event_and_is_told() {
     let site = Site::with_examples();
     let source = format!("file:{}", site.write("events.jsonl", envelopes().repeat(20)).display());
     let outcome = site.run(&["--source", &source, "--sink", "-"]).expect(0);
-    let once = site.run(&["--source", &format!("file:{}", site.write("once.jsonl", envelopes()).display()), "--sink", "-"]);
+    let once =
+        site.run(&["--source", &format!("file:{}", site.write("once.jsonl", envelopes()).display()), "--sink", "-"]);
     assert_eq!(outcome.stdout.lines().count(), once.expect(0).stdout.lines().count());
     assert!(outcome.stderr.contains("228 copies of events that had been decided"), "{}", outcome.stderr);
 }

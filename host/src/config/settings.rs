@@ -40,7 +40,11 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
 ];
 
 /// What the settings with few possible values may say.
-const CHOICES: &[(&str, &[&str])] = &[("reload.bare_modules", &["live", "refuse"]), ("log.format", &["text", "json"]), ("clock.source", &["wall", "events"])];
+const CHOICES: &[(&str, &[&str])] = &[
+    ("reload.bare_modules", &["live", "refuse"]),
+    ("log.format", &["text", "json"]),
+    ("clock.source", &["wall", "events"]),
+];
 
 /// Every setting, `rabbitmq.prefetch`, with its default; null for one that is unset unless somebody sets it.
 pub(super) fn defaults() -> BTreeMap<String, Value> {

@@ -86,13 +86,7 @@ impl Shard {
     }
 
     /// Puts a proposed communication before the policies, and makes it if it passes.
-    fn dispose(
-        &mut self,
-        campaign: &Campaign,
-        index: usize,
-        case: &mut Case,
-        send: &Send<'_>,
-    ) -> (Box<str>, Verdict) {
+    fn dispose(&mut self, campaign: &Campaign, index: usize, case: &mut Case, send: &Send<'_>) -> (Box<str>, Verdict) {
         let spec = &campaign.spec;
         let Send { place, channel, template, data } = *send;
         let recipient = case.recipient();
@@ -125,13 +119,7 @@ impl Shard {
         (id, Verdict::Passed)
     }
 
-    pub(super) fn fault(
-        &mut self,
-        campaign: &Campaign,
-        index: usize,
-        case: &Case,
-        fault: &GuestFault,
-    ) -> Decided {
+    pub(super) fn fault(&mut self, campaign: &Campaign, index: usize, case: &Case, fault: &GuestFault) -> Decided {
         let counts = self.counts.of(index);
         let count = counts.fault(fault);
         let said = fault.to_string();

@@ -195,7 +195,9 @@ impl Shard {
         for Accepted { what, now, receipt, held } in accepted.drain(..) {
             let (outcomes, communications) = (Vec::new(), Vec::new());
             let (event, customer, key, redelivered, session) = match what {
-                What::Event { event, customer, key, redelivered, session } => (event, customer, key, redelivered, session),
+                What::Event { event, customer, key, redelivered, session } => {
+                    (event, customer, key, redelivered, session)
+                }
                 What::Timer(timer) => {
                     let customer = Some(timer.customer);
                     let partition = Partition::of_customer(timer.customer);
