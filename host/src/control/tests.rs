@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Client, Context, Control, ControlError, EngineStatus, Http, Observed, socket_path};
+use super::{Client, Context, Control, ControlError, EngineStatus, Http, Observed, StoreDoor, socket_path};
+use crate::engine::RuleSet;
 use crate::health::{Condition, Health};
+use crate::store::MemoryStore;
 use crate::reload::{CampaignState, CampaignStatus, LoadReport, ReloadHandle, Request, Requests, Target};
 
 /// A running server with an owner of the directory that the test plays.
@@ -30,10 +33,13 @@ fn start(data: &Path) -> Engine {
         source: "-".into(),
         sink: "-".into(),
         rules: "rules.d".into(),
+        store: None,
         http: None,
         problems: Default::default(),
     };
-    let context = Context { reload, health: health.clone(), about: Arc::new(about) };
+    let rules = Arc::new(ArcSwap::from_pointee(RuleSet::empty()));
+    let store = StoreDoor::new(Arc::new(MemoryStore::new("test")), None, rules);
+    let context = Context { reload, health: health.clone(), store, about: Arc::new(about) };
     let control = Control::bind(data).unwrap();
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(control.serve(context, async { stopped.await.unwrap_or(()) }));
