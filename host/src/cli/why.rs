@@ -183,3 +183,50 @@ fn line(line: &Line, zone: &TimeZone) -> String {
 fn short(key: &str) -> &str {
     key.get(..12).unwrap_or(key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::story::fixture::{History, answers, entry, outcome};
+    use crate::story::of_every_ending;
+
+    fn told(history: &History, question: &Question, zone: &str) -> String {
+        let takers = [Taker { campaign: "later".into(), codes: vec!["*".into()] }];
+        let story = story::tell(&*history.store.snapshot().unwrap(), question, Some(&takers)).unwrap();
+        text(&story, question, &TimeZone::get(zone).unwrap())
+    }
+
+    fn ask(id: &str) -> Question {
+        Question { customer: id.into(), ..Question::default() }
+    }
+
+    #[test]
+    fn a_story_in_words() {
+        let history = of_every_ending();
+        insta::assert_snapshot!(told(&history, &ask("7"), "Europe/Moscow"));
+    }
+
+    #[test]
+    fn a_part_of_a_merged_story_in_words() {
+        let mut history = of_every_ending();
+        history.merge("7", "8");
+        history.commit(vec![entry("8", 61, "OnPurchaseConfirm", vec![outcome("later", answers(vec![], &[]))])], &[]);
+        let since = Some("2026-03-01T08:01:00Z".parse().unwrap());
+        insta::assert_snapshot!(told(&history, &Question { campaign: Some("later".into()), since, ..ask("8") }, "UTC"));
+    }
+
+    #[test]
+    fn of_nobody_there_is_one_line() {
+        assert_eq!(told(&History::new(), &ask("7"), "UTC"), "no event seen\n");
+    }
+
+    #[test]
+    fn a_rules_words_can_not_add_a_line() {
+        let mut history = History::new();
+        let lying = "nothing)\n  other 1.0: published\u{202e}";
+        history.commit(vec![entry("7", 0, "On\nEvent", vec![outcome("liar", answers(vec![], &[lying]))])], &[]);
+        let text = told(&history, &ask("7"), "UTC");
+        assert!(!text.lines().any(|line| line.ends_with("published")), "{text}");
+        assert!(text.contains("(nothing)\\n  other 1.0: published\\u{202e})"), "{text}");
+    }
+}

@@ -12,6 +12,13 @@ mod trail;
 mod decisions;
 mod overview;
 
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::of_every_ending;
+
 
 use hailer_abi::manifest::ANY_EVENT;
 use jiff::Timestamp;
