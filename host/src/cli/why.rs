@@ -129,12 +129,12 @@ fn footer(story: &Story, question: &Question, zone: &TimeZone) -> String {
     let mut left_out = Vec::new();
     if let Some(campaign) = question.campaign.as_ref().filter(|_| story.others > 0) {
         let (count, campaign) = (story.others, shown(campaign));
-        left_out.push(format!("{count} events that have nothing to do with {campaign}"));
+        left_out.push(format!("events that have nothing to do with {campaign}: {count}"));
     }
     if let Some(since) = question.since {
         left_out.push(format!("what was before {}", Moment(since, zone)));
     }
-    if let Some(kept_since) = story.kept_since {
+    if let Some(kept_since) = story.kept_since.filter(|kept| question.since.is_none_or(|since| *kept > since)) {
         left_out.push(format!("what may have been before {}, as nothing older is kept", Moment(kept_since, zone)));
     }
     if left_out.is_empty() { String::new() } else { format!("\nnot shown: {}\n", left_out.join("; ")) }

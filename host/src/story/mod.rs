@@ -86,7 +86,7 @@ pub struct Story {
     pub others: u64,
     /// What waits for its time.
     pub timers: Vec<Pending>,
-    /// The oldest that is still kept about anybody in this customer's part of the store.
+    /// Before that nothing is kept in the part of the store where this customer's events are.
     pub kept_since: Option<Timestamp>,
 }
 
@@ -200,7 +200,7 @@ pub fn tell(snapshot: &dyn Snapshot, question: &Question, takers: Option<&[Taker
         is_cut,
         others,
         timers: timers.collect(),
-        kept_since: trail::kept_since(snapshot, current)?.map(time),
+        kept_since: trail::kept_since(snapshot, &everybody)?.map(time),
     })
 }
 

@@ -168,7 +168,7 @@ fn merged_customers_tell_one_story_whichever_is_asked_for() {
         let of_others = story.events.iter().filter(|told| told.customer.is_some()).count();
         assert_eq!(of_others, if id == "b" { 4 } else { 3 }, "{id}");
         assert_eq!(story.timers.len(), 1, "{id}");
-        assert_eq!(story.absorbed.len(), if id == "a" { 1 } else { if id == "b" { 1 } else { 2 } }, "{id}");
+        assert_eq!(story.absorbed.len(), if id == "c" { 2 } else { 1 }, "{id}");
     }
 }
 

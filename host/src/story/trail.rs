@@ -87,15 +87,20 @@ pub(super) fn read(
     Ok(trail)
 }
 
-/// The oldest that is kept about anybody in a customer's partition.
-pub(super) fn kept_since(snapshot: &dyn Snapshot, customer: CustomerKey) -> Result<Option<Millis>, StoreError> {
-    let (from, to) = Key::whole(Partition::of_customer(customer));
-    let mut first = None;
-    snapshot.range(Table::Journal, &from, &to, &mut |_, row| {
-        first = Some(decode::<JournalRow>(Table::Journal, row));
-        ControlFlow::Break(())
-    })?;
-    Ok(first.transpose()?.and_then(|row| row.first().map(|entry| entry.now)))
+/// The oldest that is kept about anybody in the partitions of these customers.
+pub(super) fn kept_since(snapshot: &dyn Snapshot, customers: &[CustomerKey]) -> Result<Option<Millis>, StoreError> {
+    let mut oldest: Option<Millis> = None;
+    for &customer in customers {
+        let (from, to) = Key::whole(Partition::of_customer(customer));
+        let mut first = None;
+        snapshot.range(Table::Journal, &from, &to, &mut |_, row| {
+            first = Some(decode::<JournalRow>(Table::Journal, row));
+            ControlFlow::Break(())
+        })?;
+        let first = first.transpose()?.and_then(|row| row.first().map(|entry| entry.now));
+        oldest = oldest.into_iter().chain(first).min();
+    }
+    Ok(oldest)
 }
 
 /// A customer's last commit before this one.
