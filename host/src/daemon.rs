@@ -131,7 +131,7 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
         problems: std::collections::BTreeMap::new(),
     };
     let file = about.store.as_ref().map(|dir| dir.join(store::FILE_NAME));
-    let door = StoreDoor::new(Arc::clone(&store), file, Arc::clone(&current));
+    let door = StoreDoor::new(&store, file, Arc::clone(&current));
     let context =
         control::Context { reload: reload.clone(), health: health.clone(), store: door, about: Arc::new(about) };
     let ended = shutdown.clone();

@@ -58,7 +58,9 @@ async fn a_store_is_shown_alike_while_its_engine_runs_and_afterwards() {
     assert!(while_running["journal"]["first"].as_str().unwrap().starts_with("20"));
     assert!(while_running["fileBytes"].as_u64().unwrap() > 4096);
     engine.stop().await;
-    let afterwards = stopped(&site, &["store", "show", "--json"]).expect(0).json();
+    let afterwards = stopped(&site, &["store", "show", "--json"]).expect(0);
+    assert_eq!(afterwards.stderr, "", "the engine closed its store, although it was asked about it");
+    let afterwards = afterwards.json();
     for fact in ["file", "environment", "id", "journal", "dedupRows", "runs"] {
         assert_eq!(afterwards[fact], while_running[fact], "{fact}");
     }
@@ -110,7 +112,9 @@ async fn a_backup_of_a_running_engine_is_a_store_and_replaces_nothing() {
 async fn what_needs_the_store_to_itself_is_refused_while_an_engine_runs() {
     let site = site();
     let engine = running(&site).await;
-    for (command, next_step) in [("verify", "make a copy with `hailer store backup"), ("compact", "stop the engine first")] {
+    for (command, next_step) in
+        [("verify", "make a copy with `hailer store backup"), ("compact", "stop the engine first")]
+    {
         let refused = site.command(&["store", command]).expect(1);
         assert!(refused.stderr.contains("an engine is running with it"), "{}", refused.stderr);
         assert!(refused.stderr.contains(next_step), "{}", refused.stderr);
@@ -150,7 +154,11 @@ fn a_damaged_store_is_told_by_verifying_and_by_asking() {
     fs::write(&file, bytes).unwrap();
     for command in [&["store", "verify"][..], &["decisions", "export"]] {
         let damaged = stopped(&site, command).expect(1);
-        assert!(damaged.stderr.contains("damaged") && damaged.stderr.contains("restore a backup"), "{}", damaged.stderr);
+        assert!(
+            damaged.stderr.contains("damaged") && damaged.stderr.contains("restore a backup"),
+            "{}",
+            damaged.stderr
+        );
     }
 }
 

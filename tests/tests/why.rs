@@ -32,8 +32,7 @@ fn a_stopped_engines_store_tells_what_became_of_each_event() {
     let site = site();
     let shadow = campaign("big-basket", "").replace("live", "shadow");
     site.put("shadow.toml", shadow);
-    let without_amount =
-        r#"{"eventCode":"OnPurchaseConfirm","customerInfo":{"customerId":7},"purchaseOperationInfo":{"purchaseData":{}}}"#;
+    let without_amount = r#"{"eventCode":"OnPurchaseConfirm","customerInfo":{"customerId":7},"purchaseOperationInfo":{"purchaseData":{}}}"#;
     let events = [purchase(500, 7), purchase(500, 8), purchase(5, 7), without_amount.to_owned()];
     let events = format!("file:{}", site.write("events.jsonl", events.join("\n")).display());
     let store = site.path("store").display().to_string();
@@ -68,7 +67,8 @@ fn a_rule_that_failed_is_told_with_what_it_said() {
     let site = Site::empty();
     site.put("modules/errs.wasm", fixtures::module("errs"));
     site.put("errs.toml", campaign("errs", ""));
-    let event = |id: usize| format!(r#"{{"eventCode":"{}","customerInfo":{{"customerId":{id}}}}}"#, fixtures::EVENT_CODE);
+    let event =
+        |id: usize| format!(r#"{{"eventCode":"{}","customerInfo":{{"customerId":{id}}}}}"#, fixtures::EVENT_CODE);
     let events = (0..1000).map(|id| event(id) + "\n").collect::<String>();
     let events = format!("file:{}", site.write("events.jsonl", events).display());
     let store = site.path("store").display().to_string();

@@ -77,7 +77,8 @@ impl Export {
     fn run(self, global: &Global) -> anyhow::Result<u8> {
         logging::start_quiet()?;
         let zone = zone(self.utc);
-        let time = |flag: &str, text: &Option<String>| text.as_deref().map(|text| moment(flag, text, &zone)).transpose();
+        let time =
+            |flag: &str, text: &Option<String>| text.as_deref().map(|text| moment(flag, text, &zone)).transpose();
         let (since, until) = (time("--since", &self.since)?, time("--until", &self.until)?);
         let query = DecisionQuery { since, until, campaign: self.campaign, ..DecisionQuery::default() };
         let format = self.format.unwrap_or(if global.json { Format::Jsonl } else { Format::Csv });

@@ -52,10 +52,14 @@ pub(super) fn place(global: &Global, flags: &StoreFlags) -> anyhow::Result<Place
 pub(super) fn stopped(global: &Global, flags: &StoreFlags, what: &str) -> anyhow::Result<Stopped> {
     match place(global, flags)? {
         Place::Stopped(stopped) => Ok(stopped),
-        Place::Engine(_) => bail!("{what} needs the store to itself, and an engine is running with it: {}", match what {
-            "verifying" => "stop the engine, or make a copy with `hailer store backup DIR/hailer.redb` and verify that with --store DIR",
-            _ => "stop the engine first",
-        }),
+        Place::Engine(_) => bail!(
+            "{what} needs the store to itself, and an engine is running with it: {}",
+            match what {
+                "verifying" =>
+                    "stop the engine, or make a copy with `hailer store backup DIR/hailer.redb` and verify that with --store DIR",
+                _ => "stop the engine first",
+            }
+        ),
     }
 }
 

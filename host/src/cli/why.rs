@@ -14,28 +14,31 @@ use crate::story::{self, By, Cause, Line, Moment, NO_EVENT_SEEN, Question, Story
 /// What is shown of a rule's words, at most.
 const WORDS_BYTES_MAX: usize = 1024;
 
+const ENDINGS: &str = "\
+Endings:
+  no event seen                            nothing is known of such a customer
+  campaign not loaded, off or not started  it takes such events, and was not asked
+  outside rollout                          it is not for this customer yet
+  rule chose nothing (NOTE)                the rule was asked, and its notes say why
+  suppressed (REASON)                      a policy of the engine did not let it pass
+  deferred until TIME                      a timer; or until the sink takes it, or until
+                                           an earlier failure is settled
+  failed (ERROR)                           the rule faulted
+  published                                the sink has confirmed it";
+
 /// Tell what happened to a customer, and why they did or did not get a message
 ///
 /// Tells every event and timer of the customer, the oldest first, and below each a line for whatever a campaign made of it: for each
-/// communication, for each timer that it set, or for nothing. A line ends in one of:
-///
-///   no event seen                            nothing is known of such a customer
-///   campaign not loaded, off or not started  it takes such events, and was not asked
-///   outside rollout                          it is not for this customer yet
-///   rule chose nothing (NOTE)                the rule was asked, and says why in its notes
-///   suppressed (REASON)                      the engine's policies did not let it pass
-///   deferred until TIME                      a timer; or until the sink takes it, or an earlier failure is settled
-///   failed (ERROR)                           the rule faulted
-///   published                                the sink has confirmed it
+/// communication, for each timer that it set, or for nothing. Timers that wait stand at the end. How a line can end stands below.
 ///
 /// Which campaigns should have been asked is known from the rules that run now: without a running engine, only of the campaign
-/// that --campaign names. Timers that wait stand at the end.
+/// that --campaign names.
 ///
 /// A customer is found by the id that the engine knows them by: customerId if their events have one, else customerUid, else
 /// accountGroupId. Customers that were merged are followed. Asks the running engine, or reads the store of a stopped one.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_long_help = format!(
-    "Examples:\n  hailer why 8814\n  hailer why 8814 --campaign welcome --since 7d\n  \
+#[command(after_long_help = format!(
+    "{ENDINGS}\n\nExamples:\n  hailer why 8814\n  hailer why 8814 --campaign welcome --since 7d\n  \
      hailer why 6f1c0a52-… --by uid --json | jq '.events[].lines[]'\n  \
      hailer why 8814 --store /var/lib/hailer/store --environment production\n\n{EXIT_CODES}",
 ))]

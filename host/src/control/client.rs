@@ -13,7 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::protocol::{BackupRequest, BackupStatus, EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest};
+use super::protocol::{
+    BackupRequest, BackupStatus, EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest,
+};
 use super::{ControlError, socket_path};
 use crate::reload::{CampaignStatus, LoadReport, Target};
 use crate::story::{DecisionPage, DecisionQuery, Overview, Question, Story};

@@ -10,11 +10,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 
-use super::StoreDoor;
-use super::protocol::{BackupRequest, BackupStatus, EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest};
+use super::protocol::{
+    BackupRequest, BackupStatus, EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest,
+};
+use super::store::{ReadError, StoreDoor};
 use crate::health::Health;
 use crate::reload::{CampaignStatus, LoadReport, OwnerGone, ReloadHandle, Request};
-use crate::store::StoreError;
 use crate::story::{DecisionPage, DecisionQuery, Overview, Question, Story};
 
 /// No request is longer than a campaign's name.
@@ -112,9 +113,13 @@ impl From<OwnerGone> for Refused {
     }
 }
 
-impl From<StoreError> for Refused {
-    fn from(error: StoreError) -> Self {
-        Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+impl From<ReadError> for Refused {
+    fn from(error: ReadError) -> Self {
+        let status = match error {
+            ReadError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            ReadError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Refused(status, error.to_string())
     }
 }
 

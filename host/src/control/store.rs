@@ -2,7 +2,7 @@
 //! snapshots, which neither wait for a commit nor hold one up.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -19,7 +19,8 @@ const READERS_MAX: usize = 2;
 /// The engine's store, for questions.
 #[derive(Clone, Debug)]
 pub struct StoreDoor {
-    store: Arc<dyn Store>,
+    /// Not to keep it open: the engine's end closes it, whoever is connected.
+    store: Weak<dyn Store>,
     /// `None` for a store in memory.
     file: Option<PathBuf>,
     rules: Arc<ArcSwap<RuleSet>>,
@@ -36,22 +37,34 @@ struct Backup {
     ended: Option<Result<(), String>>,
 }
 
+/// Why the store can't be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{SHUTTING_DOWN}")]
+    ShuttingDown,
+}
+
+const SHUTTING_DOWN: &str = "the engine is shutting down";
+
 impl StoreDoor {
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, file: Option<PathBuf>, rules: Arc<ArcSwap<RuleSet>>) -> StoreDoor {
+    pub fn new(store: &Arc<dyn Store>, file: Option<PathBuf>, rules: Arc<ArcSwap<RuleSet>>) -> StoreDoor {
+        let store = Arc::downgrade(store);
         StoreDoor { store, file, rules, readers: Arc::new(Semaphore::new(READERS_MAX)), backup: Arc::default() }
     }
 
-    pub(super) async fn why(&self, question: Question) -> Result<Story, StoreError> {
+    pub(super) async fn why(&self, question: Question) -> Result<Story, ReadError> {
         let rules = self.rules.load_full();
         self.read(move |store| story::tell(&*store.snapshot()?, &question, Some(&takers(&rules)))).await
     }
 
-    pub(super) async fn decisions(&self, query: DecisionQuery) -> Result<DecisionPage, StoreError> {
+    pub(super) async fn decisions(&self, query: DecisionQuery) -> Result<DecisionPage, ReadError> {
         self.read(move |store| story::decisions(&*store.snapshot()?, &query)).await
     }
 
-    pub(super) async fn overview(&self) -> Result<Overview, StoreError> {
+    pub(super) async fn overview(&self) -> Result<Overview, ReadError> {
         let file = self.file.as_ref().map(|file| file.display().to_string());
         self.read(move |store| story::overview(store, file)).await
     }
@@ -59,14 +72,18 @@ impl StoreDoor {
     /// Begins a backup, which goes on whoever waits for it; one at a time.
     pub(super) fn begin_backup(&self, to: PathBuf) -> Result<(), String> {
         if !to.is_absolute() {
-            return Err(format!("`{}` is not a whole path: the engine has a working directory of its own", to.display()));
+            return Err(format!(
+                "`{}` is not a whole path: the engine has a working directory of its own",
+                to.display()
+            ));
         }
         let mut backup = self.lock();
         if backup.began.is_some() && backup.ended.is_none() {
             return Err(format!("a backup to `{}` is being made already; wait for its end", backup.file.display()));
         }
         *backup = Backup { file: to.clone(), began: Some(Instant::now()), ended: None };
-        let (door, store) = (self.clone(), Arc::clone(&self.store));
+        let store = self.store.upgrade().ok_or_else(|| SHUTTING_DOWN.to_owned())?;
+        let door = self.clone();
         tokio::spawn(async move {
             let file = to.display().to_string();
             let ended = tokio::task::spawn_blocking(move || store.backup(&to)).await;
@@ -93,15 +110,15 @@ impl StoreDoor {
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, ReadError> {
         // The semaphore is never closed. The place is kept until the reading ends, also if nobody waits for it any more.
         let place = Arc::clone(&self.readers).acquire_owned().await.ok();
-        let store = Arc::clone(&self.store);
+        let store = self.store.upgrade().ok_or(ReadError::ShuttingDown)?;
         let read = tokio::task::spawn_blocking(move || {
             let _place = place;
             read(&*store)
         });
-        read.await.map_err(|_| StoreError::Interrupted)?
+        Ok(read.await.map_err(|_| StoreError::Interrupted)??)
     }
 
     fn lock(&self) -> MutexGuard<'_, Backup> {

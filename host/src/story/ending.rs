@@ -17,11 +17,19 @@ pub enum Ending {
     NotRunning,
     OutsideRollout,
     /// It was asked, and wants nothing sent.
-    ChoseNothing { note: String },
+    ChoseNothing {
+        note: String,
+    },
     /// A policy did not let it pass.
-    Suppressed { reason: String },
-    Deferred { until: Until },
-    Failed { error: String },
+    Suppressed {
+        reason: String,
+    },
+    Deferred {
+        until: Until,
+    },
+    Failed {
+        error: String,
+    },
     /// The sink has confirmed it.
     Published,
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::clock::Millis;
 use crate::event::{Customer, CustomerKey, EventId};
 use crate::store::records::{
-    Cause, CustomerRow, Decided, JournalEntry, Key, Outcome, OutboxItem, Partition, PendingTimer, Proposed, TimerKey,
+    Cause, CustomerRow, Decided, JournalEntry, Key, OutboxItem, Outcome, Partition, PendingTimer, Proposed, TimerKey,
     Verdict, encode,
 };
 use crate::store::{Changes, MemoryStore, Store, Table};

@@ -19,7 +19,6 @@ mod tests;
 #[cfg(test)]
 pub(crate) use tests::of_every_ending;
 
-
 use hailer_abi::manifest::ANY_EVENT;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -189,7 +188,8 @@ pub fn tell(snapshot: &dyn Snapshot, question: &Question, takers: Option<&[Taker
     let others = (known - events.len()) as u64;
     let current = became.unwrap_or(asked);
     let absorbed = everybody.iter().filter(|person| **person != current && **person != asked);
-    let timers = timers.into_iter().filter(|pending| question.campaign.as_ref().is_none_or(|name| *name == pending.campaign));
+    let timers =
+        timers.into_iter().filter(|pending| question.campaign.as_ref().is_none_or(|name| *name == pending.campaign));
     Ok(Story {
         found_by: Some(by),
         also_by,

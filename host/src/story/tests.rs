@@ -229,7 +229,12 @@ fn every_decision_comes_once_over_many_pages() {
     for commit in 0..10 {
         let entries = (0..997).map(|number| {
             let of = format!("{}", number % 7);
-            entry(&of, commit * 1000 + number, "A", vec![outcome("welcome", answers(vec![], &[])), outcome("b", Decided::Held)])
+            entry(
+                &of,
+                commit * 1000 + number,
+                "A",
+                vec![outcome("welcome", answers(vec![], &[])), outcome("b", Decided::Held)],
+            )
         });
         history.commit(entries.collect(), &[]);
     }

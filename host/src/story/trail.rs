@@ -107,7 +107,9 @@ pub(super) fn kept_since(snapshot: &dyn Snapshot, customers: &[CustomerKey]) -> 
 fn commit_before(snapshot: &dyn Snapshot, customer: CustomerKey, commit: u64) -> Result<Option<u64>, StoreError> {
     let last = snapshot.last(Table::Trail, &Key::trail(customer, 0), &Key::trail(customer, commit))?;
     let commit = last.map(|(key, _)| Key::commit_of_trail(&key));
-    commit.map(|commit| commit.ok_or_else(|| StoreError::unreadable(Table::Trail, "a key without a commit"))).transpose()
+    commit
+        .map(|commit| commit.ok_or_else(|| StoreError::unreadable(Table::Trail, "a key without a commit")))
+        .transpose()
 }
 
 fn has_passed(entry: &JournalEntry) -> bool {

@@ -25,7 +25,8 @@ impl Compact {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         let stopped = stopped(global, &self.store, "compacting")?;
         let mut progress = output::Progress::new();
-        let compacted = store::compact(&stopped.directory, &mut |step| progress.show(|| text(step))).map_err(explained)?;
+        let compacted =
+            store::compact(&stopped.directory, &mut |step| progress.show(|| text(step))).map_err(explained)?;
         drop(progress);
         let Compacted { bytes_before, bytes_after } = compacted;
         if global.json {

@@ -54,7 +54,10 @@ pub(super) fn text(overview: &Overview, zone: &TimeZone) -> String {
         ("made", format!("{}, id {}", moment(identity.created_at), identity.id)),
         ("commits", format!("{}, in {} runs", overview.commit, overview.runs)),
         ("outbox", format!("{} communications wait", overview.outbox_waiting)),
-        ("timers", overview.oldest_timer.map_or_else(|| "none".to_owned(), |at| format!("the first is due {}", moment(at)))),
+        (
+            "timers",
+            overview.oldest_timer.map_or_else(|| "none".to_owned(), |at| format!("the first is due {}", moment(at))),
+        ),
         ("journal", journal.unwrap_or_else(|| "empty".to_owned())),
         ("dedup rows", overview.dedup_rows.to_string()),
     ];

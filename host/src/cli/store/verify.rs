@@ -25,7 +25,8 @@ impl Verify {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         let stopped = stopped(global, &self.store, "verifying")?;
         let mut progress = output::Progress::new();
-        let verified = store::verify(&stopped.directory, &mut |step| progress.show(|| text(step))).map_err(explained)?;
+        let verified =
+            store::verify(&stopped.directory, &mut |step| progress.show(|| text(step))).map_err(explained)?;
         drop(progress);
         let Verified { identity, rows } = verified;
         if global.json {
