@@ -16,7 +16,9 @@ mod privacy;
 mod seed;
 mod sizes;
 mod standard_streams;
+mod store_commands;
 mod swaps;
+mod why;
 
 mod lines;
 mod rabbitmq_recovery;

@@ -182,7 +182,7 @@ fn table(built: &[Built]) -> String {
         }
         let fields = if fields.is_empty() { "-".to_owned() } else { fields.join(", ") };
         let digest = facts.digest.get(..8).unwrap_or_default().to_owned();
-        [file.display().to_string(), output::size(facts.bytes), digest, events.join(", "), fields]
+        [file.display().to_string(), output::size(facts.bytes as u64), digest, events.join(", "), fields]
     };
     output::table(["module", "size", "digest", "events", "fields read"], built.iter().map(row))
 }

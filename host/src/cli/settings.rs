@@ -68,6 +68,24 @@ pub(super) struct SettingFlags {
     log_level: Option<String>,
 }
 
+/// Flags of the commands that look into the store.
+#[derive(Debug, Default, Args)]
+pub(super) struct StoreFlags {
+    /// The store's directory, if no engine answers [default: as the engine's configuration says, else DATA/store]
+    #[arg(long, value_name = "DIR")]
+    store: Option<String>,
+    /// The environment that the store belongs to
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+}
+
+impl StoreFlags {
+    pub(super) fn settings(&self) -> SettingFlags {
+        let (store, environment) = (self.store.clone(), self.environment.clone());
+        SettingFlags { store, environment, ..SettingFlags::default() }
+    }
+}
+
 impl SettingFlags {
     fn flags(&self) -> Vec<Flag> {
         let texts = [

@@ -174,8 +174,14 @@ impl Config {
     /// Where the store is; `None` for one in memory.
     #[must_use]
     pub fn store_dir(&self) -> Option<PathBuf> {
-        let of_service = || self.source.starts_with("amqp").then(|| self.data.join(STORE_DIR));
+        let of_service = || self.source.starts_with("amqp").then(|| self.default_store_dir());
         self.store.dir.clone().or_else(of_service)
+    }
+
+    /// Where the store of an engine that consumes RabbitMQ is, if nothing else is said.
+    #[must_use]
+    pub fn default_store_dir(&self) -> PathBuf {
+        self.data.join(STORE_DIR)
     }
 }
 
