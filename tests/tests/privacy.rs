@@ -53,7 +53,7 @@ async fn no_personal_data_in_logs_or_on_tcp() {
     let mut shown = vec![engine.readyz().await.1];
     wiring.bind_out().await;
     engine.ready().await;
-    assert_eq!(wiring.communications(13).await.len(), 13);
+    assert_eq!(wiring.communications(14).await.len(), 14);
     let letters = wiring.client.take_many(&wiring.letters, BROKEN.len()).await;
     shown.extend(letters.iter().map(|letter| letter.header("x-hailer-reason").unwrap()));
     shown.extend([engine.metrics().await, engine.readyz().await.1]);

@@ -19,7 +19,7 @@ pub(crate) fn examples() -> Vec<(String, String, Vec<u8>)> {
 }
 
 /// What the example campaigns make of them: event code, routing key, template, customer.
-const EXPECTED: [(&str, &str, &str, &str); 13] = [
+const EXPECTED: [(&str, &str, &str, &str); 14] = [
     ("MergeCustomersProfiles", "communication.mail.merge-notice", "profiles-merged", "11"),
     ("OnBeginRegistration", "communication.sms.registration-help", "registration-help", "121"),
     ("OnBlockCard", "communication.sms.card-security", "card-blocked", "18"),
@@ -32,6 +32,7 @@ const EXPECTED: [(&str, &str, &str, &str); 13] = [
     ("OnEndRegistration", "communication.mail.welcome", "welcome", "121"),
     ("OnEndRegistration", "communication.push.welcome", "welcome", "121"),
     ("OnPurchaseConfirm", "communication.push.big-basket", "big-basket", "107"),
+    ("OnPurchaseRefund", "communication.mail.refund-after-reward", "refund-after-reward", "107"),
     ("OnPurchaseRefund", "communication.mail.refund-follow-up", "refund-follow-up", "107"),
 ];
 

@@ -43,7 +43,7 @@ async fn a_file_and_standard_input_lead_to_the_same_communications_and_exit_0() 
     let events = site.write("events.jsonl", envelopes());
     let source = format!("file:{}", events.display());
     let from_file = read(&site.run(&["--source", &source, "--sink", "-"]).expect(0).stdout);
-    assert_eq!(from_file.len(), 13);
+    assert_eq!(from_file.len(), 14);
 
     let mut engine = site.start(&["--source", "-", "--sink", "-"]);
     engine.write(envelopes());
@@ -64,7 +64,7 @@ async fn a_file_that_is_read_again_leads_to_the_same_ids() {
     let source = format!("file:{}", events.display());
     let run = || ids(&read(&site.run(&["--source", &source, "--sink", "-"]).expect(0).stdout));
     let first = run();
-    assert_eq!((first.len(), &first), (13, &run()));
+    assert_eq!((first.len(), &first), (14, &run()));
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_sink_that_is_a_file_is_added_to() {
     for _ in 0..2 {
         let outcome = site.run(&["--source", &source, "--sink", &sink]).expect(0);
         assert_eq!(outcome.stdout, "", "standard output is for data");
-        assert!(outcome.stderr.contains("12 events, 13 communications, 0 dead letters"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("12 events, 14 communications, 0 dead letters"), "{}", outcome.stderr);
     }
     assert_eq!(hailer_tests::site::lines(&site.path("out")).len(), 26);
 }
