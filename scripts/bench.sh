@@ -13,7 +13,7 @@ trap 'rm -rf "$modules"' EXIT
 "$hailer" build rules/big-basket --out "$modules" >&2
 export HAILER=$hailer MODULE=$modules/big-basket.wasm
 
-for bench in event call; do
+for bench in event call store; do
   printf '\n== %s\n' "$bench"
   cargo bench --quiet --package hailer --bench "$bench"
 done

@@ -163,8 +163,7 @@ mod wasm {
         unsafe { hailer_log(CALL.0.get(), level, text.as_ptr(), text.len()) }
     }
 
-    /// A text of the host's, which is UTF-8 by the ABI. To look again would be a kilobyte in every module, and a third of the time that
-    /// reading a text takes.
+    /// A text of the host's, which is UTF-8 by the ABI. To look again would be 760 bytes in every module.
     pub(crate) fn text_of(bytes: &[u8]) -> &str {
         // SAFETY: `docs/abi.md`, "Payloads": a str is UTF-8, which the host has checked for the whole message. A host that broke
         // this promise could break any other of this module's memory, too, as all of it is the host's to write.

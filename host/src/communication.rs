@@ -44,8 +44,9 @@ pub struct DeadLetter {
 /// A communication that a rule proposed and the policies let pass.
 #[derive(Debug)]
 pub struct Proposal<'a> {
+    /// The event, or the firing of a timer.
     pub event_id: EventId,
-    pub event_code: &'a str,
+    pub cause: Cause<'a>,
     pub campaign: &'a str,
     pub version: &'a str,
     pub environment: &'a str,
@@ -57,6 +58,20 @@ pub struct Proposal<'a> {
     /// One JSON object.
     pub data: &'a RawValue,
     pub now: Millis,
+}
+
+/// What a communication is sent for.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Cause<'a> {
+    Event {
+        #[serde(rename = "eventCode")]
+        code: &'a str,
+    },
+    Timer {
+        #[serde(rename = "timer")]
+        name: &'a str,
+    },
 }
 
 impl Proposal<'_> {
@@ -83,7 +98,7 @@ impl Proposal<'_> {
                 application_id: self.recipient.application_id.as_deref(),
             },
             data: self.data,
-            cause: Cause { event_id: self.event_id.to_string(), event_code: self.event_code },
+            cause: SentFor { event_id: self.event_id.to_string(), cause: self.cause },
             created_at: jiff::Timestamp::from_millisecond(self.now).map_err(serde::ser::Error::custom)?,
         })?;
         let routing_key = format!("communication.{}.{}", self.channel.name(), self.campaign).into();
@@ -114,7 +129,7 @@ struct Body<'a> {
     template: &'a str,
     recipient: Recipient<'a>,
     data: &'a RawValue,
-    cause: Cause<'a>,
+    cause: SentFor<'a>,
     created_at: jiff::Timestamp,
 }
 
@@ -137,7 +152,8 @@ struct Recipient<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Cause<'a> {
+struct SentFor<'a> {
     event_id: String,
-    event_code: &'a str,
+    #[serde(flatten)]
+    cause: Cause<'a>,
 }

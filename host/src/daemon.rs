@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::address::{self, Address};
 use crate::clock::{self, Millis};
 use crate::config::{Config, LISTEN_OF_A_SERVICE};
-use crate::control::{self, Control, EngineStatus, Http, Observed};
+use crate::control::{self, Control, EngineStatus, Http, Observed, StoreDoor};
 use crate::engine::{RuleSet, Sandbox};
 use crate::health::{Condition, Health};
 use crate::metrics;
@@ -29,7 +29,7 @@ use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
-use crate::store::{MemoryStore, Opening, RedbStore, Store, StoreError};
+use crate::store::{self, MemoryStore, Opening, RedbStore, Store, StoreError};
 pub use checks::{Finding, check_address_space, check_broker, check_rules, topology};
 use stage::EngineStage;
 pub use summary::Summary;
@@ -128,10 +128,14 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
         source: address::redacted(&config.source),
         sink: address::redacted(&config.sink),
         rules: config.rules.display().to_string(),
+        store: config.store_dir().map(|dir| dir.canonicalize().unwrap_or(dir)),
         http: http.as_ref().map(|http| http.address().to_string()),
         problems: std::collections::BTreeMap::new(),
     };
-    let context = control::Context { reload: reload.clone(), health: health.clone(), about: Arc::new(about) };
+    let file = about.store.as_ref().map(|dir| dir.join(store::FILE_NAME));
+    let door = StoreDoor::new(&store, file, Arc::clone(&current));
+    let context =
+        control::Context { reload: reload.clone(), health: health.clone(), store: door, about: Arc::new(about) };
     let ended = shutdown.clone();
     let owner = tokio::spawn(owner.run(requests, async move { ended.ended().await }));
     let mut answering = Vec::new();
@@ -182,6 +186,8 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
     };
     let keeping = Keeping {
         store: Arc::clone(&around.store),
+        clock: config.clock.source,
+        run_on_ms: config.clock.run_on_minutes as Millis * 60_000,
         retention: Retention {
             seen_ms: config.store.deduplication_hours as Millis * HOUR_MS,
             journal_ms: config.store.journal_days as Millis * 24 * HOUR_MS,

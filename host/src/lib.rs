@@ -11,6 +11,7 @@ pub mod event;
 pub mod policies;
 pub mod reload;
 pub mod store;
+pub mod story;
 
 pub mod communication;
 pub mod delivery;

@@ -18,6 +18,7 @@ pub const LOG_LINES_DROPPED_TOTAL: &str = "hailer_log_lines_dropped_total";
 pub const LOG_BYTES_CUT_TOTAL: &str = "hailer_log_bytes_cut_total";
 pub const DECIDE_SECONDS: &str = "hailer_decide_seconds";
 pub const COMMIT_SECONDS: &str = "hailer_commit_seconds";
+pub const TIMERS_FIRED_TOTAL: &str = "hailer_timers_fired_total";
 pub const OUTBOX: &str = "hailer_outbox";
 pub const COMMUNICATIONS_TOTAL: &str = "hailer_communications_total";
 pub const SOURCE_CONNECTED: &str = "hailer_source_connected";
@@ -64,6 +65,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, LOG_BYTES_CUT_TOTAL, "Bytes that rules logged over what a call may"),
     (Kind::Seconds, DECIDE_SECONDS, "Time that a shard took to decide a batch"),
     (Kind::Seconds, COMMIT_SECONDS, "Time that a commit took to be on disk"),
+    (Kind::Counter, TIMERS_FIRED_TOTAL, "Timers that have fired"),
     (Kind::Gauge, OUTBOX, "Communications that are committed and not yet confirmed"),
     (Kind::Counter, COMMUNICATIONS_TOTAL, "Communications that rules proposed, by campaign, channel and verdict"),
     (Kind::Gauge, SOURCE_CONNECTED, "1 while the source has a session, else 0"),

@@ -11,13 +11,19 @@
 mod arrivals;
 mod budget;
 mod bury;
+mod case;
 mod commit;
 mod group;
 mod identify;
+mod judge;
 mod memory;
+mod merge;
 mod outbox;
+mod redirects;
+mod rows;
 mod shard;
 mod sweep;
+mod timers;
 
 mod counts;
 mod log_allowance;
@@ -31,30 +37,33 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{self, Millis};
 use crate::communication::DeadLetter;
 use crate::delivery::{Delivery, Receipt};
 use crate::engine::{RuleSet, Sandbox};
-use crate::event::{DedupKey, Event, EventErrorKind};
+use crate::event::{CustomerKey, DedupKey, Event, EventErrorKind};
 use crate::metrics;
 use crate::reload::ReloadHandle;
 use crate::sinks::{DeadLetters, Sink, SinkError};
 use crate::sources::{Intake, IntakeClosed};
-use crate::store::records::{Progress, decode, encode};
+use crate::store::records::{Progress, TimerKey, decode, encode};
 use crate::store::{Changes, Store, StoreError, Table};
 use arrivals::Arrivals;
+pub use arrivals::Clock;
 use budget::{Budget, Held};
 use commit::Committer;
 use group::Group;
 use memory::Memory;
 use outbox::{Fill, PublishError};
+use redirects::Redirects;
 use shard::{Exit, Shard};
 pub use sweep::Retention;
 use sweep::Sweep;
 pub use tally::{CampaignTally, Tally};
+use timers::{Due, Timers};
 
 /// Groups that may wait to be committed.
 const GROUPS_MAX: usize = 64;
@@ -93,22 +102,38 @@ pub struct Rules {
 #[derive(Clone, Debug)]
 pub struct Keeping {
     pub store: Arc<dyn Store>,
+    pub clock: Clock,
+    /// With a clock that the events tell: for how long it goes on after the last one.
+    pub run_on_ms: Millis,
     pub retention: Retention,
     /// With so many communications in the outbox nothing more is taken in.
     pub outbox_max: usize,
 }
 
-/// An event that has been read, on its way to its shard.
+/// What is on its way to its shard.
 #[derive(Debug)]
 struct Accepted {
-    event: Event,
-    key: DedupKey,
-    redelivered: bool,
-    session: u64,
-    /// The `now` of everything that this event leads to.
+    what: What,
+    /// The `now` of everything that it leads to.
     now: Millis,
-    receipt: Receipt,
+    /// Timers have none: nobody waits for them to be acknowledged.
+    receipt: Option<Receipt>,
     held: Held,
+}
+
+#[derive(Debug)]
+enum What {
+    /// An event that has been read.
+    Event {
+        event: Box<Event>,
+        /// Whom it is about, or whom they have become.
+        customer: Option<CustomerKey>,
+        key: DedupKey,
+        redelivered: bool,
+        session: u64,
+    },
+    /// A timer that seems to be due.
+    Timer(TimerKey),
 }
 
 /// A message that can't be read, on its way to be buried.
@@ -149,6 +174,10 @@ pub struct Entrance {
     outbox_max: usize,
     event_bytes_max: usize,
     budget: Budget,
+    redirects: Redirects,
+    /// With a clock that the events tell.
+    virtual_timers: Option<Timers>,
+    run_on_ms: Millis,
 }
 
 /// A pipeline at work.
@@ -175,9 +204,10 @@ impl Pipeline {
         sink: impl Sink + 'static,
         dead_letters: impl DeadLetters + 'static,
     ) -> Result<(Entrance, Pipeline), StoreError> {
-        let Keeping { store, retention, outbox_max } = keeping;
+        let Keeping { store, clock, run_on_ms, retention, outbox_max } = keeping;
         let progress = begin_run(&*store)?;
-        let arrivals = Arc::new(Arrivals::new(&progress));
+        let arrivals = Arc::new(Arrivals::new(&progress, clock));
+        let redirects = Redirects::open(&store)?;
         let (groups, groups_decided) = mpsc::channel(GROUPS_MAX);
         let waiting_max = (settings.in_flight_max / settings.shards).max(1);
         let [budget, outgoing] = [(); 2].map(|()| Budget::new(settings.in_flight_bytes_max));
@@ -188,10 +218,21 @@ impl Pipeline {
             let (entrance, events) = mpsc::channel(waiting_max);
             let memory = Memory::new(Arc::clone(&store), Arc::clone(committed));
             let exit = Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() };
-            let shard = Shard::new(number, &settings, rules.clone(), memory, Arc::clone(&arrivals), exit);
+            let (redirects, arrivals) = (redirects.clone(), Arc::clone(&arrivals));
+            let shard = Shard::new(number, &settings, rules.clone(), memory, redirects, arrivals, exit);
             shards.spawn_blocking(move || shard.run(events));
             entrances.push(entrance);
         }
+        let due = Arc::<Due>::default();
+        let (_handled_until, handled) = watch::channel(Millis::MAX);
+        let timers = Timers {
+            store: Arc::clone(&store),
+            due: Arc::clone(&due),
+            arrivals: Arc::clone(&arrivals),
+            shards: entrances.iter().map(mpsc::Sender::downgrade).collect(),
+            budget: budget.clone(),
+            handled,
+        };
         let (removals, removals_sent) = mpsc::channel(REMOVALS_MAX);
         let (outbox, publisher, fill) = outbox::open(&store, removals, Arc::clone(&arrivals))?;
         let sweep = Sweep::new(retention);
@@ -202,12 +243,20 @@ impl Pipeline {
             outbox,
             arrivals: Arc::clone(&arrivals),
             sweep,
+            due,
             settles_after: settings.settles_after,
             alive_at: None,
         };
         let (letters, letters_sent) = mpsc::channel(LETTERS_MAX);
         let mut parts = JoinSet::new();
         parts.spawn(async move { Ok(committer.run(groups_decided, removals_sent).await?) });
+        let virtual_timers = match clock {
+            Clock::Events => Some(timers),
+            Clock::Wall => {
+                parts.spawn(async move { Ok(timers.run().await?) });
+                None
+            }
+        };
         parts.spawn(async move { Ok(publisher.publish(sink).await?) });
         parts.spawn(async move { Ok(bury::bury(letters_sent, dead_letters).await?) });
         let outbox = Arc::clone(&fill);
@@ -219,6 +268,9 @@ impl Pipeline {
             outbox_max,
             event_bytes_max: settings.event_bytes_max,
             budget,
+            redirects,
+            virtual_timers,
+            run_on_ms,
         };
         Ok((entrance, Pipeline { arrivals, shards, parts, tally: Tally::default(), outbox }))
     }
@@ -274,12 +326,17 @@ fn begin_run(store: &dyn Store) -> Result<Progress, StoreError> {
 impl Intake for Entrance {
     async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
         self.outbox.is_below(self.outbox_max).await;
+        if let (Some(timers), Some(now)) = (&self.virtual_timers, delivery.timestamp_ms) {
+            timers.advance(now).await.map_err(|_| IntakeClosed)?;
+        }
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         match self.read(&delivery) {
             Ok(event) => {
-                let held = self.budget.take(event.held_bytes()).await;
-                let accepted = self.stamp(event, delivery, held);
-                let shard = self.shard_of(&accepted);
+                // A merge has the whole budget: it is decided when all before it is durable, and all behind it when it is.
+                let bytes = if merge::merge_of(&event).is_some() { usize::MAX } else { event.held_bytes() };
+                let held = self.budget.take(bytes).await;
+                let Ok(accepted) = self.stamp(event, delivery, held) else { return Err(IntakeClosed) };
+                let shard = shard_of(&accepted, self.shards.len());
                 self.shards[shard].send(accepted).await.map_err(|_| IntakeClosed)
             }
             Err(reason) => {
@@ -287,6 +344,14 @@ impl Intake for Entrance {
                 let letter = self.dead_letter(delivery, reason, held);
                 self.letters.send(letter).await.map_err(|_| IntakeClosed)
             }
+        }
+    }
+
+    async fn ended(&self) {
+        if let Some(timers) = &self.virtual_timers {
+            let until = self.arrivals.last_now().saturating_add(self.run_on_ms);
+            // An error ends the pipeline, which tells it.
+            let _ = timers.advance(until).await;
         }
     }
 }
@@ -306,7 +371,11 @@ impl Entrance {
         })
     }
 
-    fn stamp(&self, event: Event, delivery: Delivery, held: Held) -> Accepted {
+    fn stamp(&self, event: Event, delivery: Delivery, held: Held) -> Result<Accepted, StoreError> {
+        let customer = match event.customer_key() {
+            Some(customer) if merge::merge_of(&event).is_none() => Some(self.redirects.resolve(customer)?),
+            customer => customer,
+        };
         let key = event.dedup_key(delivery.message_id.as_deref(), delivery.position.as_deref());
         let stamp = self.arrivals.stamp(&delivery.receipt);
         let was_repaired = event.was_repaired();
@@ -318,15 +387,8 @@ impl Entrance {
             ::metrics::counter!(metrics::EVENTS_REPAIRED_TOTAL).increment(1);
         }
         let Delivery { redelivered, receipt, .. } = delivery;
-        Accepted { event, key, redelivered, session: stamp.session, now: stamp.now, receipt, held }
-    }
-
-    /// A customer belongs to one shard, so that their events stay in order (G5); and so do the copies of an event.
-    fn shard_of(&self, accepted: &Accepted) -> usize {
-        match accepted.event.customer_key() {
-            Some(customer) => customer.shard(self.shards.len()),
-            None => usize::from(accepted.key.as_bytes()[0]) % self.shards.len(),
-        }
+        let what = What::Event { event: Box::new(event), customer, key, redelivered, session: stamp.session };
+        Ok(Accepted { what, now: stamp.now, receipt: Some(receipt), held })
     }
 
     fn dead_letter(&self, delivery: Delivery, reason: String, held: Held) -> Unreadable {
@@ -349,6 +411,15 @@ impl Entrance {
             received_ms: clock::now_ms(),
         };
         Unreadable { letter, receipt: delivery.receipt, held }
+    }
+}
+
+/// A customer belongs to one shard, so that their events stay in order (G5); and so do the copies of an event.
+fn shard_of(accepted: &Accepted, shards: usize) -> usize {
+    match (accepted.customer(), &accepted.what) {
+        (None, What::Event { key, .. }) => usize::from(key.as_bytes()[0]) % shards,
+        (Some(customer), _) => customer.shard(shards),
+        (None, What::Timer(timer)) => timer.customer.shard(shards),
     }
 }
 

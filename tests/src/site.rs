@@ -127,8 +127,14 @@ impl Site {
     /// Runs another command against the engine here.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Outcome {
+        self.command_at(&self.data(), arguments)
+    }
+
+    /// Runs another command with this data directory.
+    #[must_use]
+    pub fn command_at(&self, data: impl AsRef<Path>, arguments: &[&str]) -> Outcome {
         let mut command = self.hailer();
-        command.args(arguments).arg("--data").arg(self.data());
+        command.args(arguments).arg("--data").arg(data.as_ref());
         Outcome::of(&mut command)
     }
 

@@ -10,12 +10,15 @@ mod edges;
 mod hostile_guests;
 mod hot_reload;
 mod kills;
+mod memory;
 mod new_rule;
 mod privacy;
 mod seed;
 mod sizes;
 mod standard_streams;
+mod store_commands;
 mod swaps;
+mod why;
 
 mod lines;
 mod rabbitmq_recovery;

@@ -52,7 +52,7 @@ async fn a_broker_that_is_killed_and_comes_back_costs_no_event() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn without_a_way_out_nothing_is_acknowledged_and_readiness_says_why() {
+async fn without_a_way_out_nothing_is_taken_and_what_was_committed_waits_in_the_outbox() {
     let wiring = Wiring::named(shared_broker(), "wayless").await;
     for queue in [&wiring.events, &wiring.letters] {
         wiring.client.queue(queue).await;
@@ -66,12 +66,43 @@ async fn without_a_way_out_nothing_is_acknowledged_and_readiness_says_why() {
 
     wiring.client.exchange(&wiring.exchange, &[]).await;
     engine.ready_with("nothing takes what is published").await;
-    assert_eq!(engine.metric("hailer_source_acknowledged_total").await, 0.0);
+    engine.metric_is("hailer_outbox", 10.0).await;
+    engine.metric_is("hailer_source_acknowledged_total", 10.0).await;
+    assert_eq!(engine.readyz().await.0, 503);
 
+    // The outbox outlives the engine, however it ends.
+    engine.kill();
+    let engine = site.start(&wiring.flags());
+    engine.ready_with("nothing takes what is published").await;
+    engine.metric_is("hailer_outbox", 10.0).await;
     wiring.bind_out().await;
     engine.ready().await;
     assert_eq!(wiring.communications(10).await.len(), 10);
-    engine.metric_is("hailer_source_acknowledged_total", 10.0).await;
+    wait::until("the outbox is empty", async || engine.metric("hailer_outbox").await == 0.0).await;
+    engine.stop().await;
+    wiring.is_drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_full_outbox_stops_intake_until_there_is_room() {
+    const EVENTS: usize = 3000;
+    let wiring = Wiring::named(shared_broker(), "overfull").await;
+    for queue in [&wiring.events, &wiring.letters] {
+        wiring.client.queue(queue).await;
+    }
+    wiring.client.exchange(&wiring.exchange, &[]).await;
+    wiring.send(purchases(EVENTS)).await;
+    let site = Site::with_basket();
+    let bounds = ["--set", "store.outbox_max=100", "--set", "rabbitmq.prefetch=50", "--set", "event.in_flight_max=300"];
+    let engine = site.start(&[wiring.flags(), bounds.map(String::from).to_vec()].concat());
+    engine.ready_with("nothing takes what is published").await;
+    wait::until("the outbox is full", async || engine.metric("hailer_outbox").await >= 100.0).await;
+    // What was under way when it became full may come on top.
+    assert!(engine.metric("hailer_outbox").await <= 100.0 + 50.0);
+    assert!(wiring.client.counts(&wiring.events).await.0 as usize > EVENTS / 2);
+    wiring.bind_out().await;
+    assert_eq!(wiring.communications(EVENTS).await.len(), EVENTS);
+    wait::until("the outbox is empty", async || engine.metric("hailer_outbox").await == 0.0).await;
     engine.stop().await;
     wiring.is_drained().await;
 }

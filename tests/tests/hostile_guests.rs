@@ -1,7 +1,7 @@
 //! Rules that misbehave in a running engine, beside one that does not: it sends all that it should, and the engine stays.
 
 #[path = "../fixtures/hostile/mod.rs"]
-mod fixtures;
+pub(crate) mod fixtures;
 
 use std::collections::BTreeSet;
 

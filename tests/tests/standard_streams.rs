@@ -13,10 +13,15 @@ use crate::seed::examples;
 
 /// The examples as lines, with an id each, so that it does not matter where they come from.
 fn envelopes() -> String {
+    envelopes_of("m")
+}
+
+/// Each with a message id that begins with `run`.
+fn envelopes_of(run: &str) -> String {
     let mut lines = String::new();
     for (number, (routing_key, _, body)) in examples().into_iter().enumerate() {
         let body = String::from_utf8(body).unwrap();
-        let line = json!({ "routingKey": routing_key, "messageId": format!("m-{number}"), "body": body });
+        let line = json!({ "routingKey": routing_key, "messageId": format!("{run}-{number}"), "body": body });
         lines += &format!("{line}\n");
     }
     lines
@@ -99,7 +104,8 @@ async fn pipes_whose_other_end_nobody_holds_do_not_hold_up_the_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_reader_that_has_enough_ends_the_run_with_what_was_done() {
     let site = Site::with_examples();
-    let source = format!("file:{}", site.write("events.jsonl", envelopes().repeat(20)).display());
+    let events: String = (0..200).map(|run| envelopes_of(&run.to_string())).collect();
+    let source = format!("file:{}", site.write("events.jsonl", events).display());
     let sink = pipe(&site, "out");
     let reader = site.path("out");
     // Reads one line, and goes away.
@@ -112,6 +118,17 @@ async fn a_reader_that_has_enough_ends_the_run_with_what_was_done() {
     let (_, summary) = outcome.stderr.split_once("nobody reads the communications any more").expect(&outcome.stderr);
     assert!(!summary.contains(" 0 events") && !summary.contains(" 0 communications"), "{summary}");
     assert!(summary.contains(" were not written"), "{summary}");
+}
+
+#[tokio::test]
+async fn a_copy_of_a_message_is_the_same_event_and_is_told() {
+    let site = Site::with_examples();
+    let source = format!("file:{}", site.write("events.jsonl", envelopes().repeat(20)).display());
+    let outcome = site.run(&["--source", &source, "--sink", "-"]).expect(0);
+    let once =
+        site.run(&["--source", &format!("file:{}", site.write("once.jsonl", envelopes()).display()), "--sink", "-"]);
+    assert_eq!(outcome.stdout.lines().count(), once.expect(0).stdout.lines().count());
+    assert!(outcome.stderr.contains("228 copies of events that had been decided"), "{}", outcome.stderr);
 }
 
 fn by_id(mut communications: Vec<Value>) -> Vec<Value> {

@@ -103,7 +103,7 @@ impl Build {
             cargo.arg("--frozen");
         }
         // The linker leaves room for the widest address and index in each instruction unless it is told that nothing will be moved
-        // any more, which takes a module without names: it is a fifth of the code.
+        // any more, which takes a module without names: it is an eighth of the code.
         cargo.args(["--", "-C", "strip=symbols", "-C", "link-arg=--compress-relocations"]);
         cargo.args(["-C", &format!("link-arg=-zstack-size={STACK_BYTES}")]);
         let mut running = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("can't start cargo")?;
@@ -182,7 +182,7 @@ fn table(built: &[Built]) -> String {
         }
         let fields = if fields.is_empty() { "-".to_owned() } else { fields.join(", ") };
         let digest = facts.digest.get(..8).unwrap_or_default().to_owned();
-        [file.display().to_string(), output::size(facts.bytes), digest, events.join(", "), fields]
+        [file.display().to_string(), output::size(facts.bytes as u64), digest, events.join(", "), fields]
     };
     output::table(["module", "size", "digest", "events", "fields read"], built.iter().map(row))
 }

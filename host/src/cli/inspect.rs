@@ -41,7 +41,7 @@ fn text(facts: &ModuleFacts) -> String {
     if !description.is_empty() {
         text += &indent(description);
     }
-    text += &format!("\nsize    {}\ndigest  {}\nabi     {abi}", output::size(facts.bytes), facts.digest);
+    text += &format!("\nsize    {}\ndigest  {}\nabi     {abi}", output::size(facts.bytes as u64), facts.digest);
     if !sdk.is_empty() {
         text += &format!(" (sdk {sdk})");
     }

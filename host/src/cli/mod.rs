@@ -22,6 +22,12 @@ mod pause;
 mod reload;
 mod rollback;
 
+mod decisions;
+mod moment;
+mod reading;
+mod store;
+mod why;
+
 mod compile_module;
 mod completions;
 mod events;
@@ -85,6 +91,9 @@ enum Command {
     Resume(pause::Resume),
     Reload(reload::Reload),
     Rollback(rollback::Rollback),
+    Why(why::Why),
+    Decisions(decisions::Decisions),
+    Store(store::StoreCommand),
     Events(events::Events),
     Topology(topology::Topology),
     Completions(completions::Completions),
@@ -127,6 +136,9 @@ impl Cli {
             Command::Resume(command) => command.run(global),
             Command::Reload(command) => command.run(global),
             Command::Rollback(command) => command.run(global),
+            Command::Why(command) => command.run(global),
+            Command::Decisions(command) => command.run(global),
+            Command::Store(command) => command.run(global),
             Command::Events(command) => command.run(global),
             Command::Topology(command) => command.run(global),
             Command::Completions(command) => command.run(),

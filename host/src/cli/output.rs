@@ -1,9 +1,12 @@
 //! Writing: data to standard output, everything else to standard error.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
+
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// Data as text, with a line's end.
 pub(super) fn data(text: &str) -> anyhow::Result<()> {
@@ -46,9 +49,45 @@ pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// A count of bytes as people read it.
-pub(super) fn size(bytes: usize) -> String {
-    if bytes < 1000 {
-        return format!("{bytes} B");
+pub(super) fn size(bytes: u64) -> String {
+    let (unit, name) = match bytes {
+        0..1_000 => return format!("{bytes} B"),
+        1_000..1_000_000 => (1_000, "kB"),
+        1_000_000..1_000_000_000 => (1_000_000, "MB"),
+        _ => (1_000_000_000, "GB"),
+    };
+    format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit)
+}
+
+/// How far something has come: one line on a terminal, written anew; nothing where nobody looks on.
+pub(super) struct Progress {
+    is_shown: bool,
+    shown_at: Option<Instant>,
+}
+
+impl Progress {
+    pub(super) fn new() -> Progress {
+        Progress { is_shown: io::stderr().is_terminal(), shown_at: None }
     }
-    format!("{}.{} kB", bytes / 1000, bytes % 1000 / 100)
+
+    /// Takes the place of what was shown before.
+    pub(super) fn show(&mut self, text: impl FnOnce() -> String) {
+        if self.is_shown && self.shown_at.is_none_or(|shown_at| shown_at.elapsed() >= PROGRESS_EVERY) {
+            self.shown_at = Some(Instant::now());
+            self.write(&text());
+        }
+    }
+
+    fn write(&self, text: &str) {
+        // To the line's beginning, and what stood there goes.
+        let _ = write!(io::stderr().lock(), "\r\x1b[K{text}");
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown_at.is_some() {
+            self.write("");
+        }
+    }
 }

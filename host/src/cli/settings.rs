@@ -42,6 +42,12 @@ pub(super) struct SettingFlags {
     /// Make a store if there is none: for a first start
     #[arg(long)]
     create_store: bool,
+    /// What tells the time: wall, or events, for the timestamps of a file's envelopes (timers fire on the way)
+    #[arg(long, value_name = "CLOCK")]
+    clock: Option<String>,
+    /// With --clock events: for how long the clock goes on after the last event
+    #[arg(long, value_name = "MINUTES")]
+    run_on_minutes: Option<String>,
     /// The environment's name, which goes out with every communication
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
@@ -62,6 +68,24 @@ pub(super) struct SettingFlags {
     log_level: Option<String>,
 }
 
+/// Flags of the commands that look into the store.
+#[derive(Debug, Default, Args)]
+pub(super) struct StoreFlags {
+    /// The store's directory, if no engine answers [default: as the engine's configuration says, else DATA/store]
+    #[arg(long, value_name = "DIR")]
+    store: Option<String>,
+    /// The environment that the store belongs to
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+}
+
+impl StoreFlags {
+    pub(super) fn settings(&self) -> SettingFlags {
+        let (store, environment) = (self.store.clone(), self.environment.clone());
+        SettingFlags { store, environment, ..SettingFlags::default() }
+    }
+}
+
 impl SettingFlags {
     fn flags(&self) -> Vec<Flag> {
         let texts = [
@@ -69,6 +93,8 @@ impl SettingFlags {
             ("sink", "--sink", &self.sink),
             ("rules", "--rules", &self.rules),
             ("store.dir", "--store", &self.store),
+            ("clock.source", "--clock", &self.clock),
+            ("clock.run_on_minutes", "--run-on-minutes", &self.run_on_minutes),
             ("environment", "--environment", &self.environment),
             ("http.listen", "--listen", &self.listen),
             ("shards", "--shards", &self.shards),

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Loaded, Problem};
 use crate::address::{Address, redacted};
+use crate::pipeline::Clock;
 
 /// The longest name of an environment; it goes out with every communication.
 const ENVIRONMENT_NAME_MAX: usize = 64;
@@ -42,6 +43,10 @@ pub(super) fn values(loaded: &Loaded, problems: &mut Vec<Problem>) {
             reason,
             "a state is a part of what a call returns: lower it, or raise the other",
         );
+    }
+    if config.clock.source == Clock::Events && config.source.starts_with("amqp") {
+        let reason = "events that come as they happen can't tell the time";
+        report.add("clock.source", reason, "use `wall` with RabbitMQ; `events` is for a file or standard input");
     }
     let listen = &config.http.listen;
     if !listen.is_empty() && listen != "auto" && listen.to_socket_addrs().is_err() {

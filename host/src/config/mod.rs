@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::redacted;
 use crate::engine::Limits;
+use crate::pipeline::Clock;
 
 /// Everything that can be configured. Times are in the unit that the name ends with, sizes in bytes.
 ///
@@ -42,6 +43,7 @@ pub struct Config {
     pub drain_ms: u64,
     pub event: EventConfig,
     pub store: StoreConfig,
+    pub clock: ClockConfig,
     pub rabbitmq: RabbitMqConfig,
     pub reload: ReloadConfig,
     pub limits: Limits,
@@ -83,6 +85,15 @@ pub struct StoreConfig {
     pub journal_bytes_max: u64,
     /// With so many communications waiting to be published, no more events are taken in.
     pub outbox_max: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClockConfig {
+    /// What tells the time: the machine, `wall`; or, for a file or standard input, the envelopes' timestamps, `events`.
+    pub source: Clock,
+    /// With `events`: for how long the clock goes on after the last event, in minutes.
+    pub run_on_minutes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,8 +174,14 @@ impl Config {
     /// Where the store is; `None` for one in memory.
     #[must_use]
     pub fn store_dir(&self) -> Option<PathBuf> {
-        let of_service = || self.source.starts_with("amqp").then(|| self.data.join(STORE_DIR));
+        let of_service = || self.source.starts_with("amqp").then(|| self.default_store_dir());
         self.store.dir.clone().or_else(of_service)
+    }
+
+    /// Where the store of an engine that consumes RabbitMQ is, if nothing else is said.
+    #[must_use]
+    pub fn default_store_dir(&self) -> PathBuf {
+        self.data.join(STORE_DIR)
     }
 }
 
@@ -191,6 +208,7 @@ impl Default for Config {
             drain_ms: 25_000,
             event: EventConfig::default(),
             store: StoreConfig::default(),
+            clock: ClockConfig::default(),
             rabbitmq: RabbitMqConfig::default(),
             reload: ReloadConfig::default(),
             limits: Limits::default(),
@@ -219,6 +237,12 @@ impl Default for StoreConfig {
             journal_bytes_max: 5 << 30,
             outbox_max: 100_000,
         }
+    }
+}
+
+impl Default for ClockConfig {
+    fn default() -> Self {
+        Self { source: Clock::Wall, run_on_minutes: 0 }
     }
 }
 

@@ -23,6 +23,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("store.journal_days", 1..=3660),
     ("store.journal_bytes_max", 1 << 20..=1 << 50),
     ("store.outbox_max", 1..=100_000_000),
+    ("clock.run_on_minutes", 0..=10 * 366 * 24 * 60),
     ("rabbitmq.prefetch", 1..=65_535),
     ("reload.debounce_ms", 0..=60_000),
     ("reload.poll_ms", 100..=3_600_000),
@@ -39,7 +40,11 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
 ];
 
 /// What the settings with few possible values may say.
-const CHOICES: &[(&str, &[&str])] = &[("reload.bare_modules", &["live", "refuse"]), ("log.format", &["text", "json"])];
+const CHOICES: &[(&str, &[&str])] = &[
+    ("reload.bare_modules", &["live", "refuse"]),
+    ("log.format", &["text", "json"]),
+    ("clock.source", &["wall", "events"]),
+];
 
 /// Every setting, `rabbitmq.prefetch`, with its default; null for one that is unset unless somebody sets it.
 pub(super) fn defaults() -> BTreeMap<String, Value> {

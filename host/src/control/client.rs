@@ -13,9 +13,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::protocol::{EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest};
+use super::protocol::{
+    BackupRequest, BackupStatus, EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest,
+};
 use super::{ControlError, socket_path};
 use crate::reload::{CampaignStatus, LoadReport, Target};
+use crate::story::{DecisionPage, DecisionQuery, Overview, Question, Story};
 
 /// A reload compiles what has changed, which may take the compiler's whole allowance for a few modules.
 const ANSWER_SECONDS_MAX: u64 = 120;
@@ -67,6 +70,38 @@ impl Client {
     /// When no engine answers, or it refuses.
     pub async fn rollback(&self, campaign: String) -> Result<CampaignStatus, ControlError> {
         self.ask(Method::POST, "/rollback", &RollbackRequest { campaign }).await
+    }
+
+    /// # Errors
+    /// When no engine answers, or its store can't be read.
+    pub async fn why(&self, question: &Question) -> Result<Story, ControlError> {
+        self.ask(Method::POST, "/why", question).await
+    }
+
+    /// # Errors
+    /// When no engine answers, or its store can't be read.
+    pub async fn decisions(&self, query: &DecisionQuery) -> Result<DecisionPage, ControlError> {
+        self.ask(Method::POST, "/decisions", query).await
+    }
+
+    /// # Errors
+    /// When no engine answers, or its store can't be read.
+    pub async fn store(&self) -> Result<Overview, ControlError> {
+        self.ask(Method::GET, "/store", &()).await
+    }
+
+    /// # Errors
+    /// When no engine answers, or it refuses.
+    pub async fn begin_backup(&self, file: PathBuf) -> Result<(), ControlError> {
+        self.ask(Method::POST, "/store/backup", &BackupRequest { file }).await
+    }
+
+    /// How the last backup stands; `None` if there was none.
+    ///
+    /// # Errors
+    /// When no engine answers.
+    pub async fn backup(&self) -> Result<Option<BackupStatus>, ControlError> {
+        self.ask(Method::GET, "/store/backup", &()).await
     }
 
     async fn ask<T: DeserializeOwned>(

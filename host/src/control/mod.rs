@@ -9,6 +9,7 @@ mod protocol;
 
 mod server;
 mod socket;
+mod store;
 
 mod client;
 mod connections;
@@ -17,9 +18,10 @@ mod http;
 pub use client::Client;
 pub use error::ControlError;
 pub use http::{Http, Observed};
-pub use protocol::{EngineStatus, PauseRequest, ReloadRequest, RollbackRequest};
+pub use protocol::{BackupRequest, BackupStatus, EngineStatus, PauseRequest, ReloadRequest, RollbackRequest};
 pub use server::Context;
 pub use socket::{Control, DATA_DIRECTORY_MODE, check_data_directory, socket_path};
+pub use store::StoreDoor;
 
 #[cfg(test)]
 mod tests;

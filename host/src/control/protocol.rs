@@ -1,6 +1,7 @@
 //! What crosses the socket: the shapes that both sides share. JSON over HTTP, so that `curl --unix-socket` does too.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ pub struct EngineStatus {
     pub sink: String,
     /// The rules' directory.
     pub rules: String,
+    /// The store's directory; `None` for one in memory.
+    #[serde(default)]
+    pub store: Option<PathBuf>,
     /// Where `/metrics` listens.
     pub http: Option<String>,
     /// What is not ready, by room; empty when all is well.
@@ -48,6 +52,26 @@ pub struct ReloadRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RollbackRequest {
     pub campaign: String,
+}
+
+/// `POST /store/backup`: begins one. `GET /store/backup` tells how it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackupRequest {
+    /// A file that is not there, as a whole path.
+    pub file: PathBuf,
+}
+
+/// How the backup stands that was begun last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupStatus {
+    pub file: PathBuf,
+    /// Since it began.
+    pub seconds: u64,
+    pub is_done: bool,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
 }
 
 /// Any answer that is not what was asked for.

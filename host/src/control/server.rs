@@ -10,9 +10,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 
-use super::protocol::{EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest};
+use super::protocol::{
+    BackupRequest, BackupStatus, EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest,
+};
+use super::store::{ReadError, StoreDoor};
 use crate::health::Health;
 use crate::reload::{CampaignStatus, LoadReport, OwnerGone, ReloadHandle, Request};
+use crate::story::{DecisionPage, DecisionQuery, Overview, Question, Story};
 
 /// No request is longer than a campaign's name.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
@@ -22,6 +26,7 @@ const REQUEST_BYTES_MAX: usize = 16 << 10;
 pub struct Context {
     pub reload: ReloadHandle,
     pub health: Health,
+    pub store: StoreDoor,
     /// The engine as it was started; its problems are filled in when somebody asks.
     pub about: Arc<EngineStatus>,
 }
@@ -34,6 +39,10 @@ pub(super) fn router(context: Context) -> Router {
         .route("/resume", post(resume))
         .route("/reload", post(reload))
         .route("/rollback", post(rollback))
+        .route("/why", post(why))
+        .route("/decisions", post(decisions))
+        .route("/store", get(store))
+        .route("/store/backup", get(backup).post(begin_backup))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(context)
 }
@@ -73,6 +82,27 @@ async fn rollback(State(context): State<Context>, body: Body<RollbackRequest>) -
     answered(context.reload.ask(|reply| Request::Rollback { campaign, reply }).await?)
 }
 
+/// Asked with a body, as an id of a customer does not belong into an address.
+async fn why(State(context): State<Context>, body: Body<Question>) -> Answer<Story> {
+    Ok(Json(context.store.why(body?.0).await?))
+}
+
+async fn decisions(State(context): State<Context>, body: Body<DecisionQuery>) -> Answer<DecisionPage> {
+    Ok(Json(context.store.decisions(body?.0).await?))
+}
+
+async fn store(State(context): State<Context>) -> Answer<Overview> {
+    Ok(Json(context.store.overview().await?))
+}
+
+async fn begin_backup(State(context): State<Context>, body: Body<BackupRequest>) -> Answer<()> {
+    answered(context.store.begin_backup(body?.0.file))
+}
+
+async fn backup(State(context): State<Context>) -> Json<Option<BackupStatus>> {
+    Json(context.store.backup())
+}
+
 fn answered<T>(answer: Result<T, String>) -> Answer<T> {
     answer.map(Json).map_err(|reason| Refused(StatusCode::CONFLICT, reason))
 }
@@ -80,6 +110,16 @@ fn answered<T>(answer: Result<T, String>) -> Answer<T> {
 impl From<OwnerGone> for Refused {
     fn from(gone: OwnerGone) -> Self {
         Refused(StatusCode::SERVICE_UNAVAILABLE, gone.to_string())
+    }
+}
+
+impl From<ReadError> for Refused {
+    fn from(error: ReadError) -> Self {
+        let status = match error {
+            ReadError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            ReadError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Refused(status, error.to_string())
     }
 }
 

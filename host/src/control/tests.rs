@@ -3,18 +3,23 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Client, Context, Control, ControlError, EngineStatus, Http, Observed, socket_path};
+use super::{Client, Context, Control, ControlError, EngineStatus, Http, Observed, StoreDoor, socket_path};
+use crate::engine::RuleSet;
 use crate::health::{Condition, Health};
 use crate::reload::{CampaignState, CampaignStatus, LoadReport, ReloadHandle, Request, Requests, Target};
+use crate::store::{MemoryStore, Store};
+use crate::story::{DecisionPage, DecisionQuery, Question, Story};
 
 /// A running server with an owner of the directory that the test plays.
 struct Engine {
     requests: Requests,
     health: Health,
+    store: Arc<dyn Store>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
 }
@@ -30,14 +35,18 @@ fn start(data: &Path) -> Engine {
         source: "-".into(),
         sink: "-".into(),
         rules: "rules.d".into(),
+        store: None,
         http: None,
         problems: Default::default(),
     };
-    let context = Context { reload, health: health.clone(), about: Arc::new(about) };
+    let rules = Arc::new(ArcSwap::from_pointee(RuleSet::empty()));
+    let store = Arc::new(MemoryStore::new("test")) as Arc<dyn Store>;
+    let door = StoreDoor::new(&store, None, rules);
+    let context = Context { reload, health: health.clone(), store: door, about: Arc::new(about) };
     let control = Control::bind(data).unwrap();
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(control.serve(context, async { stopped.await.unwrap_or(()) }));
-    Engine { requests, health, stop, served }
+    Engine { requests, health, store, stop, served }
 }
 
 fn campaign(name: &str) -> CampaignStatus {
@@ -101,6 +110,35 @@ async fn status_shows_what_is_not_ready() {
     let status = Client::new(data.path()).status().await.unwrap();
     assert_eq!(status.problems["source"], "no broker");
     assert_eq!(status.environment, "test");
+}
+
+#[tokio::test]
+async fn the_store_is_asked_and_copied_and_not_kept_open() {
+    let data = tempfile::tempdir().unwrap();
+    let engine = start(data.path());
+    let client = Client::new(data.path());
+    let question = Question { customer: "7".into(), ..Question::default() };
+    assert_eq!(client.why(&question).await.unwrap(), Story::default());
+    assert_eq!(client.decisions(&DecisionQuery::default()).await.unwrap(), DecisionPage::default());
+    assert_eq!(client.store().await.unwrap().identity, *engine.store.identity());
+    assert_eq!(client.backup().await.unwrap(), None);
+    let refused = client.begin_backup("hailer.redb".into()).await.unwrap_err().to_string();
+    assert!(refused.contains("`hailer.redb` is not a whole path"), "{refused}");
+    let file = data.path().join("hailer.redb");
+    for is_free in [true, false] {
+        client.begin_backup(file.clone()).await.unwrap();
+        let status = loop {
+            let status = client.backup().await.unwrap().unwrap();
+            if status.is_done {
+                break status;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!((&status.file, status.error.is_none()), (&file, is_free));
+        assert!(file.exists());
+    }
+    drop(engine.store);
+    assert_eq!(client.why(&question).await.unwrap_err().to_string(), "the engine is shutting down");
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ impl fmt::Display for Summary {
         )?;
         let counted = [
             (tally.repaired, "repaired (a trailing comma)"),
+            (tally.repeats, "copies of events that had been decided"),
             (tally.unclaimed, "taken by no campaign"),
             (tally.communications().saturating_sub(tally.confirmed), "communications were not written"),
             (tally.field_mismatches, "fields of another type than documented"),

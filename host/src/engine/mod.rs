@@ -40,4 +40,4 @@ pub use purity::AdmissionError;
 pub use ruleset::{Reading, RuleSet, Subscription};
 pub use sandbox::{INSTANCE_ADDRESS_BYTES, INSTANCE_MAPPINGS, Sandbox, SandboxError};
 pub use waves::{Decided, GuestLine, Guests, Verdict};
-pub(crate) use wording::{closest, shown};
+pub(crate) use wording::{closest, one_line, shown};

@@ -20,6 +20,7 @@ pub struct RuleSet {
     any_other: Reading,
     /// The first lane of each campaign, and one more: how many lanes there are.
     lanes: Vec<usize>,
+    remembers: bool,
 }
 
 /// What to read of the events of one code, and who asked.
@@ -73,7 +74,8 @@ impl RuleSet {
             *lanes += campaign.spec.manifest.handlers.len();
             Some(*lanes)
         }));
-        RuleSet { number, campaigns, by_code, any_other, lanes }
+        let remembers = campaigns.iter().any(|campaign| campaign.spec.manifest.remembers());
+        RuleSet { number, campaigns, by_code, any_other, lanes, remembers }
     }
 
     /// What to read of an event, and who takes it.
@@ -85,6 +87,12 @@ impl RuleSet {
     #[must_use]
     pub fn campaigns(&self) -> &[Arc<Campaign>] {
         &self.campaigns
+    }
+
+    /// Whether any campaign's rule keeps something between calls.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.remembers
     }
 
     /// How many lanes there are.

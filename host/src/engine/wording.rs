@@ -22,7 +22,7 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// What a guest says to people, as one line of at most so many bytes.
-pub(super) fn one_line(text: &str, bytes_max: usize) -> String {
+pub(crate) fn one_line(text: &str, bytes_max: usize) -> String {
     let text = &text[..text.floor_char_boundary(bytes_max)];
     // Nearly every text is plain, and to see so takes no look at each character.
     let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));

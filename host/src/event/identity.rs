@@ -79,6 +79,9 @@ impl DedupKey {
 }
 
 impl EventId {
+    /// Of what has no id yet.
+    pub const NONE: EventId = EventId([0; 16]);
+
     /// The id of a timer's firing: the same however often it is tried, as it is made of what set the timer.
     #[must_use]
     pub fn of_timer(set_by: EventId, campaign: &str, timer: &str, due: Millis) -> EventId {

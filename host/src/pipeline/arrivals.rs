@@ -8,10 +8,21 @@ use crate::clock::{self, Millis};
 use crate::delivery::{Receipt, Session};
 use crate::store::records::{Progress, Sessions};
 
+/// What tells the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    /// The machine's clock.
+    Wall,
+    /// The events themselves: it stands at the time of the last one, and jumps to each timer on the way to the next.
+    Events,
+}
+
 /// Shared by the entrance, the shards and the committer.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     known: Mutex<Known>,
+    clock: Clock,
     /// Sessions of this run are told from those of others by it.
     run: u64,
     connected_ms: AtomicI64,
@@ -35,22 +46,21 @@ pub(super) struct Stamp {
 
 impl Arrivals {
     /// Goes on from where the engine stopped.
-    pub(super) fn new(progress: &Progress) -> Arrivals {
+    pub(super) fn new(progress: &Progress, clock: Clock) -> Arrivals {
         let known = Known {
             last_now: progress.now,
             sessions: progress.sessions.clone(),
             session: None,
             tally: Tally::default(),
         };
-        Arrivals { known: Mutex::new(known), run: progress.runs, connected_ms: AtomicI64::new(progress.connected_ms) }
+        let connected_ms = AtomicI64::new(progress.connected_ms);
+        Arrivals { known: Mutex::new(known), clock, run: progress.runs, connected_ms }
     }
 
     /// Notes a delivery.
     pub(super) fn stamp(&self, receipt: &Receipt) -> Stamp {
+        let now = self.now();
         let mut known = self.lock();
-        // Never backwards, whatever the machine's clock does.
-        let now = clock::now_ms().max(known.last_now);
-        known.last_now = now;
         // More than four thousand million sessions in one run are not to be had.
         let session = self.run << 32 | receipt.session().number();
         if known.session.as_ref().is_none_or(|(last, _)| *last != session) {
@@ -58,6 +68,27 @@ impl Arrivals {
         }
         known.sessions.alive(session, now);
         Stamp { now, session }
+    }
+
+    /// The `now` of what comes of itself.
+    pub(super) fn now(&self) -> Millis {
+        let mut known = self.lock();
+        // Never backwards, whatever the machine's clock does.
+        if self.clock == Clock::Wall {
+            known.last_now = clock::now_ms().max(known.last_now);
+        }
+        known.last_now
+    }
+
+    /// The time by the last event, and by [`Self::advance`].
+    pub(super) fn last_now(&self) -> Millis {
+        self.lock().last_now
+    }
+
+    /// Lets a clock that events tell go on, and never back.
+    pub(super) fn advance(&self, now: Millis) {
+        let mut known = self.lock();
+        known.last_now = known.last_now.max(now);
     }
 
     /// The latest `now`, and when each session was last known to be alive: the last one now, if it is still open.

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::outbox::{OutboxSender, Waiting};
 use super::sweep::Sweep;
+use super::timers::Due;
 use super::{Arrivals, Group};
 use crate::clock::Millis;
 use crate::communication::Communication;
@@ -59,6 +60,7 @@ pub(super) struct Committer {
     pub(super) outbox: OutboxSender,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) sweep: Sweep,
+    pub(super) due: Arc<Due>,
     /// Two heartbeats.
     pub(super) settles_after: Duration,
     /// When to note that the session of what was committed last is still alive.
@@ -152,7 +154,7 @@ impl Committer {
             self.outbox.add(waiting);
         }
         self.outbox.removed(removed);
-        groups.into_iter().for_each(Group::settle);
+        groups.into_iter().for_each(|group| group.settle(&self.due));
         Ok(())
     }
 

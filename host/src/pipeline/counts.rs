@@ -25,6 +25,7 @@ pub(super) struct Counts {
     unsubscribed: Counter,
     mismatches: Counter,
     repeats: Counter,
+    timers: Counter,
     rechecked: Counter,
     log_bytes_cut: Counter,
 }
@@ -50,6 +51,7 @@ impl Counts {
             decided: events("decided"),
             unsubscribed: events("unsubscribed"),
             repeats: events("repeat"),
+            timers: ::metrics::counter!(names::TIMERS_FIRED_TOTAL),
             mismatches: ::metrics::counter!(names::FIELD_MISMATCHES_TOTAL),
             rechecked: ::metrics::counter!(names::RECHECKED_TOTAL),
             log_bytes_cut: ::metrics::counter!(names::LOG_BYTES_CUT_TOTAL),
@@ -85,6 +87,12 @@ impl Counts {
         if !is_certain {
             ::metrics::counter!(names::EVENTS_AMBIGUOUS_TOTAL).increment(1);
         }
+    }
+
+    /// A timer that has fired.
+    pub(super) fn timer(&mut self) {
+        self.tally.timers += 1;
+        self.timers.increment(1);
     }
 
     /// An event that no campaign takes.

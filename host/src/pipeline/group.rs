@@ -2,11 +2,12 @@
 
 use super::budget::Held;
 use super::commit::JournalPiece;
+use super::timers::Due;
 use crate::communication::Communication;
 use crate::delivery::Receipt;
 use crate::metrics;
 use crate::store::Changes;
-use crate::store::records::Partition;
+use crate::store::records::{Partition, TimerKey};
 
 /// Everything that a batch led to: it is committed as a whole.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Group {
     /// In the order in which they were decided.
     pub(super) outbox: Vec<(Partition, Communication)>,
     pub(super) receipts: Vec<Receipt>,
+    /// Timers that were looked at.
+    pub(super) timers: Vec<TimerKey>,
     /// It holds events without an id, whose copies are told apart by counting.
     pub(super) has_open_occurrences: bool,
     /// What its events hold of one budget, and its communications of another; given back when the group is settled or dropped.
@@ -36,14 +39,20 @@ impl Group {
             journal: Vec::new(),
             outbox: Vec::new(),
             receipts: Vec::new(),
+            timers: Vec::new(),
             has_open_occurrences: false,
             held_in: Held::default(),
             held_out: Held::default(),
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.receipts.is_empty() && self.timers.is_empty()
+    }
+
+    /// How many events and timers it holds.
     pub(super) fn events(&self) -> usize {
-        self.receipts.len()
+        self.receipts.len() + self.timers.len()
     }
 
     /// About what it adds to the store, in bytes.
@@ -53,9 +62,10 @@ impl Group {
         self.changes.bytes() + journal + outbox
     }
 
-    /// Everything that these events led to is durable.
-    pub(super) fn settle(self) {
-        ::metrics::gauge!(metrics::IN_FLIGHT).decrement(self.receipts.len() as f64);
+    /// Everything that these events and timers led to is durable.
+    pub(super) fn settle(self, due: &Due) {
+        ::metrics::gauge!(metrics::IN_FLIGHT).decrement(self.events() as f64);
+        due.settled(&self.timers);
         self.receipts.into_iter().for_each(Receipt::settle);
     }
 }

@@ -5,31 +5,28 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hailer_abi::wire::{self, Channel};
-use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tracing::Level;
 
 use super::arrivals::Arrivals;
 use super::budget::Budget;
+use super::case::{Case, Reason, Repeated};
 use super::commit::JournalPiece;
 use super::counts::Counts;
 use super::group::Group;
 use super::identify::{Arrival, Identity, identify};
-use super::log_allowance::{LINES_AT_ONCE_MAX, LINES_PER_SECOND_MAX};
+use super::judge::outcome;
 use super::memory::Memory;
-use super::{Accepted, Rules, Settings, Tally};
+use super::redirects::Redirects;
+use super::rows::Rows;
+use super::{Accepted, Rules, Settings, Tally, What};
 use crate::clock::Millis;
-use crate::communication::{Communication, Proposal};
-use crate::engine::{
-    Action, Batch, Campaign, CampaignSpec, Decided, GuestFault, GuestLine, Guests, NotCalled, Outcome, RuleSet,
-};
-use crate::event::{DedupKey, EventId, Projection};
+use crate::communication::Communication;
+use crate::engine::{Batch, Campaign, Decided, Guests, NotCalled, RuleSet, Subscription};
+use crate::event::{CustomerKey, DedupKey, EventId, Projection};
 use crate::metrics;
-use crate::policies::{Facts, PolicyVerdict, judge};
 use crate::store::StoreError;
-use crate::store::records::{self, Cause, JournalEntry, Partition, Proposed, SeenRow, Sessions, Verdict, encode};
+use crate::store::records::{self, JournalEntry, Partition, SeenRow, Sessions, TimerKey, encode};
 
 /// Events without a customer all look the same to a rule's `bucket`.
 const SEED_OF_NOBODY: u64 = 0;
@@ -43,18 +40,20 @@ const COMMUNICATION_BYTES: usize = 256;
 
 pub(super) struct Shard {
     number: usize,
-    rules: Rules,
-    guests: Guests,
-    memory: Memory,
+    pub(super) rules: Rules,
+    pub(super) guests: Guests,
+    pub(super) memory: Memory,
+    pub(super) rows: Rows,
+    pub(super) redirects: Redirects,
     arrivals: Arc<Arrivals>,
     exit: Exit,
     batch_max: usize,
-    environment: Arc<str>,
+    pub(super) environment: Arc<str>,
     settles_after_ms: Millis,
-    batch: Batch,
+    pub(super) batch: Batch,
     projection: Projection,
-    decided: Decided,
-    counts: Counts,
+    pub(super) decided: Decided,
+    pub(super) counts: Counts,
 }
 
 /// Where groups go when they are decided.
@@ -90,39 +89,13 @@ impl Exit {
     }
 }
 
-/// An event that is being decided.
-struct Case {
-    accepted: Accepted,
-    id: EventId,
-    partition: Partition,
-    /// What is known of its deduplication key once it is decided.
-    seen: SeenRow,
-    outcomes: Vec<records::Outcome>,
-    communications: Vec<Communication>,
-}
-
-/// An event that had been decided before: it is acknowledged once that is durable.
-struct Repeated {
-    accepted: Accepted,
-    partition: Partition,
-    seen: SeenRow,
-}
-
-/// A communication that a rule asked for.
-struct Send<'a> {
-    /// Its place among those of this event and campaign.
-    place: u32,
-    channel: Channel,
-    template: &'a str,
-    data: &'a RawValue,
-}
-
 impl Shard {
     pub(super) fn new(
         number: usize,
         settings: &Settings,
         rules: Rules,
         memory: Memory,
+        redirects: Redirects,
         arrivals: Arc<Arrivals>,
         exit: Exit,
     ) -> Shard {
@@ -131,6 +104,8 @@ impl Shard {
             guests: Guests::new(Arc::clone(&rules.sandbox), settings.recheck_one_in),
             rules,
             memory,
+            rows: Rows::default(),
+            redirects,
             arrivals,
             exit,
             batch_max: settings.batch_max,
@@ -160,16 +135,21 @@ impl Shard {
         Ok(self.counts.finish())
     }
 
-    /// The whole batch under one rule set, wave after wave: a wave holds at most one event of each customer, so that a rule sees what it
-    /// made of the event before.
+    /// The whole batch under one rule set, wave after wave.
     fn decide(&mut self, accepted: &mut Vec<Accepted>) -> Result<(), Stop> {
         let rules = self.rules.current.load_full();
         self.guests.adopt(&rules);
         self.counts.adopt(&rules);
         self.memory.begin()?;
-        let (cases, repeated) = self.open_cases(accepted)?;
+        let (mut cases, repeated) = self.open_cases(accepted)?;
+        if let [merge] = &mut cases[..] {
+            // A merge comes alone.
+            self.unite(&rules, merge)?;
+        }
         let mut done = Vec::with_capacity(cases.len());
-        self.decide_wave(&rules, cases, &mut done)?;
+        for wave in waves(cases, rules.remembers()) {
+            self.decide_wave(&rules, wave, &mut done)?;
+        }
         self.close(done, repeated, rules.number)
     }
 
@@ -180,7 +160,7 @@ impl Shard {
             self.batch.open(rules);
             let mut gathered = 0;
             while gathered < cases.len() && self.batch.input_bytes() <= INPUT_BYTES_MAX {
-                self.gather(rules, gathered, &mut cases[gathered]);
+                self.gather(rules, gathered, &mut cases[gathered])?;
                 gathered += 1;
             }
             let (mut first, mut part) = (0, gathered);
@@ -212,26 +192,39 @@ impl Shard {
         // What this batch itself adds, before it is decided.
         let mut added: HashMap<DedupKey, SeenRow> = HashMap::new();
         let (mut cases, mut repeated) = (Vec::with_capacity(accepted.len()), Vec::new());
-        for accepted in accepted.drain(..) {
-            let Accepted { key, redelivered, session, now, .. } = accepted;
-            let partition = Partition::of_event(accepted.event.customer_key(), key);
+        for Accepted { what, now, receipt, held } in accepted.drain(..) {
+            let (outcomes, communications) = (Vec::new(), Vec::new());
+            let (event, customer, key, redelivered, session) = match what {
+                What::Event { event, customer, key, redelivered, session } => {
+                    (event, customer, key, redelivered, session)
+                }
+                What::Timer(timer) => {
+                    let customer = Some(timer.customer);
+                    let partition = Partition::of_customer(timer.customer);
+                    // Its id is known when it is known whether it is pending.
+                    let (reason, id) = (Reason::Timer { timer, fired: None }, EventId::NONE);
+                    cases.push(Case { reason, id, now, customer, partition, outcomes, communications, receipt, held });
+                    continue;
+                }
+            };
+            let partition = Partition::of_event(customer, key);
             let known = match added.get(&key) {
                 Some(row) => Some(row.clone()),
                 None => self.memory.seen(partition, key)?,
             };
             let sessions = sessions.get_or_insert_with(|| self.arrivals.now_and_sessions().1);
-            let arrival =
-                Arrival { key, redelivered, session, now, connected_ms, settles_after_ms: self.settles_after_ms };
+            let settles_after_ms = self.settles_after_ms;
+            let arrival = Arrival { key, redelivered, session, now, connected_ms, settles_after_ms };
             let (identity, seen) = identify(arrival, known, sessions);
             added.insert(key, seen.clone());
             match identity {
                 Identity::Fresh(id) => {
-                    let (outcomes, communications) = (Vec::new(), Vec::new());
-                    cases.push(Case { accepted, id, partition, seen, outcomes, communications });
+                    let reason = Reason::Event { event, key, seen };
+                    cases.push(Case { reason, id, now, customer, partition, outcomes, communications, receipt, held });
                 }
                 Identity::Repeat { is_certain } => {
                     self.counts.repeat(is_certain);
-                    repeated.push(Repeated { accepted, partition, seen });
+                    repeated.push(Repeated { key, partition, seen, receipt, held });
                 }
             }
         }
@@ -241,214 +234,140 @@ impl Shard {
     /// Sends on everything that was decided, to be committed as a whole.
     fn close(&mut self, done: Vec<Case>, repeated: Vec<Repeated>, rule_set: u64) -> Result<(), Stop> {
         let mut group = Group::of_shard(self.number);
-        for Case { accepted, id, partition, seen, outcomes, communications } in done {
-            let Accepted { event, key, now, receipt, held, .. } = accepted;
+        for case in done {
+            if !case.is_void() {
+                let (event_id, customer, cause, now) = (case.id, case.customer, case.cause(), case.now);
+                let entry = JournalEntry { event_id, customer, cause, now, rule_set, outcomes: case.outcomes };
+                group.journal.push(JournalPiece { partition: case.partition, customer, bytes: encode(&entry) });
+            }
+            let partition = case.partition;
+            group.outbox.extend(case.communications.into_iter().map(|communication| (partition, communication)));
+            match case.reason {
+                Reason::Event { key, seen, .. } => {
+                    self.memory.saw(partition, key, seen);
+                    group.has_open_occurrences |= !key.has_id();
+                }
+                Reason::Timer { timer, .. } => group.timers.push(timer),
+            }
+            group.receipts.extend(case.receipt);
+            group.held_in.absorb(case.held);
+        }
+        for Repeated { key, partition, seen, receipt, held } in repeated {
             self.memory.saw(partition, key, seen);
-            group.has_open_occurrences |= !key.has_id();
-            let customer = event.customer_key();
-            let cause = Cause::Event { code: event.code().into() };
-            let entry = JournalEntry { event_id: id, customer, cause, now, rule_set, outcomes };
-            group.journal.push(JournalPiece { partition, customer, bytes: encode(&entry) });
-            group.outbox.extend(communications.into_iter().map(|communication| (partition, communication)));
-            group.receipts.push(receipt);
+            group.receipts.extend(receipt);
             group.held_in.absorb(held);
         }
-        for Repeated { accepted, partition, seen } in repeated {
-            self.memory.saw(partition, accepted.key, seen);
-            group.receipts.push(accepted.receipt);
-            group.held_in.absorb(accepted.held);
-        }
+        let timers = self.rows.flush(&mut self.memory);
         (group.number, group.changes) = self.memory.end();
-        if group.receipts.is_empty() { Ok(()) } else { self.exit.send(group) }
+        group.changes.append(timers);
+        if group.is_empty() { Ok(()) } else { self.exit.send(group) }
+    }
+
+    /// Adds the calls that a case leads to.
+    fn gather(&mut self, rules: &RuleSet, number: usize, case: &mut Case) -> Result<(), StoreError> {
+        let is_timer = matches!(case.reason, Reason::Timer { .. });
+        if let Some(customer) = case.customer.filter(|_| is_timer || rules.remembers()) {
+            self.rows.load(&self.memory, customer)?;
+        }
+        match &case.reason {
+            Reason::Event { .. } => self.gather_event(rules, number, case),
+            Reason::Timer { timer, .. } => {
+                let timer = timer.clone();
+                self.gather_timer(rules, number, case, &timer);
+            }
+        }
+        Ok(())
     }
 
     /// Reads what the loaded rules want of an event, and adds a call for each campaign that takes it.
-    fn gather(&mut self, rules: &RuleSet, number: usize, case: &mut Case) {
-        let Case { accepted, id, outcomes, .. } = case;
-        let reading = rules.reading(accepted.event.code());
-        let takes = |campaign: usize| {
-            let Campaign { spec, generation, .. } = &*rules.campaigns()[campaign];
-            spec.is_active(accepted.now) && !self.rules.owner.is_stopped(&spec.name, *generation)
-        };
-        if !reading.subscriptions.iter().any(|subscription| takes(subscription.campaign)) {
+    fn gather_event(&mut self, rules: &RuleSet, number: usize, case: &mut Case) {
+        let Reason::Event { event, .. } = &case.reason else { return };
+        let now = case.now;
+        let reading = rules.reading(event.code());
+        let taking = |subscription: &Subscription| self.takes(&rules.campaigns()[subscription.campaign], now);
+        if !reading.subscriptions.iter().any(taking) {
             self.counts.unclaimed();
             return;
         }
-        reading.plan.project(&accepted.event, &mut self.projection);
+        reading.plan.project(event, &mut self.projection);
         self.counts.event(self.projection.mismatches());
-        let seed = accepted.event.customer_key().map_or(SEED_OF_NOBODY, |customer| customer.seed());
-        for subscription in reading.subscriptions.iter().filter(|subscription| takes(subscription.campaign)) {
-            let added = self.batch.add(subscription, number, accepted.now, seed, None, &self.projection);
-            // Without a state nothing else can be wrong.
-            if let Err(NotCalled::Absent(absent)) = added {
-                let spec = &rules.campaigns()[subscription.campaign].spec;
-                let field = &spec.manifest.handlers[subscription.handler as usize].fields[absent].name;
-                tracing::debug!(campaign = &*spec.name, event = %id, field, "not called: a required field is absent");
-                self.counts.of(subscription.campaign).skipped();
-                outcomes.push(outcome(spec, records::Decided::Skipped { field: field.as_str().into() }));
-            }
-        }
-    }
-
-    /// Puts what the rules proposed before the policies, and makes the communications that pass. `first` is the batch's index of the first
-    /// event that is still here.
-    fn judge(&mut self, rules: &RuleSet, first: usize, cases: &mut [Case]) {
-        for verdict in std::mem::take(&mut self.decided.verdicts) {
-            let campaign = &rules.campaigns()[verdict.campaign];
-            let case = &mut cases[verdict.event - first];
-            let decided = match verdict.result {
-                Ok(outcome) => self.answered(campaign, verdict.campaign, case, outcome),
-                Err(fault) => self.fault(campaign, verdict.campaign, case, &fault),
-            };
-            case.outcomes.push(outcome(&campaign.spec, decided));
-        }
-    }
-
-    fn answered(&mut self, campaign: &Campaign, index: usize, case: &mut Case, outcome: Outcome) -> records::Decided {
-        self.counts.of(index).decided();
-        let (mut communications, mut notes) = (Vec::new(), Vec::new());
-        for action in outcome.actions {
-            match action {
-                Action::Note(text) => {
-                    let (name, note) = (&*campaign.spec.name, shown(campaign, &text));
-                    tracing::debug!(campaign = name, event = %case.id, note, "note");
-                    notes.push(text);
-                }
-                // Rules with timers are refused where campaigns are admitted (`reload/not_yet.rs`).
-                Action::Schedule { .. } | Action::Cancel { .. } => {}
-                Action::Send { channel, template, data } => {
-                    let place = communications.len() as u32;
-                    let send = Send { place, channel, template: &template, data: &data };
-                    let (id, verdict) = self.dispose(campaign, index, case, &send);
-                    communications.push(Proposed { id, channel: channel as u8, template, verdict });
-                }
-            }
-        }
-        records::Decided::Answered {
-            communications,
-            notes,
-            state_changed: false,
-            scheduled: Vec::new(),
-            cancelled: Vec::new(),
-        }
-    }
-
-    /// Rules propose, the host disposes.
-    fn dispose(&mut self, campaign: &Campaign, index: usize, case: &mut Case, send: &Send<'_>) -> (Box<str>, Verdict) {
-        let spec = &campaign.spec;
-        let Send { place, channel, template, data } = *send;
-        let accepted = &case.accepted;
-        // An application or a device is not a person: without a key there is nobody to send to.
-        let recipient = accepted.event.customer_key().and(accepted.event.customer());
-        let verdict = judge(Facts { mode: spec.mode, has_recipient: recipient.is_some() });
-        let recipient = match (verdict, recipient) {
-            (PolicyVerdict::Suppress(why), _) => {
-                self.counts.of(index).suppressed(channel, why);
-                return ("".into(), Verdict::Suppressed(why.name().into()));
-            }
-            (PolicyVerdict::Publish, recipient) => recipient.expect("only what has a recipient is published"),
-        };
-        let proposal = Proposal {
-            event_id: case.id,
-            event_code: accepted.event.code(),
-            campaign: &spec.name,
-            version: &spec.version,
-            environment: &self.environment,
-            index: place,
-            channel,
-            template,
-            recipient,
-            data,
-            now: accepted.now,
-        };
-        self.counts.of(index).published(channel);
-        // Nothing in a proposal can fail to be written: its parts have been checked.
-        let communication = proposal.compose().expect("a checked proposal is written as JSON");
-        let id = communication.id.clone();
-        case.communications.push(communication);
-        (id, Verdict::Passed)
-    }
-
-    fn fault(&mut self, campaign: &Campaign, index: usize, case: &Case, fault: &GuestFault) -> records::Decided {
-        let counts = self.counts.of(index);
-        let count = counts.fault(fault);
-        let said = fault.to_string();
-        // A rule that always faults must not flood the log: the first, the second, the fourth …
-        if count.is_power_of_two() {
-            let (name, version, code) = (&*campaign.spec.name, &*campaign.spec.version, case.accepted.event.code());
-            let fault = match fault {
-                GuestFault::Panic(_) | GuestFault::Returned(_) => shown(campaign, &said),
-                _ => &said,
-            };
-            tracing::warn!(campaign = name, version, event = %case.id, code, fault, count, "a rule faulted; the event goes on without it");
-        }
-        if counts.is_too_late() {
-            self.suspend(campaign, "it took longer than its limit many times in a row, at the cost of all others");
-        }
-        records::Decided::Failed { error: said.into() }
-    }
-
-    fn report_misbehaviour(&mut self, rules: &RuleSet, first: usize, cases: &[Case]) {
-        self.counts.log_bytes_cut(self.decided.log_bytes_cut);
-        for GuestLine { event, campaign: at, line } in self.decided.lines.drain(..) {
-            if !is_logged(line.level) {
+        for subscription in &reading.subscriptions {
+            let campaign = &rules.campaigns()[subscription.campaign];
+            if !self.takes(campaign, now) {
                 continue;
             }
-            let Some(dropped) = self.counts.of(at).log_line(Instant::now()) else { continue };
-            let campaign = &rules.campaigns()[at];
-            let (name, event, text) = (&*campaign.spec.name, cases[event - first].id, shown(campaign, &line.text));
-            if dropped > 0 {
-                tracing::warn!(
-                    campaign = name,
-                    dropped,
-                    "lines of the rule were dropped: it logs more than {LINES_AT_ONCE_MAX} at once and {LINES_PER_SECOND_MAX} a second"
-                );
+            let spec = &campaign.spec;
+            let state = case.customer.and_then(|customer| self.rows.state(customer, spec, now));
+            let seed = case.customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
+            match self.batch.add(subscription, number, now, seed, state, &self.projection) {
+                Ok(()) => {}
+                Err(NotCalled::Absent(absent)) => {
+                    let field = &spec.manifest.handlers[subscription.handler as usize].fields[absent].name;
+                    tracing::debug!(campaign = &*spec.name, event = %case.id, field, "not called: a required field is absent");
+                    self.counts.of(subscription.campaign).skipped();
+                    case.outcomes.push(outcome(spec, records::Decided::Skipped { field: field.as_str().into() }));
+                }
+                Err(NotCalled::Fault(fault)) => {
+                    let failed = self.fault(campaign, subscription.campaign, case, &fault);
+                    case.outcomes.push(outcome(spec, failed));
+                }
             }
-            match line.level {
-                wire::LOG_PANIC | wire::LOG_ERROR => tracing::error!(campaign = name, %event, "rule: {text}"),
-                wire::LOG_WARN => tracing::warn!(campaign = name, %event, "rule: {text}"),
-                wire::LOG_INFO => tracing::info!(campaign = name, %event, "rule: {text}"),
-                _ => tracing::debug!(campaign = name, %event, "rule: {text}"),
-            }
-        }
-        self.counts.rechecked(self.decided.rechecked);
-        for campaign in std::mem::take(&mut self.decided.impure) {
-            self.suspend(&rules.campaigns()[campaign], "it is not a pure function: it gave two answers to one call");
         }
     }
 
-    /// Has a campaign suspended: it is not called any more from now on. When its owner is too busy to hear it, the next
-    /// misbehaviour tells it again.
-    fn suspend(&self, campaign: &Campaign, reason: &str) {
-        let spec = &campaign.spec;
-        if self.rules.owner.is_stopped(&spec.name, campaign.generation) {
+    /// Adds the call of a timer, if it is still pending: what stood among the timers that are due was a hint. One that nobody can take now is
+    /// put off until its campaign is back, and its version has it.
+    fn gather_timer(&mut self, rules: &RuleSet, number: usize, case: &mut Case, timer: &TimerKey) {
+        let found = rules.campaigns().iter().position(|campaign| *campaign.spec.name == *timer.campaign);
+        let taken = found.filter(|index| self.takes(&rules.campaigns()[*index], case.now));
+        let Some(subscription) = taken.and_then(|index| rules.timer(index, &timer.timer)) else {
+            self.rows.park(timer, case.now);
             return;
+        };
+        let Some(fired) = self.rows.fire(timer) else { return };
+        let campaign = &rules.campaigns()[subscription.campaign];
+        case.id = EventId::of_timer(fired.set_by, &timer.campaign, &timer.timer, fired.due);
+        case.reason = Reason::Timer { timer: timer.clone(), fired: Some(fired) };
+        self.counts.timer();
+        let state = self.rows.state(timer.customer, &campaign.spec, case.now);
+        let added = self.batch.add_timer(&subscription, number, case.now, timer.customer.seed(), state);
+        if let Err(fault) = added {
+            let failed = self.fault(campaign, subscription.campaign, case, &fault);
+            case.outcomes.push(outcome(&campaign.spec, failed));
         }
-        tracing::error!(campaign = &*spec.name, reason, "suspending a campaign");
-        self.rules.owner.suspend(spec.name.to_string(), campaign.generation, reason.to_owned());
+    }
+
+    /// Whether a campaign takes anything at `now`.
+    fn takes(&self, Campaign { spec, generation, .. }: &Campaign, now: Millis) -> bool {
+        spec.is_active(now) && !self.rules.owner.is_stopped(&spec.name, *generation)
     }
 }
 
-/// What became of an event in a campaign.
-fn outcome(spec: &CampaignSpec, decided: records::Decided) -> records::Outcome {
-    records::Outcome { campaign: Arc::clone(&spec.name), version: Arc::clone(&spec.version), decided }
+/// Sorts cases so that a wave holds at most one of each customer, in the order in which they came: a rule then sees what it made of the one
+/// before. Without memory there is nothing to see, and one wave takes them all.
+fn waves(cases: Vec<Case>, have_memory: bool) -> Vec<Vec<Case>> {
+    if !have_memory {
+        return vec![cases];
+    }
+    let mut waves: Vec<Vec<Case>> = Vec::new();
+    let mut next_of: HashMap<CustomerKey, usize> = HashMap::new();
+    for case in cases {
+        let wave = match case.customer {
+            Some(customer) => {
+                let next = next_of.entry(customer).or_default();
+                *next += 1;
+                *next - 1
+            }
+            None => 0,
+        };
+        if waves.len() == wave {
+            waves.push(Vec::new());
+        }
+        waves[wave].push(case);
+    }
+    waves
 }
 
 fn bytes_of(communication: &Communication) -> usize {
     communication.body.len() + COMMUNICATION_BYTES
-}
-
-/// A guest's words, for the log: withheld when it reads personal data, as they may repeat it.
-fn shown<'a>(campaign: &Campaign, text: &'a str) -> &'a str {
-    if campaign.spec.reads_personal() { "(withheld: this campaign reads personal fields)" } else { text }
-}
-
-/// Whether the log shows lines of this level; those that it doesn't use up no allowance.
-fn is_logged(level: i32) -> bool {
-    match level {
-        wire::LOG_PANIC | wire::LOG_ERROR => tracing::enabled!(Level::ERROR),
-        wire::LOG_WARN => tracing::enabled!(Level::WARN),
-        wire::LOG_INFO => tracing::enabled!(Level::INFO),
-        _ => tracing::enabled!(Level::DEBUG),
-    }
 }

@@ -16,6 +16,8 @@ pub struct Tally {
     pub confirmed: u64,
     /// Events that had been decided before: nothing came of them again.
     pub repeats: u64,
+    /// Timers that have fired.
+    pub timers: u64,
     /// Events that no campaign takes.
     pub unclaimed: u64,
     /// Fields that were absent because their value was of another kind or out of range.
@@ -47,6 +49,7 @@ impl Tally {
         self.dead_letters += other.dead_letters;
         self.confirmed += other.confirmed;
         self.repeats += other.repeats;
+        self.timers += other.timers;
         self.unclaimed += other.unclaimed;
         self.field_mismatches += other.field_mismatches;
         for (name, theirs) in other.campaigns {

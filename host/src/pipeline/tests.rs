@@ -73,7 +73,8 @@ fn start(dead_letters: impl DeadLetters + 'static) -> (Entrance, Pipeline) {
 
 /// In memory.
 fn keeping() -> Keeping {
-    Keeping { store: Arc::new(MemoryStore::new("test")), retention: Retention::default(), outbox_max: 1000 }
+    let store = Arc::new(MemoryStore::new("test"));
+    Keeping { store, clock: Clock::Wall, run_on_ms: 0, retention: Retention::default(), outbox_max: 1000 }
 }
 
 fn delivery(ledger: &Arc<Ledger>, tag: u64, body: &'static str) -> Delivery {

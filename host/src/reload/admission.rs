@@ -55,7 +55,7 @@ impl<'limits> Admission<'limits> {
                 let text = text_of(file, bytes)?;
                 let campaign_file = CampaignFile::parse(file, text)?;
                 let module = self.verify(application)?;
-                not_yet::refuse_campaign(file, &campaign_file, &module.manifest)?;
+                not_yet::refuse(file, &campaign_file)?;
                 let mut problems = personal_problems(file, &campaign_file, &module);
                 let params = encode_params(&module.manifest.params, &campaign_file.params);
                 if let Err(errors) = &params {
@@ -86,7 +86,6 @@ impl<'limits> Admission<'limits> {
     fn check_bare(&mut self, application: &Application) -> Result<Admitted, Vec<Problem>> {
         let file = &application.file;
         let module = self.verify(application)?;
-        not_yet::refuse_module(file, &module.manifest)?;
         let campaign_file = format!("{}.toml", application.name);
         let personal = personal_fields(&module.manifest);
         if !personal.is_empty() {

@@ -17,6 +17,11 @@ pub trait Intake: Clone + Send + Sync + 'static {
     /// Hands a delivery over; waits while the pipeline is full. `Err` means that the pipeline has closed and the
     /// source should stop.
     fn accept(&self, delivery: Delivery) -> impl Future<Output = Result<(), IntakeClosed>> + Send;
+
+    /// Says that nothing more will come, as the input has ended; waits until what follows from that is under way.
+    fn ended(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// The pipeline takes no more deliveries.

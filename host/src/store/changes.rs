@@ -13,10 +13,13 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// Far more than a whole group's rows in one value.
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
 
+/// The new value of each key; `None` takes it away.
+type Rows = BTreeMap<Box<[u8]>, Option<Vec<u8>>>;
+
 /// The changes of one commit. Of several changes of one key the last wins.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    tables: [BTreeMap<Box<[u8]>, Option<Vec<u8>>>; Table::ALL.len()],
+    tables: [Rows; Table::ALL.len()],
     bytes: usize,
 }
 

@@ -3,16 +3,17 @@
 //! Its maps share what did not change, so a snapshot is a copy that costs nothing, and a commit copies only paths.
 
 use std::fmt;
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rpds::RedBlackTreeMapSync;
 
 use super::identity::IDENTITY_KEY;
-use super::{Changes, Identity, Row, Sizes, Snapshot, Store, StoreError, Table, TableSize, redb};
+use super::{Changes, Identity, Row, Sizes, Snapshot, Store, StoreError, Table, TableSize, Visit, redb};
 
 type Rows = RedBlackTreeMapSync<Box<[u8]>, Box<[u8]>>;
+type Entry<'rows> = (&'rows Box<[u8]>, &'rows Box<[u8]>);
 
 /// A store that ends with its process.
 pub struct MemoryStore {
@@ -86,7 +87,7 @@ impl Tables {
         table: Table,
         from: &'rows [u8],
         to: &'rows [u8],
-    ) -> Option<impl DoubleEndedIterator<Item = (&'rows Box<[u8]>, &'rows Box<[u8]>)>> {
+    ) -> Option<impl DoubleEndedIterator<Item = Entry<'rows>>> {
         // A range that ends before it begins is empty, and not a mistake to panic for.
         (from < to).then(|| self.0[table.index()].range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))))
     }
@@ -97,13 +98,7 @@ impl Snapshot for Tables {
         Ok(self.0[table.index()].get(key).map(|value| value.to_vec()))
     }
 
-    fn range(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn range(&self, table: Table, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
         for (key, value) in self.between(table, from, to).into_iter().flatten() {
             if visit(key, value).is_break() {
                 break;

@@ -126,13 +126,7 @@ pub trait Snapshot: Send {
     ///
     /// # Errors
     /// When a row is damaged, or can't be read.
-    fn range(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
+    fn range(&self, table: Table, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError>;
 
     /// The row with the greatest key from `from` to before `to`.
     ///
@@ -140,6 +134,9 @@ pub trait Snapshot: Send {
     /// When the row is damaged, or can't be read.
     fn last(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Option<Row>, StoreError>;
 }
+
+/// What is shown a key and its value, and says whether it has seen enough.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);

@@ -12,6 +12,7 @@ mod split;
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,8 +69,9 @@ impl LinesSource {
             Input::Standard { run } => (format!("-@{run}"), Box::new(std::io::stdin())),
             Input::File(path) => {
                 let place = path.display().to_string();
-                self.health
-                    .report(ROOM, Condition::NotReady(format!("opening {place}; a pipe opens when it is written to")));
+                if is_pipe(path) {
+                    self.health.report(ROOM, Condition::NotReady(format!("{place} opens when somebody writes to it")));
+                }
                 let opened = tokio::select! {
                     biased;
                     opened = open_apart(path.clone()) => opened,
@@ -101,7 +103,10 @@ impl LinesSource {
                 () = shutdown.draining() => break,
                 block = blocks.recv() => block,
             };
-            let Some(block) = block else { break };
+            let Some(block) = block else {
+                intake.ended().await;
+                break;
+            };
             for line in block.map_err(unreadable)? {
                 tag += 1;
                 lines.increment(1);
@@ -148,6 +153,10 @@ async fn open_apart(path: PathBuf) -> std::io::Result<File> {
         let _ = sender.send(File::open(path));
     });
     opened.await.map_err(std::io::Error::other)?
+}
+
+fn is_pipe(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
 /// Reads on a thread of its own: reading standard input can't be interrupted, and must not hold up the end. The thread

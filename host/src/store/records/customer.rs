@@ -46,6 +46,8 @@ pub struct StateRow {
 pub struct PendingTimer {
     pub name: Box<str>,
     pub due: Millis,
+    /// Where it stands among the timers that are due: later than `due` while nobody could take it.
+    pub looked_at: Millis,
     /// The event that set it.
     pub set_by: EventId,
     /// To whom it sends: the customer as that event named them.

@@ -37,3 +37,8 @@ pub(crate) fn decode<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<
     rmp_serde::from_slice(bytes)
         .map_err(|error| StoreError::Unreadable { table: table.name(), reason: error.to_string() })
 }
+
+/// How many items there are in a row that is a list of them; `None` if it is none.
+pub(crate) fn items_in(mut row: &[u8]) -> Option<u32> {
+    rmp::decode::read_array_len(&mut row).ok()
+}

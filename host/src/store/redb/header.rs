@@ -35,9 +35,6 @@ pub(super) struct Header {
 pub(super) fn read(start: &[u8], bytes: u64, file: &Path) -> Result<Header, StoreError> {
     let file = file.to_owned();
     let not_a_store = |reason: &str| StoreError::NotAStore { file: file.clone(), reason: reason.to_owned() };
-    if start.is_empty() {
-        return Err(StoreError::Truncated { file, bytes, bytes_expected: HEADER_BYTES as u64 });
-    }
     if !start.starts_with(&MAGIC[..start.len().min(MAGIC.len())]) {
         return Err(not_a_store("it does not begin like a redb database"));
     }

@@ -1,7 +1,7 @@
 //! Reading the file as of one commit. Every value is checked, and so is the order of the rows: a damaged key that leads
 //! in circles is an error and not an endless answer.
 
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use ::redb::{AccessGuard, Database, ReadOnlyTable, ReadableDatabase, ReadableTab
 use super::definition;
 use super::open::{failed, guarded};
 use crate::store::checksum::{SEAL_BYTES, unseal};
-use crate::store::{Row, Snapshot, StoreError, Table, TableSize};
+use crate::store::{Row, Snapshot, StoreError, Table, TableSize, Visit};
 
 type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 type Guards = (AccessGuard<'static, &'static [u8]>, AccessGuard<'static, &'static [u8]>);
@@ -54,11 +54,7 @@ impl View {
     }
 
     /// Every row of a table, whatever its key is.
-    pub(super) fn all(
-        &self,
-        table: Table,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    pub(super) fn all(&self, table: Table, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         self.visit(table, (Bound::Unbounded, Bound::Unbounded), visit)
     }
 
@@ -66,7 +62,7 @@ impl View {
         &self,
         table: Table,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
         let mut rows = guarded(&self.file, || {
             self.tables[table.index()].range::<&[u8]>(bounds).map_err(|error| failed(&self.file, error.into()))
@@ -100,13 +96,7 @@ impl Snapshot for Arc<View> {
         self.value(table, key)
     }
 
-    fn range(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn range(&self, table: Table, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
         if from >= to {
             return Ok(());
         }

@@ -86,6 +86,16 @@ fn a_flipped_bit_of_the_header_is_found_or_does_not_matter() {
 }
 
 #[test]
+fn a_flip_of_which_commit_is_the_last_is_refused_in_a_closed_file_and_settled_in_one_left_open() {
+    let ([mut closed, mut left_open], expected) = images();
+    for image in [&mut closed, &mut left_open] {
+        image[9] ^= 1;
+    }
+    assert!(!opens_whole(&closed, &expected, "closed"));
+    assert!(opens_whole(&left_open, &expected, "left open"));
+}
+
+#[test]
 fn a_flipped_bit_of_a_page_is_found_or_does_not_matter() {
     let (images, expected) = images();
     for (image, kind) in images.iter().zip(["closed", "left open"]) {

@@ -1,0 +1,59 @@
+//! Times as people write them: a span back from now, a date, a time.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp, ZonedDateTime};
+
+use super::UsageError;
+
+/// The zone in which times are read and shown.
+pub(super) fn zone(utc: bool) -> TimeZone {
+    if utc { TimeZone::UTC } else { TimeZone::system() }
+}
+
+/// What `--since` and `--until` mean.
+pub(super) fn moment(flag: &str, text: &str, zone: &TimeZone) -> Result<Timestamp, UsageError> {
+    parse(text, &Timestamp::now().to_zoned_datetime(zone.clone())).ok_or_else(|| {
+        let forms = "a span back from now such as 90m, 24h or 7d, a date such as 2026-03-01, or a time such as 2026-03-01T08:00:00Z";
+        UsageError(format!("`{flag} {text}` is no time: write {forms}"))
+    })
+}
+
+fn parse(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(at);
+    }
+    // A date is its midnight.
+    if let Ok(at) = text.parse::<DateTime>() {
+        return Some(at.to_zoned_datetime(now.time_zone().clone()).ok()?.timestamp());
+    }
+    let span: Span = text.parse().ok()?;
+    let at = now.checked_sub(span).ok()?;
+    (!span.is_negative()).then(|| at.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_span_back_a_date_or_a_time() {
+        // The night in which Moscow's clocks did not change, and Berlin's did.
+        let now = "2026-03-29T12:00:00[Europe/Berlin]".parse::<ZonedDateTime>().unwrap();
+        for (text, expected) in [
+            ("7d", "2026-03-22T11:00:00Z"),
+            ("24h", "2026-03-28T10:00:00Z"),
+            ("90m", "2026-03-29T08:30:00Z"),
+            ("2 weeks", "2026-03-15T11:00:00Z"),
+            ("2026-03-29", "2026-03-28T23:00:00Z"),
+            ("2026-03-29T12:00", "2026-03-29T10:00:00Z"),
+            ("2026-03-29T12:00:00Z", "2026-03-29T12:00:00Z"),
+            ("2026-03-29T12:00:00+03:00", "2026-03-29T09:00:00Z"),
+        ] {
+            assert_eq!(parse(text, &now), Some(expected.parse().unwrap()), "{text}");
+        }
+        for text in ["", "yesterday", "7", "-7d", "2026-13-01", "99999 years"] {
+            assert_eq!(parse(text, &now), None, "{text}");
+        }
+    }
+}

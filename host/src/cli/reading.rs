@@ -1,0 +1,99 @@
+//! Where the store is that a command is to look into: with the engine that runs, or in a file that nobody has open.
+//!
+//! A command never answers from another store than was meant: an engine is asked only if its store is the one that was named, or if none was.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+use super::engine;
+use super::settings::{Global, StoreFlags};
+use crate::config::{Config, Purpose};
+use crate::control::{Client, ControlError, EngineStatus};
+use crate::store::{FILE_NAME, Opening, RedbStore, StoreError};
+
+/// Where to ask.
+pub(super) enum Place {
+    Engine(Client),
+    /// Of an engine that is stopped: where its store is.
+    Stopped(Stopped),
+}
+
+pub(super) struct Stopped {
+    config: Config,
+    pub(super) directory: PathBuf,
+}
+
+/// Finds the store.
+pub(super) fn place(global: &Global, flags: &StoreFlags) -> anyhow::Result<Place> {
+    let config = global.load(Purpose::Ask, &flags.settings())?.config;
+    let named = config.store_dir();
+    let client = Client::new(&config.data);
+    let no_engine = match engine::wait(client.status())? {
+        Ok(status) if named.as_ref().is_none_or(|named| is_of(&status, named)) => return Ok(Place::Engine(client)),
+        Ok(_) => None,
+        Err(error @ ControlError::NoEngine { .. }) => Some(error),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(directory) = named {
+        return Ok(Place::Stopped(Stopped { config, directory }));
+    }
+    // An engine of RabbitMQ that was told so by flags, and is stopped.
+    let directory = config.default_store_dir();
+    match no_engine {
+        Some(error) if !directory.join(FILE_NAME).exists() => {
+            bail!("{error}; or name the store of a stopped one with --store or --config")
+        }
+        _ => Ok(Place::Stopped(Stopped { config, directory })),
+    }
+}
+
+/// Finds the store of a stopped engine, for what can't be done while one runs.
+pub(super) fn stopped(global: &Global, flags: &StoreFlags, what: &str) -> anyhow::Result<Stopped> {
+    match place(global, flags)? {
+        Place::Stopped(stopped) => Ok(stopped),
+        Place::Engine(_) => bail!(
+            "{what} needs the store to itself, and an engine is running with it: {}",
+            match what {
+                "verifying" =>
+                    "stop the engine, or make a copy with `hailer store backup DIR/hailer.redb` and verify that with --store DIR",
+                _ => "stop the engine first",
+            }
+        ),
+    }
+}
+
+impl Stopped {
+    /// Opens it; nothing is made or changed.
+    pub(super) fn open(&self) -> anyhow::Result<RedbStore> {
+        let Config { environment, store, .. } = &self.config;
+        let opening = Opening {
+            environment,
+            create: false,
+            cache_bytes: store.cache_bytes,
+            check_bytes_max: store.check_bytes_max,
+        };
+        RedbStore::open(&self.directory, opening).map_err(explained)
+    }
+
+    pub(super) fn file(&self) -> PathBuf {
+        self.directory.join(FILE_NAME)
+    }
+}
+
+/// A command makes no store, so it needn't say how one is made.
+pub(super) fn explained(error: StoreError) -> anyhow::Error {
+    match error {
+        StoreError::Missing { directory } => {
+            let directory = directory.display();
+            anyhow::anyhow!("there is no store in `{directory}`; name the engine's with --store, --data or --config")
+        }
+        error => error.into(),
+    }
+}
+
+/// Whether the store of an engine is in this directory, by whatever path.
+fn is_of(status: &EngineStatus, directory: &Path) -> bool {
+    let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+    status.store.as_ref() == Some(&directory)
+}

@@ -1,0 +1,227 @@
+//! What a shard makes of its guests' answers: rules propose, the host disposes. What passes becomes bytes, once; what a rule keeps
+//! becomes rows; a fault is data.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hailer_abi::wire::{self, Channel};
+use serde_json::value::RawValue;
+use tracing::Level;
+
+use super::case::Case;
+use super::log_allowance::{LINES_AT_ONCE_MAX, LINES_PER_SECOND_MAX};
+use super::rows::Kept;
+use super::shard::Shard;
+use crate::clock::Millis;
+use crate::communication::Proposal;
+use crate::engine::{Action, Campaign, CampaignSpec, GuestFault, GuestLine, Outcome, RuleSet, StateChange};
+use crate::policies::{Facts, PolicyVerdict, judge};
+use crate::store::records::{self, Decided, Proposed, Verdict};
+
+/// A communication that a rule asked for.
+struct Send<'a> {
+    /// Its place among those of this event and campaign.
+    place: u32,
+    channel: Channel,
+    template: &'a str,
+    data: &'a RawValue,
+}
+
+impl Shard {
+    /// Judges what the guests answered. `first` is the batch's index of the first case that is still here.
+    pub(super) fn judge(&mut self, rules: &RuleSet, first: usize, cases: &mut [Case]) {
+        for verdict in std::mem::take(&mut self.decided.verdicts) {
+            let campaign = &rules.campaigns()[verdict.campaign];
+            let case = &mut cases[verdict.event - first];
+            let answered = verdict.result.and_then(|outcome| self.answered(campaign, verdict.campaign, case, outcome));
+            let decided = answered.unwrap_or_else(|fault| self.fault(campaign, verdict.campaign, case, &fault));
+            case.outcomes.push(outcome(&campaign.spec, decided));
+        }
+    }
+
+    fn answered(
+        &mut self,
+        campaign: &Campaign,
+        index: usize,
+        case: &mut Case,
+        answer: Outcome,
+    ) -> Result<Decided, GuestFault> {
+        let spec = &campaign.spec;
+        // Before anything of the answer counts.
+        let timers = timers_of(&answer.actions, spec, case.now)?;
+        self.counts.of(index).decided();
+        let (mut communications, mut notes) = (Vec::new(), Vec::new());
+        for action in answer.actions {
+            match action {
+                Action::Note(text) => {
+                    let (name, note) = (&*spec.name, shown(campaign, &text));
+                    tracing::debug!(campaign = name, event = %case.id, note, "note");
+                    notes.push(text);
+                }
+                Action::Send { channel, template, data } => {
+                    let place = communications.len() as u32;
+                    let send = Send { place, channel, template: &template, data: &data };
+                    let (id, verdict) = self.dispose(campaign, index, case, &send);
+                    communications.push(Proposed { id, channel: channel as u8, template, verdict });
+                }
+                Action::Schedule { .. } | Action::Cancel { .. } => {}
+            }
+        }
+        let state_changed = !matches!(answer.state, StateChange::Unchanged);
+        let scheduled = timers.iter().filter_map(|(name, due)| Some((name.clone(), (*due)?))).collect();
+        let cancelled = timers.iter().filter(|(_, due)| due.is_none()).map(|(name, _)| name.clone()).collect();
+        if state_changed || !timers.is_empty() {
+            self.keep(spec, case, Kept { state: answer.state, timers });
+        }
+        Ok(Decided::Answered { communications, notes, state_changed, scheduled, cancelled })
+    }
+
+    /// Keeps what a rule wants kept about the customer; of an event without one nothing can be.
+    fn keep(&mut self, spec: &CampaignSpec, case: &Case, kept: Kept) {
+        let (Some(customer), Some(recipient)) = (case.customer, case.recipient()) else {
+            tracing::debug!(campaign = &*spec.name, event = %case.id, "the event has no customer: nothing is kept");
+            return;
+        };
+        self.rows.keep(customer, recipient, spec, (case.id, case.now), kept);
+    }
+
+    /// Puts a proposed communication before the policies, and makes it if it passes.
+    fn dispose(&mut self, campaign: &Campaign, index: usize, case: &mut Case, send: &Send<'_>) -> (Box<str>, Verdict) {
+        let spec = &campaign.spec;
+        let Send { place, channel, template, data } = *send;
+        let recipient = case.recipient();
+        let verdict = judge(Facts { mode: spec.mode, has_recipient: recipient.is_some() });
+        let recipient = match (verdict, recipient) {
+            (PolicyVerdict::Suppress(why), _) => {
+                self.counts.of(index).suppressed(channel, why);
+                return ("".into(), Verdict::Suppressed(why.name().into()));
+            }
+            (PolicyVerdict::Publish, recipient) => recipient.expect("only what has a recipient is published"),
+        };
+        let proposal = Proposal {
+            event_id: case.id,
+            cause: case.sent_for(),
+            campaign: &spec.name,
+            version: &spec.version,
+            environment: &self.environment,
+            index: place,
+            channel,
+            template,
+            recipient,
+            data,
+            now: case.now,
+        };
+        self.counts.of(index).published(channel);
+        // Nothing in a proposal can fail to be written: its parts have been checked.
+        let communication = proposal.compose().expect("a checked proposal is written as JSON");
+        let id = communication.id.clone();
+        case.communications.push(communication);
+        (id, Verdict::Passed)
+    }
+
+    pub(super) fn fault(&mut self, campaign: &Campaign, index: usize, case: &Case, fault: &GuestFault) -> Decided {
+        let counts = self.counts.of(index);
+        let count = counts.fault(fault);
+        let said = fault.to_string();
+        // A rule that always faults must not flood the log: the first, the second, the fourth …
+        if count.is_power_of_two() {
+            let (name, version, code) = (&*campaign.spec.name, &*campaign.spec.version, case.name());
+            let fault = match fault {
+                GuestFault::Panic(_) | GuestFault::Returned(_) => shown(campaign, &said),
+                _ => &said,
+            };
+            tracing::warn!(campaign = name, version, event = %case.id, code, fault, count, "a rule faulted; the event goes on without it");
+        }
+        if counts.is_too_late() {
+            self.suspend(campaign, "it took longer than its limit many times in a row, at the cost of all others");
+        }
+        Decided::Failed { error: said.into() }
+    }
+
+    pub(super) fn report_misbehaviour(&mut self, rules: &RuleSet, first: usize, cases: &[Case]) {
+        self.counts.log_bytes_cut(self.decided.log_bytes_cut);
+        for GuestLine { event, campaign: at, line } in self.decided.lines.drain(..) {
+            if !is_logged(line.level) {
+                continue;
+            }
+            let Some(dropped) = self.counts.of(at).log_line(Instant::now()) else { continue };
+            let campaign = &rules.campaigns()[at];
+            let (name, event, text) = (&*campaign.spec.name, cases[event - first].id, shown(campaign, &line.text));
+            if dropped > 0 {
+                tracing::warn!(
+                    campaign = name,
+                    dropped,
+                    "lines of the rule were dropped: it logs more than {LINES_AT_ONCE_MAX} at once and {LINES_PER_SECOND_MAX} a second"
+                );
+            }
+            match line.level {
+                wire::LOG_PANIC | wire::LOG_ERROR => tracing::error!(campaign = name, %event, "rule: {text}"),
+                wire::LOG_WARN => tracing::warn!(campaign = name, %event, "rule: {text}"),
+                wire::LOG_INFO => tracing::info!(campaign = name, %event, "rule: {text}"),
+                _ => tracing::debug!(campaign = name, %event, "rule: {text}"),
+            }
+        }
+        self.counts.rechecked(self.decided.rechecked);
+        for campaign in std::mem::take(&mut self.decided.impure) {
+            self.suspend(&rules.campaigns()[campaign], "it is not a pure function: it gave two answers to one call");
+        }
+    }
+
+    /// Has a campaign suspended: it is not called any more from now on. When its owner is too busy to hear it, the next
+    /// misbehaviour tells it again.
+    fn suspend(&self, campaign: &Campaign, reason: &str) {
+        let spec = &campaign.spec;
+        if self.rules.owner.is_stopped(&spec.name, campaign.generation) {
+            return;
+        }
+        tracing::error!(campaign = &*spec.name, reason, "suspending a campaign");
+        self.rules.owner.suspend(spec.name.to_string(), campaign.generation, reason.to_owned());
+    }
+}
+
+/// What became of a case in a campaign.
+pub(super) fn outcome(spec: &CampaignSpec, decided: Decided) -> records::Outcome {
+    records::Outcome { campaign: Arc::clone(&spec.name), version: Arc::clone(&spec.version), decided }
+}
+
+/// The last word about each timer: set to be due, or cancelled.
+fn timers_of(
+    actions: &[Action],
+    spec: &CampaignSpec,
+    now: Millis,
+) -> Result<Vec<(Box<str>, Option<Millis>)>, GuestFault> {
+    let mut timers: Vec<(Box<str>, Option<_>)> = Vec::new();
+    for action in actions {
+        let (handler, due) = match action {
+            Action::Schedule { timer, when } => {
+                // That there is such a moment has been checked when the answer was read.
+                let due = when.resolve(now, &spec.time_zone);
+                (*timer, Some(due.map_err(|wrong| GuestFault::BadOutput(format!("a timer for {wrong}")))?))
+            }
+            Action::Cancel { timer } => (*timer, None),
+            Action::Send { .. } | Action::Note(_) => continue,
+        };
+        let handler = spec.manifest.handlers.get(handler as usize);
+        let name = handler.and_then(|handler| handler.timer.as_deref());
+        // What is no timer has been refused when the answer was read.
+        let Some(name) = name else { continue };
+        timers.retain(|(known, _)| **known != *name);
+        timers.push((name.into(), due));
+    }
+    Ok(timers)
+}
+
+/// A guest's words, for the log: withheld when it reads personal data, as they may repeat it.
+fn shown<'a>(campaign: &Campaign, text: &'a str) -> &'a str {
+    if campaign.spec.reads_personal() { "(withheld: this campaign reads personal fields)" } else { text }
+}
+
+/// Whether the log shows lines of this level; those that it doesn't use up no allowance.
+fn is_logged(level: i32) -> bool {
+    match level {
+        wire::LOG_PANIC | wire::LOG_ERROR => tracing::enabled!(Level::ERROR),
+        wire::LOG_WARN => tracing::enabled!(Level::WARN),
+        wire::LOG_INFO => tracing::enabled!(Level::INFO),
+        _ => tracing::enabled!(Level::DEBUG),
+    }
+}

@@ -1,0 +1,140 @@
+//! Due timers come back as ordinary work: this part looks for them in the store and sends them to the shards of their customers.
+//!
+//! What it finds is a hint; whether a timer still stands, its shard knows (a timer behind its own cancellation does not fire). **No timer fires
+//! before everything that was waiting in the source when it fell due has been handled (G6)**: the source says up to which moment that is.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::arrivals::Arrivals;
+use super::budget::Budget;
+use super::{Accepted, What, shard_of};
+use crate::clock::{self, Millis};
+use crate::metrics;
+use crate::store::records::{Key, Partition, TimerKey};
+use crate::store::{Store, StoreError, Table};
+
+/// How often it looks. A timer is late by as much at most, when nothing waits.
+const LOOKS_EVERY: Duration = Duration::from_millis(200);
+/// The most timers that are on their way at once.
+const ON_THEIR_WAY_MAX: usize = 4096;
+/// What a timer takes of the budget, in bytes, about.
+const TIMER_BYTES: usize = 512;
+
+/// The timers that are on their way through the pipeline.
+#[derive(Debug, Default)]
+pub(super) struct Due(Mutex<HashSet<TimerKey>>);
+
+impl Due {
+    /// What came of these timers is durable.
+    pub(super) fn settled(&self, timers: &[TimerKey]) {
+        if !timers.is_empty() {
+            let mut on_their_way = self.lock();
+            for timer in timers {
+                on_their_way.remove(timer);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<TimerKey>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Timers {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) due: Arc<Due>,
+    pub(super) arrivals: Arc<Arrivals>,
+    /// It doesn't keep the shards alive: they end with their sources.
+    pub(super) shards: Vec<mpsc::WeakSender<Accepted>>,
+    pub(super) budget: Budget,
+    /// Everything that was waiting in the source at this moment has been handled.
+    pub(super) handled: watch::Receiver<Millis>,
+}
+
+impl Timers {
+    /// Looks for due timers until the shards end.
+    pub(super) async fn run(self) -> Result<(), StoreError> {
+        let mut looks = tokio::time::interval(LOOKS_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            if self.shards.iter().all(|shard| shard.strong_count() == 0) {
+                return Ok(());
+            }
+            let until = clock::now_ms().min(*self.handled.borrow());
+            let (store, due) = (Arc::clone(&self.store), Arc::clone(&self.due));
+            let found = tokio::task::spawn_blocking(move || find(&*store, &due, until));
+            for timer in found.await.map_err(|_| StoreError::Interrupted)?? {
+                if self.send(timer).await.is_none() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// With a clock that the events tell: lets it jump from timer to timer up to a moment. Each jump waits until everything before it is
+    /// durable, as that may set a timer, or cancel one.
+    pub(super) async fn advance(&self, until: Millis) -> Result<(), StoreError> {
+        while self.arrivals.last_now() < until {
+            drop(self.budget.take(usize::MAX).await);
+            let (store, due) = (Arc::clone(&self.store), Arc::clone(&self.due));
+            let found = tokio::task::spawn_blocking(move || find(&*store, &due, until)).await;
+            let found = found.map_err(|_| StoreError::Interrupted)??;
+            let Some(next) = found.first().map(|timer| timer.due) else { break };
+            self.arrivals.advance(next);
+            let (now_due, later): (Vec<_>, Vec<_>) = found.into_iter().partition(|timer| timer.due <= next);
+            self.due.settled(&later);
+            for timer in now_due {
+                if self.send(timer).await.is_none() {
+                    return Ok(());
+                }
+            }
+        }
+        self.arrivals.advance(until);
+        Ok(())
+    }
+
+    /// Sends a timer to its shard; `None` if there are none any more.
+    async fn send(&self, timer: TimerKey) -> Option<()> {
+        let held = self.budget.take(TIMER_BYTES).await;
+        let accepted = Accepted { what: What::Timer(timer), now: self.arrivals.now(), receipt: None, held };
+        let shard = self.shards.get(shard_of(&accepted, self.shards.len()))?.upgrade()?;
+        ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
+        shard.send(accepted).await.ok()
+    }
+}
+
+/// The timers that are due by then and not on their way, which they are from now on; the earliest of each partition first.
+fn find(store: &dyn Store, due: &Due, until: Millis) -> Result<Vec<TimerKey>, StoreError> {
+    let mut found = Vec::new();
+    // Taken before the snapshot: what is settled meanwhile may still be seen in it, and must not be sent again.
+    let on_their_way = due.lock().clone();
+    let snapshot = store.snapshot()?;
+    for partition in Partition::all() {
+        let (from, to) = Key::timers_until(partition, until);
+        let mut is_broken = false;
+        snapshot.range(Table::Timers, &from, &to, &mut |key, _| {
+            if on_their_way.len() + found.len() >= ON_THEIR_WAY_MAX {
+                return ControlFlow::Break(());
+            }
+            match TimerKey::decode(key) {
+                Some(timer) if on_their_way.contains(&timer) => {}
+                Some(timer) => found.push(timer),
+                None => is_broken = true,
+            }
+            if is_broken { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if is_broken {
+            return Err(StoreError::unreadable(Table::Timers, "a key that is no timer's"));
+        }
+    }
+    found.sort_unstable_by_key(|timer| timer.due);
+    due.lock().extend(found.iter().cloned());
+    Ok(found)
+}

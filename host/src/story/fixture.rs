@@ -1,0 +1,134 @@
+//! A store with a history that a test writes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Millis;
+use crate::event::{Customer, CustomerKey, EventId};
+use crate::store::records::{
+    Cause, CustomerRow, Decided, JournalEntry, Key, OutboxItem, Outcome, Partition, PendingTimer, Proposed, TimerKey,
+    Verdict, encode,
+};
+use crate::store::{Changes, MemoryStore, Store, Table};
+
+/// 2026-03-01 08:00 UTC.
+pub(crate) const EIGHT: Millis = 1_772_352_000_000;
+pub(crate) const MINUTE: Millis = 60_000;
+
+/// The key of a customer with this `customerId`.
+pub(crate) fn customer(id: &str) -> CustomerKey {
+    Customer { customer_id: Some(id.into()), ..Customer::default() }.key().unwrap()
+}
+
+/// A history in the making.
+pub(crate) struct History {
+    pub(crate) store: MemoryStore,
+    commit: u64,
+}
+
+impl History {
+    pub(crate) fn new() -> History {
+        History { store: MemoryStore::new("test"), commit: 0 }
+    }
+
+    /// Commits entries, of which the communications with the ids `waiting` are in the outbox.
+    pub(crate) fn commit(&mut self, entries: Vec<JournalEntry>, waiting: &[&str]) {
+        self.commit += 1;
+        let mut changes = Changes::new();
+        let mut rows = BTreeMap::<Partition, Vec<JournalEntry>>::new();
+        for entry in entries {
+            let customer = entry.customer.unwrap();
+            let partition = Partition::of_customer(customer);
+            changes.put(Table::Trail, Key::trail(customer, self.commit), Vec::new());
+            if !waiting.is_empty() {
+                let row: Vec<_> = waiting.iter().map(|id| item(id)).collect();
+                changes.put(Table::Outbox, Key::commit(partition, self.commit, 0), encode(&row));
+            }
+            rows.entry(partition).or_default().push(entry);
+        }
+        for (partition, row) in rows {
+            // A row is never without entries; what is too much goes on in the next part.
+            let (first, second) = row.split_at(row.len().div_ceil(2));
+            for (part, entries) in (0..).zip([first, second]).filter(|(_, entries)| !entries.is_empty()) {
+                changes.put(Table::Journal, Key::commit(partition, self.commit, part), encode(&entries.to_vec()));
+            }
+        }
+        self.store.commit(&changes).unwrap();
+    }
+
+    pub(crate) fn timer(&mut self, of: &str, campaign: &str, name: &str, due: Millis) {
+        self.change_row(of, |row| {
+            let pending = PendingTimer { name: name.into(), due, set_by: event(0), recipient: Customer::default() };
+            row.change(&campaign.into(), |campaign| campaign.timers.push(pending));
+        });
+        let key = TimerKey { due, customer: customer(of), campaign: campaign.into(), timer: name.into() };
+        self.put(Table::Timers, key.encode(), Vec::new());
+    }
+
+    /// A customer becomes another.
+    pub(crate) fn merge(&mut self, from: &str, to: &str) {
+        self.put(Table::Redirects, Key::redirect(customer(from)), encode(&customer(to)));
+        self.change_row(to, |row| row.absorbed.push(customer(from)));
+    }
+
+    pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        let mut changes = Changes::new();
+        changes.put(table, key, value);
+        self.store.commit(&changes).unwrap();
+    }
+
+    fn change_row(&mut self, of: &str, change: impl FnOnce(&mut CustomerRow)) {
+        let key = Key::customer(customer(of));
+        let row = self.store.snapshot().unwrap().get(Table::Customers, &key).unwrap();
+        let mut row = row.map_or_else(CustomerRow::default, |row| rmp_serde::from_slice(&row).unwrap());
+        change(&mut row);
+        self.put(Table::Customers, key, encode(&row));
+    }
+}
+
+pub(crate) fn event(number: u8) -> EventId {
+    rmp_serde::from_slice(&encode(&customer(&format!("event {number}")))).unwrap()
+}
+
+/// An event of a customer, so many minutes after eight.
+pub(crate) fn entry(of: &str, minute: Millis, code: &str, outcomes: Vec<Outcome>) -> JournalEntry {
+    JournalEntry {
+        event_id: event(minute as u8),
+        customer: Some(customer(of)),
+        cause: Cause::Event { code: code.into() },
+        now: EIGHT + minute * MINUTE,
+        rule_set: 3,
+        outcomes,
+    }
+}
+
+pub(crate) fn outcome(campaign: &str, decided: Decided) -> Outcome {
+    Outcome { campaign: campaign.into(), version: Arc::from("1.3.0+9f3ac1d2"), decided }
+}
+
+/// An answer that asks for communications: ids and verdicts.
+pub(crate) fn sends(communications: &[(&str, Verdict)], notes: &[&str]) -> Decided {
+    let proposed = |(id, verdict): &(&str, Verdict)| Proposed {
+        id: (*id).into(),
+        channel: 1,
+        template: "thank-you".into(),
+        verdict: verdict.clone(),
+    };
+    answers(communications.iter().map(proposed).collect(), notes)
+}
+
+pub(crate) fn answers(communications: Vec<Proposed>, notes: &[&str]) -> Decided {
+    Decided::Answered {
+        communications,
+        notes: notes.iter().map(|note| (*note).into()).collect(),
+        state_changed: false,
+        scheduled: Vec::new(),
+        cancelled: Vec::new(),
+    }
+}
+
+fn item(id: &str) -> OutboxItem {
+    OutboxItem { place: 0, id: id.into(), routing_key: "key".into(), body: Bytes::new(), created_ms: EIGHT }
+}

@@ -1,0 +1,136 @@
+//! From an entry of the journal to lines: what each campaign made of the event, and which were not asked.
+
+use std::collections::HashSet;
+
+use hailer_abi::manifest::ANY_EVENT;
+use hailer_abi::wire::Channel;
+
+use super::{Cause, Ending, Line, Subject, Taker, Until, time};
+use crate::store::records::{self, Decided, JournalEntry, Outcome, Proposed, Verdict};
+
+/// The reason of a verdict that says that the campaign has not been rolled out to this customer.
+const OUTSIDE_ROLLOUT: &str = "outside-rollout";
+
+/// Which campaigns should have been asked.
+pub(super) struct Takers<'a> {
+    campaign: Option<&'a str>,
+    takers: Vec<Taker>,
+}
+
+impl<'a> Takers<'a> {
+    /// Of all that run, if that is known, or of the one that was asked for. A campaign that does not run is taken to want every
+    /// event: that it does not run is then the answer.
+    pub(super) fn new(running: Option<&[Taker]>, campaign: Option<&'a str>) -> Takers<'a> {
+        let running = running.unwrap_or_default();
+        let takers = match campaign {
+            None => running.to_vec(),
+            Some(name) => {
+                let asked_for = running.iter().find(|taker| taker.campaign == name).cloned();
+                let any = || Taker { campaign: name.to_owned(), codes: vec![ANY_EVENT.to_owned()] };
+                vec![asked_for.unwrap_or_else(any)]
+            }
+        };
+        Takers { campaign, takers }
+    }
+
+    fn concerns(&self, campaign: &str) -> bool {
+        self.campaign.is_none_or(|asked_for| asked_for == campaign)
+    }
+
+    fn of_code<'b>(&'b self, code: &'b str) -> impl Iterator<Item = &'b str> {
+        self.takers.iter().filter(move |taker| taker.takes(code)).map(|taker| &*taker.campaign)
+    }
+}
+
+/// What was made of an entry. `waiting` are the communications that are in the outbox.
+pub(super) fn lines(entry: &JournalEntry, waiting: &HashSet<Box<str>>, takers: &Takers<'_>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for outcome in entry.outcomes.iter().filter(|outcome| takers.concerns(&outcome.campaign)) {
+        of_outcome(outcome, waiting, &mut lines);
+    }
+    let was_asked = |campaign: &str| entry.outcomes.iter().any(|outcome| &*outcome.campaign == campaign);
+    let mut not_asked = |campaign: &str| {
+        if takers.concerns(campaign) && !was_asked(campaign) {
+            lines.push(line(campaign, None, None, Ending::NotRunning));
+        }
+    };
+    match &entry.cause {
+        records::Cause::Event { code } => takers.of_code(code).for_each(not_asked),
+        records::Cause::Timer { campaign, .. } => not_asked(campaign),
+    }
+    lines
+}
+
+pub(super) fn cause(cause: records::Cause) -> Cause {
+    match cause {
+        records::Cause::Event { code } => Cause::Event { code: code.into() },
+        records::Cause::Timer { campaign, name, due } => {
+            Cause::Timer { campaign: campaign.to_string(), name: name.into(), due: time(due) }
+        }
+    }
+}
+
+fn of_outcome(outcome: &Outcome, waiting: &HashSet<Box<str>>, lines: &mut Vec<Line>) {
+    let Outcome { campaign, version, decided } = outcome;
+    let line = |subject, ending| line(campaign, Some(version), subject, ending);
+    match decided {
+        Decided::Skipped { field } => {
+            let note = format!("not called: the event has no `{field}`, which it requires");
+            lines.push(line(None, Ending::ChoseNothing { note }));
+        }
+        Decided::Failed { error } => lines.push(line(None, Ending::Failed { error: error.to_string() })),
+        Decided::Held => lines.push(line(None, Ending::Deferred { until: Until::EarlierFailure })),
+        Decided::Answered { communications, notes, state_changed, scheduled, cancelled } => {
+            let first = lines.len();
+            for one in communications {
+                lines.push(line(Some(communication(one)), ending(one, waiting)));
+            }
+            for (name, due) in scheduled {
+                let until = Until::Time(time(*due));
+                lines.push(line(Some(Subject::Timer { name: name.to_string() }), Ending::Deferred { until }));
+            }
+            if lines.len() == first {
+                let note = if notes.is_empty() { "no note".to_owned() } else { notes.join("; ") };
+                lines.push(line(None, Ending::ChoseNothing { note }));
+            }
+            let line = &mut lines[first];
+            line.notes = notes.iter().map(ToString::to_string).collect();
+            line.cancelled = cancelled.iter().map(ToString::to_string).collect();
+            line.state_changed = *state_changed;
+        }
+    }
+}
+
+fn communication(one: &Proposed) -> Subject {
+    Subject::Communication {
+        channel: channel_name(one.channel),
+        template: one.template.to_string(),
+        id: Some(one.id.to_string()).filter(|id| !id.is_empty()),
+    }
+}
+
+pub(super) fn channel_name(number: u8) -> String {
+    let channel = Channel::from_wire(number.into());
+    channel.map_or_else(|| format!("channel {number}"), |channel| channel.name().to_owned())
+}
+
+fn ending(one: &Proposed, waiting: &HashSet<Box<str>>) -> Ending {
+    match &one.verdict {
+        Verdict::Suppressed(reason) if **reason == *OUTSIDE_ROLLOUT => Ending::OutsideRollout,
+        Verdict::Suppressed(reason) => Ending::Suppressed { reason: reason.to_string() },
+        Verdict::Passed if waiting.contains(&one.id) => Ending::Deferred { until: Until::Sink },
+        Verdict::Passed => Ending::Published,
+    }
+}
+
+fn line(campaign: &str, version: Option<&str>, subject: Option<Subject>, ending: Ending) -> Line {
+    Line {
+        campaign: campaign.to_owned(),
+        version: version.map(str::to_owned),
+        subject,
+        notes: Vec::new(),
+        cancelled: Vec::new(),
+        state_changed: false,
+        ending,
+    }
+}

@@ -1,0 +1,126 @@
+//! What rules remember, and when they act later: states and timers through the whole engine, on the clock of the events themselves.
+
+use hailer_tests::built::example_module;
+use hailer_tests::site::{Outcome, Site, campaign};
+use serde_json::{Value, json};
+
+use crate::swaps::purchase;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+/// 2026-03-01T00:00:00Z.
+const START: i64 = 1_772_323_200_000;
+
+fn site_with(rule: &str, rest: &str) -> Site {
+    let site = Site::empty();
+    site.put(&format!("modules/{rule}.wasm"), example_module(rule));
+    site.put(&format!("{rule}.toml"), campaign(rule, rest));
+    site
+}
+
+/// A line of input: an event that came in so long after the start.
+fn at(after: i64, body: &str) -> String {
+    format!("{}\n", json!({ "timestamp": START + after, "body": body }))
+}
+
+fn of_customer(code: &str, customer: u64) -> String {
+    json!({ "eventCode": code, "customerInfo": { "customerId": customer } }).to_string()
+}
+
+fn merged(from: u64, to: u64) -> String {
+    let customer = |id: u64| json!({ "customerId": id });
+    json!({ "eventCode": "MergeCustomersProfiles", "fromCustomerInfo": customer(from), "toCustomerInfo": customer(to) })
+        .to_string()
+}
+
+/// Runs these lines on their own clock, and on for so long after the last.
+fn run(site: &Site, name: &str, lines: &str, run_on: i64, more: &[&str]) -> (Vec<Value>, Outcome) {
+    let source = format!("file:{}", site.write(name, lines).display());
+    let minutes = (run_on / MINUTE).to_string();
+    let flags = ["--source", &source, "--sink", "-", "--clock", "events", "--run-on-minutes", &minutes];
+    let outcome = site.run(&[&flags[..], more].concat()).expect(0);
+    let printed = outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (printed, outcome)
+}
+
+fn customers(communications: &[Value]) -> Vec<&str> {
+    communications.iter().map(|one| one["recipient"]["customerId"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn who_does_not_finish_registering_is_nudged_at_the_time_and_who_does_is_not() {
+    let site = site_with("abandoned-registration", "[params]\nwait_minutes = 60");
+    let lines = [
+        at(0, &of_customer("OnBeginRegistration", 1)),
+        at(MINUTE, &of_customer("OnBeginRegistration", 2)),
+        at(30 * MINUTE, &of_customer("OnEndRegistration", 2)),
+        // Begins again, and so waits anew.
+        at(40 * MINUTE, &of_customer("OnBeginRegistration", 3)),
+        at(50 * MINUTE, &of_customer("OnBeginRegistration", 3)),
+    ];
+    let (printed, outcome) = run(&site, "events.jsonl", &lines.concat(), 2 * HOUR, &[]);
+    assert_eq!(customers(&printed), ["1", "3"], "{}", outcome.stderr);
+    assert_eq!(printed[0]["cause"]["timer"], "nudge");
+    assert_eq!(printed[0]["createdAt"], "2026-03-01T01:00:00Z");
+    assert_eq!(printed[1]["createdAt"], "2026-03-01T01:50:00Z");
+    let (again, _) = run(&site, "again.jsonl", &lines.concat(), 2 * HOUR, &[]);
+    assert_eq!(again.len(), 2);
+}
+
+#[test]
+fn a_timer_fires_before_the_event_that_comes_after_it() {
+    let site = site_with("abandoned-registration", "[params]\nwait_minutes = 60");
+    let lines = [at(0, &of_customer("OnBeginRegistration", 1)), at(2 * HOUR, &of_customer("OnEndRegistration", 1))];
+    let (printed, _) = run(&site, "events.jsonl", &lines.concat(), 0, &[]);
+    assert_eq!(printed.len(), 1, "it was due an hour before the registration was finished");
+}
+
+#[test]
+fn state_and_timers_outlive_the_engine_and_a_second_reading_changes_nothing() {
+    let site = site_with("nth-purchase", "[params]\npurchases = 3");
+    site.put("modules/abandoned-registration.wasm", example_module("abandoned-registration"));
+    site.put("nudge.toml", campaign("abandoned-registration", ""));
+    let store = site.path("store").display().to_string();
+    let kept = ["--store", &store];
+    let first =
+        [at(0, &purchase(1, 7)), at(MINUTE, &purchase(2, 7)), at(2 * MINUTE, &of_customer("OnBeginRegistration", 8))];
+    let (printed, _) = run(&site, "first.jsonl", &first.concat(), 0, &kept);
+    assert_eq!(printed.len(), 0);
+    let (printed, outcome) = run(&site, "first.jsonl", &first.concat(), 0, &kept);
+    assert_eq!(printed.len(), 0);
+    assert!(outcome.stderr.contains("3 copies of events that had been decided"), "{}", outcome.stderr);
+    let (printed, _) = run(&site, "second.jsonl", &at(DAY, &purchase(3, 7)), 0, &kept);
+    assert_eq!(customers(&printed), ["8", "7"], "the nudge was due before the third purchase");
+    assert_eq!(printed[1]["campaign"], "nth-purchase");
+    let (printed, _) = run(&site, "third.jsonl", &at(2 * DAY, &purchase(4, 7)), 0, &kept);
+    assert_eq!(printed.len(), 0, "the count has begun anew");
+}
+
+#[test]
+fn one_batch_of_a_customers_events_is_decided_one_after_the_other() {
+    let site = site_with("nth-purchase", "[params]\npurchases = 3");
+    let lines: String = (1..=30).map(|number| at(number, &purchase(number as usize, 5))).collect();
+    let (printed, _) = run(&site, "events.jsonl", &lines, 0, &[]);
+    let amounts: Vec<_> = printed.iter().map(|one| one["cause"]["eventId"].to_string()).collect();
+    assert_eq!(amounts.len(), 10, "each third");
+}
+
+#[test]
+fn a_merge_unites_counts_moves_timers_and_redirects_who_is_gone() {
+    let site = site_with("nth-purchase", "[params]\npurchases = 3");
+    site.put("modules/abandoned-registration.wasm", example_module("abandoned-registration"));
+    site.put("nudge.toml", campaign("abandoned-registration", ""));
+    let lines = [
+        at(0, &purchase(1, 1)),
+        at(MINUTE, &purchase(2, 2)),
+        at(2 * MINUTE, &of_customer("OnBeginRegistration", 1)),
+        at(3 * MINUTE, &merged(1, 2)),
+        // By the old name, which means the other now.
+        at(4 * MINUTE, &purchase(3, 1)),
+    ];
+    let (printed, outcome) = run(&site, "events.jsonl", &lines.concat(), 2 * HOUR, &[]);
+    let campaigns: Vec<_> = printed.iter().map(|one| one["campaign"].as_str().unwrap()).collect();
+    assert_eq!(campaigns, ["nth-purchase", "nudge"], "{}", outcome.stderr);
+    assert_eq!(printed[1]["recipient"]["customerId"], "2", "the timer is the survivor's");
+}

@@ -1,0 +1,194 @@
+//! `hailer store` and `hailer decisions`, on the store of an engine that runs, and of one that is stopped.
+
+use std::fs;
+
+use hailer_tests::built::example_module;
+use hailer_tests::engine::Engine;
+use hailer_tests::site::{Outcome, Site, campaign};
+use hailer_tests::wait;
+use serde_json::Value;
+
+use crate::swaps::purchase;
+
+fn site() -> Site {
+    let site = Site::empty();
+    site.put("modules/big-basket.wasm", example_module("big-basket"));
+    site.put("basket.toml", campaign("big-basket", "[params]\nthreshold = \"0\""));
+    site
+}
+
+fn store_of(site: &Site) -> String {
+    site.path("store").display().to_string()
+}
+
+/// Runs an engine to its end over so many purchases.
+fn run(site: &Site, purchases: std::ops::Range<usize>) {
+    let lines: Vec<_> = purchases.map(|number| purchase(number, number % 5)).collect();
+    let events = format!("file:{}", site.write("events.jsonl", lines.join("\n")).display());
+    let _ = site.run(&["--source", &events, "--store", &store_of(site)]).expect(0);
+}
+
+/// Starts an engine that has decided two purchases and waits for more.
+async fn running(site: &Site) -> Engine {
+    let mut engine = site.start(&["--store", &store_of(site)]);
+    engine.ready().await;
+    engine.write(format!("{}\n{}\n", purchase(500, 7), purchase(600, 8)));
+    engine.prints(2).await;
+    engine
+}
+
+fn stopped(site: &Site, arguments: &[&str]) -> Outcome {
+    site.command(&[arguments, &["--store", &store_of(site)]].concat())
+}
+
+fn rows(overview: &Value, table: &str) -> u64 {
+    let tables = overview["tables"].as_array().unwrap();
+    tables.iter().find(|one| one["name"] == table).unwrap()["rows"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_store_is_shown_alike_while_its_engine_runs_and_afterwards() {
+    let site = site();
+    let engine = running(&site).await;
+    let show = || site.command(&["store", "show", "--json"]).expect(0).json();
+    wait::until("the outbox is empty", async || show()["outboxWaiting"] == 0 && rows(&show(), "outbox") == 0).await;
+    let while_running = show();
+    assert_eq!((&while_running["environment"], &while_running["format"]), (&"local".into(), &1.into()));
+    assert_eq!((&while_running["dedupRows"], rows(&while_running, "trail")), (&2.into(), 2));
+    assert!(while_running["journal"]["first"].as_str().unwrap().starts_with("20"));
+    assert!(while_running["fileBytes"].as_u64().unwrap() > 4096);
+    engine.stop().await;
+    let afterwards = stopped(&site, &["store", "show", "--json"]).expect(0);
+    assert_eq!(afterwards.stderr, "", "the engine closed its store, although it was asked about it");
+    let afterwards = afterwards.json();
+    for fact in ["file", "environment", "id", "journal", "dedupRows", "runs"] {
+        assert_eq!(afterwards[fact], while_running[fact], "{fact}");
+    }
+    let text = stopped(&site, &["store", "show", "--utc"]).expect(0).stdout;
+    assert!(text.contains("outbox       0 communications wait\n") && text.contains("TABLE"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn decisions_come_alike_from_a_running_engine_and_its_store() {
+    let site = site();
+    let engine = running(&site).await;
+    let jsonl = ["decisions", "export", "--format", "jsonl"];
+    let while_running = site.command(&jsonl).expect(0).stdout;
+    let decisions: Vec<Value> = while_running.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(decisions.len(), 2);
+    for decision in &decisions {
+        assert_eq!((&decision["campaign"], &decision["decision"]), (&"basket".into(), &"answered".into()));
+        assert_eq!(decision["communications"][0]["verdict"], "passed");
+        assert_eq!(decision["eventCode"], "OnPurchaseConfirm");
+    }
+    engine.stop().await;
+    assert_eq!(stopped(&site, &jsonl).expect(0).stdout, while_running);
+    let csv = stopped(&site, &["decisions", "export", "--since", "1d"]).expect(0).stdout;
+    assert!(csv.starts_with("at,event_id,customer,event_code,") && csv.lines().count() == 3, "{csv}");
+    let nothing = ["decisions", "export", "--until", "2020-01-01", "--json"];
+    assert_eq!(stopped(&site, &nothing).expect(0).stdout, "");
+    assert_eq!(stopped(&site, &["decisions", "export", "--campaign", "x", "--json"]).expect(0).stdout, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_backup_of_a_running_engine_is_a_store_and_replaces_nothing() {
+    let site = site();
+    let engine = running(&site).await;
+    fs::create_dir(site.path("backup")).unwrap();
+    // From the command's working directory, which is not the engine's to know.
+    let backup = ["store", "backup", "backup/hailer.redb"];
+    let said = site.command(&backup).expect(0).stdout;
+    assert!(said.contains("backed up to") && said.contains("backup/hailer.redb, "), "{said}");
+    let again = site.command(&backup).expect(1);
+    assert!(again.stderr.contains("is there already; name a file that is not"), "{}", again.stderr);
+    let verified = site.command(&["store", "verify", "--store", "backup"]).expect(0).stdout;
+    assert!(verified.starts_with("sound: ") && verified.contains("environment local"), "{verified}");
+    let story = site.command(&["why", "7", "--store", "backup"]).expect(0).stdout;
+    assert!(story.contains("OnPurchaseConfirm"), "the backup is asked, not the engine: {story}");
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_needs_the_store_to_itself_is_refused_while_an_engine_runs() {
+    let site = site();
+    let engine = running(&site).await;
+    for (command, next_step) in
+        [("verify", "make a copy with `hailer store backup"), ("compact", "stop the engine first")]
+    {
+        let refused = site.command(&["store", command]).expect(1);
+        assert!(refused.stderr.contains("an engine is running with it"), "{}", refused.stderr);
+        assert!(refused.stderr.contains(next_step), "{}", refused.stderr);
+    }
+    // The engine of another data directory has it.
+    let other = site.path("other").display().to_string();
+    let refused = site.command_at(&other, &["why", "7", "--store", &store_of(&site)]).expect(1);
+    assert!(refused.stderr.contains("is already in use by another engine or command"), "{}", refused.stderr);
+    engine.stop().await;
+}
+
+#[test]
+fn what_is_not_there_or_not_ours_is_refused_with_the_way_out() {
+    let site = site();
+    let nothing = site.command(&["store", "show"]).expect(1);
+    assert!(nothing.stderr.contains("no engine answers on"), "{}", nothing.stderr);
+    assert!(nothing.stderr.contains("with --store or --config"), "{}", nothing.stderr);
+    for command in [&["store", "show"][..], &["store", "verify"], &["store", "compact"], &["why", "7"]] {
+        let missing = stopped(&site, command).expect(1);
+        assert!(missing.stderr.contains("there is no store in"), "{}", missing.stderr);
+        assert!(!site.path("store").exists(), "nothing is made");
+    }
+    run(&site, 0..3);
+    let other = stopped(&site, &["store", "show", "--environment", "production"]).expect(1);
+    assert!(other.stderr.contains("belongs to the environment `local`"), "{}", other.stderr);
+}
+
+#[test]
+fn a_damaged_store_is_told_by_verifying_and_by_asking() {
+    let site = site();
+    run(&site, 0..50);
+    let _ = stopped(&site, &["store", "verify"]).expect(0);
+    let file = site.path("store/hailer.redb");
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.windows(9).rposition(|window| window == b"OnPurchas");
+    bytes[at.expect("a row of the journal")] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    for command in [&["store", "verify"][..], &["decisions", "export"]] {
+        let damaged = stopped(&site, command).expect(1);
+        assert!(
+            damaged.stderr.contains("damaged") && damaged.stderr.contains("restore a backup"),
+            "{}",
+            damaged.stderr
+        );
+    }
+}
+
+#[test]
+fn compacting_says_what_it_brought() {
+    let site = site();
+    run(&site, 0..500);
+    let said = stopped(&site, &["store", "compact", "--json"]).expect(0).json();
+    assert!(said["bytesAfter"].as_u64().unwrap() <= said["bytesBefore"].as_u64().unwrap());
+    let _ = stopped(&site, &["store", "verify"]).expect(0);
+}
+
+/// The procedure of docs/operations.md.
+#[test]
+fn a_backup_is_restored_and_the_engine_goes_on_from_it() {
+    let site = site();
+    run(&site, 0..20);
+    fs::create_dir(site.path("backup")).unwrap();
+    let _ = stopped(&site, &["store", "backup", "backup/hailer.redb"]).expect(0);
+    let then = stopped(&site, &["store", "show", "--json"]).expect(0).json();
+    run(&site, 20..40);
+    let later = stopped(&site, &["store", "show", "--json"]).expect(0).json();
+    assert!(later["commit"].as_u64() > then["commit"].as_u64());
+    fs::rename(site.path("store"), site.path("store.damaged")).unwrap();
+    fs::create_dir(site.path("store")).unwrap();
+    fs::copy(site.path("backup/hailer.redb"), site.path("store/hailer.redb")).unwrap();
+    let _ = stopped(&site, &["store", "verify"]).expect(0);
+    let restored = stopped(&site, &["store", "show", "--json"]).expect(0).json();
+    assert_eq!((&restored["commit"], &restored["id"]), (&then["commit"], &then["id"]));
+    run(&site, 40..60);
+    let decisions = stopped(&site, &["decisions", "export", "--json"]).expect(0).stdout;
+    assert_eq!(decisions.lines().count(), 40);
+}
