@@ -1,8 +1,7 @@
 //! What a rule keeps about a customer, and how it is written down: as a map of named members, so that a later version of the
 //! rule can add some. Unknown members are passed over, and absent ones have their default.
 //!
-//! A format of its own in place of serde's: with serde and rmp-serde a small state costs a module some 25 kB, this way one or
-//! two. Bytes that this version can't read are an error of the call, told without a value, and never a panic.
+//! A way of its own in place of serde's: with serde and rmp-serde a small state takes 90 kB of a module, this way less than 5. Bytes that this version can't read are an error of the call, told without a value, and never a panic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
