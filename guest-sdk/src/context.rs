@@ -242,9 +242,15 @@ impl Context {
     fn put_state(&mut self, length: usize, had_one: bool) {
         // Behind the array's head and the error's nil.
         let at = self.start + 2;
-        let (state, default) = self.state.bytes().split_at(length);
+        let (state, default) = self.state.bytes().split_at_checked(length).unwrap_or_default();
         if state != default {
-            self.output.replace_with_bin(at, state);
+            // The actions, which are written already, move behind it.
+            self.state.truncate(length);
+            let actions = at + 1;
+            self.state.take_from(&mut self.output, actions);
+            self.output.truncate(at);
+            self.output.bin(length);
+            self.output.append(&self.state);
         } else if had_one {
             self.output.replace(at, 0xc2);
         }

@@ -9,7 +9,7 @@ use crate::{Duration, Timestamp};
 pub struct TimerId {
     /// The handler's number on the wire.
     pub(crate) handler: u32,
-    #[cfg_attr(target_arch = "wasm32", expect(dead_code, reason = "tests tell it"))]
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "what tests tell"))]
     pub(crate) name: &'static str,
 }
 

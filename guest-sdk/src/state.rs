@@ -1,12 +1,12 @@
 //! What a rule keeps about a customer, and how it is written down: as a map of named members, so that a later version of the
 //! rule can add some. Unknown members are passed over, and absent ones have their default.
 //!
-//! A format of its own in place of serde's: with serde and rmp-serde a small state costs a module some 25 kB, this way one or
-//! two. Bytes that this version can't read are an error of the call, told without a value, and never a panic.
+//! A way of its own in place of serde's: with serde and rmp-serde a small state takes 90 kB of a module, this way less than 5. Bytes that this version can't read are an error of the call, told without a value, and never a panic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::collections::Map;
+use crate::module::text_of;
 use crate::wire::{Reader, Writer};
 use crate::{Context, Decimal, Timestamp};
 
@@ -152,27 +152,14 @@ pub fn kept<T: State + Default>(mut kept: Reader<'_>, context: &mut Context) -> 
 #[cold]
 #[inline(never)]
 fn refuse(context: &mut Context, version: u64, member: &'static str, expected: &'static str) {
-    let mut text = String::from("the state that version ");
-    push_number(&mut text, version);
-    text.push_str(" of its shape wrote can't be read: ");
-    if member.is_empty() {
-        text.push_str("it");
-    } else {
-        text.push('`');
-        text.push_str(member);
-        text.push('`');
-    }
-    text.push_str(" is not ");
-    text.push_str(expected);
-    context.fail(&text);
-}
-
-/// `to_string` would bring in the formatting of every kind of number.
-fn push_number(text: &mut String, number: u64) {
-    if number >= 10 {
-        push_number(text, number / 10);
-    }
-    text.push((b'0' + (number % 10) as u8) as char);
+    let mut text = Writer::new();
+    text.text("the state that version ");
+    text.digits(version as u32);
+    text.text(" of its shape wrote can't be read: `");
+    text.text(if member.is_empty() { "the whole" } else { member });
+    text.text("` is not ");
+    text.text(expected);
+    context.fail(text_of(text.bytes()));
 }
 
 macro_rules! integers {
@@ -272,7 +259,11 @@ impl<T: State> State for Vec<T> {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Unreadable> {
-        (0..elements(reader)?).map(|_| T::read(reader)).collect()
+        let mut values = Vec::new();
+        for _ in 0..elements(reader)? {
+            values.push(T::read(reader)?);
+        }
+        Ok(values)
     }
 }
 
@@ -311,7 +302,11 @@ impl<V: State> State for Map<String, V> {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Unreadable> {
-        (0..entries(reader)?).map(|_| Ok((String::read(reader)?, V::read(reader)?))).collect()
+        let mut map = Map::new();
+        for _ in 0..entries(reader)? {
+            map.insert(String::read(reader)?, V::read(reader)?);
+        }
+        Ok(map)
     }
 }
 

@@ -88,11 +88,12 @@ impl Customers {
         Some(self.timers.remove(at))
     }
 
-    /// The timers of one customer become another's, unless that one has them already.
+    /// The timers of one customer become another's; of one that both have the earlier stays.
     pub(super) fn move_timers(&mut self, from: &str, to: &str) {
         let moving: Vec<_> = self.timers.extract_if(.., |timer| timer.customer == from).collect();
         for timer in moving {
-            if self.due_of(to, timer.handler).is_none() {
+            if self.due_of(to, timer.handler).is_none_or(|own| timer.due < own) {
+                self.cancel(to, timer.handler);
                 self.timers.push(Pending { customer: to.to_owned(), ..timer });
             }
         }

@@ -406,7 +406,10 @@ fn write_state(state: Option<(u32, &[u8])>, writer: &mut Writer) {
         Some((version, bytes)) => {
             writer.array(2);
             writer.unsigned(u64::from(version));
-            writer.bin(bytes);
+            writer.bin(bytes.len());
+            for byte in bytes {
+                writer.encoded([*byte]);
+            }
         }
     }
 }

@@ -120,23 +120,15 @@ impl Writer {
         }
     }
 
-    /// A bin.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn bin(&mut self, bytes: &[u8]) {
-        self.tagged(0xc6, (bytes.len() as u32).to_be_bytes());
-        self.put(bytes);
+    /// The head of a bin; its bytes follow.
+    pub fn bin(&mut self, length: usize) {
+        self.tagged(0xc6, (length as u32).to_be_bytes());
     }
 
-    /// Puts bytes, as a bin, in the place of one byte at `at`; what stands behind it moves.
-    #[inline(never)]
-    pub fn replace_with_bin(&mut self, at: usize, bin: &[u8]) {
-        let behind = self.bytes.len();
-        let mut head = [0xc6; 5];
-        head[1..].copy_from_slice(&(bin.len() as u32).to_be_bytes());
-        self.bytes.resize(behind + 4 + bin.len(), 0);
-        self.bytes.copy_within(at + 1..behind, at + 5 + bin.len());
-        self.bytes[at..at + 5].copy_from_slice(&head);
-        self.bytes[at + 5..at + 5 + bin.len()].copy_from_slice(bin);
+    /// Takes over what another writer has written from `at` on.
+    pub fn take_from(&mut self, other: &mut Writer, at: usize) {
+        self.put(other.bytes.get(at..).unwrap_or_default());
+        other.truncate(at);
     }
 
     /// Puts one byte in the place of another.
@@ -146,14 +138,12 @@ impl Writer {
         }
     }
 
-    /// A text's letters alone, for a line of the log.
-    #[cfg(target_arch = "wasm32")]
+    /// A text's letters alone, for a line of the log or an error.
     pub(crate) fn text(&mut self, text: &str) {
         self.put(text.as_bytes());
     }
 
     /// A number's digits, likewise.
-    #[cfg(any(target_arch = "wasm32", test))]
     pub(crate) fn digits(&mut self, number: u32) {
         if number >= 10 {
             self.digits(number / 10);
@@ -217,18 +207,27 @@ mod tests {
     }
 
     #[test]
-    fn a_bin_takes_the_place_of_a_byte_and_moves_what_is_behind() {
+    fn bins_of_every_length_come_back() {
         for length in [0, 1, 300, 70_000] {
-            let bin = vec![7; length];
+            let bytes = vec![7; length];
             let mut writer = Writer::default();
-            writer.int(1);
-            writer.nil();
-            writer.str("behind");
-            writer.replace_with_bin(1, &bin);
+            writer.bin(length);
+            writer.put(&bytes);
             let mut reader = Reader::new(writer.bytes());
-            assert_eq!((reader.int(), reader.bytes(), reader.str()), (1, &bin[..], "behind"));
-            assert!(reader.is_empty());
+            assert_eq!((reader.bytes(), reader.is_empty()), (&bytes[..], true));
         }
+    }
+
+    #[test]
+    fn what_one_writer_wrote_last_another_takes_over() {
+        let (mut first, mut second) = (Writer::default(), Writer::default());
+        first.str("stays");
+        let at = first.len();
+        first.str("goes");
+        second.take_from(&mut first, at);
+        second.take_from(&mut first, 1000);
+        assert_eq!((Reader::new(first.bytes()).str(), Reader::new(second.bytes()).str()), ("stays", "goes"));
+        assert_eq!(first.len(), at);
     }
 
     #[test]

@@ -102,9 +102,17 @@ fn main() {
         .at("2030-01-01T00:00:00Z")
         .expect_state(|kept: &Kept| kept.stage == Stage::Lost("long ago".into()))
         .expect_timer(Timer::YEARLY, on(2030, 2, 28).at(10, 0))
+        .advance(hours(1))
         .event(Event::of("Purchase").set("/customerInfo/customerId", 8))
+        .advance(minutes(1))
+        .event("Purchase")
         .event(Event::of("ProfilesMerged").set("from_customer_id", 107).set("to_customer_id", 8))
-        .expect_state(|kept: &Kept| kept.count == 2)
+        .expect_state(|kept: &Kept| kept.count == 3)
+        // Both had set it, and the earlier one stays.
+        .expect_timer(Timer::SOON, minutes(4))
+        .event(Event::of("ProfilesMerged").set("from_customer_id", 8).set("to_customer_id", 9))
+        .expect_timer(Timer::SOON, minutes(4))
+        .event(Event::of("ProfilesMerged").set("from_customer_id", 9).set("to_customer_id", 8))
         .event(Event::of("PurchaseRefund").set("/customerInfo/customerId", 8))
         .expect_state(|kept: &Kept| *kept == Kept::default())
         .expect_no_timer(Timer::YEARLY);
