@@ -16,7 +16,7 @@ use crate::store::{FILE_NAME, Opening, RedbStore, StoreError};
 pub(super) enum Place {
     Engine(Client),
     /// Of an engine that is stopped: where its store is.
-    Stopped(Stopped),
+    Stopped(Box<Stopped>),
 }
 
 pub(super) struct Stopped {
@@ -36,7 +36,7 @@ pub(super) fn place(global: &Global, flags: &StoreFlags) -> anyhow::Result<Place
         Err(error) => return Err(error.into()),
     };
     if let Some(directory) = named {
-        return Ok(Place::Stopped(Stopped { config, directory }));
+        return Ok(Place::Stopped(Box::new(Stopped { config, directory })));
     }
     // An engine of RabbitMQ that was told so by flags, and is stopped.
     let directory = config.default_store_dir();
@@ -44,12 +44,12 @@ pub(super) fn place(global: &Global, flags: &StoreFlags) -> anyhow::Result<Place
         Some(error) if !directory.join(FILE_NAME).exists() => {
             bail!("{error}; or name the store of a stopped one with --store or --config")
         }
-        _ => Ok(Place::Stopped(Stopped { config, directory })),
+        _ => Ok(Place::Stopped(Box::new(Stopped { config, directory }))),
     }
 }
 
 /// Finds the store of a stopped engine, for what can't be done while one runs.
-pub(super) fn stopped(global: &Global, flags: &StoreFlags, what: &str) -> anyhow::Result<Stopped> {
+pub(super) fn stopped(global: &Global, flags: &StoreFlags, what: &str) -> anyhow::Result<Box<Stopped>> {
     match place(global, flags)? {
         Place::Stopped(stopped) => Ok(stopped),
         Place::Engine(_) => bail!(

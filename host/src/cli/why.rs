@@ -48,7 +48,7 @@ pub(super) struct Why {
     customer: String,
     /// Which id it is [default: each is tried, customerId first]
     #[arg(long)]
-    by: Option<Id>,
+    by: Option<IdKind>,
     /// Only what this campaign made of it
     #[arg(long, value_name = "NAME")]
     campaign: Option<String>,
@@ -63,7 +63,7 @@ pub(super) struct Why {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Id {
+enum IdKind {
     Id,
     Uid,
     Group,
@@ -75,9 +75,9 @@ impl Why {
         let zone = zone(self.utc);
         let since = self.since.as_deref().map(|text| moment("--since", text, &zone)).transpose()?;
         let by = self.by.map(|id| match id {
-            Id::Id => By::CustomerId,
-            Id::Uid => By::CustomerUid,
-            Id::Group => By::AccountGroupId,
+            IdKind::Id => By::CustomerId,
+            IdKind::Uid => By::CustomerUid,
+            IdKind::Group => By::AccountGroupId,
         });
         let question = Question { customer: self.customer, by, campaign: self.campaign, since };
         let story = match place(global, &self.store)? {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 use crate::store::records::{JournalRow, Key, Partition, Progress, TimerKey, decode, items_in};
-use crate::store::{Identity, Sizes, Snapshot, Store, StoreError, Table};
+use crate::store::{Identity, Row, Sizes, Snapshot, Store, StoreError, Table};
 
 /// A store, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct Overview {
     pub outbox_waiting: u64,
     /// Deduplication keys that are remembered.
     pub dedup_rows: u64,
-    /// When the timer that is due first is due.
+    /// When the first timer is due, or is looked at again.
     pub oldest_timer: Option<Timestamp>,
     pub journal: Option<JournalSpan>,
 }
@@ -114,11 +114,7 @@ fn journal_span(snapshot: &dyn Snapshot) -> Result<Option<JournalSpan>, StoreErr
     Ok(span.map(|(first, last)| JournalSpan { first: time(*first), last: time(*last) }))
 }
 
-fn first(
-    snapshot: &dyn Snapshot,
-    table: Table,
-    partition: Partition,
-) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+fn first(snapshot: &dyn Snapshot, table: Table, partition: Partition) -> Result<Option<Row>, StoreError> {
     let (from, to) = Key::whole(partition);
     let mut first = None;
     snapshot.range(table, &from, &to, &mut |key, row| {
