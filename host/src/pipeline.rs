@@ -178,6 +178,8 @@ pub struct Entrance {
     /// With a clock that the events tell.
     virtual_timers: Option<Timers>,
     run_on_ms: Millis,
+    /// Everything that was waiting in the source at this moment has been settled.
+    handled: watch::Sender<Millis>,
 }
 
 /// A pipeline at work.
@@ -224,7 +226,8 @@ impl Pipeline {
             entrances.push(entrance);
         }
         let due = Arc::<Due>::default();
-        let (_handled_until, handled) = watch::channel(Millis::MAX);
+        let handled_until = watch::Sender::new(Millis::MIN);
+        let handled = handled_until.subscribe();
         let timers = Timers {
             store: Arc::clone(&store),
             due: Arc::clone(&due),
@@ -271,6 +274,7 @@ impl Pipeline {
             redirects,
             virtual_timers,
             run_on_ms,
+            handled: handled_until,
         };
         Ok((entrance, Pipeline { arrivals, shards, parts, tally: Tally::default(), outbox }))
     }
@@ -353,6 +357,14 @@ impl Intake for Entrance {
             // An error ends the pipeline, which tells it.
             let _ = timers.advance(until).await;
         }
+    }
+
+    fn handled_until(&self, moment: Millis) {
+        self.handled.send_if_modified(|handled| {
+            let further = moment > *handled;
+            *handled = moment.max(*handled);
+            further
+        });
     }
 }
 

@@ -21,6 +21,7 @@ mod swaps;
 mod why;
 
 mod lines;
+mod rabbitmq_backlog;
 mod rabbitmq_recovery;
 mod rabbitmq_sink;
 mod rabbitmq_source;

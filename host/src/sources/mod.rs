@@ -5,6 +5,7 @@ pub mod lines;
 pub mod rabbitmq;
 
 use crate::address::Address;
+use crate::clock::Millis;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::health::Health;
@@ -22,6 +23,10 @@ pub trait Intake: Clone + Send + Sync + 'static {
     fn ended(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
+
+    /// Everything that was waiting in the source at `moment` has been settled, and everything before that. A source
+    /// that can't be sure says nothing; it may say the same twice, or an earlier moment after a later one.
+    fn handled_until(&self, moment: Millis);
 }
 
 /// The pipeline takes no more deliveries.
