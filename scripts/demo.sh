@@ -63,4 +63,22 @@ wait "$engine" || status=$?
 engine=
 grep -vE '^[0-9]{4}-' "$work/log" || true
 [ "$status" -eq 0 ] || { echo "the engine ended with status $status" >&2; cat "$work/log" >&2; exit "$status"; }
-echo "$(sent) communications; try it yourself: make rules && cargo run -p hailer -- run --source file:EVENTS.jsonl --sink - --rules target/rules.d"
+echo "$(sent) communications"
+
+say "6. Rules remember and act later: 121 begins to register and gets a nudge after an hour, 122 finishes and does not"
+started=1772323200000 # 2026-03-01T00:00:00Z, and the clock goes by the events from there on
+begins() { printf '{"timestamp":%s,"body":"{\\"eventCode\\":\\"%s\\",\\"customerInfo\\":{\\"customerId\\":%s}}"}\n' "$1" "$2" "$3"; }
+{
+  begins $started OnBeginRegistration 121
+  begins $((started + 60000)) OnBeginRegistration 122
+  begins $((started + 1800000)) OnEndRegistration 122
+} >"$work/registrations.jsonl"
+"$hailer" run --source "file:$work/registrations.jsonl" --sink - --rules "$work/rules.d" --data "$work/why" \
+  --store "$work/why/store" --create-store --clock events --run-on-minutes 120 2>/dev/null | grep abandoned-registration
+
+say "7. Why did 121 get it, and 122 not?"
+"$hailer" why 121 --campaign abandoned-registration --data "$work/why" --set "store.dir=$work/why/store" --utc
+"$hailer" why 122 --campaign abandoned-registration --data "$work/why" --set "store.dir=$work/why/store" --utc
+
+echo
+echo "Try it yourself: make rules && cargo run -p hailer -- run --source file:EVENTS.jsonl --sink - --rules target/rules.d"

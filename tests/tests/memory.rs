@@ -2,8 +2,10 @@
 
 use hailer_tests::built::example_module;
 use hailer_tests::site::{Outcome, Site, campaign};
+use hailer_tests::wiring::Wiring;
 use serde_json::{Value, json};
 
+use crate::edges::shared_broker;
 use crate::swaps::purchase;
 
 const MINUTE: i64 = 60_000;
@@ -104,6 +106,30 @@ fn one_batch_of_a_customers_events_is_decided_one_after_the_other() {
     let (printed, _) = run(&site, "events.jsonl", &lines, 0, &[]);
     let amounts: Vec<_> = printed.iter().map(|one| one["cause"]["eventId"].to_string()).collect();
     assert_eq!(amounts.len(), 10, "each third");
+}
+
+/// The shortest wait that the rule takes.
+const A_MINUTE: &str = "[params]\nwait_minutes = 1";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_timer_survives_a_kill_and_fires_on_the_clock_of_the_machine() {
+    let wiring = Wiring::new(shared_broker(), "timers").await;
+    let site = site_with("abandoned-registration", A_MINUTE);
+    let engine = site.start(&wiring.flags());
+    engine.ready().await;
+    wiring.send([of_customer("OnBeginRegistration", 1), of_customer("OnBeginRegistration", 2)]).await;
+    engine.metric_is("hailer_source_acknowledged_total", 2.0).await;
+    engine.kill();
+    // What was waiting is handled before the timer fires, however late the engine is.
+    wiring.send([of_customer("OnEndRegistration", 2)]).await;
+    tokio::time::sleep(std::time::Duration::from_secs(62)).await;
+    let engine = site.start(&wiring.flags());
+    engine.metric_is("hailer_timers_fired_total", 1.0).await;
+    let communications = wiring.communications(1).await;
+    assert_eq!(communications[0].1["recipient"]["customerId"], "1");
+    engine.stop().await;
+    wiring.is_drained().await;
+    assert_eq!(wiring.client.counts(&wiring.out).await.0, 0, "who finished during the outage is left alone");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tracing::Level;
 
 use super::case::Case;
 use super::log_allowance::{LINES_AT_ONCE_MAX, LINES_PER_SECOND_MAX};
-use super::rows::Kept;
+use super::rows::{Kept, TimerChange};
 use super::shard::Shard;
 use crate::clock::Millis;
 use crate::communication::Proposal;
@@ -185,12 +185,8 @@ pub(super) fn outcome(spec: &CampaignSpec, decided: Decided) -> records::Outcome
 }
 
 /// The last word about each timer: set to be due, or cancelled.
-fn timers_of(
-    actions: &[Action],
-    spec: &CampaignSpec,
-    now: Millis,
-) -> Result<Vec<(Box<str>, Option<Millis>)>, GuestFault> {
-    let mut timers: Vec<(Box<str>, Option<_>)> = Vec::new();
+fn timers_of(actions: &[Action], spec: &CampaignSpec, now: Millis) -> Result<Vec<TimerChange>, GuestFault> {
+    let mut timers: Vec<TimerChange> = Vec::new();
     for action in actions {
         let (handler, due) = match action {
             Action::Schedule { timer, when } => {

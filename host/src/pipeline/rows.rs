@@ -1,6 +1,7 @@
 //! The customers' rows while a batch is decided: what a rule is shown of its state, and what it changes of its state and timers.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::memory::Memory;
@@ -40,16 +41,18 @@ pub(super) struct United {
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) state: StateChange,
-    /// The last word about each timer: set to be due, or cancelled.
-    pub(super) timers: Vec<(Box<str>, Option<Millis>)>,
+    /// The last word about each timer.
+    pub(super) timers: Vec<TimerChange>,
 }
+
+/// A timer that is set to be due then, or cancelled.
+pub(super) type TimerChange = (Box<str>, Option<Millis>);
 
 impl Rows {
     /// Makes sure that a customer's row is here.
     pub(super) fn load(&mut self, memory: &Memory, customer: CustomerKey) -> Result<(), StoreError> {
-        if !self.rows.contains_key(&customer) {
-            let row = memory.customer(customer)?;
-            self.rows.insert(customer, Row { row, is_changed: false });
+        if let Entry::Vacant(place) = self.rows.entry(customer) {
+            place.insert(Row { row: memory.customer(customer)?, is_changed: false });
         }
         Ok(())
     }
