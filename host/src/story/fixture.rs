@@ -60,7 +60,13 @@ impl History {
 
     pub(crate) fn timer(&mut self, of: &str, campaign: &str, name: &str, due: Millis) {
         self.change_row(of, |row| {
-            let pending = PendingTimer { name: name.into(), due, set_by: event(0), recipient: Customer::default() };
+            let pending = PendingTimer {
+                name: name.into(),
+                due,
+                looked_at: due,
+                set_by: event(0),
+                recipient: Customer::default(),
+            };
             row.change(&campaign.into(), |campaign| campaign.timers.push(pending));
         });
         let key = TimerKey { due, customer: customer(of), campaign: campaign.into(), timer: name.into() };
