@@ -127,7 +127,7 @@ impl Site {
     /// Runs another command against the engine here.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Outcome {
-        self.command_at(&self.data(), arguments)
+        self.command_at(self.data(), arguments)
     }
 
     /// Runs another command with this data directory.

@@ -93,7 +93,7 @@ mod tests {
         let (mut watched, quiet) = Quiet::over(&b"ab"[..]);
         let mut buffer = [0; 1];
         for reads in [2, 4, 6] {
-            watched.read(&mut buffer).unwrap();
+            let _some = watched.read(&mut buffer).unwrap();
             assert_eq!(quiet.reads.load(Ordering::Acquire), reads);
         }
     }
