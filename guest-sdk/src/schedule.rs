@@ -76,7 +76,7 @@ pub const fn in_days(days: u32) -> Day {
 /// # Panics
 /// When there is no such date.
 pub const fn on(year: u32, month: u32, day: u32) -> Day {
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     assert!(year <= 9999 && day >= 1 && day <= days_of(month, is_leap), "there is no such date");
     Day(Parts::On { year, month, day, minute: 0 })
 }
