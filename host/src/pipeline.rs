@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{self, Millis};
@@ -149,6 +149,8 @@ pub struct Entrance {
     outbox_max: usize,
     event_bytes_max: usize,
     budget: Budget,
+    /// Everything that was waiting in the source at this moment has been settled.
+    handled: watch::Sender<Millis>,
 }
 
 /// A pipeline at work.
@@ -219,6 +221,7 @@ impl Pipeline {
             outbox_max,
             event_bytes_max: settings.event_bytes_max,
             budget,
+            handled: watch::Sender::new(Millis::MIN),
         };
         Ok((entrance, Pipeline { arrivals, shards, parts, tally: Tally::default(), outbox }))
     }
@@ -289,9 +292,24 @@ impl Intake for Entrance {
             }
         }
     }
+
+    fn handled_until(&self, moment: Millis) {
+        self.handled.send_if_modified(|handled| {
+            let further = moment > *handled;
+            *handled = moment.max(*handled);
+            further
+        });
+    }
 }
 
 impl Entrance {
+    /// Until when the source's backlog has been handled: a timer that fell due later has to wait (G6). Never goes back;
+    /// at first nothing is known, which is [`Millis::MIN`].
+    #[must_use]
+    pub fn handled(&self) -> watch::Receiver<Millis> {
+        self.handled.subscribe()
+    }
+
     /// Validates the whole body and reads the envelope; or says why it can't be read.
     fn read(&self, delivery: &Delivery) -> Result<Event, String> {
         if let Some(defect) = &delivery.defect {

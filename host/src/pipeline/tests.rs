@@ -308,3 +308,16 @@ async fn everything_that_came_in_is_settled_in_the_end_and_counted() {
     assert_eq!(*prefix.borrow(), 4);
     assert_eq!((tally.events, tally.repaired, tally.dead_letters, tally.unclaimed), (2, 1, 2, 2));
 }
+
+#[tokio::test]
+async fn what_the_source_says_is_handled_never_goes_back() {
+    let (entrance, _pipeline) = start(Working);
+    let mut handled = entrance.handled();
+    assert_eq!(*handled.borrow_and_update(), Millis::MIN);
+    entrance.clone().handled_until(20);
+    assert_eq!(*handled.borrow_and_update(), 20);
+    entrance.handled_until(10);
+    entrance.handled_until(20);
+    assert!(!handled.has_changed().unwrap());
+    assert_eq!(*handled.borrow(), 20);
+}

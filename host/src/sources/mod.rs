@@ -5,6 +5,7 @@ pub mod lines;
 pub mod rabbitmq;
 
 use crate::address::Address;
+use crate::clock::Millis;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::health::Health;
@@ -17,6 +18,10 @@ pub trait Intake: Clone + Send + Sync + 'static {
     /// Hands a delivery over; waits while the pipeline is full. `Err` means that the pipeline has closed and the
     /// source should stop.
     fn accept(&self, delivery: Delivery) -> impl Future<Output = Result<(), IntakeClosed>> + Send;
+
+    /// Everything that was waiting in the source at `moment` has been settled, and everything before that. A source
+    /// that can't be sure says nothing; it may say the same twice, or an earlier moment after a later one.
+    fn handled_until(&self, moment: Millis);
 }
 
 /// The pipeline takes no more deliveries.

@@ -6,8 +6,12 @@
 //!
 //! Memory stays bounded whatever the input: a line over the bound goes on as its first bytes and a defect, and reading
 //! goes on with the next. Empty lines are skipped, and counted as places.
+//!
+//! A regular file is all waiting at once, so nothing of it counts as handled before its end. An input that stays open (a
+//! pipe, a terminal) is handled whenever it has nothing to say.
 
 mod envelope;
+mod quiet;
 mod split;
 
 use std::fs::File;
@@ -17,7 +21,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval};
 
+use crate::clock;
 use crate::delivery::{Delivery, Ledger};
 use crate::health::{Condition, Health};
 use crate::metrics;
@@ -25,6 +31,7 @@ use crate::shutdown::Shutdown;
 
 use super::{Intake, SourceError};
 use envelope::Envelope;
+use quiet::{Quiet, stays_open};
 use split::{Line, LineSplitter};
 
 const ROOM: &str = "source";
@@ -64,8 +71,11 @@ impl LinesSource {
     /// # Errors
     /// When the input can't be read.
     pub async fn run<I: Intake>(self, intake: I, shutdown: Shutdown) -> Result<(), SourceError> {
-        let (place, reader): (String, Box<dyn Read + Send>) = match &self.input {
-            Input::Standard { run } => (format!("-@{run}"), Box::new(std::io::stdin())),
+        let (place, stays_open, reader): (String, bool, Box<dyn Read + Send>) = match &self.input {
+            Input::Standard { run } => {
+                let input = std::io::stdin();
+                (format!("-@{run}"), stays_open(&input), Box::new(input))
+            }
             Input::File(path) => {
                 let place = path.display().to_string();
                 self.health
@@ -75,45 +85,60 @@ impl LinesSource {
                     opened = open_apart(path.clone()) => opened,
                     () = shutdown.draining() => return Ok(()),
                 };
-                (place.clone(), Box::new(opened.map_err(|source| SourceError::Read { place, source })?))
+                let file = opened.map_err(|source| SourceError::Read { place: place.clone(), source })?;
+                (place, stays_open(&file), Box::new(file))
             }
         };
         self.health.report(ROOM, Condition::Ready);
-        let splitter = LineSplitter::new(reader, self.line_bytes_max);
-        self.hand_over(splitter, &place, &intake, &shutdown).await
+        self.hand_over(reader, stays_open, &place, &intake, &shutdown).await
     }
 
     async fn hand_over<I: Intake, R: Read + Send + 'static>(
         &self,
-        splitter: LineSplitter<R>,
+        reader: R,
+        stays_open: bool,
         place: &str,
         intake: &I,
         shutdown: &Shutdown,
     ) -> Result<(), SourceError> {
         let (ledger, prefix) = Ledger::new();
-        let mut blocks = read_apart(splitter);
+        let (reader, mut quiet) = Quiet::over(reader);
+        let mut blocks = read_apart(LineSplitter::new(reader, self.line_bytes_max));
+        let mut looks = interval(quiet::LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut tag = 0;
         let unreadable = |source| SourceError::Read { place: place.to_owned(), source };
         let lines = ::metrics::counter!(metrics::SOURCE_MESSAGES_TOTAL);
-        loop {
+        let was_read_to_its_end = 'reading: loop {
             let block = tokio::select! {
                 biased;
-                () = shutdown.draining() => break,
+                () = shutdown.draining() => break false,
                 block = blocks.recv() => block,
+                _ = looks.tick(), if stays_open => {
+                    // No block is in hand here, so what was read waits in the channel or is in the ledger.
+                    if let Some(moment) = quiet.since(clock::now_ms(), || blocks.is_empty() && ledger.open_count() == 0) {
+                        intake.handled_until(moment);
+                    }
+                    continue;
+                }
             };
-            let Some(block) = block else { break };
+            let Some(block) = block else { break true };
             for line in block.map_err(unreadable)? {
                 tag += 1;
                 lines.increment(1);
                 let delivery = self.delivery(line, place, &ledger, tag);
                 tokio::select! {
                     biased;
-                    accepted = intake.accept(delivery) => if accepted.is_err() { return settled(&ledger, prefix, shutdown).await },
-                    () = shutdown.draining() => return settled(&ledger, prefix, shutdown).await,
+                    accepted = intake.accept(delivery) => if accepted.is_err() { break 'reading false },
+                    () = shutdown.draining() => break 'reading false,
                 }
             }
+        };
+        settled(&ledger, prefix, shutdown).await;
+        if was_read_to_its_end && ledger.open_count() == 0 {
+            intake.handled_until(clock::now_ms());
         }
-        settled(&ledger, prefix, shutdown).await
+        Ok(())
     }
 
     fn delivery(&self, line: Line, place: &str, ledger: &Arc<Ledger>, tag: u64) -> Delivery {
@@ -166,7 +191,7 @@ fn read_apart<R: Read + Send + 'static>(mut splitter: LineSplitter<R>) -> mpsc::
 }
 
 /// Waits until nobody holds a receipt any more, or until the time for it is up.
-async fn settled(ledger: &Ledger, mut prefix: watch::Receiver<u64>, shutdown: &Shutdown) -> Result<(), SourceError> {
+async fn settled(ledger: &Ledger, mut prefix: watch::Receiver<u64>, shutdown: &Shutdown) {
     tokio::select! {
         biased;
         _ = prefix.wait_for(|_| ledger.outstanding() == 0) => {}
@@ -176,7 +201,6 @@ async fn settled(ledger: &Ledger, mut prefix: watch::Receiver<u64>, shutdown: &S
     if unsettled > 0 {
         tracing::warn!(unsettled, "lines were read whose outcome is not durable; read the input again");
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The whole source over inputs made up in memory.
 
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::*;
+use crate::clock::Millis;
 use crate::sources::IntakeClosed;
 
 /// Place, body, and whether there is a defect.
@@ -21,14 +23,15 @@ impl Intake for Kept {
         delivery.receipt.settle();
         Ok(())
     }
+
+    fn handled_until(&self, _moment: Millis) {}
 }
 
 async fn read(input: impl Into<Vec<u8>>, line_bytes_max: usize) -> Vec<Seen> {
     let source = LinesSource::standard("run", line_bytes_max, Health::default());
     let (_trigger, shutdown) = Shutdown::new();
     let kept = Kept::default();
-    let splitter = LineSplitter::new(Cursor::new(input.into()), line_bytes_max);
-    source.hand_over(splitter, "f", &kept, &shutdown).await.unwrap();
+    source.hand_over(Cursor::new(input.into()), false, "f", &kept, &shutdown).await.unwrap();
     kept.0.lock().unwrap().clone()
 }
 
@@ -70,8 +73,7 @@ async fn an_input_that_breaks_off_is_an_error_that_names_it() {
     }
     let source = LinesSource::standard("run", 10, Health::default());
     let (_trigger, shutdown) = Shutdown::new();
-    let splitter = LineSplitter::new(Broken, 10);
-    let error = source.hand_over(splitter, "f", &Kept::default(), &shutdown).await.unwrap_err();
+    let error = source.hand_over(Broken, false, "f", &Kept::default(), &shutdown).await.unwrap_err();
     assert_eq!(error.to_string(), "can't read events from f");
 }
 
@@ -83,33 +85,157 @@ async fn a_file_that_is_missing_is_told() {
     assert!(error.to_string().contains("/nowhere/events.jsonl"));
 }
 
-/// Holds every receipt until told to let go.
-#[derive(Clone, Default)]
-struct Holding(Arc<Mutex<Vec<crate::delivery::Receipt>>>);
+/// Holds every receipt until told to let go, and remembers what it was told.
+#[derive(Clone)]
+struct Holding {
+    receipts: Arc<Mutex<Vec<crate::delivery::Receipt>>>,
+    handled: watch::Sender<Millis>,
+}
 
-impl Intake for Holding {
-    async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
-        self.0.lock().unwrap().push(delivery.receipt);
-        Ok(())
+impl Default for Holding {
+    fn default() -> Holding {
+        Holding { receipts: Arc::default(), handled: watch::Sender::new(Millis::MIN) }
     }
 }
 
+impl Intake for Holding {
+    async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
+        self.receipts.lock().unwrap().push(delivery.receipt);
+        Ok(())
+    }
+
+    fn handled_until(&self, moment: Millis) {
+        self.handled.send_modify(|handled| *handled = moment.max(*handled));
+    }
+}
+
+impl Holding {
+    fn held(&self) -> usize {
+        self.receipts.lock().unwrap().len()
+    }
+
+    fn settle_all(&self) {
+        self.receipts.lock().unwrap().drain(..).for_each(crate::delivery::Receipt::settle);
+    }
+
+    fn handled(&self) -> Millis {
+        *self.handled.borrow()
+    }
+
+    async fn handled_after(&self, moment: Millis) {
+        let mut handled = self.handled.subscribe();
+        let later = handled.wait_for(|handled| *handled > moment);
+        tokio::time::timeout(PATIENCE, later).await.expect("it is handled").unwrap();
+    }
+}
+
+/// Far longer than anything here takes; a test that needs it has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough that a source which says too much has said it.
+const SEVERAL_LOOKS: Duration = quiet::LOOK_EVERY.saturating_mul(4);
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.expect("it comes true");
+}
+
+/// A source over a pipe that is open at its other end, in the background.
+fn piped(stays_open: bool) -> (std::io::PipeWriter, Holding, crate::shutdown::ShutdownTrigger, RunningSource) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let (trigger, shutdown) = Shutdown::new();
+    let holding = Holding::default();
+    let intake = holding.clone();
+    let source = LinesSource::standard("run", 10, Health::default());
+    let running = tokio::spawn(async move { source.hand_over(reader, stays_open, "f", &intake, &shutdown).await });
+    (writer, holding, trigger, running)
+}
+
+type RunningSource = tokio::task::JoinHandle<Result<(), SourceError>>;
+
 #[tokio::test]
-async fn the_source_ends_when_every_line_is_settled() {
+async fn the_source_ends_when_every_line_is_settled_and_all_is_handled_then() {
     let source = LinesSource::standard("run", 10, Health::default());
     let (_trigger, shutdown) = Shutdown::new();
     let holding = Holding::default();
-    let splitter = LineSplitter::new(Cursor::new("a\nb\n"), 10);
-    let mut run = std::pin::pin!(source.hand_over(splitter, "f", &holding, &shutdown));
+    let mut run = std::pin::pin!(source.hand_over(Cursor::new("a\nb\n"), false, "f", &holding, &shutdown));
     loop {
         tokio::select! {
             biased;
             _ = &mut run => panic!("ended before its lines were settled"),
-            () = tokio::task::yield_now() => if holding.0.lock().unwrap().len() == 2 { break },
+            () = tokio::task::yield_now() => if holding.held() == 2 { break },
         }
     }
-    holding.0.lock().unwrap().drain(..).for_each(crate::delivery::Receipt::settle);
+    assert_eq!(holding.handled(), Millis::MIN);
+    let before = clock::now_ms();
+    holding.settle_all();
     run.await.unwrap();
+    assert!(holding.handled() >= before);
+}
+
+#[tokio::test]
+async fn an_input_that_stays_open_is_handled_when_it_is_silent_and_all_its_lines_are_settled() {
+    let (mut writer, holding, _trigger, running) = piped(true);
+    // Nothing has ever come: that is handled.
+    holding.handled_after(Millis::MIN).await;
+    writer.write_all(b"a\n").unwrap();
+    let written = clock::now_ms();
+    until(|| holding.held() == 1).await;
+    tokio::time::sleep(SEVERAL_LOOKS).await;
+    assert!(holding.handled() <= written, "a line that is not settled was waiting");
+    holding.settle_all();
+    holding.handled_after(written).await;
+    // A line of which the end has not come is none that waits.
+    writer.write_all(b"b").unwrap();
+    holding.handled_after(clock::now_ms()).await;
+    drop(writer);
+    until(|| holding.held() == 1).await;
+    let before = clock::now_ms();
+    assert!(holding.handled() <= before);
+    holding.settle_all();
+    running.await.unwrap().unwrap();
+    assert!(holding.handled() >= before);
+}
+
+#[tokio::test]
+async fn an_input_that_is_all_there_is_handled_at_its_end_only() {
+    let (mut writer, holding, _trigger, running) = piped(false);
+    writer.write_all(b"a\n").unwrap();
+    until(|| holding.held() == 1).await;
+    holding.settle_all();
+    // As a disk that is slow.
+    tokio::time::sleep(SEVERAL_LOOKS).await;
+    assert_eq!(holding.handled(), Millis::MIN);
+    drop(writer);
+    running.await.unwrap().unwrap();
+    assert!(holding.handled() > Millis::MIN);
+}
+
+#[tokio::test]
+async fn an_input_that_was_not_read_to_its_end_is_not_handled() {
+    let (mut writer, holding, trigger, running) = piped(false);
+    writer.write_all(b"a\n").unwrap();
+    until(|| holding.held() == 1).await;
+    trigger.drain();
+    holding.settle_all();
+    running.await.unwrap().unwrap();
+    assert_eq!(holding.handled(), Millis::MIN);
+}
+
+#[tokio::test]
+async fn a_line_that_was_given_up_is_not_handled() {
+    let (mut writer, holding, _trigger, running) = piped(true);
+    writer.write_all(b"a\n").unwrap();
+    until(|| holding.held() == 1).await;
+    let written = clock::now_ms();
+    holding.receipts.lock().unwrap().clear();
+    tokio::time::sleep(SEVERAL_LOOKS).await;
+    drop(writer);
+    running.await.unwrap().unwrap();
+    assert!(holding.handled() <= written);
 }
 
 #[test]

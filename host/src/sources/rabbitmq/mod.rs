@@ -8,7 +8,9 @@
 //! and shown in the health report as `source`.
 
 mod acknowledge;
+mod backlog;
 mod session;
+mod watcher;
 
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use lapin::message::Delivery as Message;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
 
 use crate::broker::{BrokerError, Dialer};
@@ -19,6 +19,7 @@ use crate::shutdown::Shutdown;
 use crate::sources::Intake;
 
 use super::acknowledge::Acknowledger;
+use super::watcher::{Question, Watcher};
 use super::{Queue, SessionError};
 
 const NOT_FOUND: u16 = 404;
@@ -30,6 +31,7 @@ pub(super) struct Session {
     connection: Connection,
     channel: Channel,
     consumer: Consumer,
+    queue: ShortString,
     prefetch: u16,
 }
 
@@ -38,7 +40,7 @@ impl Session {
     pub(super) async fn open(dialer: &mut Dialer, queue: &Queue) -> Result<Session, SessionError> {
         let connection = dialer.connect().await?;
         let channel = connection.create_channel().await?;
-        let name = lapin::types::ShortString::from(queue.name.as_str());
+        let name = ShortString::from(queue.name.as_str());
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = channel.queue_declare(name.clone(), passive, FieldTable::default()).await;
         let declared = declared.map_err(|error| match BrokerError::from(error) {
@@ -51,20 +53,20 @@ impl Session {
         }
         channel.basic_qos(queue.prefetch, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions { exclusive: !queue.take_over, ..BasicConsumeOptions::default() };
-        let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await;
+        let consumer = channel.basic_consume(name.clone(), "".into(), options, FieldTable::default()).await;
         let consumer = consumer.map_err(|error| match BrokerError::from(error) {
             // Somebody was quicker between the look and the consume.
             error if error.has_code(ACCESS_REFUSED) && error.to_string().contains("exclusive") => contested(),
             error => error.into(),
         })?;
         tracing::info!(queue = queue.name, waiting = declared.message_count(), "consuming");
-        Ok(Session { connection, channel, consumer, prefetch: queue.prefetch })
+        Ok(Session { connection, channel, consumer, queue: name, prefetch: queue.prefetch })
     }
 
-    /// Hands deliveries over and acknowledges what is settled, until told to drain; then acknowledges what still
-    /// settles, and closes.
+    /// Hands deliveries over, acknowledges what is settled, and says until when the backlog is handled, until told to
+    /// drain; then acknowledges what still settles, and closes.
     pub(super) async fn consume<I: Intake>(self, intake: &I, shutdown: &Shutdown) -> Result<(), SessionError> {
-        let Session { connection, channel, consumer, prefetch } = self;
+        let Session { connection, channel, consumer, queue, prefetch } = self;
         let consumer_tag = consumer.tag();
         let (ledger, prefix) = Ledger::new();
         let _open = ledger.open_session();
@@ -72,12 +74,15 @@ impl Session {
         {
             let mut acknowledging = pin!(acknowledger.run());
             {
-                let mut pumping = pin!(pump(consumer, &ledger, intake));
+                // With the session its marks go, too: receipts of a lost session say nothing of what comes again.
+                let (watcher, question) = Watcher::new(channel.clone(), queue, prefix.clone(), prefetch);
+                let mut pumping = pin!(pump(consumer, &ledger, intake, question));
                 tokio::select! {
                     biased;
                     error = &mut acknowledging => return Err(error.into()),
                     () = shutdown.draining() => {}
                     ended = &mut pumping => ended?,
+                    error = watcher.run(intake) => return Err(error.into()),
                 }
                 // Cancelled before the pump is dropped with what it had in hand: closing the channel gives that back.
                 let cancel = channel.basic_cancel(consumer_tag, BasicCancelOptions::default());
@@ -108,12 +113,26 @@ impl Session {
 
 /// Hands over what comes, until the intake closes. An end of the stream is an error: the server cancelled the consumer,
 /// and nothing would ever come again.
-async fn pump<I: Intake>(mut consumer: Consumer, ledger: &Arc<Ledger>, intake: &I) -> Result<(), BrokerError> {
+async fn pump<I: Intake>(
+    mut consumer: Consumer,
+    ledger: &Arc<Ledger>,
+    intake: &I,
+    mut question: Question,
+) -> Result<(), BrokerError> {
     let deliveries = ::metrics::counter!(metrics::SOURCE_MESSAGES_TOTAL);
     let redeliveries = ::metrics::counter!(metrics::SOURCE_REDELIVERED_TOTAL);
     let mut tag = 0;
-    while let Some(message) = consumer.next().await {
-        let message = message?;
+    loop {
+        let message = tokio::select! {
+            // The watcher asks on this task, so whatever came before its question has been found here by now.
+            biased;
+            message = consumer.next() => message,
+            moment = question.asked() => {
+                question.answer(moment, tag);
+                continue;
+            }
+        };
+        let Some(message) = message.transpose()? else { break };
         tag += 1;
         if message.delivery_tag != tag {
             return Err(BrokerError::Session("the broker's delivery tags have a gap; starting afresh".to_owned()));
