@@ -18,6 +18,7 @@ mod standard_streams;
 mod swaps;
 
 mod lines;
+mod rabbitmq_backlog;
 mod rabbitmq_recovery;
 mod rabbitmq_sink;
 mod rabbitmq_source;

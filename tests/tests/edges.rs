@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::Bytes;
+use hailer::clock::Millis;
 use hailer::communication::{Communication, DeadLetter};
 use hailer::config::RabbitMqConfig;
 use hailer::delivery::Delivery;
@@ -26,12 +27,18 @@ pub(crate) fn shared_broker() -> &'static Broker {
 #[derive(Clone, Default)]
 pub(crate) struct Pipeline {
     held: Arc<Mutex<Vec<Delivery>>>,
+    handled: Arc<Mutex<Option<Millis>>>,
 }
 
 impl Intake for Pipeline {
     async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
         self.held.lock().unwrap().push(delivery);
         Ok(())
+    }
+
+    fn handled_until(&self, moment: Millis) {
+        let mut handled = self.handled.lock().unwrap();
+        *handled = (*handled).max(Some(moment));
     }
 }
 
@@ -46,6 +53,15 @@ impl Pipeline {
 
     pub(crate) fn take(&self) -> Vec<Delivery> {
         std::mem::take(&mut self.held.lock().unwrap())
+    }
+
+    /// Until when the source says that everything has been handled.
+    pub(crate) fn handled(&self) -> Option<Millis> {
+        *self.handled.lock().unwrap()
+    }
+
+    pub(crate) async fn handled_after(&self, moment: Millis) {
+        wait::until("it is handled", async || self.handled() > Some(moment)).await;
     }
 
     /// Waits until so many are held, and takes them.
@@ -92,6 +108,21 @@ impl Running {
     pub(crate) async fn finish(self) {
         self.trigger.drain();
         wait::end_of("the source", self.ended).await.unwrap().unwrap();
+    }
+}
+
+/// Closes the connections that consume a queue, as an operator would.
+pub(crate) fn close_consumers_of(queue: &str) {
+    let table = |command: &[&str]| -> Vec<(String, String)> {
+        let listed = shared_broker().ctl(command);
+        listed.lines().filter_map(|line| line.split_once('\t')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+    };
+    let consumers = table(&["list_consumers", "queue_name", "channel_pid"]);
+    let connections = table(&["list_channels", "pid", "connection"]);
+    for (_, channel) in consumers.iter().filter(|(name, _)| name == queue) {
+        for (_, connection) in connections.iter().filter(|(pid, _)| pid == channel) {
+            shared_broker().ctl(&["close_connection", connection, "test"]);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use hailer_tests::wait;
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 
-use crate::edges::{Running, body, numbered, queue, shared_broker};
+use crate::edges::{Running, body, close_consumers_of, numbered, queue, shared_broker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_contiguous_prefix_is_acknowledged() {
@@ -150,7 +150,7 @@ async fn what_is_not_acknowledged_comes_again_in_order_after_a_lost_session() {
         held.by_ref().take(20).for_each(|delivery| delivery.receipt.settle());
         let unsettled: Vec<_> = held.collect();
         wait::until("the first twenty are acknowledged", async || unacknowledged(name) == 30).await;
-        close_source_connections();
+        close_consumers_of(name);
         let again = running.pipeline.take_many(30).await;
         assert_eq!(again.iter().map(body).collect::<Vec<_>>(), numbered(20..50));
         assert!(again.iter().all(|delivery| delivery.redelivered));
@@ -232,15 +232,6 @@ fn unacknowledged(queue: &str) -> u32 {
     let listed = shared_broker().ctl(&["list_queues", "name", "messages_unacknowledged"]);
     let counts = listed.lines().filter_map(|line| line.split_once('\t'));
     counts.filter(|(name, _)| *name == queue).filter_map(|(_, count)| count.parse::<u32>().ok()).sum()
-}
-
-/// Ends the connections of sources, and no other, as an operator would.
-fn close_source_connections() {
-    let listed = shared_broker().ctl(&["list_connections", "pid", "client_properties"]);
-    let pids = listed.lines().filter(|line| line.contains("hailer source")).filter_map(|line| line.split_once('\t'));
-    for (pid, _) in pids {
-        shared_broker().ctl(&["close_connection", pid, "test"]);
-    }
 }
 
 trait MapBytes {
