@@ -27,15 +27,17 @@ fn the_rules_shown_compile_in_a_new_crate_and_their_tests_pass() {
     let site = Site::empty();
     let _ = site.command(&["new", "docs"]).expect(0);
     let mut modules: Vec<String> = Vec::new();
-    let (mut rule, mut tests) = (0, 0);
+    let mut first_of_page = std::collections::HashMap::new();
+    let mut tests = 0;
     for block in blocks::all() {
         let text = format!("// {}\n{}", block.place, block.text);
+        let page = block.place.split(':').next().expect("a page").to_owned();
         match block.class {
             Class::Rule => {
-                rule = modules.len();
+                first_of_page.entry(page).or_insert(modules.len());
                 modules.push(text);
             }
-            Class::Continued => modules[rule].push_str(&text),
+            Class::Continued => modules[first_of_page[&page]].push_str(&text),
             Class::Handler => modules.push(rule_around(&text)),
             Class::Statements => {
                 modules.push(rule_around(&format!("fn purchase(&self, _: Purchase, ctx: &mut Context) {{\n{text}\n}}")))

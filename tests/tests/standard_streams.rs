@@ -77,7 +77,7 @@ async fn a_sink_that_is_a_file_is_added_to() {
         assert_eq!(outcome.stdout, "", "standard output is for data");
         assert!(outcome.stderr.contains("12 events, 14 communications, 0 dead letters"), "{}", outcome.stderr);
     }
-    assert_eq!(hailer_tests::site::lines(&site.path("out")).len(), 26);
+    assert_eq!(hailer_tests::site::lines(&site.path("out")).len(), 28);
 }
 
 fn pipe(site: &Site, name: &str) -> String {

@@ -59,13 +59,13 @@ pub(super) struct Timers {
 
 impl Timers {
     /// Looks for due timers until the shards end.
-    pub(super) async fn run(self) -> Result<(), StoreError> {
+    pub(super) async fn run(mut self) -> Result<(), StoreError> {
         let mut looks = tokio::time::interval(LOOKS_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            looks.tick().await;
-            if self.shards.iter().all(|shard| shard.strong_count() == 0) {
-                return Ok(());
+            tokio::select! {
+                _ = looks.tick() => {}
+                () = ended(&mut self.handled) => return Ok(()),
             }
             let until = clock::now_ms().min(*self.handled.borrow());
             let (store, due) = (Arc::clone(&self.store), Arc::clone(&self.due));
@@ -108,6 +108,11 @@ impl Timers {
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         shard.send(accepted).await.ok()
     }
+}
+
+/// Waits until the entrance is gone, which is what says how far the source has come.
+async fn ended(handled: &mut watch::Receiver<Millis>) {
+    while handled.changed().await.is_ok() {}
 }
 
 /// The timers that are due by then and not on their way, which they are from now on; the earliest of each partition first.

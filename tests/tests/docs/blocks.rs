@@ -12,7 +12,7 @@ pub(super) const PAGES: [&str; 4] = ["README.md", "docs/rules.md", "docs/operati
 pub(super) enum Class {
     /// `rust`: a rule, as a crate of its own would hold it.
     Rule,
-    /// `rust continued`: goes on where the page's rule before it ended.
+    /// `rust continued`: goes on where the page's first rule ended.
     Continued,
     /// `rust handler`: stands in a `#[handlers]` block.
     Handler,

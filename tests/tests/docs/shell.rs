@@ -33,7 +33,9 @@ const UNTIL_IT_ANSWERS: &str = "background=$!\n\
     for _ in {1..600}; do if hailer campaigns > /dev/null 2>&1; then break; fi; sleep 0.1; done\n\
     hailer campaigns > /dev/null || { cat background.log >&2; exit 1; }\n";
 
-const END_BACKGROUND: &str = "kill -- -$background\nwait $background || true\ntrap - EXIT\n";
+/// The engine ends when it has drained, which its shell does not wait for.
+const END_BACKGROUND: &str = "kill -- -$background\nwait $background || true\ntrap - EXIT\n\
+    for _ in {1..600}; do if ! kill -0 -- -$background 2> /dev/null; then break; fi; sleep 0.1; done\n";
 
 /// The same commands, but `hailer` only looks whether it knows its flags, and nothing else is there.
 pub(super) fn only_parsed(commands: &str) -> String {
