@@ -24,7 +24,7 @@ use crate::control::{self, Control, EngineStatus, Http, Observed, StoreDoor};
 use crate::engine::{RuleSet, Sandbox};
 use crate::health::{Condition, Health};
 use crate::metrics;
-use crate::pipeline::{Keeping, Pipeline, PipelineError, Retention, Rules, Settings, Tally};
+use crate::pipeline::{Door, Doorway, Keeping, Pipeline, PipelineError, Retention, Rules, Settings, Tally};
 use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
@@ -82,14 +82,14 @@ struct Background {
 async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
     let started_ms = clock::now_ms();
     let (trigger, shutdown) = Shutdown::new();
-    let (surroundings, mut background) = surround(&config, started_ms, &shutdown).await?;
+    let (surroundings, doorway, mut background) = surround(&config, started_ms, &shutdown).await?;
     let health = &surroundings.health;
     let trigger = signals::listen(trigger, Duration::from_millis(config.drain_ms))?;
 
     let tally = tokio::select! {
         // Asked first, as it may have something better to say at the very end.
         biased;
-        tally = run_pipeline(&config, &surroundings, &shutdown) => tally?,
+        tally = run_pipeline(&config, &surroundings, doorway, &shutdown) => tally?,
         ended = &mut background.owner => {
             ended.context("the owner of the rules' directory stopped unexpectedly")??;
             anyhow::bail!(NOT_DRAINED)
@@ -105,8 +105,13 @@ async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
     Ok(Summary { tally, elapsed_ms: clock::now_ms() - started_ms, first_load: surroundings.first_load, problems })
 }
 
-/// Takes the data directory, loads the rules, and opens the socket and the HTTP port.
-async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyhow::Result<(Surroundings, Background)> {
+/// Takes the data directory, loads the rules, and opens the socket and the HTTP port. Requests that change what is kept come through the
+/// doorway, once there is a pipeline.
+async fn surround(
+    config: &Config,
+    started_ms: i64,
+    shutdown: &Shutdown,
+) -> anyhow::Result<(Surroundings, Doorway, Background)> {
     let health = Health::default();
     health.report("source", Condition::NotReady("starting".into()));
     let recorder = metrics::install().context("no metrics")?;
@@ -134,8 +139,14 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
     };
     let file = about.store.as_ref().map(|dir| dir.join(store::FILE_NAME));
     let door = StoreDoor::new(&store, file, Arc::clone(&current));
-    let context =
-        control::Context { reload: reload.clone(), health: health.clone(), store: door, about: Arc::new(about) };
+    let (requests_door, doorway) = Door::new();
+    let context = control::Context {
+        reload: reload.clone(),
+        health: health.clone(),
+        store: door,
+        pipeline: requests_door,
+        about: Arc::new(about),
+    };
     let ended = shutdown.clone();
     let owner = tokio::spawn(owner.run(requests, async move { ended.ended().await }));
     let mut answering = Vec::new();
@@ -147,11 +158,17 @@ async fn surround(config: &Config, started_ms: i64, shutdown: &Shutdown) -> anyh
         let ended = shutdown.clone();
         answering.push(tokio::spawn(http.serve(observed, async move { ended.ended().await })));
     }
-    Ok((Surroundings { reload, first_load, current, sandbox, store, health }, Background { owner, answering }))
+    let surroundings = Surroundings { reload, first_load, current, sandbox, store, health };
+    Ok((surroundings, doorway, Background { owner, answering }))
 }
 
 /// Opens the edges, lets events through until the source ends, and drains.
-async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdown) -> anyhow::Result<Tally> {
+async fn run_pipeline(
+    config: &Config,
+    around: &Surroundings,
+    doorway: Doorway,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Tally> {
     let health = &around.health;
     // A pipe opens only when somebody reads it.
     let mut sink = tokio::select! {
@@ -178,6 +195,7 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
         settles_after: Duration::from_millis(2 * heartbeat_ms(config)),
         environment: config.environment.as_str().into(),
         recheck_one_in: config.purity.recheck_one_in,
+        breaker: config.breaker,
     };
     let rules = Rules {
         sandbox: Arc::clone(&around.sandbox),
@@ -194,8 +212,9 @@ async fn run_pipeline(config: &Config, around: &Surroundings, shutdown: &Shutdow
             journal_bytes_max: config.store.journal_bytes_max,
         },
         outbox_max: config.store.outbox_max,
+        failures_bytes_max: config.store.failures_bytes_max,
     };
-    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, keeping, sink, dead_letters)?;
+    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, keeping, doorway, sink, dead_letters)?;
     let mut source = tokio::spawn(source.run(entrance, shutdown.clone()));
     // The pipeline outlives the source; when it ends first, a part of it has died.
     let finished = tokio::select! {

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod pipeline;
 
 pub mod engine;
+pub mod erasure;
 pub mod event;
 pub mod policies;
 pub mod reload;

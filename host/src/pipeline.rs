@@ -9,17 +9,23 @@
 //! only after everything that its event led to is durable (G1).** When a part dies the pipeline ends and nothing more is acknowledged.
 
 mod arrivals;
+mod breaker;
 mod budget;
 mod bury;
 mod case;
 mod commit;
+mod failures;
 mod group;
 mod identify;
 mod judge;
 mod memory;
 mod merge;
 mod outbox;
+mod queues;
+mod quota;
 mod redirects;
+mod requests;
+mod retries;
 mod rows;
 mod shard;
 mod sweep;
@@ -53,12 +59,20 @@ use crate::store::records::{Progress, TimerKey, decode, encode};
 use crate::store::{Changes, Store, StoreError, Table};
 use arrivals::Arrivals;
 pub use arrivals::Clock;
+pub use breaker::BreakerSettings;
 use budget::{Budget, Held};
 use commit::Committer;
+use failures::FailureTotals;
 use group::Group;
 use memory::Memory;
 use outbox::{Fill, PublishError};
+pub use queues::Cursor;
+use quota::Quotas;
 use redirects::Redirects;
+use requests::Requests;
+pub use requests::{Door, Doorway, DropPage, Reply, Request, RetryPage, Which};
+use retries::RetryWork;
+pub use retries::{Tried, TryResult};
 use shard::{Exit, Shard};
 pub use sweep::Retention;
 use sweep::Sweep;
@@ -88,6 +102,7 @@ pub struct Settings {
     pub environment: Arc<str>,
     /// One in so many calls runs again on a fresh instance; 0 means none.
     pub recheck_one_in: u32,
+    pub breaker: BreakerSettings,
 }
 
 /// What runs, and who is told when a rule misbehaves.
@@ -108,6 +123,8 @@ pub struct Keeping {
     pub retention: Retention,
     /// With so many communications in the outbox nothing more is taken in.
     pub outbox_max: usize,
+    /// What is kept of one campaign's failures, in bytes.
+    pub failures_bytes_max: u64,
 }
 
 /// What is on its way to its shard.
@@ -134,6 +151,8 @@ enum What {
     },
     /// A timer that seems to be due.
     Timer(TimerKey),
+    /// Failures that are to be tried again.
+    Retry(Box<RetryWork>),
 }
 
 /// A message that can't be read, on its way to be buried.
@@ -203,13 +222,16 @@ impl Pipeline {
         settings: Settings,
         rules: &Rules,
         keeping: Keeping,
+        doorway: Doorway,
         sink: impl Sink + 'static,
         dead_letters: impl DeadLetters + 'static,
     ) -> Result<(Entrance, Pipeline), StoreError> {
-        let Keeping { store, clock, run_on_ms, retention, outbox_max } = keeping;
+        let Keeping { store, clock, run_on_ms, retention, outbox_max, failures_bytes_max } = keeping;
         let progress = begin_run(&*store)?;
         let arrivals = Arc::new(Arrivals::new(&progress, clock));
         let redirects = Redirects::open(&store)?;
+        let failures = Arc::new(FailureTotals::new(&progress, failures_bytes_max));
+        let quotas = Quotas::default();
         let (groups, groups_decided) = mpsc::channel(GROUPS_MAX);
         let waiting_max = (settings.in_flight_max / settings.shards).max(1);
         let [budget, outgoing] = [(); 2].map(|()| Budget::new(settings.in_flight_bytes_max));
@@ -221,7 +243,8 @@ impl Pipeline {
             let memory = Memory::new(Arc::clone(&store), Arc::clone(committed));
             let exit = Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() };
             let (redirects, arrivals) = (redirects.clone(), Arc::clone(&arrivals));
-            let shard = Shard::new(number, &settings, rules.clone(), memory, redirects, arrivals, exit);
+            let failures = (Arc::clone(&failures), quotas.clone());
+            let shard = Shard::new(number, &settings, rules.clone(), memory, redirects, failures, arrivals, exit);
             shards.spawn_blocking(move || shard.run(events));
             entrances.push(entrance);
         }
@@ -234,7 +257,15 @@ impl Pipeline {
             arrivals: Arc::clone(&arrivals),
             shards: entrances.iter().map(mpsc::Sender::downgrade).collect(),
             budget: budget.clone(),
-            handled,
+            handled: handled.clone(),
+        };
+        let requests = Requests {
+            store: Arc::clone(&store),
+            arrivals: Arc::clone(&arrivals),
+            shards: entrances.iter().map(mpsc::Sender::downgrade).collect(),
+            groups: groups.downgrade(),
+            budget: budget.clone(),
+            entrance: handled,
         };
         let (removals, removals_sent) = mpsc::channel(REMOVALS_MAX);
         let (outbox, publisher, fill) = outbox::open(&store, removals, Arc::clone(&arrivals))?;
@@ -246,6 +277,7 @@ impl Pipeline {
             outbox,
             arrivals: Arc::clone(&arrivals),
             sweep,
+            failures,
             due,
             settles_after: settings.settles_after,
             alive_at: None,
@@ -261,6 +293,7 @@ impl Pipeline {
             }
         };
         parts.spawn(async move { Ok(publisher.publish(sink).await?) });
+        parts.spawn(async move { Ok(requests.run(doorway).await?) });
         parts.spawn(async move { Ok(bury::bury(letters_sent, dead_letters).await?) });
         let outbox = Arc::clone(&fill);
         let entrance = Entrance {
@@ -432,6 +465,7 @@ fn shard_of(accepted: &Accepted, shards: usize) -> usize {
         (None, What::Event { key, .. }) => usize::from(key.as_bytes()[0]) % shards,
         (Some(customer), _) => customer.shard(shards),
         (None, What::Timer(timer)) => timer.customer.shard(shards),
+        (None, What::Retry(work)) => usize::from(work.partition.number()) % shards,
     }
 }
 

@@ -7,6 +7,8 @@ mod bad_input;
 mod broker_trouble;
 mod docs;
 mod edges;
+mod erase;
+mod failures;
 mod hostile_guests;
 mod hot_reload;
 mod kills;

@@ -22,7 +22,10 @@ mod pause;
 mod reload;
 mod rollback;
 
+mod customer;
 mod decisions;
+mod erase;
+mod failures;
 mod moment;
 mod reading;
 mod store;
@@ -93,6 +96,8 @@ enum Command {
     Rollback(rollback::Rollback),
     Why(why::Why),
     Decisions(decisions::Decisions),
+    Failures(failures::Failures),
+    Erase(erase::Erase),
     Store(store::StoreCommand),
     Events(events::Events),
     Topology(topology::Topology),
@@ -138,6 +143,8 @@ impl Cli {
             Command::Rollback(command) => command.run(global),
             Command::Why(command) => command.run(global),
             Command::Decisions(command) => command.run(global),
+            Command::Failures(command) => command.run(global),
+            Command::Erase(command) => command.run(global),
             Command::Store(command) => command.run(global),
             Command::Events(command) => command.run(global),
             Command::Topology(command) => command.run(global),

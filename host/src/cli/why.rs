@@ -1,8 +1,9 @@
 //! `hailer why`: what happened to one customer, and why.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::tz::TimeZone;
 
+use super::customer::IdKind;
 use super::moment::{moment, zone};
 use super::reading::{Place, place};
 use super::settings::{Global, StoreFlags};
@@ -62,23 +63,12 @@ pub(super) struct Why {
     store: StoreFlags,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum IdKind {
-    Id,
-    Uid,
-    Group,
-}
-
 impl Why {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         logging::start_quiet()?;
         let zone = zone(self.utc);
         let since = self.since.as_deref().map(|text| moment("--since", text, &zone)).transpose()?;
-        let by = self.by.map(|id| match id {
-            IdKind::Id => By::CustomerId,
-            IdKind::Uid => By::CustomerUid,
-            IdKind::Group => By::AccountGroupId,
-        });
+        let by = self.by.map(By::from);
         let question = Question { customer: self.customer, by, campaign: self.campaign, since };
         let story = match place(global, &self.store)? {
             Place::Engine(client) => engine::wait(client.why(&question))??,
@@ -151,7 +141,8 @@ fn event(told: &Told, zone: &TimeZone) -> String {
         }
     };
     let whose = told.customer.as_ref().map_or_else(String::new, |key| format!(", of customer {}", short(key)));
-    let mut text = format!("{}  {cause} (event {}{whose})\n", Moment(told.at, zone), told.event_id);
+    let again = told.again.map_or_else(String::new, |came| format!(", tried again, of {}", Moment(came, zone)));
+    let mut text = format!("{}  {cause} (event {}{whose}{again})\n", Moment(told.at, zone), told.event_id);
     for told in &told.lines {
         text += &format!("  {}\n", line(told, zone));
     }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::redacted;
 use crate::engine::Limits;
-use crate::pipeline::Clock;
+use crate::pipeline::{BreakerSettings, Clock};
 
 /// Everything that can be configured. Times are in the unit that the name ends with, sizes in bytes.
 ///
@@ -48,6 +48,7 @@ pub struct Config {
     pub reload: ReloadConfig,
     pub limits: Limits,
     pub purity: PurityConfig,
+    pub breaker: BreakerSettings,
     pub http: HttpConfig,
     pub log: LogConfig,
 }
@@ -85,6 +86,8 @@ pub struct StoreConfig {
     pub journal_bytes_max: u64,
     /// With so many communications waiting to be published, no more events are taken in.
     pub outbox_max: usize,
+    /// How much is kept of the failures of one campaign; what comes then is counted and not kept.
+    pub failures_bytes_max: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,6 +216,7 @@ impl Default for Config {
             reload: ReloadConfig::default(),
             limits: Limits::default(),
             purity: PurityConfig::default(),
+            breaker: BreakerSettings::default(),
             http: HttpConfig::default(),
             log: LogConfig::default(),
         }
@@ -236,6 +240,7 @@ impl Default for StoreConfig {
             journal_days: 30,
             journal_bytes_max: 5 << 30,
             outbox_max: 100_000,
+            failures_bytes_max: 1 << 30,
         }
     }
 }

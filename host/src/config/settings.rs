@@ -23,6 +23,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("store.journal_days", 1..=3660),
     ("store.journal_bytes_max", 1 << 20..=1 << 50),
     ("store.outbox_max", 1..=100_000_000),
+    ("store.failures_bytes_max", 1 << 20..=1 << 50),
     ("clock.run_on_minutes", 0..=10 * 366 * 24 * 60),
     ("rabbitmq.prefetch", 1..=65_535),
     ("reload.debounce_ms", 0..=60_000),
@@ -37,6 +38,9 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("limits.compile_cpu_ms_max", 100..=600_000),
     ("limits.compile_memory_bytes_max", 64 << 20..=64 << 30),
     ("purity.recheck_one_in", 0..=u32::MAX as u64),
+    ("breaker.faults_in_a_row_max", 0..=1_000_000),
+    ("breaker.faults_percent_max", 1..=100),
+    ("breaker.call_mean_us_max", 0..=10_000_000),
 ];
 
 /// What the settings with few possible values may say.

@@ -14,11 +14,14 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::protocol::{
-    BackupRequest, BackupStatus, EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest,
+    BackupRequest, BackupStatus, EngineStatus, FailuresRequest, PauseRequest, Refusal, ReloadRequest, RollbackRequest,
+    ShowFailureRequest,
 };
 use super::{ControlError, socket_path};
+use crate::erasure::{Erased, Whose};
+use crate::pipeline::{Cursor, DropPage, RetryPage, Which};
 use crate::reload::{CampaignStatus, LoadReport, Target};
-use crate::story::{DecisionPage, DecisionQuery, Overview, Question, Story};
+use crate::story::{DecisionPage, DecisionQuery, FailurePage, FailureQuery, FailureShown, Overview, Question, Story};
 
 /// A reload compiles what has changed, which may take the compiler's whole allowance for a few modules.
 const ANSWER_SECONDS_MAX: u64 = 120;
@@ -82,6 +85,42 @@ impl Client {
     /// When no engine answers, or its store can't be read.
     pub async fn decisions(&self, query: &DecisionQuery) -> Result<DecisionPage, ControlError> {
         self.ask(Method::POST, "/decisions", query).await
+    }
+
+    /// # Errors
+    /// When no engine answers, or its store can't be read.
+    pub async fn failures(&self, query: &FailureQuery) -> Result<FailurePage, ControlError> {
+        self.ask(Method::POST, "/failures", query).await
+    }
+
+    /// # Errors
+    /// When no engine answers, or its store can't be read.
+    pub async fn failure(&self, number: u64) -> Result<Option<FailureShown>, ControlError> {
+        self.ask(Method::POST, "/failures/show", &ShowFailureRequest { number }).await
+    }
+
+    /// Tries failures again, a page of them.
+    ///
+    /// # Errors
+    /// When no engine answers, or it can't now.
+    pub async fn retry_failures(&self, which: Which, from: Option<Cursor>) -> Result<RetryPage, ControlError> {
+        self.ask(Method::POST, "/failures/retry", &FailuresRequest { which, from }).await
+    }
+
+    /// Drops failures, a page of them.
+    ///
+    /// # Errors
+    /// When no engine answers, or it can't now.
+    pub async fn drop_failures(&self, which: Which, from: Option<Cursor>) -> Result<DropPage, ControlError> {
+        self.ask(Method::POST, "/failures/drop", &FailuresRequest { which, from }).await
+    }
+
+    /// Erases a customer; `None` if nothing is known of them.
+    ///
+    /// # Errors
+    /// When no engine answers, or it can't now.
+    pub async fn erase(&self, whose: &Whose) -> Result<Option<Erased>, ControlError> {
+        self.ask(Method::POST, "/erase", whose).await
     }
 
     /// # Errors

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
+use crate::pipeline::{Cursor, Which};
 use crate::reload::Target;
 
 /// `GET /status`: the engine as a whole.
@@ -52,6 +53,23 @@ pub struct ReloadRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RollbackRequest {
     pub campaign: String,
+}
+
+/// `POST /failures/retry` and `POST /failures/drop`, page by page; answered with a `RetryPage` or a `DropPage`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct FailuresRequest {
+    pub which: Which,
+    /// Where the page before ended.
+    #[serde(default)]
+    pub from: Option<Cursor>,
+}
+
+/// `POST /failures/show`; answered with the failure, or null if there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ShowFailureRequest {
+    pub number: u64,
 }
 
 /// `POST /store/backup`: begins one. `GET /store/backup` tells how it stands.

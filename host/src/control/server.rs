@@ -11,12 +11,15 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::protocol::{
-    BackupRequest, BackupStatus, EngineStatus, PauseRequest, Refusal, ReloadRequest, RollbackRequest,
+    BackupRequest, BackupStatus, EngineStatus, FailuresRequest, PauseRequest, Refusal, ReloadRequest, RollbackRequest,
+    ShowFailureRequest,
 };
 use super::store::{ReadError, StoreDoor};
+use crate::erasure::{Erased, Whose};
 use crate::health::Health;
+use crate::pipeline::{self, Door, DropPage, RetryPage};
 use crate::reload::{CampaignStatus, LoadReport, OwnerGone, ReloadHandle, Request};
-use crate::story::{DecisionPage, DecisionQuery, Overview, Question, Story};
+use crate::story::{DecisionPage, DecisionQuery, FailurePage, FailureQuery, FailureShown, Overview, Question, Story};
 
 /// No request is longer than a campaign's name.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
@@ -27,6 +30,7 @@ pub struct Context {
     pub reload: ReloadHandle,
     pub health: Health,
     pub store: StoreDoor,
+    pub pipeline: Door,
     /// The engine as it was started; its problems are filled in when somebody asks.
     pub about: Arc<EngineStatus>,
 }
@@ -41,6 +45,11 @@ pub(super) fn router(context: Context) -> Router {
         .route("/rollback", post(rollback))
         .route("/why", post(why))
         .route("/decisions", post(decisions))
+        .route("/failures", post(failures))
+        .route("/failures/show", post(show_failure))
+        .route("/failures/retry", post(retry_failures))
+        .route("/failures/drop", post(drop_failures))
+        .route("/erase", post(erase))
         .route("/store", get(store))
         .route("/store/backup", get(backup).post(begin_backup))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
@@ -89,6 +98,29 @@ async fn why(State(context): State<Context>, body: Body<Question>) -> Answer<Sto
 
 async fn decisions(State(context): State<Context>, body: Body<DecisionQuery>) -> Answer<DecisionPage> {
     Ok(Json(context.store.decisions(body?.0).await?))
+}
+
+async fn failures(State(context): State<Context>, body: Body<FailureQuery>) -> Answer<FailurePage> {
+    Ok(Json(context.store.failures(body?.0).await?))
+}
+
+async fn show_failure(State(context): State<Context>, body: Body<ShowFailureRequest>) -> Answer<Option<FailureShown>> {
+    Ok(Json(context.store.failure(body?.0.number).await?))
+}
+
+async fn retry_failures(State(context): State<Context>, body: Body<FailuresRequest>) -> Answer<RetryPage> {
+    let FailuresRequest { which, from } = body?.0;
+    answered(context.pipeline.ask(|reply| pipeline::Request::Retry { which, from, reply }).await)
+}
+
+async fn drop_failures(State(context): State<Context>, body: Body<FailuresRequest>) -> Answer<DropPage> {
+    let FailuresRequest { which, from } = body?.0;
+    answered(context.pipeline.ask(|reply| pipeline::Request::Drop { which, from, reply }).await)
+}
+
+async fn erase(State(context): State<Context>, body: Body<Whose>) -> Answer<Option<Erased>> {
+    let whose = body?.0;
+    answered(context.pipeline.ask(|reply| pipeline::Request::Erase { whose, reply }).await)
 }
 
 async fn store(State(context): State<Context>) -> Answer<Overview> {

@@ -11,7 +11,9 @@ use tokio::sync::Semaphore;
 use super::protocol::BackupStatus;
 use crate::engine::RuleSet;
 use crate::store::{Store, StoreError};
-use crate::story::{self, DecisionPage, DecisionQuery, Overview, Question, Story, Taker};
+use crate::story::{
+    self, DecisionPage, DecisionQuery, FailurePage, FailureQuery, FailureShown, Overview, Question, Story, Taker,
+};
 
 /// More questions than this wait: each may read hundreds of megabytes, and the events come first.
 const READERS_MAX: usize = 2;
@@ -62,6 +64,14 @@ impl StoreDoor {
 
     pub(super) async fn decisions(&self, query: DecisionQuery) -> Result<DecisionPage, ReadError> {
         self.read(move |store| story::decisions(&*store.snapshot()?, &query)).await
+    }
+
+    pub(super) async fn failures(&self, query: FailureQuery) -> Result<FailurePage, ReadError> {
+        self.read(move |store| story::failures(&*store.snapshot()?, &query)).await
+    }
+
+    pub(super) async fn failure(&self, number: u64) -> Result<Option<FailureShown>, ReadError> {
+        self.read(move |store| story::failure(&*store.snapshot()?, number)).await
     }
 
     pub(super) async fn overview(&self) -> Result<Overview, ReadError> {

@@ -42,7 +42,8 @@ fn start(data: &Path) -> Engine {
     let rules = Arc::new(ArcSwap::from_pointee(RuleSet::empty()));
     let store = Arc::new(MemoryStore::new("test")) as Arc<dyn Store>;
     let door = StoreDoor::new(&store, None, rules);
-    let context = Context { reload, health: health.clone(), store: door, about: Arc::new(about) };
+    let pipeline = crate::pipeline::Door::new().0;
+    let context = Context { reload, health: health.clone(), store: door, pipeline, about: Arc::new(about) };
     let control = Control::bind(data).unwrap();
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(control.serve(context, async { stopped.await.unwrap_or(()) }));

@@ -39,5 +39,5 @@ pub use personal::{mark_personal, personal_fields};
 pub use purity::AdmissionError;
 pub use ruleset::{Reading, RuleSet, Subscription};
 pub use sandbox::{INSTANCE_ADDRESS_BYTES, INSTANCE_MAPPINGS, Sandbox, SandboxError};
-pub use waves::{Decided, GuestLine, Guests, Verdict};
+pub use waves::{Decided, GuestLine, Guests, Spent, Verdict};
 pub(crate) use wording::{closest, one_line, shown};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hailer_abi::manifest::{ANY_EVENT, Handler};
 
-use super::campaign::{Campaign, Mode};
+use super::campaign::{Campaign, Mode, OnFault};
 use crate::event::{Plan, PlanBuilder, Projection, Slot};
 
 /// Everything that runs.
@@ -74,7 +74,9 @@ impl RuleSet {
             *lanes += campaign.spec.manifest.handlers.len();
             Some(*lanes)
         }));
-        let remembers = campaigns.iter().any(|campaign| campaign.spec.manifest.remembers());
+        let keeps =
+            |campaign: &Arc<Campaign>| campaign.spec.manifest.remembers() || campaign.spec.on_fault == OnFault::Hold;
+        let remembers = campaigns.iter().any(keeps);
         RuleSet { number, campaigns, by_code, any_other, lanes, remembers }
     }
 
@@ -89,7 +91,7 @@ impl RuleSet {
         &self.campaigns
     }
 
-    /// Whether any campaign's rule keeps something between calls.
+    /// Whether any campaign keeps something of a customer from one event to the next: its rule's state, or a queue behind a failure.
     #[must_use]
     pub fn remembers(&self) -> bool {
         self.remembers

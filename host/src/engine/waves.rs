@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Crossing};
 use super::campaign::{Campaign, CampaignSpec};
@@ -38,12 +39,22 @@ pub struct GuestLine {
     pub line: LogLine,
 }
 
+/// How long calls took that were made together, by the clock; a machine that stops for a while counts for no more than their deadlines.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent {
+    pub campaign: usize,
+    pub calls: u32,
+    pub time: Duration,
+}
+
 /// Everything that came of a batch. Reused from batch to batch.
 #[derive(Debug, Default)]
 pub struct Decided {
     /// By event, then by campaign.
     pub verdicts: Vec<Verdict>,
     pub lines: Vec<GuestLine>,
+    /// One for each crossing.
+    pub spent: Vec<Spent>,
     /// Bytes that guests logged over their limit.
     pub log_bytes_cut: u64,
     /// What the answers take, about: their bytes, and for each action what is made around it.
@@ -166,7 +177,11 @@ impl Guests {
                 empty.insert(Instance::start(&self.sandbox, &loaded.module, &loaded.spec.params)?)
             }
         };
-        let crossed = instance.cross(crossing.handler, crossing.count() as u32, crossing.input(), &mut self.output);
+        let calls = crossing.count() as u32;
+        let began = Instant::now();
+        let crossed = instance.cross(crossing.handler, calls, crossing.input(), &mut self.output);
+        let time_max = Duration::from_millis(self.sandbox.limits().call_deadline_ms) * calls;
+        decided.spent.push(Spent { campaign, calls, time: began.elapsed().min(time_max) });
         let (lines, cut) = instance.take_log();
         decided.log_bytes_cut += cut;
         let event_of = |line: &LogLine| crossing.event(usize::try_from(line.call).ok()?);
@@ -256,6 +271,7 @@ impl Decided {
     fn clear(&mut self) {
         self.verdicts.clear();
         self.lines.clear();
+        self.spent.clear();
         self.impure.clear();
         (self.log_bytes_cut, self.output_bytes, self.rechecked) = (0, 0, 0);
     }

@@ -1,12 +1,15 @@
 //! What is being decided: an event, or a timer that is due.
 
 use super::budget::Held;
+use super::retries::Retry;
 use super::{Accepted, What};
 use crate::clock::Millis;
 use crate::communication::{Cause as SentFor, Communication};
 use crate::delivery::Receipt;
 use crate::event::{Customer, CustomerKey, DedupKey, Event, EventId};
-use crate::store::records::{Cause, Outcome, Partition, PendingTimer, SeenRow, TimerKey};
+use crate::store::records::{
+    Cause, FailureKey, FailureRow, Outcome, Partition, PendingTimer, SeenRow, StateRow, TimerKey, Work,
+};
 
 /// An event, or a timer, and what has come of it so far.
 #[derive(Debug)]
@@ -20,7 +23,11 @@ pub(super) struct Case {
     pub(super) partition: Partition,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) communications: Vec<Communication>,
+    /// Campaigns that failed on it, or in which it waits behind a failure.
+    pub(super) failures: Vec<(FailureKey, FailureRow)>,
     pub(super) receipt: Option<Receipt>,
+    /// A failure that is tried again: then one campaign alone is asked.
+    pub(super) retry: Option<Box<Retry>>,
     pub(super) held: Held,
 }
 
@@ -28,14 +35,20 @@ pub(super) struct Case {
 pub(super) enum Reason {
     Event {
         event: Box<Event>,
-        key: DedupKey,
-        /// What is known of its deduplication key once it is decided.
-        seen: SeenRow,
+        /// What is known of its deduplication key once it is decided; `None` if it was decided before, and one campaign failed on it.
+        seen: Option<(DedupKey, SeenRow)>,
     },
     Timer {
         timer: TimerKey,
         /// The timer as it was pending; `None` if it was not any more, and nothing came of it.
         fired: Option<PendingTimer>,
+    },
+    /// Only to be tried again: the first time, a merge comes with its event.
+    Merge {
+        /// The event's.
+        code: Box<str>,
+        /// Of the customer who has gone.
+        other: StateRow,
     },
 }
 
@@ -53,8 +66,25 @@ impl Case {
     /// To whom its communications go. An application or a device is not a person: without a key there is nobody to send to.
     pub(super) fn recipient(&self) -> Option<&Customer> {
         match &self.reason {
-            Reason::Event { event, .. } => self.customer.and(event.customer()),
+            Reason::Event { event, .. } => {
+                let moved = self.retry.as_ref().and_then(|retry| retry.recipient());
+                moved.or_else(|| self.customer.and(event.customer()))
+            }
             Reason::Timer { fired, .. } => fired.as_ref().map(|timer| &timer.recipient),
+            Reason::Merge { .. } => None,
+        }
+    }
+
+    /// What is kept of it if a campaign fails.
+    pub(super) fn work(&self) -> Option<Work> {
+        match &self.reason {
+            Reason::Event { event, .. } => {
+                Some(Work::Event { id: self.id, code: event.code().into(), recipient: None })
+            }
+            Reason::Timer { fired, .. } => fired.clone().map(Work::Timer),
+            Reason::Merge { code, other } => {
+                Some(Work::Merge { id: self.id, code: code.clone(), other: other.clone() })
+            }
         }
     }
 
@@ -63,6 +93,7 @@ impl Case {
         match &self.reason {
             Reason::Event { event, .. } => SentFor::Event { code: event.code() },
             Reason::Timer { timer, .. } => SentFor::Timer { name: &timer.timer },
+            Reason::Merge { code, .. } => SentFor::Event { code },
         }
     }
 
@@ -71,6 +102,7 @@ impl Case {
         match &self.reason {
             Reason::Event { event, .. } => event.code(),
             Reason::Timer { timer, .. } => &timer.timer,
+            Reason::Merge { code, .. } => code,
         }
     }
 
@@ -78,6 +110,7 @@ impl Case {
     pub(super) fn cause(&self) -> Cause {
         match &self.reason {
             Reason::Event { event, .. } => Cause::Event { code: event.code().into() },
+            Reason::Merge { code, .. } => Cause::Event { code: code.clone() },
             Reason::Timer { timer, fired } => Cause::Timer {
                 campaign: (&*timer.campaign).into(),
                 name: timer.timer.clone(),
@@ -86,9 +119,9 @@ impl Case {
         }
     }
 
-    /// Whether it was a timer that was not pending any more.
+    /// Whether nothing was decided: a timer that was not pending any more, or a failure that could not be tried.
     pub(super) fn is_void(&self) -> bool {
-        matches!(self.reason, Reason::Timer { fired: None, .. })
+        matches!(self.reason, Reason::Timer { fired: None, .. }) || self.retry.is_some() && self.outcomes.is_empty()
     }
 }
 
@@ -98,6 +131,7 @@ impl Accepted {
         match &self.what {
             What::Event { customer, .. } => *customer,
             What::Timer(timer) => Some(timer.customer),
+            What::Retry(work) => work.customer,
         }
     }
 }

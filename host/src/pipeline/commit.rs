@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::failures::{Delta, FailureTotals};
 use super::outbox::{OutboxSender, Waiting};
 use super::sweep::Sweep;
 use super::timers::Due;
@@ -60,6 +61,7 @@ pub(super) struct Committer {
     pub(super) outbox: OutboxSender,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) sweep: Sweep,
+    pub(super) failures: Arc<FailureTotals>,
     pub(super) due: Arc<Due>,
     /// Two heartbeats.
     pub(super) settles_after: Duration,
@@ -73,6 +75,7 @@ struct Taken {
     changes: Changes,
     journal: Vec<JournalPiece>,
     outbox: Vec<(Partition, Communication)>,
+    failures: Vec<Delta>,
     removed: usize,
     bytes: usize,
     groups: Vec<Group>,
@@ -127,7 +130,7 @@ impl Committer {
     }
 
     async fn commit(&mut self, taken: Taken) -> Result<(), StoreError> {
-        let Taken { mut changes, journal, outbox, removed, groups, events, .. } = taken;
+        let Taken { mut changes, journal, outbox, failures, removed, groups, events, .. } = taken;
         if groups.iter().any(|group| group.has_open_occurrences) {
             self.alive_at = Some(Instant::now() + self.settles_after + ALIVE_MARGIN);
         }
@@ -135,6 +138,10 @@ impl Committer {
         self.advance(commit);
         let waiting = put_outbox(commit, outbox, &mut changes);
         self.progress.journal_bytes += put_journal(commit, journal, &mut changes);
+        let freed: u64 = groups.iter().map(|group| group.journal_bytes_freed).sum();
+        self.progress.journal_bytes = self.progress.journal_bytes.saturating_sub(freed);
+        let failures_change = !failures.is_empty();
+        self.failures.count(&mut self.progress, failures);
         let store = Arc::clone(&self.store);
         let mut sweep = std::mem::take(&mut self.sweep);
         let mut progress = std::mem::take(&mut self.progress);
@@ -147,8 +154,13 @@ impl Committer {
             Ok((sweep, progress))
         });
         (self.sweep, self.progress) = committed.await.map_err(|_| StoreError::Interrupted)??;
+        if failures_change {
+            self.failures.committed(&self.progress);
+        }
         for group in &groups {
-            self.committed[group.shard].store(group.number, Ordering::Release);
+            if let Some(shard) = group.shard {
+                self.committed[shard].store(group.number, Ordering::Release);
+            }
         }
         if let Some(waiting) = waiting {
             self.outbox.add(waiting);
@@ -177,6 +189,7 @@ impl Taken {
         self.changes.append(std::mem::take(&mut group.changes));
         self.journal.append(&mut group.journal);
         self.outbox.append(&mut group.outbox);
+        self.failures.append(&mut group.failures);
         self.groups.push(group);
     }
 

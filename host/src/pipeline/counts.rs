@@ -2,23 +2,22 @@
 //! call.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hailer_abi::wire::Channel;
 use metrics::Counter;
 
+use super::breaker::{Breaker, BreakerSettings};
 use super::log_allowance::LogAllowance;
 use super::tally::{CampaignTally, Tally};
-use crate::engine::{GuestFault, RuleSet};
+use crate::engine::{Campaign, GuestFault, RuleSet};
 use crate::metrics as names;
 use crate::policies::Suppression;
-
-/// Calls in a row that a campaign may end late before it is suspended: it takes the time of everybody else.
-const LATE_IN_A_ROW_MAX: u32 = 20;
 
 /// The counts of one shard.
 pub(super) struct Counts {
     rules: Arc<RuleSet>,
+    breaker: BreakerSettings,
     campaigns: Vec<CampaignCounts>,
     tally: Tally,
     decided: Counter,
@@ -37,15 +36,17 @@ pub(super) struct CampaignCounts {
     decided: Counter,
     skipped: Counter,
     published: [Option<Counter>; Channel::ALL.len()],
-    late_in_a_row: u32,
+    breaker: Breaker,
+    not_kept: u64,
     log: LogAllowance,
 }
 
 impl Counts {
-    pub(super) fn new() -> Counts {
+    pub(super) fn new(breaker: BreakerSettings) -> Counts {
         let events = |outcome: &'static str| ::metrics::counter!(names::EVENTS_TOTAL, "outcome" => outcome);
         Counts {
             rules: Arc::new(RuleSet::empty()),
+            breaker,
             campaigns: Vec::new(),
             tally: Tally::default(),
             decided: events("decided"),
@@ -64,8 +65,8 @@ impl Counts {
             return;
         }
         self.put_away();
-        self.campaigns =
-            rules.campaigns().iter().map(|campaign| CampaignCounts::new(Arc::clone(&campaign.spec.name))).collect();
+        let counts = |campaign: &Arc<Campaign>| CampaignCounts::new(Arc::clone(&campaign.spec.name), self.breaker);
+        self.campaigns = rules.campaigns().iter().map(counts).collect();
         self.rules = Arc::clone(rules);
     }
 
@@ -127,13 +128,14 @@ impl Counts {
 }
 
 impl CampaignCounts {
-    fn new(name: Arc<str>) -> CampaignCounts {
+    fn new(name: Arc<str>, breaker: BreakerSettings) -> CampaignCounts {
         CampaignCounts {
             decided: calls(&name, "ok"),
             skipped: calls(&name, "skipped"),
             published: Default::default(),
             tally: CampaignTally::default(),
-            late_in_a_row: 0,
+            breaker: Breaker::new(breaker),
+            not_kept: 0,
             log: LogAllowance::default(),
             name,
         }
@@ -141,7 +143,7 @@ impl CampaignCounts {
 
     pub(super) fn decided(&mut self) {
         self.tally.decided += 1;
-        self.late_in_a_row = 0;
+        self.breaker.answered();
         self.decided.increment(1);
     }
 
@@ -150,20 +152,23 @@ impl CampaignCounts {
         self.skipped.increment(1);
     }
 
-    /// Counts a fault; says how many there have been under this rule set.
-    pub(super) fn fault(&mut self, fault: &GuestFault) -> u64 {
+    /// Counts a fault; says how many there have been under this rule set, and why the campaign is to be suspended, if it is.
+    pub(super) fn fault(&mut self, fault: &GuestFault) -> (u64, Option<String>) {
         self.tally.faults += 1;
         calls(&self.name, fault.kind()).increment(1);
-        match fault {
-            GuestFault::Deadline { .. } => self.late_in_a_row += 1,
-            _ => self.late_in_a_row = 0,
-        }
-        self.tally.faults
+        (self.tally.faults, self.breaker.faulted(fault))
     }
 
-    /// Whether the campaign has been late so often that the others must be spared it.
-    pub(super) fn is_too_late(&self) -> bool {
-        self.late_in_a_row >= LATE_IN_A_ROW_MAX
+    /// So many calls took so long. Returns why the campaign is to be suspended, if it is.
+    pub(super) fn took(&mut self, calls: u32, time: Duration) -> Option<String> {
+        self.breaker.took(calls, time)
+    }
+
+    /// Counts a failure that is not kept; says how many there have been under this rule set.
+    pub(super) fn not_kept(&mut self) -> u64 {
+        self.not_kept += 1;
+        ::metrics::counter!(names::FAILURES_NOT_KEPT_TOTAL, "campaign" => self.name.to_string()).increment(1);
+        self.not_kept
     }
 
     /// Takes a line of the rule's log, which is dropped and counted if it is too much. `Some` if it may be logged, with the number of those

@@ -1,7 +1,11 @@
 //! What a shard has decided together, on its way to the committer.
 
+use tokio::sync::oneshot;
+
 use super::budget::Held;
 use super::commit::JournalPiece;
+use super::failures::Delta;
+use super::retries::Concluded;
 use super::timers::Due;
 use crate::communication::Communication;
 use crate::delivery::Receipt;
@@ -12,7 +16,8 @@ use crate::store::records::{Partition, TimerKey};
 /// Everything that a batch led to: it is committed as a whole.
 #[derive(Debug)]
 pub(super) struct Group {
-    pub(super) shard: usize,
+    /// `None` if no shard has: a request.
+    pub(super) shard: Option<usize>,
     /// Counts up from 1 in each shard.
     pub(super) number: u64,
     pub(super) changes: Changes,
@@ -22,6 +27,14 @@ pub(super) struct Group {
     pub(super) receipts: Vec<Receipt>,
     /// Timers that were looked at.
     pub(super) timers: Vec<TimerKey>,
+    /// What it changes of what is kept for campaigns that failed.
+    pub(super) failures: Vec<Delta>,
+    /// What was erased of the journal, in bytes.
+    pub(super) journal_bytes_freed: u64,
+    /// To be told when it is durable.
+    pub(super) committed: Option<oneshot::Sender<()>>,
+    /// Failures that were tried again.
+    pub(super) concluded: Vec<Concluded>,
     /// It holds events without an id, whose copies are told apart by counting.
     pub(super) has_open_occurrences: bool,
     /// What its events hold of one budget, and its communications of another; given back when the group is settled or dropped.
@@ -32,14 +45,23 @@ pub(super) struct Group {
 impl Group {
     /// With nothing in it yet.
     pub(super) fn of_shard(shard: usize) -> Group {
+        Group { shard: Some(shard), ..Group::of_nobody() }
+    }
+
+    /// What was asked for from outside.
+    pub(super) fn of_nobody() -> Group {
         Group {
-            shard,
+            shard: None,
             number: 0,
             changes: Changes::default(),
             journal: Vec::new(),
             outbox: Vec::new(),
             receipts: Vec::new(),
             timers: Vec::new(),
+            failures: Vec::new(),
+            journal_bytes_freed: 0,
+            committed: None,
+            concluded: Vec::new(),
             has_open_occurrences: false,
             held_in: Held::default(),
             held_out: Held::default(),
@@ -47,7 +69,7 @@ impl Group {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.receipts.is_empty() && self.timers.is_empty()
+        self.receipts.is_empty() && self.timers.is_empty() && self.concluded.is_empty()
     }
 
     /// How many events and timers it holds.
@@ -67,5 +89,8 @@ impl Group {
         ::metrics::gauge!(metrics::IN_FLIGHT).decrement(self.events() as f64);
         due.settled(&self.timers);
         self.receipts.into_iter().for_each(Receipt::settle);
+        self.concluded.into_iter().for_each(Concluded::tell);
+        // Whoever asked may have gone.
+        let _ = self.committed.map(|committed| committed.send(()));
     }
 }

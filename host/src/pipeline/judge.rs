@@ -14,9 +14,18 @@ use super::rows::{Kept, TimerChange};
 use super::shard::Shard;
 use crate::clock::Millis;
 use crate::communication::Proposal;
-use crate::engine::{Action, Campaign, CampaignSpec, GuestFault, GuestLine, Outcome, RuleSet, StateChange};
+use crate::engine::{
+    Action, Campaign, CampaignSpec, GuestFault, GuestLine, Mode, OnFault, Outcome, RuleSet, Spent, StateChange, Verdict,
+};
+use crate::event::CustomerKey;
 use crate::policies::{Facts, PolicyVerdict, judge};
-use crate::store::records::{self, Decided, Proposed, Verdict};
+use crate::store::StoreError;
+use crate::store::records::{self, Decided, FailureRow, FailureStatus, Proposed, Work};
+
+/// What is kept with a failure of the guest's log, in bytes, at most.
+const FAILURE_LOG_BYTES_MAX: usize = 4 << 10;
+
+const NOT_KEPT: &str = "not kept, as the campaign has too many failures already";
 
 /// A communication that a rule asked for.
 struct Send<'a> {
@@ -29,14 +38,36 @@ struct Send<'a> {
 
 impl Shard {
     /// Judges what the guests answered. `first` is the batch's index of the first case that is still here.
-    pub(super) fn judge(&mut self, rules: &RuleSet, first: usize, cases: &mut [Case]) {
-        for verdict in std::mem::take(&mut self.decided.verdicts) {
-            let campaign = &rules.campaigns()[verdict.campaign];
-            let case = &mut cases[verdict.event - first];
-            let answered = verdict.result.and_then(|outcome| self.answered(campaign, verdict.campaign, case, outcome));
-            let decided = answered.unwrap_or_else(|fault| self.fault(campaign, verdict.campaign, case, &fault));
+    pub(super) fn judge(&mut self, rules: &RuleSet, first: usize, cases: &mut [Case]) -> Result<(), StoreError> {
+        for Verdict { event, campaign: index, result } in std::mem::take(&mut self.decided.verdicts) {
+            let campaign = &rules.campaigns()[index];
+            let case = &mut cases[event - first];
+            let answered = result.and_then(|outcome| self.answered(campaign, index, case, outcome));
+            let decided = answered.unwrap_or_else(|fault| {
+                let log = self.log_of(event, index);
+                self.failed(campaign, index, case, case.work(), &fault, log)
+            });
             case.outcomes.push(outcome(&campaign.spec, decided));
         }
+        for (event, case) in (first..).zip(cases).filter(|(_, case)| case.retry.is_some()) {
+            let lines = self.decided.lines.iter().find(|line| line.event == event).map(|line| line.campaign);
+            let log = lines.map(|campaign| self.log_of(event, campaign)).unwrap_or_default();
+            self.conclude(case, log)?;
+        }
+        Ok(())
+    }
+
+    /// What a guest has logged while it handled an event, as much of it as is kept with a failure.
+    fn log_of(&self, event: usize, campaign: usize) -> Box<str> {
+        let mut log = String::new();
+        for line in self.decided.lines.iter().filter(|line| (line.event, line.campaign) == (event, campaign)) {
+            if log.len() + line.line.text.len() >= FAILURE_LOG_BYTES_MAX {
+                break;
+            }
+            log.push_str(&line.line.text);
+            log.push('\n');
+        }
+        log.into()
     }
 
     fn answered(
@@ -78,23 +109,35 @@ impl Shard {
 
     /// Keeps what a rule wants kept about the customer; of an event without one nothing can be.
     fn keep(&mut self, spec: &CampaignSpec, case: &Case, kept: Kept) {
-        let (Some(customer), Some(recipient)) = (case.customer, case.recipient()) else {
+        let Some(customer) = case.customer else {
             tracing::debug!(campaign = &*spec.name, event = %case.id, "the event has no customer: nothing is kept");
             return;
         };
-        self.rows.keep(customer, recipient, spec, (case.id, case.now), kept);
+        self.rows.keep(customer, case.recipient(), spec, (case.id, case.now), kept);
     }
 
     /// Puts a proposed communication before the policies, and makes it if it passes.
-    fn dispose(&mut self, campaign: &Campaign, index: usize, case: &mut Case, send: &Send<'_>) -> (Box<str>, Verdict) {
+    fn dispose(
+        &mut self,
+        campaign: &Campaign,
+        index: usize,
+        case: &mut Case,
+        send: &Send<'_>,
+    ) -> (Box<str>, records::Verdict) {
         let spec = &campaign.spec;
         let Send { place, channel, template, data } = *send;
         let recipient = case.recipient();
-        let verdict = judge(Facts { mode: spec.mode, has_recipient: recipient.is_some() });
+        let takes = |max| self.quotas.take(&spec.name, max, case.now, self.rule_set);
+        let may_go = spec.mode == Mode::Live && recipient.is_some();
+        let hour_is_full = may_go && !spec.per_hour_max.is_none_or(takes);
+        if let (true, Some(max)) = (hour_is_full, spec.per_hour_max) {
+            self.suspend(campaign, &format!("it sends more than {max} communications an hour (per_hour_max)"));
+        }
+        let verdict = judge(Facts { mode: spec.mode, has_recipient: recipient.is_some(), hour_is_full });
         let recipient = match (verdict, recipient) {
             (PolicyVerdict::Suppress(why), _) => {
                 self.counts.of(index).suppressed(channel, why);
-                return ("".into(), Verdict::Suppressed(why.name().into()));
+                return ("".into(), records::Verdict::Suppressed(why.name().into()));
             }
             (PolicyVerdict::Publish, recipient) => recipient.expect("only what has a recipient is published"),
         };
@@ -116,12 +159,80 @@ impl Shard {
         let communication = proposal.compose().expect("a checked proposal is written as JSON");
         let id = communication.id.clone();
         case.communications.push(communication);
-        (id, Verdict::Passed)
+        (id, records::Verdict::Passed)
     }
 
-    pub(super) fn fault(&mut self, campaign: &Campaign, index: usize, case: &Case, fault: &GuestFault) -> Decided {
+    /// A rule has faulted: counted, told, and kept to be tried again. One that is tried again is kept already.
+    pub(super) fn failed(
+        &mut self,
+        campaign: &Campaign,
+        index: usize,
+        case: &mut Case,
+        work: Option<Work>,
+        fault: &GuestFault,
+        log: Box<str>,
+    ) -> Decided {
+        let error: Box<str> = self.fault(campaign, index, case, fault).into();
+        if case.retry.is_none() {
+            let (version, tried_ms) = (Arc::clone(&campaign.spec.version), self.arrivals.now());
+            let status = FailureStatus::Failed { error: error.clone(), log, version, tried_ms, tries: 1 };
+            if !self.keep_failure(campaign, index, case, work, status) {
+                return Decided::Failed { error: format!("{error}; {NOT_KEPT}").into() };
+            }
+        }
+        Decided::Failed { error }
+    }
+
+    /// Whether an event of the customer waits behind a failure of the campaign.
+    pub(super) fn waits(&self, spec: &CampaignSpec, customer: Option<CustomerKey>) -> bool {
+        let held = || self.rows.campaign(customer?, &spec.name).map(|row| row.held);
+        spec.on_fault == OnFault::Hold && held().is_some_and(|held| held > 0)
+    }
+
+    /// Puts what is being decided behind a failure of the campaign.
+    pub(super) fn hold(&mut self, campaign: &Campaign, index: usize, case: &mut Case) -> Decided {
+        match self.keep_failure(campaign, index, case, case.work(), FailureStatus::Held) {
+            true => Decided::Held,
+            false => Decided::Failed { error: format!("an earlier failure is in front of it; {NOT_KEPT}").into() },
+        }
+    }
+
+    /// Keeps what a campaign owes; false if as much is kept of it as may be.
+    pub(super) fn keep_failure(
+        &mut self,
+        campaign: &Campaign,
+        index: usize,
+        case: &mut Case,
+        work: Option<Work>,
+        status: FailureStatus,
+    ) -> bool {
+        let name = &campaign.spec.name;
+        let place = self.failures.place(case.partition, case.customer, name);
+        let (Some(key), Some(work)) = (place, work) else {
+            let count = self.counts.of(index).not_kept();
+            if count.is_power_of_two() {
+                tracing::error!(
+                    campaign = &**name,
+                    event = %case.id,
+                    count,
+                    "a failure is not kept, as there are too many (store.failures_bytes_max); settle some with `hailer failures`"
+                );
+            }
+            return false;
+        };
+        let queued_for = case.customer.filter(|_| campaign.spec.on_fault == OnFault::Hold);
+        if let Some(customer) = queued_for {
+            self.rows.change_held(customer, name, 1);
+        }
+        let is_queued = queued_for.is_some();
+        case.failures.push((key, FailureRow { work, now: case.now, status, is_queued, bytes: 0 }));
+        true
+    }
+
+    /// Counts a fault, and tells it. Returns what it said.
+    fn fault(&mut self, campaign: &Campaign, index: usize, case: &Case, fault: &GuestFault) -> String {
         let counts = self.counts.of(index);
-        let count = counts.fault(fault);
+        let (count, suspended_for) = counts.fault(fault);
         let said = fault.to_string();
         // A rule that always faults must not flood the log: the first, the second, the fourth …
         if count.is_power_of_two() {
@@ -132,10 +243,10 @@ impl Shard {
             };
             tracing::warn!(campaign = name, version, event = %case.id, code, fault, count, "a rule faulted; the event goes on without it");
         }
-        if counts.is_too_late() {
-            self.suspend(campaign, "it took longer than its limit many times in a row, at the cost of all others");
+        if let Some(reason) = suspended_for {
+            self.suspend(campaign, &reason);
         }
-        Decided::Failed { error: said.into() }
+        said
     }
 
     pub(super) fn report_misbehaviour(&mut self, rules: &RuleSet, first: usize, cases: &[Case]) {
@@ -159,6 +270,11 @@ impl Shard {
                 wire::LOG_WARN => tracing::warn!(campaign = name, %event, "rule: {text}"),
                 wire::LOG_INFO => tracing::info!(campaign = name, %event, "rule: {text}"),
                 _ => tracing::debug!(campaign = name, %event, "rule: {text}"),
+            }
+        }
+        for Spent { campaign: at, calls, time } in std::mem::take(&mut self.decided.spent) {
+            if let Some(reason) = self.counts.of(at).took(calls, time) {
+                self.suspend(&rules.campaigns()[at], &reason);
             }
         }
         self.counts.rechecked(self.decided.rechecked);

@@ -6,6 +6,8 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::de::DeserializeOwned;
+
 use crate::event::{CustomerKey, DedupKey};
 use crate::store::records::{CustomerRow, Key, Partition, SeenRow, decode, encode};
 use crate::store::{Changes, Snapshot, Store, StoreError, Table};
@@ -43,7 +45,7 @@ impl Memory {
         if let Some(row) = self.customers.get(&key) {
             return Ok(row.clone());
         }
-        let kept = read(self.snapshot.as_deref(), Table::Customers, &Key::customer(key))?;
+        let kept = self.get(Table::Customers, &Key::customer(key))?;
         Ok(kept.unwrap_or_default())
     }
 
@@ -57,12 +59,22 @@ impl Memory {
         if let Some(row) = self.seen.get(&(partition, key)) {
             return Ok(Some(row.clone()));
         }
-        read(self.snapshot.as_deref(), Table::Seen, &Key::seen(partition, key))
+        self.get(Table::Seen, &Key::seen(partition, key))
     }
 
     /// Remembers that an event was seen.
     pub(super) fn saw(&mut self, partition: Partition, key: DedupKey, row: SeenRow) {
         self.seen.set((partition, key), self.group, row);
+    }
+
+    /// A row as of the last commit, whatever has been decided since.
+    fn get<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
+        self.snapshot().get(table, key)?.map(|bytes| decode(table, &bytes)).transpose()
+    }
+
+    /// The store as of the last commit, whatever has been decided since.
+    pub(super) fn snapshot(&self) -> &dyn Snapshot {
+        self.snapshot.as_deref().expect("rows are read while a group is decided")
     }
 
     /// Ends the group: what it changes, and its number.
@@ -81,15 +93,6 @@ impl Memory {
         }
         (self.group, changes)
     }
-}
-
-fn read<T: serde::de::DeserializeOwned>(
-    snapshot: Option<&dyn Snapshot>,
-    table: Table,
-    key: &[u8],
-) -> Result<Option<T>, StoreError> {
-    let snapshot = snapshot.expect("rows are read while a group is decided");
-    snapshot.get(table, key)?.map(|bytes| decode(table, &bytes)).transpose()
 }
 
 /// Rows that the snapshot may not have yet, each with the last group that changed it.

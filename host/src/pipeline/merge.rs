@@ -11,10 +11,10 @@ use super::case::{Case, Reason};
 use super::judge::outcome;
 use super::rows::United;
 use super::shard::Shard;
-use crate::engine::{Campaign, RuleSet, StateChange};
+use crate::engine::{Campaign, GuestFault, RuleSet, StateChange};
 use crate::event::{Customer, CustomerKey, Event};
 use crate::store::StoreError;
-use crate::store::records::StateRow;
+use crate::store::records::{Decided, StateRow, Work};
 
 /// The catalogue's name of the event that says so.
 const MERGE: &str = "ProfilesMerged";
@@ -46,8 +46,8 @@ impl Shard {
             match self.batch.add_merge(&handler, asked.len(), case.now, to.seed(), state, Some(other)) {
                 Ok(()) => asked.push(index),
                 Err(fault) => {
-                    let failed = self.fault(campaign, index, case, &fault);
-                    case.outcomes.push(outcome(spec, failed));
+                    let decided = self.merge_failed(campaign, index, case, &fault, from);
+                    case.outcomes.push(outcome(spec, decided));
                 }
             }
         }
@@ -65,14 +65,30 @@ impl Shard {
                     united.push(United { campaign: Arc::clone(&spec.name), state: Some(state) });
                 }
                 Err(fault) => {
-                    let failed = self.fault(campaign, asked[verdict.event], case, &fault);
-                    case.outcomes.push(outcome(spec, failed));
+                    let decided = self.merge_failed(campaign, asked[verdict.event], case, &fault, from);
+                    case.outcomes.push(outcome(spec, decided));
                 }
             }
         }
         self.report_misbehaviour(rules, 0, std::slice::from_ref(case));
+        self.failures.unite(&self.memory, from, to, &recipient)?;
         self.rows.unite(from, to, &recipient, united);
         self.redirects.are_some();
         Ok(())
+    }
+
+    /// A rule faulted while it united two states: that of the one who stays counts meanwhile, and that of the other is kept with the failure.
+    fn merge_failed(
+        &mut self,
+        campaign: &Campaign,
+        index: usize,
+        case: &mut Case,
+        fault: &GuestFault,
+        from: CustomerKey,
+    ) -> Decided {
+        let other = self.rows.campaign(from, &campaign.spec.name).and_then(|row| row.state.clone());
+        let code = case.name().into();
+        let work = other.map(|other| Work::Merge { id: case.id, code, other });
+        self.failed(campaign, index, case, work, fault, "".into())
     }
 }

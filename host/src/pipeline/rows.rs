@@ -16,6 +16,9 @@ const DAY_MS: Millis = 86_400_000;
 const PARKED_MIN_MS: Millis = 5_000;
 const PARKED_MAX_MS: Millis = 3_600_000;
 
+/// When a timer is looked at that waits behind a failure: its queue calls it.
+const NEVER: Millis = Millis::MAX;
+
 /// The rows that a batch has touched.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
@@ -94,11 +97,44 @@ impl Rows {
         }
     }
 
-    /// Changes what a campaign keeps about a customer.
+    /// Has a timer that is due wait behind a failure; `None` if it is not pending any more, or not then. It stays pending: what it waits for
+    /// may cancel it.
+    pub(super) fn hold(&mut self, timer: &TimerKey) -> Option<PendingTimer> {
+        self.index.delete(Table::Timers, timer.encode());
+        let campaign: Arc<str> = (&*timer.campaign).into();
+        let held = self.change(timer.customer, &campaign, |row| {
+            let pending = row.timers.iter_mut().find(|pending| *pending.name == *timer.timer);
+            let pending = pending.filter(|pending| pending.looked_at == timer.due)?;
+            pending.looked_at = NEVER;
+            Some(pending.clone())
+        })?;
+        self.index.put(Table::Timers, TimerKey { due: NEVER, ..timer.clone() }.encode(), Vec::new());
+        Some(held)
+    }
+
+    /// Takes a timer that has waited behind a failure; false if it was cancelled meanwhile, or set anew.
+    pub(super) fn fire_held(&mut self, timer: &TimerKey, held: &PendingTimer) -> bool {
+        let campaign: Arc<str> = (&*timer.campaign).into();
+        let fired = self.change(timer.customer, &campaign, |row| {
+            row.timer(&held.name).filter(|pending| (pending.set_by, pending.due) == (held.set_by, held.due))?;
+            row.take_timer(&held.name)
+        });
+        if let Some(fired) = &fired {
+            self.index.delete(Table::Timers, TimerKey { due: fired.looked_at, ..timer.clone() }.encode());
+        }
+        fired.is_some()
+    }
+
+    /// One more, or one less, waits behind a failure of a campaign, itself included.
+    pub(super) fn change_held(&mut self, customer: CustomerKey, campaign: &Arc<str>, by: i32) {
+        self.change(customer, campaign, |row| row.held = row.held.saturating_add_signed(by));
+    }
+
+    /// Changes what a campaign keeps about a customer. Timers need somebody to send to.
     pub(super) fn keep(
         &mut self,
         customer: CustomerKey,
-        recipient: &Customer,
+        recipient: Option<&Customer>,
         spec: &CampaignSpec,
         (set_by, now): (EventId, Millis),
         kept: Kept,
@@ -122,7 +158,7 @@ impl Rows {
                 if let Some(replaced) = row.take_timer(&name) {
                     index.delete(Table::Timers, key(replaced.looked_at).encode());
                 }
-                if let Some(due) = due {
+                if let (Some(due), Some(recipient)) = (due, recipient) {
                     index.put(Table::Timers, key(due).encode(), Vec::new());
                     let recipient = recipient.clone();
                     row.timers.push(PendingTimer { name, due, looked_at: due, set_by, recipient });

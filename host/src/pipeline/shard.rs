@@ -13,10 +13,12 @@ use super::budget::Budget;
 use super::case::{Case, Reason, Repeated};
 use super::commit::JournalPiece;
 use super::counts::Counts;
+use super::failures::{FailureRows, FailureTotals};
 use super::group::Group;
 use super::identify::{Arrival, Identity, identify};
 use super::judge::outcome;
 use super::memory::Memory;
+use super::quota::Quotas;
 use super::redirects::Redirects;
 use super::rows::Rows;
 use super::{Accepted, Rules, Settings, Tally, What};
@@ -29,7 +31,7 @@ use crate::store::StoreError;
 use crate::store::records::{self, JournalEntry, Partition, SeenRow, Sessions, TimerKey, encode};
 
 /// Events without a customer all look the same to a rule's `bucket`.
-const SEED_OF_NOBODY: u64 = 0;
+pub(super) const SEED_OF_NOBODY: u64 = 0;
 /// The most input that waits for its calls, in bytes: one large event read whole by many campaigns is decided before
 /// the next is read.
 const INPUT_BYTES_MAX: usize = 8 << 20;
@@ -45,15 +47,19 @@ pub(super) struct Shard {
     pub(super) memory: Memory,
     pub(super) rows: Rows,
     pub(super) redirects: Redirects,
-    arrivals: Arc<Arrivals>,
+    pub(super) failures: FailureRows,
+    pub(super) arrivals: Arc<Arrivals>,
     exit: Exit,
     batch_max: usize,
     pub(super) environment: Arc<str>,
     settles_after_ms: Millis,
     pub(super) batch: Batch,
-    projection: Projection,
+    pub(super) projection: Projection,
     pub(super) decided: Decided,
     pub(super) counts: Counts,
+    pub(super) quotas: Quotas,
+    /// The number of the rule set that decides now.
+    pub(super) rule_set: u64,
 }
 
 /// Where groups go when they are decided.
@@ -96,6 +102,7 @@ impl Shard {
         rules: Rules,
         memory: Memory,
         redirects: Redirects,
+        (failures, quotas): (Arc<FailureTotals>, Quotas),
         arrivals: Arc<Arrivals>,
         exit: Exit,
     ) -> Shard {
@@ -106,6 +113,7 @@ impl Shard {
             memory,
             rows: Rows::default(),
             redirects,
+            failures: FailureRows::new(failures),
             arrivals,
             exit,
             batch_max: settings.batch_max,
@@ -114,7 +122,9 @@ impl Shard {
             batch: Batch::default(),
             projection: Projection::new(),
             decided: Decided::default(),
-            counts: Counts::new(),
+            counts: Counts::new(settings.breaker),
+            quotas,
+            rule_set: 0,
         }
     }
 
@@ -140,9 +150,13 @@ impl Shard {
         let rules = self.rules.current.load_full();
         self.guests.adopt(&rules);
         self.counts.adopt(&rules);
+        self.rule_set = rules.number;
         self.memory.begin()?;
+        self.failures.forget();
         let (mut cases, repeated) = self.open_cases(accepted)?;
-        if let [merge] = &mut cases[..] {
+        if let [merge] = &mut cases[..]
+            && merge.retry.is_none()
+        {
             // A merge comes alone.
             self.unite(&rules, merge)?;
         }
@@ -171,7 +185,7 @@ impl Shard {
                     part = events.len() / 2;
                     continue;
                 }
-                self.judge(rules, first, &mut cases);
+                self.judge(rules, first, &mut cases[..events.len()])?;
                 self.report_misbehaviour(rules, first, &cases);
                 ::metrics::histogram!(metrics::DECIDE_SECONDS).record(began.elapsed());
                 first = events.end;
@@ -193,7 +207,7 @@ impl Shard {
         let mut added: HashMap<DedupKey, SeenRow> = HashMap::new();
         let (mut cases, mut repeated) = (Vec::with_capacity(accepted.len()), Vec::new());
         for Accepted { what, now, receipt, held } in accepted.drain(..) {
-            let (outcomes, communications) = (Vec::new(), Vec::new());
+            let (outcomes, communications, failures, retry) = (Vec::new(), Vec::new(), Vec::new(), None);
             let (event, customer, key, redelivered, session) = match what {
                 What::Event { event, customer, key, redelivered, session } => {
                     (event, customer, key, redelivered, session)
@@ -203,7 +217,23 @@ impl Shard {
                     let partition = Partition::of_customer(timer.customer);
                     // Its id is known when it is known whether it is pending.
                     let (reason, id) = (Reason::Timer { timer, fired: None }, EventId::NONE);
-                    cases.push(Case { reason, id, now, customer, partition, outcomes, communications, receipt, held });
+                    cases.push(Case {
+                        reason,
+                        id,
+                        now,
+                        customer,
+                        partition,
+                        outcomes,
+                        communications,
+                        failures,
+                        receipt,
+                        retry,
+                        held,
+                    });
+                    continue;
+                }
+                What::Retry(work) => {
+                    cases.extend(work.into_cases()?);
                     continue;
                 }
             };
@@ -219,8 +249,20 @@ impl Shard {
             added.insert(key, seen.clone());
             match identity {
                 Identity::Fresh(id) => {
-                    let reason = Reason::Event { event, key, seen };
-                    cases.push(Case { reason, id, now, customer, partition, outcomes, communications, receipt, held });
+                    let reason = Reason::Event { event, seen: Some((key, seen)) };
+                    cases.push(Case {
+                        reason,
+                        id,
+                        now,
+                        customer,
+                        partition,
+                        outcomes,
+                        communications,
+                        failures,
+                        receipt,
+                        retry,
+                        held,
+                    });
                 }
                 Identity::Repeat { is_certain } => {
                     self.counts.repeat(is_certain);
@@ -236,19 +278,32 @@ impl Shard {
         let mut group = Group::of_shard(self.number);
         for case in done {
             if !case.is_void() {
-                let (event_id, customer, cause, now) = (case.id, case.customer, case.cause(), case.now);
-                let entry = JournalEntry { event_id, customer, cause, now, rule_set, outcomes: case.outcomes };
+                let (event_id, customer, cause) = (case.id, case.customer, case.cause());
+                let (now, again) = match case.retry {
+                    Some(_) => (self.arrivals.now(), Some(case.now)),
+                    None => (case.now, None),
+                };
+                let entry = JournalEntry { event_id, customer, cause, now, rule_set, outcomes: case.outcomes, again };
                 group.journal.push(JournalPiece { partition: case.partition, customer, bytes: encode(&entry) });
             }
             let partition = case.partition;
             group.outbox.extend(case.communications.into_iter().map(|communication| (partition, communication)));
-            match case.reason {
-                Reason::Event { key, seen, .. } => {
-                    self.memory.saw(partition, key, seen);
-                    group.has_open_occurrences |= !key.has_id();
+            let event = match case.reason {
+                Reason::Event { event, seen } => {
+                    if let Some((key, seen)) = seen {
+                        self.memory.saw(partition, key, seen);
+                        group.has_open_occurrences |= !key.has_id();
+                    }
+                    Some(event)
                 }
-                Reason::Timer { timer, .. } => group.timers.push(timer),
-            }
+                Reason::Timer { timer, .. } if case.retry.is_none() => {
+                    group.timers.push(timer);
+                    None
+                }
+                Reason::Timer { .. } | Reason::Merge { .. } => None,
+            };
+            self.failures.keep(case.failures, event.as_deref());
+            group.concluded.extend(case.retry.map(|retry| retry.into_concluded()));
             group.receipts.extend(case.receipt);
             group.held_in.absorb(case.held);
         }
@@ -260,11 +315,17 @@ impl Shard {
         let timers = self.rows.flush(&mut self.memory);
         (group.number, group.changes) = self.memory.end();
         group.changes.append(timers);
+        let (failures, deltas) = self.failures.flush();
+        group.changes.append(failures);
+        group.failures = deltas;
         if group.is_empty() { Ok(()) } else { self.exit.send(group) }
     }
 
     /// Adds the calls that a case leads to.
     fn gather(&mut self, rules: &RuleSet, number: usize, case: &mut Case) -> Result<(), StoreError> {
+        if case.retry.is_some() {
+            return self.gather_retry(rules, number, case);
+        }
         let is_timer = matches!(case.reason, Reason::Timer { .. });
         if let Some(customer) = case.customer.filter(|_| is_timer || rules.remembers()) {
             self.rows.load(&self.memory, customer)?;
@@ -275,6 +336,8 @@ impl Shard {
                 let timer = timer.clone();
                 self.gather_timer(rules, number, case, &timer);
             }
+            // Comes with its event, and later only as a retry.
+            Reason::Merge { .. } => {}
         }
         Ok(())
     }
@@ -297,21 +360,38 @@ impl Shard {
                 continue;
             }
             let spec = &campaign.spec;
+            if self.waits(spec, case.customer) {
+                let held = self.hold(campaign, subscription.campaign, case);
+                case.outcomes.push(outcome(spec, held));
+                continue;
+            }
             let state = case.customer.and_then(|customer| self.rows.state(customer, spec, now));
             let seed = case.customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
-            match self.batch.add(subscription, number, now, seed, state, &self.projection) {
-                Ok(()) => {}
-                Err(NotCalled::Absent(absent)) => {
-                    let field = &spec.manifest.handlers[subscription.handler as usize].fields[absent].name;
-                    tracing::debug!(campaign = &*spec.name, event = %case.id, field, "not called: a required field is absent");
-                    self.counts.of(subscription.campaign).skipped();
-                    case.outcomes.push(outcome(spec, records::Decided::Skipped { field: field.as_str().into() }));
-                }
-                Err(NotCalled::Fault(fault)) => {
-                    let failed = self.fault(campaign, subscription.campaign, case, &fault);
-                    case.outcomes.push(outcome(spec, failed));
-                }
+            if let Err(not_called) = self.batch.add(subscription, number, now, seed, state, &self.projection) {
+                let decided = self.not_called(campaign, subscription.campaign, subscription.handler, case, not_called);
+                case.outcomes.push(outcome(spec, decided));
             }
+        }
+    }
+
+    /// What to make of a call that could not be made.
+    pub(super) fn not_called(
+        &mut self,
+        campaign: &Campaign,
+        index: usize,
+        handler: u32,
+        case: &mut Case,
+        why: NotCalled,
+    ) -> records::Decided {
+        match why {
+            NotCalled::Absent(absent) => {
+                let spec = &campaign.spec;
+                let field = &spec.manifest.handlers[handler as usize].fields[absent].name;
+                tracing::debug!(campaign = &*spec.name, event = %case.id, field, "not called: a required field is absent");
+                self.counts.of(index).skipped();
+                records::Decided::Skipped { field: field.as_str().into() }
+            }
+            NotCalled::Fault(fault) => self.failed(campaign, index, case, case.work(), &fault, "".into()),
         }
     }
 
@@ -324,21 +404,28 @@ impl Shard {
             self.rows.park(timer, case.now);
             return;
         };
-        let Some(fired) = self.rows.fire(timer) else { return };
         let campaign = &rules.campaigns()[subscription.campaign];
+        let waits = self.waits(&campaign.spec, case.customer);
+        let fired = if waits { self.rows.hold(timer) } else { self.rows.fire(timer) };
+        let Some(fired) = fired else { return };
         case.id = EventId::of_timer(fired.set_by, &timer.campaign, &timer.timer, fired.due);
         case.reason = Reason::Timer { timer: timer.clone(), fired: Some(fired) };
+        if waits {
+            let held = self.hold(campaign, subscription.campaign, case);
+            case.outcomes.push(outcome(&campaign.spec, held));
+            return;
+        }
         self.counts.timer();
         let state = self.rows.state(timer.customer, &campaign.spec, case.now);
         let added = self.batch.add_timer(&subscription, number, case.now, timer.customer.seed(), state);
         if let Err(fault) = added {
-            let failed = self.fault(campaign, subscription.campaign, case, &fault);
+            let failed = self.failed(campaign, subscription.campaign, case, case.work(), &fault, "".into());
             case.outcomes.push(outcome(&campaign.spec, failed));
         }
     }
 
     /// Whether a campaign takes anything at `now`.
-    fn takes(&self, Campaign { spec, generation, .. }: &Campaign, now: Millis) -> bool {
+    pub(super) fn takes(&self, Campaign { spec, generation, .. }: &Campaign, now: Millis) -> bool {
         spec.is_active(now) && !self.rules.owner.is_stopped(&spec.name, *generation)
     }
 }

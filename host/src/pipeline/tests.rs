@@ -67,14 +67,23 @@ fn start(dead_letters: impl DeadLetters + 'static) -> (Entrance, Pipeline) {
         settles_after: Duration::from_secs(20),
         environment: "test".into(),
         recheck_one_in: 0,
+        breaker: BreakerSettings::default(),
     };
-    Pipeline::start(settings, &Rules { sandbox, current, owner }, keeping(), Working, dead_letters).unwrap()
+    Pipeline::start(settings, &Rules { sandbox, current, owner }, keeping(), Door::new().1, Working, dead_letters)
+        .unwrap()
 }
 
 /// In memory.
 fn keeping() -> Keeping {
     let store = Arc::new(MemoryStore::new("test"));
-    Keeping { store, clock: Clock::Wall, run_on_ms: 0, retention: Retention::default(), outbox_max: 1000 }
+    Keeping {
+        store,
+        clock: Clock::Wall,
+        run_on_ms: 0,
+        retention: Retention::default(),
+        outbox_max: 1000,
+        failures_bytes_max: 1 << 20,
+    }
 }
 
 fn delivery(ledger: &Arc<Ledger>, tag: u64, body: &'static str) -> Delivery {
@@ -263,8 +272,10 @@ async fn what_leaves_a_shard_is_bounded_in_bytes_and_stays_in_order() {
         settles_after: Duration::from_secs(20),
         environment: "test".into(),
         recheck_one_in: 0,
+        breaker: BreakerSettings::default(),
     };
-    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, keeping(), sink.clone(), Working).unwrap();
+    let (entrance, mut pipeline) =
+        Pipeline::start(settings, &rules, keeping(), Door::new().1, sink.clone(), Working).unwrap();
     let (ledger, prefix) = Ledger::new();
     for tag in 1..=EVENTS as u64 {
         let body = format!(r#"{{"eventCode":"OnPurchaseConfirm","customerInfo":{{"customerId":{tag}}}}}"#);

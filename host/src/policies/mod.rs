@@ -10,6 +10,8 @@ pub struct Facts {
     pub mode: Mode,
     /// Whether the event names a customer.
     pub has_recipient: bool,
+    /// Whether the campaign has sent as many this hour as it may.
+    pub hour_is_full: bool,
 }
 
 /// What becomes of a proposed communication.
@@ -26,6 +28,8 @@ pub enum Suppression {
     Shadow,
     /// The event has no customer to send anything to.
     NoRecipient,
+    /// The campaign has sent as many this hour as it may.
+    PerHourMax,
 }
 
 impl Suppression {
@@ -35,6 +39,7 @@ impl Suppression {
         match self {
             Suppression::Shadow => "shadow",
             Suppression::NoRecipient => "no-recipient",
+            Suppression::PerHourMax => "per-hour-max",
         }
     }
 }
@@ -48,6 +53,9 @@ pub fn judge(facts: Facts) -> PolicyVerdict {
     if !facts.has_recipient {
         return PolicyVerdict::Suppress(Suppression::NoRecipient);
     }
+    if facts.hour_is_full {
+        return PolicyVerdict::Suppress(Suppression::PerHourMax);
+    }
     PolicyVerdict::Publish
 }
 
@@ -56,8 +64,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_campaign_that_has_sent_what_it_may_this_hour_sends_no_more() {
+        let facts = Facts { mode: Mode::Live, has_recipient: true, hour_is_full: true };
+        assert_eq!(judge(facts), PolicyVerdict::Suppress(Suppression::PerHourMax));
+    }
+
+    #[test]
     fn only_a_live_campaign_with_somebody_to_send_to_publishes() {
-        let verdict = |mode, has_recipient| judge(Facts { mode, has_recipient });
+        let verdict = |mode, has_recipient| judge(Facts { mode, has_recipient, hour_is_full: false });
         assert_eq!(verdict(Mode::Live, true), PolicyVerdict::Publish);
         assert_eq!(verdict(Mode::Live, false), PolicyVerdict::Suppress(Suppression::NoRecipient));
         assert_eq!(verdict(Mode::Shadow, true), PolicyVerdict::Suppress(Suppression::Shadow));

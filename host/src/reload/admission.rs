@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::Problem;
 use super::campaign_file::{CampaignFile, Grant, PROBLEMS_MAX};
-use super::{Problem, not_yet};
 use crate::engine::{
     CampaignSpec, Limits, ModuleError, VerifiedModule, closest, digest_of, encode_params, personal_fields, verify,
 };
@@ -55,7 +55,6 @@ impl<'limits> Admission<'limits> {
                 let text = text_of(file, bytes)?;
                 let campaign_file = CampaignFile::parse(file, text)?;
                 let module = self.verify(application)?;
-                not_yet::refuse(file, &campaign_file)?;
                 let mut problems = personal_problems(file, &campaign_file, &module);
                 let params = encode_params(&module.manifest.params, &campaign_file.params);
                 if let Err(errors) = &params {

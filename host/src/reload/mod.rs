@@ -14,7 +14,6 @@ mod error;
 mod handle;
 mod judge;
 mod kept;
-mod not_yet;
 mod owner;
 mod private_dir;
 mod requests;

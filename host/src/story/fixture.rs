@@ -107,6 +107,7 @@ pub(crate) fn entry(of: &str, minute: Millis, code: &str, outcomes: Vec<Outcome>
         now: EIGHT + minute * MINUTE,
         rule_set: 3,
         outcomes,
+        again: None,
     }
 }
 

@@ -54,6 +54,10 @@ pub(super) fn lines(entry: &JournalEntry, waiting: &HashSet<Box<str>>, takers: &
             lines.push(line(campaign, None, None, Ending::NotRunning));
         }
     };
+    // Who is tried again is tried alone.
+    if entry.again.is_some() {
+        return lines;
+    }
     match &entry.cause {
         records::Cause::Event { code } => takers.of_code(code).for_each(not_asked),
         records::Cause::Timer { campaign, .. } => not_asked(campaign),

@@ -10,6 +10,7 @@ mod people;
 mod trail;
 
 mod decisions;
+mod failures;
 mod overview;
 
 #[cfg(test)]
@@ -30,8 +31,10 @@ use crate::store::{Snapshot, StoreError};
 pub use decisions::{Cursor, Decision, DecisionPage, DecisionQuery, Sent, decisions};
 pub(crate) use ending::Moment;
 pub use ending::{Ending, NO_EVENT_SEEN, Until};
+pub use failures::{FailedTold, FailurePage, FailureQuery, FailureShown, FailureTold, failure, failures};
 pub use overview::{JournalSpan, Overview, TableOverview, overview};
 pub use people::By;
+pub(crate) use people::everybody;
 
 /// Whose story, and which part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +96,7 @@ pub struct Story {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Told {
-    /// The `now` of the decision.
+    /// When it was decided.
     pub at: Timestamp,
     pub event_id: String,
     pub cause: Cause,
@@ -101,6 +104,9 @@ pub struct Told {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<String>,
     pub rule_set: u64,
+    /// A failure that was tried again: when it came the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Timestamp>,
     pub lines: Vec<Line>,
 }
 
@@ -182,6 +188,7 @@ pub fn tell(snapshot: &dyn Snapshot, question: &Question, takers: Option<&[Taker
             cause: lines::cause(entry.cause),
             customer: (customer != asked).then(|| name_of(customer)),
             rule_set: entry.rule_set,
+            again: entry.again.map(time),
             lines,
         });
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Pending, time};
 use crate::event::{Customer, CustomerKey};
-use crate::store::records::{CustomerRow, Key, decode};
+use crate::store::records::{CustomerRow, Key, Partition, decode, visit_failures};
 use crate::store::{Snapshot, StoreError, Table};
 
 /// Merges that are followed, in each direction: nobody has this many accounts.
@@ -56,6 +56,15 @@ pub(super) struct Found {
     /// Everybody who is this customer now: whoever was asked for among them.
     pub(super) everybody: Vec<CustomerKey>,
     pub(super) timers: Vec<Pending>,
+}
+
+/// Everybody who is one customer now, and by which id that customer is known; `None` if nothing is known of anybody with this id.
+pub(crate) fn everybody(
+    snapshot: &dyn Snapshot,
+    id: &str,
+    by: Option<By>,
+) -> Result<Option<(By, Vec<CustomerKey>)>, StoreError> {
+    Ok(find(snapshot, id, by)?.map(|found| (found.by, found.everybody)))
 }
 
 /// Finds who is meant; `None` if nothing is known of anybody with this id.
@@ -115,6 +124,15 @@ fn is_known(snapshot: &dyn Snapshot, key: CustomerKey) -> Result<bool, StoreErro
     if snapshot.get(Table::Customers, &Key::customer(key))?.is_some()
         || snapshot.get(Table::Redirects, &Key::redirect(key))?.is_some()
     {
+        return Ok(true);
+    }
+    let (from, to) = Key::failures_of(Partition::of_customer(key), key);
+    let mut has_failures = false;
+    visit_failures(snapshot, (&from, &to), &mut |_, _| {
+        has_failures = true;
+        Ok(ControlFlow::Break(()))
+    })?;
+    if has_failures {
         return Ok(true);
     }
     let mut has_trail = false;

@@ -17,11 +17,14 @@ pub struct JournalEntry {
     pub event_id: EventId,
     pub customer: Option<CustomerKey>,
     pub cause: Cause,
-    /// The `now` that every rule was given.
+    /// When it was decided: the `now` that every rule was given, unless it was tried again.
     pub now: Millis,
     /// The number of the rule set that decided.
     pub rule_set: u64,
     pub outcomes: Vec<Outcome>,
+    /// A failure that was tried again: the `now` that its rule was given, which is that of the first time.
+    #[serde(default)]
+    pub again: Option<Millis>,
 }
 
 /// What was decided upon.

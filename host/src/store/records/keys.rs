@@ -1,7 +1,8 @@
 //! Keys. A partition first, numbers big-endian, so that the order of the bytes is the order of what they mean.
 
+use super::failure::FailureKey;
 use crate::clock::Millis;
-use crate::event::{CustomerKey, DedupKey};
+use crate::event::{CustomerKey, DedupKey, EventId};
 
 /// One of [`Partition::COUNT`] parts of the store. A customer belongs to one, with everything that is kept about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +92,28 @@ impl Key {
         Self::customer(from)
     }
 
+    /// The body of an event that a failure needs.
+    #[must_use]
+    pub fn body(partition: Partition, event: EventId) -> Vec<u8> {
+        of(partition, &[event.as_bytes()])
+    }
+
+    /// All failures of a customer: from the first key on, up to the second.
+    #[must_use]
+    pub fn failures_of(partition: Partition, customer: CustomerKey) -> (Vec<u8>, Vec<u8>) {
+        let from = of(partition, &[customer.as_bytes()]);
+        let to = [from.as_slice(), &[u8::MAX]].concat();
+        (from, to)
+    }
+
+    /// All failures of a customer in one campaign: from the first key on, up to the second.
+    #[must_use]
+    pub fn failures_in(partition: Partition, customer: Option<CustomerKey>, campaign: &str) -> (Vec<u8>, Vec<u8>) {
+        let from = of(partition, &[&customer_or_none(customer), campaign.as_bytes(), &[0]]);
+        let to = [from.as_slice(), &[u8::MAX; 9]].concat();
+        (from, to)
+    }
+
     /// Everything of a partition: from the first key on, up to the second.
     #[must_use]
     pub fn whole(partition: Partition) -> (Vec<u8>, Vec<u8>) {
@@ -138,6 +161,35 @@ impl TimerKey {
     }
 }
 
+impl FailureKey {
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let number = self.number.to_be_bytes();
+        of(self.partition, &[&customer_or_none(self.customer), self.campaign.as_bytes(), &[0], &number])
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    #[must_use]
+    pub fn decode(key: &[u8]) -> Option<FailureKey> {
+        let partition = Partition::of_key(key)?;
+        let (customer, rest) = key.get(1..)?.split_first_chunk::<16>()?;
+        let (campaign, number) = rest.split_last_chunk::<8>()?;
+        Some(FailureKey {
+            partition,
+            customer: (*customer != NOBODY).then(|| CustomerKey::from_bytes(*customer)),
+            campaign: std::str::from_utf8(campaign.strip_suffix(&[0])?).ok()?.into(),
+            number: u64::from_be_bytes(*number),
+        })
+    }
+}
+
+/// In place of a customer, for an event without one. No hash is that.
+const NOBODY: [u8; 16] = [0; 16];
+
+fn customer_or_none(customer: Option<CustomerKey>) -> [u8; 16] {
+    customer.map_or(NOBODY, |customer| *customer.as_bytes())
+}
+
 const SIGN: u64 = 1 << 63;
 
 /// A time as bytes whose order is that of time, also before 1970.
@@ -175,6 +227,22 @@ mod tests {
         let is_in = |due| (from.as_slice()..to.as_slice()).contains(&timer(due, 7).encode().as_slice());
         assert!(is_in(-5) && is_in(0) && is_in(1000));
         assert!(!is_in(1001) && !is_in(Millis::MAX));
+    }
+
+    #[test]
+    fn a_failures_key_comes_back_and_stands_where_it_is_looked_for() {
+        let partition = Partition::of_customer(timer(0, 7).customer);
+        for customer in [None, Some(timer(0, 7).customer)] {
+            for number in [0, 1, u64::MAX] {
+                let key = FailureKey { partition, customer, campaign: "win-back".into(), number };
+                assert_eq!(FailureKey::decode(&key.encode()), Some(key.clone()));
+                let (from, to) = Key::failures_in(partition, customer, "win-back");
+                assert!((from.as_slice()..to.as_slice()).contains(&key.encode().as_slice()), "{number}");
+                let (from, to) = Key::failures_in(partition, customer, "win");
+                assert!(!(from.as_slice()..to.as_slice()).contains(&key.encode().as_slice()), "{number}");
+            }
+        }
+        assert_eq!(FailureKey::decode(&[1, 2, 3]), None);
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! What the store knows about the engine itself.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::failure::FailureTotal;
 use crate::clock::Millis;
 
 /// How far the engine has come. Written with every commit.
@@ -18,6 +22,12 @@ pub struct Progress {
     /// What the journal's rows amount to.
     pub journal_bytes: u64,
     pub sessions: Sessions,
+    /// The number of the next failure.
+    #[serde(default)]
+    pub failure_next: u64,
+    /// What the failures of each campaign amount to.
+    #[serde(default)]
+    pub failures: BTreeMap<Arc<str>, FailureTotal>,
 }
 
 /// When the last sessions of the source were last known to be alive.

@@ -5,6 +5,7 @@
 //! A row that can't be read is an error that names it; nothing is ever taken for absent because it is broken.
 
 mod customer;
+mod failure;
 mod journal;
 mod keys;
 mod meta;
@@ -17,6 +18,8 @@ use serde::de::DeserializeOwned;
 use super::{StoreError, Table};
 
 pub use customer::{CampaignRow, CustomerRow, PendingTimer, StateRow};
+pub(crate) use failure::visit_failures;
+pub use failure::{BodyRow, FailureKey, FailureRow, FailureStatus, FailureTotal, Work};
 pub use journal::{Cause, Decided, JournalEntry, JournalRow, Outcome, Proposed, Verdict};
 pub use keys::{Key, Partition, TimerKey};
 pub use meta::{Progress, Sessions};

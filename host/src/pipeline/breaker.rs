@@ -1,0 +1,170 @@
+//! The circuit breaker: a campaign that faults again and again, or takes too long on the whole, is suspended, so that it does not cost the
+//! others their time. Each shard has its own, one a campaign and rule set, and any of them suspends.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::GuestFault;
+
+/// Calls that are judged together.
+const CALLS_JUDGED: u32 = 256;
+
+/// When a campaign is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakerSettings {
+    /// With so many faults in a row; 0 for never.
+    pub faults_in_a_row_max: u32,
+    /// With more faults than this of 256 calls, in percent; 100 for never.
+    pub faults_percent_max: u32,
+    /// With a longer mean time of 256 calls, in microseconds; 0 for never. A deadline is for one call, this for all of them.
+    pub call_mean_us_max: u32,
+}
+
+impl Default for BreakerSettings {
+    fn default() -> Self {
+        BreakerSettings { faults_in_a_row_max: 20, faults_percent_max: 25, call_mean_us_max: 1000 }
+    }
+}
+
+/// What one campaign has done lately on one shard.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    settings: BreakerSettings,
+    faults_in_a_row: u32,
+    late_in_a_row: u32,
+    calls: u32,
+    faults: u32,
+    timed_calls: u32,
+    time: Duration,
+}
+
+impl Breaker {
+    pub(super) fn new(settings: BreakerSettings) -> Breaker {
+        Breaker {
+            settings,
+            faults_in_a_row: 0,
+            late_in_a_row: 0,
+            calls: 0,
+            faults: 0,
+            timed_calls: 0,
+            time: Duration::ZERO,
+        }
+    }
+
+    /// A call came back with an answer.
+    pub(super) fn answered(&mut self) {
+        (self.faults_in_a_row, self.late_in_a_row) = (0, 0);
+        self.count(false);
+    }
+
+    /// A call faulted. Returns why the campaign is to be suspended, if it is.
+    pub(super) fn faulted(&mut self, fault: &GuestFault) -> Option<String> {
+        self.faults_in_a_row += 1;
+        match fault {
+            GuestFault::Deadline { .. } => self.late_in_a_row += 1,
+            _ => self.late_in_a_row = 0,
+        }
+        let faults = self.count(true);
+        let BreakerSettings { faults_in_a_row_max, faults_percent_max, .. } = self.settings;
+        if faults_in_a_row_max > 0 && self.faults_in_a_row >= faults_in_a_row_max {
+            return Some(match self.late_in_a_row >= faults_in_a_row_max {
+                true => "it took longer than its limit many times in a row, at the cost of all others".to_owned(),
+                false => format!("it faulted {faults_in_a_row_max} times in a row; the last time it {fault}"),
+            });
+        }
+        let is_too_often = faults * 100 > CALLS_JUDGED * faults_percent_max;
+        is_too_often.then(|| format!("it faulted {faults} times in {CALLS_JUDGED} calls; the last time it {fault}"))
+    }
+
+    /// So many calls took so long. Returns why the campaign is to be suspended, if it is.
+    pub(super) fn took(&mut self, calls: u32, time: Duration) -> Option<String> {
+        self.timed_calls += calls;
+        self.time += time;
+        if self.timed_calls < CALLS_JUDGED {
+            return None;
+        }
+        let mean_us = self.time.as_micros() / u128::from(self.timed_calls);
+        (self.timed_calls, self.time) = (0, Duration::ZERO);
+        let max_us = self.settings.call_mean_us_max;
+        let is_too_long = max_us > 0 && mean_us > u128::from(max_us);
+        is_too_long.then(|| {
+            format!("its calls take {mean_us} µs on the mean, over the limit of {max_us} µs (breaker.call_mean_us_max)")
+        })
+    }
+
+    /// Counts a call; says how many of those that are judged together have faulted.
+    fn count(&mut self, has_faulted: bool) -> u32 {
+        if self.calls == CALLS_JUDGED {
+            (self.calls, self.faults) = (0, 0);
+        }
+        self.calls += 1;
+        self.faults += u32::from(has_faulted);
+        self.faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker() -> Breaker {
+        Breaker::new(BreakerSettings::default())
+    }
+
+    fn trap() -> GuestFault {
+        GuestFault::Trap("unreachable".to_owned())
+    }
+
+    #[test]
+    fn many_faults_in_a_row_suspend_and_one_answer_between_them_does_not() {
+        let mut breaker = breaker();
+        for _ in 0..19 {
+            assert_eq!(breaker.faulted(&trap()), None);
+        }
+        breaker.answered();
+        for _ in 0..19 {
+            assert_eq!(breaker.faulted(&trap()), None);
+        }
+        let why = breaker.faulted(&trap()).expect("the twentieth in a row");
+        assert!(why.contains("20 times in a row") && why.contains("unreachable"), "{why}");
+    }
+
+    #[test]
+    fn one_fault_in_two_suspends_and_one_in_seven_does_not() {
+        let run = |every: u32| {
+            let mut breaker = breaker();
+            (0..10_000).find_map(|call: u32| match call.is_multiple_of(every) {
+                true => breaker.faulted(&trap()),
+                false => {
+                    breaker.answered();
+                    None
+                }
+            })
+        };
+        assert_eq!(run(7), None);
+        assert!(run(2).expect("suspended").contains("times in 256 calls"));
+    }
+
+    #[test]
+    fn a_long_mean_time_suspends_and_one_long_call_does_not() {
+        let mut breaker = breaker();
+        for call in 0..2560 {
+            let time = if call == 300 { Duration::from_millis(10) } else { Duration::from_micros(2) };
+            assert_eq!(breaker.took(1, time), None);
+        }
+        let why = (0..16).find_map(|_| breaker.took(32, 32 * Duration::from_millis(2)));
+        assert!(why.expect("suspended").contains("2000 µs on the mean"));
+    }
+
+    #[test]
+    fn what_is_switched_off_does_not_suspend() {
+        let settings = BreakerSettings { faults_in_a_row_max: 0, faults_percent_max: 100, call_mean_us_max: 0 };
+        let mut breaker = Breaker::new(settings);
+        for _ in 0..1000 {
+            assert_eq!(breaker.faulted(&trap()), None);
+            assert_eq!(breaker.took(1, Duration::from_secs(1)), None);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Failures while they are kept: what rules faulted on and what waits behind it, so that both can be tried again.
+//!
+//! With `on_fault = "hold"` a customer's later events wait behind a failure of that campaign, in order, and **nothing of a queue is decided
+//! before what stands in front of it (G5)**. What is kept of one campaign is bounded in bytes; what comes then is counted and not kept.
+//! Nothing here reads what another shard may be writing: trying again is done while nothing else is on its way (`requests.rs`).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::memory::Memory;
+use crate::event::{Customer, CustomerKey, Event, EventId};
+use crate::metrics;
+use crate::store::records::{
+    BodyRow, FailureKey, FailureRow, FailureTotal, Key, Partition, Progress, Work, encode, visit_failures,
+};
+use crate::store::{Changes, StoreError, Table};
+
+/// What is kept for each campaign, as of the last commit, and the numbers that the next failures get. Shared by the shards and the committer.
+#[derive(Debug)]
+pub(super) struct FailureTotals {
+    next: AtomicU64,
+    totals: Mutex<BTreeMap<Arc<str>, FailureTotal>>,
+    /// Of one campaign.
+    bytes_max: u64,
+}
+
+/// How a group changes what is kept for a campaign.
+#[derive(Clone, Debug)]
+pub(super) struct Delta {
+    pub(super) campaign: Arc<str>,
+    pub(super) count: i64,
+    pub(super) bytes: i64,
+}
+
+/// The failures that a batch adds, changes and settles.
+#[derive(Debug)]
+pub(super) struct FailureRows {
+    totals: Arc<FailureTotals>,
+    bodies: HashMap<(Partition, EventId), BodyRow>,
+    changes: Changes,
+    deltas: Vec<Delta>,
+    /// Queues of which one has just failed again.
+    blocked: HashSet<(Option<CustomerKey>, Arc<str>)>,
+}
+
+impl FailureTotals {
+    pub(super) fn new(progress: &Progress, bytes_max: u64) -> FailureTotals {
+        for (campaign, total) in &progress.failures {
+            show(campaign, total);
+        }
+        let totals = Mutex::new(progress.failures.clone());
+        FailureTotals { next: AtomicU64::new(progress.failure_next), totals, bytes_max }
+    }
+
+    /// Counts what a commit is about to change.
+    pub(super) fn count(&self, progress: &mut Progress, deltas: Vec<Delta>) {
+        // Those below it may have been given away.
+        progress.failure_next = self.next.load(Ordering::Relaxed);
+        for Delta { campaign, count, bytes } in deltas {
+            progress.failures.entry(campaign).or_default().add(count, bytes);
+        }
+    }
+
+    /// What was counted has been committed.
+    pub(super) fn committed(&self, progress: &Progress) {
+        for (campaign, total) in &progress.failures {
+            show(campaign, total);
+        }
+        self.lock().clone_from(&progress.failures);
+    }
+
+    fn has_room(&self, campaign: &str) -> bool {
+        self.lock().get(campaign).is_none_or(|total| total.bytes < self.bytes_max)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, FailureTotal>> {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn show(campaign: &str, total: &FailureTotal) {
+    ::metrics::gauge!(metrics::FAILURES, "campaign" => campaign.to_owned()).set(total.count as f64);
+}
+
+impl FailureRows {
+    pub(super) fn new(totals: Arc<FailureTotals>) -> FailureRows {
+        FailureRows {
+            totals,
+            bodies: HashMap::new(),
+            changes: Changes::default(),
+            deltas: Vec::new(),
+            blocked: HashSet::new(),
+        }
+    }
+
+    /// A place for one more failure of a campaign; `None` if as many are kept as may be.
+    pub(super) fn place(
+        &self,
+        partition: Partition,
+        customer: Option<CustomerKey>,
+        campaign: &Arc<str>,
+    ) -> Option<FailureKey> {
+        let number = || self.totals.next.fetch_add(1, Ordering::Relaxed);
+        let has_room = self.totals.has_room(campaign);
+        has_room.then(|| FailureKey { partition, customer, campaign: Arc::clone(campaign), number: number() })
+    }
+
+    /// Keeps the failures of one event or timer, and the event's body once for them all.
+    pub(super) fn keep(&mut self, failures: Vec<(FailureKey, FailureRow)>, event: Option<&Event>) {
+        for (key, mut row) in failures {
+            row.bytes = encode(&row).len() as u64;
+            if let (Some(id), Some(event)) = (row.body_of(), event) {
+                row.bytes += event.raw().len() as u64;
+                let body = self.bodies.entry((key.partition, id));
+                let body = body.or_insert_with(|| BodyRow { needed_by: 0, body: event.raw().clone() });
+                body.needed_by += 1;
+                self.changes.put(Table::Bodies, Key::body(key.partition, id), encode(body));
+            }
+            self.change(&key, 1, row.bytes as i64);
+            self.put(&key, &row);
+        }
+    }
+
+    /// Takes away a failure that is settled, and the body with the last that needs it.
+    pub(super) fn settle(&mut self, memory: &Memory, key: &FailureKey, row: &FailureRow) -> Result<(), StoreError> {
+        if let Some(id) = row.body_of() {
+            let place = Key::body(key.partition, id);
+            let mut body = match self.bodies.remove(&(key.partition, id)) {
+                Some(body) => body,
+                None => BodyRow::get(memory.snapshot(), key.partition, id)?,
+            };
+            body.needed_by = body.needed_by.saturating_sub(1);
+            if body.needed_by == 0 {
+                self.changes.delete(Table::Bodies, place);
+            } else {
+                self.changes.put(Table::Bodies, place, encode(&body));
+                self.bodies.insert((key.partition, id), body);
+            }
+        }
+        self.changes.delete(Table::Failures, key.encode());
+        self.change(key, -1, -(row.bytes as i64));
+        Ok(())
+    }
+
+    /// It has failed again: what waits behind it goes on waiting.
+    pub(super) fn failed_again(&mut self, key: &FailureKey, row: &FailureRow) {
+        self.put(key, row);
+        self.block(key);
+    }
+
+    pub(super) fn block(&mut self, key: &FailureKey) {
+        self.blocked.insert((key.customer, Arc::clone(&key.campaign)));
+    }
+
+    /// Whether one that stands in front of it has just failed again.
+    pub(super) fn is_blocked(&self, key: &FailureKey) -> bool {
+        self.blocked.contains(&(key.customer, Arc::clone(&key.campaign)))
+    }
+
+    /// Moves the failures of a customer who has become another, and has them sent to whom the merge names.
+    pub(super) fn unite(
+        &mut self,
+        memory: &Memory,
+        from: CustomerKey,
+        to: CustomerKey,
+        recipient: &Customer,
+    ) -> Result<(), StoreError> {
+        let (old, new) = (Partition::of_customer(from), Partition::of_customer(to));
+        let mut theirs = Vec::new();
+        let (first, last) = Key::failures_of(old, from);
+        visit_failures(memory.snapshot(), (&first, &last), &mut |key, row| {
+            theirs.push((key, row));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        for (key, mut row) in theirs {
+            let moved = FailureKey { partition: new, customer: Some(to), ..key.clone() };
+            match &mut row.work {
+                Work::Event { recipient: sent_to, id, .. } => {
+                    *sent_to = Some(recipient.clone());
+                    let body = Key::body(old, *id);
+                    // The first of several that need it moves it for all.
+                    if old != new && !self.changes.has(Table::Bodies, &body) {
+                        self.changes.put(
+                            Table::Bodies,
+                            Key::body(new, *id),
+                            encode(&BodyRow::get(memory.snapshot(), old, *id)?),
+                        );
+                        self.changes.delete(Table::Bodies, body);
+                    }
+                }
+                Work::Timer(timer) => timer.recipient = recipient.clone(),
+                Work::Merge { .. } => {}
+            }
+            self.changes.delete(Table::Failures, key.encode());
+            self.put(&moved, &row);
+        }
+        Ok(())
+    }
+
+    /// Hands over what has changed, to be committed. What was handed over before in this batch is still known.
+    pub(super) fn flush(&mut self) -> (Changes, Vec<Delta>) {
+        (std::mem::take(&mut self.changes), std::mem::take(&mut self.deltas))
+    }
+
+    /// Begins the next batch.
+    pub(super) fn forget(&mut self) {
+        self.bodies.clear();
+        self.blocked.clear();
+    }
+
+    fn put(&mut self, key: &FailureKey, row: &FailureRow) {
+        self.changes.put(Table::Failures, key.encode(), encode(row));
+    }
+
+    fn change(&mut self, key: &FailureKey, count: i64, bytes: i64) {
+        self.deltas.push(Delta { campaign: Arc::clone(&key.campaign), count, bytes });
+    }
+}

@@ -1,0 +1,256 @@
+//! Failures that are tried again, on the shard of their customer, while nothing else is on its way: each through the version that runs now,
+//! with the `now` that it was given the first time, and with the same event id, so that what it sends has the id that it would have had.
+//! What the retry leads to and the removal of the failure are one commit.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::budget::Held;
+use super::case::{Case, Reason};
+use super::judge::outcome;
+use super::shard::Shard;
+use crate::engine::{NotCalled, RuleSet};
+use crate::event::{Customer, CustomerKey, Event, EventId};
+use crate::store::StoreError;
+use crate::store::records::{Decided, FailureKey, FailureRow, FailureStatus, Outcome, Partition, TimerKey, Work};
+
+/// Failures of one customer and campaign, in their order.
+#[derive(Debug)]
+pub(super) struct RetryWork {
+    pub(super) partition: Partition,
+    pub(super) customer: Option<CustomerKey>,
+    pub(super) failures: Vec<Kept>,
+    pub(super) answer: Answer,
+}
+
+/// A failure, with the body of its event if it has one.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) key: FailureKey,
+    pub(super) row: FailureRow,
+    pub(super) body: Option<Bytes>,
+}
+
+/// To whom is told what became of each, when that is durable; until then nothing else is let in.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) tried: mpsc::UnboundedSender<Tried>,
+    pub(super) _barrier: Arc<Held>,
+}
+
+/// What became of a failure that was to be tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tried {
+    pub number: u64,
+    pub campaign: String,
+    #[serde(flatten)]
+    pub result: TryResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub enum TryResult {
+    /// The rule has decided it.
+    Decided,
+    /// There is nothing to decide any more: the timer has been cancelled meanwhile, or the rule no longer takes such work.
+    Void,
+    FailedAgain {
+        error: String,
+    },
+    /// It was not called.
+    NotCalled {
+        reason: String,
+    },
+}
+
+/// A failure in the making of its retry.
+#[derive(Debug)]
+pub(super) struct Retry {
+    key: FailureKey,
+    row: FailureRow,
+    /// As soon as it is known.
+    result: Option<TryResult>,
+    answer: Answer,
+}
+
+/// What is told once it is durable.
+#[derive(Debug)]
+pub(super) struct Concluded {
+    tried: Tried,
+    answer: Answer,
+}
+
+impl Concluded {
+    pub(super) fn tell(self) {
+        // Whoever asked may have gone.
+        let _ = self.answer.tried.send(self.tried);
+    }
+}
+
+impl Retry {
+    /// To whom its communications go, if a merge has changed that.
+    pub(super) fn recipient(&self) -> Option<&Customer> {
+        match &self.row.work {
+            Work::Event { recipient, .. } => recipient.as_ref(),
+            Work::Timer(_) | Work::Merge { .. } => None,
+        }
+    }
+
+    pub(super) fn into_concluded(self) -> Concluded {
+        let waits = || TryResult::NotCalled { reason: "what stands in front of it failed again".to_owned() };
+        let result = self.result.unwrap_or_else(waits);
+        let campaign = self.key.campaign.to_string();
+        Concluded { tried: Tried { number: self.key.number, campaign, result }, answer: self.answer }
+    }
+}
+
+impl RetryWork {
+    /// A case for each.
+    pub(super) fn into_cases(self) -> Result<Vec<Case>, StoreError> {
+        let RetryWork { partition, customer, failures, answer } = self;
+        let case = |Kept { key, row, body }: Kept| {
+            let (id, reason) = reason_of(&key, &row, body)?;
+            let now = row.now;
+            let retry = Some(Box::new(Retry { key, row, result: None, answer: answer.clone() }));
+            Ok(Case {
+                reason,
+                id,
+                now,
+                customer,
+                partition,
+                outcomes: Vec::new(),
+                communications: Vec::new(),
+                failures: Vec::new(),
+                receipt: None,
+                retry,
+                held: Held::default(),
+            })
+        };
+        failures.into_iter().map(case).collect()
+    }
+}
+
+fn reason_of(key: &FailureKey, row: &FailureRow, body: Option<Bytes>) -> Result<(EventId, Reason), StoreError> {
+    let unreadable = |reason| StoreError::unreadable(crate::store::Table::Bodies, reason);
+    Ok(match &row.work {
+        Work::Event { id, .. } => {
+            let body = body.ok_or_else(|| unreadable("the body of a failure's event is not there"))?;
+            let event = Event::read(body).map_err(|_| unreadable("the body of a failure's event is no event"))?;
+            (*id, Reason::Event { event: Box::new(event), seen: None })
+        }
+        Work::Timer(pending) => {
+            let customer = key.customer.ok_or_else(|| unreadable("a failed timer of nobody"))?;
+            let (campaign, name) = ((&*key.campaign).into(), pending.name.clone());
+            let timer = TimerKey { due: pending.looked_at, customer, campaign, timer: name };
+            let id = EventId::of_timer(pending.set_by, &key.campaign, &pending.name, pending.due);
+            (id, Reason::Timer { timer, fired: Some(pending.clone()) })
+        }
+        Work::Merge { id, code, other } => (*id, Reason::Merge { code: code.clone(), other: other.clone() }),
+    })
+}
+
+impl Shard {
+    /// Adds the call of a failure that is tried again, unless something stands in front of it.
+    pub(super) fn gather_retry(&mut self, rules: &RuleSet, number: usize, case: &mut Case) -> Result<(), StoreError> {
+        let Some(mut retry) = case.retry.take() else { return Ok(()) };
+        if let Some(customer) = case.customer {
+            self.rows.load(&self.memory, customer)?;
+        }
+        if !(retry.row.is_queued && self.failures.is_blocked(&retry.key)) {
+            retry.result = self.call_again(rules, number, case, &retry);
+        }
+        case.retry = Some(retry);
+        Ok(())
+    }
+
+    /// `None` if it is called, or has faulted already.
+    fn call_again(&mut self, rules: &RuleSet, number: usize, case: &mut Case, retry: &Retry) -> Option<TryResult> {
+        let not_called = |reason: String| Some(TryResult::NotCalled { reason });
+        let name = &retry.key.campaign;
+        let found = rules.campaigns().iter().position(|campaign| campaign.spec.name == *name);
+        let now = self.arrivals.now();
+        let Some(index) = found.filter(|index| self.takes(&rules.campaigns()[*index], now)) else {
+            return not_called(format!("campaign `{name}` does not run now; `hailer campaigns` says why"));
+        };
+        let campaign = Arc::clone(&rules.campaigns()[index]);
+        let spec = &campaign.spec;
+        let seed = case.customer.map_or(super::shard::SEED_OF_NOBODY, CustomerKey::seed);
+        let mut handler = 0;
+        let added = match &case.reason {
+            Reason::Event { event, .. } => {
+                let reading = rules.reading(event.code());
+                let taken = reading.subscriptions.iter().find(|subscription| subscription.campaign == index);
+                let Some(subscription) = taken else { return Some(TryResult::Void) };
+                reading.plan.project(event, &mut self.projection);
+                handler = subscription.handler;
+                let state = case.customer.and_then(|customer| self.rows.state(customer, spec, case.now));
+                self.batch.add(subscription, number, case.now, seed, state, &self.projection)
+            }
+            Reason::Timer { timer, fired: Some(fired) } => {
+                let Some(subscription) = rules.timer(index, &timer.timer) else {
+                    return not_called(format!("the version of `{name}` that runs has no timer `{}`", timer.timer));
+                };
+                // One that waits is pending still, unless what was in front of it has cancelled it, or set it anew.
+                if retry.row.status.is_held() && !self.rows.fire_held(timer, fired) {
+                    return Some(TryResult::Void);
+                }
+                let state = self.rows.state(timer.customer, spec, case.now);
+                let added = self.batch.add_timer(&subscription, number, case.now, seed, state);
+                added.map_err(NotCalled::Fault)
+            }
+            Reason::Timer { fired: None, .. } => return Some(TryResult::Void),
+            Reason::Merge { other, .. } => {
+                let (Some(subscription), Some(customer)) = (rules.merge(index), case.customer) else {
+                    return Some(TryResult::Void);
+                };
+                let state = self.rows.state(customer, spec, case.now);
+                let other = Some((other.version, &*other.bytes));
+                let added = self.batch.add_merge(&subscription, number, case.now, seed, state, other);
+                added.map_err(NotCalled::Fault)
+            }
+        };
+        if let Err(not_called) = added {
+            let decided = self.not_called(&campaign, index, handler, case, not_called);
+            case.outcomes.push(outcome(spec, decided));
+        }
+        None
+    }
+
+    /// What has come of a retry: its failure is settled, or stands where it stood.
+    pub(super) fn conclude(&mut self, case: &mut Case, log: Box<str>) -> Result<(), StoreError> {
+        let Some(retry) = &mut case.retry else { return Ok(()) };
+        let Retry { key, row, result, .. } = &mut **retry;
+        let decided = case.outcomes.last();
+        if let Some(Outcome { version, decided: Decided::Failed { error }, .. }) = decided {
+            let tries = match &row.status {
+                FailureStatus::Failed { tries, .. } => tries.saturating_add(1),
+                FailureStatus::Held => 1,
+            };
+            let (error, version, tried_ms) = (error.clone(), Arc::clone(version), self.arrivals.now());
+            *result = Some(TryResult::FailedAgain { error: error.to_string() });
+            row.status = FailureStatus::Failed { error, log, version, tried_ms, tries };
+            self.failures.failed_again(key, row);
+            return Ok(());
+        }
+        match (&result, decided) {
+            (None, Some(_)) => *result = Some(TryResult::Decided),
+            (Some(TryResult::Void), _) => {}
+            // It stays, and what waits behind it.
+            _ => {
+                if row.is_queued {
+                    self.failures.block(key);
+                }
+                return Ok(());
+            }
+        }
+        self.failures.settle(&self.memory, key, row)?;
+        if let (Some(customer), true) = (key.customer, row.is_queued) {
+            self.rows.change_held(customer, &key.campaign, -1);
+        }
+        Ok(())
+    }
+}

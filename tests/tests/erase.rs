@@ -1,0 +1,69 @@
+//! `hailer erase`, on a running engine and on the store of a stopped one: nothing is left that names or describes the customer, and nobody
+//! else loses anything.
+
+use hailer_tests::wait;
+use serde_json::json;
+
+use crate::failures::{bought, line, site, start};
+
+/// Customer 1 with state, a timer, a failure and what waits behind it; and customer 2.
+fn history() -> String {
+    let begin = |customer: u32| {
+        let body = json!({ "eventCode": "OnBeginRegistration", "customerInfo": { "customerId": customer } });
+        line(&format!("began-{customer}"), &body)
+    };
+    [bought(3, 1), bought(4, 2), begin(1), begin(2), bought(5, 1), bought(6, 1), bought(10, 2)].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_running_engine_erases_one_customer_and_leaves_the_others_alone() {
+    let site = site("");
+    let mut engine = start(&site, &[]).await;
+    engine.write(history());
+    let listed = |customer: &str| {
+        let listed = site.command(&["failures", "list", "--all", "--customer", customer, "--json"]).expect(0);
+        listed.json().as_array().unwrap().len()
+    };
+    wait::until("the failures and the timers behind them", async || listed("1") == 3 && listed("2") == 2).await;
+    let unsure = site.command(&["erase", "1"]);
+    assert!(unsure.code == Some(1) && unsure.stderr.contains("--yes"), "{unsure:?}");
+    let erased = site.command(&["erase", "1", "--yes", "--json"]).expect(0).json();
+    assert_eq!(erased["foundBy"], "customerId");
+    assert_eq!((&erased["states"], &erased["timers"], &erased["failures"]), (&json!(1), &json!(1), &json!(3)));
+    assert_eq!(erased["decisions"], 5, "{erased}");
+    assert_eq!(site.command(&["why", "1"]).expect(0).stdout, "no event seen\n");
+    assert_eq!((listed("1"), listed("2")), (0, 2));
+    assert!(site.command(&["why", "2"]).expect(0).stdout.contains("OnPurchaseConfirm"));
+    let again = site.command(&["erase", "1", "--yes"]);
+    assert!(again.code == Some(1) && again.stderr.contains("no event seen"), "{again:?}");
+    engine.write(bought(7, 1));
+    let printed = engine.prints(3).await;
+    assert_eq!(printed[2]["data"], json!({ "number": 7, "count": 1, "chain": 7 }), "somebody new");
+    engine.stop().await;
+    let store = site.path("store").display().to_string();
+    let _ = site.command(&["store", "verify", "--store", &store]).expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_store_of_a_stopped_engine_is_erased_from_alike() {
+    let site = site("");
+    let mut engine = start(&site, &[]).await;
+    engine.write(history());
+    wait::until("all is decided", async || {
+        let listed = site.command(&["failures", "list", "--all", "--json"]).expect(0);
+        listed.json().as_array().unwrap().len() == 5
+    })
+    .await;
+    engine.stop().await;
+    let store = site.path("store").display().to_string();
+    let erased = site.command(&["erase", "1", "--yes", "--store", &store]).expect(0);
+    assert!(erased.stdout.contains("states 1, timers 1, failures 3, events and timers in the journal 5"), "{erased:?}");
+    assert!(erased.stderr.contains("backups of the store"), "{erased:?}");
+    assert_eq!(site.command(&["why", "1", "--store", &store]).expect(0).stdout, "no event seen\n");
+    let _ = site.command(&["store", "verify", "--store", &store]).expect(0);
+    let mut engine = start(&site, &[]).await;
+    engine.write(bought(7, 1));
+    let printed = engine.prints(1).await;
+    assert_eq!(printed[0]["data"], json!({ "number": 7, "count": 1, "chain": 7 }));
+    assert_eq!(site.command(&["failures", "list", "--all", "--json"]).expect(0).json().as_array().unwrap().len(), 2);
+}

@@ -1,0 +1,281 @@
+//! What rules fail on: kept, held in order, tried again, dropped, bounded; and the brakes on campaigns that misbehave. Through the real binary.
+//!
+//! The rule is `tally`: what it sends tells of everything that it has decided before, so a lost, repeated or misplaced event shows.
+
+use hailer_tests::built::example_module;
+use hailer_tests::engine::Engine;
+use hailer_tests::site::{Outcome, Site, campaign};
+use hailer_tests::wait;
+use serde_json::{Value, json};
+
+/// An event in the envelope of a file, with an id of its own.
+pub(crate) fn line(id: &str, body: &Value) -> String {
+    format!("{}\n", json!({ "messageId": id, "body": body.to_string() }))
+}
+
+pub(crate) fn bought(number: u32, customer: u32) -> String {
+    let body = json!({
+        "eventCode": "OnPurchaseConfirm",
+        "customerInfo": { "customerId": customer },
+        "purchaseOperationInfo": { "purchaseData": { "purchaseId": number, "amount": number } },
+    });
+    line(&format!("bought-{number}"), &body)
+}
+
+fn of_customer(code: &str, customer: u32) -> String {
+    line(&format!("{code}-{customer}"), &json!({ "eventCode": code, "customerInfo": { "customerId": customer } }))
+}
+
+fn merged(from: u32, to: u32) -> String {
+    let customer = |id: u32| json!({ "customerId": id });
+    let (from_info, to_info) = (customer(from), customer(to));
+    let body =
+        json!({ "eventCode": "MergeCustomersProfiles", "fromCustomerInfo": from_info, "toCustomerInfo": to_info });
+    line(&format!("merged-{from}-{to}"), &body)
+}
+
+/// A place where `tally` runs; purchases whose number is a multiple of five fault.
+pub(crate) fn site(rest: &str) -> Site {
+    let site = Site::empty();
+    site.put("modules/tally.wasm", example_module("tally"));
+    faulty(&site, rest);
+    site
+}
+
+fn faulty(site: &Site, rest: &str) {
+    site.put("tally.toml", campaign("tally", &format!("{rest}\n[params]\nfault_every = 5\nwait_seconds = 1")));
+}
+
+/// Mends the rule in the running engine.
+async fn mend(site: &Site, engine: &Engine, rest: &str) {
+    site.put("tally.toml", campaign("tally", &format!("{rest}\n[params]\nwait_seconds = 1")));
+    let report = engine.reload().await;
+    assert!(report.problems.is_empty(), "{report:?}");
+}
+
+pub(crate) async fn start(site: &Site, more: &[&str]) -> Engine {
+    let store = site.path("store").display().to_string();
+    let engine = site.start(&[&["--source", "-", "--sink", "-", "--store", &store], more].concat());
+    engine.ready().await;
+    engine
+}
+
+/// What was sent, in order: customer, number, count and chain, or the template alone.
+fn told(communications: &[Value]) -> Vec<(String, Value)> {
+    let told = |one: &Value| {
+        let data = &one["data"];
+        let what = match data["number"].is_null() {
+            true => one["template"].clone(),
+            false => json!([data["number"], data["count"], data["chain"]]),
+        };
+        (one["recipient"]["customerId"].as_str().unwrap().to_owned(), what)
+    };
+    communications.iter().map(told).collect()
+}
+
+fn failures(site: &Site, arguments: &[&str]) -> Vec<Value> {
+    let listed = site.command(&[&["failures", "list", "--all", "--json"], arguments].concat()).expect(0);
+    listed.json().as_array().unwrap().clone()
+}
+
+fn settle(site: &Site, arguments: &[&str]) -> Outcome {
+    site.command(&[&["failures"], arguments, &["--json"]].concat())
+}
+
+async fn are_kept(site: &Site, count: usize) -> Vec<Value> {
+    wait::until_some(&format!("{count} failures"), async || {
+        Some(failures(site, &[])).filter(|failures| failures.len() >= count)
+    })
+    .await
+}
+
+/// What an engine sends whose rule never fails.
+async fn without_faults(lines: &str, count: usize) -> Vec<Value> {
+    let site = site("");
+    site.put("tally.toml", campaign("tally", "[params]\nwait_seconds = 1"));
+    let mut engine = start(&site, &[]).await;
+    engine.write(lines);
+    engine.prints(count).await
+}
+
+fn without_times(communications: Vec<Value>) -> Vec<Value> {
+    let mut communications = communications;
+    for one in &mut communications {
+        one["createdAt"] = Value::Null;
+    }
+    communications.sort_by_key(|one| one["id"].to_string());
+    communications
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_waits_behind_a_failure_is_decided_in_order_once_the_rule_is_mended() {
+    let lines = [bought(3, 1), bought(5, 1), bought(6, 1), bought(7, 2), bought(8, 1)].concat();
+    let site = site("");
+    let mut engine = start(&site, &[]).await;
+    engine.write(&lines);
+    let kept = are_kept(&site, 3).await;
+    let numbers: Vec<_> = kept.iter().map(|one| one["number"].as_u64().unwrap()).collect();
+    assert!(numbers.is_sorted(), "{kept:?}");
+    assert!(kept[0]["failed"]["error"].as_str().unwrap().contains("a fault on purpose"), "{kept:?}");
+    assert_eq!((&kept[1]["failed"], &kept[2]["failed"]), (&Value::Null, &Value::Null));
+    assert_eq!(told(&engine.prints(2).await), [("1".into(), json!([3, 1, 3])), ("2".into(), json!([7, 1, 7]))]);
+    let story = site.command(&["why", "1"]).expect(0).stdout;
+    assert!(story.contains("failed (returned an error: a fault on purpose)"), "{story}");
+    assert!(story.contains("deferred until an earlier failure is settled"), "{story}");
+    let shown = site.command(&["failures", "show", &numbers[0].to_string()]).expect(0).stdout;
+    assert!(shown.contains("wait behind it") && shown.contains(r#""purchaseId":5"#), "{shown}");
+
+    // As it is still broken, nothing moves, and whoever names one that waits has its queue tried.
+    let tried = settle(&site, &["retry", &numbers[2].to_string()]).expect(1).json();
+    assert_eq!((&tried["failedAgain"], &tried["notCalled"]), (&json!(1), &json!(2)), "{tried}");
+    assert_eq!(failures(&site, &[])[0]["failed"]["tries"], 2);
+
+    // It outlives a crash.
+    engine.kill();
+    assert_eq!(failures(&site, &["--store", &site.path("store").display().to_string()]).len(), 3);
+    let mut engine = start(&site, &[]).await;
+    engine.write(bought(9, 1));
+    are_kept(&site, 4).await;
+    mend(&site, &engine, "").await;
+    let tried = settle(&site, &["retry", "--all"]).expect(0).json();
+    assert_eq!(tried["settled"], 4, "{tried}");
+    assert_eq!(failures(&site, &[]), [] as [Value; 0]);
+    let after = engine.prints(4).await;
+    engine.write(bought(11, 1));
+    let printed = engine.prints(5).await;
+    let clean = without_faults(&[lines, bought(9, 1), bought(11, 1)].concat(), 7).await;
+    let all: Vec<Value> =
+        clean.iter().filter(|one| !["3", "7"].contains(&&*one["data"]["number"].to_string())).cloned().collect();
+    let versions = |all: Vec<Value>| without_times(all);
+    assert_eq!(versions(printed), versions(all), "the same communications, ids and all, as if it had never failed");
+    assert_eq!(after.len(), 4);
+    let story = site.command(&["why", "1"]).expect(0).stdout;
+    assert!(story.contains("tried again"), "{story}");
+    assert!(!site.command(&["store", "show"]).expect(0).stdout.contains("bodies  1"));
+    engine.stop().await;
+    let store = site.path("store").display().to_string();
+    let _ = site.command(&["store", "verify", "--store", &store]).expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn with_skip_a_failure_stands_in_nobodys_way() {
+    let site = site("on_fault = \"skip\"");
+    let mut engine = start(&site, &[]).await;
+    engine.write([bought(3, 1), bought(5, 1), bought(6, 1)].concat());
+    let printed = engine.prints(2).await;
+    assert_eq!(told(&printed), [("1".into(), json!([3, 1, 3])), ("1".into(), json!([6, 2, 3 * 31 + 6]))]);
+    let kept = are_kept(&site, 1).await;
+    assert_eq!((kept.len(), &kept[0]["isQueued"]), (1, &json!(false)));
+    mend(&site, &engine, "on_fault = \"skip\"").await;
+    let _ = settle(&site, &["retry", "--campaign", "tally"]).expect(0);
+    assert_eq!(told(&engine.prints(3).await)[2].1[1], 3, "decided after the others");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_timer_waits_behind_a_failure_and_may_be_cancelled_by_what_waits_in_front_of_it() {
+    let site = site("");
+    let mut engine = start(&site, &[]).await;
+    let begin = |customer| of_customer("OnBeginRegistration", customer);
+    engine.write([begin(1), begin(2), bought(5, 1), bought(10, 2), of_customer("OnEndRegistration", 1)].concat());
+    let kept = are_kept(&site, 5).await;
+    let timers = kept.iter().filter(|one| one["timer"] == "reminder").count();
+    assert_eq!(timers, 2, "{kept:?}");
+    assert_eq!(engine.printed().len(), 0);
+    mend(&site, &engine, "").await;
+    let tried = settle(&site, &["retry", "--all"]).expect(0).json();
+    assert_eq!(tried["settled"], 5, "{tried}");
+    let mut printed = told(&engine.prints(3).await);
+    printed.sort_by_key(|(customer, what)| (customer.clone(), what.to_string()));
+    let reminder = (String::from("2"), json!("reminder"));
+    assert_eq!(printed, [("1".into(), json!([5, 1, 5])), reminder, ("2".into(), json!([10, 1, 10]))]);
+    assert_eq!(failures(&site, &[]), [] as [Value; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_stands_behind_a_dropped_failure_goes_on_up_to_the_next_that_fails() {
+    let site = site("");
+    let mut engine = start(&site, &[]).await;
+    engine.write([bought(5, 1), bought(6, 1), bought(10, 1), bought(11, 1)].concat());
+    let kept = are_kept(&site, 4).await;
+    let first = kept[0]["number"].to_string();
+    let dropped = settle(&site, &["drop", &first]).expect(0).json();
+    assert_eq!((&dropped["dropped"], &dropped["freed"]["settled"]), (&json!(1), &json!(1)), "{dropped}");
+    assert_eq!(told(&engine.prints(1).await), [("1".into(), json!([6, 1, 6]))]);
+    assert_eq!(failures(&site, &[]).len(), 2);
+    let refused = site.command(&["failures", "drop", "--all"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("--yes"), "{refused:?}");
+    let _ = site.command(&["failures", "drop", "--all", "--yes"]).expect(0);
+    assert_eq!(failures(&site, &[]), [] as [Value; 0]);
+    engine.write(bought(12, 1));
+    assert_eq!(told(&engine.prints(2).await)[1].1, json!([12, 2, 6 * 31 + 12]), "nothing is held any more");
+    let missing = site.command(&["failures", "retry", "77"]);
+    assert!(missing.code == Some(1) && missing.stderr.contains("hailer failures list"), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_failures_of_a_merged_customer_are_those_of_whom_they_have_become() {
+    let site = site("");
+    let mut engine = start(&site, &[]).await;
+    engine.write([bought(3, 1), bought(4, 2), bought(5, 1), bought(6, 1)].concat());
+    are_kept(&site, 2).await;
+    engine.write([merged(1, 2), bought(7, 2), bought(8, 1)].concat());
+    let kept = are_kept(&site, 4).await;
+    assert!(kept.iter().all(|one| one["customer"] == kept[0]["customer"]), "{kept:?}");
+    mend(&site, &engine, "").await;
+    let tried = settle(&site, &["retry", "--all"]).expect(0).json();
+    assert_eq!(tried["settled"], 4, "{tried}");
+    let printed = told(&engine.prints(6).await);
+    let counts: Vec<_> = printed[2..].iter().map(|(_, what)| (what[0].clone(), what[1].clone())).collect();
+    assert_eq!(counts, [5, 6, 7, 8].map(|number| (json!(number), json!(number - 2))), "{printed:?}");
+    assert_eq!((&*printed[2].0, &*printed[3].0), ("2", "2"), "sent to whom they have become");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn more_failures_than_may_be_kept_are_counted_and_not_kept() {
+    let site = site("on_fault = \"skip\"");
+    let mut engine = start(&site, &["--set", "store.failures_bytes_max=1048576"]).await;
+    for number in 1..=30 {
+        let mut body: Value = serde_json::from_str(&bought(number * 5, number)).unwrap();
+        let padded =
+            body["body"].as_str().unwrap().replacen('{', &format!("{{\"padding\":\"{}\",", "x".repeat(100_000)), 1);
+        body["body"] = padded.into();
+        engine.write(format!("{body}\n"));
+        // One by one, as what is kept is known as of the last commit.
+        engine.metric_is("hailer_events_total{outcome=\"decided\"}", f64::from(number)).await;
+    }
+    let lost = engine.metric("hailer_failures_not_kept_total{campaign=\"tally\"}").await;
+    let kept = failures(&site, &[]).len();
+    assert!((10..=13).contains(&kept), "{kept}");
+    assert_eq!(kept + lost as usize, 30);
+    assert!(engine.stderr().contains("store.failures_bytes_max"), "{}", engine.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_campaign_that_faults_again_and_again_is_suspended_and_can_be_resumed() {
+    let site = site("on_fault = \"skip\"");
+    let mut engine = start(&site, &["--shards", "1"]).await;
+    engine.write((1..=20).map(|number| bought(number * 5, number)).collect::<String>());
+    let suspended = wait::until_some("the suspension", async || engine.campaign("tally").await?.suspended).await;
+    assert!(suspended.contains("20 times in a row"), "{suspended}");
+    engine.write(bought(3, 1));
+    mend(&site, &engine, "on_fault = \"skip\"").await;
+    let _ = site.command(&["resume", "tally"]).expect(0);
+    engine.write(bought(4, 1));
+    assert_eq!(told(&engine.prints(1).await), [("1".into(), json!([4, 1, 4]))], "what came meanwhile has gone by");
+    let _ = settle(&site, &["retry", "--all"]).expect(0);
+    assert_eq!(engine.prints(21).await.len(), 21);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_campaign_sends_no_more_in_an_hour_than_it_may_and_is_suspended() {
+    let site = site("");
+    site.put("tally.toml", campaign("tally", "per_hour_max = 3"));
+    let mut engine = start(&site, &[]).await;
+    engine.write((1..=5).map(|number| bought(number, number)).collect::<String>());
+    let suspended = wait::until_some("the suspension", async || engine.campaign("tally").await?.suspended).await;
+    assert!(suspended.contains("more than 3 communications an hour (per_hour_max)"), "{suspended}");
+    assert_eq!(engine.prints(3).await.len(), 3);
+    let _ = site.command(&["resume", "tally"]).expect(0);
+    engine.write(bought(6, 6));
+    assert_eq!(engine.prints(4).await.len(), 4, "whoever resumes it means it");
+}
