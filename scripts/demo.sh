@@ -9,6 +9,9 @@ work=$(mktemp -d)
 engine=
 trap '[ -z "$engine" ] || kill "$engine" 2>/dev/null || true; rm -rf "$work"' EXIT
 hailer=${CARGO_TARGET_DIR:-target}/debug/hailer
+# What the last part keeps stays here, to be looked at afterwards.
+kept=${CARGO_TARGET_DIR:-target}/demo
+rm -rf "$kept"
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 # Waits until a command succeeds, for at most a minute.
@@ -73,12 +76,13 @@ begins() { printf '{"timestamp":%s,"body":"{\\"eventCode\\":\\"%s\\",\\"customer
   begins $((started + 60000)) OnBeginRegistration 122
   begins $((started + 1800000)) OnEndRegistration 122
 } >"$work/registrations.jsonl"
-"$hailer" run --source "file:$work/registrations.jsonl" --sink - --rules "$work/rules.d" --data "$work/why" \
-  --store "$work/why/store" --create-store --clock events --run-on-minutes 120 2>/dev/null | grep abandoned-registration
+"$hailer" run --source "file:$work/registrations.jsonl" --sink - --rules "$work/rules.d" --data "$kept" \
+  --store "$kept/store" --create-store --clock events --run-on-minutes 120 2>/dev/null | grep abandoned-registration
 
 say "7. Why did 121 get it, and 122 not?"
-"$hailer" why 121 --campaign abandoned-registration --data "$work/why" --set "store.dir=$work/why/store" --utc
-"$hailer" why 122 --campaign abandoned-registration --data "$work/why" --set "store.dir=$work/why/store" --utc
+"$hailer" why 121 --campaign abandoned-registration --data "$kept" --utc
+"$hailer" why 122 --campaign abandoned-registration --data "$kept" --utc
 
 echo
+echo "Ask yourself: $hailer why 121 --data $kept"
 echo "Try it yourself: make rules && cargo run -p hailer -- run --source file:EVENTS.jsonl --sink - --rules target/rules.d"
