@@ -19,6 +19,8 @@ pub const LOG_BYTES_CUT_TOTAL: &str = "hailer_log_bytes_cut_total";
 pub const DECIDE_SECONDS: &str = "hailer_decide_seconds";
 pub const COMMIT_SECONDS: &str = "hailer_commit_seconds";
 pub const TIMERS_FIRED_TOTAL: &str = "hailer_timers_fired_total";
+pub const SUSPECTS: &str = "hailer_suspects";
+pub const GIVEN_UP_TOTAL: &str = "hailer_given_up_total";
 pub const OUTBOX: &str = "hailer_outbox";
 pub const COMMUNICATIONS_TOTAL: &str = "hailer_communications_total";
 pub const SOURCE_CONNECTED: &str = "hailer_source_connected";
@@ -66,6 +68,16 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Seconds, DECIDE_SECONDS, "Time that a shard took to decide a batch"),
     (Kind::Seconds, COMMIT_SECONDS, "Time that a commit took to be on disk"),
     (Kind::Counter, TIMERS_FIRED_TOTAL, "Timers that have fired"),
+    (
+        Kind::Gauge,
+        SUSPECTS,
+        "Events and timers that are decided alone, as the engine ended while it decided them among others",
+    ),
+    (
+        Kind::Counter,
+        GIVEN_UP_TOTAL,
+        "Events and timers that are not decided any more, as the engine ended each time it decided them alone, by kind",
+    ),
     (Kind::Gauge, OUTBOX, "Communications that are committed and not yet confirmed"),
     (Kind::Counter, COMMUNICATIONS_TOTAL, "Communications that rules proposed, by campaign, channel and verdict"),
     (Kind::Gauge, SOURCE_CONNECTED, "1 while the source has a session, else 0"),

@@ -2,6 +2,7 @@
 
 use super::budget::Held;
 use super::commit::JournalPiece;
+use super::suspects::Acquittal;
 use super::timers::Due;
 use crate::communication::Communication;
 use crate::delivery::Receipt;
@@ -22,6 +23,8 @@ pub(super) struct Group {
     pub(super) receipts: Vec<Receipt>,
     /// Timers that were looked at.
     pub(super) timers: Vec<TimerKey>,
+    /// It holds a suspect, decided alone.
+    pub(super) acquittal: Option<Acquittal>,
     /// It holds events without an id, whose copies are told apart by counting.
     pub(super) has_open_occurrences: bool,
     /// What its events hold of one budget, and its communications of another; given back when the group is settled or dropped.
@@ -40,6 +43,7 @@ impl Group {
             outbox: Vec::new(),
             receipts: Vec::new(),
             timers: Vec::new(),
+            acquittal: None,
             has_open_occurrences: false,
             held_in: Held::default(),
             held_out: Held::default(),
@@ -66,6 +70,9 @@ impl Group {
     pub(super) fn settle(self, due: &Due) {
         ::metrics::gauge!(metrics::IN_FLIGHT).decrement(self.events() as f64);
         due.settled(&self.timers);
+        if let Some(acquittal) = self.acquittal {
+            acquittal.committed();
+        }
         self.receipts.into_iter().for_each(Receipt::settle);
     }
 }

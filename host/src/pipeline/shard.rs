@@ -19,6 +19,7 @@ use super::judge::outcome;
 use super::memory::Memory;
 use super::redirects::Redirects;
 use super::rows::Rows;
+use super::suspects::{Acquittal, Suspects};
 use super::{Accepted, Rules, Settings, Tally, What};
 use crate::clock::Millis;
 use crate::communication::Communication;
@@ -46,6 +47,9 @@ pub(super) struct Shard {
     pub(super) rows: Rows,
     pub(super) redirects: Redirects,
     arrivals: Arc<Arrivals>,
+    suspects: Arc<Suspects>,
+    /// Of what is being decided, for its group.
+    acquittal: Option<Acquittal>,
     exit: Exit,
     batch_max: usize,
     pub(super) environment: Arc<str>,
@@ -54,6 +58,14 @@ pub(super) struct Shard {
     projection: Projection,
     pub(super) decided: Decided,
     pub(super) counts: Counts,
+}
+
+/// What all shards and the entrance share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) redirects: Redirects,
+    pub(super) arrivals: Arc<Arrivals>,
+    pub(super) suspects: Arc<Suspects>,
 }
 
 /// Where groups go when they are decided.
@@ -95,10 +107,10 @@ impl Shard {
         settings: &Settings,
         rules: Rules,
         memory: Memory,
-        redirects: Redirects,
-        arrivals: Arc<Arrivals>,
+        shared: Shared,
         exit: Exit,
     ) -> Shard {
+        let Shared { redirects, arrivals, suspects } = shared;
         Shard {
             number,
             guests: Guests::new(Arc::clone(&rules.sandbox), settings.recheck_one_in),
@@ -107,6 +119,8 @@ impl Shard {
             rows: Rows::default(),
             redirects,
             arrivals,
+            suspects,
+            acquittal: None,
             exit,
             batch_max: settings.batch_max,
             environment: Arc::clone(&settings.environment),
@@ -126,10 +140,13 @@ impl Shard {
     pub(super) fn run(mut self, mut events: mpsc::Receiver<Accepted>) -> Result<Tally, StoreError> {
         let mut accepted = Vec::with_capacity(self.batch_max);
         while events.blocking_recv_many(&mut accepted, self.batch_max) > 0 {
-            match self.decide(&mut accepted) {
-                Ok(()) => {}
-                Err(Stop::Closed) => break,
-                Err(Stop::Store(error)) => return Err(error),
+            while !accepted.is_empty() {
+                let rest = self.suspects.set_apart(&mut accepted);
+                match self.decide(&mut accepted) {
+                    Ok(()) => accepted.extend(rest),
+                    Err(Stop::Closed) => return Ok(self.counts.finish()),
+                    Err(Stop::Store(error)) => return Err(error),
+                }
             }
         }
         Ok(self.counts.finish())
@@ -141,15 +158,20 @@ impl Shard {
         self.guests.adopt(&rules);
         self.counts.adopt(&rules);
         self.memory.begin()?;
+        let suspects = Arc::clone(&self.suspects);
+        let part = suspects.part(accepted);
+        self.acquittal = part.acquittal(&suspects);
         let (mut cases, repeated) = self.open_cases(accepted)?;
+        let mut done = Vec::with_capacity(cases.len());
+        let in_flight = suspects.enter(self.number, &part);
         if let [merge] = &mut cases[..] {
             // A merge comes alone.
             self.unite(&rules, merge)?;
         }
-        let mut done = Vec::with_capacity(cases.len());
         for wave in waves(cases, rules.remembers()) {
             self.decide_wave(&rules, wave, &mut done)?;
         }
+        drop(in_flight);
         self.close(done, repeated, rules.number)
     }
 
@@ -192,7 +214,7 @@ impl Shard {
         // What this batch itself adds, before it is decided.
         let mut added: HashMap<DedupKey, SeenRow> = HashMap::new();
         let (mut cases, mut repeated) = (Vec::with_capacity(accepted.len()), Vec::new());
-        for Accepted { what, now, receipt, held } in accepted.drain(..) {
+        for Accepted { what, now, receipt, held, .. } in accepted.drain(..) {
             let (outcomes, communications) = (Vec::new(), Vec::new());
             let (event, customer, key, redelivered, session) = match what {
                 What::Event { event, customer, key, redelivered, session } => {
@@ -257,6 +279,7 @@ impl Shard {
             group.receipts.extend(receipt);
             group.held_in.absorb(held);
         }
+        group.acquittal = self.acquittal.take();
         let timers = self.rows.flush(&mut self.memory);
         (group.number, group.changes) = self.memory.end();
         group.changes.append(timers);
@@ -330,7 +353,9 @@ impl Shard {
         case.reason = Reason::Timer { timer: timer.clone(), fired: Some(fired) };
         self.counts.timer();
         let state = self.rows.state(timer.customer, &campaign.spec, case.now);
-        let added = self.batch.add_timer(&subscription, number, case.now, timer.customer.seed(), state);
+        let added = self.suspects.refuse_timer(timer);
+        let added =
+            added.and_then(|()| self.batch.add_timer(&subscription, number, case.now, timer.customer.seed(), state));
         if let Err(fault) = added {
             let failed = self.fault(campaign, subscription.campaign, case, &fault);
             case.outcomes.push(outcome(&campaign.spec, failed));

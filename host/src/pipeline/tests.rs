@@ -74,7 +74,8 @@ fn start(dead_letters: impl DeadLetters + 'static) -> (Entrance, Pipeline) {
 /// In memory.
 fn keeping() -> Keeping {
     let store = Arc::new(MemoryStore::new("test"));
-    Keeping { store, clock: Clock::Wall, run_on_ms: 0, retention: Retention::default(), outbox_max: 1000 }
+    let (retention, suspects) = (Retention::default(), Arc::new(Suspects::none()));
+    Keeping { store, clock: Clock::Wall, run_on_ms: 0, retention, outbox_max: 1000, suspects }
 }
 
 fn delivery(ledger: &Arc<Ledger>, tag: u64, body: &'static str) -> Delivery {
