@@ -24,7 +24,9 @@ use crate::control::{self, Control, EngineStatus, Http, Observed, StoreDoor};
 use crate::engine::{RuleSet, Sandbox};
 use crate::health::{Condition, Health};
 use crate::metrics;
-use crate::pipeline::{Door, Doorway, Keeping, Pipeline, PipelineError, Retention, Rules, Settings, Tally};
+use crate::pipeline::{
+    Door, Doorway, IN_FLIGHT_FILE, Keeping, Pipeline, PipelineError, Retention, Rules, Settings, Suspects, Tally,
+};
 use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
@@ -213,6 +215,7 @@ async fn run_pipeline(
         },
         outbox_max: config.store.outbox_max,
         failures_bytes_max: config.store.failures_bytes_max,
+        suspects: Arc::new(open_suspects(config)?),
     };
     let (entrance, mut pipeline) = Pipeline::start(settings, &rules, keeping, doorway, sink, dead_letters)?;
     let mut source = tokio::spawn(source.run(entrance, shutdown.clone()));
@@ -261,6 +264,12 @@ fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
         check_bytes_max: config.store.check_bytes_max,
     };
     Ok(Arc::new(RedbStore::open(&dir, opening)?))
+}
+
+fn open_suspects(config: &Config) -> anyhow::Result<Suspects> {
+    let path = config.data.join(IN_FLIGHT_FILE);
+    let opened = Suspects::open(&path, shards_of(config), config.event.batch_max);
+    opened.with_context(|| format!("can't make {}, which says what is being decided", path.display()))
 }
 
 fn ended_source(ended: Result<Result<(), SourceError>, tokio::task::JoinError>) -> anyhow::Result<()> {

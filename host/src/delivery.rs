@@ -33,6 +33,14 @@ pub struct Delivery {
     pub receipt: Receipt,
 }
 
+impl Delivery {
+    /// The line that it is of an input whose places name the run: of standard input, `-@RUN:17`.
+    #[must_use]
+    pub fn line_of_run(&self) -> Option<&str> {
+        self.position.as_deref()?.strip_prefix("-@")?.split_once(':').map(|(_, line)| line)
+    }
+}
+
 /// The right, and the duty, to settle one delivery.
 #[derive(Debug)]
 pub struct Receipt {

@@ -21,6 +21,8 @@ pub const COMMIT_SECONDS: &str = "hailer_commit_seconds";
 pub const TIMERS_FIRED_TOTAL: &str = "hailer_timers_fired_total";
 pub const FAILURES: &str = "hailer_failures";
 pub const FAILURES_NOT_KEPT_TOTAL: &str = "hailer_failures_not_kept_total";
+pub const SUSPECTS: &str = "hailer_suspects";
+pub const GIVEN_UP_TOTAL: &str = "hailer_given_up_total";
 pub const OUTBOX: &str = "hailer_outbox";
 pub const COMMUNICATIONS_TOTAL: &str = "hailer_communications_total";
 pub const SOURCE_CONNECTED: &str = "hailer_source_connected";
@@ -70,6 +72,16 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, TIMERS_FIRED_TOTAL, "Timers that have fired"),
     (Kind::Gauge, FAILURES, "Failures that are kept, and what waits behind them, by campaign"),
     (Kind::Counter, FAILURES_NOT_KEPT_TOTAL, "Failures over what is kept of a campaign's, by campaign"),
+    (
+        Kind::Gauge,
+        SUSPECTS,
+        "Events and timers that are decided alone, as the engine ended while it decided them among others",
+    ),
+    (
+        Kind::Counter,
+        GIVEN_UP_TOTAL,
+        "Events and timers that are not decided any more, as the engine ended each time it decided them alone, by kind",
+    ),
     (Kind::Gauge, OUTBOX, "Communications that are committed and not yet confirmed"),
     (Kind::Counter, COMMUNICATIONS_TOTAL, "Communications that rules proposed, by campaign, channel and verdict"),
     (Kind::Gauge, SOURCE_CONNECTED, "1 while the source has a session, else 0"),

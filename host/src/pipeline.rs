@@ -15,6 +15,7 @@ mod bury;
 mod case;
 mod commit;
 mod failures;
+mod gather;
 mod group;
 mod identify;
 mod judge;
@@ -28,6 +29,7 @@ mod requests;
 mod retries;
 mod rows;
 mod shard;
+mod suspects;
 mod sweep;
 mod timers;
 
@@ -73,7 +75,9 @@ use requests::Requests;
 pub use requests::{Door, Doorway, DropPage, Reply, Request, RetryPage, Which};
 use retries::RetryWork;
 pub use retries::{Tried, TryResult};
-use shard::{Exit, Shard};
+use shard::{Exit, Shard, Shared};
+use suspects::Name;
+pub use suspects::{FILE_NAME as IN_FLIGHT_FILE, Suspects};
 pub use sweep::Retention;
 use sweep::Sweep;
 pub use tally::{CampaignTally, Tally};
@@ -125,12 +129,16 @@ pub struct Keeping {
     pub outbox_max: usize,
     /// What is kept of one campaign's failures, in bytes.
     pub failures_bytes_max: u64,
+    /// Who may have taken the engine down.
+    pub suspects: Arc<Suspects>,
 }
 
 /// What is on its way to its shard.
 #[derive(Debug)]
 struct Accepted {
     what: What,
+    /// What it is called while it is decided.
+    name: Option<Name>,
     /// The `now` of everything that it leads to.
     now: Millis,
     /// Timers have none: nobody waits for them to be acknowledged.
@@ -194,6 +202,7 @@ pub struct Entrance {
     event_bytes_max: usize,
     budget: Budget,
     redirects: Redirects,
+    suspects: Arc<Suspects>,
     /// With a clock that the events tell.
     virtual_timers: Option<Timers>,
     run_on_ms: Millis,
@@ -226,12 +235,16 @@ impl Pipeline {
         sink: impl Sink + 'static,
         dead_letters: impl DeadLetters + 'static,
     ) -> Result<(Entrance, Pipeline), StoreError> {
-        let Keeping { store, clock, run_on_ms, retention, outbox_max, failures_bytes_max } = keeping;
+        let Keeping { store, clock, run_on_ms, retention, outbox_max, failures_bytes_max, suspects } = keeping;
         let progress = begin_run(&*store)?;
-        let arrivals = Arc::new(Arrivals::new(&progress, clock));
-        let redirects = Redirects::open(&store)?;
-        let failures = Arc::new(FailureTotals::new(&progress, failures_bytes_max));
-        let quotas = Quotas::default();
+        let shared = Shared {
+            redirects: Redirects::open(&store)?,
+            arrivals: Arc::new(Arrivals::new(&progress, clock)),
+            suspects,
+            failures: Arc::new(FailureTotals::new(&progress, failures_bytes_max)),
+            quotas: Quotas::default(),
+        };
+        let arrivals = Arc::clone(&shared.arrivals);
         let (groups, groups_decided) = mpsc::channel(GROUPS_MAX);
         let waiting_max = (settings.in_flight_max / settings.shards).max(1);
         let [budget, outgoing] = [(); 2].map(|()| Budget::new(settings.in_flight_bytes_max));
@@ -242,9 +255,7 @@ impl Pipeline {
             let (entrance, events) = mpsc::channel(waiting_max);
             let memory = Memory::new(Arc::clone(&store), Arc::clone(committed));
             let exit = Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() };
-            let (redirects, arrivals) = (redirects.clone(), Arc::clone(&arrivals));
-            let failures = (Arc::clone(&failures), quotas.clone());
-            let shard = Shard::new(number, &settings, rules.clone(), memory, redirects, failures, arrivals, exit);
+            let shard = Shard::new(number, &settings, rules.clone(), memory, shared.clone(), exit);
             shards.spawn_blocking(move || shard.run(events));
             entrances.push(entrance);
         }
@@ -277,7 +288,7 @@ impl Pipeline {
             outbox,
             arrivals: Arc::clone(&arrivals),
             sweep,
-            failures,
+            failures: Arc::clone(&shared.failures),
             due,
             settles_after: settings.settles_after,
             alive_at: None,
@@ -304,7 +315,8 @@ impl Pipeline {
             outbox_max,
             event_bytes_max: settings.event_bytes_max,
             budget,
-            redirects,
+            redirects: shared.redirects,
+            suspects: shared.suspects,
             virtual_timers,
             run_on_ms,
             handled: handled_until,
@@ -368,11 +380,11 @@ impl Intake for Entrance {
         }
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         match self.read(&delivery) {
-            Ok(event) => {
+            Ok((event, key, name)) => {
                 // A merge has the whole budget: it is decided when all before it is durable, and all behind it when it is.
                 let bytes = if merge::merge_of(&event).is_some() { usize::MAX } else { event.held_bytes() };
                 let held = self.budget.take(bytes).await;
-                let Ok(accepted) = self.stamp(event, delivery, held) else { return Err(IntakeClosed) };
+                let Ok(accepted) = self.stamp((event, key, name), delivery, held) else { return Err(IntakeClosed) };
                 let shard = shard_of(&accepted, self.shards.len());
                 self.shards[shard].send(accepted).await.map_err(|_| IntakeClosed)
             }
@@ -402,26 +414,35 @@ impl Intake for Entrance {
 }
 
 impl Entrance {
-    /// Validates the whole body and reads the envelope; or says why it can't be read.
-    fn read(&self, delivery: &Delivery) -> Result<Event, String> {
+    /// Validates the whole body and reads the envelope; or says why it can't be read, or not be decided.
+    fn read(&self, delivery: &Delivery) -> Result<(Event, DedupKey, Name), String> {
         if let Some(defect) = &delivery.defect {
             return Err(defect.to_string());
         }
         let limit_bytes = self.event_bytes_max;
-        Event::read_within(delivery.body.clone(), limit_bytes).map_err(|error| match error.kind {
+        let read = Event::read_within(delivery.body.clone(), limit_bytes).map_err(|error| match error.kind {
             EventErrorKind::TooLarge => {
                 format!("{} bytes, over the limit of {limit_bytes} bytes (event.bytes_max)", delivery.body.len())
             }
             _ => error.to_string(),
-        })
+        });
+        let event = read?;
+        let key = event.dedup_key(delivery.message_id.as_deref(), delivery.position.as_deref());
+        let name = Name::of_event(&event, delivery, key);
+        self.suspects.refuse_event(name, &event)?;
+        Ok((event, key, name))
     }
 
-    fn stamp(&self, event: Event, delivery: Delivery, held: Held) -> Result<Accepted, StoreError> {
+    fn stamp(
+        &self,
+        (event, key, name): (Event, DedupKey, Name),
+        delivery: Delivery,
+        held: Held,
+    ) -> Result<Accepted, StoreError> {
         let customer = match event.customer_key() {
             Some(customer) if merge::merge_of(&event).is_none() => Some(self.redirects.resolve(customer)?),
             customer => customer,
         };
-        let key = event.dedup_key(delivery.message_id.as_deref(), delivery.position.as_deref());
         let stamp = self.arrivals.stamp(&delivery.receipt);
         let was_repaired = event.was_repaired();
         self.arrivals.count(|tally| {
@@ -433,7 +454,7 @@ impl Entrance {
         }
         let Delivery { redelivered, receipt, .. } = delivery;
         let what = What::Event { event: Box::new(event), customer, key, redelivered, session: stamp.session };
-        Ok(Accepted { what, now: stamp.now, receipt: Some(receipt), held })
+        Ok(Accepted { what, name: Some(name), now: stamp.now, receipt: Some(receipt), held })
     }
 
     fn dead_letter(&self, delivery: Delivery, reason: String, held: Held) -> Unreadable {
@@ -445,7 +466,7 @@ impl Entrance {
         // A broken sender must not flood the log: the first, the second, the fourth …
         if count.is_power_of_two() {
             let position = delivery.position.as_deref();
-            tracing::warn!(reason, position, count, "an event can't be read: dead letter");
+            tracing::warn!(reason, position, count, "an event becomes a dead letter");
         }
         let letter = DeadLetter {
             body: delivery.body,

@@ -56,9 +56,7 @@ impl Engine {
 
     /// The value of a series of `/metrics`, 0 before it is counted: `hailer_events_total{outcome="decided"}`.
     pub async fn metric(&self, series: &str) -> f64 {
-        let text = self.metrics().await;
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
+        value_of(&self.metrics().await, series)
     }
 
     /// Waits until a series has a value.
@@ -127,6 +125,18 @@ impl Engine {
         status.code()
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().expect("a process").is_some()
+    }
+
+    /// [`Self::metric`], and 0 of an engine that does not answer, or not any more.
+    pub async fn metric_if_alive(&self, series: &str) -> f64 {
+        let Some(address) = self.client.status().await.ok().and_then(|status| status.http) else { return 0.0 };
+        let text = get(&address, "/metrics").await.map(|(_, text)| text).unwrap_or_default();
+        value_of(&text, series)
+    }
+
     /// Tells it to drain, and sees that it ends well.
     pub async fn stop(mut self) {
         self.signal(Signal::TERM);
@@ -144,14 +154,7 @@ impl Engine {
             self.client.status().await.ok().map(|status| status.http.expect("an address"))
         })
         .await;
-        let mut stream = TcpStream::connect(address).await.expect("HTTP");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("HTTP");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("HTTP");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-        (code, body.to_owned())
+        get(&address, path).await.expect("HTTP")
     }
 }
 
@@ -165,4 +168,21 @@ impl Drop for Engine {
             eprintln!("the engine said:\n{}", text.get(from..).unwrap_or(&text));
         }
     }
+}
+
+fn value_of(metrics: &str, series: &str) -> f64 {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
+}
+
+/// The status code and the text of a path.
+async fn get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    Ok((code, body.to_owned()))
 }

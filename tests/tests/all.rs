@@ -19,6 +19,7 @@ mod seed;
 mod sizes;
 mod standard_streams;
 mod store_commands;
+mod suspects;
 mod swaps;
 mod why;
 

@@ -84,4 +84,5 @@ async fn killed_at_random(name: &str, with_ids: bool) {
     }
     engine.stop().await;
     wiring.is_drained().await;
+    assert_eq!(wiring.client.counts(&wiring.letters).await.0, 0, "no event is to blame");
 }

@@ -40,6 +40,9 @@ pub enum GuestFault {
     BadOutput(String),
     #[error("returned an error: {0}")]
     Returned(String),
+    /// The rule is not called any more for what takes the whole process down.
+    #[error("was not called: the engine ended {times} times while it decided this alone")]
+    EndedTheEngine { times: u32 },
 }
 
 impl GuestFault {
@@ -55,6 +58,7 @@ impl GuestFault {
             GuestFault::OutputTooLarge { .. } | GuestFault::StateTooLarge { .. } | GuestFault::BadOutput(_) => "output",
             GuestFault::NewerState { .. } => "state",
             GuestFault::Returned(_) => "error",
+            GuestFault::EndedTheEngine { .. } => "engine",
         }
     }
 }

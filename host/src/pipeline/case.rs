@@ -63,6 +63,29 @@ pub(super) struct Repeated {
 }
 
 impl Case {
+    /// Of which nothing has come yet, and which nobody waits for.
+    pub(super) fn new(
+        reason: Reason,
+        id: EventId,
+        now: Millis,
+        customer: Option<CustomerKey>,
+        partition: Partition,
+    ) -> Case {
+        Case {
+            reason,
+            id,
+            now,
+            customer,
+            partition,
+            outcomes: Vec::new(),
+            communications: Vec::new(),
+            failures: Vec::new(),
+            receipt: None,
+            retry: None,
+            held: Held::default(),
+        }
+    }
+
     /// To whom its communications go. An application or a device is not a person: without a key there is nobody to send to.
     pub(super) fn recipient(&self) -> Option<&Customer> {
         match &self.reason {

@@ -6,6 +6,7 @@ use super::budget::Held;
 use super::commit::JournalPiece;
 use super::failures::Delta;
 use super::retries::Concluded;
+use super::suspects::Acquittal;
 use super::timers::Due;
 use crate::communication::Communication;
 use crate::delivery::Receipt;
@@ -35,6 +36,8 @@ pub(super) struct Group {
     pub(super) committed: Option<oneshot::Sender<()>>,
     /// Failures that were tried again.
     pub(super) concluded: Vec<Concluded>,
+    /// It holds a suspect, decided alone.
+    pub(super) acquittal: Option<Acquittal>,
     /// It holds events without an id, whose copies are told apart by counting.
     pub(super) has_open_occurrences: bool,
     /// What its events hold of one budget, and its communications of another; given back when the group is settled or dropped.
@@ -62,6 +65,7 @@ impl Group {
             journal_bytes_freed: 0,
             committed: None,
             concluded: Vec::new(),
+            acquittal: None,
             has_open_occurrences: false,
             held_in: Held::default(),
             held_out: Held::default(),
@@ -88,6 +92,9 @@ impl Group {
     pub(super) fn settle(self, due: &Due) {
         ::metrics::gauge!(metrics::IN_FLIGHT).decrement(self.events() as f64);
         due.settled(&self.timers);
+        if let Some(acquittal) = self.acquittal {
+            acquittal.committed();
+        }
         self.receipts.into_iter().for_each(Receipt::settle);
         self.concluded.into_iter().for_each(Concluded::tell);
         // Whoever asked may have gone.

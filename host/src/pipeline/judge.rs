@@ -186,7 +186,7 @@ impl Shard {
     /// Whether an event of the customer waits behind a failure of the campaign.
     pub(super) fn waits(&self, spec: &CampaignSpec, customer: Option<CustomerKey>) -> bool {
         let held = || self.rows.campaign(customer?, &spec.name).map(|row| row.held);
-        spec.on_fault == OnFault::Hold && held().is_some_and(|held| held > 9)
+        spec.on_fault == OnFault::Hold && held().is_some_and(|held| held > 0)
     }
 
     /// Puts what is being decided behind a failure of the campaign.

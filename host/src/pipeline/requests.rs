@@ -252,7 +252,7 @@ impl Requests {
 
     async fn send(&self, work: RetryWork) -> Result<(), Undone> {
         let what = What::Retry(Box::new(work));
-        let accepted = Accepted { what, now: self.arrivals.now(), receipt: None, held: Held::default() };
+        let accepted = Accepted { what, name: None, now: self.arrivals.now(), receipt: None, held: Held::default() };
         let shard = self.shards.get(shard_of(&accepted, self.shards.len())).and_then(mpsc::WeakSender::upgrade);
         shard.ok_or(Undone::ShuttingDown)?.send(accepted).await.map_err(|_| Undone::ShuttingDown)
     }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::budget::Held;
 use super::case::{Case, Reason};
+use super::gather::SEED_OF_NOBODY;
 use super::judge::outcome;
 use super::shard::Shard;
 use crate::engine::{NotCalled, RuleSet};
@@ -116,19 +117,7 @@ impl RetryWork {
             let (id, reason) = reason_of(&key, &row, body)?;
             let now = row.now;
             let retry = Some(Box::new(Retry { key, row, result: None, answer: answer.clone() }));
-            Ok(Case {
-                reason,
-                id,
-                now,
-                customer,
-                partition,
-                outcomes: Vec::new(),
-                communications: Vec::new(),
-                failures: Vec::new(),
-                receipt: None,
-                retry,
-                held: Held::default(),
-            })
+            Ok(Case { retry, ..Case::new(reason, id, now, customer, partition) })
         };
         failures.into_iter().map(case).collect()
     }
@@ -178,7 +167,7 @@ impl Shard {
         };
         let campaign = Arc::clone(&rules.campaigns()[index]);
         let spec = &campaign.spec;
-        let seed = case.customer.map_or(super::shard::SEED_OF_NOBODY, CustomerKey::seed);
+        let seed = case.customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
         let mut handler = 0;
         let added = match &case.reason {
             Reason::Event { event, .. } => {

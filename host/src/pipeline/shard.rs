@@ -16,22 +16,20 @@ use super::counts::Counts;
 use super::failures::{FailureRows, FailureTotals};
 use super::group::Group;
 use super::identify::{Arrival, Identity, identify};
-use super::judge::outcome;
 use super::memory::Memory;
 use super::quota::Quotas;
 use super::redirects::Redirects;
 use super::rows::Rows;
+use super::suspects::{Acquittal, Suspects};
 use super::{Accepted, Rules, Settings, Tally, What};
 use crate::clock::Millis;
 use crate::communication::Communication;
-use crate::engine::{Batch, Campaign, Decided, Guests, NotCalled, RuleSet, Subscription};
+use crate::engine::{Batch, Decided, Guests, RuleSet};
 use crate::event::{CustomerKey, DedupKey, EventId, Projection};
 use crate::metrics;
 use crate::store::StoreError;
-use crate::store::records::{self, JournalEntry, Partition, SeenRow, Sessions, TimerKey, encode};
+use crate::store::records::{JournalEntry, Partition, SeenRow, Sessions, encode};
 
-/// Events without a customer all look the same to a rule's `bucket`.
-pub(super) const SEED_OF_NOBODY: u64 = 0;
 /// The most input that waits for its calls, in bytes: one large event read whole by many campaigns is decided before
 /// the next is read.
 const INPUT_BYTES_MAX: usize = 8 << 20;
@@ -49,6 +47,9 @@ pub(super) struct Shard {
     pub(super) redirects: Redirects,
     pub(super) failures: FailureRows,
     pub(super) arrivals: Arc<Arrivals>,
+    pub(super) suspects: Arc<Suspects>,
+    /// Of what is being decided, for its group.
+    acquittal: Option<Acquittal>,
     exit: Exit,
     batch_max: usize,
     pub(super) environment: Arc<str>,
@@ -60,6 +61,16 @@ pub(super) struct Shard {
     pub(super) quotas: Quotas,
     /// The number of the rule set that decides now.
     pub(super) rule_set: u64,
+}
+
+/// What all shards and the entrance share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) redirects: Redirects,
+    pub(super) arrivals: Arc<Arrivals>,
+    pub(super) suspects: Arc<Suspects>,
+    pub(super) failures: Arc<FailureTotals>,
+    pub(super) quotas: Quotas,
 }
 
 /// Where groups go when they are decided.
@@ -101,11 +112,10 @@ impl Shard {
         settings: &Settings,
         rules: Rules,
         memory: Memory,
-        redirects: Redirects,
-        (failures, quotas): (Arc<FailureTotals>, Quotas),
-        arrivals: Arc<Arrivals>,
+        shared: Shared,
         exit: Exit,
     ) -> Shard {
+        let Shared { redirects, arrivals, suspects, failures, quotas } = shared;
         Shard {
             number,
             guests: Guests::new(Arc::clone(&rules.sandbox), settings.recheck_one_in),
@@ -115,6 +125,8 @@ impl Shard {
             redirects,
             failures: FailureRows::new(failures),
             arrivals,
+            suspects,
+            acquittal: None,
             exit,
             batch_max: settings.batch_max,
             environment: Arc::clone(&settings.environment),
@@ -136,10 +148,13 @@ impl Shard {
     pub(super) fn run(mut self, mut events: mpsc::Receiver<Accepted>) -> Result<Tally, StoreError> {
         let mut accepted = Vec::with_capacity(self.batch_max);
         while events.blocking_recv_many(&mut accepted, self.batch_max) > 0 {
-            match self.decide(&mut accepted) {
-                Ok(()) => {}
-                Err(Stop::Closed) => break,
-                Err(Stop::Store(error)) => return Err(error),
+            while !accepted.is_empty() {
+                let rest = self.suspects.set_apart(&mut accepted);
+                match self.decide(&mut accepted) {
+                    Ok(()) => accepted.extend(rest),
+                    Err(Stop::Closed) => return Ok(self.counts.finish()),
+                    Err(Stop::Store(error)) => return Err(error),
+                }
             }
         }
         Ok(self.counts.finish())
@@ -153,17 +168,22 @@ impl Shard {
         self.rule_set = rules.number;
         self.memory.begin()?;
         self.failures.forget();
+        let suspects = Arc::clone(&self.suspects);
+        let part = suspects.part(accepted);
+        self.acquittal = part.acquittal(&suspects);
         let (mut cases, repeated) = self.open_cases(accepted)?;
+        let mut done = Vec::with_capacity(cases.len());
+        let in_flight = suspects.enter(self.number, &part);
         if let [merge] = &mut cases[..]
             && merge.retry.is_none()
         {
             // A merge comes alone.
             self.unite(&rules, merge)?;
         }
-        let mut done = Vec::with_capacity(cases.len());
         for wave in waves(cases, rules.remembers()) {
             self.decide_wave(&rules, wave, &mut done)?;
         }
+        drop(in_flight);
         self.close(done, repeated, rules.number)
     }
 
@@ -206,8 +226,7 @@ impl Shard {
         // What this batch itself adds, before it is decided.
         let mut added: HashMap<DedupKey, SeenRow> = HashMap::new();
         let (mut cases, mut repeated) = (Vec::with_capacity(accepted.len()), Vec::new());
-        for Accepted { what, now, receipt, held } in accepted.drain(..) {
-            let (outcomes, communications, failures, retry) = (Vec::new(), Vec::new(), Vec::new(), None);
+        for Accepted { what, now, receipt, held, .. } in accepted.drain(..) {
             let (event, customer, key, redelivered, session) = match what {
                 What::Event { event, customer, key, redelivered, session } => {
                     (event, customer, key, redelivered, session)
@@ -217,19 +236,7 @@ impl Shard {
                     let partition = Partition::of_customer(timer.customer);
                     // Its id is known when it is known whether it is pending.
                     let (reason, id) = (Reason::Timer { timer, fired: None }, EventId::NONE);
-                    cases.push(Case {
-                        reason,
-                        id,
-                        now,
-                        customer,
-                        partition,
-                        outcomes,
-                        communications,
-                        failures,
-                        receipt,
-                        retry,
-                        held,
-                    });
+                    cases.push(Case { receipt, held, ..Case::new(reason, id, now, customer, partition) });
                     continue;
                 }
                 What::Retry(work) => {
@@ -250,19 +257,7 @@ impl Shard {
             match identity {
                 Identity::Fresh(id) => {
                     let reason = Reason::Event { event, seen: Some((key, seen)) };
-                    cases.push(Case {
-                        reason,
-                        id,
-                        now,
-                        customer,
-                        partition,
-                        outcomes,
-                        communications,
-                        failures,
-                        receipt,
-                        retry,
-                        held,
-                    });
+                    cases.push(Case { receipt, held, ..Case::new(reason, id, now, customer, partition) });
                 }
                 Identity::Repeat { is_certain } => {
                     self.counts.repeat(is_certain);
@@ -312,6 +307,7 @@ impl Shard {
             group.receipts.extend(receipt);
             group.held_in.absorb(held);
         }
+        group.acquittal = self.acquittal.take();
         let timers = self.rows.flush(&mut self.memory);
         (group.number, group.changes) = self.memory.end();
         group.changes.append(timers);
@@ -319,114 +315,6 @@ impl Shard {
         group.changes.append(failures);
         group.failures = deltas;
         if group.is_empty() { Ok(()) } else { self.exit.send(group) }
-    }
-
-    /// Adds the calls that a case leads to.
-    fn gather(&mut self, rules: &RuleSet, number: usize, case: &mut Case) -> Result<(), StoreError> {
-        if case.retry.is_some() {
-            return self.gather_retry(rules, number, case);
-        }
-        let is_timer = matches!(case.reason, Reason::Timer { .. });
-        if let Some(customer) = case.customer.filter(|_| is_timer || rules.remembers()) {
-            self.rows.load(&self.memory, customer)?;
-        }
-        match &case.reason {
-            Reason::Event { .. } => self.gather_event(rules, number, case),
-            Reason::Timer { timer, .. } => {
-                let timer = timer.clone();
-                self.gather_timer(rules, number, case, &timer);
-            }
-            // Comes with its event, and later only as a retry.
-            Reason::Merge { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// Reads what the loaded rules want of an event, and adds a call for each campaign that takes it.
-    fn gather_event(&mut self, rules: &RuleSet, number: usize, case: &mut Case) {
-        let Reason::Event { event, .. } = &case.reason else { return };
-        let now = case.now;
-        let reading = rules.reading(event.code());
-        let taking = |subscription: &Subscription| self.takes(&rules.campaigns()[subscription.campaign], now);
-        if !reading.subscriptions.iter().any(taking) {
-            self.counts.unclaimed();
-            return;
-        }
-        reading.plan.project(event, &mut self.projection);
-        self.counts.event(self.projection.mismatches());
-        for subscription in &reading.subscriptions {
-            let campaign = &rules.campaigns()[subscription.campaign];
-            if !self.takes(campaign, now) {
-                continue;
-            }
-            let spec = &campaign.spec;
-            if self.waits(spec, case.customer) {
-                let held = self.hold(campaign, subscription.campaign, case);
-                case.outcomes.push(outcome(spec, held));
-                continue;
-            }
-            let state = case.customer.and_then(|customer| self.rows.state(customer, spec, now));
-            let seed = case.customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
-            if let Err(not_called) = self.batch.add(subscription, number, now, seed, state, &self.projection) {
-                let decided = self.not_called(campaign, subscription.campaign, subscription.handler, case, not_called);
-                case.outcomes.push(outcome(spec, decided));
-            }
-        }
-    }
-
-    /// What to make of a call that could not be made.
-    pub(super) fn not_called(
-        &mut self,
-        campaign: &Campaign,
-        index: usize,
-        handler: u32,
-        case: &mut Case,
-        why: NotCalled,
-    ) -> records::Decided {
-        match why {
-            NotCalled::Absent(absent) => {
-                let spec = &campaign.spec;
-                let field = &spec.manifest.handlers[handler as usize].fields[absent].name;
-                tracing::debug!(campaign = &*spec.name, event = %case.id, field, "not called: a required field is absent");
-                self.counts.of(index).skipped();
-                records::Decided::Skipped { field: field.as_str().into() }
-            }
-            NotCalled::Fault(fault) => self.failed(campaign, index, case, case.work(), &fault, "".into()),
-        }
-    }
-
-    /// Adds the call of a timer, if it is still pending: what stood among the timers that are due was a hint. One that nobody can take now is
-    /// put off until its campaign is back, and its version has it.
-    fn gather_timer(&mut self, rules: &RuleSet, number: usize, case: &mut Case, timer: &TimerKey) {
-        let found = rules.campaigns().iter().position(|campaign| *campaign.spec.name == *timer.campaign);
-        let taken = found.filter(|index| self.takes(&rules.campaigns()[*index], case.now));
-        let Some(subscription) = taken.and_then(|index| rules.timer(index, &timer.timer)) else {
-            self.rows.park(timer, case.now);
-            return;
-        };
-        let campaign = &rules.campaigns()[subscription.campaign];
-        let waits = self.waits(&campaign.spec, case.customer);
-        let fired = if waits { self.rows.hold(timer) } else { self.rows.fire(timer) };
-        let Some(fired) = fired else { return };
-        case.id = EventId::of_timer(fired.set_by, &timer.campaign, &timer.timer, fired.due);
-        case.reason = Reason::Timer { timer: timer.clone(), fired: Some(fired) };
-        if waits {
-            let held = self.hold(campaign, subscription.campaign, case);
-            case.outcomes.push(outcome(&campaign.spec, held));
-            return;
-        }
-        self.counts.timer();
-        let state = self.rows.state(timer.customer, &campaign.spec, case.now);
-        let added = self.batch.add_timer(&subscription, number, case.now, timer.customer.seed(), state);
-        if let Err(fault) = added {
-            let failed = self.failed(campaign, subscription.campaign, case, case.work(), &fault, "".into());
-            case.outcomes.push(outcome(&campaign.spec, failed));
-        }
-    }
-
-    /// Whether a campaign takes anything at `now`.
-    pub(super) fn takes(&self, Campaign { spec, generation, .. }: &Campaign, now: Millis) -> bool {
-        spec.is_active(now) && !self.rules.owner.is_stopped(&spec.name, *generation)
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::arrivals::Arrivals;
 use super::budget::Budget;
+use super::suspects::Name;
 use super::{Accepted, What, shard_of};
 use crate::clock::{self, Millis};
 use crate::metrics;
@@ -103,7 +104,8 @@ impl Timers {
     /// Sends a timer to its shard; `None` if there are none any more.
     async fn send(&self, timer: TimerKey) -> Option<()> {
         let held = self.budget.take(TIMER_BYTES).await;
-        let accepted = Accepted { what: What::Timer(timer), now: self.arrivals.now(), receipt: None, held };
+        let name = Some(Name::of_timer(&timer));
+        let accepted = Accepted { what: What::Timer(timer), name, now: self.arrivals.now(), receipt: None, held };
         let shard = self.shards.get(shard_of(&accepted, self.shards.len()))?.upgrade()?;
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         shard.send(accepted).await.ok()

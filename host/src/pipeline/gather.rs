@@ -1,0 +1,125 @@
+//! What a shard asks its guests: the calls that an event or a timer leads to. Whoever is not asked is noted, with the reason.
+
+use super::case::{Case, Reason};
+use super::judge::outcome;
+use super::shard::Shard;
+use crate::clock::Millis;
+use crate::engine::{Campaign, NotCalled, RuleSet, Subscription};
+use crate::event::{CustomerKey, EventId};
+use crate::store::StoreError;
+use crate::store::records::{self, TimerKey};
+
+/// Events without a customer all look the same to a rule's `bucket`.
+pub(super) const SEED_OF_NOBODY: u64 = 0;
+
+impl Shard {
+    /// Adds the calls that a case leads to.
+    pub(super) fn gather(&mut self, rules: &RuleSet, number: usize, case: &mut Case) -> Result<(), StoreError> {
+        if case.retry.is_some() {
+            return self.gather_retry(rules, number, case);
+        }
+        let is_timer = matches!(case.reason, Reason::Timer { .. });
+        if let Some(customer) = case.customer.filter(|_| is_timer || rules.remembers()) {
+            self.rows.load(&self.memory, customer)?;
+        }
+        match &case.reason {
+            Reason::Event { .. } => self.gather_event(rules, number, case),
+            Reason::Timer { timer, .. } => {
+                let timer = timer.clone();
+                self.gather_timer(rules, number, case, &timer);
+            }
+            // Comes with its event, and later only as a retry.
+            Reason::Merge { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Reads what the loaded rules want of an event, and adds a call for each campaign that takes it.
+    fn gather_event(&mut self, rules: &RuleSet, number: usize, case: &mut Case) {
+        let Reason::Event { event, .. } = &case.reason else { return };
+        let now = case.now;
+        let reading = rules.reading(event.code());
+        let taking = |subscription: &Subscription| self.takes(&rules.campaigns()[subscription.campaign], now);
+        if !reading.subscriptions.iter().any(taking) {
+            self.counts.unclaimed();
+            return;
+        }
+        reading.plan.project(event, &mut self.projection);
+        self.counts.event(self.projection.mismatches());
+        for subscription in &reading.subscriptions {
+            let campaign = &rules.campaigns()[subscription.campaign];
+            if !self.takes(campaign, now) {
+                continue;
+            }
+            let spec = &campaign.spec;
+            if self.waits(spec, case.customer) {
+                let held = self.hold(campaign, subscription.campaign, case);
+                case.outcomes.push(outcome(spec, held));
+                continue;
+            }
+            let state = case.customer.and_then(|customer| self.rows.state(customer, spec, now));
+            let seed = case.customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
+            if let Err(not_called) = self.batch.add(subscription, number, now, seed, state, &self.projection) {
+                let decided = self.not_called(campaign, subscription.campaign, subscription.handler, case, not_called);
+                case.outcomes.push(outcome(spec, decided));
+            }
+        }
+    }
+
+    /// What to make of a call that could not be made.
+    pub(super) fn not_called(
+        &mut self,
+        campaign: &Campaign,
+        index: usize,
+        handler: u32,
+        case: &mut Case,
+        why: NotCalled,
+    ) -> records::Decided {
+        match why {
+            NotCalled::Absent(absent) => {
+                let spec = &campaign.spec;
+                let field = &spec.manifest.handlers[handler as usize].fields[absent].name;
+                tracing::debug!(campaign = &*spec.name, event = %case.id, field, "not called: a required field is absent");
+                self.counts.of(index).skipped();
+                records::Decided::Skipped { field: field.as_str().into() }
+            }
+            NotCalled::Fault(fault) => self.failed(campaign, index, case, case.work(), &fault, "".into()),
+        }
+    }
+
+    /// Adds the call of a timer, if it is still pending: what stood among the timers that are due was a hint. One that nobody can take now is
+    /// put off until its campaign is back, and its version has it.
+    fn gather_timer(&mut self, rules: &RuleSet, number: usize, case: &mut Case, timer: &TimerKey) {
+        let found = rules.campaigns().iter().position(|campaign| *campaign.spec.name == *timer.campaign);
+        let taken = found.filter(|index| self.takes(&rules.campaigns()[*index], case.now));
+        let Some(subscription) = taken.and_then(|index| rules.timer(index, &timer.timer)) else {
+            self.rows.park(timer, case.now);
+            return;
+        };
+        let campaign = &rules.campaigns()[subscription.campaign];
+        let waits = self.waits(&campaign.spec, case.customer);
+        let fired = if waits { self.rows.hold(timer) } else { self.rows.fire(timer) };
+        let Some(fired) = fired else { return };
+        case.id = EventId::of_timer(fired.set_by, &timer.campaign, &timer.timer, fired.due);
+        case.reason = Reason::Timer { timer: timer.clone(), fired: Some(fired) };
+        if waits {
+            let held = self.hold(campaign, subscription.campaign, case);
+            case.outcomes.push(outcome(&campaign.spec, held));
+            return;
+        }
+        self.counts.timer();
+        let state = self.rows.state(timer.customer, &campaign.spec, case.now);
+        let added = self.suspects.refuse_timer(timer);
+        let added =
+            added.and_then(|()| self.batch.add_timer(&subscription, number, case.now, timer.customer.seed(), state));
+        if let Err(fault) = added {
+            let failed = self.failed(campaign, subscription.campaign, case, case.work(), &fault, "".into());
+            case.outcomes.push(outcome(&campaign.spec, failed));
+        }
+    }
+
+    /// Whether a campaign takes anything at `now`.
+    pub(super) fn takes(&self, Campaign { spec, generation, .. }: &Campaign, now: Millis) -> bool {
+        spec.is_active(now) && !self.rules.owner.is_stopped(&spec.name, *generation)
+    }
+}
