@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use hailer::event::Customer;
-use hailer_tests::built::example_module;
 use hailer_tests::engine::Engine;
 use hailer_tests::site::{Site, campaign, lines};
 use hailer_tests::wait;

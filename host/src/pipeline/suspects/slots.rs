@@ -86,7 +86,7 @@ impl Slots {
         Ok(Slots { file, suspects: suspects.len(), names_max })
     }
 
-    /// Names what a shard decides from now on, at most as many as there is room for; nothing any more if there are none.
+    /// Names what a shard decides from now on, no more than the slot has room for; nothing any more if there are none.
     pub(super) fn name(&self, shard: usize, alone: bool, names: &[Name]) -> io::Result<()> {
         let place = HEAD_BYTES + self.suspects * SUSPECT_BYTES + shard * slot_bytes(self.names_max);
         self.file.write_all_at(&slot(alone, names), place as u64)
