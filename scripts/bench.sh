@@ -1,21 +1,33 @@
 #!/usr/bin/env bash
-# Every benchmark: what each layer of the event path costs, and the whole beside a bare client program. All figures of
-# a table come from one run.
+# Every benchmark: what each layer of the event path costs, and the whole beside a bare client program; or those whose names are given. All
+# figures of a ratio come from one run. At the end a table of the marks that the design sets, each reached or missed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+of_host=(event call store)
+of_whole=(throughput latency million hundred soak)
+wanted=("$@")
+is_wanted() { [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]]; }
 
 cargo build --release --workspace --bins
 [ -z "${CARGO_TARGET_DIR:-}" ] || CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
 target=${CARGO_TARGET_DIR:-$PWD/target}
-hailer=$target/release/hailer
 modules=$(mktemp -d)
 trap 'rm -rf "$modules"' EXIT
-"$hailer" build rules/big-basket --out "$modules" >&2
-export HAILER=$hailer MODULE=$modules/big-basket.wasm
+"$target/release/hailer" build rules/* --out "$modules" >&2
+export HAILER_BENCH_RULES=$modules HAILER_MARKS=$modules/marks
+: >"$HAILER_MARKS"
 
-for bench in event call store; do
+for bench in "${of_host[@]}"; do
+  is_wanted "$bench" || continue
   printf '\n== %s\n' "$bench"
   cargo bench --quiet --package hailer --bench "$bench"
 done
-printf '\n== throughput and memory\n'
-cargo bench --quiet --package hailer-tests --bench throughput
+whole=()
+for bench in "${of_whole[@]}"; do
+  ! is_wanted "$bench" || whole+=("$bench")
+done
+[ ${#whole[@]} -eq 0 ] || cargo bench --quiet --package hailer-tests --bench engine -- "${whole[@]}"
+
+printf '\n== marks\n'
+{ printf 'mark\tmeasured\tagainst\treached or missed\n'; cat "$HAILER_MARKS"; } | column -t -s "$(printf '\t')" -o ' | '

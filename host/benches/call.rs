@@ -1,43 +1,78 @@
 //! What a warm call of a rule costs, through the real ABI: writing its input, crossing into the guest and back, reading its outcome. The
 //! event has been projected before, as it is once for all rules.
 //!
-//! `HAILER_BENCH_RULE` names the module; without it, big-basket as `make rules` leaves it, or else a guest that only answers.
+//! `HAILER_BENCH_RULES` names a directory of modules, the examples: each is called for the source's own example of every event that it takes,
+//! 32 calls a crossing, as in a full batch. Big-basket is also called one by one, and beside all of them stands a guest that only
+//! answers: what the crossing itself costs.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up has nothing to say")]
 
 #[path = "../../tests/fixtures/hostile/mod.rs"]
 mod fixtures;
+mod marks;
 mod timing;
 
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hailer::engine::{Batch, Campaign, CampaignSpec, Decided, Guests, Limits, RuleSet, Sandbox, encode_params, verify};
 use hailer::event::{Event, Projection};
+use hailer_abi::catalogue::EVENTS;
+use marks::{Against, mark};
 use timing::{ROUNDS, Spread, time, turns_of};
 use toml::de::DeTable;
 
-const PURCHASE: &str = include_str!("../../guest-sdk/abi/events/OnPurchaseConfirm.json");
-const BIG_BASKET: &str = "../target/wasm32-unknown-unknown/guest/big_basket.wasm";
+/// As many as cross together in a busy engine.
+const TOGETHER: usize = 32;
+const CALL_NS_MAX: f64 = 200.0;
+const NOW: i64 = 1_764_547_200_000;
 
 fn main() {
     let sandbox = Sandbox::new(Limits::default()).unwrap();
-    let asked = std::env::var_os("HAILER_BENCH_RULE").map(PathBuf::from);
-    let built = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(BIG_BASKET);
-    if let Some(path) = asked.or_else(|| built.exists().then_some(built)) {
-        let event = Event::read(Bytes::from_static(PURCHASE.as_bytes())).unwrap();
-        measure("big-basket", &sandbox, &std::fs::read(path).unwrap(), &event);
-    } else {
-        println!("no big-basket: build it with `make rules`, or name a module in HAILER_BENCH_RULE");
-    }
     let body = format!(r#"{{"eventCode":"{}"}}"#, fixtures::EVENT_CODE);
-    measure("a note and nothing else", &sandbox, &fixtures::module("honest"), &Event::read(body.into()).unwrap());
+    let honest = Event::read(body.into()).unwrap();
+    measure("a note and nothing else", &sandbox, &fixtures::module("honest"), &honest, TOGETHER);
+    measure("a note and nothing else, alone", &sandbox, &fixtures::module("honest"), &honest, 1);
+    let Some(directory) = std::env::var_os("HAILER_BENCH_RULES") else {
+        println!("no rules: name a directory of modules in HAILER_BENCH_RULES");
+        return;
+    };
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(Path::new(&directory)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+    paths.sort();
+    let mut calls = Vec::new();
+    for path in paths {
+        let wasm = std::fs::read(&path).unwrap();
+        for (code, event) in events_of(&sandbox, &wasm) {
+            let name = format!("{}, {code}", path.file_stem().unwrap().display());
+            calls.push((measure(&name, &sandbox, &wasm, &event, TOGETHER), name.clone()));
+            if name.starts_with("big-basket") {
+                measure(&format!("{name}, alone"), &sandbox, &wasm, &event, 1);
+            }
+        }
+    }
+    calls.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let under = calls.iter().filter(|(ns, _)| *ns <= CALL_NS_MAX).count();
+    let beside = format!("{under} of {} pairs of an example rule and an event are within", calls.len());
+    mark("a warm call, the median of the examples", calls[calls.len() / 2].0, Against::AtMost(CALL_NS_MAX), " ns", &beside);
+    let (slowest, name) = calls.last().unwrap();
+    mark("a warm call, the slowest of the examples", *slowest, Against::AtMost(CALL_NS_MAX), " ns", name);
 }
 
-fn measure(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8], event: &Event) {
+/// The source's examples of the events that a module takes.
+fn events_of(sandbox: &Sandbox, wasm: &[u8]) -> Vec<(&'static str, Event)> {
+    let module = verify(wasm.into(), sandbox.limits()).unwrap();
+    let takes = |code: &str| module.manifest.handlers.iter().any(|handler| handler.events.iter().any(|own| own == code));
+    let taken = EVENTS.iter().filter_map(|event| Some((*event.codes.first()?, event.sample)));
+    // One sample has a trailing comma, which the engine repairs, too.
+    taken.filter(|(code, _)| takes(code)).map(|(code, sample)| (code, Event::read(sample.into()).unwrap())).collect()
+}
+
+/// Nanoseconds a call.
+fn measure(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8], event: &Event, calls: usize) -> f64 {
     let rules = Arc::new(RuleSet::build(vec![campaign(sandbox, wasm)], 1));
     let reading = rules.reading(event.code());
     let [subscription] = &reading.subscriptions[..] else { panic!("{name} takes {} once", event.code()) };
@@ -46,20 +81,19 @@ fn measure(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8], event: &Event) {
     let mut guests = Guests::new(Arc::clone(sandbox), 0);
     guests.adopt(&rules);
     let (mut batch, mut decided) = (Batch::default(), Decided::default());
-    for calls in [32, 1] {
-        let mut decide = || {
-            batch.open(&rules);
-            for event in 0..calls {
-                batch.add(subscription, event, 1_764_547_200_000, event as u64, None, black_box(&projection)).unwrap();
-            }
-            guests.decide(&batch, &mut decided);
-            black_box(&decided);
-        };
-        let turns = turns_of(&mut decide);
-        let rounds = (0..ROUNDS).map(|_| time(&mut decide, turns) / calls as f64).collect();
-        assert!(decided.verdicts.len() == calls && decided.verdicts.iter().all(|verdict| verdict.result.is_ok()));
-        println!("{name}, {calls} calls a crossing: {} ns a call", Spread::of(rounds));
-    }
+    let mut decide = || {
+        batch.open(&rules);
+        for event in 0..calls {
+            batch.add(subscription, event, NOW, event as u64, None, black_box(&projection)).unwrap();
+        }
+        guests.decide(&batch, &mut decided);
+        black_box(&decided);
+    };
+    let turns = turns_of(&mut decide);
+    let spread = Spread::of((0..ROUNDS).map(|_| time(&mut decide, turns) / calls as f64).collect());
+    assert!(decided.verdicts.len() == calls && decided.verdicts.iter().all(|verdict| verdict.result.is_ok()));
+    println!("{name}: {spread} ns a call");
+    spread.median()
 }
 
 fn campaign(sandbox: &Arc<Sandbox>, wasm: &[u8]) -> Arc<Campaign> {

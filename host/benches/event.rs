@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
 
+mod marks;
 mod timing;
 
 use std::hint::black_box;
@@ -13,6 +14,7 @@ use std::hint::black_box;
 use bytes::Bytes;
 use hailer::event::{Event, PlanBuilder, Projection};
 use hailer_abi::manifest::{Field, FieldKind};
+use marks::{Against, mark};
 use serde::Deserialize;
 use timing::{ROUNDS, Spread, time, turns_of};
 
@@ -42,7 +44,8 @@ fn main() {
         black_box(&purchase);
     };
     let ratio = compare("read and project", &mut read_and_project, "serde_json, three fields", &mut { decode });
-    println!("ratio: {ratio}");
+    let beside = format!("of a serde_json decode into a struct of the three; middle half of the rounds {ratio}");
+    mark("envelope and projection of three fields", ratio.median(), Against::AtMost(1.6), "", &beside);
 
     let mut other_projection = Projection::new();
     let mut project = || plan.project(black_box(&event), &mut other_projection);

@@ -38,6 +38,10 @@ impl Spread {
         let at = |share: f64| rounds[(rounds.len() as f64 * share) as usize];
         Spread { quarter: at(0.25), median: at(0.5), three_quarters: at(0.75) }
     }
+
+    pub(crate) fn median(&self) -> f64 {
+        self.median
+    }
 }
 
 impl std::fmt::Display for Spread {

@@ -1,0 +1,35 @@
+//! A mark: a figure that the design promises, and what was measured of it. Each is printed where it is measured, and added to the file
+//! that `HAILER_MARKS` names, from which `make bench` makes its table at the end.
+
+#![allow(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
+
+use std::fs::OpenOptions;
+use std::io::Write;
+
+/// What something has to be, beside a figure of the same run or an absolute one.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "not every benchmark has a mark of each kind")]
+pub(crate) enum Against {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// Tells of a mark. `unit` follows both figures; `beside` says in words what else was measured in the run.
+pub(crate) fn mark(name: &str, measured: f64, against: Against, unit: &str, beside: &str) {
+    let (reached, words, limit) = match against {
+        Against::AtLeast(limit) => (measured >= limit, "at least", limit),
+        Against::AtMost(limit) => (measured <= limit, "at most", limit),
+    };
+    let digits = |figure: f64| if figure < 10.0 { 2 } else { 0 };
+    let (of_measured, of_limit) = (digits(measured), digits(limit));
+    let reached = if reached { "reached" } else { "MISSED" };
+    let line = format!(
+        "{name}\t{measured:.of_measured$}{unit} ({beside})\t{words} {limit:.of_limit$}{unit}\t{reached}\n"
+    );
+    print!("mark: {}", line.replace('\t', " | "));
+    let Some(path) = std::env::var_os("HAILER_MARKS") else { return };
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+        println!("{}: {error}", path.display());
+    }
+}

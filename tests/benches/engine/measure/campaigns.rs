@@ -1,0 +1,46 @@
+//! The sets of campaigns that engines are measured with.
+
+use hailer_tests::built;
+use hailer_tests::site::{Site, campaign};
+
+/// Answers every purchase, and remembers nothing.
+const ANSWERS_ALL: &str = "[params]\nthreshold = \"0\"";
+
+/// So many campaigns without state that take every purchase; the first answers each.
+pub(crate) fn stateless(count: usize) -> Site {
+    let site = Site::empty();
+    module(&site, "big-basket");
+    for number in 0..count {
+        let rest = if number == 0 { ANSWERS_ALL } else { "[params]\nthreshold = \"1000000.00\"" };
+        site.put(&format!("rule-{number}.toml"), campaign("big-basket", rest));
+    }
+    site
+}
+
+/// Five campaigns, each of which keeps something of every purchase: two count, two remember what it earned, one sets two timers anew. And
+/// a sixth that answers each purchase, so that there is something to publish.
+pub(crate) fn stateful() -> Site {
+    let site = Site::empty();
+    for name in ["big-basket", "nth-purchase", "refund-after-reward", "win-back"] {
+        module(&site, name);
+    }
+    let third = "[params]\npurchases = 3\ndays = 30";
+    let tenth = "[params]\npurchases = 10\ndays = 365";
+    let campaigns = [
+        ("answer", "big-basket", ANSWERS_ALL),
+        ("third", "nth-purchase", third),
+        ("tenth", "nth-purchase", tenth),
+        ("bonuses", "refund-after-reward", "[params]\nreward_type = \"Bonus\"\nminimum = \"0.01\""),
+        ("discounts", "refund-after-reward", "[params]\nreward_type = \"Discount\"\nminimum = \"0.01\""),
+        ("win-back", "win-back", "time_zone = \"Europe/Moscow\""),
+    ];
+    for (name, of, rest) in campaigns {
+        site.put(&format!("{name}.toml"), campaign(of, rest));
+    }
+    site
+}
+
+/// Puts an example's module there.
+pub(crate) fn module(site: &Site, name: &str) {
+    site.put(&format!("modules/{name}.wasm"), built::example_module(name));
+}

@@ -1,0 +1,60 @@
+//! What the benchmarks of the whole engine stand on: what is measured beside it (a bare client program, a sync of the disk), the events and
+//! campaigns that it is given, and what the machine says about it.
+
+pub(crate) mod bare;
+pub(crate) mod campaigns;
+pub(crate) mod events;
+
+#[path = "../../../../host/benches/marks/mod.rs"]
+mod marks;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hailer_tests::engine::Engine;
+pub(crate) use marks::{Against, mark};
+
+pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Of an odd number of figures the one in the middle.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// All figures, in the order in which they were measured.
+pub(crate) fn listed(figures: &[f64], digits: usize) -> String {
+    figures.iter().map(|figure| format!("{figure:.digits$}")).collect::<Vec<_>>().join(", ")
+}
+
+/// What it takes to have 4 KiB on the disk under a directory, in milliseconds: the median of as many syncs as fit into a time.
+pub(crate) fn sync_ms(directory: &Path, during: Duration) -> Outcome<f64> {
+    let path = directory.join("sync");
+    let file = File::create(&path)?;
+    file.write_all_at(&vec![0; 1 << 20], 0)?;
+    file.sync_all()?;
+    let mut taken = Vec::new();
+    let since = Instant::now();
+    while since.elapsed() < during {
+        // The place changes, as it does under a store.
+        file.write_all_at(&[taken.len() as u8; 4096], (taken.len() as u64 % 256) * 4096)?;
+        let began = Instant::now();
+        file.sync_data()?;
+        taken.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    std::fs::remove_file(path)?;
+    Ok(median(taken))
+}
+
+/// What an engine has resident now, and the most that it ever had, in MB.
+pub(crate) async fn resident_mb(engine: &Engine) -> Outcome<(f64, f64)> {
+    let status = engine.client.status().await?;
+    let text = std::fs::read_to_string(format!("/proc/{}/status", status.pid))?;
+    let figure = |name: &str| -> Outcome<f64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).ok_or_else(|| format!("no {name}"))?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0 / 1e6)
+    };
+    Ok((figure("VmRSS:")?, figure("VmHWM:")?))
+}

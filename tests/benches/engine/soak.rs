@@ -1,0 +1,73 @@
+//! Whether the file of the store stops growing. An hour at a thousand events a second would take an hour; so the clock is that of the events, and
+//! what bounds the file is scaled down with them: the deduplication window (an hour of that clock) passes ten times, and the journal's bound
+//! is reached many times over. Each hour brings as many events by as many customers.
+//!
+//! Equivalent is what decides the size: how many events a window holds, and that windows pass. What is not: the rate on the
+//! wall clock, and a million customers, whose rows `million.rs` has.
+
+use std::io::Write;
+
+use hailer_tests::wait;
+use crate::measure::events::purchases;
+use crate::measure::{Against, Outcome, campaigns, mark, resident_mb};
+
+const HOURS: usize = 10;
+const EVENTS_AN_HOUR: usize = 40_000;
+const CUSTOMERS: u32 = 5000;
+/// So many events have one time: between two times the engine waits until everything before is durable.
+const EVENTS_AT_ONCE: usize = 500;
+const HOUR_MS: usize = 3_600_000;
+const STEP_MS: usize = HOUR_MS / (EVENTS_AN_HOUR / EVENTS_AT_ONCE);
+/// 2026-03-01T00:00:00Z.
+const START_MS: usize = 1_772_323_200_000;
+const DECIDED: &str = "hailer_events_total{outcome=\"decided\"}";
+const JOURNAL_BYTES_MAX: usize = 8 << 20;
+/// The file may be so much larger at the end than when its bounds were first reached.
+const GROWTH_MAX: f64 = 1.1;
+/// By then the first window has passed, and what expired in it has been swept once.
+const SETTLED_AFTER_HOURS: usize = 4;
+
+pub(crate) async fn run() -> Outcome<()> {
+    let site = campaigns::stateful();
+    let store = site.path("store");
+    let (store_flag, journal) = (store.display().to_string(), format!("store.journal_bytes_max={JOURNAL_BYTES_MAX}"));
+    let flags = ["--source", "-", "--sink", "-", "--clock", "events", "--store", &store_flag];
+    let more = ["--set", "store.deduplication_hours=1", "--set", &journal];
+    let mut engine = site.start(&[&flags[..], &more].concat());
+    let mut events = purchases(CUSTOMERS);
+    let mut sizes = Vec::new();
+    for hour in 0..HOURS {
+        engine.write(lines_of_hour(hour, &mut events)?);
+        let done = ((hour + 1) * EVENTS_AN_HOUR) as f64;
+        wait::until("the hour is over", async || engine.metric(DECIDED).await >= done).await;
+        let bytes = std::fs::metadata(store.join(hailer::store::FILE_NAME))?.len() as f64;
+        let (resident, _) = resident_mb(&engine).await?;
+        println!("after hour {}: a file of {:.1} MB, {resident:.0} MB resident", hour + 1, bytes / 1e6);
+        sizes.push(bytes);
+    }
+    engine.close_input();
+    engine.ended().await;
+    let settled = sizes[..SETTLED_AFTER_HOURS].iter().copied().fold(0.0, f64::max);
+    let last = sizes[SETTLED_AFTER_HOURS..].iter().copied().fold(0.0, f64::max);
+    let beside = format!(
+        "{:.1} MB at most in hours {} to {HOURS}, {:.1} MB before",
+        last / 1e6,
+        SETTLED_AFTER_HOURS + 1,
+        settled / 1e6
+    );
+    mark("disk over ten deduplication windows", last / settled, Against::AtMost(GROWTH_MAX), " of its size", &beside);
+    Ok(())
+}
+
+/// The lines of an hour, in envelopes that tell the time.
+fn lines_of_hour(hour: usize, events: &mut impl Iterator<Item = Vec<u8>>) -> Outcome<Vec<u8>> {
+    let mut lines = Vec::new();
+    for (number, event) in events.take(EVENTS_AN_HOUR).enumerate() {
+        let now = START_MS + hour * HOUR_MS + number / EVENTS_AT_ONCE * STEP_MS;
+        // An object is kept byte for byte.
+        write!(lines, "{{\"timestamp\":{now},\"body\":")?;
+        lines.extend_from_slice(&event);
+        lines.extend_from_slice(b"}\n");
+    }
+    Ok(lines)
+}
