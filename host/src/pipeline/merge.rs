@@ -13,6 +13,7 @@ use super::rows::United;
 use super::shard::Shard;
 use crate::engine::{Campaign, RuleSet, StateChange};
 use crate::event::{Customer, CustomerKey, Event};
+use crate::failpoint::Failpoint;
 use crate::store::StoreError;
 use crate::store::records::StateRow;
 
@@ -72,6 +73,7 @@ impl Shard {
         }
         self.report_misbehaviour(rules, 0, std::slice::from_ref(case));
         self.rows.unite(from, to, &recipient, united);
+        Failpoint::DuringMerge.pass();
         self.redirects.are_some();
         Ok(())
     }

@@ -24,6 +24,7 @@ use crate::clock::Millis;
 use crate::communication::Communication;
 use crate::engine::{Batch, Campaign, Decided, Guests, NotCalled, RuleSet, Subscription};
 use crate::event::{CustomerKey, DedupKey, EventId, Projection};
+use crate::failpoint::Failpoint;
 use crate::metrics;
 use crate::store::StoreError;
 use crate::store::records::{self, JournalEntry, Partition, SeenRow, Sessions, TimerKey, encode};
@@ -137,6 +138,7 @@ impl Shard {
 
     /// The whole batch under one rule set, wave after wave.
     fn decide(&mut self, accepted: &mut Vec<Accepted>) -> Result<(), Stop> {
+        Failpoint::BeforeEvaluation.pass();
         let rules = self.rules.current.load_full();
         self.guests.adopt(&rules);
         self.counts.adopt(&rules);
@@ -150,6 +152,7 @@ impl Shard {
         for wave in waves(cases, rules.remembers()) {
             self.decide_wave(&rules, wave, &mut done)?;
         }
+        Failpoint::AfterEvaluation.pass();
         self.close(done, repeated, rules.number)
     }
 
