@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+/// A rule of the tests' own, built like an example.
+const FIXTURE: &str = "tests/fixtures/tally";
+
 /// The root of the checkout.
 #[must_use]
 pub fn checkout() -> &'static Path {
@@ -47,7 +50,7 @@ pub fn example_rules() -> &'static Path {
         let crates: Vec<PathBuf> =
             crates.map(|entry| entry.expect("a rule").path()).filter(|directory| is_crate(directory)).collect();
         let mut build = Command::new(hailer());
-        build.arg("build").args(&crates).arg("--out").arg(out.join("modules")).env("CARGO_TARGET_DIR", target());
+        build.arg("build").args(&crates).arg(checkout().join(FIXTURE)).arg("--out").arg(out.join("modules")).env("CARGO_TARGET_DIR", target());
         succeed(&mut build);
         for directory in crates {
             let name = directory.file_name().and_then(|name| name.to_str()).expect("a rule's name");
@@ -59,7 +62,7 @@ pub fn example_rules() -> &'static Path {
     &RULES
 }
 
-/// The module of an example rule.
+/// The module of an example rule, or of the tests' own, `tally`.
 #[must_use]
 pub fn example_module(name: &str) -> Vec<u8> {
     let path = example_rules().join("modules").join(name).with_extension("wasm");

@@ -7,6 +7,7 @@ mod bad_input;
 mod broker_trouble;
 mod docs;
 mod edges;
+mod faults;
 mod hostile_guests;
 mod hot_reload;
 mod kills;
