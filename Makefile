@@ -7,7 +7,7 @@ HAILER := $(CARGO) run --quiet --package hailer --
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := event outcome manifest campaign
 
-.PHONY: help setup demo rules test lint bench fuzz
+.PHONY: help setup demo rules test faults lint bench fuzz
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ rules: ## Build every example campaign into target/rules.d, ready to run
 test: ## Run all tests, against a RabbitMQ that they start themselves
 	@scripts/setup.sh build test
 	$(CARGO) test --workspace
+
+faults: ## Kill and torment the engine for some twenty minutes; HAILER_FAULTS_SEED=N for another seed
+	@scripts/setup.sh build test
+	@scripts/faults.sh
 
 lint: ## Check formatting, lints, documentation, and dependencies if cargo-deny is there
 	@scripts/setup.sh build

@@ -57,7 +57,13 @@ fn main() {
     calls.sort_by(|one, other| one.0.total_cmp(&other.0));
     let under = calls.iter().filter(|(ns, _)| *ns <= CALL_NS_MAX).count();
     let beside = format!("{under} of {} pairs of an example rule and an event are within", calls.len());
-    mark("a warm call, the median of the examples", calls[calls.len() / 2].0, Against::AtMost(CALL_NS_MAX), " ns", &beside);
+    mark(
+        "a warm call, the median of the examples",
+        calls[calls.len() / 2].0,
+        Against::AtMost(CALL_NS_MAX),
+        " ns",
+        &beside,
+    );
     let (slowest, name) = calls.last().unwrap();
     mark("a warm call, the slowest of the examples", *slowest, Against::AtMost(CALL_NS_MAX), " ns", name);
 }
@@ -65,7 +71,8 @@ fn main() {
 /// The source's examples of the events that a module takes.
 fn events_of(sandbox: &Sandbox, wasm: &[u8]) -> Vec<(&'static str, Event)> {
     let module = verify(wasm.into(), sandbox.limits()).unwrap();
-    let takes = |code: &str| module.manifest.handlers.iter().any(|handler| handler.events.iter().any(|own| own == code));
+    let takes =
+        |code: &str| module.manifest.handlers.iter().any(|handler| handler.events.iter().any(|own| own == code));
     let taken = EVENTS.iter().filter_map(|event| Some((*event.codes.first()?, event.sample)));
     // One sample has a trailing comma, which the engine repairs, too.
     taken.filter(|(code, _)| takes(code)).map(|(code, sample)| (code, Event::read(sample.into()).unwrap())).collect()

@@ -26,6 +26,7 @@ pub mod topology;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod failpoint;
 pub mod health;
 pub mod metrics;
 pub mod shutdown;

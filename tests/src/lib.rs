@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod built;
 pub mod engine;
+pub mod proxy;
 pub mod site;
 pub mod wait;
 pub mod wiring;

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -17,6 +17,8 @@ use crate::wait::LONG_ENOUGH;
 #[derive(Debug)]
 pub struct Site {
     root: TempDir,
+    /// Of everything that is started here.
+    environment: Mutex<Vec<(String, String)>>,
 }
 
 /// What a command printed, and how it ended.
@@ -38,7 +40,7 @@ impl Site {
         // Short, as the path of a Unix socket has to be.
         let root = tempfile::Builder::new().prefix("hailer-").tempdir().expect("a temporary directory");
         fs::create_dir_all(root.path().join("rules.d/modules")).expect("a directory for rules");
-        Site { root }
+        Site { root, environment: Mutex::default() }
     }
 
     /// With one campaign, `basket`, which answers every purchase.
@@ -97,6 +99,12 @@ impl Site {
         let path = self.path(name);
         fs::write(&path, bytes).expect("a file");
         path
+    }
+
+    /// Gives everything that is started here from now on these variables, and no others of ours.
+    pub fn environment(&self, variables: &[(&str, &str)]) {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        *self.environment.lock().unwrap_or_else(PoisonError::into_inner) = variables;
     }
 
     /// Starts an engine here, with an HTTP port of its own, and returns at once.
@@ -180,6 +188,8 @@ impl Site {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HAILER_")) {
             command.env_remove(name);
         }
+        let environment = self.environment.lock().unwrap_or_else(PoisonError::into_inner);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }

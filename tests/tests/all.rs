@@ -9,6 +9,7 @@ mod docs;
 mod edges;
 mod erase;
 mod failures;
+mod faults;
 mod hostile_guests;
 mod hot_reload;
 mod kills;

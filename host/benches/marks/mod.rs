@@ -23,9 +23,8 @@ pub(crate) fn mark(name: &str, measured: f64, against: Against, unit: &str, besi
     let digits = |figure: f64| if figure < 10.0 { 2 } else { 0 };
     let (of_measured, of_limit) = (digits(measured), digits(limit));
     let reached = if reached { "reached" } else { "MISSED" };
-    let line = format!(
-        "{name}\t{measured:.of_measured$}{unit} ({beside})\t{words} {limit:.of_limit$}{unit}\t{reached}\n"
-    );
+    let line =
+        format!("{name}\t{measured:.of_measured$}{unit} ({beside})\t{words} {limit:.of_limit$}{unit}\t{reached}\n");
     print!("mark: {}", line.replace('\t', " | "));
     let Some(path) = std::env::var_os("HAILER_MARKS") else { return };
     let file = OpenOptions::new().create(true).append(true).open(&path);

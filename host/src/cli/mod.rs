@@ -158,6 +158,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
     let configuration = error.chain().any(|cause| {
         cause.is::<UsageError>()
             || cause.is::<crate::config::ConfigError>()
+            || cause.is::<crate::failpoint::FailpointError>()
             || matches!(cause.downcast_ref(), Some(crate::sources::SourceError::Configuration(_)))
             || matches!(cause.downcast_ref(), Some(crate::sinks::SinkError::Configuration(_)))
     });

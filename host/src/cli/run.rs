@@ -5,7 +5,7 @@ use clap::Args;
 use super::settings::{Global, SettingFlags};
 use super::{DONE, logging, output};
 use crate::config::Purpose;
-use crate::daemon;
+use crate::{daemon, failpoint};
 
 /// Run the engine: events in, communications out
 ///
@@ -34,6 +34,13 @@ impl Run {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         let loaded = global.load(Purpose::Run, &self.settings)?;
         logging::start(&loaded.config.log)?;
+        if let Some(armed) = failpoint::arm()? {
+            tracing::error!(
+                armed,
+                "{} is set: this engine ends itself, or has a wrong clock; unset it unless this is a test",
+                failpoint::VARIABLE
+            );
+        }
         let summary = daemon::run(loaded.config)?;
         output::say(summary.to_string().trim_end());
         Ok(DONE)

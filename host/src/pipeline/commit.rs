@@ -19,6 +19,7 @@ use super::{Arrivals, Group};
 use crate::clock::Millis;
 use crate::communication::Communication;
 use crate::event::CustomerKey;
+use crate::failpoint::Failpoint;
 use crate::metrics;
 use crate::store::records::{Key, OutboxItem, Partition, Progress, encode};
 use crate::store::{Changes, Store, StoreError, Table};
@@ -148,8 +149,10 @@ impl Committer {
         let committed = tokio::task::spawn_blocking(move || {
             sweep.sweep(&*store, &mut progress, events, &mut changes)?;
             changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&progress));
+            Failpoint::BeforeCommit.pass();
             let began = Instant::now();
             store.commit(&changes)?;
+            Failpoint::AfterCommit.pass();
             ::metrics::histogram!(metrics::COMMIT_SECONDS).record(began.elapsed());
             Ok((sweep, progress))
         });

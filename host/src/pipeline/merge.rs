@@ -13,6 +13,7 @@ use super::rows::United;
 use super::shard::Shard;
 use crate::engine::{Campaign, GuestFault, RuleSet, StateChange};
 use crate::event::{Customer, CustomerKey, Event};
+use crate::failpoint::Failpoint;
 use crate::store::StoreError;
 use crate::store::records::{Decided, StateRow, Work};
 
@@ -73,6 +74,7 @@ impl Shard {
         self.report_misbehaviour(rules, 0, std::slice::from_ref(case));
         self.failures.unite(&self.memory, from, to, &recipient)?;
         self.rows.unite(from, to, &recipient, united);
+        Failpoint::DuringMerge.pass();
         self.redirects.are_some();
         Ok(())
     }

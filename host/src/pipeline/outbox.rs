@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use super::arrivals::Arrivals;
 use super::commit::Removal;
 use crate::communication::Communication;
+use crate::failpoint::Failpoint;
 use crate::metrics;
 use crate::sinks::{Sink, SinkError};
 use crate::store::records::{Key, OutboxRow, Partition, decode};
@@ -173,6 +174,7 @@ impl OutboxReceiver {
                 let read = tokio::task::spawn_blocking(move || read(&*store, &mut rows).map(|batch| (batch, rows)));
                 let (batch, left) = read.await.map_err(|_| StoreError::Interrupted)??;
                 rows = left;
+                Failpoint::BeforePublish.pass();
                 let mut left = batch.communications.as_slice();
                 while !left.is_empty() {
                     let (some, rest) = left.split_at(fitting(left));
@@ -180,6 +182,7 @@ impl OutboxReceiver {
                     left = rest;
                 }
                 self.arrivals.count(|tally| tally.confirmed += batch.communications.len() as u64);
+                Failpoint::BeforeRemoval.pass();
                 if self.removals.send(batch.removal).await.is_err() {
                     return Ok(());
                 }

@@ -26,6 +26,7 @@ use crate::clock::Millis;
 use crate::communication::Communication;
 use crate::engine::{Batch, Decided, Guests, RuleSet};
 use crate::event::{CustomerKey, DedupKey, EventId, Projection};
+use crate::failpoint::Failpoint;
 use crate::metrics;
 use crate::store::StoreError;
 use crate::store::records::{JournalEntry, Partition, SeenRow, Sessions, encode};
@@ -162,6 +163,7 @@ impl Shard {
 
     /// The whole batch under one rule set, wave after wave.
     fn decide(&mut self, accepted: &mut Vec<Accepted>) -> Result<(), Stop> {
+        Failpoint::BeforeEvaluation.pass();
         let rules = self.rules.current.load_full();
         self.guests.adopt(&rules);
         self.counts.adopt(&rules);
@@ -183,6 +185,7 @@ impl Shard {
         for wave in waves(cases, rules.remembers()) {
             self.decide_wave(&rules, wave, &mut done)?;
         }
+        Failpoint::AfterEvaluation.pass();
         drop(in_flight);
         self.close(done, repeated, rules.number)
     }

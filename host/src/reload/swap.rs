@@ -11,6 +11,7 @@ use super::judge::{Judged, Taken, Verdict};
 use super::kept::Ledger;
 use super::owner::{Entry, Owner};
 use super::{LoadReport, Problem, Stage};
+use crate::failpoint::Failpoint;
 
 impl<S: Stage> Owner<S> {
     /// Changes what a load found, all of it or nothing.
@@ -31,6 +32,7 @@ impl<S: Stage> Owner<S> {
         }
         if report.has_changes() || !self.swapped {
             self.write_down(&mut ledger, judged.taken())?;
+            Failpoint::DuringReload.pass();
             self.apply(judged, &ledger);
             self.swap();
         } else {

@@ -31,6 +31,7 @@ use self::open::{Opened, failed, guarded, open};
 use self::view::View;
 use super::checksum::seal;
 use super::{Changes, Identity, Sizes, Snapshot, Store, StoreError, Table};
+use crate::failpoint::Failpoint;
 
 pub(super) use self::new::backup;
 pub use self::upkeep::{Compacted, Step, Verified, compact, verify};
@@ -115,6 +116,7 @@ impl RedbStore {
                 apply(&transaction, table, changes).map_err(refused)?;
             }
         }
+        Failpoint::DuringCommit.pass();
         transaction.commit().map_err(|error| refused(error.into()))?;
         self.failure.check(&self.file)?;
         View::of(&self.database, &self.file)

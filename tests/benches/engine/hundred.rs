@@ -3,11 +3,11 @@
 
 use std::fs;
 
+use crate::measure::{Against, Outcome, mark, resident_mb};
 use hailer::generate::{Generator, Options};
 use hailer_tests::built;
 use hailer_tests::site::Site;
 use hailer_tests::wait;
-use crate::measure::{Against, Outcome, mark, resident_mb};
 
 const RULES: usize = 100;
 const EVENTS: usize = 30_000;
@@ -16,14 +16,23 @@ const DECIDED: &str = "hailer_events_total{outcome=\"decided\"}";
 const UNSUBSCRIBED: &str = "hailer_events_total{outcome=\"unsubscribed\"}";
 
 pub(crate) async fn run() -> Outcome<()> {
-    let events: Vec<u8> = Generator::new(1, &Options::default()).take(EVENTS).flat_map(|mut event| {
-        event.push(b'\n');
-        event
-    }).collect();
+    let events: Vec<u8> = Generator::new(1, &Options::default())
+        .take(EVENTS)
+        .flat_map(|mut event| {
+            event.push(b'\n');
+            event
+        })
+        .collect();
     let (none, _) = resident(0, &events).await?;
     let (with_rules, kinds) = resident(RULES, &events).await?;
     let beside = format!("of {kinds} kinds; {none:.0} MB without a rule");
-    mark("resident with 100 rules, each a module of its own", with_rules, Against::AtMost(RESIDENT_MB_MAX), " MB", &beside);
+    mark(
+        "resident with 100 rules, each a module of its own",
+        with_rules,
+        Against::AtMost(RESIDENT_MB_MAX),
+        " MB",
+        &beside,
+    );
     Ok(())
 }
 

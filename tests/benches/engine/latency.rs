@@ -6,15 +6,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::measure::bare::{Route, move_messages};
+use crate::measure::events::purchase_of;
+use crate::measure::{Against, Outcome, campaigns, listed, mark, median, sync_ms};
 use futures_util::StreamExt;
 use hailer_tests::broker::Broker;
 use hailer_tests::wiring::Wiring;
 use lapin::BasicProperties;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions};
 use lapin::types::FieldTable;
-use crate::measure::bare::{Route, move_messages};
-use crate::measure::events::purchase_of;
-use crate::measure::{Against, Outcome, campaigns, listed, mark, median, sync_ms};
 
 const RATE: usize = 1000;
 const WARM_SECONDS: usize = 2;

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::measure::events::purchase_of;
+use crate::measure::{Against, Outcome, campaigns, listed, mark, median, resident_mb};
 use bytes::Bytes;
 use hailer::event::Event;
 use hailer::store::records::{CustomerRow, Key, TimerKey};
@@ -17,8 +19,6 @@ use hailer_tests::engine::Engine;
 use hailer_tests::site::{Site, campaign};
 use hailer_tests::wait;
 use hailer_tests::wiring::Wiring;
-use crate::measure::events::purchase_of;
-use crate::measure::{Against, Outcome, campaigns, listed, mark, median, resident_mb};
 
 const CUSTOMERS: u64 = 1_000_000;
 /// Changes of one commit while the store is filled, which nobody waits for.
@@ -61,7 +61,9 @@ pub(crate) async fn run() -> Outcome<()> {
     wiring.send((0..EVENTS).map(|number| purchase_of((number * step + 1) as u64, number))).await;
     engine.metric_is("hailer_source_acknowledged_total", EVENTS as f64).await;
     let (now, most) = resident_mb(&engine).await?;
-    let beside = format!("at most; {now:.0} MB in the end, after {EVENTS} events of as many customers; a file of {megabytes} MB");
+    let beside = format!(
+        "at most; {now:.0} MB in the end, after {EVENTS} events of as many customers; a file of {megabytes} MB"
+    );
     mark("resident with a million customers and timers", most, Against::AtMost(RESIDENT_MB_MAX), " MB", &beside);
     engine.kill();
 
@@ -82,7 +84,9 @@ async fn with_full_outbox(site: &Site, wiring: &Wiring) -> Outcome<()> {
     wiring.client.delete_queue(&wiring.out).await;
     wiring.client.purge(&wiring.events).await;
     let (engine, _) = start(site, wiring).await;
-    wiring.send((0..OUTBOX + 5000).map(|number| purchase_of(1 + number as u64 * 7 % CUSTOMERS, 5_000_000 + number))).await;
+    wiring
+        .send((0..OUTBOX + 5000).map(|number| purchase_of(1 + number as u64 * 7 % CUSTOMERS, 5_000_000 + number)))
+        .await;
     wait::until("the outbox is full", async || engine.metric("hailer_outbox").await >= OUTBOX as f64).await;
     let (_, most) = resident_mb(&engine).await?;
     engine.kill();

@@ -7,9 +7,9 @@
 
 use std::io::Write;
 
-use hailer_tests::wait;
 use crate::measure::events::purchases;
 use crate::measure::{Against, Outcome, campaigns, mark, resident_mb};
+use hailer_tests::wait;
 
 const HOURS: usize = 10;
 const EVENTS_AN_HOUR: usize = 40_000;

@@ -5,13 +5,13 @@
 
 use std::time::{Duration, Instant};
 
+use crate::measure::bare::{Route, move_messages};
+use crate::measure::events::{mean_bytes, purchases};
+use crate::measure::{Against, Outcome, campaigns, listed, mark, median, sync_ms};
 use hailer_tests::broker::Broker;
 use hailer_tests::engine::Engine;
 use hailer_tests::site::Site;
 use hailer_tests::wiring::Wiring;
-use crate::measure::bare::{Route, move_messages};
-use crate::measure::events::{mean_bytes, purchases};
-use crate::measure::{Against, Outcome, campaigns, listed, mark, median, sync_ms};
 
 const EVENTS: usize = 30_000;
 const CUSTOMERS: u32 = 10_000;

@@ -86,6 +86,12 @@ impl Broker {
         format!("amqp://guest:guest@127.0.0.1:{}?heartbeat=2", self.ports.amqp)
     }
 
+    /// The port of [`Broker::address`].
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports.amqp
+    }
+
     /// The same for those who may be kept waiting on a busy machine, and do not take that for a broken connection.
     #[must_use]
     pub fn patient_address(&self) -> String {

@@ -6,6 +6,7 @@ use super::verify::text;
 use crate::cli::reading::{explained, stopped};
 use crate::cli::settings::{Global, StoreFlags};
 use crate::cli::{DONE, EXIT_CODES, output};
+use crate::failpoint;
 use crate::store::{self, Compacted};
 
 /// Make a stopped engine's store as small as what is in it
@@ -23,6 +24,9 @@ pub(super) struct Compact {
 
 impl Compact {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
+        if let Some(armed) = failpoint::arm()? {
+            output::say(&format!("{} is set ({armed}): this may end in the middle", failpoint::VARIABLE));
+        }
         let stopped = stopped(global, &self.store, "compacting")?;
         let mut progress = output::Progress::new();
         let compacted =

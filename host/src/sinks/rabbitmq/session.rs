@@ -21,6 +21,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::{BrokerError, Dialer};
+use crate::failpoint::Failpoint;
 
 /// Publications that may wait for their confirms at once.
 const OUTSTANDING_MAX: usize = 1024;
@@ -198,6 +199,7 @@ impl Watch {
                 biased;
                 confirmed = outstanding.next() => {
                     self.last_progress = Instant::now();
+                    Failpoint::BeforeConfirm.pass();
                     return confirmed.ok_or_else(|| BrokerError::Session("no confirm is outstanding".to_owned()));
                 }
                 _ = self.look.tick() => {

@@ -7,6 +7,7 @@ use lapin::options::BasicAckOptions;
 use tokio::sync::watch;
 
 use crate::broker::BrokerError;
+use crate::failpoint::Failpoint;
 use crate::metrics;
 
 /// The longest that a settled delivery waits for company.
@@ -52,6 +53,7 @@ impl Acknowledger {
             return Ok(());
         }
         ::metrics::counter!(metrics::SOURCE_ACKNOWLEDGED_TOTAL).increment(prefix - self.acknowledged);
+        Failpoint::BeforeAck.pass();
         // Noted before the await: the frame is queued at once, and acknowledging twice would end the channel.
         self.acknowledged = prefix;
         self.channel.basic_ack(prefix, BasicAckOptions { multiple: true }).await

@@ -11,6 +11,7 @@ use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
 
 use super::lock;
+use crate::failpoint::Failpoint;
 use crate::store::StoreError;
 
 /// The first write of a file that failed.
@@ -91,6 +92,7 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        Failpoint::DuringCommit.pass();
         self.failure.attempt(|| self.file.sync_data());
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::FILE_NAME;
 use super::open::{Opened, failed, guarded, open};
+use crate::failpoint::Failpoint;
 use crate::store::{Identity, StoreError, Table};
 
 const CACHE_BYTES: usize = 64 << 20;
@@ -83,6 +84,7 @@ pub fn compact(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Compa
     loop {
         let more = guarded(&file, || database.compact().map_err(|error| failed(&file, error.into())));
         failure.check(&file)?;
+        Failpoint::DuringCompaction.pass();
         if !more? {
             break;
         }

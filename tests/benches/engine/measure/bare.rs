@@ -45,8 +45,7 @@ pub(crate) async fn move_messages(route: Route, expected: usize) {
     sink.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
     let prefetch = RabbitMqConfig::default().prefetch;
     source.basic_qos(prefetch, BasicQosOptions::default()).await.expect("a prefetch");
-    let consumed =
-        source.basic_consume(route.queue, "".into(), BasicConsumeOptions::default(), FieldTable::default());
+    let consumed = source.basic_consume(route.queue, "".into(), BasicConsumeOptions::default(), FieldTable::default());
     let mut deliveries = consumed.await.expect("a consumer");
     let body = vec![b'x'; BODY_BYTES];
     let mut confirms = VecDeque::new();

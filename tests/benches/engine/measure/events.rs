@@ -18,10 +18,9 @@ fn is_purchase(event: &[u8]) -> bool {
 pub(crate) fn purchase_of(customer: u64, number: usize) -> String {
     let event = PURCHASE.replace("\"customerId\":107", &format!("\"customerId\":{customer}"));
     let event = event.replace("6c0b4b64-ebd8-4397-a6f5-d6f3eb32cd2c", &format!("{customer:032x}"));
-    event.replace("\"accountfroupId\":\"111\"", &format!("\"accountfroupId\":\"{customer}\"")).replace(
-        "\"purchaseId\":512",
-        &format!("\"purchaseId\":{number}"),
-    )
+    event
+        .replace("\"accountfroupId\":\"111\"", &format!("\"accountfroupId\":\"{customer}\""))
+        .replace("\"purchaseId\":512", &format!("\"purchaseId\":{number}"))
 }
 
 pub(crate) fn mean_bytes(events: &[Vec<u8>]) -> usize {

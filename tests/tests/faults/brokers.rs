@@ -1,0 +1,161 @@
+//! The broker's faults: it dies, is short of memory, loses a queue or a binding, refuses what is published, or takes back what is held for too long.
+
+use std::sync::Arc;
+
+use hailer_tests::engine::Engine;
+use hailer_tests::wait;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+use super::stand::Stand;
+
+const EVENTS: usize = 400;
+
+/// An engine that is in the middle of so many events.
+async fn at_work(stand: &mut Stand) -> Engine {
+    stand.publish(EVENTS).await;
+    let engine = stand.start();
+    engine.ready().await;
+    engine
+}
+
+/// It is killed, and comes back with what is durable.
+pub(super) async fn killed(stand: &mut Stand) -> Engine {
+    let engine = at_work(stand).await;
+    stand.broker.kill();
+    engine.ready_with("\"ready\":false").await;
+    stand.broker.restart();
+    come_back(stand, engine).await
+}
+
+/// It ends in order, and comes back.
+pub(super) async fn restarted(stand: &mut Stand) -> Engine {
+    let engine = at_work(stand).await;
+    let _ = stand.broker.ctl(&["stop_app"]);
+    engine.ready_with("\"ready\":false").await;
+    let _ = stand.broker.ctl(&["start_app"]);
+    come_back(stand, engine).await
+}
+
+async fn come_back(stand: &mut Stand, engine: Engine) -> Engine {
+    stand.reconnect().await;
+    engine.ready().await;
+    stand.publish(EVENTS / 4).await;
+    engine
+}
+
+/// It is short of memory, and takes nothing that is published until it is not.
+pub(super) async fn alarmed(stand: &mut Stand) -> Engine {
+    stand.publish(EVENTS).await;
+    let _ = stand.broker.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
+    let engine = stand.start();
+    // A connection is blocked when it first publishes.
+    engine.ready_with("short of memory").await;
+    let settled = "hailer_source_acknowledged_total";
+    wait::until("events are settled all the same", async || engine.metric(settled).await >= 100.0).await;
+    let _ = stand.broker.ctl(&["set_vm_memory_high_watermark", "0.6"]);
+    engine.ready().await;
+    stand.publish(EVENTS / 4).await;
+    engine
+}
+
+/// The queue of events is deleted when it is empty, and made anew.
+pub(super) async fn queue_deleted(stand: &mut Stand) -> Engine {
+    let engine = at_work(stand).await;
+    wait::until("every event is acknowledged", async || unacknowledged(stand).await == 0).await;
+    let events = stand.wiring.events.clone();
+    stand.wiring.client.delete_queue(&events).await;
+    engine.ready_with("does not exist").await;
+    stand.wiring.client.queue(&events).await;
+    engine.ready().await;
+    stand.publish(EVENTS / 4).await;
+    engine
+}
+
+/// Messages in the queue of events, those that are delivered included.
+async fn unacknowledged(stand: &Stand) -> usize {
+    let listed = stand.broker.ctl(&["list_queues", "name", "messages"]);
+    let line = listed.lines().find_map(|line| line.strip_prefix(&stand.wiring.events)?.strip_prefix('\t'));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+}
+
+/// Nothing takes what is published, until something does.
+pub(super) async fn unbound(stand: &mut Stand) -> Engine {
+    let engine = at_work(stand).await;
+    let (out, exchange) = (stand.wiring.out.clone(), stand.wiring.exchange.clone());
+    let channel = stand.wiring.client.channel.clone();
+    let unbind = channel.queue_unbind(out.into(), exchange.into(), "#".into(), FieldTable::default());
+    unbind.await.expect("no binding");
+    stand.publish(EVENTS / 2).await;
+    engine.ready_with("nothing takes what is published").await;
+    stand.wiring.bind_out().await;
+    engine.ready().await;
+    engine
+}
+
+/// The queue of communications takes few at a time, and refuses the others.
+pub(super) async fn full(stand: &mut Stand) -> Engine {
+    stand.collect().await;
+    let (out, client) = (stand.wiring.out.clone(), &stand.wiring.client);
+    client
+        .channel
+        .queue_delete(ShortString::from(out.as_str()), QueueDeleteOptions::default())
+        .await
+        .expect("no queue");
+    let few =
+        [("x-max-length", AMQPValue::LongInt(20)), ("x-overflow", AMQPValue::LongString("reject-publish".into()))];
+    client.queue_with(&out, &few).await;
+    client.bind(&out, &stand.wiring.exchange, "#").await;
+    stand.publish(EVENTS).await;
+    let engine = stand.start();
+    engine.ready_with("the broker refuses publications").await;
+    for _ in 0..10 {
+        stand.collect().await;
+        wait::until("it is full again", async || stand.wiring.client.counts(&out).await.0 >= 15).await;
+    }
+    // As large as it was; what it refused comes again.
+    stand.collect().await;
+    let client = &stand.wiring.client;
+    let _ = client.channel.queue_delete(ShortString::from(out.as_str()), if_empty()).await;
+    stand.reconnect().await;
+    match stand
+        .wiring
+        .client
+        .channel
+        .queue_declare(out.as_str().into(), QueueDeclareOptions::durable(), FieldTable::default())
+        .await
+    {
+        Ok(_) => stand.wiring.bind_out().await,
+        // It was filled meanwhile: it goes on being small, and is emptied as it fills.
+        Err(_) => stand.reconnect().await,
+    }
+    engine
+}
+
+fn if_empty() -> QueueDeleteOptions {
+    QueueDeleteOptions { if_empty: true, ..QueueDeleteOptions::default() }
+}
+
+/// The engine holds messages for longer than the broker waits for an acknowledgement: their channel is closed, and they come again.
+pub(super) async fn acknowledged_too_late(stand: &mut Stand) -> Engine {
+    let broker = Arc::clone(&stand.broker);
+    let set = |setting: &str, ms: u32| {
+        let _ = broker.ctl(&["eval", &format!("application:set_env(rabbit, {setting}, {ms}).")]);
+    };
+    set("channel_tick_interval", 500);
+    set("consumer_timeout", 1500);
+    let (out, exchange) = (stand.wiring.out.clone(), stand.wiring.exchange.clone());
+    let channel = stand.wiring.client.channel.clone();
+    let unbind = channel.queue_unbind(out.into(), exchange.into(), "#".into(), FieldTable::default());
+    unbind.await.expect("no binding");
+    // With a full outbox nothing more is taken in, and what is delivered stays where it is.
+    stand.flags = ["--set", "store.outbox_max=20"].map(String::from).to_vec();
+    stand.publish(EVENTS).await;
+    let engine = stand.start();
+    let reconnects = "hailer_source_reconnects_total";
+    wait::until("the broker has waited for too long", async || engine.metric(reconnects).await >= 2.0).await;
+    set("consumer_timeout", 1_800_000);
+    stand.wiring.bind_out().await;
+    stand.flags.clear();
+    engine
+}

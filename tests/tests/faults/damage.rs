@@ -1,0 +1,83 @@
+//! Stores that an engine must not start with: it names the file, says why, shows the way out, and leaves the file as it is. With the file as it
+//! was it goes on.
+
+use std::fs;
+use std::path::Path;
+
+use hailer_tests::site::{Outcome, Site};
+use redb::{Database, TableDefinition};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::stand::Stand;
+
+/// Tries each of them, and returns how many there were.
+pub(super) fn refused(stand: &Stand) -> usize {
+    let file = stand.store().join("hailer.redb");
+    let whole = fs::read(&file).expect("the store");
+    let name = file.display().to_string();
+    type Damage<'a> = (&'a str, &'a dyn Fn(&Path), &'a [&'a str], &'a [&'a str]);
+    let damages: [Damage<'_>; 6] = [
+        ("cut off", &|file| fs::write(file, &whole[..whole.len() - 4096]).unwrap(), &[], &[&name, "restore a backup"]),
+        ("emptied", &|file| fs::write(file, "").unwrap(), &[], &[&name, "restore a backup"]),
+        ("flipped", &|file| flip(file, &whole), &[], &["damaged", "restore a backup"]),
+        ("newer", &newer, &[], &[&name, "is of format 99", "run the version that wrote it"]),
+        (
+            "another environment's",
+            &|_| {},
+            &["--set", "environment=production"],
+            &[&name, "belongs to the environment `local`", "correct `environment`"],
+        ),
+        ("lost", &|file| fs::remove_file(file).unwrap(), &["--set", "store.create=false"], &["is not a first start"]),
+    ];
+    for (what, damage, flags, said) in damages {
+        damage(&file);
+        let found = fs::read(&file).ok();
+        refuses(&run(stand, flags), what, said);
+        let left = fs::read(&file).ok();
+        assert!(found == left, "{what}: the file was changed");
+        fs::write(&file, &whole).unwrap();
+    }
+    damages.len()
+}
+
+/// A second engine, with a data directory of its own, wants the same store.
+pub(super) async fn opened_twice(stand: &Stand) {
+    let engine = stand.start();
+    engine.ready().await;
+    let store = stand.store().display().to_string();
+    let second = Site::empty().run(&[stand.all_flags(), vec!["--store".into(), store.clone()]].concat());
+    refuses(&second, "in use", &[&store, "already in use by another engine", "name another data directory"]);
+    engine.stop().await;
+}
+
+fn run(stand: &Stand, flags: &[&str]) -> Outcome {
+    stand.site.environment(&[]);
+    let flags = flags.iter().map(|flag| (*flag).to_owned());
+    stand.site.run(&stand.all_flags().into_iter().chain(flags).collect::<Vec<_>>())
+}
+
+fn refuses(outcome: &Outcome, what: &str, said: &[&str]) {
+    assert_eq!(outcome.code, Some(1), "{what}: {}", outcome.stderr);
+    for said in said {
+        assert!(outcome.stderr.contains(said), "{what}: no `{said}` in {}", outcome.stderr);
+    }
+}
+
+/// Flips a bit in a name that is in rows.
+fn flip(file: &Path, whole: &[u8]) {
+    let mut bytes = whole.to_vec();
+    let at = bytes.windows(9).rposition(|window| window == b"OnPurchas").expect("a row of the journal");
+    bytes[at] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+/// Makes it a later version's: the row that says so, and its checksum, in their places.
+fn newer(file: &Path) {
+    const META: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("meta");
+    let (key, row) = (&b"store"[..], br#"{"format":99,"shape":"unknown"}"#);
+    let checksum = xxh3_64_with_seed(row, xxh3_64_with_seed(key, 1)).to_le_bytes();
+    let database = Database::open(file).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(META).unwrap().insert(key, [&row[..], &checksum].concat().as_slice()).unwrap();
+    transaction.commit().unwrap();
+}
