@@ -5,14 +5,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::CustomerKey;
 use crate::store::records::{
-    CustomerRow, Decided, JournalEntry, JournalRow, Key, OutboxRow, Partition, Progress, TimerKey, Verdict, decode,
-    encode, visit_failures,
+    CustomerRow, Decided, FailureDelta, JournalEntry, JournalRow, Key, OutboxRow, Partition, Progress, TimerKey,
+    Verdict, decode, encode, visit_failures,
 };
 use crate::store::{Changes, Snapshot, Store, StoreError, Table};
 use crate::story::{By, everybody};
@@ -51,27 +50,33 @@ pub struct Erased {
     pub decisions: u64,
     /// Communications that were in the outbox at that moment, and go out.
     pub waiting: u64,
+    /// Nothing is left.
+    pub is_whole: bool,
 }
 
 /// A part of it.
 pub(crate) struct Step {
     pub(crate) changes: Changes,
-    /// Failures that go: of which campaign, how many, and how many bytes.
-    pub(crate) deltas: Vec<(Arc<str>, i64, i64)>,
+    pub(crate) deltas: Vec<FailureDelta>,
     pub(crate) journal_bytes_freed: u64,
     pub(crate) erased: Erased,
-    pub(crate) is_last: bool,
 }
 
 impl Erased {
-    /// Adds what the next step erased.
-    pub fn add(&mut self, next: Erased) {
-        self.customers = self.customers.max(next.customers);
-        self.states += next.states;
-        self.timers += next.timers;
-        self.failures += next.failures;
-        self.decisions += next.decisions;
-        self.waiting += next.waiting;
+    /// With what was erased before.
+    #[must_use]
+    pub fn after(self, before: Option<Erased>) -> Erased {
+        let Some(before) = before else { return self };
+        Erased {
+            found_by: before.found_by,
+            customers: self.customers.max(before.customers),
+            states: self.states + before.states,
+            timers: self.timers + before.timers,
+            failures: self.failures + before.failures,
+            decisions: self.decisions + before.decisions,
+            waiting: self.waiting + before.waiting,
+            is_whole: self.is_whole,
+        }
     }
 }
 
@@ -83,25 +88,22 @@ pub fn erase(store: &dyn Store, whose: &Whose) -> Result<Option<Erased>, StoreEr
     let mut erased: Option<Erased> = None;
     loop {
         let snapshot = store.snapshot()?;
-        let Some(Step { mut changes, deltas, journal_bytes_freed, erased: more, is_last }) = step(&*snapshot, whose)?
-        else {
+        let Some(Step { mut changes, deltas, journal_bytes_freed, erased: more }) = step(&*snapshot, whose)? else {
             return Ok(erased);
         };
         let progress = snapshot.get(Table::Meta, Progress::KEY)?;
         let mut progress: Progress = progress.map_or(Ok(Progress::default()), |row| decode(Table::Meta, &row))?;
         progress.journal_bytes = progress.journal_bytes.saturating_sub(journal_bytes_freed);
-        for (campaign, count, bytes) in deltas {
+        for FailureDelta { campaign, count, bytes } in deltas {
             progress.failures.entry(campaign).or_default().add(count, bytes);
         }
         changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&progress));
         store.commit(&changes)?;
-        match &mut erased {
-            Some(erased) => erased.add(more),
-            None => erased = Some(more),
+        let so_far = more.after(erased);
+        if so_far.is_whole {
+            return Ok(Some(so_far));
         }
-        if is_last {
-            return Ok(erased);
-        }
+        erased = Some(so_far);
     }
 }
 
@@ -114,15 +116,15 @@ pub(crate) fn step(snapshot: &dyn Snapshot, whose: &Whose) -> Result<Option<Step
         deltas: Vec::new(),
         journal_bytes_freed: 0,
         erased: Erased { found_by: Some(by), customers: everybody.len() as u64, ..Erased::default() },
-        is_last: false,
     };
     if !step.erase_journal(snapshot, &everybody)? || !step.erase_failures(snapshot, &everybody)? {
         return Ok(Some(step));
     }
+    let mut is_whole = true;
     for &person in &everybody {
-        step.erase_row(snapshot, person)?;
+        is_whole &= step.erase_row(snapshot, person, &everybody)?;
     }
-    step.is_last = true;
+    step.erased.is_whole = is_whole;
     Ok(Some(step))
 }
 
@@ -203,7 +205,8 @@ impl Step {
                 if let Some(id) = row.body_of() {
                     self.changes.delete(Table::Bodies, Key::body(partition, id));
                 }
-                self.deltas.push((key.campaign, -1, -(row.bytes as i64)));
+                let (campaign, bytes) = (key.campaign, -(row.bytes as i64));
+                self.deltas.push(FailureDelta { campaign, count: -1, bytes });
                 self.erased.failures += 1;
                 Ok(ControlFlow::Continue(()))
             })?;
@@ -211,21 +214,31 @@ impl Step {
         Ok(keys_bytes < STEP_BYTES_MAX)
     }
 
-    fn erase_row(&mut self, snapshot: &dyn Snapshot, person: CustomerKey) -> Result<(), StoreError> {
+    /// False if the row names customers who are not among those that are erased in this step, and stays for them.
+    fn erase_row(
+        &mut self,
+        snapshot: &dyn Snapshot,
+        person: CustomerKey,
+        everybody: &[CustomerKey],
+    ) -> Result<bool, StoreError> {
         self.changes.delete(Table::Redirects, Key::redirect(person));
-        let Some(row) = snapshot.get(Table::Customers, &Key::customer(person))? else { return Ok(()) };
-        let row: CustomerRow = decode(Table::Customers, &row)?;
+        let row = CustomerRow::get(snapshot, person)?;
         for campaign in row.campaigns() {
             self.erased.states += u64::from(campaign.state.is_some());
             for timer in &campaign.timers {
-                let (due, name) = (timer.looked_at, timer.name.clone());
-                let key = TimerKey { due, customer: person, campaign: (&*campaign.name).into(), timer: name };
-                self.changes.delete(Table::Timers, key.encode());
+                self.changes.delete(Table::Timers, TimerKey::of(person, &campaign.name, timer).encode());
                 self.erased.timers += 1;
             }
         }
-        self.changes.delete(Table::Customers, Key::customer(person));
-        Ok(())
+        let absorbed: Vec<CustomerKey> =
+            row.absorbed.iter().copied().filter(|other| !everybody.contains(other)).collect();
+        if absorbed.is_empty() {
+            self.changes.delete(Table::Customers, Key::customer(person));
+            return Ok(true);
+        }
+        let rest = encode(&CustomerRow::of_absorbed(absorbed));
+        self.changes.put(Table::Customers, Key::customer(person), rest);
+        Ok(false)
     }
 }
 

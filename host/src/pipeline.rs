@@ -68,11 +68,11 @@ use failures::FailureTotals;
 use group::Group;
 use memory::Memory;
 use outbox::{Fill, PublishError};
-pub use queues::Cursor;
+pub use queues::{Cursor, Which};
 use quota::Quotas;
 use redirects::Redirects;
 use requests::Requests;
-pub use requests::{Door, Doorway, DropPage, Reply, Request, RetryPage, Which};
+pub use requests::{Door, Doorway, DropPage, Reply, Request, RetryPage};
 use retries::RetryWork;
 pub use retries::{Tried, TryResult};
 use shard::{Exit, Shard, Shared};
@@ -201,6 +201,8 @@ pub struct Entrance {
     outbox_max: usize,
     event_bytes_max: usize,
     budget: Budget,
+    /// Of dead letters: they may wait for their queue longer than anything else should.
+    unreadable: Budget,
     redirects: Redirects,
     suspects: Arc<Suspects>,
     /// With a clock that the events tell.
@@ -247,7 +249,7 @@ impl Pipeline {
         let arrivals = Arc::clone(&shared.arrivals);
         let (groups, groups_decided) = mpsc::channel(GROUPS_MAX);
         let waiting_max = (settings.in_flight_max / settings.shards).max(1);
-        let [budget, outgoing] = [(); 2].map(|()| Budget::new(settings.in_flight_bytes_max));
+        let [budget, outgoing, unreadable] = [(); 3].map(|()| Budget::new(settings.in_flight_bytes_max));
         let mut entrances = Vec::new();
         let mut shards = JoinSet::new();
         let committed: Arc<[_]> = (0..settings.shards).map(|_| Arc::<AtomicU64>::default()).collect();
@@ -315,6 +317,7 @@ impl Pipeline {
             outbox_max,
             event_bytes_max: settings.event_bytes_max,
             budget,
+            unreadable,
             redirects: shared.redirects,
             suspects: shared.suspects,
             virtual_timers,
@@ -389,7 +392,7 @@ impl Intake for Entrance {
                 self.shards[shard].send(accepted).await.map_err(|_| IntakeClosed)
             }
             Err(reason) => {
-                let held = self.budget.take(delivery.body.len() + reason.len()).await;
+                let held = self.unreadable.take(delivery.body.len() + reason.len()).await;
                 let letter = self.dead_letter(delivery, reason, held);
                 self.letters.send(letter).await.map_err(|_| IntakeClosed)
             }

@@ -45,7 +45,7 @@ impl Erase {
             confirm(&whose.customer)?;
         }
         let erased = match place {
-            Place::Engine(client) => engine::wait(client.erase(&whose))??,
+            Place::Engine(client) => page_by_page(|| Ok(engine::wait(client.erase(&whose))??))?,
             Place::Stopped(stopped) => erasure::erase(&stopped.open()?, &whose)?,
         };
         let Some(erased) = erased else {
@@ -62,8 +62,23 @@ impl Erase {
     }
 }
 
+/// A running engine erases a part of a long history at a time, between events.
+fn page_by_page(mut page: impl FnMut() -> anyhow::Result<Option<Erased>>) -> anyhow::Result<Option<Erased>> {
+    let mut progress = output::Progress::new();
+    let mut erased: Option<Erased> = None;
+    loop {
+        let Some(next) = page()? else { return Ok(erased) };
+        let so_far = next.after(erased);
+        if so_far.is_whole {
+            return Ok(Some(so_far));
+        }
+        progress.show(|| format!("erased {} events and timers of the journal", so_far.decisions));
+        erased = Some(so_far);
+    }
+}
+
 fn text(whose: &Whose, erased: &Erased) -> String {
-    let Erased { found_by, customers, states, timers, failures, decisions, waiting } = erased;
+    let Erased { found_by, customers, states, timers, failures, decisions, waiting, is_whole: _ } = erased;
     let by = found_by.map_or("", By::name);
     let merged = if *customers > 1 { format!(" and {} merged into them", customers - 1) } else { String::new() };
     let mut text = format!(

@@ -2,6 +2,7 @@
 
 use super::budget::Held;
 use super::retries::Retry;
+use super::rows::TimerStep;
 use super::{Accepted, What};
 use crate::clock::Millis;
 use crate::communication::{Cause as SentFor, Communication};
@@ -25,6 +26,8 @@ pub(super) struct Case {
     pub(super) communications: Vec<Communication>,
     /// Campaigns that failed on it, or in which it waits behind a failure.
     pub(super) failures: Vec<(FailureKey, FailureRow)>,
+    /// How many of these the customer's row knows of.
+    pub(super) failures_noted: usize,
     pub(super) receipt: Option<Receipt>,
     /// A failure that is tried again: then one campaign alone is asked.
     pub(super) retry: Option<Box<Retry>>,
@@ -42,6 +45,8 @@ pub(super) enum Reason {
         timer: TimerKey,
         /// The timer as it was pending; `None` if it was not any more, and nothing came of it.
         fired: Option<PendingTimer>,
+        /// What becomes of it when its case is judged; `None` of one that has fired before.
+        step: Option<TimerStep>,
     },
     /// Only to be tried again: the first time, a merge comes with its event.
     Merge {
@@ -80,6 +85,7 @@ impl Case {
             outcomes: Vec::new(),
             communications: Vec::new(),
             failures: Vec::new(),
+            failures_noted: 0,
             receipt: None,
             retry: None,
             held: Held::default(),
@@ -134,7 +140,7 @@ impl Case {
         match &self.reason {
             Reason::Event { event, .. } => Cause::Event { code: event.code().into() },
             Reason::Merge { code, .. } => Cause::Event { code: code.clone() },
-            Reason::Timer { timer, fired } => Cause::Timer {
+            Reason::Timer { timer, fired, .. } => Cause::Timer {
                 campaign: (&*timer.campaign).into(),
                 name: timer.timer.clone(),
                 due: fired.as_ref().map_or(timer.due, |fired| fired.due),

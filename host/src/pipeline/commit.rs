@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::failures::{Delta, FailureTotals};
+use super::failures::FailureTotals;
 use super::outbox::{OutboxSender, Waiting};
 use super::sweep::Sweep;
 use super::timers::Due;
@@ -21,7 +21,7 @@ use crate::communication::Communication;
 use crate::event::CustomerKey;
 use crate::failpoint::Failpoint;
 use crate::metrics;
-use crate::store::records::{Key, OutboxItem, Partition, Progress, encode};
+use crate::store::records::{FailureDelta, Key, OutboxItem, Partition, Progress, encode};
 use crate::store::{Changes, Store, StoreError, Table};
 
 /// Events in one commit, at most; one more group may come on top.
@@ -76,7 +76,7 @@ struct Taken {
     changes: Changes,
     journal: Vec<JournalPiece>,
     outbox: Vec<(Partition, Communication)>,
-    failures: Vec<Delta>,
+    failures: Vec<FailureDelta>,
     removed: usize,
     bytes: usize,
     groups: Vec<Group>,

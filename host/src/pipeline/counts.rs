@@ -141,9 +141,12 @@ impl CampaignCounts {
         }
     }
 
-    pub(super) fn decided(&mut self) {
+    /// Counts an answer, and judges the campaign by it unless it is one to a retry.
+    pub(super) fn decided(&mut self, is_judged: bool) {
         self.tally.decided += 1;
-        self.breaker.answered();
+        if is_judged {
+            self.breaker.answered();
+        }
         self.decided.increment(1);
     }
 
@@ -153,10 +156,10 @@ impl CampaignCounts {
     }
 
     /// Counts a fault; says how many there have been under this rule set, and why the campaign is to be suspended, if it is.
-    pub(super) fn fault(&mut self, fault: &GuestFault) -> (u64, Option<String>) {
+    pub(super) fn fault(&mut self, fault: &GuestFault, is_judged: bool) -> (u64, Option<String>) {
         self.tally.faults += 1;
         calls(&self.name, fault.kind()).increment(1);
-        (self.tally.faults, self.breaker.faulted(fault))
+        (self.tally.faults, if is_judged { self.breaker.faulted(fault) } else { None })
     }
 
     /// So many calls took so long. Returns why the campaign is to be suspended, if it is.

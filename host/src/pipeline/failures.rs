@@ -13,7 +13,7 @@ use super::memory::Memory;
 use crate::event::{Customer, CustomerKey, Event, EventId};
 use crate::metrics;
 use crate::store::records::{
-    BodyRow, FailureKey, FailureRow, FailureTotal, Key, Partition, Progress, Work, encode, visit_failures,
+    BodyRow, FailureDelta, FailureKey, FailureRow, FailureTotal, Key, Partition, Progress, Work, encode, visit_failures,
 };
 use crate::store::{Changes, StoreError, Table};
 
@@ -26,21 +26,13 @@ pub(super) struct FailureTotals {
     bytes_max: u64,
 }
 
-/// How a group changes what is kept for a campaign.
-#[derive(Clone, Debug)]
-pub(super) struct Delta {
-    pub(super) campaign: Arc<str>,
-    pub(super) count: i64,
-    pub(super) bytes: i64,
-}
-
 /// The failures that a batch adds, changes and settles.
 #[derive(Debug)]
 pub(super) struct FailureRows {
     totals: Arc<FailureTotals>,
     bodies: HashMap<(Partition, EventId), BodyRow>,
     changes: Changes,
-    deltas: Vec<Delta>,
+    deltas: Vec<FailureDelta>,
     /// Queues of which one has just failed again.
     blocked: HashSet<(Option<CustomerKey>, Arc<str>)>,
 }
@@ -55,10 +47,10 @@ impl FailureTotals {
     }
 
     /// Counts what a commit is about to change.
-    pub(super) fn count(&self, progress: &mut Progress, deltas: Vec<Delta>) {
+    pub(super) fn count(&self, progress: &mut Progress, deltas: Vec<FailureDelta>) {
         // Those below it may have been given away.
         progress.failure_next = self.next.load(Ordering::Relaxed);
-        for Delta { campaign, count, bytes } in deltas {
+        for FailureDelta { campaign, count, bytes } in deltas {
             progress.failures.entry(campaign).or_default().add(count, bytes);
         }
     }
@@ -107,19 +99,35 @@ impl FailureRows {
         has_room.then(|| FailureKey { partition, customer, campaign: Arc::clone(campaign), number: number() })
     }
 
-    /// Keeps the failures of one event or timer, and the event's body once for them all.
-    pub(super) fn keep(&mut self, failures: Vec<(FailureKey, FailureRow)>, event: Option<&Event>) {
+    /// Keeps the failures of one event or timer, and the event's body once for them all, also if a failure of an earlier copy has it kept.
+    pub(super) fn keep(
+        &mut self,
+        memory: &Memory,
+        failures: Vec<(FailureKey, FailureRow)>,
+        event: Option<&Event>,
+    ) -> Result<(), StoreError> {
         for (key, mut row) in failures {
             row.bytes = encode(&row).len() as u64;
             if let (Some(id), Some(event)) = (row.body_of(), event) {
                 row.bytes += event.raw().len() as u64;
-                let body = self.bodies.entry((key.partition, id));
-                let body = body.or_insert_with(|| BodyRow { needed_by: 0, body: event.raw().clone() });
+                let mut body = self
+                    .body(memory, key.partition, id)?
+                    .unwrap_or_else(|| BodyRow { needed_by: 0, body: event.raw().clone() });
                 body.needed_by += 1;
-                self.changes.put(Table::Bodies, Key::body(key.partition, id), encode(body));
+                self.changes.put(Table::Bodies, Key::body(key.partition, id), encode(&body));
+                self.bodies.insert((key.partition, id), body);
             }
             self.change(&key, 1, row.bytes as i64);
             self.put(&key, &row);
+        }
+        Ok(())
+    }
+
+    /// A body as this batch knows it, to be changed; `None` if there is none.
+    fn body(&mut self, memory: &Memory, partition: Partition, event: EventId) -> Result<Option<BodyRow>, StoreError> {
+        match self.bodies.remove(&(partition, event)) {
+            Some(body) => Ok(Some(body)),
+            None => BodyRow::get(memory.snapshot(), partition, event),
         }
     }
 
@@ -127,16 +135,13 @@ impl FailureRows {
     pub(super) fn settle(&mut self, memory: &Memory, key: &FailureKey, row: &FailureRow) -> Result<(), StoreError> {
         if let Some(id) = row.body_of() {
             let place = Key::body(key.partition, id);
-            let mut body = match self.bodies.remove(&(key.partition, id)) {
-                Some(body) => body,
-                None => BodyRow::get(memory.snapshot(), key.partition, id)?,
-            };
-            body.needed_by = body.needed_by.saturating_sub(1);
-            if body.needed_by == 0 {
-                self.changes.delete(Table::Bodies, place);
-            } else {
-                self.changes.put(Table::Bodies, place, encode(&body));
-                self.bodies.insert((key.partition, id), body);
+            let body = self.body(memory, key.partition, id)?;
+            match body.map(|body| BodyRow { needed_by: body.needed_by.saturating_sub(1), ..body }) {
+                Some(body) if body.needed_by > 0 => {
+                    self.changes.put(Table::Bodies, place, encode(&body));
+                    self.bodies.insert((key.partition, id), body);
+                }
+                _ => self.changes.delete(Table::Bodies, place),
             }
         }
         self.changes.delete(Table::Failures, key.encode());
@@ -147,7 +152,9 @@ impl FailureRows {
     /// It has failed again: what waits behind it goes on waiting.
     pub(super) fn failed_again(&mut self, key: &FailureKey, row: &FailureRow) {
         self.put(key, row);
-        self.block(key);
+        if row.is_queued {
+            self.block(key);
+        }
     }
 
     pub(super) fn block(&mut self, key: &FailureKey) {
@@ -181,12 +188,13 @@ impl FailureRows {
                     *sent_to = Some(recipient.clone());
                     let body = Key::body(old, *id);
                     // The first of several that need it moves it for all.
-                    if old != new && !self.changes.has(Table::Bodies, &body) {
-                        self.changes.put(
-                            Table::Bodies,
-                            Key::body(new, *id),
-                            encode(&BodyRow::get(memory.snapshot(), old, *id)?),
-                        );
+                    if old != new
+                        && !self.changes.has(Table::Bodies, &body)
+                        && let Some(moving) = BodyRow::get(memory.snapshot(), old, *id)?
+                    {
+                        let there = BodyRow::get(memory.snapshot(), new, *id)?.map_or(0, |body| body.needed_by);
+                        let moved = BodyRow { needed_by: moving.needed_by + there, ..moving };
+                        self.changes.put(Table::Bodies, Key::body(new, *id), encode(&moved));
                         self.changes.delete(Table::Bodies, body);
                     }
                 }
@@ -200,7 +208,7 @@ impl FailureRows {
     }
 
     /// Hands over what has changed, to be committed. What was handed over before in this batch is still known.
-    pub(super) fn flush(&mut self) -> (Changes, Vec<Delta>) {
+    pub(super) fn flush(&mut self) -> (Changes, Vec<FailureDelta>) {
         (std::mem::take(&mut self.changes), std::mem::take(&mut self.deltas))
     }
 
@@ -215,6 +223,53 @@ impl FailureRows {
     }
 
     fn change(&mut self, key: &FailureKey, count: i64, bytes: i64) {
-        self.deltas.push(Delta { campaign: Arc::clone(&key.campaign), count, bytes });
+        self.deltas.push(FailureDelta { campaign: Arc::clone(&key.campaign), count, bytes });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::store::records::FailureStatus;
+    use crate::store::{MemoryStore, Store};
+
+    /// A failure of a campaign on one and the same event.
+    fn failure(rows: &FailureRows, event: &Event, campaign: &str) -> (FailureKey, FailureRow) {
+        let id = event.dedup_key(Some("m-1"), None).event_id(0);
+        let customer = event.customer_key();
+        let partition = Partition::of_customer(customer.unwrap());
+        let work = Work::Event { id, code: event.code().into(), recipient: None };
+        let row = FailureRow { work, now: 0, status: FailureStatus::Held, is_queued: false, bytes: 0 };
+        (rows.place(partition, customer, &campaign.into()).unwrap(), row)
+    }
+
+    #[test]
+    fn a_body_stays_for_as_long_as_any_failure_of_its_event_needs_it() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new("test"));
+        let mut memory = Memory::new(Arc::clone(&store), Arc::default());
+        let mut rows = FailureRows::new(Arc::new(FailureTotals::new(&Progress::default(), 1 << 20)));
+        let body = r#"{"eventCode":"A","customerInfo":{"customerId":1}}"#;
+        let event = Event::read(Bytes::from_static(body.as_bytes())).unwrap();
+        let mut kept = Vec::new();
+        // A copy of the event may come again after the time of deduplication, and fail again.
+        for campaigns in [&["one", "two"][..], &["one"]] {
+            memory.begin().unwrap();
+            rows.forget();
+            let failures: Vec<_> = campaigns.iter().map(|campaign| failure(&rows, &event, campaign)).collect();
+            kept.extend(failures.iter().cloned());
+            rows.keep(&memory, failures, Some(&event)).unwrap();
+            store.commit(&rows.flush().0).unwrap();
+        }
+        let bodies = || store.sizes().unwrap().tables.iter().find(|size| size.table == Table::Bodies).unwrap().rows;
+        for (number, (key, row)) in kept.iter().enumerate() {
+            assert_eq!(bodies(), 1, "before {number}");
+            memory.begin().unwrap();
+            rows.forget();
+            rows.settle(&memory, key, row).unwrap();
+            store.commit(&rows.flush().0).unwrap();
+        }
+        assert_eq!(bodies(), 0);
     }
 }

@@ -1,10 +1,14 @@
 //! What a shard asks its guests: the calls that an event or a timer leads to. Whoever is not asked is noted, with the reason.
+//!
+//! **Gathering changes no row.** What has been gathered may be judged in several parts, each of which is committed on its own; so what a case
+//! changes, its timer included, is changed when it is judged.
 
 use super::case::{Case, Reason};
-use super::judge::outcome;
+use super::judge::{NOT_KEPT, outcome};
+use super::rows::TimerStep;
 use super::shard::Shard;
 use crate::clock::Millis;
-use crate::engine::{Campaign, NotCalled, RuleSet, Subscription};
+use crate::engine::{Campaign, CampaignSpec, NotCalled, RuleSet, Subscription};
 use crate::event::{CustomerKey, EventId};
 use crate::store::StoreError;
 use crate::store::records::{self, TimerKey};
@@ -54,7 +58,9 @@ impl Shard {
             let spec = &campaign.spec;
             if self.waits(spec, case.customer) {
                 let held = self.hold(campaign, subscription.campaign, case);
-                case.outcomes.push(outcome(spec, held));
+                let lost = || format!("an earlier failure is in front of it; {NOT_KEPT}").into();
+                let decided = held.unwrap_or_else(|| records::Decided::Failed { error: lost() });
+                case.outcomes.push(outcome(spec, decided));
                 continue;
             }
             let state = case.customer.and_then(|customer| self.rows.state(customer, spec, now));
@@ -92,21 +98,28 @@ impl Shard {
     fn gather_timer(&mut self, rules: &RuleSet, number: usize, case: &mut Case, timer: &TimerKey) {
         let found = rules.campaigns().iter().position(|campaign| *campaign.spec.name == *timer.campaign);
         let taken = found.filter(|index| self.takes(&rules.campaigns()[*index], case.now));
+        let mut step = |step, fired| case.reason = Reason::Timer { timer: timer.clone(), fired, step: Some(step) };
         let Some(subscription) = taken.and_then(|index| rules.timer(index, &timer.timer)) else {
-            self.rows.park(timer, case.now);
-            return;
+            return step(TimerStep::Park { now: case.now }, None);
         };
+        let Some(pending) = self.rows.pending(timer).cloned() else { return step(TimerStep::Leave, None) };
         let campaign = &rules.campaigns()[subscription.campaign];
-        let waits = self.waits(&campaign.spec, case.customer);
-        let fired = if waits { self.rows.hold(timer) } else { self.rows.fire(timer) };
-        let Some(fired) = fired else { return };
-        case.id = EventId::of_timer(fired.set_by, &timer.campaign, &timer.timer, fired.due);
-        case.reason = Reason::Timer { timer: timer.clone(), fired: Some(fired) };
-        if waits {
-            let held = self.hold(campaign, subscription.campaign, case);
-            case.outcomes.push(outcome(&campaign.spec, held));
+        let id = EventId::of_timer(pending.set_by, &timer.campaign, &timer.timer, pending.due);
+        if self.waits(&campaign.spec, case.customer) {
+            step(TimerStep::Hold, Some(pending));
+            case.id = id;
+            match self.hold(campaign, subscription.campaign, case) {
+                Some(held) => case.outcomes.push(outcome(&campaign.spec, held)),
+                // It takes no more room where it is.
+                None => {
+                    let (timer, now) = (timer.clone(), case.now);
+                    case.reason = Reason::Timer { timer, fired: None, step: Some(TimerStep::Park { now }) };
+                }
+            }
             return;
         }
+        step(TimerStep::Fire, Some(pending));
+        case.id = id;
         self.counts.timer();
         let state = self.rows.state(timer.customer, &campaign.spec, case.now);
         let added = self.suspects.refuse_timer(timer);
@@ -116,6 +129,11 @@ impl Shard {
             let failed = self.failed(campaign, subscription.campaign, case, case.work(), &fault, "".into());
             case.outcomes.push(outcome(&campaign.spec, failed));
         }
+    }
+
+    /// Whether a campaign has sent as many in this hour as it may.
+    pub(super) fn is_full(&self, spec: &CampaignSpec, now: Millis) -> bool {
+        spec.per_hour_max.is_some_and(|max| !self.quotas.has_room(&spec.name, max, now, self.rule_set))
     }
 
     /// Whether a campaign takes anything at `now`.

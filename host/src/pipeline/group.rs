@@ -4,7 +4,6 @@ use tokio::sync::oneshot;
 
 use super::budget::Held;
 use super::commit::JournalPiece;
-use super::failures::Delta;
 use super::retries::Concluded;
 use super::suspects::Acquittal;
 use super::timers::Due;
@@ -12,7 +11,7 @@ use crate::communication::Communication;
 use crate::delivery::Receipt;
 use crate::metrics;
 use crate::store::Changes;
-use crate::store::records::{Partition, TimerKey};
+use crate::store::records::{FailureDelta, Partition, TimerKey};
 
 /// Everything that a batch led to: it is committed as a whole.
 #[derive(Debug)]
@@ -29,7 +28,7 @@ pub(super) struct Group {
     /// Timers that were looked at.
     pub(super) timers: Vec<TimerKey>,
     /// What it changes of what is kept for campaigns that failed.
-    pub(super) failures: Vec<Delta>,
+    pub(super) failures: Vec<FailureDelta>,
     /// What was erased of the journal, in bytes.
     pub(super) journal_bytes_freed: u64,
     /// To be told when it is durable.

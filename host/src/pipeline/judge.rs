@@ -8,7 +8,7 @@ use hailer_abi::wire::{self, Channel};
 use serde_json::value::RawValue;
 use tracing::Level;
 
-use super::case::Case;
+use super::case::{Case, Reason};
 use super::log_allowance::{LINES_AT_ONCE_MAX, LINES_PER_SECOND_MAX};
 use super::rows::{Kept, TimerChange};
 use super::shard::Shard;
@@ -25,7 +25,9 @@ use crate::store::records::{self, Decided, FailureRow, FailureStatus, Proposed, 
 /// What is kept with a failure of the guest's log, in bytes, at most.
 const FAILURE_LOG_BYTES_MAX: usize = 4 << 10;
 
-const NOT_KEPT: &str = "not kept, as the campaign has too many failures already";
+/// What may stand in one queue: of one customer and one campaign.
+const QUEUE_MAX: u32 = 1000;
+pub(super) const NOT_KEPT: &str = "not kept, as the campaign has too many failures already";
 
 /// A communication that a rule asked for.
 struct Send<'a> {
@@ -39,6 +41,9 @@ struct Send<'a> {
 impl Shard {
     /// Judges what the guests answered. `first` is the batch's index of the first case that is still here.
     pub(super) fn judge(&mut self, rules: &RuleSet, first: usize, cases: &mut [Case]) -> Result<(), StoreError> {
+        for case in &*cases {
+            self.begin_judging(rules, case)?;
+        }
         for Verdict { event, campaign: index, result } in std::mem::take(&mut self.decided.verdicts) {
             let campaign = &rules.campaigns()[index];
             let case = &mut cases[event - first];
@@ -49,16 +54,47 @@ impl Shard {
             });
             case.outcomes.push(outcome(&campaign.spec, decided));
         }
-        for (event, case) in (first..).zip(cases).filter(|(_, case)| case.retry.is_some()) {
-            let lines = self.decided.lines.iter().find(|line| line.event == event).map(|line| line.campaign);
-            let log = lines.map(|campaign| self.log_of(event, campaign)).unwrap_or_default();
-            self.conclude(case, log)?;
+        for (event, case) in (first..).zip(cases) {
+            self.note_held(case);
+            if case.retry.is_some() {
+                let line = self.decided.lines.iter().find(|line| line.event == event);
+                let log = line.map(|line| self.log_of(event, line.campaign)).unwrap_or_default();
+                self.conclude(case, log)?;
+            }
         }
         Ok(())
     }
 
+    /// Makes sure that the row is here that a case may change, and does with its timer what has been decided about it. The rows of an earlier
+    /// part may be on their way to be committed already.
+    fn begin_judging(&mut self, rules: &RuleSet, case: &Case) -> Result<(), StoreError> {
+        let timer = match &case.reason {
+            Reason::Timer { timer, step: Some(step), .. } => Some((timer, *step)),
+            _ => None,
+        };
+        let changes_rows = timer.is_some() || case.retry.is_some() || rules.remembers();
+        if let Some(customer) = case.customer.filter(|_| changes_rows) {
+            self.rows.load(&self.memory, customer)?;
+        }
+        if let Some((timer, step)) = timer {
+            self.rows.step(timer, step);
+        }
+        Ok(())
+    }
+
+    /// Lets the customer's row know what waits behind a failure from now on.
+    pub(super) fn note_held(&mut self, case: &mut Case) {
+        let Some(customer) = case.customer else { return };
+        for (key, row) in &case.failures[case.failures_noted..] {
+            if row.is_queued {
+                self.rows.change_held(customer, &key.campaign, 1);
+            }
+        }
+        case.failures_noted = case.failures.len();
+    }
+
     /// What a guest has logged while it handled an event, as much of it as is kept with a failure.
-    fn log_of(&self, event: usize, campaign: usize) -> Box<str> {
+    pub(super) fn log_of(&self, event: usize, campaign: usize) -> Box<str> {
         let mut log = String::new();
         for line in self.decided.lines.iter().filter(|line| (line.event, line.campaign) == (event, campaign)) {
             if log.len() + line.line.text.len() >= FAILURE_LOG_BYTES_MAX {
@@ -80,7 +116,7 @@ impl Shard {
         let spec = &campaign.spec;
         // Before anything of the answer counts.
         let timers = timers_of(&answer.actions, spec, case.now)?;
-        self.counts.of(index).decided();
+        self.counts.of(index).decided(case.retry.is_none());
         let (mut communications, mut notes) = (Vec::new(), Vec::new());
         for action in answer.actions {
             match action {
@@ -189,16 +225,13 @@ impl Shard {
         spec.on_fault == OnFault::Hold && held().is_some_and(|held| held > 0)
     }
 
-    /// Puts what is being decided behind a failure of the campaign.
-    pub(super) fn hold(&mut self, campaign: &Campaign, index: usize, case: &mut Case) -> Decided {
-        match self.keep_failure(campaign, index, case, case.work(), FailureStatus::Held) {
-            true => Decided::Held,
-            false => Decided::Failed { error: format!("an earlier failure is in front of it; {NOT_KEPT}").into() },
-        }
+    /// Puts what is being decided behind a failure of the campaign; `None` if there is no room for it.
+    pub(super) fn hold(&mut self, campaign: &Campaign, index: usize, case: &mut Case) -> Option<Decided> {
+        self.keep_failure(campaign, index, case, case.work(), FailureStatus::Held).then_some(Decided::Held)
     }
 
     /// Keeps what a campaign owes; false if as much is kept of it as may be.
-    pub(super) fn keep_failure(
+    fn keep_failure(
         &mut self,
         campaign: &Campaign,
         index: usize,
@@ -206,25 +239,38 @@ impl Shard {
         work: Option<Work>,
         status: FailureStatus,
     ) -> bool {
-        let name = &campaign.spec.name;
-        let place = self.failures.place(case.partition, case.customer, name);
-        let (Some(key), Some(work)) = (place, work) else {
-            let count = self.counts.of(index).not_kept();
-            if count.is_power_of_two() {
-                tracing::error!(
-                    campaign = &**name,
-                    event = %case.id,
-                    count,
-                    "a failure is not kept, as there are too many (store.failures_bytes_max); settle some with `hailer failures`"
-                );
-            }
-            return false;
-        };
-        let queued_for = case.customer.filter(|_| campaign.spec.on_fault == OnFault::Hold);
-        if let Some(customer) = queued_for {
-            self.rows.change_held(customer, name, 1);
+        let CampaignSpec { name, on_fault, .. } = &campaign.spec;
+        let is_queued = *on_fault == OnFault::Hold;
+        if work.is_some_and(|work| self.keep_work(name, case, work, status, is_queued)) {
+            return true;
         }
-        let is_queued = queued_for.is_some();
+        let count = self.counts.of(index).not_kept();
+        if count.is_power_of_two() {
+            tracing::error!(
+                campaign = &**name,
+                event = %case.id,
+                count,
+                "a failure is not kept, as there are too many (store.failures_bytes_max, or {QUEUE_MAX} of one customer); settle some with `hailer failures`"
+            );
+        }
+        false
+    }
+
+    /// The same for a campaign that may not run.
+    pub(super) fn keep_work(
+        &mut self,
+        campaign: &Arc<str>,
+        case: &mut Case,
+        work: Work,
+        status: FailureStatus,
+        is_queued: bool,
+    ) -> bool {
+        let held = case.customer.and_then(|customer| self.rows.campaign(customer, campaign)).map_or(0, |row| row.held);
+        if held >= QUEUE_MAX {
+            return false;
+        }
+        let Some(key) = self.failures.place(case.partition, case.customer, campaign) else { return false };
+        let is_queued = is_queued && case.customer.is_some();
         case.failures.push((key, FailureRow { work, now: case.now, status, is_queued, bytes: 0 }));
         true
     }
@@ -232,7 +278,9 @@ impl Shard {
     /// Counts a fault, and tells it. Returns what it said.
     fn fault(&mut self, campaign: &Campaign, index: usize, case: &Case, fault: &GuestFault) -> String {
         let counts = self.counts.of(index);
-        let (count, suspended_for) = counts.fault(fault);
+        // While failures are tried again, there is nothing but what failed before.
+        let is_judged = case.retry.is_none();
+        let (count, suspended_for) = counts.fault(fault, is_judged);
         let said = fault.to_string();
         // A rule that always faults must not flood the log: the first, the second, the fourth …
         if count.is_power_of_two() {

@@ -45,8 +45,7 @@ impl Memory {
         if let Some(row) = self.customers.get(&key) {
             return Ok(row.clone());
         }
-        let kept = self.get(Table::Customers, &Key::customer(key))?;
-        Ok(kept.unwrap_or_default())
+        CustomerRow::get(self.snapshot(), key)
     }
 
     /// Remembers what is kept about a customer from now on.

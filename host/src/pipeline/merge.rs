@@ -3,6 +3,7 @@
 //! A merge is decided alone, when everything before it is durable: the two may belong to different shards. What moves (states, timers) and the
 //! redirect from the one to the other are one commit with the event's own outcome.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use hailer_abi::catalogue;
@@ -11,11 +12,11 @@ use super::case::{Case, Reason};
 use super::judge::outcome;
 use super::rows::United;
 use super::shard::Shard;
-use crate::engine::{Campaign, GuestFault, RuleSet, StateChange};
+use crate::engine::{Campaign, GuestFault, RuleSet, StateChange, Verdict};
 use crate::event::{Customer, CustomerKey, Event};
 use crate::failpoint::Failpoint;
 use crate::store::StoreError;
-use crate::store::records::{Decided, StateRow, Work};
+use crate::store::records::{FailureStatus, StateRow, Work};
 
 /// The catalogue's name of the event that says so.
 const MERGE: &str = "ProfilesMerged";
@@ -37,27 +38,22 @@ impl Shard {
         self.rows.load(&self.memory, from)?;
         self.rows.load(&self.memory, to)?;
         self.batch.open(rules);
-        let mut asked: Vec<usize> = Vec::new();
         for (index, campaign) in rules.campaigns().iter().enumerate() {
             let Campaign { spec, .. } = &**campaign;
             let (Some(handler), Some(other)) = (rules.merge(index), self.rows.state(from, spec, case.now)) else {
                 continue;
             };
             let state = self.rows.state(to, spec, case.now);
-            match self.batch.add_merge(&handler, asked.len(), case.now, to.seed(), state, Some(other)) {
-                Ok(()) => asked.push(index),
-                Err(fault) => {
-                    let decided = self.merge_failed(campaign, index, case, &fault, from);
-                    case.outcomes.push(outcome(spec, decided));
-                }
+            if let Err(fault) = self.batch.add_merge(&handler, 0, case.now, to.seed(), state, Some(other)) {
+                self.merge_failed(campaign, index, case, &fault, from);
             }
         }
         self.guests.decide(&self.batch, &mut self.decided);
         let mut united: Vec<United> = Vec::new();
-        for verdict in std::mem::take(&mut self.decided.verdicts) {
-            let campaign = &rules.campaigns()[asked[verdict.event]];
+        for Verdict { campaign: index, result, .. } in std::mem::take(&mut self.decided.verdicts) {
+            let campaign = &rules.campaigns()[index];
             let spec = &campaign.spec;
-            match verdict.result.map(|answer| answer.state) {
+            match result.map(|answer| answer.state) {
                 Ok(StateChange::Unchanged) => {}
                 Ok(StateChange::Remove) => united.push(United { campaign: Arc::clone(&spec.name), state: None }),
                 Ok(StateChange::Set(bytes)) => {
@@ -65,15 +61,23 @@ impl Shard {
                     let state = StateRow { version, bytes: Vec::from(bytes).into(), changed_ms: case.now };
                     united.push(United { campaign: Arc::clone(&spec.name), state: Some(state) });
                 }
-                Err(fault) => {
-                    let decided = self.merge_failed(campaign, asked[verdict.event], case, &fault, from);
-                    case.outcomes.push(outcome(spec, decided));
-                }
+                Err(fault) => self.merge_failed(campaign, index, case, &fault, from),
             }
         }
         self.report_misbehaviour(rules, 0, std::slice::from_ref(case));
+        let running: HashSet<&str> = rules.campaigns().iter().map(|campaign| &*campaign.spec.name).collect();
+        for (campaign, other) in self.rows.states_of_both(from, to) {
+            if !running.contains(&*campaign) {
+                self.merge_waits(&campaign, case, other);
+            }
+        }
         self.failures.unite(&self.memory, from, to, &recipient)?;
+        // Who stays may have become another once, and is meant by their own name again.
+        let before = self.redirects.resolve(to)?;
+        self.rows.load(&self.memory, before)?;
+        self.rows.release(before, to);
         self.rows.unite(from, to, &recipient, united);
+        self.note_held(case);
         Failpoint::DuringMerge.pass();
         self.redirects.are_some();
         Ok(())
@@ -87,10 +91,24 @@ impl Shard {
         case: &mut Case,
         fault: &GuestFault,
         from: CustomerKey,
-    ) -> Decided {
+    ) {
         let other = self.rows.campaign(from, &campaign.spec.name).and_then(|row| row.state.clone());
         let code = case.name().into();
         let work = other.map(|other| Work::Merge { id: case.id, code, other });
-        self.failed(campaign, index, case, work, fault, "".into())
+        let log = self.log_of(0, index);
+        let decided = self.failed(campaign, index, case, work, fault, log);
+        case.outcomes.push(outcome(&campaign.spec, decided));
+    }
+
+    /// Both customers have a state in a campaign that does not run now: they are united when somebody has what is kept tried again.
+    fn merge_waits(&mut self, campaign: &Arc<str>, case: &mut Case, other: StateRow) {
+        let work = Work::Merge { id: case.id, code: case.name().into(), other };
+        if !self.keep_work(campaign, case, work, FailureStatus::Held, true) {
+            tracing::error!(
+                campaign = &**campaign,
+                event = %case.id,
+                "a state is lost: its campaign does not run, and a merge can't be kept for it (store.failures_bytes_max)"
+            );
+        }
     }
 }

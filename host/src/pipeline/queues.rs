@@ -1,7 +1,7 @@
 //! The failures as they stand in the store, read in the order of their keys, which puts each queue (one customer, one campaign) together and in
 //! the order in which it is to be decided.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -9,14 +9,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::budget::Held;
-use super::failures::Delta;
-use super::requests::Which;
-use super::retries::{Answer, Kept, RetryWork};
+use super::retries::{Answer, RetryWork, ToRetry};
 use super::{Tried, TryResult};
-use crate::event::{CustomerKey, EventId};
+use crate::event::{CustomerKey, Event, EventId};
 use crate::store::records::{
-    BodyRow, CustomerRow, FailureKey, FailureRow, Key, Partition, PendingTimer, TimerKey, Work, decode, encode,
-    visit_failures,
+    BodyRow, CustomerRow, FailureDelta, FailureKey, FailureRow, Key, Partition, TimerKey, Work, encode, visit_failures,
 };
 use crate::store::{Changes, Snapshot, StoreError, Table};
 
@@ -24,15 +21,29 @@ use crate::store::{Changes, Snapshot, StoreError, Table};
 const FAILURES_MAX: usize = 256;
 const BYTES_MAX: usize = 8 << 20;
 
+/// Which failures are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Which {
+    Numbers(Vec<u64>),
+    Campaign(String),
+    All,
+    /// Everything that waits and has no failure in front of it any more.
+    Ready,
+}
+
 /// A queue: the customer and the campaign.
 type QueueName = (Option<CustomerKey>, Arc<str>);
 
-/// Which failures to look at.
-#[derive(Clone, Debug)]
-pub(super) enum Select {
-    Which(Which),
-    /// These queues, if what stands at their head is not itself a failure.
-    Behind(Arc<HashSet<QueueName>>),
+/// Where to look for the failures that are meant.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    which: Which,
+    numbers: HashSet<u64>,
+    /// Queues in which a number stands: whoever tries one has all tried that are in front of it.
+    queues: HashSet<QueueName>,
+    /// The keys from the first to before the second, in order.
+    ranges: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// How far a walk through the failures has come.
@@ -41,13 +52,19 @@ pub(super) enum Select {
 pub struct Cursor {
     /// The key of the last failure that was looked at.
     after: Vec<u8>,
-    /// Its queue goes no further.
+    /// The customer's later ones wait for it.
+    is_queued: bool,
+    /// It did not come through, so its queue goes no further.
     is_blocked: bool,
 }
 
 /// Failures to try again together.
 pub(super) struct Round {
     pub(super) queues: Vec<Queue>,
+    /// Those that can't be.
+    pub(super) untried: Vec<Tried>,
+    /// How many wait behind one that did not come through in the round before.
+    pub(super) passed_over: u64,
     /// Where to go on; `None` at the end.
     pub(super) cursor: Option<Cursor>,
 }
@@ -56,23 +73,15 @@ pub(super) struct Round {
 pub(super) struct Queue {
     partition: Partition,
     customer: Option<CustomerKey>,
-    pub(super) failures: Vec<Kept>,
+    pub(super) failures: Vec<ToRetry>,
 }
 
 /// What dropping some failures comes to.
 pub(super) struct Dropped {
     pub(super) changes: Changes,
-    pub(super) deltas: Vec<Delta>,
+    pub(super) deltas: Vec<FailureDelta>,
     pub(super) count: u64,
-    /// The queues that they stood in.
-    pub(super) queues: HashSet<QueueName>,
     pub(super) next: Option<Cursor>,
-}
-
-impl Select {
-    pub(super) fn of(which: Which) -> Select {
-        Select::Which(which)
-    }
 }
 
 impl Cursor {
@@ -81,7 +90,7 @@ impl Cursor {
         let last = FailureKey::decode(&self.after).map(|key| key.number);
         let came_through = matches!(tried.result, TryResult::Decided | TryResult::Void);
         // Whatever stands behind one that failed is told not to have been called, the last of the queue among them.
-        if last == Some(tried.number) && !came_through {
+        if self.is_queued && last == Some(tried.number) && !came_through {
             self.is_blocked = true;
         }
     }
@@ -94,36 +103,126 @@ impl Queue {
     }
 }
 
+impl Chosen {
+    /// Looks for what is meant. It may move meanwhile, with a merge: then it is not found where it was, and looked for by the next page.
+    pub(super) fn of(snapshot: &dyn Snapshot, which: Which) -> Result<Chosen, StoreError> {
+        let mut chosen = Chosen { which, numbers: HashSet::new(), queues: HashSet::new(), ranges: Vec::new() };
+        let Which::Numbers(numbers) = &chosen.which else {
+            chosen.ranges.push((Vec::new(), vec![Partition::COUNT]));
+            return Ok(chosen);
+        };
+        chosen.numbers = numbers.iter().copied().collect();
+        let mut ranges = BTreeSet::new();
+        visit_failures(snapshot, (&[], &[Partition::COUNT]), &mut |key, row| {
+            if chosen.numbers.contains(&key.number) {
+                ranges.insert(Key::failures_in(key.partition, key.customer, &key.campaign));
+                if row.is_queued {
+                    chosen.queues.insert(queue_of(&key));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        chosen.ranges.extend(ranges);
+        Ok(chosen)
+    }
+
+    /// Whether a failure is to be tried again.
+    fn has(&self, key: &FailureKey, row: &FailureRow) -> bool {
+        match &self.which {
+            Which::All | Which::Ready => true,
+            Which::Campaign(campaign) => *campaign == *key.campaign,
+            Which::Numbers(_) if row.is_queued => self.queues.contains(&queue_of(key)),
+            Which::Numbers(_) => self.numbers.contains(&key.number),
+        }
+    }
+
+    /// Whether it is to be dropped: of a queue just what was named.
+    fn names(&self, key: &FailureKey) -> bool {
+        match &self.which {
+            Which::All => true,
+            Which::Campaign(campaign) => *campaign == *key.campaign,
+            Which::Numbers(_) => self.numbers.contains(&key.number),
+            Which::Ready => false,
+        }
+    }
+
+    /// Shows what may be meant, behind a key.
+    fn visit(
+        &self,
+        snapshot: &dyn Snapshot,
+        after: &[u8],
+        visit: &mut dyn FnMut(FailureKey, FailureRow) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        // The least key behind it.
+        let behind = if after.is_empty() { Vec::new() } else { [after, &[0]].concat() };
+        let mut is_over = false;
+        for (from, to) in &self.ranges {
+            let from = from.max(&behind);
+            if is_over || from >= to {
+                continue;
+            }
+            visit_failures(snapshot, (from, to), &mut |key, row| {
+                let flow = visit(key, row)?;
+                is_over = flow.is_break();
+                Ok(flow)
+            })?;
+        }
+        Ok(())
+    }
+}
+
 /// The next failures to try again.
-pub(super) fn round(snapshot: &dyn Snapshot, select: &Select, cursor: Cursor) -> Result<Round, StoreError> {
-    let chosen = Chosen::of(snapshot, select)?;
-    let mut round = Round { queues: Vec::new(), cursor: None };
+pub(super) fn round(snapshot: &dyn Snapshot, chosen: &Chosen, cursor: Cursor) -> Result<Round, StoreError> {
+    let mut round = Round { queues: Vec::new(), untried: Vec::new(), passed_over: 0, cursor: None };
     let (mut count, mut bytes) = (0, 0);
-    let mut blocked = cursor.is_blocked.then(|| FailureKey::decode(&cursor.after).map(|key| queue_of(&key))).flatten();
-    let mut last: Option<QueueName> = None;
-    walk(snapshot, &cursor.after, &mut |key, row| {
+    let before = FailureKey::decode(&cursor.after).filter(|_| cursor.is_queued).map(|key| queue_of(&key));
+    let mut blocked = before.clone().filter(|_| cursor.is_blocked);
+    // Of the last row of a queue that was looked at.
+    let mut last = before;
+    let is_ready_only = chosen.which == Which::Ready;
+    chosen.visit(snapshot, &cursor.after, &mut |key, row| {
+        if !chosen.has(&key, &row) || is_ready_only && !row.is_queued {
+            return Ok(ControlFlow::Continue(()));
+        }
         let queue = queue_of(&key);
-        if !chosen.has(&key, &row) || row.is_queued && blocked.as_ref() == Some(&queue) {
-            return Ok(ControlFlow::Continue(()));
+        if row.is_queued {
+            let is_head = last.as_ref() != Some(&queue);
+            last = Some(queue.clone());
+            if is_head && is_ready_only && !row.status.is_held() {
+                blocked = Some(queue.clone());
+            }
+            if blocked.as_ref() == Some(&queue) {
+                round.passed_over += u64::from(!is_ready_only);
+                return Ok(ControlFlow::Continue(()));
+            }
         }
-        let is_head = last.as_ref() != Some(&queue);
-        if is_head && chosen.only_behind && !row.status.is_held() {
-            blocked = Some(queue);
-            return Ok(ControlFlow::Continue(()));
-        }
-        let body = row.body_of().map(|id| BodyRow::get(snapshot, key.partition, id)).transpose()?.map(|row| row.body);
         count += 1;
         bytes += row.bytes as usize;
-        let end = key.encode();
-        if is_head {
-            round.queues.push(Queue { partition: key.partition, customer: key.customer, failures: Vec::new() });
+        let end = Cursor { after: key.encode(), is_queued: row.is_queued, is_blocked: false };
+        match event_of(snapshot, &key, &row)? {
+            Ok(event) => {
+                let is_last = |last: &&mut Queue| (last.partition, last.customer) == (key.partition, key.customer);
+                let is_same = |last: &&mut Queue| last.failures.last().is_some_and(|last| queue_of(&last.key) == queue);
+                match round.queues.last_mut().filter(is_last).filter(is_same) {
+                    Some(queue) => queue.failures.push(ToRetry { key, row, event }),
+                    None => {
+                        let (partition, customer) = (key.partition, key.customer);
+                        let failures = vec![ToRetry { key, row, event }];
+                        round.queues.push(Queue { partition, customer, failures });
+                    }
+                }
+            }
+            Err(reason) => {
+                let (number, campaign) = (key.number, key.campaign.to_string());
+                let result = TryResult::NotCalled { reason: reason.to_owned() };
+                round.untried.push(Tried { number, campaign, result });
+                if row.is_queued {
+                    blocked = Some(queue);
+                }
+            }
         }
-        if let Some(queue) = round.queues.last_mut() {
-            queue.failures.push(Kept { key, row, body });
-        }
-        last = Some(queue);
         if count == FAILURES_MAX || bytes >= BYTES_MAX {
-            round.cursor = Some(Cursor { after: end, is_blocked: false });
+            round.cursor = Some(end);
             return Ok(ControlFlow::Break(()));
         }
         Ok(ControlFlow::Continue(()))
@@ -131,37 +230,50 @@ pub(super) fn round(snapshot: &dyn Snapshot, select: &Select, cursor: Cursor) ->
     Ok(round)
 }
 
+/// The event of a failure; none of a timer or a merge. Or why there is none.
+fn event_of(
+    snapshot: &dyn Snapshot,
+    key: &FailureKey,
+    row: &FailureRow,
+) -> Result<Result<Option<Box<Event>>, &'static str>, StoreError> {
+    let Some(id) = row.body_of() else { return Ok(Ok(None)) };
+    let Some(body) = BodyRow::get(snapshot, key.partition, id)? else {
+        return Ok(Err("the event is not kept any more; drop it"));
+    };
+    let event = Event::read(body.body).map(|event| Some(Box::new(event)));
+    Ok(event.map_err(|_| "the event can't be read any more; drop it"))
+}
+
 /// What it takes to drop the next failures that are meant; of a queue these alone.
-pub(super) fn drop(snapshot: &dyn Snapshot, select: &Select, cursor: Cursor) -> Result<Dropped, StoreError> {
-    let chosen = Chosen::exactly(select);
-    let mut dropped =
-        Dropped { changes: Changes::default(), deltas: Vec::new(), count: 0, queues: HashSet::new(), next: None };
+pub(super) fn drop(snapshot: &dyn Snapshot, chosen: &Chosen, cursor: &Cursor) -> Result<Dropped, StoreError> {
+    let mut dropped = Dropped { changes: Changes::default(), deltas: Vec::new(), count: 0, next: None };
     let mut customers: HashMap<CustomerKey, CustomerRow> = HashMap::new();
     let mut bodies: HashMap<(Partition, EventId), BodyRow> = HashMap::new();
-    walk(snapshot, &cursor.after, &mut |key, row| {
-        if !chosen.has(&key, &row) {
+    chosen.visit(snapshot, &cursor.after, &mut |key, row| {
+        if !chosen.names(&key) {
             return Ok(ControlFlow::Continue(()));
         }
         if let Some(id) = row.body_of() {
             let body = match bodies.remove(&(key.partition, id)) {
-                Some(known) => known,
+                Some(known) => Some(known),
                 None => BodyRow::get(snapshot, key.partition, id)?,
             };
-            bodies.insert((key.partition, id), BodyRow { needed_by: body.needed_by.saturating_sub(1), ..body });
+            let without = body.map(|body| BodyRow { needed_by: body.needed_by.saturating_sub(1), ..body });
+            bodies.extend(without.map(|body| ((key.partition, id), body)));
         }
         if let Some(customer) = key.customer {
             let kept = match customers.remove(&customer) {
                 Some(known) => known,
-                None => customer_row(snapshot, customer)?,
+                None => CustomerRow::get(snapshot, customer)?,
             };
             customers.insert(customer, release(kept, customer, &key, &row, &mut dropped.changes));
         }
         dropped.changes.delete(Table::Failures, key.encode());
-        dropped.deltas.push(Delta { campaign: Arc::clone(&key.campaign), count: -1, bytes: -(row.bytes as i64) });
+        let campaign = Arc::clone(&key.campaign);
+        dropped.deltas.push(FailureDelta { campaign, count: -1, bytes: -(row.bytes as i64) });
         dropped.count += 1;
-        dropped.queues.insert(queue_of(&key));
         if dropped.count == FAILURES_MAX as u64 {
-            dropped.next = Some(Cursor { after: key.encode(), is_blocked: false });
+            dropped.next = Some(Cursor { after: key.encode(), ..Cursor::default() });
             return Ok(ControlFlow::Break(()));
         }
         Ok(ControlFlow::Continue(()))
@@ -192,80 +304,18 @@ fn release(
     kept.change(&key.campaign, |campaign| {
         campaign.held = campaign.held.saturating_sub(u32::from(row.is_queued));
         let Work::Timer(timer) = &row.work else { return };
-        let is_it = |pending: &&PendingTimer| (pending.set_by, pending.due) == (timer.set_by, timer.due);
-        if row.status.is_held() && campaign.timer(&timer.name).filter(is_it).is_some() {
-            let due = campaign.take_timer(&timer.name).map_or(timer.looked_at, |pending| pending.looked_at);
-            let timer = TimerKey { due, customer, campaign: (&*key.campaign).into(), timer: timer.name.clone() };
-            changes.delete(Table::Timers, timer.encode());
+        let pending = campaign.timer(&timer.name);
+        let is_it = pending.is_some_and(|pending| (pending.set_by, pending.due) == (timer.set_by, timer.due));
+        if row.status.is_held()
+            && is_it
+            && let Some(pending) = campaign.take_timer(&timer.name)
+        {
+            changes.delete(Table::Timers, TimerKey::of(customer, &key.campaign, &pending).encode());
         }
     });
     kept
 }
 
-/// Which failures are meant, and with them, for a retry, everything that stands in their queues.
-struct Chosen {
-    all: bool,
-    campaign: Option<String>,
-    numbers: HashSet<u64>,
-    queues: Arc<HashSet<QueueName>>,
-    only_behind: bool,
-}
-
-impl Chosen {
-    fn exactly(select: &Select) -> Chosen {
-        let mut chosen =
-            Chosen { all: false, campaign: None, numbers: HashSet::new(), queues: Arc::default(), only_behind: false };
-        match select {
-            Select::Which(Which::All) => chosen.all = true,
-            Select::Which(Which::Campaign(campaign)) => chosen.campaign = Some(campaign.clone()),
-            Select::Which(Which::Numbers(numbers)) => chosen.numbers = numbers.iter().copied().collect(),
-            Select::Behind(queues) => {
-                chosen.queues = Arc::clone(queues);
-                chosen.only_behind = true;
-            }
-        }
-        chosen
-    }
-
-    fn of(snapshot: &dyn Snapshot, select: &Select) -> Result<Chosen, StoreError> {
-        let mut chosen = Chosen::exactly(select);
-        if !chosen.numbers.is_empty() {
-            let mut queues = HashSet::new();
-            walk(snapshot, &[], &mut |key, row| {
-                if row.is_queued && chosen.numbers.contains(&key.number) {
-                    queues.insert(queue_of(&key));
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
-            chosen.queues = Arc::new(queues);
-        }
-        Ok(chosen)
-    }
-
-    fn has(&self, key: &FailureKey, row: &FailureRow) -> bool {
-        self.all
-            || self.campaign.as_deref() == Some(&*key.campaign)
-            || self.numbers.contains(&key.number)
-            || row.is_queued && self.queues.contains(&queue_of(key))
-    }
-}
-
 fn queue_of(key: &FailureKey) -> QueueName {
     (key.customer, Arc::clone(&key.campaign))
-}
-
-/// Shows the failures behind a key.
-fn walk(
-    snapshot: &dyn Snapshot,
-    after: &[u8],
-    visit: &mut dyn FnMut(FailureKey, FailureRow) -> Result<ControlFlow<()>, StoreError>,
-) -> Result<(), StoreError> {
-    // The least key behind it.
-    let from = if after.is_empty() { Vec::new() } else { [after, &[0]].concat() };
-    visit_failures(snapshot, (&from, &[Partition::COUNT]), visit)
-}
-
-fn customer_row(snapshot: &dyn Snapshot, customer: CustomerKey) -> Result<CustomerRow, StoreError> {
-    let row = snapshot.get(Table::Customers, &Key::customer(customer))?;
-    row.map_or(Ok(CustomerRow::default()), |row| decode(Table::Customers, &row))
 }

@@ -23,13 +23,19 @@ struct Hour {
 }
 
 impl Quotas {
+    /// Whether there is room for one more, as far as is known now.
+    pub(super) fn has_room(&self, campaign: &str, max: u32, now: Millis, rule_set: u64) -> bool {
+        let hours = self.lock();
+        let hour = hours.get(campaign).filter(|hour| !hour.is_over(now, rule_set));
+        hour.is_none_or(|hour| hour.sent < max)
+    }
+
     /// Counts a communication of this moment, if there is room for it under `max`.
     pub(super) fn take(&self, campaign: &Arc<str>, max: u32, now: Millis, rule_set: u64) -> bool {
         let mut hours = self.lock();
         let hour = hours.entry(Arc::clone(campaign)).or_default();
-        let number = now.div_euclid(HOUR_MS);
-        if number > hour.number || hour.full_in.is_some_and(|full_in| rule_set > full_in) {
-            *hour = Hour { number, ..Hour::default() };
+        if hour.is_over(now, rule_set) {
+            *hour = Hour { number: now.div_euclid(HOUR_MS), ..Hour::default() };
         }
         if hour.sent < max {
             hour.sent += 1;
@@ -41,6 +47,13 @@ impl Quotas {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Hour>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hour {
+    /// Whether another begins, by the clock or because the campaign was resumed.
+    fn is_over(&self, now: Millis, rule_set: u64) -> bool {
+        now.div_euclid(HOUR_MS) > self.number || self.full_in.is_some_and(|full_in| rule_set > full_in)
     }
 }
 

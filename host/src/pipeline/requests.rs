@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::arrivals::Arrivals;
 use super::budget::{Budget, Held};
-use super::failures::Delta;
 use super::group::Group;
-use super::queues::{self, Cursor, Round, Select};
+use super::queues::{self, Chosen, Cursor, Dropped, Round, Which};
 use super::retries::RetryWork;
 use super::{Accepted, Tried, TryResult, What, shard_of};
 use crate::clock::Millis;
 use crate::erasure::{self, Erased, Whose};
+use crate::store::records::FailureDelta;
 use crate::store::{Changes, Store, StoreError};
 
 /// A page is done after so long, if there is more.
@@ -28,15 +28,6 @@ const PAGE_TIME: Duration = Duration::from_secs(5);
 const TOLD_MAX: usize = 100;
 /// Requests that wait.
 const REQUESTS_MAX: usize = 16;
-
-/// Which failures are meant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Which {
-    Numbers(Vec<u64>),
-    Campaign(String),
-    All,
-}
 
 /// A page of failures that were tried again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,12 +45,11 @@ pub struct RetryPage {
     pub next: Option<Cursor>,
 }
 
-/// A page of failures that were dropped, and what could be decided as nothing stands in front of it any more.
+/// A page of failures that were dropped. What nothing stands in front of any more is tried when the last of them is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DropPage {
     pub dropped: u64,
-    pub freed: RetryPage,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Cursor>,
 }
@@ -141,22 +131,40 @@ impl Requests {
     /// Answers until the entrance is gone.
     pub(super) async fn run(mut self, mut doorway: Doorway) -> Result<(), StoreError> {
         doorway.is_open.store(true, Ordering::Release);
+        let mut are_asked = true;
+        // The last run may have ended between what made something ready and its turn.
+        let mut ready = Some(Cursor::default());
+        let mut not_before = Instant::now();
         loop {
             let request = tokio::select! {
-                request = doorway.requests.recv() => request,
+                biased;
                 () = ended(&mut self.entrance) => return Ok(()),
+                request = doorway.requests.recv(), if are_asked => request,
+                () = tokio::time::sleep_until(not_before.into()), if ready.is_some() => {
+                    ready = match self.retry(Which::Ready, ready, Duration::ZERO).await {
+                        Ok(page) => page.next,
+                        Err(Undone::ShuttingDown) => None,
+                        Err(Undone::Store(error)) => return Err(error),
+                    };
+                    continue;
+                }
             };
             let Some(request) = request else {
-                ended(&mut self.entrance).await;
-                return Ok(());
+                are_asked = false;
+                continue;
             };
             // Whoever asked may have gone; what they asked for is done all the same.
             match request {
                 Request::Retry { which, from, reply } => {
-                    let _ = reply.send(said(self.retry(Select::of(which), from).await)?);
+                    let _ = reply.send(said(self.retry(which, from, PAGE_TIME).await)?);
                 }
                 Request::Drop { which, from, reply } => {
-                    let _ = reply.send(said(self.drop(Select::of(which), from).await)?);
+                    let page = said(self.drop(which, from).await)?;
+                    // Not what the next page drops; if nobody asks for it, what stands behind goes on all the same.
+                    let is_last = page.as_ref().is_ok_and(|page| page.next.is_none());
+                    not_before = Instant::now() + if is_last { Duration::ZERO } else { 2 * PAGE_TIME };
+                    ready = Some(Cursor::default());
+                    let _ = reply.send(page);
                 }
                 Request::Erase { whose, reply } => {
                     let _ = reply.send(said(self.erase(whose).await)?);
@@ -165,70 +173,81 @@ impl Requests {
         }
     }
 
-    /// Tries failures again, each queue in order and up to the first that fails again.
-    async fn retry(&self, select: Select, from: Option<Cursor>) -> Result<RetryPage, Undone> {
+    /// Tries failures again, each queue in order and up to the first that fails again, for about so long.
+    async fn retry(&self, which: Which, from: Option<Cursor>, time: Duration) -> Result<RetryPage, Undone> {
         let began = Instant::now();
+        let chosen = Arc::new(self.read(move |store| Chosen::of(&*store.snapshot()?, which)).await?);
         let mut page = RetryPage { next: Some(from.unwrap_or_default()), ..RetryPage::default() };
         while let Some(cursor) = page.next.take() {
+            // Looked for before the barrier, which is not raised for nothing.
+            let looked = Arc::clone(&chosen);
+            let looks_at = cursor.clone();
+            let found = self.read(move |store| queues::round(&*store.snapshot()?, &looked, looks_at)).await?;
+            if found.queues.is_empty() && found.cursor.is_none() {
+                page.passed_over(found);
+                break;
+            }
             let barrier = Arc::new(self.budget.take(usize::MAX).await);
-            let select_too = select.clone();
-            let Round { queues, mut cursor } =
-                self.read(move |store| queues::round(&*store.snapshot()?, &select_too, cursor)).await?;
+            let looked = Arc::clone(&chosen);
+            let mut found = self.read(move |store| queues::round(&*store.snapshot()?, &looked, cursor)).await?;
+            let queues = std::mem::take(&mut found.queues);
             let wanted: usize = queues.iter().map(|queue| queue.failures.len()).sum();
             let (tried, mut told) = mpsc::unbounded_channel();
             for queue in queues {
                 self.send(queue.into_work(tried.clone(), Arc::clone(&barrier))).await?;
             }
             drop((tried, barrier));
+            let mut cursor = found.cursor.take();
             let mut seen = 0;
             while let Some(tried) = told.recv().await {
                 seen += 1;
-                if let Some(cursor) = &mut cursor {
-                    cursor.note(&tried);
-                }
-                page.count(tried);
+                page.count(tried, &mut cursor);
             }
             if seen < wanted {
                 return Err(Undone::ShuttingDown);
             }
+            for tried in std::mem::take(&mut found.untried) {
+                page.count(tried, &mut cursor);
+            }
+            page.passed_over(found);
             page.next = cursor;
-            if began.elapsed() > PAGE_TIME {
+            if began.elapsed() > time {
                 break;
             }
         }
         Ok(page)
     }
 
-    /// Drops failures, and lets what stood behind them go on.
-    async fn drop(&self, select: Select, from: Option<Cursor>) -> Result<DropPage, Undone> {
-        let barrier = Arc::new(self.budget.take(usize::MAX).await);
+    /// Drops failures.
+    async fn drop(&self, which: Which, from: Option<Cursor>) -> Result<DropPage, Undone> {
+        let chosen = self.read(move |store| Chosen::of(&*store.snapshot()?, which)).await?;
         let cursor = from.unwrap_or_default();
-        let dropped = self.read(move |store| queues::drop(&*store.snapshot()?, &select, cursor)).await?;
-        let queues::Dropped { changes, deltas, count, queues, next } = dropped;
-        self.commit(changes, deltas, 0, barrier).await?;
-        let freed = self.retry(Select::Behind(Arc::new(queues)), None).await?;
-        Ok(DropPage { dropped: count, freed, next })
+        let barrier = Arc::new(self.budget.take(usize::MAX).await);
+        let dropped = self.read(move |store| queues::drop(&*store.snapshot()?, &chosen, &cursor)).await?;
+        let Dropped { changes, deltas, count, next } = dropped;
+        if count > 0 {
+            self.commit(changes, deltas, 0, barrier).await?;
+        }
+        Ok(DropPage { dropped: count, next })
     }
 
-    /// Erases what is kept about a customer; `None` if that is nothing.
+    /// Erases what is kept about a customer, for about the time of a page; `None` if that is nothing.
     async fn erase(&self, whose: Whose) -> Result<Option<Erased>, Undone> {
+        let began = Instant::now();
         let mut erased: Option<Erased> = None;
         loop {
             let barrier = Arc::new(self.budget.take(usize::MAX).await);
             let whose = whose.clone();
             let step = self.read(move |store| erasure::step(&*store.snapshot()?, &whose)).await?;
-            let Some(erasure::Step { changes, deltas, journal_bytes_freed, erased: more, is_last }) = step else {
+            let Some(erasure::Step { changes, deltas, journal_bytes_freed, erased: more }) = step else {
                 return Ok(erased);
             };
-            let deltas = deltas.into_iter().map(|(campaign, count, bytes)| Delta { campaign, count, bytes }).collect();
             self.commit(changes, deltas, journal_bytes_freed, barrier).await?;
-            match &mut erased {
-                Some(erased) => erased.add(more),
-                None => erased = Some(more),
+            let so_far = more.after(erased);
+            if so_far.is_whole || began.elapsed() > PAGE_TIME {
+                return Ok(Some(so_far));
             }
-            if is_last {
-                return Ok(erased);
-            }
+            erased = Some(so_far);
         }
     }
 
@@ -236,7 +255,7 @@ impl Requests {
     async fn commit(
         &self,
         changes: Changes,
-        failures: Vec<Delta>,
+        failures: Vec<FailureDelta>,
         journal_bytes_freed: u64,
         barrier: Arc<Held>,
     ) -> Result<(), Undone> {
@@ -267,7 +286,11 @@ impl Requests {
 }
 
 impl RetryPage {
-    fn count(&mut self, tried: Tried) {
+    /// Counts one, and lets the cursor know of it.
+    fn count(&mut self, tried: Tried, cursor: &mut Option<Cursor>) {
+        if let Some(cursor) = cursor {
+            cursor.note(&tried);
+        }
         match tried.result {
             TryResult::Decided | TryResult::Void => {
                 self.settled += 1;
@@ -279,6 +302,10 @@ impl RetryPage {
         if self.told.len() < TOLD_MAX {
             self.told.push(tried);
         }
+    }
+
+    fn passed_over(&mut self, round: Round) {
+        self.not_called += round.passed_over;
     }
 
     /// Adds the next page.

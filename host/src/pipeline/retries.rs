@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -12,27 +11,28 @@ use super::budget::Held;
 use super::case::{Case, Reason};
 use super::gather::SEED_OF_NOBODY;
 use super::judge::outcome;
+use super::rows::{NEVER, TimerStep};
 use super::shard::Shard;
 use crate::engine::{NotCalled, RuleSet};
 use crate::event::{Customer, CustomerKey, Event, EventId};
-use crate::store::StoreError;
 use crate::store::records::{Decided, FailureKey, FailureRow, FailureStatus, Outcome, Partition, TimerKey, Work};
+use crate::store::{StoreError, Table};
 
 /// Failures of one customer and campaign, in their order.
 #[derive(Debug)]
 pub(super) struct RetryWork {
     pub(super) partition: Partition,
     pub(super) customer: Option<CustomerKey>,
-    pub(super) failures: Vec<Kept>,
+    pub(super) failures: Vec<ToRetry>,
     pub(super) answer: Answer,
 }
 
-/// A failure, with the body of its event if it has one.
+/// A failure, with its event if it has one.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct ToRetry {
     pub(super) key: FailureKey,
     pub(super) row: FailureRow,
-    pub(super) body: Option<Bytes>,
+    pub(super) event: Option<Box<Event>>,
 }
 
 /// To whom is told what became of each, when that is durable; until then nothing else is let in.
@@ -57,7 +57,7 @@ pub struct Tried {
 pub enum TryResult {
     /// The rule has decided it.
     Decided,
-    /// There is nothing to decide any more: the timer has been cancelled meanwhile, or the rule no longer takes such work.
+    /// There is nothing to decide any more: the timer has been cancelled meanwhile, or set anew.
     Void,
     FailedAgain {
         error: String,
@@ -113,8 +113,8 @@ impl RetryWork {
     /// A case for each.
     pub(super) fn into_cases(self) -> Result<Vec<Case>, StoreError> {
         let RetryWork { partition, customer, failures, answer } = self;
-        let case = |Kept { key, row, body }: Kept| {
-            let (id, reason) = reason_of(&key, &row, body)?;
+        let case = |ToRetry { key, row, event }: ToRetry| {
+            let (id, reason) = reason_of(&key, &row, event)?;
             let now = row.now;
             let retry = Some(Box::new(Retry { key, row, result: None, answer: answer.clone() }));
             Ok(Case { retry, ..Case::new(reason, id, now, customer, partition) })
@@ -123,20 +123,21 @@ impl RetryWork {
     }
 }
 
-fn reason_of(key: &FailureKey, row: &FailureRow, body: Option<Bytes>) -> Result<(EventId, Reason), StoreError> {
-    let unreadable = |reason| StoreError::unreadable(crate::store::Table::Bodies, reason);
+fn reason_of(key: &FailureKey, row: &FailureRow, event: Option<Box<Event>>) -> Result<(EventId, Reason), StoreError> {
+    let unreadable = |reason| StoreError::unreadable(Table::Failures, reason);
     Ok(match &row.work {
         Work::Event { id, .. } => {
-            let body = body.ok_or_else(|| unreadable("the body of a failure's event is not there"))?;
-            let event = Event::read(body).map_err(|_| unreadable("the body of a failure's event is no event"))?;
-            (*id, Reason::Event { event: Box::new(event), seen: None })
+            let event = event.ok_or_else(|| unreadable("an event without its body"))?;
+            (*id, Reason::Event { event, seen: None })
         }
         Work::Timer(pending) => {
-            let customer = key.customer.ok_or_else(|| unreadable("a failed timer of nobody"))?;
-            let (campaign, name) = ((&*key.campaign).into(), pending.name.clone());
-            let timer = TimerKey { due: pending.looked_at, customer, campaign, timer: name };
+            let customer = key.customer.ok_or_else(|| unreadable("a timer of nobody"))?;
+            let mut timer = TimerKey::of(customer, &key.campaign, pending);
+            if row.status.is_held() {
+                timer.due = NEVER;
+            }
             let id = EventId::of_timer(pending.set_by, &key.campaign, &pending.name, pending.due);
-            (id, Reason::Timer { timer, fired: Some(pending.clone()) })
+            (id, Reason::Timer { timer, fired: Some(pending.clone()), step: None })
         }
         Work::Merge { id, code, other } => (*id, Reason::Merge { code: code.clone(), other: other.clone() }),
     })
@@ -165,27 +166,35 @@ impl Shard {
         let Some(index) = found.filter(|index| self.takes(&rules.campaigns()[*index], now)) else {
             return not_called(format!("campaign `{name}` does not run now; `hailer campaigns` says why"));
         };
+        if self.is_full(&rules.campaigns()[index].spec, case.now) {
+            return not_called(format!("campaign `{name}` has sent as many this hour as it may (per_hour_max)"));
+        }
         let campaign = Arc::clone(&rules.campaigns()[index]);
         let spec = &campaign.spec;
         let seed = case.customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
-        let mut handler = 0;
+        let (mut handler, mut fires) = (0, false);
         let added = match &case.reason {
             Reason::Event { event, .. } => {
                 let reading = rules.reading(event.code());
                 let taken = reading.subscriptions.iter().find(|subscription| subscription.campaign == index);
-                let Some(subscription) = taken else { return Some(TryResult::Void) };
+                let Some(subscription) = taken else {
+                    return not_called(format!("the version of `{name}` that runs does not take such events"));
+                };
                 reading.plan.project(event, &mut self.projection);
                 handler = subscription.handler;
                 let state = case.customer.and_then(|customer| self.rows.state(customer, spec, case.now));
                 self.batch.add(subscription, number, case.now, seed, state, &self.projection)
             }
-            Reason::Timer { timer, fired: Some(fired) } => {
+            Reason::Timer { timer, fired: Some(fired), .. } => {
                 let Some(subscription) = rules.timer(index, &timer.timer) else {
                     return not_called(format!("the version of `{name}` that runs has no timer `{}`", timer.timer));
                 };
                 // One that waits is pending still, unless what was in front of it has cancelled it, or set it anew.
-                if retry.row.status.is_held() && !self.rows.fire_held(timer, fired) {
-                    return Some(TryResult::Void);
+                if retry.row.status.is_held() {
+                    if !self.rows.is_held(timer.customer, name, fired) {
+                        return Some(TryResult::Void);
+                    }
+                    fires = true;
                 }
                 let state = self.rows.state(timer.customer, spec, case.now);
                 let added = self.batch.add_timer(&subscription, number, case.now, seed, state);
@@ -194,7 +203,7 @@ impl Shard {
             Reason::Timer { fired: None, .. } => return Some(TryResult::Void),
             Reason::Merge { other, .. } => {
                 let (Some(subscription), Some(customer)) = (rules.merge(index), case.customer) else {
-                    return Some(TryResult::Void);
+                    return not_called(format!("the version of `{name}` that runs does not unite states"));
                 };
                 let state = self.rows.state(customer, spec, case.now);
                 let other = Some((other.version, &*other.bytes));
@@ -202,6 +211,9 @@ impl Shard {
                 added.map_err(NotCalled::Fault)
             }
         };
+        if let Reason::Timer { step, .. } = &mut case.reason {
+            *step = fires.then_some(TimerStep::Fire);
+        }
         if let Err(not_called) = added {
             let decided = self.not_called(&campaign, index, handler, case, not_called);
             case.outcomes.push(outcome(spec, decided));

@@ -17,7 +17,7 @@ const PARKED_MIN_MS: Millis = 5_000;
 const PARKED_MAX_MS: Millis = 3_600_000;
 
 /// When a timer is looked at that waits behind a failure: its queue calls it.
-const NEVER: Millis = Millis::MAX;
+pub(super) const NEVER: Millis = Millis::MAX;
 
 /// The rows that a batch has touched.
 #[derive(Debug, Default)]
@@ -38,6 +38,19 @@ struct Row {
 pub(super) struct United {
     pub(super) campaign: Arc<str>,
     pub(super) state: Option<StateRow>,
+}
+
+/// What becomes of a timer that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TimerStep {
+    /// It was not pending any more, or not then.
+    Leave,
+    /// It is not pending any more from now on.
+    Fire,
+    /// Nobody can take it now: it is looked at again later.
+    Park { now: Millis },
+    /// It waits behind a failure, and stays pending: what it waits for may cancel it.
+    Hold,
 }
 
 /// What one answer changes.
@@ -72,57 +85,41 @@ impl Rows {
         ttl_ms.is_none_or(|ttl| now - changed_ms < ttl).then_some((*version, bytes))
     }
 
-    /// Takes a timer that is due; `None` if it is not pending any more, or not then.
-    pub(super) fn fire(&mut self, timer: &TimerKey) -> Option<PendingTimer> {
-        self.index.delete(Table::Timers, timer.encode());
-        let campaign: Arc<str> = (&*timer.campaign).into();
-        self.change(timer.customer, &campaign, |row| {
-            row.timer(&timer.timer).filter(|pending| pending.looked_at == timer.due)?;
-            row.take_timer(&timer.timer)
-        })
+    /// A timer that is due, if it is still pending, and then.
+    pub(super) fn pending(&self, timer: &TimerKey) -> Option<&PendingTimer> {
+        let pending = self.campaign(timer.customer, &timer.campaign)?.timer(&timer.timer)?;
+        (pending.looked_at == timer.due).then_some(pending)
     }
 
-    /// Puts off a timer that nobody can take now.
-    pub(super) fn park(&mut self, timer: &TimerKey, now: Millis) {
+    /// Whether a timer that has waited behind a failure is still pending: it may have been cancelled meanwhile, or set anew.
+    pub(super) fn is_held(&self, customer: CustomerKey, campaign: &str, held: &PendingTimer) -> bool {
+        let pending = self.campaign(customer, campaign).and_then(|row| row.timer(&held.name));
+        pending.is_some_and(|pending| (pending.set_by, pending.due) == (held.set_by, held.due))
+    }
+
+    /// Does with a timer what has been decided about it.
+    pub(super) fn step(&mut self, timer: &TimerKey, step: TimerStep) {
         self.index.delete(Table::Timers, timer.encode());
         let campaign: Arc<str> = (&*timer.campaign).into();
-        let parked = self.change(timer.customer, &campaign, |row| {
-            let pending = row.timers.iter_mut().find(|pending| *pending.name == *timer.timer);
-            let pending = pending.filter(|pending| pending.looked_at == timer.due)?;
-            pending.looked_at = now + (now - pending.due).clamp(PARKED_MIN_MS, PARKED_MAX_MS);
+        let looked_at = self.change(timer.customer, &campaign, |row| {
+            let pending = row.timers.iter_mut().find(|pending| *pending.name == *timer.timer)?;
+            if pending.looked_at != timer.due {
+                return None;
+            }
+            pending.looked_at = match step {
+                TimerStep::Leave => return None,
+                TimerStep::Fire => {
+                    row.take_timer(&timer.timer);
+                    return None;
+                }
+                TimerStep::Park { now } => now + (now - pending.due).clamp(PARKED_MIN_MS, PARKED_MAX_MS),
+                TimerStep::Hold => NEVER,
+            };
             Some(pending.looked_at)
         });
-        if let Some(due) = parked {
+        if let Some(due) = looked_at {
             self.index.put(Table::Timers, TimerKey { due, ..timer.clone() }.encode(), Vec::new());
         }
-    }
-
-    /// Has a timer that is due wait behind a failure; `None` if it is not pending any more, or not then. It stays pending: what it waits for
-    /// may cancel it.
-    pub(super) fn hold(&mut self, timer: &TimerKey) -> Option<PendingTimer> {
-        self.index.delete(Table::Timers, timer.encode());
-        let campaign: Arc<str> = (&*timer.campaign).into();
-        let held = self.change(timer.customer, &campaign, |row| {
-            let pending = row.timers.iter_mut().find(|pending| *pending.name == *timer.timer);
-            let pending = pending.filter(|pending| pending.looked_at == timer.due)?;
-            pending.looked_at = NEVER;
-            Some(pending.clone())
-        })?;
-        self.index.put(Table::Timers, TimerKey { due: NEVER, ..timer.clone() }.encode(), Vec::new());
-        Some(held)
-    }
-
-    /// Takes a timer that has waited behind a failure; false if it was cancelled meanwhile, or set anew.
-    pub(super) fn fire_held(&mut self, timer: &TimerKey, held: &PendingTimer) -> bool {
-        let campaign: Arc<str> = (&*timer.campaign).into();
-        let fired = self.change(timer.customer, &campaign, |row| {
-            row.timer(&held.name).filter(|pending| (pending.set_by, pending.due) == (held.set_by, held.due))?;
-            row.take_timer(&held.name)
-        });
-        if let Some(fired) = &fired {
-            self.index.delete(Table::Timers, TimerKey { due: fired.looked_at, ..timer.clone() }.encode());
-        }
-        fired.is_some()
     }
 
     /// One more, or one less, waits behind a failure of a campaign, itself included.
@@ -154,17 +151,33 @@ impl Rows {
                 StateChange::Remove => row.state = None,
             }
             for (name, due) in timers {
-                let key = |due| TimerKey { due, customer, campaign: (&*spec.name).into(), timer: name.clone() };
+                let key = |pending: &PendingTimer| TimerKey::of(customer, &spec.name, pending).encode();
                 if let Some(replaced) = row.take_timer(&name) {
-                    index.delete(Table::Timers, key(replaced.looked_at).encode());
+                    index.delete(Table::Timers, key(&replaced));
                 }
                 if let (Some(due), Some(recipient)) = (due, recipient) {
-                    index.put(Table::Timers, key(due).encode(), Vec::new());
-                    let recipient = recipient.clone();
-                    row.timers.push(PendingTimer { name, due, looked_at: due, set_by, recipient });
+                    let pending = PendingTimer { name, due, looked_at: due, set_by, recipient: recipient.clone() };
+                    index.put(Table::Timers, key(&pending), Vec::new());
+                    row.timers.push(pending);
                 }
             }
         });
+    }
+
+    /// Campaigns in which both have a state, and that of the one who goes.
+    pub(super) fn states_of_both(&self, from: CustomerKey, to: CustomerKey) -> Vec<(Arc<str>, StateRow)> {
+        let kept = self.rows.get(&from).map(|row| row.row.campaigns()).unwrap_or_default().iter();
+        let has_both = |row: &&CampaignRow| self.campaign(to, &row.name).is_some_and(|other| other.state.is_some());
+        kept.filter(has_both).filter_map(|row| Some((Arc::clone(&row.name), row.state.clone()?))).collect()
+    }
+
+    /// Somebody who had become another is somebody of their own again.
+    pub(super) fn release(&mut self, other: CustomerKey, customer: CustomerKey) {
+        let row = self.rows.get_mut(&other).expect("the row of whom is decided about is here");
+        if row.row.absorbed.contains(&customer) {
+            row.is_changed = true;
+            row.row.absorbed.retain(|absorbed| *absorbed != customer);
+        }
     }
 
     /// Moves what is kept about a customer who goes to the one who stays, and has the one meant by the other from now on. Of a timer that both have
@@ -177,10 +190,7 @@ impl Rows {
         row.is_changed = true;
         let index = &mut self.index;
         for kept in gone.campaigns() {
-            let key = |customer, timer: &PendingTimer| {
-                let (campaign, name) = ((&*kept.name).into(), timer.name.clone());
-                TimerKey { due: timer.looked_at, customer, campaign, timer: name }.encode()
-            };
+            let key = |customer, timer: &PendingTimer| TimerKey::of(customer, &kept.name, timer).encode();
             row.row.change(&kept.name, |row| {
                 if row.state.is_none() {
                     row.state.clone_from(&kept.state);

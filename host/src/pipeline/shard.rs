@@ -238,7 +238,7 @@ impl Shard {
                     let customer = Some(timer.customer);
                     let partition = Partition::of_customer(timer.customer);
                     // Its id is known when it is known whether it is pending.
-                    let (reason, id) = (Reason::Timer { timer, fired: None }, EventId::NONE);
+                    let (reason, id) = (Reason::Timer { timer, fired: None, step: None }, EventId::NONE);
                     cases.push(Case { receipt, held, ..Case::new(reason, id, now, customer, partition) });
                     continue;
                 }
@@ -300,7 +300,7 @@ impl Shard {
                 }
                 Reason::Timer { .. } | Reason::Merge { .. } => None,
             };
-            self.failures.keep(case.failures, event.as_deref());
+            self.failures.keep(&self.memory, case.failures, event.as_deref())?;
             group.concluded.extend(case.retry.map(|retry| retry.into_concluded()));
             group.receipts.extend(case.receipt);
             group.held_in.absorb(case.held);

@@ -206,12 +206,16 @@ async fn events_and_dead_letters_in_flight_are_bounded_in_bytes_and_a_huge_one_p
     assert!(budget.is_whole(), "everything is given back");
 }
 
-/// A rule that answers each call with one message of 60 000 letters.
-fn verbose(sandbox: &Arc<Sandbox>) -> Arc<Campaign> {
-    let manifest = r#"{ "abi": 1, "sdk": "0.1.0", "name": "verbose", "version": "0.1.0", "description": "Much.",
-        "handlers": [{ "name": "h", "events": ["OnPurchaseConfirm"], "fields": [] }], "params": [] }"#;
-    // [nil, nil, [[send, sms, "t", {"x": …}]]], the letters of which are filled in.
-    let head = [&b"\x93\xc0\xc0\x91\x94\x01\x02\xa1t\x81\xa1x\xda"[..], &60_000_u16.to_be_bytes()].concat();
+/// A rule that answers each call with one message of 60 000 letters, and with a state if it remembers.
+fn verbose(sandbox: &Arc<Sandbox>, remembers: bool) -> Arc<Campaign> {
+    let (state_version, state) = if remembers { ("1", &b"\xc4\x01s"[..]) } else { ("null", &b"\xc0"[..]) };
+    let manifest = format!(
+        r#"{{ "abi": 1, "sdk": "0.1.0", "name": "verbose", "version": "0.1.0", "description": "Much.",
+        "handlers": [{{ "name": "h", "events": ["OnPurchaseConfirm"], "fields": [] }}], "params": [], "stateVersion": {state_version} }}"#
+    );
+    // [nil, state, [[send, sms, "t", {"x": …}]]], the letters of which are filled in.
+    let actions = b"\x91\x94\x01\x02\xa1t\x81\xa1x\xda";
+    let head = [b"\x93\xc0", state, actions, &60_000_u16.to_be_bytes()].concat();
     let bytes = head.len() + 60_000;
     let head: String = head.iter().map(|byte| format!("\\{byte:02x}")).collect();
     let handle = format!(
@@ -233,7 +237,7 @@ fn verbose(sandbox: &Arc<Sandbox>) -> Arc<Campaign> {
         (func (export "hailer_configure") (param i32) (result i64) (i64.const {}))"#,
         16_u64 << 32 | 2
     );
-    let wasm = fixture::module(&[fixture::INPUT, &configure, &handle, &fixture::custom(manifest)]);
+    let wasm = fixture::module(&[fixture::INPUT, &configure, &handle, &fixture::custom(&manifest)]);
     let module = verify(wasm, sandbox.limits()).unwrap();
     let spec = CampaignSpec::of("verbose", &module, vec![0x80]);
     Campaign::admit(sandbox, spec, sandbox.compile_here(&module.bytes).unwrap(), 1).unwrap()
@@ -258,12 +262,23 @@ impl Sink for Slow {
 
 #[tokio::test]
 async fn what_leaves_a_shard_is_bounded_in_bytes_and_stays_in_order() {
+    leaves_in_parts(false).await;
+}
+
+#[tokio::test]
+async fn what_a_rule_remembers_is_kept_although_its_batch_leaves_in_parts() {
+    leaves_in_parts(true).await;
+}
+
+async fn leaves_in_parts(remembers: bool) {
     const EVENTS: usize = 400;
     let sandbox = Sandbox::new(Limits { call_deadline_ms: 10_000, ..Limits::default() }).unwrap();
-    let rules = RuleSet::build(vec![verbose(&sandbox)], 1);
+    let rules = RuleSet::build(vec![verbose(&sandbox, remembers)], 1);
     let (owner, _requests) = ReloadHandle::new();
     let rules = Rules { sandbox, current: Arc::new(ArcSwap::from_pointee(rules)), owner };
     let sink = Slow { gate: Arc::new(tokio::sync::Semaphore::new(0)), published: Arc::default() };
+    let keeping = keeping();
+    let store = Arc::clone(&keeping.store);
     let settings = Settings {
         shards: 1,
         event_bytes_max: 1 << 10,
@@ -276,7 +291,7 @@ async fn what_leaves_a_shard_is_bounded_in_bytes_and_stays_in_order() {
         breaker: BreakerSettings::default(),
     };
     let (entrance, mut pipeline) =
-        Pipeline::start(settings, &rules, keeping(), Door::new().1, sink.clone(), Working).unwrap();
+        Pipeline::start(settings, &rules, keeping, Door::new().1, sink.clone(), Working).unwrap();
     let (ledger, prefix) = Ledger::new();
     for tag in 1..=EVENTS as u64 {
         let body = format!(r#"{{"eventCode":"OnPurchaseConfirm","customerInfo":{{"customerId":{tag}}}}}"#);
@@ -288,6 +303,9 @@ async fn what_leaves_a_shard_is_bounded_in_bytes_and_stays_in_order() {
     assert_eq!(*prefix.borrow(), EVENTS as u64);
     let tally = pipeline.into_tally().await;
     assert_eq!((tally.communications(), tally.confirmed), (EVENTS as u64, EVENTS as u64), "each is decided once");
+    let sizes = store.sizes().unwrap().tables;
+    let rows = sizes.iter().find(|size| size.table == Table::Customers).unwrap().rows;
+    assert_eq!(rows, if remembers { EVENTS as u64 } else { 0 }, "a row for each who is remembered");
     let published = sink.published.lock().unwrap();
     let largest = published.iter().map(|(bytes, _)| *bytes).max().unwrap();
     assert!(largest <= 10 << 20, "{largest} bytes at once");

@@ -25,9 +25,9 @@ pub struct FailureQuery {
     pub customer: Option<String>,
     /// Which id that is; `None` to try each.
     pub by: Option<By>,
-    /// Not those that only wait behind one.
+    /// Not those that have something in front of them in their queue.
     #[serde(default)]
-    pub without_waiting: bool,
+    pub only_heads: bool,
     /// Where the page before ended.
     #[serde(default)]
     pub after: Vec<u8>,
@@ -91,18 +91,23 @@ pub fn failures(snapshot: &dyn Snapshot, query: &FailureQuery) -> Result<Failure
         Some(id) => Some(people::everybody(snapshot, id, query.by)?.map_or_else(Vec::new, |(_, everybody)| everybody)),
         None => None,
     };
-    let is_meant = |key: &FailureKey, row: &FailureRow| {
+    let is_meant = |key: &FailureKey| {
         query.campaign.as_deref().is_none_or(|campaign| campaign == &*key.campaign)
             && customers.as_ref().is_none_or(|meant| key.customer.is_some_and(|customer| meant.contains(&customer)))
-            && !(query.without_waiting && row.status.is_held())
     };
     let mut page = FailurePage::default();
     let mut looks = 0;
     let from = if query.after.is_empty() { Vec::new() } else { [query.after.as_slice(), &[0]].concat() };
+    let mut last = FailureKey::decode(&query.after);
     visit_failures(snapshot, (&from, &[Partition::COUNT]), &mut |key, row| {
         looks += 1;
-        if is_meant(&key, &row) {
+        let is_behind = |last: &FailureKey| (last.customer, &last.campaign) == (key.customer, &key.campaign);
+        let has_one_in_front = row.is_queued && last.as_ref().is_some_and(is_behind);
+        if is_meant(&key) && !(query.only_heads && row.status.is_held() && has_one_in_front) {
             page.failures.push(told(&key, &row));
+        }
+        if row.is_queued {
+            last = Some(key.clone());
         }
         if page.failures.len() < PAGE_MAX && looks < LOOKS_MAX {
             return Ok(ControlFlow::Continue(()));
@@ -128,7 +133,7 @@ pub fn failure(snapshot: &dyn Snapshot, number: u64) -> Result<Option<FailureSho
     })?;
     let Some((key, row)) = found else { return Ok(None) };
     let body = row.body_of().map(|id| BodyRow::get(snapshot, key.partition, id)).transpose()?;
-    let body = body.and_then(|row| String::from_utf8(row.body.into()).ok());
+    let body = body.flatten().and_then(|row| String::from_utf8(row.body.into()).ok());
     let log = match &row.status {
         FailureStatus::Failed { log, .. } => log.to_string(),
         FailureStatus::Held => String::new(),

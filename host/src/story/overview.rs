@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::time;
+use crate::clock::Millis;
 use crate::store::records::{JournalRow, Key, Partition, Progress, TimerKey, decode, items_in};
 use crate::store::{Identity, Row, Sizes, Snapshot, Store, StoreError, Table};
 
@@ -94,6 +95,10 @@ fn oldest_timer(snapshot: &dyn Snapshot) -> Result<Option<Timestamp>, StoreError
         if let Some((key, _)) = first(snapshot, Table::Timers, partition)? {
             let timer = TimerKey::decode(&key);
             let timer = timer.ok_or_else(|| StoreError::unreadable(Table::Timers, "a key without a time"))?;
+            // Those that wait behind a failure stand at the end of time.
+            if timer.due == Millis::MAX {
+                continue;
+            }
             oldest = Some(oldest.map_or(timer.due, |oldest: i64| oldest.min(timer.due)));
         }
     }

@@ -17,8 +17,8 @@ const ERROR_BYTES_MAX: usize = 100;
 
 /// List what rules failed on, and what waits behind it
 ///
-/// Customer after customer, and of each in the order in which it came. `waits` means that an earlier event of the customer failed, and this one
-/// has not been tried. Asks the running engine, or reads the store of a stopped one.
+/// Customer after customer, and of each in the order in which it came. `waits` stands at what has not been tried: an earlier event of the customer
+/// failed, or, if it stands at the head of its queue, its campaign did not run when its turn came. Asks the running engine, or reads the store of a stopped one.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
     "Examples:\n  hailer failures list --campaign welcome\n  hailer failures list --customer 8814 --all\n  \
@@ -34,7 +34,7 @@ pub(super) struct List {
     /// Which id that is [default: each is tried, customerId first]
     #[arg(long, requires = "customer")]
     by: Option<IdKind>,
-    /// Also what only waits behind one that failed
+    /// Also what has something in front of it
     #[arg(long)]
     all: bool,
     /// The most that are listed
@@ -53,7 +53,7 @@ impl List {
             campaign: self.campaign,
             customer: self.customer,
             by: self.by.map(By::from),
-            without_waiting: !self.all,
+            only_heads: !self.all,
             after: Vec::new(),
         };
         let (failures, is_cut) = match place(global, &self.store)? {

@@ -1,7 +1,5 @@
 //! `hailer failures retry` and `hailer failures drop`.
 
-use std::io::{self, IsTerminal};
-
 use anyhow::bail;
 use clap::Args;
 
@@ -88,10 +86,11 @@ impl Retry {
             }
         }
         std::mem::drop(progress);
+        if done == RetryPage::default() {
+            bail!("there is no such failure; `hailer failures list --all` lists them");
+        }
         if global.json {
             output::json(&done)?;
-        } else if done == RetryPage::default() {
-            bail!("there is no such failure; `hailer failures list --all` lists them");
         } else {
             report(&done)?;
         }
@@ -111,9 +110,8 @@ impl Drop {
         let mut done = DropPage::default();
         let mut from: Option<Cursor> = None;
         loop {
-            let DropPage { dropped, freed, next } = engine::wait(client.drop_failures(which.clone(), from))??;
+            let DropPage { dropped, next } = engine::wait(client.drop_failures(which.clone(), from))??;
             done.dropped += dropped;
-            done.freed.add(freed);
             progress.show(|| format!("dropped {}", done.dropped));
             from = next;
             if from.is_none() {
@@ -121,16 +119,16 @@ impl Drop {
             }
         }
         std::mem::drop(progress);
+        if done.dropped == 0 {
+            bail!("there is no such failure; `hailer failures list --all` lists them");
+        }
         if global.json {
             output::json(&done)?;
-        } else if done.dropped == 0 {
-            bail!("there is no such failure; `hailer failures list --all` lists them");
         } else {
             output::data(&format!("dropped {}", done.dropped))?;
-            if done.freed.settled + done.freed.failed_again + done.freed.not_called > 0 {
-                output::data("of what waited behind:")?;
-                report(&done.freed)?;
-            }
+            output::say(
+                "what waited behind goes on, up to the next that fails; `hailer failures list` lists what is left",
+            );
         }
         Ok(DONE)
     }
@@ -147,7 +145,7 @@ fn report(page: &RetryPage) -> anyhow::Result<()> {
         };
         text += &format!("  {} of {}: {what}\n", tried.number, shown(&tried.campaign));
     }
-    if told.len() as u64 == failed_again + not_called || !io::stdout().is_terminal() {
+    if told.len() as u64 == failed_again + not_called {
         return output::data(&text);
     }
     output::data(&(text + "  and more; `hailer failures list` lists them\n"))

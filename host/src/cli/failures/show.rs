@@ -74,7 +74,11 @@ fn text(FailureShown { told, log, body }: &FailureShown, zone: &TimeZone) -> Str
         text += &format!("{:<13}{}\n", "log", one_line(line, LOG_BYTES_MAX));
     }
     if let Some(body) = body {
-        text += &format!("\n{}\n", body.escape_debug().to_string().replace("\\n", "\n").replace("\\\"", "\""));
+        text.push('\n');
+        // As it came, but for what a terminal might obey.
+        for line in body.lines() {
+            text += &format!("{}\n", one_line(line, line.len()));
+        }
     }
     text
 }

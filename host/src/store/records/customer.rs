@@ -6,8 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::decode;
+use super::keys::Key;
 use crate::clock::Millis;
 use crate::event::{Customer, CustomerKey, EventId};
+use crate::store::{Snapshot, StoreError, Table};
 
 /// One customer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +58,21 @@ pub struct PendingTimer {
 }
 
 impl CustomerRow {
+    /// What is kept about a customer; nothing, if there is no row.
+    ///
+    /// # Errors
+    /// When the row can't be read.
+    pub(crate) fn get(snapshot: &dyn Snapshot, customer: CustomerKey) -> Result<CustomerRow, StoreError> {
+        let row = snapshot.get(Table::Customers, &Key::customer(customer))?;
+        row.map_or(Ok(CustomerRow::default()), |row| decode(Table::Customers, &row))
+    }
+
+    /// A row that knows nothing but who has become this customer.
+    #[must_use]
+    pub fn of_absorbed(absorbed: Vec<CustomerKey>) -> CustomerRow {
+        CustomerRow { campaigns: Vec::new(), absorbed }
+    }
+
     /// Whether nothing is kept about the customer, so that the row needn't be.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -92,6 +92,14 @@ pub struct FailureTotal {
     pub bytes: u64,
 }
 
+/// How a commit changes what is kept for one campaign.
+#[derive(Clone, Debug)]
+pub(crate) struct FailureDelta {
+    pub(crate) campaign: Arc<str>,
+    pub(crate) count: i64,
+    pub(crate) bytes: i64,
+}
+
 impl FailureStatus {
     #[must_use]
     pub fn is_held(&self) -> bool {
@@ -154,14 +162,16 @@ pub(crate) fn visit_failures(
 }
 
 impl BodyRow {
-    /// The body of an event that a failure needs.
+    /// The body of an event that a failure needs; `None` if there is none.
     ///
     /// # Errors
-    /// When it is not there, or can't be read.
-    pub(crate) fn get(snapshot: &dyn Snapshot, partition: Partition, event: EventId) -> Result<BodyRow, StoreError> {
+    /// When it can't be read.
+    pub(crate) fn get(
+        snapshot: &dyn Snapshot,
+        partition: Partition,
+        event: EventId,
+    ) -> Result<Option<BodyRow>, StoreError> {
         let body = snapshot.get(Table::Bodies, &Key::body(partition, event))?;
-        let body =
-            body.ok_or_else(|| StoreError::unreadable(Table::Bodies, "the body of a failure's event is not there"))?;
-        decode(Table::Bodies, &body)
+        body.map(|body| decode(Table::Bodies, &body)).transpose()
     }
 }

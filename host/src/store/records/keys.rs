@@ -1,5 +1,6 @@
 //! Keys. A partition first, numbers big-endian, so that the order of the bytes is the order of what they mean.
 
+use super::customer::PendingTimer;
 use super::failure::FailureKey;
 use crate::clock::Millis;
 use crate::event::{CustomerKey, DedupKey, EventId};
@@ -137,6 +138,13 @@ pub struct TimerKey {
 }
 
 impl TimerKey {
+    /// Where a pending timer stands.
+    #[must_use]
+    pub fn of(customer: CustomerKey, campaign: &str, pending: &PendingTimer) -> TimerKey {
+        let (due, timer) = (pending.looked_at, pending.name.clone());
+        TimerKey { due, customer, campaign: campaign.into(), timer }
+    }
+
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let partition = Partition::of_customer(self.customer);

@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 use super::{StoreError, Table};
 
 pub use customer::{CampaignRow, CustomerRow, PendingTimer, StateRow};
-pub(crate) use failure::visit_failures;
 pub use failure::{BodyRow, FailureKey, FailureRow, FailureStatus, FailureTotal, Work};
+pub(crate) use failure::{FailureDelta, visit_failures};
 pub use journal::{Cause, Decided, JournalEntry, JournalRow, Outcome, Proposed, Verdict};
 pub use keys::{Key, Partition, TimerKey};
 pub use meta::{Progress, Sessions};
