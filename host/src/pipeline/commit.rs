@@ -21,7 +21,7 @@ use crate::communication::Communication;
 use crate::event::CustomerKey;
 use crate::failpoint::Failpoint;
 use crate::metrics;
-use crate::store::records::{FailureDelta, Key, OutboxItem, Partition, Progress, encode};
+use crate::store::records::{FailureDelta, Key, OutboxItem, Partition, Progress, encode, encode_to};
 use crate::store::{Changes, Store, StoreError, Table};
 
 /// Events in one commit, at most; one more group may come on top.
@@ -211,7 +211,7 @@ fn put_outbox(commit: u64, outbox: Vec<(Partition, Communication)>, changes: &mu
     let mut partitions = 0;
     for (place, (partition, communication)) in (0..).zip(outbox) {
         partitions |= 1 << partition.number();
-        rows.add(partition, &encode(&OutboxItem::new(place, communication)));
+        encode_to(&OutboxItem::new(place, communication), rows.of(partition));
     }
     rows.put(Table::Outbox, commit, changes);
     (partitions != 0).then_some(Waiting { commit, partitions, communications })
@@ -221,7 +221,7 @@ fn put_outbox(commit: u64, outbox: Vec<(Partition, Communication)>, changes: &mu
 fn put_journal(commit: u64, journal: Vec<JournalPiece>, changes: &mut Changes) -> u64 {
     let mut rows = Rows::default();
     for piece in journal {
-        rows.add(piece.partition, &piece.bytes);
+        rows.of(piece.partition).extend_from_slice(&piece.bytes);
         if let Some(customer) = piece.customer {
             changes.put(Table::Trail, Key::trail(customer, commit), Vec::new());
         }
@@ -232,8 +232,13 @@ fn put_journal(commit: u64, journal: Vec<JournalPiece>, changes: &mut Changes) -
 /// Items of one commit, put together into a few large rows: a partition's into one, or into several if they are much.
 struct Rows(Box<[Vec<Row>; Partition::COUNT as usize]>);
 
-/// A row in the making: how many items, and their bytes.
+/// A row in the making: how many items, and their bytes behind room for the head.
 type Row = (u32, Vec<u8>);
+
+/// The head of a row: an array of so many items.
+const HEAD_BYTES: usize = 5;
+/// The room with which a row begins: what a partition's share of a busy commit takes.
+const ROW_BYTES_FIRST: usize = 4096;
 
 impl Default for Rows {
     fn default() -> Self {
@@ -242,26 +247,26 @@ impl Default for Rows {
 }
 
 impl Rows {
-    fn add(&mut self, partition: Partition, item: &[u8]) {
+    /// Where the partition's next item goes, encoded.
+    fn of(&mut self, partition: Partition) -> &mut Vec<u8> {
         let rows = &mut self.0[usize::from(partition.number())];
         if rows.last().is_none_or(|(_, bytes)| bytes.len() >= ROW_BYTES_MAX) {
-            rows.push((0, Vec::new()));
+            let mut bytes = Vec::with_capacity(ROW_BYTES_FIRST);
+            bytes.resize(HEAD_BYTES, 0);
+            rows.push((0, bytes));
         }
         let (items, bytes) = rows.last_mut().expect("there is one now");
         *items += 1;
-        bytes.extend_from_slice(item);
+        bytes
     }
 
     /// Returns how many bytes that is.
     fn put(self, table: Table, commit: u64, changes: &mut Changes) -> u64 {
         let mut written = 0;
         for (partition, rows) in Partition::all().zip(*self.0) {
-            for (part, (items, bytes)) in (0..).zip(rows) {
-                let mut row = Vec::with_capacity(bytes.len() + 5);
-                // An array of items, each of which is encoded already.
-                row.push(rmp::Marker::Array32.to_u8());
-                row.extend_from_slice(&items.to_be_bytes());
-                row.extend_from_slice(&bytes);
+            for (part, (items, mut row)) in (0..).zip(rows) {
+                row[0] = rmp::Marker::Array32.to_u8();
+                row[1..HEAD_BYTES].copy_from_slice(&items.to_be_bytes());
                 written += row.len() as u64;
                 changes.put(table, Key::commit(partition, commit, part), row);
             }

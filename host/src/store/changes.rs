@@ -41,6 +41,10 @@ impl Changes {
 
     /// Adds later changes to these.
     pub fn append(&mut self, later: Changes) {
+        if self.is_empty() {
+            *self = later;
+            return;
+        }
         for (table, changes) in Table::ALL.into_iter().zip(later.tables) {
             for (key, value) in changes {
                 self.change(table, key, value);

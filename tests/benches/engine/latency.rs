@@ -11,6 +11,7 @@ use crate::measure::events::purchase_of;
 use crate::measure::{Against, Outcome, campaigns, listed, mark, median, sync_ms};
 use futures_util::StreamExt;
 use hailer_tests::broker::Broker;
+use hailer_tests::wait;
 use hailer_tests::wiring::Wiring;
 use lapin::BasicProperties;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions};
@@ -38,6 +39,9 @@ pub(crate) async fn run() -> Outcome<()> {
         let sync = probe.await??;
         program.abort();
         let _ = program.await;
+        // What it had not acknowledged comes back when its connection is gone, and is not the engine's to answer.
+        wait::until("the bare program is gone", async || wiring.client.counts(&wiring.events).await.1 == 0).await;
+        wiring.client.purge(&wiring.events).await;
 
         let site = campaigns::stateful();
         let engine = site.start(&wiring.flags());

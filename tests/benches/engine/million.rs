@@ -83,7 +83,8 @@ pub(crate) async fn run() -> Outcome<()> {
 async fn with_full_outbox(site: &Site, wiring: &Wiring) -> Outcome<()> {
     wiring.client.delete_queue(&wiring.out).await;
     wiring.client.purge(&wiring.events).await;
-    let (engine, _) = start(site, wiring).await;
+    let engine = site.start(&wiring.flags());
+    consumes(&engine).await;
     wiring
         .send((0..OUTBOX + 5000).map(|number| purchase_of(1 + number as u64 * 7 % CUSTOMERS, 5_000_000 + number)))
         .await;

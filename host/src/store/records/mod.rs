@@ -12,6 +12,8 @@ mod meta;
 mod outbox;
 mod seen;
 
+use std::cell::RefCell;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -26,10 +28,28 @@ pub use meta::{Progress, Sessions};
 pub use outbox::{OutboxItem, OutboxRow};
 pub use seen::{OpenOccurrence, SeenRow};
 
+/// The room for a row in the making that a thread keeps, in bytes.
+const ROOM_BYTES_KEPT_MAX: usize = 64 << 10;
+
 /// Puts a row into bytes.
 pub(crate) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
+    thread_local! {
+        static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    // A row is written a few bytes at a time: it grows where there is room, and is copied once, when it is known how long it is.
+    ROOM.with_borrow_mut(|room| {
+        room.clear();
+        encode_to(row, room);
+        let bytes = room.as_slice().to_vec();
+        room.shrink_to(ROOM_BYTES_KEPT_MAX);
+        bytes
+    })
+}
+
+/// Adds a row's bytes to others.
+pub(crate) fn encode_to<T: Serialize>(row: &T, bytes: &mut Vec<u8>) {
     // Writing to memory what derives `Serialize` can't fail.
-    rmp_serde::to_vec(row).expect("a row is written as MessagePack")
+    rmp_serde::encode::write(bytes, row).expect("a row is written as MessagePack");
 }
 
 /// Reads a row.
