@@ -68,3 +68,12 @@ async fn the_long_form() {
     let line = total.tell();
     assert!(line.contains("lost 0, twice 0"), "{line}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a part of the long form, for whoever changes an edge"]
+async fn the_surroundings_alone() {
+    for (name, with_ids) in [("faults-alone-ids", true), ("faults-alone-no-ids", false)] {
+        let own = Arc::new(Broker::start());
+        Total::default().surroundings(&own, name, with_ids, seed()).await;
+    }
+}
