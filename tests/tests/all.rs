@@ -12,7 +12,6 @@ mod failures;
 mod faults;
 mod hostile_guests;
 mod hot_reload;
-mod kills;
 mod memory;
 mod new_rule;
 mod privacy;

@@ -150,3 +150,17 @@ fn a_merge_unites_counts_moves_timers_and_redirects_who_is_gone() {
     assert_eq!(campaigns, ["nth-purchase", "nudge"], "{}", outcome.stderr);
     assert_eq!(printed[1]["recipient"]["customerId"], "2", "the timer is the survivor's");
 }
+
+/// What a copy is told by does not move when a merge moves the customer whom the event names.
+#[test]
+fn a_second_reading_after_a_merge_changes_nothing() {
+    let site = site_with("nth-purchase", "[params]\npurchases = 3");
+    let store = site.path("store").display().to_string();
+    let kept = ["--store", &store];
+    let lines = [at(0, &purchase(1, 1)), at(1, &purchase(2, 1)), at(MINUTE, &merged(1, 2))].concat();
+    let (printed, _) = run(&site, "events.jsonl", &lines, 0, &kept);
+    assert_eq!(printed.len(), 0);
+    let (printed, outcome) = run(&site, "events.jsonl", &lines, 0, &kept);
+    assert_eq!(printed.len(), 0, "two purchases are not four");
+    assert!(outcome.stderr.contains("3 copies of events that had been decided"), "{}", outcome.stderr);
+}

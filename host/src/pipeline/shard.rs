@@ -25,7 +25,7 @@ use super::{Accepted, Rules, Settings, Tally, What};
 use crate::clock::Millis;
 use crate::communication::Communication;
 use crate::engine::{Batch, Decided, Guests, RuleSet};
-use crate::event::{CustomerKey, DedupKey, EventId, Projection};
+use crate::event::{CustomerKey, DedupKey, Event, EventId, Projection};
 use crate::failpoint::Failpoint;
 use crate::metrics;
 use crate::store::StoreError;
@@ -248,9 +248,10 @@ impl Shard {
                 }
             };
             let partition = Partition::of_event(customer, key);
+            let seen_in = seen_in(&event, key);
             let known = match added.get(&key) {
                 Some(row) => Some(row.clone()),
-                None => self.memory.seen(partition, key)?,
+                None => self.memory.seen(seen_in, key)?,
             };
             let sessions = sessions.get_or_insert_with(|| self.arrivals.now_and_sessions().1);
             let settles_after_ms = self.settles_after_ms;
@@ -264,7 +265,7 @@ impl Shard {
                 }
                 Identity::Repeat { is_certain } => {
                     self.counts.repeat(is_certain);
-                    repeated.push(Repeated { key, partition, seen, receipt, held });
+                    repeated.push(Repeated { key, partition: seen_in, seen, receipt, held });
                 }
             }
         }
@@ -289,7 +290,7 @@ impl Shard {
             let event = match case.reason {
                 Reason::Event { event, seen } => {
                     if let Some((key, seen)) = seen {
-                        self.memory.saw(partition, key, seen);
+                        self.memory.saw(seen_in(&event, key), key, seen);
                         group.has_open_occurrences |= !key.has_id();
                     }
                     Some(event)
@@ -319,6 +320,12 @@ impl Shard {
         group.failures = deltas;
         if group.is_empty() { Ok(()) } else { self.exit.send(group) }
     }
+}
+
+/// Where it is written down that an event was seen: by whom the event itself names. Whom they have become changes with a merge, and then a copy of what was decided before it
+/// would not be known for one.
+fn seen_in(event: &Event, key: DedupKey) -> Partition {
+    Partition::of_event(event.customer_key(), key)
 }
 
 /// Sorts cases so that a wave holds at most one of each customer, in the order in which they came: a rule then sees what it made of the one

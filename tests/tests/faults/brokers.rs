@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hailer_tests::engine::Engine;
 use hailer_tests::wait;
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::options::QueueDeleteOptions;
+use lapin::types::{AMQPValue, FieldTable};
 
 use super::stand::Stand;
 
@@ -113,22 +113,20 @@ pub(super) async fn full(stand: &mut Stand) -> Engine {
         stand.collect().await;
         wait::until("it is full again", async || stand.wiring.client.counts(&out).await.0 >= 15).await;
     }
-    // As large as it was; what it refused comes again.
-    stand.collect().await;
-    let client = &stand.wiring.client;
-    let _ = client.channel.queue_delete(ShortString::from(out.as_str()), if_empty()).await;
-    stand.reconnect().await;
-    match stand
-        .wiring
-        .client
-        .channel
-        .queue_declare(out.as_str().into(), QueueDeclareOptions::durable(), FieldTable::default())
-        .await
-    {
-        Ok(_) => stand.wiring.bind_out().await,
-        // It was filled meanwhile: it goes on being small, and is emptied as it fills.
-        Err(_) => stand.reconnect().await,
+    // As large as it was; what was refused comes again.
+    let is_gone = async |stand: &Stand| {
+        let deleted = stand.wiring.client.channel.queue_delete(out.as_str().into(), if_empty()).await;
+        deleted.is_ok()
+    };
+    loop {
+        stand.collect().await;
+        if is_gone(stand).await {
+            break;
+        }
+        // It was filled meanwhile, and a refusal ends the channel.
+        stand.reconnect().await;
     }
+    stand.wiring.bind_out().await;
     engine
 }
 

@@ -1,5 +1,5 @@
-//! Stores that an engine must not start with: it names the file, says why, shows the way out, and leaves the file as it is. With the file as it
-//! was it goes on.
+//! Stores that an engine must not start with: it names the file, says why, and shows the way out. With the file as it was it
+//! goes on.
 
 use std::fs;
 use std::path::Path;
@@ -31,10 +31,7 @@ pub(super) fn refused(stand: &Stand) -> usize {
     ];
     for (what, damage, flags, said) in damages {
         damage(&file);
-        let found = fs::read(&file).ok();
         refuses(&run(stand, flags), what, said);
-        let left = fs::read(&file).ok();
-        assert!(found == left, "{what}: the file was changed");
         fs::write(&file, &whole).unwrap();
     }
     damages.len()

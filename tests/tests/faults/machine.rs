@@ -14,8 +14,8 @@ const EVENTS: usize = 300;
 const DAY_MS: i64 = 86_400_000;
 /// More than two heartbeats of 2 s.
 const TOO_LONG: Duration = Duration::from_secs(7);
-/// What a small disk has room for, at first.
-const DISK: &str = "4m";
+/// What a small disk has room for beside the store that is there.
+const ROOM_BYTES: u64 = 3 << 20;
 
 /// The clock is a day behind for a while, and then a day ahead.
 pub(super) async fn clock(stand: &mut Stand) -> Engine {
@@ -58,8 +58,9 @@ pub(super) async fn stopped(stand: &mut Stand) -> Engine {
 
 /// The disk becomes full, the engine says so and ends, and goes on when there is room.
 pub(super) async fn full_disk(stand: &mut Stand) {
-    let disk = Disk::new(stand.site.path("disk"));
     let first = stand.store();
+    let so_far = std::fs::metadata(first.join("hailer.redb")).map_or(0, |file| file.len());
+    let disk = Disk::new(stand.site.path("disk"), so_far + ROOM_BYTES);
     let store = disk.directory.join("store");
     std::fs::create_dir_all(&store).expect("a directory");
     if first.exists() {
@@ -89,15 +90,15 @@ struct Disk {
 }
 
 impl Disk {
-    fn new(directory: PathBuf) -> Disk {
+    fn new(directory: PathBuf, bytes: u64) -> Disk {
         std::fs::create_dir_all(&directory).expect("a directory");
         let disk = Disk { directory };
-        disk.mount(&format!("size={DISK}"));
+        disk.mount(&format!("size={bytes}"));
         disk
     }
 
     fn has_room(&self) {
-        self.mount("remount,size=64m");
+        self.mount("remount,size=256m");
     }
 
     fn mount(&self, options: &str) {

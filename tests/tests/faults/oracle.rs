@@ -41,6 +41,8 @@ pub(super) struct Expected {
     /// The numbers of the purchases that count, the oldest first.
     pub(super) third: BTreeMap<u32, Vec<u32>>,
     pub(super) redirects: BTreeMap<u32, u32>,
+    /// Failures that are kept.
+    pub(super) failures: usize,
     /// How many events there are, each counted once.
     pub(super) events: usize,
 }
@@ -85,6 +87,7 @@ impl Expected {
         let resolved = self.resolve(customer);
         for (campaign, faults) in [("tally", false), ("flaky", number.is_multiple_of(FAULT_EVERY))] {
             if faults {
+                self.failures += 1;
                 continue;
             }
             let told = self.states(campaign).entry(resolved).or_default();

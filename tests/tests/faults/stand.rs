@@ -49,10 +49,11 @@ impl Stand {
             site.put(&format!("modules/{module}.wasm"), example_module(module));
         }
         let wait = format!("[params]\nwait_seconds = {}", WAIT.as_secs());
+        let flaky = format!("on_fault = \"skip\"\n{wait}\nfault_every = {FAULT_EVERY}");
         site.put("basket.toml", campaign("big-basket", "[params]\nthreshold = \"0\""));
         site.put("third.toml", campaign("nth-purchase", "[params]\npurchases = 3"));
         site.put("tally.toml", campaign("tally", &wait));
-        site.put("flaky.toml", campaign("tally", &format!("{wait}\nfault_every = {FAULT_EVERY}")));
+        site.put("flaky.toml", campaign("tally", &flaky));
         let ledger = Ledger::new(random.split(), with_ids);
         let broker = Arc::clone(broker);
         Stand { broker, wiring, site, ledger, random, collected: Collected::default(), flags: Vec::new(), seed }
@@ -61,7 +62,13 @@ impl Stand {
     /// What an engine here is told.
     pub(super) fn all_flags(&self) -> Vec<String> {
         // Small batches, so that there are many moments; and two of everything that there can be two of.
-        let usual = ["shards=2", "event.batch_max=16", "rabbitmq.prefetch=200", "purity.recheck_one_in=50"];
+        let usual = [
+            "shards=2",
+            "event.batch_max=16",
+            "rabbitmq.prefetch=200",
+            "purity.recheck_one_in=50",
+            "breaker.call_mean_us_max=0",
+        ];
         let usual = usual.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]);
         self.wiring.flags().into_iter().chain(usual).chain(self.flags.clone()).collect()
     }
@@ -94,7 +101,6 @@ impl Stand {
     /// # Errors
     /// What is wrong, in words, beside the count.
     pub(super) async fn settle(&mut self, engine: Engine) -> (Count, Result<(), String>) {
-        engine.ready().await;
         let expected = Expected::of(self.ledger.messages());
         let communications: usize = expected.communications.values().sum();
         let mut since = (Instant::now(), self.collected.len());
