@@ -97,11 +97,7 @@ pub(super) async fn unbound(stand: &mut Stand) -> Engine {
 pub(super) async fn full(stand: &mut Stand) -> Engine {
     stand.collect().await;
     let (out, client) = (stand.wiring.out.clone(), &stand.wiring.client);
-    client
-        .channel
-        .queue_delete(ShortString::from(out.as_str()), QueueDeleteOptions::default())
-        .await
-        .expect("no queue");
+    client.delete_queue(&out).await;
     let few =
         [("x-max-length", AMQPValue::LongInt(20)), ("x-overflow", AMQPValue::LongString("reject-publish".into()))];
     client.queue_with(&out, &few).await;
@@ -109,7 +105,7 @@ pub(super) async fn full(stand: &mut Stand) -> Engine {
     stand.publish(EVENTS).await;
     let engine = stand.start();
     engine.ready_with("the broker refuses publications").await;
-    for _ in 0..10 {
+    for _ in 0..3 {
         stand.collect().await;
         wait::until("it is full again", async || stand.wiring.client.counts(&out).await.0 >= 15).await;
     }
