@@ -46,7 +46,9 @@ impl fmt::Display for Summary {
             for (reason, count) in &campaign.suppressed {
                 write!(formatter, ", {count} suppressed ({reason})")?;
             }
-            for (count, what) in [(campaign.skipped, "skipped"), (campaign.faults, "faulted")] {
+            let uncalled =
+                [(campaign.skipped, "skipped"), (campaign.faults, "faulted"), (campaign.held, "wait behind a failure")];
+            for (count, what) in uncalled {
                 if count > 0 {
                     write!(formatter, ", {count} {what}")?;
                 }

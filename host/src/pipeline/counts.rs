@@ -167,6 +167,12 @@ impl CampaignCounts {
         self.breaker.took(calls, time)
     }
 
+    /// Counts what waits behind a failure.
+    pub(super) fn held(&mut self) {
+        self.tally.held += 1;
+        calls(&self.name, "held").increment(1);
+    }
+
     /// Counts a failure that is not kept; says how many there have been under this rule set.
     pub(super) fn not_kept(&mut self) -> u64 {
         self.not_kept += 1;

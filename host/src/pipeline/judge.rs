@@ -227,7 +227,11 @@ impl Shard {
 
     /// Puts what is being decided behind a failure of the campaign; `None` if there is no room for it.
     pub(super) fn hold(&mut self, campaign: &Campaign, index: usize, case: &mut Case) -> Option<Decided> {
-        self.keep_failure(campaign, index, case, case.work(), FailureStatus::Held).then_some(Decided::Held)
+        let is_kept = self.keep_failure(campaign, index, case, case.work(), FailureStatus::Held);
+        is_kept.then(|| {
+            self.counts.of(index).held();
+            Decided::Held
+        })
     }
 
     /// Keeps what a campaign owes; false if as much is kept of it as may be.
@@ -289,7 +293,7 @@ impl Shard {
                 GuestFault::Panic(_) | GuestFault::Returned(_) => shown(campaign, &said),
                 _ => &said,
             };
-            tracing::warn!(campaign = name, version, event = %case.id, code, fault, count, "a rule faulted; the event goes on without it");
+            tracing::warn!(campaign = name, version, event = %case.id, code, fault, count, "a rule faulted; the event goes on without it, and is kept for it: `hailer failures list`");
         }
         if let Some(reason) = suspended_for {
             self.suspend(campaign, &reason);

@@ -35,6 +35,8 @@ pub struct CampaignTally {
     pub skipped: u64,
     /// Calls that ended in a fault.
     pub faults: u64,
+    /// Events and timers that wait behind a failure.
+    pub held: u64,
     /// Communications, by channel.
     pub published: BTreeMap<&'static str, u64>,
     /// Communications that did not go out, by reason.
@@ -57,6 +59,7 @@ impl Tally {
             ours.decided += theirs.decided;
             ours.skipped += theirs.skipped;
             ours.faults += theirs.faults;
+            ours.held += theirs.held;
             for (channel, count) in theirs.published {
                 *ours.published.entry(channel).or_default() += count;
             }

@@ -65,7 +65,8 @@ fn text(FailureShown { told, log, body }: &FailureShown, zone: &TimeZone) -> Str
         None => facts.push(("waits", "an earlier event of the customer failed; it has not been tried".to_owned())),
         Some(FailedTold { error, version, tries, tried_at }) => {
             facts.push(("version", shown(version)));
-            facts.push(("tried", format!("{tries} times, the last time {}", moment(*tried_at))));
+            let times = if *tries == 1 { "once".to_owned() } else { format!("{tries} times, the last time") };
+            facts.push(("tried", format!("{times} {}", moment(*tried_at))));
             facts.push(("error", one_line(error, LOG_BYTES_MAX).to_string()));
         }
     }
