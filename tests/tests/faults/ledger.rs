@@ -85,12 +85,9 @@ impl Ledger {
     /// A merge, and events of both right around it.
     pub(super) fn write_merge(&mut self) -> Vec<Message> {
         let before = self.messages.len();
-        let merged = self.present.len();
-        while self.present.len() == merged {
-            self.purchase();
-            self.merge();
-            self.purchase();
-        }
+        self.purchase();
+        self.merge();
+        self.purchase();
         self.messages[before..].to_vec()
     }
 

@@ -127,7 +127,7 @@ impl Total {
         let engine = network::half_opens(&mut struck.stand, &proxy).await;
         struck.survives("half-open connections", 1, Some(engine)).await;
         let engine = network::storm(&mut struck.stand, &proxy).await;
-        struck.survives("a storm of redeliveries", 25, Some(engine)).await;
+        struck.survives("a storm of redeliveries", network::RESETS, Some(engine)).await;
         struck.stand.wiring.address = direct;
 
         machine::full_disk(&mut struck.stand).await;

@@ -13,7 +13,8 @@ const EVENTS: usize = 400;
 const TOO_LONG: Duration = Duration::from_secs(7);
 /// Less than one.
 const NOT_LONG: Duration = Duration::from_millis(1500);
-const RESETS: usize = 25;
+/// The engine waits longer and longer between them, up to 15 s.
+pub(super) const RESETS: usize = 8;
 
 /// An engine behind a proxy, in the middle of events.
 async fn behind(stand: &mut Stand, proxy: &Proxy) -> Engine {
