@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod broker_trouble;
+mod commands;
 mod docs;
 mod edges;
 mod erase;

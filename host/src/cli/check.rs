@@ -27,7 +27,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
-        logging::start_quiet()?;
+        logging::start_beside_findings()?;
         let config = global.load(Purpose::Run, &self.settings)?.config;
         let mut findings = vec![Finding::well("configuration", "every setting is valid")];
         findings.extend(daemon::check_rules(&config));

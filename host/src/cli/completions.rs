@@ -1,6 +1,6 @@
 //! `hailer completions`: what a shell needs to complete our commands.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command, CommandFactory};
 use clap_complete::{Shell, generate};
 
 use super::{Cli, DONE, EXIT_CODES, output};
@@ -18,8 +18,15 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(self) -> anyhow::Result<u8> {
         let mut script = Vec::new();
-        generate(self.shell, &mut Cli::command(), "hailer", &mut script);
+        generate(self.shell, &mut for_people(), "hailer", &mut script);
         output::data(&String::from_utf8(script)?)?;
         Ok(DONE)
     }
+}
+
+/// The command line without its hidden commands: some shells' completions would offer them.
+fn for_people() -> Command {
+    let all = Cli::command();
+    let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    Command::new("hailer").version(env!("CARGO_PKG_VERSION")).args(all.get_arguments().cloned()).subcommands(shown)
 }

@@ -24,7 +24,7 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
-        logging::start_quiet()?;
+        logging::start_beside_findings()?;
         let mut findings = vec![toolchain::finding()];
         let config = match global.load(Purpose::Ask, &self.settings) {
             Ok(loaded) => {

@@ -24,6 +24,12 @@ pub(super) fn start_quiet() -> anyhow::Result<()> {
     start(&LogConfig { format: LogFormat::Text, level: "warn".to_owned() })
 }
 
+/// The log of a command that shows what it found: not once more what it shows.
+pub(super) fn start_beside_findings() -> anyhow::Result<()> {
+    let level = "warn,hailer::reload=error,hailer::health=error";
+    start(&LogConfig { format: LogFormat::Text, level: level.to_owned() })
+}
+
 fn log<W>(config: &LogConfig, writer: W) -> Result<Dispatch, UsageError>
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,

@@ -3,9 +3,10 @@
 use clap::Args;
 
 use super::settings::{Global, SettingFlags};
-use super::{DONE, logging, output};
-use crate::config::Purpose;
-use crate::{daemon, failpoint};
+use super::{DONE, code_of, logging, output};
+use crate::config::{LogFormat, Purpose};
+use crate::daemon::{self, Summary};
+use crate::failpoint;
 
 /// Run the engine: events in, communications out
 ///
@@ -41,8 +42,21 @@ impl Run {
                 failpoint::VARIABLE
             );
         }
-        let summary = daemon::run(loaded.config)?;
-        output::say(summary.to_string().trim_end());
+        // A log for machines is one to its last line.
+        let for_machines = loaded.config.log.format == LogFormat::Json;
+        match daemon::run(loaded.config) {
+            Ok(Summary { tally, elapsed_ms, .. }) if for_machines => {
+                let communications = tally.communications();
+                let (events, dead_letters, repeats) = (tally.events, tally.dead_letters, tally.repeats);
+                tracing::info!(events, communications, dead_letters, repeats, elapsed_ms, "the run has ended");
+            }
+            Ok(summary) => output::say(summary.to_string().trim_end()),
+            Err(error) if for_machines && !output::is_closed_pipe(&error) => {
+                tracing::error!(error = format!("{error:#}"), "the run has failed");
+                return Ok(code_of(&error));
+            }
+            Err(error) => return Err(error),
+        }
         Ok(DONE)
     }
 }

@@ -9,9 +9,9 @@ use crate::daemon;
 
 /// Print or make the exchange, queues and permissions that the engine needs
 ///
-/// The engine itself declares nothing but what it must: an operator decides what exists on a broker. This prints the
-/// output exchange with its alternate exchange, the queue for dead letters, a queue of your own beside SMC's, and the
-/// least permissions of the engine's user; with --apply it makes them.
+/// The engine itself declares nothing: an operator decides what exists on a broker. This prints the output exchange
+/// with its alternate exchange, the queue for dead letters, a queue of your own beside SMC's, and the least permissions
+/// of the engine's user; with --apply it makes them.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
     "Examples:\n  hailer topology --print --source amqp://hailer@broker/\n  hailer topology --apply --config admin.toml --set rabbitmq.queue=hailer.events --own-queue-on loymax.events\n\n{EXIT_CODES}",

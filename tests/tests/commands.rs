@@ -1,0 +1,122 @@
+//! What commands say, to people and to machines: of rules directories with everything wrong in them, of this machine, and in the log.
+
+use hailer_tests::site::{Outcome, Site};
+
+use crate::swaps::purchase;
+
+/// Files that are no rules, each with what is said of it.
+fn bad_modules() -> [(&'static str, Vec<u8>, &'static str); 6] {
+    [
+        ("bytes", b"\x7fELF and so on".to_vec(), "it does not start with `\\0asm`"),
+        ("nothing", Vec::new(), "the module is empty"),
+        ("cut", b"\0asm\x01\0\0\0\x01\x7f".to_vec(), "at byte 10: unexpected end-of-file"),
+        ("component", b"\0asm\x0d\0\x01\0".to_vec(), "this is a component, and a rule is a core module"),
+        ("foreign", b"\0asm\x01\0\0\0".to_vec(), "does not export `memory`"),
+        ("fifty-megabytes", vec![0; 50 << 20], "it has 52428800 bytes, the most is 1048576"),
+    ]
+}
+
+const BAD_CAMPAIGNS: [(&str, &str, &[&str]); 4] = [
+    (
+        "gone.toml",
+        "module = \"modules/gone.wasm\"\nmode = \"live\"\n",
+        &["gone.toml: the module modules/gone.wasm is not there"],
+    ),
+    (
+        "typo.toml",
+        "module = \"modules/gone.wasm\"\nmood = \"live\"\n",
+        &["typo.toml: `mode` is missing", "typo.toml:2: there is no key `mood`", "did you mean `mode`?"],
+    ),
+    (
+        "away.toml",
+        "module = \"../away.wasm\"\nmode = \"live\"\n",
+        &["away.toml:1: the module `../away.wasm` leaves the rules directory"],
+    ),
+    (
+        "month.toml",
+        "module = \"modules/gone.wasm\"\nmode = \"live\"\nstart = 2026-13-01T00:00:00\n",
+        &["month.toml:3: not TOML: invalid date, expected month between 01 and 12"],
+    ),
+];
+
+fn check(site: &Site) -> Outcome {
+    site.command(&["check", "--no-broker", "--rules", &site.rules().display().to_string()])
+}
+
+#[test]
+fn a_check_says_once_what_is_wrong_with_each_file_and_what_to_do() {
+    let site = Site::with_basket();
+    let well = check(&site).expect(0);
+    assert_eq!(well.stderr, "");
+    for (name, bytes, _) in bad_modules() {
+        site.put(&format!("{name}.wasm"), bytes);
+    }
+    let modules = check(&site).expect(1);
+    for (name, _, part) in bad_modules() {
+        let about = format!("PROBLEM  rules {name}.wasm");
+        let line = modules.stdout.lines().find(|line| line.starts_with(&about)).expect(&modules.stdout);
+        assert!(line.contains(part), "{line}");
+    }
+    for (name, text, _) in BAD_CAMPAIGNS {
+        site.put(name, text);
+    }
+    let both = check(&site).expect(1);
+    for part in BAD_CAMPAIGNS.iter().flat_map(|(_, _, parts)| *parts) {
+        assert_eq!(both.stdout.matches(part).count(), 1, "{part}: {}", both.stdout);
+    }
+    let count = |mark: &str| both.stdout.lines().filter(|line| line.trim_start().starts_with(mark)).count();
+    assert_eq!(count("PROBLEM"), count("→"), "each has a next step: {}", both.stdout);
+    assert_eq!(both.stderr, "", "nothing is said twice");
+    let json = site.command(&["check", "--no-broker", "--json", "--rules", &site.rules().display().to_string()]);
+    assert!(json.expect(1).json().as_array().unwrap().len() >= bad_modules().len() + BAD_CAMPAIGNS.len());
+}
+
+#[test]
+fn a_doctor_says_what_is_missing_and_what_to_do() {
+    let site = Site::empty();
+    let rules = site.rules().display().to_string();
+    let well = site.command(&["doctor", "--rules", &rules]).expect(0);
+    assert!(well.stdout.lines().all(|line| line.starts_with("ok ")), "{}", well.stdout);
+    let missing = site.command(&["doctor", "--rules", "nowhere", "--set", "shards=4000"]).expect(1);
+    assert!(missing.stdout.contains("PROBLEM  configuration shards: "), "{}", missing.stdout);
+    let missing = site.command(&["doctor", "--rules", "nowhere"]).expect(1);
+    assert!(missing.stdout.contains("→ make the directory, or name another with --rules"), "{}", missing.stdout);
+}
+
+#[test]
+fn completions_know_every_command_in_every_shell() {
+    let site = Site::empty();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = site.command_without_data(&["completions", shell]).expect(0).stdout;
+        for command in ["run", "rollback", "decisions", "completions"] {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+        assert!(!script.contains("compile-module"), "{shell} offers what is not for people");
+    }
+}
+
+/// The last line of a log for machines, each of which is an object with a level and a message.
+fn last_line(stderr: &str) -> serde_json::Value {
+    let read = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let lines: Vec<serde_json::Value> = stderr.lines().map(read).collect();
+    assert!(lines.iter().all(|line| line["level"].is_string() && line["message"].is_string()), "{stderr}");
+    lines.last().expect("a line").clone()
+}
+
+#[tokio::test]
+async fn a_log_for_machines_is_json_to_its_last_line() {
+    let site = Site::with_basket();
+    let source = format!("file:{}", site.write("events.jsonl", purchase(1, 7) + "\nnothing\n").display());
+    let flags = ["--source", &source, "--sink", "-", "--log-format", "json"];
+    let last = last_line(&site.run(&flags).expect(0).stderr);
+    assert_eq!(last["message"], "the run has ended");
+    assert_eq!([&last["events"], &last["communications"], &last["dead_letters"]], [1, 1, 1]);
+
+    let engine = site.start(&["--source", "-", "--sink", "-"]);
+    engine.ready().await;
+    let second = site.run(&flags).expect(1);
+    let last = last_line(&second.stderr);
+    assert_eq!((&last["level"], &last["message"]), (&"ERROR".into(), &"the run has failed".into()));
+    assert!(last["error"].as_str().unwrap().contains("another engine runs in the data directory"), "{last}");
+    engine.kill();
+}
