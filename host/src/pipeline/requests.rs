@@ -16,6 +16,7 @@ use super::budget::{Budget, Held};
 use super::group::Group;
 use super::queues::{self, Chosen, Cursor, Dropped, Round, Which};
 use super::retries::RetryWork;
+use super::suspects::Name;
 use super::{Accepted, Tried, TryResult, What, shard_of};
 use crate::clock::Millis;
 use crate::erasure::{self, Erased, Whose};
@@ -270,8 +271,9 @@ impl Requests {
     }
 
     async fn send(&self, work: RetryWork) -> Result<(), Undone> {
+        let name = work.failures.first().map(|first| Name::of_failure(&first.key));
         let what = What::Retry(Box::new(work));
-        let accepted = Accepted { what, name: None, now: self.arrivals.now(), receipt: None, held: Held::default() };
+        let accepted = Accepted { what, name, now: self.arrivals.now(), receipt: None, held: Held::default() };
         let shard = self.shards.get(shard_of(&accepted, self.shards.len())).and_then(mpsc::WeakSender::upgrade);
         shard.ok_or(Undone::ShuttingDown)?.send(accepted).await.map_err(|_| Undone::ShuttingDown)
     }

@@ -173,6 +173,7 @@ impl Shard {
         let spec = &campaign.spec;
         let seed = case.customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
         let (mut handler, mut fires) = (0, false);
+        let allowed = self.suspects.refuse_retry(&retry.key).map_err(NotCalled::Fault);
         let added = match &case.reason {
             Reason::Event { event, .. } => {
                 let reading = rules.reading(event.code());
@@ -183,7 +184,7 @@ impl Shard {
                 reading.plan.project(event, &mut self.projection);
                 handler = subscription.handler;
                 let state = case.customer.and_then(|customer| self.rows.state(customer, spec, case.now));
-                self.batch.add(subscription, number, case.now, seed, state, &self.projection)
+                allowed.and_then(|()| self.batch.add(subscription, number, case.now, seed, state, &self.projection))
             }
             Reason::Timer { timer, fired: Some(fired), .. } => {
                 let Some(subscription) = rules.timer(index, &timer.timer) else {
@@ -197,8 +198,10 @@ impl Shard {
                     fires = true;
                 }
                 let state = self.rows.state(timer.customer, spec, case.now);
-                let added = self.batch.add_timer(&subscription, number, case.now, seed, state);
-                added.map_err(NotCalled::Fault)
+                allowed.and_then(|()| {
+                    let added = self.batch.add_timer(&subscription, number, case.now, seed, state);
+                    added.map_err(NotCalled::Fault)
+                })
             }
             Reason::Timer { fired: None, .. } => return Some(TryResult::Void),
             Reason::Merge { other, .. } => {
@@ -207,8 +210,10 @@ impl Shard {
                 };
                 let state = self.rows.state(customer, spec, case.now);
                 let other = Some((other.version, &*other.bytes));
-                let added = self.batch.add_merge(&subscription, number, case.now, seed, state, other);
-                added.map_err(NotCalled::Fault)
+                allowed.and_then(|()| {
+                    let added = self.batch.add_merge(&subscription, number, case.now, seed, state, other);
+                    added.map_err(NotCalled::Fault)
+                })
             }
         };
         if let Reason::Timer { step, .. } = &mut case.reason {

@@ -3,7 +3,7 @@
 //! Each shard names what it is about to decide, in a file, and takes the names back when it has decided. What is found there at a start was being
 //! decided when the engine ended: those are suspects. A suspect is decided alone, while no other shard decides anything, and **only an end that
 //! comes while a suspect is decided alone counts against it**. One with too many of them is not decided any more: an event becomes a dead
-//! letter, a timer a fault of its rule. What gets through, and is committed, is no suspect any more.
+//! letter, a timer and a failure that is tried again a fault of the rule. What gets through, and is committed, is no suspect any more.
 //!
 //! So an end that no event is to blame for makes suspects, who are acquitted at once, and no dead letter: for that it would have to come three times
 //! in a row within the few microseconds in which the same event is decided alone. What ends the engine elsewhere (while it reads a body,
@@ -24,7 +24,7 @@ use crate::delivery::Delivery;
 use crate::engine::GuestFault;
 use crate::event::{DedupKey, Event};
 use crate::metrics;
-use crate::store::records::TimerKey;
+use crate::store::records::{FailureKey, TimerKey};
 pub(super) use slots::Name;
 use slots::{Left, Slots, Suspect};
 
@@ -163,6 +163,15 @@ impl Suspects {
         }
     }
 
+    /// The same for failures that are tried again together, which are called as the first of them is. What is refused stands in front of the
+    /// others, so they wait, and nothing tries them again by itself.
+    pub(super) fn refuse_retry(&self, first: &FailureKey) -> Result<(), GuestFault> {
+        match self.sentence(Name::of_failure(first), "failure") {
+            Some(times) => Err(GuestFault::EndedTheEngine { times }),
+            None => Ok(()),
+        }
+    }
+
     fn sentence(&self, name: Name, kind: &'static str) -> Option<u32> {
         let ends = self.ends_of(name).filter(|ends| *ends >= ENDS_MAX)?;
         if let Some(known) = self.lock().get_mut(&name) {
@@ -238,10 +247,17 @@ impl Name {
 
     /// Of a timer, whenever it is due: it may be put off between two runs.
     pub(super) fn of_timer(timer: &TimerKey) -> Name {
-        let mut hasher = blake3::Hasher::new_derive_key("hailer timer in flight 1");
-        hasher.update(&TimerKey { due: 0, ..timer.clone() }.encode());
+        Name::hash("hailer timer in flight 1", &TimerKey { due: 0, ..timer.clone() }.encode())
+    }
+
+    /// Of failures of which this is the first; its number is its alone.
+    pub(super) fn of_failure(first: &FailureKey) -> Name {
+        Name::hash("hailer failure in flight 1", &first.number.to_be_bytes())
+    }
+
+    fn hash(purpose: &str, of: &[u8]) -> Name {
         let mut name = [0; 16];
-        hasher.finalize_xof().fill(&mut name);
+        blake3::Hasher::new_derive_key(purpose).update(of).finalize_xof().fill(&mut name);
         Name::new(name)
     }
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::delivery::Ledger;
 use crate::pipeline::What;
 use crate::pipeline::budget::Held;
+use crate::store::records::Partition;
 
 /// One engine after the other over one data directory.
 struct Runs {
@@ -114,6 +115,32 @@ fn only_an_end_while_it_is_alone_counts_and_the_third_is_the_last() {
     assert_eq!(run.refuse_event(name(1), &event(1)), Ok(()));
     ends_at(&runs.next(), 1, &[1]);
     assert_eq!(runs.next().refuse_event(name(1), &event(1)), Err(reason));
+}
+
+#[test]
+fn a_timer_and_a_failure_that_is_tried_again_are_given_up_as_faults() {
+    let runs = Runs::new();
+    let customer = event(1).customer_key().unwrap();
+    let timer = TimerKey { due: 1, customer, campaign: "a".into(), timer: "t".into() };
+    let partition = Partition::of_customer(customer);
+    let failure = |number| FailureKey { partition, customer: Some(customer), campaign: "a".into(), number };
+    let ends = |name| {
+        let what = What::Timer(timer.clone());
+        let accepted = [Accepted { what, name: Some(name), now: 0, receipt: None, held: Held::default() }];
+        let run = runs.next();
+        std::mem::forget(run.enter(0, &run.part(&accepted)));
+    };
+    // The first makes it a suspect.
+    for _ in 0..=ENDS_MAX {
+        ends(Name::of_timer(&timer));
+    }
+    for _ in 0..=ENDS_MAX {
+        ends(Name::of_failure(&failure(7)));
+    }
+    let run = runs.next();
+    assert_eq!(run.refuse_timer(&timer), Err(GuestFault::EndedTheEngine { times: 3 }));
+    assert_eq!(run.refuse_retry(&failure(7)), Err(GuestFault::EndedTheEngine { times: 3 }));
+    assert_eq!(run.refuse_retry(&failure(8)), Ok(()));
 }
 
 #[test]
