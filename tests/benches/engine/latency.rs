@@ -20,22 +20,25 @@ use lapin::types::FieldTable;
 const RATE: usize = 1000;
 const WARM_SECONDS: usize = 2;
 const SECONDS: usize = 8;
+/// For so long events go on coming while the disk is measured.
+const PROBE_SECONDS: usize = 3;
 const ROUNDS: usize = 5;
 const CUSTOMERS: usize = 5000;
 
 pub(crate) async fn run() -> Outcome<()> {
     let broker = Broker::start();
     let wiring = Wiring::new(&broker, "bench").await;
-    let (mut more, mut bares, mut engines, mut syncs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let [mut more, mut bares, mut engines, mut syncs, mut commits] = [const { Vec::new() }; 5];
     for round in 1..=ROUNDS {
-        let program = tokio::spawn(move_messages(Route::of(&wiring), usize::MAX));
+        let program =
+            tokio::spawn(move_messages(Route::of(&wiring), RATE * (2 * WARM_SECONDS + SECONDS + PROBE_SECONDS)));
         let bare = latencies(&wiring, SECONDS).await?;
-        // The disk is as busy as it is for the engine, but for what the engine writes itself.
+        // The disk is as busy as it is for the engine, but for what the engine writes itself: some hundred pages a commit, and not one.
         let probe = tokio::task::spawn_blocking(|| {
             std::thread::sleep(Duration::from_secs(WARM_SECONDS as u64));
             sync_ms(&std::env::temp_dir(), Duration::from_secs(2)).map_err(|error| error.to_string())
         });
-        latencies(&wiring, 3).await?;
+        latencies(&wiring, PROBE_SECONDS).await?;
         let sync = probe.await??;
         program.abort();
         let _ = program.await;
@@ -47,6 +50,8 @@ pub(crate) async fn run() -> Outcome<()> {
         let engine = site.start(&wiring.flags());
         engine.ready().await;
         let of_engine = latencies(&wiring, SECONDS).await?;
+        let (sum, count) = ("hailer_commit_seconds_sum", "hailer_commit_seconds_count");
+        commits.push(engine.metric(sum).await / engine.metric(count).await * 1e3);
         engine.stop().await;
         let (p50, p99) = (|sorted: &[f64]| sorted[sorted.len() / 2], |sorted: &[f64]| sorted[sorted.len() * 99 / 100]);
         println!(
@@ -62,10 +67,11 @@ pub(crate) async fn run() -> Outcome<()> {
         syncs.push(sync);
     }
     let beside = format!(
-        "more than the bare program's: p50 {:.1} ms beside {:.1} ms, a sync {:.1} ms; rounds {}",
+        "more than the bare program's: p50 {:.1} ms beside {:.1} ms, a sync of one page {:.1} ms, a commit {:.1} ms; rounds {}",
         median(engines),
         median(bares),
         median(syncs),
+        median(commits),
         listed(&more, 2)
     );
     mark("publication to communication at 1000/s, p50", median(more), Against::AtMost(2.0), " syncs", &beside);
