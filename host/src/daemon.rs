@@ -31,7 +31,7 @@ use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
-use crate::store::{self, MemoryStore, Opening, RedbStore, Store, StoreError};
+use crate::store::{self, FileStore, MemoryStore, Opening, Store, StoreError};
 pub use checks::{Finding, check_address_space, check_broker, check_rules, topology};
 use stage::EngineStage;
 pub use summary::Summary;
@@ -263,7 +263,7 @@ fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
         cache_bytes: config.store.cache_bytes,
         check_bytes_max: config.store.check_bytes_max,
     };
-    Ok(Arc::new(RedbStore::open(&dir, opening)?))
+    Ok(Arc::new(FileStore::open(&dir, opening)?))
 }
 
 fn open_suspects(config: &Config) -> anyhow::Result<Suspects> {

@@ -27,11 +27,13 @@ pub enum Failpoint {
     DuringMerge,
     /// Groups are taken, and nothing of them is written.
     BeforeCommit,
-    /// Several times a commit: before its rows are handed to the disk, and before each of the two syncs.
+    /// Three times a commit: before its record is handed to the disk, before the sync, and behind it.
     DuringCommit,
     /// A commit is durable, and nobody has been told.
     AfterCommit,
-    /// Communications are read from the outbox, and not sent.
+    /// Several times while many commits are brought to the tables: before their rows are handed to the disk, and before each of the two syncs.
+    DuringApply,
+    /// Communications are taken from the outbox, and not sent.
     BeforePublish,
     /// The broker has confirmed some of a batch, and the engine has not taken note.
     BeforeConfirm,
@@ -62,13 +64,14 @@ pub enum FailpointError {
 
 impl Failpoint {
     /// In the order in which an event comes by.
-    pub const ALL: [Failpoint; 12] = [
+    pub const ALL: [Failpoint; 13] = [
         Failpoint::BeforeEvaluation,
         Failpoint::AfterEvaluation,
         Failpoint::DuringMerge,
         Failpoint::BeforeCommit,
         Failpoint::DuringCommit,
         Failpoint::AfterCommit,
+        Failpoint::DuringApply,
         Failpoint::BeforePublish,
         Failpoint::BeforeConfirm,
         Failpoint::BeforeRemoval,
@@ -86,6 +89,7 @@ impl Failpoint {
             Failpoint::BeforeCommit => "before-commit",
             Failpoint::DuringCommit => "during-commit",
             Failpoint::AfterCommit => "after-commit",
+            Failpoint::DuringApply => "during-apply",
             Failpoint::BeforePublish => "before-publish",
             Failpoint::BeforeConfirm => "before-confirm",
             Failpoint::BeforeRemoval => "before-removal",

@@ -18,6 +18,7 @@ pub const LOG_LINES_DROPPED_TOTAL: &str = "hailer_log_lines_dropped_total";
 pub const LOG_BYTES_CUT_TOTAL: &str = "hailer_log_bytes_cut_total";
 pub const DECIDE_SECONDS: &str = "hailer_decide_seconds";
 pub const COMMIT_SECONDS: &str = "hailer_commit_seconds";
+pub const APPLY_SECONDS: &str = "hailer_apply_seconds";
 pub const TIMERS_FIRED_TOTAL: &str = "hailer_timers_fired_total";
 pub const FAILURES: &str = "hailer_failures";
 pub const FAILURES_NOT_KEPT_TOTAL: &str = "hailer_failures_not_kept_total";
@@ -69,6 +70,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, LOG_BYTES_CUT_TOTAL, "Bytes that rules logged over what a call may"),
     (Kind::Seconds, DECIDE_SECONDS, "Time that a shard took to decide a batch"),
     (Kind::Seconds, COMMIT_SECONDS, "Time that a commit took to be on disk"),
+    (
+        Kind::Seconds,
+        APPLY_SECONDS,
+        "Time that bringing what the store's log has to its tables took, many commits at once",
+    ),
     (Kind::Counter, TIMERS_FIRED_TOTAL, "Timers that have fired"),
     (Kind::Gauge, FAILURES, "Failures that are kept, and what waits behind them, by campaign"),
     (Kind::Counter, FAILURES_NOT_KEPT_TOTAL, "Failures over what is kept of a campaign's, by campaign"),
@@ -104,7 +110,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
 /// Shortest to longest time of a batch, in seconds: one event takes some microseconds.
 const DECIDE_BUCKETS: &[f64] = &[2.5e-6, 1e-5, 1e-4, 2.5e-4, 1e-3, 2.5e-3, 1e-2, 1e-1, 1.0];
 
-const CONFIRM_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+const CONFIRM_BUCKETS: &[f64] = &[0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
 /// The process's recorder. There can be one only, so a second engine in a process (a test) shares it.
 static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
@@ -121,6 +127,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(DECIDE_SECONDS.to_owned()), DECIDE_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(COMMIT_SECONDS.to_owned()), CONFIRM_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(APPLY_SECONDS.to_owned()), CONFIRM_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(SINK_CONFIRM_SECONDS.to_owned()), CONFIRM_BUCKETS)?
         .install_recorder()?;
     describe();

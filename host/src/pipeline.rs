@@ -39,6 +39,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -204,6 +205,7 @@ pub struct Entrance {
     /// Of dead letters: they may wait for their queue longer than anything else should.
     unreadable: Budget,
     redirects: Redirects,
+    store: Arc<dyn Store>,
     suspects: Arc<Suspects>,
     /// With a clock that the events tell.
     virtual_timers: Option<Timers>,
@@ -252,10 +254,10 @@ impl Pipeline {
         let [budget, outgoing, unreadable] = [(); 3].map(|()| Budget::new(settings.in_flight_bytes_max));
         let mut entrances = Vec::new();
         let mut shards = JoinSet::new();
-        let committed: Arc<[_]> = (0..settings.shards).map(|_| Arc::<AtomicU64>::default()).collect();
-        for (number, committed) in committed.iter().enumerate() {
+        let shown: Arc<[_]> = (0..settings.shards).map(|_| Arc::<AtomicU64>::default()).collect();
+        for (number, shown) in shown.iter().enumerate() {
             let (entrance, events) = mpsc::channel(waiting_max);
-            let memory = Memory::new(Arc::clone(&store), Arc::clone(committed));
+            let memory = Memory::new(Arc::clone(&store), Arc::clone(shown));
             let exit = Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() };
             let shard = Shard::new(number, &settings, rules.clone(), memory, shared.clone(), exit);
             shards.spawn_blocking(move || shard.run(events));
@@ -282,14 +284,15 @@ impl Pipeline {
         };
         let (removals, removals_sent) = mpsc::channel(REMOVALS_MAX);
         let (outbox, publisher, fill) = outbox::open(&store, removals, Arc::clone(&arrivals))?;
-        let sweep = Sweep::new(retention);
+        store.set_upkeep(Box::new(Sweep::new(retention)));
         let committer = Committer {
-            store,
+            store: Arc::clone(&store),
             progress,
-            committed,
+            shown,
+            unshown: VecDeque::new(),
+            must_show: clock == Clock::Events,
             outbox,
             arrivals: Arc::clone(&arrivals),
-            sweep,
             failures: Arc::clone(&shared.failures),
             due,
             settles_after: settings.settles_after,
@@ -319,6 +322,7 @@ impl Pipeline {
             budget,
             unreadable,
             redirects: shared.redirects,
+            store,
             suspects: shared.suspects,
             virtual_timers,
             run_on_ms,
@@ -369,7 +373,7 @@ fn begin_run(store: &dyn Store) -> Result<Progress, StoreError> {
     progress.runs += 1;
     let mut changes = Changes::default();
     changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&progress));
-    store.commit(&changes)?;
+    store.append(changes)?;
     Ok(progress)
 }
 
@@ -384,9 +388,7 @@ impl Intake for Entrance {
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         match self.read(&delivery) {
             Ok((event, key, name)) => {
-                // A merge has the whole budget: it is decided when all before it is durable, and all behind it when it is.
-                let bytes = if merge::merge_of(&event).is_some() { usize::MAX } else { event.held_bytes() };
-                let held = self.budget.take(bytes).await;
+                let held = self.room_for(&event).await?;
                 let Ok(accepted) = self.stamp((event, key, name), delivery, held) else { return Err(IntakeClosed) };
                 let shard = shard_of(&accepted, self.shards.len());
                 self.shards[shard].send(accepted).await.map_err(|_| IntakeClosed)
@@ -417,6 +419,20 @@ impl Intake for Entrance {
 }
 
 impl Entrance {
+    /// Waits for room. A merge has the whole budget: it is decided when the store shows all before it, and all behind it when the store shows that.
+    async fn room_for(&self, event: &Event) -> Result<Held, IntakeClosed> {
+        if merge::merge_of(event).is_none() {
+            return Ok(self.budget.take(event.held_bytes()).await);
+        }
+        let held = self.budget.take(usize::MAX).await;
+        let store = Arc::clone(&self.store);
+        match tokio::task::spawn_blocking(move || store.catch_up()).await {
+            Ok(Ok(())) => Ok(held),
+            // The committer meets the same error, and tells it.
+            _ => Err(IntakeClosed),
+        }
+    }
+
     /// Validates the whole body and reads the envelope; or says why it can't be read, or not be decided.
     fn read(&self, delivery: &Delivery) -> Result<(Event, DedupKey, Name), String> {
         if let Some(defect) = &delivery.defect {

@@ -10,7 +10,7 @@ use super::engine;
 use super::settings::{Global, StoreFlags};
 use crate::config::{Config, Purpose};
 use crate::control::{Client, ControlError, EngineStatus};
-use crate::store::{FILE_NAME, Opening, RedbStore, StoreError};
+use crate::store::{FILE_NAME, FileStore, Opening, StoreError};
 
 /// Where to ask.
 pub(super) enum Place {
@@ -64,8 +64,8 @@ pub(super) fn stopped(global: &Global, flags: &StoreFlags, what: &str) -> anyhow
 }
 
 impl Stopped {
-    /// Opens it; nothing is made or changed.
-    pub(super) fn open(&self) -> anyhow::Result<RedbStore> {
+    /// Opens it. What its log has is brought to its tables, if it was not closed; nothing else is changed.
+    pub(super) fn open(&self) -> anyhow::Result<FileStore> {
         let Config { environment, store, .. } = &self.config;
         let opening = Opening {
             environment,
@@ -73,7 +73,7 @@ impl Stopped {
             cache_bytes: store.cache_bytes,
             check_bytes_max: store.check_bytes_max,
         };
-        RedbStore::open(&self.directory, opening).map_err(explained)
+        FileStore::open(&self.directory, opening).map_err(explained)
     }
 
     pub(super) fn file(&self) -> PathBuf {

@@ -1,10 +1,12 @@
 //! The committer: one for all shards, as the store has one writer.
 //!
 //! What waits is committed together, in the order in which it was decided: state, what was seen, the journal and the outbox, all or
-//! nothing. While one commit is on its way to the disk, the shards decide what the next will take. **An event's receipt is settled only
+//! nothing. While one commit is on its way to the disk, the shards decide what the next will take. A commit is durable before the store
+//! shows it: until then the shards remember what they decided. **An event's receipt is settled only
 //! after the commit that holds everything it led to (G1).** After an error nothing more is committed, published or settled: the pipeline
 //! ends, and the next start goes on from what the store has.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,8 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::failures::FailureTotals;
-use super::outbox::{OutboxSender, Waiting};
-use super::sweep::Sweep;
+use super::outbox::{Kept, OutboxSender, Waiting};
 use super::timers::Due;
 use super::{Arrivals, Group};
 use crate::clock::Millis;
@@ -21,8 +22,8 @@ use crate::communication::Communication;
 use crate::event::CustomerKey;
 use crate::failpoint::Failpoint;
 use crate::metrics;
-use crate::store::records::{FailureDelta, Key, OutboxItem, Partition, Progress, encode, encode_to};
-use crate::store::{Changes, Store, StoreError, Table};
+use crate::store::records::{FailureDelta, Key, OutboxItem, Partition, Progress, TimerKey, encode, encode_to};
+use crate::store::{Changes, Place, Store, StoreError, Table};
 
 /// Events in one commit, at most; one more group may come on top.
 const EVENTS_MAX: usize = 4096;
@@ -32,6 +33,8 @@ const BYTES_MAX: usize = 8 << 20;
 const ROW_BYTES_MAX: usize = 4 << 20;
 /// A removal alone waits so long for company: an idle engine needn't write twice.
 const REMOVAL_DELAY: Duration = Duration::from_millis(25);
+/// How often to look whether the store shows what is durable, when nothing else happens.
+const LOOKS_EVERY: Duration = Duration::from_millis(20);
 /// The time between two commits counts as connected up to this.
 const CONNECTED_STEP_MAX_MS: Millis = 60_000;
 
@@ -57,17 +60,27 @@ pub(super) struct Removal {
 pub(super) struct Committer {
     pub(super) store: Arc<dyn Store>,
     pub(super) progress: Progress,
-    /// For each shard the number of its last group that is committed.
-    pub(super) committed: Arc<[Arc<AtomicU64>]>,
+    /// For each shard the number of its last group that the store shows.
+    pub(super) shown: Arc<[Arc<AtomicU64>]>,
+    pub(super) unshown: VecDeque<Unshown>,
+    /// Everything has to be shown before it is settled: the clock jumps by what the store says.
+    pub(super) must_show: bool,
     pub(super) outbox: OutboxSender,
     pub(super) arrivals: Arc<Arrivals>,
-    pub(super) sweep: Sweep,
     pub(super) failures: Arc<FailureTotals>,
     pub(super) due: Arc<Due>,
     /// Two heartbeats.
     pub(super) settles_after: Duration,
     /// When to note that the session of what was committed last is still alive.
     pub(super) alive_at: Option<Instant>,
+}
+
+/// Groups that are durable and not shown by the store yet.
+#[derive(Debug)]
+pub(super) struct Unshown {
+    place: Place,
+    groups: Vec<(usize, u64)>,
+    timers: Vec<TimerKey>,
 }
 
 /// What the next commit will hold.
@@ -113,9 +126,13 @@ impl Committer {
                             taken.add(group);
                         }
                     }
-                    None => return Ok(()),
+                    None => break,
                 },
                 () = sleep_until(self.alive_at) => self.alive_at = None,
+                () = tokio::time::sleep(LOOKS_EVERY), if !self.unshown.is_empty() => {
+                    self.note_shown()?;
+                    continue;
+                }
             }
             while taken.events < EVENTS_MAX
                 && taken.bytes < BYTES_MAX
@@ -128,10 +145,12 @@ impl Committer {
             }
             self.commit(taken).await?;
         }
+        let store = self.store;
+        tokio::task::spawn_blocking(move || store.catch_up()).await.map_err(|_| StoreError::Interrupted)?
     }
 
     async fn commit(&mut self, taken: Taken) -> Result<(), StoreError> {
-        let Taken { mut changes, journal, outbox, failures, removed, groups, events, .. } = taken;
+        let Taken { mut changes, journal, outbox, failures, removed, mut groups, .. } = taken;
         if groups.iter().any(|group| group.has_open_occurrences) {
             self.alive_at = Some(Instant::now() + self.settles_after + ALIVE_MARGIN);
         }
@@ -143,33 +162,46 @@ impl Committer {
         self.progress.journal_bytes = self.progress.journal_bytes.saturating_sub(freed);
         let failures_change = !failures.is_empty();
         self.failures.count(&mut self.progress, failures);
+        let must_show = self.must_show || groups.iter().any(|group| group.must_show);
+        changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&self.progress));
         let store = Arc::clone(&self.store);
-        let mut sweep = std::mem::take(&mut self.sweep);
-        let mut progress = std::mem::take(&mut self.progress);
-        let committed = tokio::task::spawn_blocking(move || {
-            sweep.sweep(&*store, &mut progress, events, &mut changes)?;
-            changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&progress));
+        let appended = tokio::task::spawn_blocking(move || {
             Failpoint::BeforeCommit.pass();
             let began = Instant::now();
-            store.commit(&changes)?;
-            Failpoint::AfterCommit.pass();
+            let place = store.append(changes)?;
             ::metrics::histogram!(metrics::COMMIT_SECONDS).record(began.elapsed());
-            Ok((sweep, progress))
+            Failpoint::AfterCommit.pass();
+            if must_show {
+                store.catch_up()?;
+            }
+            Ok::<_, StoreError>(place)
         });
-        (self.sweep, self.progress) = committed.await.map_err(|_| StoreError::Interrupted)??;
+        let place = appended.await.map_err(|_| StoreError::Interrupted)??;
         if failures_change {
             self.failures.committed(&self.progress);
         }
-        for group in &groups {
-            if let Some(shard) = group.shard {
-                self.committed[shard].store(group.number, Ordering::Release);
-            }
-        }
+        let numbers = groups.iter().filter_map(|group| Some((group.shard?, group.number))).collect();
+        let timers: Vec<_> = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.timers)).collect();
+        ::metrics::gauge!(metrics::IN_FLIGHT).decrement(timers.len() as f64);
+        self.unshown.push_back(Unshown { place, groups: numbers, timers });
+        self.note_shown()?;
         if let Some(waiting) = waiting {
             self.outbox.add(waiting);
         }
         self.outbox.removed(removed);
-        groups.into_iter().for_each(|group| group.settle(&self.due));
+        groups.into_iter().for_each(Group::settle);
+        Ok(())
+    }
+
+    /// Lets go of what the store shows by now.
+    fn note_shown(&mut self) -> Result<(), StoreError> {
+        let shown = self.store.shown()?;
+        while let Some(Unshown { groups, timers, .. }) = self.unshown.pop_front_if(|first| first.place <= shown) {
+            for (shard, number) in groups {
+                self.shown[shard].store(number, Ordering::Release);
+            }
+            self.due.settled(&timers);
+        }
         Ok(())
     }
 
@@ -209,12 +241,18 @@ fn put_outbox(commit: u64, outbox: Vec<(Partition, Communication)>, changes: &mu
     let mut rows = Rows::default();
     let communications = outbox.len();
     let mut partitions = 0;
+    let mut kept = Kept { items: Vec::with_capacity(communications), keys: Vec::new() };
     for (place, (partition, communication)) in (0..).zip(outbox) {
         partitions |= 1 << partition.number();
-        encode_to(&OutboxItem::new(place, communication), rows.of(partition));
+        let item = OutboxItem::new(place, communication);
+        encode_to(&item, rows.of(partition));
+        kept.items.push(item);
     }
-    rows.put(Table::Outbox, commit, changes);
-    (partitions != 0).then_some(Waiting { commit, partitions, communications })
+    rows.put(commit, &mut |key, row| {
+        kept.keys.push(key.clone());
+        changes.put(Table::Outbox, key, row);
+    });
+    (partitions != 0).then_some(Waiting { commit, partitions, communications, kept: Some(kept) })
 }
 
 /// Puts the entries of a commit into rows, and marks the trail of each customer. Returns how much that is, in bytes.
@@ -226,7 +264,12 @@ fn put_journal(commit: u64, journal: Vec<JournalPiece>, changes: &mut Changes) -
             changes.put(Table::Trail, Key::trail(customer, commit), Vec::new());
         }
     }
-    rows.put(Table::Journal, commit, changes)
+    let mut written = 0;
+    rows.put(commit, &mut |key, row| {
+        written += row.len() as u64;
+        changes.put(Table::Journal, key, row);
+    });
+    written
 }
 
 /// Items of one commit, put together into a few large rows: a partition's into one, or into several if they are much.
@@ -260,18 +303,14 @@ impl Rows {
         bytes
     }
 
-    /// Returns how many bytes that is.
-    fn put(self, table: Table, commit: u64, changes: &mut Changes) -> u64 {
-        let mut written = 0;
+    fn put(self, commit: u64, put: &mut dyn FnMut(Vec<u8>, Vec<u8>)) {
         for (partition, rows) in Partition::all().zip(*self.0) {
             for (part, (items, mut row)) in (0..).zip(rows) {
                 row[0] = rmp::Marker::Array32.to_u8();
                 row[1..HEAD_BYTES].copy_from_slice(&items.to_be_bytes());
-                written += row.len() as u64;
-                changes.put(table, Key::commit(partition, commit, part), row);
+                put(Key::commit(partition, commit, part), row);
             }
         }
-        written
     }
 }
 

@@ -6,7 +6,6 @@ use super::budget::Held;
 use super::commit::JournalPiece;
 use super::retries::Concluded;
 use super::suspects::Acquittal;
-use super::timers::Due;
 use crate::communication::Communication;
 use crate::delivery::Receipt;
 use crate::metrics;
@@ -37,6 +36,8 @@ pub(super) struct Group {
     pub(super) concluded: Vec<Concluded>,
     /// It holds a suspect, decided alone.
     pub(super) acquittal: Option<Acquittal>,
+    /// What comes behind it reads the store, and has to find it there.
+    pub(super) must_show: bool,
     /// It holds events without an id, whose copies are told apart by counting.
     pub(super) has_open_occurrences: bool,
     /// What its events hold of one budget, and its communications of another; given back when the group is settled or dropped.
@@ -47,7 +48,7 @@ pub(super) struct Group {
 impl Group {
     /// With nothing in it yet.
     pub(super) fn of_shard(shard: usize) -> Group {
-        Group { shard: Some(shard), ..Group::of_nobody() }
+        Group { shard: Some(shard), must_show: false, ..Group::of_nobody() }
     }
 
     /// What was asked for from outside.
@@ -65,6 +66,7 @@ impl Group {
             committed: None,
             concluded: Vec::new(),
             acquittal: None,
+            must_show: true,
             has_open_occurrences: false,
             held_in: Held::default(),
             held_out: Held::default(),
@@ -88,9 +90,8 @@ impl Group {
     }
 
     /// Everything that these events and timers led to is durable.
-    pub(super) fn settle(self, due: &Due) {
-        ::metrics::gauge!(metrics::IN_FLIGHT).decrement(self.events() as f64);
-        due.settled(&self.timers);
+    pub(super) fn settle(self) {
+        ::metrics::gauge!(metrics::IN_FLIGHT).decrement(self.receipts.len() as f64);
         if let Some(acquittal) = self.acquittal {
             acquittal.committed();
         }

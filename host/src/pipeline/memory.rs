@@ -1,4 +1,4 @@
-//! What a shard knows of its customers and of the events that it has seen: the store as of the last commit, and over it
+//! What a shard knows of its customers and of the events that it has seen: what the store shows, and over it
 //! what the shard itself has decided since. A customer belongs to one shard, so nobody else changes these rows.
 
 use std::collections::{HashMap, VecDeque};
@@ -14,8 +14,8 @@ use crate::store::{Changes, Snapshot, Store, StoreError, Table};
 
 pub(super) struct Memory {
     store: Arc<dyn Store>,
-    /// The number of this shard's last group that is committed.
-    committed: Arc<AtomicU64>,
+    /// The number of this shard's last group that the store shows.
+    shown: Arc<AtomicU64>,
     /// Only while a batch is decided: a store keeps what a snapshot can see.
     snapshot: Option<Box<dyn Snapshot>>,
     /// The number of the group that is being decided.
@@ -25,18 +25,18 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new(store: Arc<dyn Store>, committed: Arc<AtomicU64>) -> Memory {
-        Memory { store, committed, snapshot: None, group: 0, customers: Recent::default(), seen: Recent::default() }
+    pub(super) fn new(store: Arc<dyn Store>, shown: Arc<AtomicU64>) -> Memory {
+        Memory { store, shown, snapshot: None, group: 0, customers: Recent::default(), seen: Recent::default() }
     }
 
     /// Begins the next group.
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         self.group += 1;
         // Read before the snapshot is taken, which therefore includes at least these groups.
-        let committed = self.committed.load(Ordering::Acquire);
-        self.snapshot = Some(self.store.snapshot()?);
-        self.customers.forget(committed);
-        self.seen.forget(committed);
+        let shown = self.shown.load(Ordering::Acquire);
+        self.snapshot = Some(self.store.recent()?);
+        self.customers.forget(shown);
+        self.seen.forget(shown);
         Ok(())
     }
 
@@ -66,12 +66,12 @@ impl Memory {
         self.seen.set((partition, key), self.group, row);
     }
 
-    /// A row as of the last commit, whatever has been decided since.
+    /// A row as the store shows it, whatever has been decided since.
     fn get<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
         self.snapshot().get(table, key)?.map(|bytes| decode(table, &bytes)).transpose()
     }
 
-    /// The store as of the last commit, whatever has been decided since.
+    /// What the store shows, whatever has been decided since.
     pub(super) fn snapshot(&self) -> &dyn Snapshot {
         self.snapshot.as_deref().expect("rows are read while a group is decided")
     }
@@ -123,11 +123,11 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
     }
 
     /// Forgets what no later group than this has changed: the snapshot has it.
-    fn forget(&mut self, committed: u64) {
-        while self.groups.front().is_some_and(|(group, _)| *group <= committed) {
+    fn forget(&mut self, shown: u64) {
+        while self.groups.front().is_some_and(|(group, _)| *group <= shown) {
             let (_, keys) = self.groups.pop_front().expect("there is a front");
             for key in keys {
-                if self.rows.get(&key).is_some_and(|(_, last)| *last <= committed) {
+                if self.rows.get(&key).is_some_and(|(_, last)| *last <= shown) {
                     self.rows.remove(&key);
                 }
             }
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_forgotten_once_its_last_change_is_committed() {
+    fn a_row_is_forgotten_once_its_last_change_is_shown() {
         let mut recent = Recent::default();
         recent.set("a", 1, 10);
         recent.set("b", 1, 20);

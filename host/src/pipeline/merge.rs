@@ -80,6 +80,7 @@ impl Shard {
         self.note_held(case);
         Failpoint::DuringMerge.pass();
         self.redirects.are_some();
+        self.has_united = true;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! From the outbox to the sink: what is committed is published, in the order of the commits, and leaves the outbox when it is confirmed.
 //!
-//! The publisher is on its own: trouble at the sink stops neither deciding nor committing nor acknowledging. What waits is in the store, and only
-//! its place in memory, so that a long outage costs disk; a bound on that pauses intake. After a crash the publisher begins with what
+//! The publisher is on its own: trouble at the sink stops neither deciding nor committing nor acknowledging. What waits is in the store; in memory
+//! is its place, and itself while that is little, so that a long outage costs disk; a bound on that pauses intake. After a crash the publisher begins with what
 //! the store has: **a communication goes out again only if the engine died between its confirm and the commit that removes it, and
 //! byte for byte the same (G3).**
 
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::vec;
 
 use tokio::sync::{Notify, mpsc};
 
@@ -27,19 +28,42 @@ const PUBLISH_MAX: usize = 1024;
 /// The most bytes that are published together, unless it is one communication.
 const PUBLISH_BYTES_MAX: usize = 4 << 20;
 
+/// What waits is kept in memory up to so many bytes; the rest is read from the store when its turn comes.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+
 /// Rows of one commit that wait to be published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) commit: u64,
     /// The partitions that have a row, a bit each.
     pub(super) partitions: u64,
     pub(super) communications: usize,
+    pub(super) kept: Option<Kept>,
 }
+
+/// Rows in memory, so that they needn't be read.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// In the order in which they were decided.
+    pub(super) items: OutboxRow,
+    /// Of their rows.
+    pub(super) keys: Vec<Vec<u8>>,
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        self.items.iter().map(|item| item.body.len() + ITEM_BYTES).sum()
+    }
+}
+
+/// What an item takes beside its body, in bytes, about.
+const ITEM_BYTES: usize = 256;
 
 /// How much waits in the outbox.
 #[derive(Debug, Default)]
 pub(super) struct Fill {
     communications: AtomicUsize,
+    kept_bytes: AtomicUsize,
     has_changed: Notify,
 }
 
@@ -73,7 +97,7 @@ impl Fill {
 
 /// The committer's end of the outbox.
 pub(super) struct OutboxSender {
-    /// Without a bound of its own: a few words a commit, and no more commits than the outbox's bound lets wait.
+    /// Without a bound of its own: a few words a commit, no more commits than the outbox's bound lets wait, and of their rows what [`KEPT_BYTES_MAX`] lets.
     waiting: Option<mpsc::UnboundedSender<Waiting>>,
     fill: Arc<Fill>,
 }
@@ -84,6 +108,7 @@ pub(super) struct OutboxReceiver {
     waiting: mpsc::UnboundedReceiver<Waiting>,
     removals: mpsc::Sender<Removal>,
     arrivals: Arc<Arrivals>,
+    fill: Arc<Fill>,
 }
 
 /// Why publishing ended early.
@@ -110,7 +135,8 @@ pub(super) fn open(
         tracing::info!(communications, "the outbox holds communications of an earlier run; they go out now");
     }
     left.into_iter().for_each(|waiting| outbox.add(waiting));
-    Ok((outbox, OutboxReceiver { store: Arc::clone(store), waiting, removals, arrivals }, fill))
+    let receiver = OutboxReceiver { store: Arc::clone(store), waiting, removals, arrivals, fill: Arc::clone(&fill) };
+    Ok((outbox, receiver, fill))
 }
 
 /// What the store's outbox holds, by commit.
@@ -122,7 +148,8 @@ fn left_behind(store: &dyn Store) -> Result<Vec<Waiting>, StoreError> {
         let mut without_commit = false;
         for_each_row(&*snapshot, &from, &to, &mut |key, row| match Key::commit_of(key) {
             Some(commit) => {
-                let waiting = found.entry(commit).or_insert(Waiting { commit, partitions: 0, communications: 0 });
+                let empty = || Waiting { commit, partitions: 0, communications: 0, kept: None };
+                let waiting = found.entry(commit).or_insert_with(empty);
                 waiting.partitions |= 1 << partition.number();
                 waiting.communications += row.len();
             }
@@ -137,8 +164,15 @@ fn left_behind(store: &dyn Store) -> Result<Vec<Waiting>, StoreError> {
 
 impl OutboxSender {
     /// Rows that have been committed.
-    pub(super) fn add(&mut self, waiting: Waiting) {
+    pub(super) fn add(&mut self, mut waiting: Waiting) {
         self.fill.add(waiting.communications);
+        if let Some(bytes) = waiting.kept.as_ref().map(Kept::bytes) {
+            if self.fill.kept_bytes.load(Ordering::Relaxed) + bytes > KEPT_BYTES_MAX {
+                waiting.kept = None;
+            } else {
+                self.fill.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+        }
         // The publisher ends early only with an error, which ends the pipeline.
         let _ = self.waiting.as_ref().map(|sender| sender.send(waiting));
     }
@@ -170,10 +204,8 @@ impl OutboxReceiver {
             }
             let mut rows = rows.into_iter();
             while rows.len() > 0 {
-                let store = Arc::clone(&self.store);
-                let read = tokio::task::spawn_blocking(move || read(&*store, &mut rows).map(|batch| (batch, rows)));
-                let (batch, left) = read.await.map_err(|_| StoreError::Interrupted)??;
-                rows = left;
+                let batch;
+                (batch, rows) = self.read(rows).await?;
                 Failpoint::BeforePublish.pass();
                 let mut left = batch.communications.as_slice();
                 while !left.is_empty() {
@@ -190,6 +222,19 @@ impl OutboxReceiver {
         }
         Ok(())
     }
+
+    /// What goes out next. Waits for the store only if something has to be read from it.
+    async fn read(&self, mut rows: vec::IntoIter<Waiting>) -> Result<(Batch, vec::IntoIter<Waiting>), StoreError> {
+        if rows.as_slice().iter().all(|waiting| waiting.kept.is_some()) {
+            return read(None, &mut rows, &self.fill).map(|batch| (batch, rows));
+        }
+        let (store, fill) = (Arc::clone(&self.store), Arc::clone(&self.fill));
+        let read = tokio::task::spawn_blocking(move || {
+            let snapshot = store.snapshot()?;
+            read(Some(&*snapshot), &mut rows, &fill).map(|batch| (batch, rows))
+        });
+        read.await.map_err(|_| StoreError::Interrupted)?
+    }
 }
 
 /// Communications that go out together, and the rows that they are.
@@ -198,26 +243,21 @@ struct Batch {
     removal: Removal,
 }
 
-/// Reads whole commits until it is enough, each commit's communications in the order in which they were decided.
-fn read(store: &dyn Store, rows: &mut std::vec::IntoIter<Waiting>) -> Result<Batch, StoreError> {
-    let snapshot = store.snapshot()?;
+/// Takes whole commits until it is enough, each commit's communications in the order in which they were decided.
+fn read(snapshot: Option<&dyn Snapshot>, rows: &mut vec::IntoIter<Waiting>, fill: &Fill) -> Result<Batch, StoreError> {
     let mut batch = Batch { communications: Vec::new(), removal: Removal::default() };
     let mut bytes = 0;
-    for waiting in rows {
-        let mut items = OutboxRow::with_capacity(waiting.communications);
-        for partition in Partition::all().filter(|partition| waiting.partitions & 1 << partition.number() != 0) {
-            let (from, to) = Key::parts_of_commit(partition, waiting.commit);
-            for_each_row(&*snapshot, &from, &to, &mut |key, mut row| {
-                items.append(&mut row);
-                batch.removal.keys.push(key.to_vec());
-            })?;
-        }
-        // It is committed, and nobody else removes it.
-        if items.len() != waiting.communications {
-            return Err(StoreError::unreadable(Table::Outbox, "rows that were committed are not there"));
-        }
-        items.sort_unstable_by_key(|item| item.place);
+    for mut waiting in rows {
+        let Kept { items, keys } = match (waiting.kept.take(), snapshot) {
+            (Some(kept), _) => {
+                fill.kept_bytes.fetch_sub(kept.bytes(), Ordering::Relaxed);
+                kept
+            }
+            (None, Some(snapshot)) => look_up(snapshot, &waiting)?,
+            (None, None) => unreachable!("what is not kept is read from a snapshot"),
+        };
         bytes += items.iter().map(|item| item.body.len()).sum::<usize>();
+        batch.removal.keys.extend(keys);
         batch.removal.communications += items.len();
         batch.communications.extend(items.into_iter().map(Communication::from));
         if bytes > PUBLISH_BYTES_MAX {
@@ -225,6 +265,24 @@ fn read(store: &dyn Store, rows: &mut std::vec::IntoIter<Waiting>) -> Result<Bat
         }
     }
     Ok(batch)
+}
+
+/// Reads the rows of a commit.
+fn look_up(snapshot: &dyn Snapshot, waiting: &Waiting) -> Result<Kept, StoreError> {
+    let mut kept = Kept { items: OutboxRow::with_capacity(waiting.communications), keys: Vec::new() };
+    for partition in Partition::all().filter(|partition| waiting.partitions & 1 << partition.number() != 0) {
+        let (from, to) = Key::parts_of_commit(partition, waiting.commit);
+        for_each_row(snapshot, &from, &to, &mut |key, mut row| {
+            kept.items.append(&mut row);
+            kept.keys.push(key.to_vec());
+        })?;
+    }
+    // It is committed, and nobody else removes it.
+    if kept.items.len() != waiting.communications {
+        return Err(StoreError::unreadable(Table::Outbox, "rows that were committed are not there"));
+    }
+    kept.items.sort_unstable_by_key(|item| item.place);
+    Ok(kept)
 }
 
 /// How many of these go out together: at least one.

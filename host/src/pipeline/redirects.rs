@@ -36,7 +36,8 @@ impl Redirects {
         if !self.are_any.load(Ordering::Acquire) {
             return Ok(customer);
         }
-        let snapshot = self.store.snapshot()?;
+        // A merge is shown before anything behind it is let in.
+        let snapshot = self.store.recent()?;
         let mut now = customer;
         for _ in 0..HOPS_MAX {
             match snapshot.get(Table::Redirects, &Key::redirect(now))? {

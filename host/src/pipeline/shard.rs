@@ -51,6 +51,8 @@ pub(super) struct Shard {
     pub(super) suspects: Arc<Suspects>,
     /// Of what is being decided, for its group.
     acquittal: Option<Acquittal>,
+    /// Of what is being decided: two customers have become one.
+    pub(super) has_united: bool,
     exit: Exit,
     batch_max: usize,
     pub(super) environment: Arc<str>,
@@ -128,6 +130,7 @@ impl Shard {
             arrivals,
             suspects,
             acquittal: None,
+            has_united: false,
             exit,
             batch_max: settings.batch_max,
             environment: Arc::clone(&settings.environment),
@@ -312,6 +315,7 @@ impl Shard {
             group.held_in.absorb(held);
         }
         group.acquittal = self.acquittal.take();
+        group.must_show = std::mem::take(&mut self.has_united);
         let timers = self.rows.flush(&mut self.memory);
         (group.number, group.changes) = self.memory.end();
         group.changes.append(timers);

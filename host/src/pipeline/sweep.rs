@@ -1,26 +1,25 @@
-//! Keeps the store bounded: with every commit a few rows that nobody needs any more are removed, in proportion to what is added.
+//! Keeps the store bounded: with every commit to the tables a few rows that nobody needs any more are removed, in proportion to what is added.
 //!
 //! What was seen expires by connected time. It is not found by its age: a cursor goes round and round over the rows, looks at
-//! [`LOOKS_PER_EVENT`] of them for each event that is added, and removes the expired. So the table never holds more than what is alive and
-//! what expired within the last round. The journal is kept by commit, the oldest first, so its end is found at once. **A commit may remove
-//! twice as many of its rows as it adds (G10)**, so that the journal comes back under its bound however fast it grows.
+//! [`LOOKS_PER_ROW`] of them for each row that is added, and removes the expired. So the table never holds more than what is alive and
+//! what expired within the last round. The journal is kept by commit, the oldest first, so its end is found at once. **Twice as many of the journal's
+//! rows may go as come (G10)**, so that it comes back under its bound however fast it grows.
 
 use std::ops::ControlFlow;
 
 use crate::clock::Millis;
-use crate::store::records::{JournalRow, Key, Partition, Progress, SeenRow, decode};
-use crate::store::{Changes, Snapshot, Store, StoreError, Table};
+use crate::store::records::{JournalRow, Key, Partition, Progress, SeenRow, Swept, decode, encode};
+use crate::store::{Changes, Snapshot, StoreError, Table, Upkeep};
 
 /// Rows looked at for each that is added: a round is over before the table has grown by half.
-const LOOKS_PER_EVENT: usize = 2;
+const LOOKS_PER_ROW: usize = 2;
 const LOOKS_MIN: usize = 16;
-/// Journal rows that one commit removes, at most: an event adds one at most, and all of a commit hardly more than one a partition.
-const JOURNAL_ROWS_PER_EVENT: usize = 2;
+/// Rows of the journal that may go for each that comes.
+const JOURNAL_ROWS_PER_ROW: usize = 2;
 const JOURNAL_ROWS_MIN: usize = 4;
-const JOURNAL_ROWS_MAX: usize = 2 * Partition::COUNT as usize;
 /// Of rows that must go only because all of it is too much, a partition loses so many before the next does: what is left is about as old everywhere.
 const JOURNAL_ROWS_AT_ONCE: usize = 4;
-/// No more is removed from the journal by one commit, in bytes, but for the row with which it comes to that: more than a commit adds.
+/// No more is removed from the journal at once, in bytes, but for the row with which it comes to that: more than is added at once.
 const JOURNAL_BYTES_AT_ONCE: u64 = 32 << 20;
 
 /// For how long things are kept.
@@ -49,35 +48,34 @@ pub(super) struct Sweep {
     seen_after: Vec<u8>,
     /// The partition whose journal is looked at next.
     journal_partition: u8,
+    /// What has been removed so far; none until that has been read.
+    swept: Option<Swept>,
 }
 
 /// What was done with a partition's journal.
 #[derive(Debug, Default)]
-struct Swept {
-    removed: usize,
+struct Removed {
+    rows: usize,
     /// Its next row is neither too old nor too much.
     keeps_some: bool,
+}
+
+impl Upkeep for Sweep {
+    fn add(&mut self, before: &dyn Snapshot, changes: &mut Changes) -> Result<(), StoreError> {
+        let [seen, journal] = [Table::Seen, Table::Journal].map(|table| changes.put_in(table));
+        // What does not say how far the engine has come adds nothing either.
+        let Some(progress) = changes.value(Table::Meta, Progress::KEY).filter(|_| seen + journal > 0) else {
+            return Ok(());
+        };
+        let progress: Progress = decode(Table::Meta, progress)?;
+        self.sweep_seen(before, &progress, (seen * LOOKS_PER_ROW).max(LOOKS_MIN), changes)?;
+        self.sweep_journal(before, &progress, (journal * JOURNAL_ROWS_PER_ROW).max(JOURNAL_ROWS_MIN), changes)
+    }
 }
 
 impl Sweep {
     pub(super) fn new(retention: Retention) -> Sweep {
         Sweep { retention, ..Sweep::default() }
-    }
-
-    /// Adds to `changes` what is to go, after `events` more have come.
-    pub(super) fn sweep(
-        &mut self,
-        store: &dyn Store,
-        progress: &mut Progress,
-        events: usize,
-        changes: &mut Changes,
-    ) -> Result<(), StoreError> {
-        if events == 0 {
-            return Ok(());
-        }
-        let snapshot = store.snapshot()?;
-        self.sweep_seen(&*snapshot, progress, (events * LOOKS_PER_EVENT).max(LOOKS_MIN), changes)?;
-        self.sweep_journal(&*snapshot, progress, events, changes)
     }
 
     fn sweep_seen(
@@ -118,26 +116,38 @@ impl Sweep {
         Ok(())
     }
 
-    /// Looks at one partition after another, up to the first that keeps what it has, or until enough is removed; the next commit goes on from there.
+    /// Looks at one partition after another, up to the first that keeps what it has, or until enough is removed; the next time goes on from there.
     fn sweep_journal(
         &mut self,
         snapshot: &dyn Snapshot,
-        progress: &mut Progress,
-        events: usize,
+        progress: &Progress,
+        rows_max: usize,
         changes: &mut Changes,
     ) -> Result<(), StoreError> {
-        let mut rows_left = (events * JOURNAL_ROWS_PER_EVENT).clamp(JOURNAL_ROWS_MIN, JOURNAL_ROWS_MAX);
-        let bytes_least = progress.journal_bytes.saturating_sub(JOURNAL_BYTES_AT_ONCE);
+        let swept = match self.swept {
+            Some(swept) => swept,
+            None => match snapshot.get(Table::Meta, Swept::KEY)? {
+                Some(row) => decode(Table::Meta, &row)?,
+                None => Swept::default(),
+            },
+        };
+        let mut bytes = progress.journal_bytes.saturating_sub(swept.journal_bytes);
+        let (bytes_before, mut rows_left) = (bytes, rows_max);
         for _ in Partition::all() {
             let partition = Partition::of_key(&[self.journal_partition])
                 .unwrap_or_else(|| Partition::all().next().expect("there are partitions"));
             self.journal_partition = (partition.number() + 1) % Partition::COUNT;
-            let swept = self.sweep_partition(snapshot, partition, rows_left, progress, changes)?;
-            rows_left -= swept.removed;
-            if swept.keeps_some || rows_left == 0 || progress.journal_bytes <= bytes_least {
+            let removed = self.sweep_partition(snapshot, partition, (rows_left, &mut bytes), progress, changes)?;
+            rows_left -= removed.rows;
+            if removed.keeps_some || rows_left == 0 || bytes + JOURNAL_BYTES_AT_ONCE <= bytes_before {
                 break;
             }
         }
+        let swept = Swept { journal_bytes: swept.journal_bytes + (bytes_before - bytes) };
+        if bytes < bytes_before {
+            changes.put(Table::Meta, Swept::KEY, encode(&swept));
+        }
+        self.swept = Some(swept);
         Ok(())
     }
 
@@ -146,15 +156,14 @@ impl Sweep {
         &self,
         snapshot: &dyn Snapshot,
         partition: Partition,
-        rows_max: usize,
-        progress: &mut Progress,
+        (rows_max, bytes): (usize, &mut u64),
+        progress: &Progress,
         changes: &mut Changes,
-    ) -> Result<Swept, StoreError> {
+    ) -> Result<Removed, StoreError> {
         let oldest = progress.now - self.retention.journal_ms;
         let (from, to) = Key::whole(partition);
         let mut broken = None;
-        let mut swept = Swept::default();
-        let mut bytes = progress.journal_bytes;
+        let mut removed = Removed::default();
         snapshot.range(Table::Journal, &from, &to, &mut |key, row| {
             let entries = match decode::<JournalRow>(Table::Journal, row) {
                 Ok(entries) => entries,
@@ -164,16 +173,16 @@ impl Sweep {
                 }
             };
             let is_old = entries.first().is_none_or(|entry| entry.now < oldest);
-            let is_too_much = bytes > self.retention.journal_bytes_max;
+            let is_too_much = *bytes > self.retention.journal_bytes_max;
             if !(is_old || is_too_much) {
-                swept.keeps_some = true;
+                removed.keeps_some = true;
                 return ControlFlow::Break(());
             }
-            if swept.removed == rows_max || !is_old && swept.removed >= JOURNAL_ROWS_AT_ONCE {
+            if removed.rows == rows_max || !is_old && removed.rows >= JOURNAL_ROWS_AT_ONCE {
                 return ControlFlow::Break(());
             }
-            swept.removed += 1;
-            bytes = bytes.saturating_sub(row.len() as u64);
+            removed.rows += 1;
+            *bytes = bytes.saturating_sub(row.len() as u64);
             if let Some(commit) = Key::commit_of(key) {
                 for customer in entries.iter().filter_map(|entry| entry.customer) {
                     changes.delete(Table::Trail, Key::trail(customer, commit));
@@ -182,8 +191,7 @@ impl Sweep {
             changes.delete(Table::Journal, key.to_vec());
             ControlFlow::Continue(())
         })?;
-        progress.journal_bytes = bytes;
-        broken.map_or(Ok(swept), Err)
+        broken.map_or(Ok(removed), Err)
     }
 }
 
@@ -191,8 +199,8 @@ impl Sweep {
 mod tests {
     use super::*;
     use crate::event::EventId;
-    use crate::store::MemoryStore;
-    use crate::store::records::{Cause, JournalEntry, encode};
+    use crate::store::records::{Cause, JournalEntry};
+    use crate::store::{MemoryStore, Store};
 
     const COMMITS: u64 = 1000;
 
@@ -205,7 +213,7 @@ mod tests {
     /// The most bytes that the journal holds while so many commits, one a millisecond, add a row to each of some partitions.
     fn journal_bytes_most(partitions: &[u8], retention: Retention) -> u64 {
         let store = MemoryStore::new("test");
-        let mut sweep = Sweep::new(retention);
+        store.set_upkeep(Box::new(Sweep::new(retention)));
         let mut progress = Progress::default();
         let mut most = 0;
         for commit in 0..COMMITS {
@@ -216,8 +224,8 @@ mod tests {
                 progress.journal_bytes += row.len() as u64;
                 changes.put(Table::Journal, Key::commit(partition, commit, 0), row);
             }
-            sweep.sweep(&store, &mut progress, partitions.len(), &mut changes).unwrap();
-            store.commit(&changes).unwrap();
+            changes.put(Table::Meta, Progress::KEY, encode(&progress));
+            store.append(changes).unwrap();
             let tables = store.sizes().unwrap().tables;
             most = most.max(tables.iter().find(|size| size.table == Table::Journal).unwrap().bytes);
         }

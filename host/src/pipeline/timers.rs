@@ -31,7 +31,7 @@ const TIMER_BYTES: usize = 512;
 pub(super) struct Due(Mutex<HashSet<TimerKey>>);
 
 impl Due {
-    /// What came of these timers is durable.
+    /// What came of these timers is shown by the store.
     pub(super) fn settled(&self, timers: &[TimerKey]) {
         if !timers.is_empty() {
             let mut on_their_way = self.lock();
@@ -120,9 +120,9 @@ async fn ended(handled: &mut watch::Receiver<Millis>) {
 /// The timers that are due by then and not on their way, which they are from now on; the earliest of each partition first.
 fn find(store: &dyn Store, due: &Due, until: Millis) -> Result<Vec<TimerKey>, StoreError> {
     let mut found = Vec::new();
-    // Taken before the snapshot: what is settled meanwhile may still be seen in it, and must not be sent again.
+    // Taken before the view: what is settled meanwhile may still be seen in it, and must not be sent again.
     let on_their_way = due.lock().clone();
-    let snapshot = store.snapshot()?;
+    let snapshot = store.recent()?;
     for partition in Partition::all() {
         let (from, to) = Key::timers_until(partition, until);
         let mut is_broken = false;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::identity::IDENTITY_KEY;
+use super::identity::{IDENTITY_KEY, LOG_KEY};
 use super::{StoreError, Table};
 
 /// A key is an identifier; longer ones would make a tree of few branches.
@@ -50,6 +50,35 @@ impl Changes {
                 self.change(table, key, value);
             }
         }
+    }
+
+    /// All of these as one, the later ones last.
+    pub(super) fn united(all: Vec<Changes>) -> Changes {
+        if all.len() <= 1 {
+            return all.into_iter().next().unwrap_or_default();
+        }
+        let mut tables: [Vec<_>; Table::ALL.len()] = Default::default();
+        for changes in all {
+            for (rows, later) in tables.iter_mut().zip(changes.tables) {
+                rows.extend(later);
+            }
+        }
+        // A tree made of many rows sorts them, and keeps the last of those with one key.
+        let tables: [Rows; Table::ALL.len()] = tables.map(|rows| rows.into_iter().collect());
+        let bytes = tables.iter().flatten().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
+        Changes { tables, bytes }
+    }
+
+    /// The value that a key is given, if it is.
+    #[must_use]
+    pub fn value(&self, table: Table, key: &[u8]) -> Option<&[u8]> {
+        self.tables[table.index()].get(key)?.as_deref()
+    }
+
+    /// How many rows of a table are given a value.
+    #[must_use]
+    pub fn put_in(&self, table: Table) -> usize {
+        self.tables[table.index()].values().flatten().count()
     }
 
     /// Whether a key is changed.
@@ -102,7 +131,8 @@ impl Changes {
                 }
             }
         }
-        if self.tables[Table::Meta.index()].contains_key(IDENTITY_KEY) {
+        let is_changed = |key: &[u8]| self.tables[Table::Meta.index()].contains_key(key);
+        if is_changed(IDENTITY_KEY) || is_changed(LOG_KEY) {
             return Err(StoreError::Reserved);
         }
         Ok(())

@@ -35,6 +35,16 @@ pub enum StoreError {
         file.display()
     )]
     Environment { file: PathBuf, found: String, wanted: String },
+    #[error(
+        "`{}` is missing, and has events that were acknowledged: it belongs beside the store's file; put it back, or restore a backup",
+        file.display()
+    )]
+    LogMissing { file: PathBuf },
+    #[error(
+        "`{}` is not the log of the store beside it, which was not closed and needs its own; put that back, or restore a backup",
+        file.display()
+    )]
+    LogOfAnother { file: PathBuf },
     #[error("`{}` has been cut off: it has {bytes} bytes of {bytes_expected}; restore a backup", file.display())]
     Truncated { file: PathBuf, bytes: u64, bytes_expected: u64 },
     #[error("`{}` is damaged ({reason}); restore a backup", file.display())]
@@ -51,11 +61,15 @@ pub enum StoreError {
     Write { file: PathBuf, reason: String },
     #[error("`{}` is closed ({reason}); open it again by starting the engine", file.display())]
     Closed { file: PathBuf, reason: String },
+    #[error(
+        "what was committed can't be brought to the tables ({reason}); nothing is lost: see to the disk, and start again"
+    )]
+    Behind { reason: String },
     #[error("`{}` is there already; name a file that is not", path.display())]
     Exists { path: PathBuf },
     #[error("a {part} of {bytes} bytes is more than the {bytes_max} that table `{table}` takes; nothing was committed")]
     TooLarge { table: &'static str, part: &'static str, bytes: usize, bytes_max: usize },
-    #[error("a commit may not change the row that says which store this is; nothing was committed")]
+    #[error("a commit may not change the rows that say which store this is; nothing was committed")]
     Reserved,
     #[error(
         "a row of table `{table}` can't be understood ({reason}); run the version that wrote it, or restore a backup"

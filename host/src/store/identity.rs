@@ -11,8 +11,11 @@ use super::StoreError;
 /// The row's key in `Meta`. No commit may change it.
 pub(super) const IDENTITY_KEY: &[u8] = b"store";
 
-/// What this version writes.
-const FORMAT: u32 = 1;
+/// The key in `Meta` of what says that the tables are not whole without the log; a store that was closed has no such row.
+pub(super) const LOG_KEY: &[u8] = b"log";
+
+/// What this version writes. Since 2 a store that was not closed may have commits in its log.
+const FORMAT: u32 = 2;
 const OLDEST_FORMAT: u32 = 1;
 
 /// What tells a store from another.
@@ -36,6 +39,11 @@ impl Identity {
     pub(super) fn new(environment: &str, unique: [u8; 16]) -> Identity {
         let id = unique.iter().map(|byte| format!("{byte:02x}")).collect();
         Identity { format: FORMAT, environment: environment.to_owned(), id, created_at: Timestamp::now() }
+    }
+
+    /// The same store, as this version writes it.
+    pub(super) fn upgraded(&self) -> Identity {
+        Identity { format: FORMAT, ..self.clone() }
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rpds::RedBlackTreeMapSync;
 
 use super::identity::IDENTITY_KEY;
-use super::{Changes, Identity, Row, Sizes, Snapshot, Store, StoreError, Table, TableSize, Visit, redb};
+use super::{Changes, Identity, Place, Row, Sizes, Snapshot, Store, StoreError, Table, TableSize, Upkeep, Visit, redb};
 
 type Rows = RedBlackTreeMapSync<Box<[u8]>, Box<[u8]>>;
 type Entry<'rows> = (&'rows Box<[u8]>, &'rows Box<[u8]>);
@@ -19,6 +19,7 @@ type Entry<'rows> = (&'rows Box<[u8]>, &'rows Box<[u8]>);
 pub struct MemoryStore {
     identity: Identity,
     tables: Mutex<Tables>,
+    upkeep: Mutex<Option<Box<dyn Upkeep>>>,
 }
 
 #[derive(Clone)]
@@ -31,7 +32,7 @@ impl MemoryStore {
         let identity = Identity::new(environment, [0; 16]);
         let mut tables = Tables(std::array::from_fn(|_| Rows::new_sync()));
         tables.0[Table::Meta.index()].insert_mut(IDENTITY_KEY.into(), identity.to_bytes().into());
-        MemoryStore { identity, tables: Mutex::new(tables) }
+        MemoryStore { identity, tables: Mutex::new(tables), upkeep: Mutex::new(None) }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -64,6 +65,18 @@ impl Store for MemoryStore {
             }
         }
         Ok(())
+    }
+
+    fn append(&self, mut changes: Changes) -> Result<Place, StoreError> {
+        if let Some(upkeep) = &mut *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner) {
+            let before = self.tables().clone();
+            upkeep.add(&before, &mut changes)?;
+        }
+        self.commit(&changes).map(|()| Place::default())
+    }
+
+    fn set_upkeep(&self, upkeep: Box<dyn Upkeep>) {
+        *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner) = Some(upkeep);
     }
 
     fn sizes(&self) -> Result<Sizes, StoreError> {

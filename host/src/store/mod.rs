@@ -1,6 +1,6 @@
 //! The durable store's lowest layer: ordered bytes in a few tables, changed by whole commits.
 //!
-//! It owns what a commit promises, the file and its refusals, and the check of every byte that is read back. It refuses
+//! It owns what a commit promises, the files and their refusals, and the check of every byte that is read back. It refuses
 //! to know what a row means: customers, timers and the outbox are written on top.
 //!
 //! **What is read is what was committed, or an error (G9).** A broken store is never taken for an empty one, nor a lost
@@ -9,7 +9,9 @@
 mod changes;
 mod checksum;
 mod error;
+mod file;
 mod identity;
+mod log;
 mod memory;
 mod redb;
 
@@ -24,9 +26,10 @@ use std::path::Path;
 
 pub use changes::{Changes, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::StoreError;
+pub use file::{FileStore, compact, verify};
 pub use identity::Identity;
 pub use memory::MemoryStore;
-pub use redb::{Compacted, FILE_NAME, Opening, RedbStore, Step, Verified, compact, verify};
+pub use redb::{Compacted, FILE_NAME, Opening, RedbStore, Step, Verified};
 
 /// The tables. Every key begins with its partition (a byte below 64), except `Meta`'s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,20 +89,55 @@ pub trait Store: Send + Sync + Debug {
     /// Which store this is.
     fn identity(&self) -> &Identity;
 
-    /// The view as of the last commit. It does not wait for a commit, nor a commit for it; the file can't reuse the space
-    /// of what it still sees, so let go of it soon.
+    /// The view as of the last commit. It does not wait for a commit, nor a commit for it, but for what was appended to be shown; the file can't reuse the
+    /// space of what it still sees, so let go of it soon.
     ///
     /// # Errors
     /// When the view can't be made.
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
 
-    /// All or nothing, and durable when it returns.
+    /// A view that waits for nothing: what was appended after [`Self::shown`] may not be in it.
+    ///
+    /// # Errors
+    /// When the view can't be made.
+    fn recent(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.snapshot()
+    }
+
+    /// All or nothing, durable when it returns, and shown by every later view.
     ///
     /// # Errors
     /// Changes that can't be rows are refused, and nothing has happened. After any other error every later commit is refused,
     /// and what was committed before can still be read. Close the store then: whether the failed commit is there is known
     /// when it has been opened again.
     fn commit(&self, changes: &Changes) -> Result<(), StoreError>;
+
+    /// All or nothing, and durable when it returns; [`Self::recent`] views show it some time later.
+    ///
+    /// # Errors
+    /// As for [`Self::commit`].
+    fn append(&self, changes: Changes) -> Result<Place, StoreError> {
+        self.commit(&changes).map(|()| Place::default())
+    }
+
+    /// How far every view is that is taken from now on.
+    ///
+    /// # Errors
+    /// When what was appended never will be shown.
+    fn shown(&self) -> Result<Place, StoreError> {
+        Ok(Place::default())
+    }
+
+    /// Waits until everything that was appended is shown.
+    ///
+    /// # Errors
+    /// When it never will be: what is durable is found at the next start.
+    fn catch_up(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Sets who adds to what is appended, from now on.
+    fn set_upkeep(&self, upkeep: Box<dyn Upkeep>);
 
     /// How much is in it. Walks through every table, so it is for people, not for a limit to be checked with.
     ///
@@ -112,6 +150,18 @@ pub trait Store: Send + Sync + Debug {
     /// # Errors
     /// When something is at `to`, it can't be written, or a row is damaged.
     fn backup(&self, to: &Path) -> Result<(), StoreError>;
+}
+
+/// Where something stands among all that was appended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(u64);
+
+/// Adds to changes on their way into the tables what must not wait for ever, and needn't be there at any time: after a crash it may have been done or
+/// not. It sees the tables as they are before the changes, in which everything is that was appended since.
+pub trait Upkeep: Send + Debug {
+    /// # Errors
+    /// When a row can't be read.
+    fn add(&mut self, before: &dyn Snapshot, changes: &mut Changes) -> Result<(), StoreError>;
 }
 
 /// Everything as of one commit.

@@ -1,4 +1,4 @@
-//! The store in a file: redb, opened by one process at a time, and every way in which it refuses.
+//! The tables in a file: redb, opened by one process at a time, and every way in which it refuses.
 //!
 //! **After a commit that failed there is no other (G9).** Whether the failed one is on the disk is only known when the file
 //! has been opened again. Until then snapshots show what was committed before.
@@ -30,11 +30,14 @@ use self::disk::Failure;
 use self::open::{Opened, failed, guarded, open};
 use self::view::View;
 use super::checksum::seal;
-use super::{Changes, Identity, Sizes, Snapshot, Store, StoreError, Table};
+use super::identity::{IDENTITY_KEY, LOG_KEY};
+use super::log::Nonce;
+use super::{Changes, Identity, Sizes, Snapshot, Store, StoreError, Table, Upkeep};
 use crate::failpoint::Failpoint;
 
 pub(super) use self::new::backup;
-pub use self::upkeep::{Compacted, Step, Verified, compact, verify};
+pub use self::upkeep::{Compacted, Step, Verified};
+pub(super) use self::upkeep::{compact, verify};
 
 /// The store's file in its directory.
 pub const FILE_NAME: &str = "hailer.redb";
@@ -72,6 +75,30 @@ pub struct RedbStore {
     database: Database,
 }
 
+/// What the tables say of their log: which it is, and up to which of its commits they show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LogMark {
+    pub(super) nonce: Nonce,
+    pub(super) shown: u64,
+}
+
+impl LogMark {
+    fn to_bytes(self) -> Vec<u8> {
+        [self.nonce.to_le_bytes(), self.shown.to_le_bytes()].concat()
+    }
+
+    fn read(bytes: &[u8], file: &Path) -> Result<LogMark, StoreError> {
+        let (parts, []) = bytes.as_chunks::<8>() else { return Err(Self::unreadable(file)) };
+        let [nonce, shown] = parts else { return Err(Self::unreadable(file)) };
+        Ok(LogMark { nonce: u64::from_le_bytes(*nonce), shown: u64::from_le_bytes(*shown) })
+    }
+
+    fn unreadable(file: &Path) -> StoreError {
+        let reason = "the row that says which log it needs can't be read".to_owned();
+        StoreError::Damaged { file: file.to_owned(), reason }
+    }
+}
+
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 fn definition(table: Table) -> Definition {
@@ -91,32 +118,87 @@ impl RedbStore {
             Err(_) if !opening.create => return Err(StoreError::Missing { directory: directory.to_owned() }),
             Err(_) => create(directory, &file, opening.environment)?,
         }
-        let Opened { file, identity, view, failure, database } =
-            open(&file, opening.cache_bytes, opening.check_bytes_max)?;
-        if identity.environment != opening.environment {
-            let (found, wanted) = (identity.environment, opening.environment.to_owned());
-            return Err(StoreError::Environment { file: file.to_path_buf(), found, wanted });
+        let store = Self::open_any(directory, opening.cache_bytes, opening.check_bytes_max)?;
+        if store.identity.environment != opening.environment {
+            let (found, wanted) = (store.identity.environment.clone(), opening.environment.to_owned());
+            return Err(StoreError::Environment { file, found, wanted });
         }
+        Ok(store)
+    }
+
+    /// Opens the store of a directory, of whatever environment it is.
+    pub(super) fn open_any(
+        directory: &Path,
+        cache_bytes: usize,
+        check_bytes_max: u64,
+    ) -> Result<RedbStore, StoreError> {
+        let opened = open(&directory.join(FILE_NAME), cache_bytes, check_bytes_max)?;
         // Under the file's lock, so nobody is still writing them.
         new::remove_unfinished(directory);
+        let Opened { file, identity, view, failure, database } = opened;
         let view = Mutex::new(Arc::new(view));
         Ok(RedbStore { file, identity, view, closed: Mutex::new(None), failure, database })
+    }
+
+    /// Which log the tables are not whole without; none if the store was closed.
+    pub(super) fn log_mark(&self) -> Result<Option<LogMark>, StoreError> {
+        let row = self.view().value(Table::Meta, LOG_KEY)?;
+        row.map(|row| LogMark::read(&row, &self.file)).transpose()
+    }
+
+    /// Commits changes, and from then on the tables need this log, or none.
+    pub(super) fn commit_marked(&self, changes: &Changes, mark: Option<LogMark>) -> Result<(), StoreError> {
+        changes.check()?;
+        let mut rows = Changes::new();
+        match mark {
+            Some(mark) => rows.put(Table::Meta, LOG_KEY, mark.to_bytes()),
+            None => rows.delete(Table::Meta, LOG_KEY),
+        }
+        // A version that knows nothing of the log must not open the store.
+        rows.put(Table::Meta, IDENTITY_KEY, self.identity.upgraded().to_bytes());
+        self.commit_checked(changes, &rows)
     }
 
     fn view(&self) -> Arc<View> {
         lock(&self.view).clone()
     }
 
-    fn write(&self, changes: &Changes) -> Result<View, StoreError> {
+    /// Has every further write fail.
+    #[cfg(test)]
+    pub(super) fn stop_writing(&self, reason: &str) {
+        self.failure.stop(reason);
+    }
+
+    fn commit_checked(&self, changes: &Changes, more: &Changes) -> Result<(), StoreError> {
+        let mut closed = lock(&self.closed);
+        if let Some(reason) = &*closed {
+            return Err(StoreError::Closed { file: self.file.to_path_buf(), reason: reason.clone() });
+        }
+        match guarded(&self.file, || self.write(changes, more)) {
+            Ok(view) => {
+                *lock(&self.view) = Arc::new(view);
+                Ok(())
+            }
+            Err(error) => {
+                self.failure.stop(&error.to_string());
+                *closed = Some(format!("a commit failed: {error}"));
+                Err(error)
+            }
+        }
+    }
+
+    fn write(&self, changes: &Changes, more: &Changes) -> Result<View, StoreError> {
         let refused = |error| failed(&self.file, error);
         let mut transaction = self.database.begin_write().map_err(|error| refused(error.into()))?;
         transaction.set_quick_repair(true);
-        for table in Table::ALL {
-            if changes.of(table).len() > 0 {
-                apply(&transaction, table, changes).map_err(refused)?;
+        for changes in [changes, more] {
+            for table in Table::ALL {
+                if changes.of(table).len() > 0 {
+                    apply(&transaction, table, changes).map_err(refused)?;
+                }
             }
         }
-        Failpoint::DuringCommit.pass();
+        Failpoint::DuringApply.pass();
         transaction.commit().map_err(|error| refused(error.into()))?;
         self.failure.check(&self.file)?;
         View::of(&self.database, &self.file)
@@ -165,24 +247,14 @@ impl Store for RedbStore {
 
     fn commit(&self, changes: &Changes) -> Result<(), StoreError> {
         changes.check()?;
-        let mut closed = lock(&self.closed);
-        if let Some(reason) = &*closed {
-            return Err(StoreError::Closed { file: self.file.to_path_buf(), reason: reason.clone() });
-        }
-        if changes.is_empty() {
+        if changes.is_empty() && lock(&self.closed).is_none() {
             return Ok(());
         }
-        match guarded(&self.file, || self.write(changes)) {
-            Ok(view) => {
-                *lock(&self.view) = Arc::new(view);
-                Ok(())
-            }
-            Err(error) => {
-                self.failure.stop(&error.to_string());
-                *closed = Some(format!("a commit failed: {error}"));
-                Err(error)
-            }
-        }
+        self.commit_checked(changes, &Changes::new())
+    }
+
+    fn set_upkeep(&self, _: Box<dyn Upkeep>) {
+        // Nothing is appended to the tables alone.
     }
 
     fn sizes(&self) -> Result<Sizes, StoreError> {

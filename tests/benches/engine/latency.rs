@@ -49,6 +49,13 @@ pub(crate) async fn run() -> Outcome<()> {
         let site = campaigns::stateful();
         let engine = site.start(&wiring.flags());
         engine.ready().await;
+        // The broker may bring it back after the purge all the same: then it is answered before anything is measured.
+        wait::until("nothing is under way", async || {
+            wiring.client.counts(&wiring.events).await.0 == 0
+                && engine.metric("hailer_in_flight").await == 0.0
+                && engine.metric("hailer_outbox").await == 0.0
+        })
+        .await;
         let of_engine = latencies(&wiring, SECONDS).await?;
         let (sum, count) = ("hailer_commit_seconds_sum", "hailer_commit_seconds_count");
         commits.push(engine.metric(sum).await / engine.metric(count).await * 1e3);

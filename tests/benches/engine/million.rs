@@ -13,7 +13,7 @@ use crate::measure::{Against, Outcome, campaigns, listed, mark, median, resident
 use bytes::Bytes;
 use hailer::event::Event;
 use hailer::store::records::{CustomerRow, Key, TimerKey};
-use hailer::store::{Changes, Opening, RedbStore, Store, Table};
+use hailer::store::{Changes, FileStore, Opening, Store, Table};
 use hailer_tests::broker::Broker;
 use hailer_tests::engine::Engine;
 use hailer_tests::site::{Site, campaign};
@@ -138,7 +138,7 @@ fn template(site: &Site) -> Outcome<CustomerRow> {
     let source = format!("file:{}", site.write("template.jsonl", lines).display());
     let store_flag = store.display().to_string();
     let _ = site.run(&["--source", &source, "--sink", "-", "--store", &store_flag]).expect(0);
-    let opened = RedbStore::open(&store, Opening::of(ENVIRONMENT))?;
+    let opened = FileStore::open(&store, Opening::of(ENVIRONMENT))?;
     let key = Event::read(begins.into())?.customer_key().ok_or("a customer")?;
     let row = opened.snapshot()?.get(Table::Customers, &Key::customer(key))?.ok_or("the customer's row")?;
     println!("a customer's row takes {} bytes", row.len());
@@ -147,7 +147,7 @@ fn template(site: &Site) -> Outcome<CustomerRow> {
 
 /// The template for each customer, with the customer's own name in its one timer.
 fn fill(directory: &Path, template: &CustomerRow) -> Outcome<()> {
-    let store = RedbStore::open(directory, Opening { create: true, ..Opening::of(ENVIRONMENT) })?;
+    let store = FileStore::open(directory, Opening { create: true, ..Opening::of(ENVIRONMENT) })?;
     let mut rows = Vec::with_capacity(CUSTOMERS as usize);
     for number in 1..=CUSTOMERS {
         let event = Event::read(Bytes::from(purchase_of(number, 1)))?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use hailer::event::{Customer, CustomerKey};
 use hailer::store::records::{CustomerRow, Partition};
-use hailer::store::{Opening, RedbStore, Snapshot, Store, Table};
+use hailer::store::{FileStore, Opening, Snapshot, Store, Table};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
@@ -98,7 +98,7 @@ fn fact(body: &Value) -> Fact {
 
 /// Compares what a stopped engine's store holds with what it must hold.
 pub(super) fn compare_store(directory: &Path, expected: &Expected, wrong: &mut Vec<String>) {
-    let store = RedbStore::open(directory, Opening::of("local")).expect("the store of a stopped engine");
+    let store = FileStore::open(directory, Opening::of("local")).expect("the store of a stopped engine");
     let snapshot = store.snapshot().expect("a view");
     for (table, expected) in [(Table::Outbox, 0), (Table::Timers, 0), (Table::Failures, expected.failures)] {
         let mut rows = 0;
@@ -107,7 +107,8 @@ pub(super) fn compare_store(directory: &Path, expected: &Expected, wrong: &mut V
             wrong.push(format!("there are {rows} rows in `{}`, not {expected}", table.name()));
         }
     }
-    let (mut tally, mut flaky, mut third) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let (mut tally, mut flaky, mut held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut third = BTreeMap::new();
     all(&*snapshot, Table::Customers, |key, value| {
         let row: CustomerRow = read(value);
         for kept in row.campaigns() {
@@ -115,6 +116,7 @@ pub(super) fn compare_store(directory: &Path, expected: &Expected, wrong: &mut V
             match &*kept.name {
                 "tally" => _ = tally.insert(key, read::<Told>(&state.bytes)),
                 "flaky" => _ = flaky.insert(key, read::<Told>(&state.bytes)),
+                "held" => _ = held.insert(key, read::<Told>(&state.bytes)),
                 _ => _ = third.insert(key, read::<Counted>(&state.bytes).numbers()),
             }
         }
@@ -124,6 +126,7 @@ pub(super) fn compare_store(directory: &Path, expected: &Expected, wrong: &mut V
     let as_kept = expected.redirects.iter().map(|(from, to)| (*from, key(*to))).collect();
     differ("the states of `tally`", &tally, &expected.tally, wrong);
     differ("the states of `flaky`", &flaky, &expected.flaky, wrong);
+    differ("the states of `held`", &held, &expected.held, wrong);
     differ("the states of `third`", &third, &expected.third, wrong);
     differ("the redirects", &redirects, &as_kept, wrong);
 }

@@ -10,6 +10,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::stand::Stand;
 
+/// Events that come before an engine is killed.
+const EVENTS: usize = 60;
+
 /// Tries each of them, and returns how many there were.
 pub(super) fn refused(stand: &Stand) -> usize {
     let file = stand.store().join("hailer.redb");
@@ -35,6 +38,36 @@ pub(super) fn refused(stand: &Stand) -> usize {
         fs::write(&file, &whole).unwrap();
     }
     damages.len()
+}
+
+/// The log of an engine that was killed, without which its tables are not whole. Returns how many ways were tried.
+pub(super) async fn log_refused(stand: &mut Stand) -> usize {
+    stand.publish(EVENTS).await;
+    let mut engine = stand.start_armed("after-commit=1");
+    assert_eq!(engine.ended().await, None, "{}", engine.stderr());
+    let file = stand.store().join("hailer.wal");
+    let whole = fs::read(&file).expect("a log");
+    let name = file.display().to_string();
+    type Damage<'a> = (&'a str, &'a dyn Fn(), &'a str);
+    let damages: [Damage<'_>; 3] = [
+        ("cut off", &|| fs::write(&file, &whole[..whole.len() / 2]).unwrap(), "has been cut off"),
+        ("flipped", &|| fs::write(&file, flipped(&whole)).unwrap(), "was acknowledged and can't be read"),
+        ("lost", &|| fs::remove_file(&file).unwrap(), "has events that were acknowledged"),
+    ];
+    for (what, damage, said) in damages {
+        damage();
+        refuses(&run(stand, &[]), what, &[&name, said, "restore a backup"]);
+        fs::write(&file, &whole).unwrap();
+    }
+    damages.len()
+}
+
+/// Flips a bit of the log's first record.
+fn flipped(whole: &[u8]) -> Vec<u8> {
+    const FIRST_RECORD_AT: usize = 4096;
+    let mut bytes = whole.to_vec();
+    bytes[FIRST_RECORD_AT + 100] ^= 1;
+    bytes
 }
 
 /// A second engine, with a data directory of its own, wants the same store.

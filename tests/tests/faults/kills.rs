@@ -27,7 +27,11 @@ pub(super) async fn at(stand: &mut Stand, point: Failpoint) {
         }
         _ => {
             // The first time, or in the middle of it all.
-            let times_max = if point == Failpoint::DuringCommit { 24 } else { 6 };
+            let times_max = match point {
+                Failpoint::DuringCommit => 24,
+                Failpoint::DuringApply => 12,
+                _ => 6,
+            };
             let times = 1 + stand.random.below(times_max);
             stand.publish(EVENTS).await;
             pass(stand, point, times).await;
@@ -66,7 +70,7 @@ async fn reload(stand: &mut Stand) {
 /// The command that has the store to itself.
 fn compaction(stand: &Stand) {
     let store = stand.store().display().to_string();
-    for armed in ["during-compaction=1", "during-commit=1", "during-commit=3"] {
+    for armed in ["during-compaction=1", "during-apply=1", "during-apply=3"] {
         stand.site.environment(&[(hailer::failpoint::VARIABLE, armed)]);
         let ended = stand.site.command(&["store", "compact", "--store", &store]);
         assert_eq!(ended.code, None, "{armed}: {}", ended.stderr);
@@ -74,6 +78,50 @@ fn compaction(stand: &Stand) {
         stand.verify(&mut wrong);
         assert!(wrong.is_empty(), "{armed}: {wrong:?}");
     }
+}
+
+/// What is held is tried again with a rule that does not fault, and the engine ends in the middle of that, again and again. Returns the engine in which it
+/// came to an end, and how often it was struck.
+pub(super) async fn retried(stand: &mut Stand) -> (Engine, usize) {
+    stand.publish(2 * EVENTS).await;
+    let engine = stand.start();
+    engine.ready().await;
+    wait::until("everything is decided", async || {
+        stand.wiring.client.counts(&stand.wiring.events).await.0 == 0 && engine.metric("hailer_in_flight").await == 0.0
+    })
+    .await;
+    engine.stop().await;
+    stand.hold_every(0);
+    stand.ledger.retry();
+    let points = [
+        Failpoint::BeforeEvaluation,
+        Failpoint::AfterEvaluation,
+        Failpoint::BeforeCommit,
+        Failpoint::DuringCommit,
+        Failpoint::AfterCommit,
+        Failpoint::DuringApply,
+        Failpoint::BeforeRemoval,
+    ];
+    let mut struck = 0;
+    for point in points {
+        // The tables are written once at the start.
+        let times = if point == Failpoint::DuringApply { 4 } else { 1 };
+        let mut engine = stand.start_armed(&format!("{}={times}", point.name()));
+        engine.ready().await;
+        stand.site.environment(&[]);
+        let _ = stand.site.command(&["failures", "retry", "--campaign", "held"]);
+        // Nothing may be left to be tried, and then nothing strikes.
+        if ends_within(&mut engine, Duration::from_secs(2)).await {
+            struck += 1;
+        } else {
+            engine.stop().await;
+        }
+    }
+    let engine = stand.start();
+    engine.ready().await;
+    let _ = stand.site.command(&["failures", "retry", "--campaign", "held"]).expect(0);
+    assert!(struck >= 3, "it ended {struck} times only");
+    (engine, struck)
 }
 
 /// Ends the engine at a random moment, while events come in: during its start, or after it.

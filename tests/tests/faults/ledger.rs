@@ -2,7 +2,7 @@
 //!
 //! The stories are made so that there is one right answer, whatever the moment of a fault: a reminder is either called off by a message that was
 //! published right behind the one that set it, which is in the queue long before it is due, or never. Customers who are reminded buy nothing, so that it does not matter
-//! what the reminder comes before.
+//! what the reminder comes before. Those whose purchases are held behind a fault become nobody else, as which of two queues is older is not told by the ledger.
 
 use hailer::clock::{Millis, now_ms};
 
@@ -11,17 +11,35 @@ use super::random::Random;
 const CUSTOMERS: u32 = 40;
 /// Who registers has a number from here on.
 const REGISTERING_FROM: u32 = 100_000;
+/// Every so many purchases one is made by one of these, who are never merged; see [`super::oracle::HELD_EVERY`].
+pub(super) const LOYAL_EVERY: u32 = 11;
+const LOYAL: std::ops::RangeInclusive<u32> = 50_001..=50_003;
 /// Purchases lie this far back, in their order, and so none is too old or too new for any rule.
 const BOUGHT_AGO_MS: Millis = 3 * 86_400_000;
 
 /// What an event says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    Bought { customer: u32, number: u32 },
-    Refunded { customer: u32, number: u32 },
-    Started { customer: u32 },
-    Completed { customer: u32 },
-    Merged { from: u32, to: u32 },
+    Bought {
+        customer: u32,
+        number: u32,
+    },
+    Refunded {
+        customer: u32,
+        number: u32,
+    },
+    Started {
+        customer: u32,
+    },
+    Completed {
+        customer: u32,
+    },
+    Merged {
+        from: u32,
+        to: u32,
+    },
+    /// No message: somebody had everything tried again that was held, with a rule that does not fault.
+    Retried,
 }
 
 /// A message as it was published.
@@ -91,6 +109,11 @@ impl Ledger {
         self.messages[before..].to_vec()
     }
 
+    /// Writes down that what is held so far is tried again.
+    pub(super) fn retry(&mut self) {
+        self.messages.push(Message { event: Event::Retried, id: None, body: String::new() });
+    }
+
     fn push(&mut self, event: Event) {
         let body = self.body(event);
         self.push_as(self.messages.len(), event, body);
@@ -102,8 +125,12 @@ impl Ledger {
     }
 
     fn purchase(&mut self) {
-        let customer = self.random.pick(&self.names);
         self.numbers += 1;
+        let customer = if self.numbers.is_multiple_of(LOYAL_EVERY) {
+            self.random.pick(&LOYAL.collect::<Vec<_>>())
+        } else {
+            self.random.pick(&self.names)
+        };
         self.bought.push((customer, self.numbers));
         self.push(Event::Bought { customer, number: self.numbers });
     }
@@ -184,6 +211,7 @@ impl Ledger {
                 customer(from),
                 customer(to)
             ),
+            Event::Retried => unreachable!("it is no message"),
         }
     }
 }

@@ -9,6 +9,7 @@ use hailer_tests::engine::Engine;
 use hailer_tests::proxy::Proxy;
 
 use super::check::Count;
+use super::oracle::HELD_EVERY;
 use super::stand::Stand;
 use super::{brokers, damage, kills, machine, network};
 
@@ -134,6 +135,11 @@ impl Total {
         struck.survives("a full disk", 1, None).await;
         let refused = damage::refused(&struck.stand);
         struck.survives("stores that were refused", refused, None).await;
+        let (engine, struck_times) = kills::retried(&mut struck.stand).await;
+        struck.survives("retries that were killed", struck_times, Some(engine)).await;
+        struck.stand.hold_every(HELD_EVERY);
+        let refused = damage::log_refused(&mut struck.stand).await;
+        struck.survives("logs that were refused", refused, None).await;
         damage::opened_twice(&struck.stand).await;
         struck.survives("a second engine", 1, None).await;
         // Last, as the clock never goes back.

@@ -5,12 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::ledger::{Event, Message};
+use super::ledger::{Event, LOYAL_EVERY, Message};
 
 /// So many purchases the campaign `third` thanks for.
 const THANKED_FOR: usize = 3;
 /// Purchases whose number is a multiple of this fault in the campaign `flaky`.
 pub(super) const FAULT_EVERY: u32 = 7;
+
+/// Purchases whose number is a multiple of this fault in the campaign `held`, and what comes behind them for their customer waits.
+pub(super) const HELD_EVERY: u32 = 2 * LOYAL_EVERY;
+/// The campaigns of the rule `tally`.
+const TALLIES: [&str; 3] = ["tally", "flaky", "held"];
 
 /// What can be told of a communication without knowing when the engine decided.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +43,9 @@ pub(super) struct Expected {
     pub(super) communications: BTreeMap<Fact, usize>,
     pub(super) tally: BTreeMap<u32, Told>,
     pub(super) flaky: BTreeMap<u32, Told>,
+    pub(super) held: BTreeMap<u32, Told>,
+    /// The purchases that wait in the campaign `held`, the one that faulted first.
+    waiting: BTreeMap<u32, Vec<u32>>,
     /// The numbers of the purchases that count, the oldest first.
     pub(super) third: BTreeMap<u32, Vec<u32>>,
     pub(super) redirects: BTreeMap<u32, u32>,
@@ -53,12 +61,12 @@ impl Expected {
         let mut seen = BTreeSet::new();
         for Message { event, id, .. } in messages {
             if id.is_none_or(|id| seen.insert(id)) {
-                expected.events += 1;
+                expected.events += usize::from(*event != Event::Retried);
                 expected.decide(*event);
             }
         }
         // Every reminder that nobody called off comes, sooner or later.
-        for states in [&mut expected.tally, &mut expected.flaky] {
+        for states in [&mut expected.tally, &mut expected.flaky, &mut expected.held] {
             states.values_mut().for_each(|told| told.waits = false);
             states.retain(|_, told| *told != Told::default());
         }
@@ -80,21 +88,40 @@ impl Expected {
             Event::Started { customer } => self.wait(customer, true),
             Event::Completed { customer } => self.wait(customer, false),
             Event::Merged { from, to } => self.merge(from, to),
+            Event::Retried => self.retry(),
         }
     }
 
     fn tell(&mut self, customer: u32, number: u32) {
         let resolved = self.resolve(customer);
-        for (campaign, faults) in [("tally", false), ("flaky", number.is_multiple_of(FAULT_EVERY))] {
+        let is_held = number.is_multiple_of(HELD_EVERY) || self.waiting.contains_key(&resolved);
+        if is_held {
+            self.waiting.entry(resolved).or_default().push(number);
+        }
+        for (campaign, faults) in [("tally", false), ("flaky", number.is_multiple_of(FAULT_EVERY)), ("held", is_held)] {
             if faults {
                 self.failures += 1;
-                continue;
+            } else {
+                self.answer(campaign, customer, resolved, number);
             }
-            let told = self.states(campaign).entry(resolved).or_default();
-            told.count += 1;
-            told.chain = told.chain.wrapping_mul(31).wrapping_add(number);
-            let data = [number, told.count, told.chain].map(u64::from).to_vec();
-            self.send(campaign, customer, "told", data);
+        }
+    }
+
+    fn answer(&mut self, campaign: &str, customer: u32, resolved: u32, number: u32) {
+        let told = self.states(campaign).entry(resolved).or_default();
+        told.count += 1;
+        told.chain = told.chain.wrapping_mul(31).wrapping_add(number);
+        let data = [number, told.count, told.chain].map(u64::from).to_vec();
+        self.send(campaign, customer, "told", data);
+    }
+
+    /// Each customer's purchases in their order. Those who have some are never merged, so they are who the events name.
+    fn retry(&mut self) {
+        for (customer, numbers) in std::mem::take(&mut self.waiting) {
+            for number in numbers {
+                self.failures -= 1;
+                self.answer("held", customer, customer, number);
+            }
         }
     }
 
@@ -113,7 +140,7 @@ impl Expected {
 
     /// A registration that is not completed is reminded of. Whose it is then, a merge right behind it may change.
     fn wait(&mut self, customer: u32, waits: bool) {
-        for campaign in ["tally", "flaky"] {
+        for campaign in TALLIES {
             let told = self.states(campaign).entry(customer).or_default();
             let waited = std::mem::replace(&mut told.waits, waits);
             if waited != waits {
@@ -123,7 +150,7 @@ impl Expected {
     }
 
     fn merge(&mut self, from: u32, to: u32) {
-        for campaign in ["tally", "flaky"] {
+        for campaign in TALLIES {
             // A state that is as good as none is none, and then nothing is united.
             let other = self.states(campaign).remove(&from).filter(|other| *other != Told::default());
             let Some(other) = other else { continue };
@@ -159,7 +186,11 @@ impl Expected {
     }
 
     fn states(&mut self, campaign: &str) -> &mut BTreeMap<u32, Told> {
-        if campaign == "tally" { &mut self.tally } else { &mut self.flaky }
+        match campaign {
+            "tally" => &mut self.tally,
+            "flaky" => &mut self.flaky,
+            _ => &mut self.held,
+        }
     }
 
     /// Whom a customer has become.

@@ -18,7 +18,7 @@ use lapin::options::{BasicAckOptions, BasicCancelOptions};
 
 use super::check::{Collected, Count, compare_store};
 use super::ledger::{Ledger, Message};
-use super::oracle::{Expected, FAULT_EVERY};
+use super::oracle::{Expected, FAULT_EVERY, HELD_EVERY};
 use super::random::Random;
 
 /// From the beginning of a registration to its reminder. Whatever calls one off is published within a fraction of it.
@@ -56,7 +56,16 @@ impl Stand {
         site.put("flaky.toml", campaign("tally", &flaky));
         let ledger = Ledger::new(random.split(), with_ids);
         let broker = Arc::clone(broker);
-        Stand { broker, wiring, site, ledger, random, collected: Collected::default(), flags: Vec::new(), seed }
+        let collected = Collected::default();
+        let stand = Stand { broker, wiring, site, ledger, random, collected, flags: Vec::new(), seed };
+        stand.hold_every(HELD_EVERY);
+        stand
+    }
+
+    /// Has the campaign `held` fault on purchases with a multiple of this number, and hold what comes behind; on none with 0.
+    pub(super) fn hold_every(&self, number: u32) {
+        let params = format!("[params]\nwait_seconds = {}\nfault_every = {number}", WAIT.as_secs());
+        self.site.put("held.toml", campaign("tally", &format!("on_fault = \"hold\"\n{params}")));
     }
 
     /// What an engine here is told.

@@ -10,7 +10,7 @@ use crate::store::{self, Step, Verified};
 
 /// Read all of a stopped engine's store, and say whether it is sound
 ///
-/// Checks every page of the file, then every row. What is damaged is named; a damaged store is not repaired, as nothing can tell what was lost:
+/// Checks every page of the file, then every row, then the log of a store that was not closed. What is damaged is named; a damaged store is not repaired, as nothing can tell what was lost:
 /// restore a backup. Needs the store to itself; for a running engine, verify a backup.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
@@ -28,14 +28,24 @@ impl Verify {
         let verified =
             store::verify(&stopped.directory, &mut |step| progress.show(|| text(step))).map_err(explained)?;
         drop(progress);
-        let Verified { identity, rows } = verified;
+        let Verified { identity, rows, in_log, .. } = verified;
         if global.json {
             let rows: Map<_, _> = rows.iter().map(|(table, rows)| (table.name().to_owned(), json!(rows))).collect();
-            output::json(&json!({ "file": stopped.file(), "identity": identity, "rows": rows }))?;
+            output::json(
+                &json!({ "file": stopped.file(), "identity": identity, "rows": rows, "commitsInLog": in_log }),
+            )?;
         } else {
             let total: u64 = rows.iter().map(|(_, rows)| rows).sum();
             let environment = identity.environment;
-            output::data(&format!("sound: {total} rows, environment {environment}, in {}", stopped.file().display()))?;
+            let log = match in_log {
+                0 => String::new(),
+                1 => ", and a commit in its log".to_owned(),
+                commits => format!(", and {commits} commits in its log"),
+            };
+            output::data(&format!(
+                "sound: {total} rows{log}, environment {environment}, in {}",
+                stopped.file().display()
+            ))?;
         }
         Ok(DONE)
     }

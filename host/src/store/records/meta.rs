@@ -19,7 +19,7 @@ pub struct Progress {
     pub connected_ms: Millis,
     /// How often the store has been opened for a run.
     pub runs: u64,
-    /// What the journal's rows amount to.
+    /// What the journal's rows amount to, with those that have been swept: see [`Swept`].
     pub journal_bytes: u64,
     pub sessions: Sessions,
     /// The number of the next failure.
@@ -59,6 +59,17 @@ impl Sessions {
     pub fn last_alive(&self, session: u64) -> Option<Millis> {
         self.alive.iter().rev().find(|(known, _)| *known == session).map(|(_, last)| *last)
     }
+}
+
+/// What has been removed because it was too old or too much. Written with what removes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swept {
+    /// Rows of the journal.
+    pub journal_bytes: u64,
+}
+
+impl Swept {
+    pub const KEY: &'static [u8] = b"swept";
 }
 
 impl Progress {

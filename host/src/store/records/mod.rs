@@ -24,7 +24,7 @@ pub use failure::{BodyRow, FailureKey, FailureRow, FailureStatus, FailureTotal, 
 pub(crate) use failure::{FailureDelta, visit_failures};
 pub use journal::{Cause, Decided, JournalEntry, JournalRow, Outcome, Proposed, Verdict};
 pub use keys::{Key, Partition, TimerKey};
-pub use meta::{Progress, Sessions};
+pub use meta::{Progress, Sessions, Swept};
 pub use outbox::{OutboxItem, OutboxRow};
 pub use seen::{OpenOccurrence, SeenRow};
 

@@ -92,7 +92,7 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        Failpoint::DuringCommit.pass();
+        Failpoint::DuringApply.pass();
         self.failure.attempt(|| self.file.sync_data());
         Ok(())
     }

@@ -13,7 +13,7 @@ use ::redb::{Builder, Database};
 use super::disk::{Disk, Failure};
 use super::open::{failed, guarded};
 use super::{apply, definition};
-use crate::store::identity::IDENTITY_KEY;
+use crate::store::identity::{IDENTITY_KEY, LOG_KEY};
 use crate::store::{Changes, Identity, KEY_BYTES_MAX, Snapshot, StoreError, Table};
 
 const UNFINISHED: &str = ".hailer-store-unfinished-";
@@ -42,6 +42,10 @@ pub(in crate::store) fn backup(snapshot: &impl Snapshot, to: &Path) -> Result<()
         for table in Table::ALL {
             let mut result = Ok(());
             snapshot.range(table, &[], &END, &mut |key, value| {
+                // A copy is whole by itself.
+                if (table, key) == (Table::Meta, LOG_KEY) {
+                    return ControlFlow::Continue(());
+                }
                 result = target.put(table, key, value);
                 if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;

@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::FILE_NAME;
 use super::open::{Opened, failed, guarded, open};
+use super::{FILE_NAME, LogMark};
 use crate::failpoint::Failpoint;
+use crate::store::identity::LOG_KEY;
 use crate::store::{Identity, StoreError, Table};
 
 const CACHE_BYTES: usize = 64 << 20;
@@ -28,6 +29,9 @@ pub enum Step {
 pub struct Verified {
     pub identity: Identity,
     pub rows: Vec<(Table, u64)>,
+    /// Commits that the log has and the tables do not: the next start brings them over.
+    pub in_log: u64,
+    pub(in crate::store) log_mark: Option<LogMark>,
 }
 
 /// What compacting brought.
@@ -41,7 +45,7 @@ pub struct Compacted {
 ///
 /// # Errors
 /// When it can't be opened, or anything in it is damaged.
-pub fn verify(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Verified, StoreError> {
+pub(in crate::store) fn verify(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Verified, StoreError> {
     progress(Step::Pages);
     // The whole of it is kept, since a view can't be read after its database has been closed.
     let opened = open(&directory.join(FILE_NAME), CACHE_BYTES, u64::MAX)?;
@@ -64,14 +68,15 @@ pub fn verify(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Verifi
         }
         rows.push((table, read));
     }
-    Ok(Verified { identity: opened.identity, rows })
+    let log_mark = view.value(Table::Meta, LOG_KEY)?.map(|row| LogMark::read(&row, &opened.file)).transpose()?;
+    Ok(Verified { identity: opened.identity, rows, in_log: 0, log_mark })
 }
 
 /// Gives what the file of a directory does not need back to the disk, after checking its pages.
 ///
 /// # Errors
 /// When it can't be opened or written, or is damaged.
-pub fn compact(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Compacted, StoreError> {
+pub(in crate::store) fn compact(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Compacted, StoreError> {
     let path = directory.join(FILE_NAME);
     let file_bytes = || {
         let found = std::fs::metadata(&path);
