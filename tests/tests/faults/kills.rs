@@ -104,8 +104,12 @@ pub(super) async fn retried(stand: &mut Stand) -> (Engine, usize) {
     ];
     let mut struck = 0;
     for point in points {
-        // The tables are written once at the start.
-        let times = if point == Failpoint::DuringApply { 4 } else { 1 };
+        // The start commits, too, and what it commits comes to the tables.
+        let times = match point {
+            Failpoint::DuringCommit => 5,
+            Failpoint::DuringApply => 10,
+            _ => 1,
+        };
         let mut engine = stand.start_armed(&format!("{}={times}", point.name()));
         engine.ready().await;
         stand.site.environment(&[]);
