@@ -40,6 +40,20 @@ impl Engine {
         self.ready_with("\"ready\":true").await;
     }
 
+    /// Waits until it takes events, or has ended, as it may on its way there; returns whether it takes any.
+    pub async fn ready_or_ended(&mut self) -> bool {
+        let mut is_ready = false;
+        wait::until("the engine is ready or ends", async || {
+            let address = self.client.status().await.ok().and_then(|status| status.http);
+            if let Some(address) = address {
+                is_ready = get(&address, "/readyz").await.is_ok_and(|(_, text)| text.contains("\"ready\":true"));
+            }
+            is_ready || self.has_ended()
+        })
+        .await;
+        is_ready
+    }
+
     /// Waits until `/readyz` says this.
     pub async fn ready_with(&self, text: &str) {
         wait::until(&format!("/readyz says {text}"), async || self.readyz().await.1.contains(text)).await;

@@ -111,9 +111,10 @@ pub(super) async fn retried(stand: &mut Stand) -> (Engine, usize) {
             _ => 1,
         };
         let mut engine = stand.start_armed(&format!("{}={times}", point.name()));
-        engine.ready().await;
-        stand.site.environment(&[]);
-        let _ = stand.site.command(&["failures", "retry", "--campaign", "held"]);
+        if engine.ready_or_ended().await {
+            stand.site.environment(&[]);
+            let _ = stand.site.command(&["failures", "retry", "--campaign", "held"]);
+        }
         // Nothing may be left to be tried, and then nothing strikes.
         if ends_within(&mut engine, Duration::from_secs(2)).await {
             struck += 1;
