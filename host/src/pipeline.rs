@@ -9,6 +9,7 @@
 //! only after everything that its event led to is durable (G1).** When a part dies the pipeline ends and nothing more is acknowledged.
 
 mod arrivals;
+mod awake;
 mod breaker;
 mod budget;
 mod bury;
@@ -243,7 +244,7 @@ impl Pipeline {
         let progress = begin_run(&*store)?;
         let shared = Shared {
             redirects: Redirects::open(&store)?,
-            arrivals: Arc::new(Arrivals::new(&progress, clock)),
+            arrivals: Arc::new(Arrivals::new(&progress, clock, settings.settles_after)),
             suspects,
             failures: Arc::new(FailureTotals::new(&progress, failures_bytes_max)),
             quotas: Quotas::default(),

@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Tally;
+use super::awake::Awake;
 use crate::clock::{self, Millis};
 use crate::delivery::{Receipt, Session};
 use crate::store::records::{Progress, Sessions};
@@ -23,6 +25,7 @@ pub enum Clock {
 pub(super) struct Arrivals {
     known: Mutex<Known>,
     clock: Clock,
+    pub(super) awake: Awake,
     /// Sessions of this run are told from those of others by it.
     run: u64,
     connected_ms: AtomicI64,
@@ -46,7 +49,7 @@ pub(super) struct Stamp {
 
 impl Arrivals {
     /// Goes on from where the engine stopped.
-    pub(super) fn new(progress: &Progress, clock: Clock) -> Arrivals {
+    pub(super) fn new(progress: &Progress, clock: Clock, settles_after: Duration) -> Arrivals {
         let known = Known {
             last_now: progress.now,
             sessions: progress.sessions.clone(),
@@ -54,19 +57,22 @@ impl Arrivals {
             tally: Tally::default(),
         };
         let connected_ms = AtomicI64::new(progress.connected_ms);
-        Arrivals { known: Mutex::new(known), clock, run: progress.runs, connected_ms }
+        let awake = Awake::new(settles_after);
+        Arrivals { known: Mutex::new(known), clock, awake, run: progress.runs, connected_ms }
     }
 
     /// Notes a delivery.
     pub(super) fn stamp(&self, receipt: &Receipt) -> Stamp {
         let now = self.now();
+        let is_certain = self.awake.is_certain(Instant::now());
         let mut known = self.lock();
         // More than four thousand million sessions in one run are not to be had.
         let session = self.run << 32 | receipt.session().number();
         if known.session.as_ref().is_none_or(|(last, _)| *last != session) {
             known.session = Some((session, receipt.session().clone()));
         }
-        known.sessions.alive(session, now);
+        // What a session delivered before the process stood still is found after it, and says nothing but that there was that session.
+        known.sessions.alive(session, if is_certain { now } else { Millis::MIN });
         Stamp { now, session }
     }
 
@@ -93,9 +99,11 @@ impl Arrivals {
 
     /// The latest `now`, and when each session was last known to be alive: the last one now, if it is still open.
     pub(super) fn now_and_sessions(&self) -> (Millis, Sessions) {
+        let is_certain = self.awake.is_certain(Instant::now());
         let mut known = self.lock();
-        if let Some(session) =
-            known.session.as_ref().filter(|(_, session)| session.is_open()).map(|(number, _)| *number)
+        if is_certain
+            && let Some(session) =
+                known.session.as_ref().filter(|(_, session)| session.is_open()).map(|(number, _)| *number)
         {
             known.sessions.alive(session, clock::now_ms());
         }
