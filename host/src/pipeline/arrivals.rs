@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Tally;
 use super::awake::Awake;
@@ -64,7 +64,7 @@ impl Arrivals {
     /// Notes a delivery.
     pub(super) fn stamp(&self, receipt: &Receipt) -> Stamp {
         let now = self.now();
-        let is_certain = self.awake.is_certain(Instant::now());
+        let is_certain = self.awake.is_certain(clock::since_boot());
         let mut known = self.lock();
         // More than four thousand million sessions in one run are not to be had.
         let session = self.run << 32 | receipt.session().number();
@@ -99,7 +99,7 @@ impl Arrivals {
 
     /// The latest `now`, and when each session was last known to be alive: the last one now, if it is still open.
     pub(super) fn now_and_sessions(&self) -> (Millis, Sessions) {
-        let is_certain = self.awake.is_certain(Instant::now());
+        let is_certain = self.awake.is_certain(clock::since_boot());
         let mut known = self.lock();
         if is_certain
             && let Some(session) =

@@ -3,12 +3,12 @@
 //! acknowledgements may reach nobody.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longer than a busy machine lets anybody wait, and shorter than a broker waits for a heartbeat.
 const STILL_MIN: Duration = Duration::from_secs(1);
 
-/// Told again and again that time goes on.
+/// Told again and again that time goes on: how long it is since the machine was started.
 #[derive(Debug)]
 pub(super) struct Awake {
     /// So long after it stood still nothing is certain: by then a connection that has ended is known to have.
@@ -18,8 +18,8 @@ pub(super) struct Awake {
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    last: Option<Instant>,
-    stood_still_until: Option<Instant>,
+    last: Option<Duration>,
+    stood_still_until: Option<Duration>,
 }
 
 impl Awake {
@@ -29,19 +29,19 @@ impl Awake {
     }
 
     /// Time goes on. To be told several times a second.
-    pub(super) fn tick(&self, now: Instant) {
+    pub(super) fn tick(&self, now: Duration) {
         let mut known = self.lock();
-        if known.last.is_some_and(|last| now.saturating_duration_since(last) > STILL_MIN) {
+        if known.last.is_some_and(|last| now.saturating_sub(last) > STILL_MIN) {
             known.stood_still_until = Some(now);
         }
         known.last = Some(now);
     }
 
     /// Whether it has been running for the last two heartbeats, and is.
-    pub(super) fn is_certain(&self, now: Instant) -> bool {
+    pub(super) fn is_certain(&self, now: Duration) -> bool {
         let Known { last, stood_still_until } = *self.lock();
-        last.is_none_or(|last| now.saturating_duration_since(last) <= STILL_MIN)
-            && stood_still_until.is_none_or(|until| now.saturating_duration_since(until) > self.grace)
+        last.is_none_or(|last| now.saturating_sub(last) <= STILL_MIN)
+            && stood_still_until.is_none_or(|until| now.saturating_sub(until) > self.grace)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn after_it_stood_still_nothing_is_certain_for_two_heartbeats() {
-        let (start, ms) = (Instant::now(), Duration::from_millis);
+        let (start, ms) = (Duration::from_secs(1000), Duration::from_millis);
         let awake = Awake::new(ms(4000));
         for tick in 0..10 {
             awake.tick(start + ms(200 * tick));

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
@@ -65,7 +65,7 @@ impl Timers {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = looks.tick() => self.arrivals.awake.tick(Instant::now()),
+                _ = looks.tick() => self.arrivals.awake.tick(clock::since_boot()),
                 () = ended(&mut self.handled) => return Ok(()),
             }
             let until = clock::now_ms().min(*self.handled.borrow());
