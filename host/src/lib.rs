@@ -10,6 +10,7 @@ pub mod engine;
 pub mod erasure;
 pub mod event;
 pub mod policies;
+pub mod rehearsal;
 pub mod reload;
 pub mod store;
 pub mod story;

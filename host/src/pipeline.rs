@@ -26,6 +26,7 @@ mod outbox;
 mod queues;
 mod quota;
 mod redirects;
+pub(crate) mod rehearse;
 mod requests;
 mod retries;
 mod rows;
@@ -33,6 +34,7 @@ mod shard;
 mod suspects;
 mod sweep;
 mod timers;
+mod view;
 
 mod counts;
 mod log_allowance;
@@ -72,7 +74,7 @@ use memory::Memory;
 use outbox::{Fill, PublishError};
 pub use queues::{Cursor, Which};
 use quota::Quotas;
-use redirects::Redirects;
+pub(crate) use redirects::Redirects;
 use requests::Requests;
 pub use requests::{Door, Doorway, DropPage, Reply, Request, RetryPage};
 use retries::RetryWork;
@@ -84,6 +86,7 @@ pub use sweep::Retention;
 use sweep::Sweep;
 pub use tally::{CampaignTally, Tally};
 use timers::{Due, Timers};
+use view::View;
 
 /// Groups that may wait to be committed.
 const GROUPS_MAX: usize = 64;
@@ -258,9 +261,9 @@ impl Pipeline {
         let shown: Arc<[_]> = (0..settings.shards).map(|_| Arc::<AtomicU64>::default()).collect();
         for (number, shown) in shown.iter().enumerate() {
             let (entrance, events) = mpsc::channel(waiting_max);
-            let memory = Memory::new(Arc::clone(&store), Arc::clone(shown));
-            let exit = Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() };
-            let shard = Shard::new(number, &settings, rules.clone(), memory, shared.clone(), exit);
+            let view = View::Store(Memory::new(Arc::clone(&store), Arc::clone(shown)));
+            let exit = Some(Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() });
+            let shard = Shard::new(number, &settings, rules.clone(), view, shared.clone(), exit);
             shards.spawn_blocking(move || shard.run(events));
             entrances.push(entrance);
         }

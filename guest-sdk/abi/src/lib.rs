@@ -13,6 +13,9 @@ pub const ABI_VERSION: u32 = 1;
 /// The custom section that holds the manifest.
 pub const MANIFEST_SECTION: &str = "hailer.manifest";
 
+/// The custom section that holds the module's own scenarios, if it brings any.
+pub const SCENARIOS_SECTION: &str = "hailer.scenarios";
+
 /// Names of what a rule module exports.
 pub mod exports {
     pub const MEMORY: &str = "memory";

@@ -10,6 +10,18 @@ use serde::Serialize;
 
 use super::reader::{Reader, Wrong};
 
+/// How deep a state is shown.
+const STATE_DEPTH_MAX: usize = 16;
+
+/// A rule's state as JSON, for people; null if it can't be shown so.
+#[must_use]
+pub fn state_json(bytes: &[u8]) -> serde_json::Value {
+    let mut json = Vec::new();
+    let mut reader = Reader::new(bytes);
+    let is_written = reader.value_as_json(&mut json, STATE_DEPTH_MAX).is_ok() && reader.rest.is_empty();
+    is_written.then(|| serde_json::from_slice(&json).ok()).flatten().unwrap_or_default()
+}
+
 impl Reader<'_> {
     /// Writes the next value as JSON. `depth_left` is how many arrays and maps may still stand in each other.
     pub(super) fn value_as_json(&mut self, out: &mut Vec<u8>, depth_left: usize) -> Result<(), Wrong> {

@@ -7,7 +7,6 @@ use hailer_abi::exports;
 use wasmtime::{Memory, Module, ResourceLimiter, Store, Trap, TypedFunc};
 
 use super::deadline::{Stopwatch, TICKS_TO_LOOK};
-use super::limits::Limits;
 use super::log::{GuestLog, LogLine};
 use super::sandbox::Sandbox;
 
@@ -25,6 +24,9 @@ pub enum GuestFault {
     Panic(String),
     #[error("took longer than the limit of {limit_ms} ms a call (call_deadline_ms)")]
     Deadline { limit_ms: u64 },
+    /// In a sandbox that counts.
+    #[error("burnt more than the limit of {limit} fuel a call, which stands for {limit_ms} ms (call_deadline_ms)")]
+    Fuel { limit: u64, limit_ms: u64 },
     #[error("used up the limit of {limit_bytes} bytes of stack (stack_bytes_max)")]
     Stack { limit_bytes: usize },
     #[error("asked for more than the limit of {limit_bytes} bytes of memory (memory_bytes_max)")]
@@ -52,7 +54,7 @@ impl GuestFault {
         match self {
             GuestFault::Trap(_) => "trap",
             GuestFault::Panic(_) => "panic",
-            GuestFault::Deadline { .. } => "deadline",
+            GuestFault::Deadline { .. } | GuestFault::Fuel { .. } => "deadline",
             GuestFault::Stack { .. } => "stack",
             GuestFault::Memory { .. } => "memory",
             GuestFault::OutputTooLarge { .. } | GuestFault::StateTooLarge { .. } | GuestFault::BadOutput(_) => "output",
@@ -110,6 +112,8 @@ pub(super) struct Instance {
     input_capacity: usize,
     memory_bytes_at_start: usize,
     sandbox: Arc<Sandbox>,
+    /// What the crossing was given, in a sandbox that counts.
+    fuel_given: u64,
 }
 
 impl Instance {
@@ -126,8 +130,9 @@ impl Instance {
         store.limiter(|host| host);
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().stopwatch.tick()));
         store.set_epoch_deadline(TICKS_TO_LOOK);
+        refuel(&mut store, sandbox, 1);
         let instance = sandbox.linker().instantiate(&mut store, module);
-        let instance = instance.map_err(|error| fault_of(&error, limits, &mut store.data_mut().log))?;
+        let instance = instance.map_err(|error| fault_of(&error, sandbox, &mut store.data_mut().log))?;
         let missing = |name: &str| GuestFault::BadOutput(format!("no export `{name}` of the ABI's type"));
         let memory = instance.get_memory(&mut store, exports::MEMORY).ok_or_else(|| missing(exports::MEMORY))?;
         let input = instance.get_typed_func(&mut store, exports::INPUT).map_err(|_| missing(exports::INPUT))?;
@@ -145,6 +150,7 @@ impl Instance {
             input_capacity: 0,
             memory_bytes_at_start: 0,
             sandbox: Arc::clone(sandbox),
+            fuel_given: 0,
         };
         guest.configure(params)?;
         guest.memory_bytes_at_start = guest.memory_bytes();
@@ -177,7 +183,12 @@ impl Instance {
         self.memory_bytes() > high_water.max(self.memory_bytes_at_start)
     }
 
-    fn memory_bytes(&self) -> usize {
+    /// What the last crossing has burnt; 0 in a sandbox that does not count.
+    pub(super) fn fuel_burnt(&self) -> u64 {
+        self.store.get_fuel().map_or(0, |left| self.fuel_given.saturating_sub(left))
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
         self.memory.data_size(&self.store)
     }
 
@@ -198,6 +209,7 @@ impl Instance {
     fn open_crossing(&mut self, calls: u32) {
         // One deadline a crossing, not one a call: what doesn't fit is called one by one.
         self.store.set_epoch_deadline(TICKS_TO_LOOK);
+        self.fuel_given = refuel(&mut self.store, &self.sandbox, calls);
         let host = self.store.data_mut();
         host.stopwatch.restart();
         host.log.open_crossing(calls as usize);
@@ -234,13 +246,27 @@ impl Instance {
     }
 
     fn fault(&mut self, error: &wasmtime::Error) -> GuestFault {
-        fault_of(error, self.sandbox.limits(), &mut self.store.data_mut().log)
+        fault_of(error, &self.sandbox, &mut self.store.data_mut().log)
     }
 }
 
-fn fault_of(error: &wasmtime::Error, limits: &Limits, log: &mut GuestLog) -> GuestFault {
+/// Gives a crossing the fuel that its calls may burn, if the sandbox counts.
+fn refuel(store: &mut Store<GuestHost>, sandbox: &Sandbox, calls: u32) -> u64 {
+    if !sandbox.is_metered() {
+        return 0;
+    }
+    let fuel = sandbox.fuel_per_call_max().saturating_mul(u64::from(calls));
+    // Fails only where nothing counts.
+    if store.set_fuel(fuel).is_ok() { fuel } else { 0 }
+}
+
+fn fault_of(error: &wasmtime::Error, sandbox: &Sandbox, log: &mut GuestLog) -> GuestFault {
+    let limits = sandbox.limits();
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => GuestFault::Deadline { limit_ms: limits.call_deadline_ms },
+        Some(Trap::OutOfFuel) => {
+            GuestFault::Fuel { limit: sandbox.fuel_per_call_max(), limit_ms: limits.call_deadline_ms }
+        }
         Some(Trap::StackOverflow) => GuestFault::Stack { limit_bytes: limits.stack_bytes_max },
         Some(trap) => match log.take_panic() {
             Some(text) => GuestFault::Panic(text),

@@ -27,6 +27,7 @@ pub(crate) mod fixture;
 
 pub use batch::{Batch, NotCalled};
 pub use campaign::{Campaign, CampaignSpec, Mode, OnFault};
+pub use data::state_json;
 pub use hailer_abi::when::{NoMoment, When};
 pub use instance::GuestFault;
 pub use limits::Limits;
@@ -39,5 +40,5 @@ pub use personal::{mark_personal, personal_fields};
 pub use purity::AdmissionError;
 pub use ruleset::{Reading, RuleSet, Subscription};
 pub use sandbox::{INSTANCE_ADDRESS_BYTES, INSTANCE_MAPPINGS, Sandbox, SandboxError};
-pub use waves::{Decided, GuestLine, Guests, Spent, Verdict};
+pub use waves::{CallCost, Decided, GuestLine, Guests, Spent, Verdict};
 pub(crate) use wording::{closest, one_line, shown};

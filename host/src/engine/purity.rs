@@ -49,6 +49,23 @@ struct Trial {
 }
 
 impl Campaign {
+    /// A campaign whose rule has started once, and has taken its parameters.
+    ///
+    /// # Errors
+    /// When it doesn't start, or refuses its parameters.
+    pub fn started(
+        sandbox: &Arc<Sandbox>,
+        spec: CampaignSpec,
+        module: wasmtime::Module,
+        generation: u64,
+    ) -> Result<Arc<Campaign>, AdmissionError> {
+        match Instance::start(sandbox, &module, &spec.params) {
+            Ok(_) => Ok(Arc::new(Campaign { spec, generation, module })),
+            Err(GuestFault::Returned(error)) => Err(AdmissionError::Params(error)),
+            Err(fault) => Err(AdmissionError::Start(fault)),
+        }
+    }
+
     /// Starts a campaign's rule, configures it, and tries it on the catalogue's examples of the events that it takes, on its timers and its merge;
     /// first without state, then with what it made of that. Each call on a fresh instance, then all on one instance, then all on one in reversed
     /// order. A fault on an example is not a reason to refuse it.
@@ -61,12 +78,8 @@ impl Campaign {
         module: wasmtime::Module,
         generation: u64,
     ) -> Result<Arc<Campaign>, AdmissionError> {
-        let campaign = Arc::new(Campaign { spec, generation, module });
+        let campaign = Campaign::started(sandbox, spec, module, generation)?;
         let start = || Instance::start(sandbox, &campaign.module, &campaign.spec.params);
-        start().map_err(|fault| match fault {
-            GuestFault::Returned(error) => AdmissionError::Params(error),
-            fault => AdmissionError::Start(fault),
-        })?;
         let version = campaign.spec.manifest.state_version;
         let answer = |instance: &mut Option<Instance>, trial: &Trial| answer(instance, trial, version, &start);
         let on_fresh = |trial: &Trial| answer(&mut start().ok(), trial);

@@ -13,6 +13,9 @@ use super::instance::GuestHost;
 use super::limits::Limits;
 use super::log::log_from_guest;
 
+/// So much fuel stands for a millisecond of a call's deadline: about what a guest burns in that time on a slow machine.
+const FUEL_PER_MS: u64 = 1_000_000;
+
 /// The engine's tick: how often a guest that runs long is looked at.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -29,6 +32,7 @@ pub struct Sandbox {
     engine: Engine,
     linker: Linker<GuestHost>,
     limits: Limits,
+    is_metered: bool,
 }
 
 /// Why there can be no sandbox, or why a module can't be in it.
@@ -51,12 +55,27 @@ impl Sandbox {
     /// # Errors
     /// When the machine lacks something that the engine needs.
     pub fn new(limits: Limits) -> Result<Arc<Sandbox>, SandboxError> {
+        Sandbox::build(limits, false)
+    }
+
+    /// A sandbox that counts what guests do instead of looking at the clock: the same call burns the same fuel on every machine, and a
+    /// call ends when it has burnt as much as its deadline stands for. It is slower, and its calls are made one by one.
+    ///
+    /// # Errors
+    /// When the machine lacks something that the engine needs.
+    pub fn metered(limits: Limits) -> Result<Arc<Sandbox>, SandboxError> {
+        Sandbox::build(limits, true)
+    }
+
+    fn build(limits: Limits, is_metered: bool) -> Result<Arc<Sandbox>, SandboxError> {
         let failed = |error: wasmtime::Error| SandboxError::Engine(format!("{error:#}"));
-        let engine = Engine::new(&wasm_config(&limits)).map_err(failed)?;
+        let engine = Engine::new(&wasm_config(&limits, is_metered)).map_err(failed)?;
         let mut linker = Linker::new(&engine);
         linker.func_wrap(imports::MODULE, imports::LOG, log_from_guest).map_err(failed)?;
-        start_ticking(&engine)?;
-        Ok(Arc::new(Sandbox { engine, linker, limits }))
+        if !is_metered {
+            start_ticking(&engine)?;
+        }
+        Ok(Arc::new(Sandbox { engine, linker, limits, is_metered }))
     }
 
     /// Compiles a verified module into an artifact for the engine of these limits and this [`compatibility`](Self::compatibility). Hostile
@@ -65,12 +84,18 @@ impl Sandbox {
     /// # Errors
     /// With the compiler's words, or when what it made would not fit.
     pub fn precompile(limits: &Limits, compatibility: &str, wasm: &[u8]) -> Result<Vec<u8>, SandboxError> {
-        let engine = Engine::new(&wasm_config(limits)).map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
-        let made = compatibility_of(&engine);
-        if made != compatibility {
-            return Err(SandboxError::Incompatible { made, wanted: compatibility.to_owned() });
+        let mut made = String::new();
+        // Which of the two sandboxes asks shows in what it has to be compatible with.
+        for is_metered in [false, true] {
+            let engine = Engine::new(&wasm_config(limits, is_metered));
+            let engine = engine.map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+            made = compatibility_of(&engine);
+            if made == compatibility {
+                let artifact = engine.precompile_module(wasm);
+                return artifact.map_err(|error| SandboxError::Compile(format!("{error:#}")));
+            }
         }
-        engine.precompile_module(wasm).map_err(|error| SandboxError::Compile(format!("{error:#}")))
+        Err(SandboxError::Incompatible { made, wanted: compatibility.to_owned() })
     }
 
     /// Tells artifacts of one engine version and configuration from all others.
@@ -105,6 +130,18 @@ impl Sandbox {
         &self.limits
     }
 
+    /// Whether it counts fuel.
+    #[must_use]
+    pub fn is_metered(&self) -> bool {
+        self.is_metered
+    }
+
+    /// The fuel that the deadline of one call stands for.
+    #[must_use]
+    pub fn fuel_per_call_max(&self) -> u64 {
+        self.limits.call_deadline_ms.saturating_mul(FUEL_PER_MS)
+    }
+
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -126,12 +163,13 @@ fn compatibility_of(engine: &Engine) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-fn wasm_config(limits: &Limits) -> Config {
+fn wasm_config(limits: &Limits, is_metered: bool) -> Config {
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
         .cranelift_nan_canonicalization(true)
-        .epoch_interruption(true)
+        .epoch_interruption(!is_metered)
+        .consume_fuel(is_metered)
         .max_wasm_stack(limits.stack_bytes_max)
         .memory_reservation(MEMORY_ADDRESS_BYTES)
         .memory_guard_size(GUARD_BYTES)

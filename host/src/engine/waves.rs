@@ -47,6 +47,20 @@ pub struct Spent {
     pub time: Duration,
 }
 
+/// What one call cost, in a sandbox that counts.
+#[derive(Clone, Copy, Debug)]
+pub struct CallCost {
+    pub event: usize,
+    pub campaign: usize,
+    pub fuel: u64,
+    /// What the guest's memory has grown to.
+    pub memory_bytes: usize,
+    /// What it answered.
+    pub output_bytes: usize,
+    /// By the clock: another one each time.
+    pub time: Duration,
+}
+
 /// Everything that came of a batch. Reused from batch to batch.
 #[derive(Debug, Default)]
 pub struct Decided {
@@ -55,6 +69,8 @@ pub struct Decided {
     pub lines: Vec<GuestLine>,
     /// One for each crossing.
     pub spent: Vec<Spent>,
+    /// One for each call, if they are counted.
+    pub costs: Vec<CallCost>,
     /// Bytes that guests logged over their limit.
     pub log_bytes_cut: u64,
     /// What the answers take, about: their bytes, and for each action what is made around it.
@@ -135,6 +151,11 @@ impl Guests {
     }
 
     fn decide_crossing(&mut self, crossing: Crossing<'_>, decided: &mut Decided) {
+        if self.sandbox.is_metered() && crossing.count() > 1 {
+            // Each is to have its own cost.
+            crossing.one_by_one().for_each(|alone| self.decide_crossing(alone, decided));
+            return;
+        }
         let lines_before = decided.lines.len();
         let Err(fault) = self.cross(crossing, decided) else {
             self.recheck(crossing, decided);
@@ -181,7 +202,13 @@ impl Guests {
         let began = Instant::now();
         let crossed = instance.cross(crossing.handler, calls, crossing.input(), &mut self.output);
         let time_max = Duration::from_millis(self.sandbox.limits().call_deadline_ms) * calls;
-        decided.spent.push(Spent { campaign, calls, time: began.elapsed().min(time_max) });
+        let time = began.elapsed();
+        decided.spent.push(Spent { campaign, calls, time: time.min(time_max) });
+        if let (true, Some(event)) = (self.sandbox.is_metered(), crossing.event(0)) {
+            let (fuel, memory_bytes) = (instance.fuel_burnt(), instance.memory_bytes());
+            let output_bytes = if crossed.is_ok() { self.output.len() } else { 0 };
+            decided.costs.push(CallCost { event, campaign, fuel, memory_bytes, output_bytes, time });
+        }
         let (lines, cut) = instance.take_log();
         decided.log_bytes_cut += cut;
         let event_of = |line: &LogLine| crossing.event(usize::try_from(line.call).ok()?);
@@ -272,6 +299,7 @@ impl Decided {
         self.verdicts.clear();
         self.lines.clear();
         self.spent.clear();
+        self.costs.clear();
         self.impure.clear();
         (self.log_bytes_cut, self.output_bytes, self.rechecked) = (0, 0, 0);
     }

@@ -1,6 +1,7 @@
 //! What is being decided: an event, or a timer that is due.
 
 use super::budget::Held;
+use super::rehearse::Heard;
 use super::retries::Retry;
 use super::rows::TimerStep;
 use super::{Accepted, What};
@@ -32,6 +33,8 @@ pub(super) struct Case {
     /// A failure that is tried again: then one campaign alone is asked.
     pub(super) retry: Option<Box<Retry>>,
     pub(super) held: Held,
+    /// What the guests said and took, in a rehearsal that has it told.
+    pub(super) heard: Option<Box<Heard>>,
 }
 
 #[derive(Debug)]
@@ -89,6 +92,7 @@ impl Case {
             receipt: None,
             retry: None,
             held: Held::default(),
+            heard: None,
         }
     }
 

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::memory::Memory;
+use super::view::View;
 use crate::event::{Customer, CustomerKey, Event, EventId};
 use crate::metrics;
 use crate::store::records::{
@@ -102,7 +102,7 @@ impl FailureRows {
     /// Keeps the failures of one event or timer, and the event's body once for them all, also if a failure of an earlier copy has it kept.
     pub(super) fn keep(
         &mut self,
-        memory: &Memory,
+        view: &View,
         failures: Vec<(FailureKey, FailureRow)>,
         event: Option<&Event>,
     ) -> Result<(), StoreError> {
@@ -111,7 +111,7 @@ impl FailureRows {
             if let (Some(id), Some(event)) = (row.body_of(), event) {
                 row.bytes += event.raw().len() as u64;
                 let mut body = self
-                    .body(memory, key.partition, id)?
+                    .body(view, key.partition, id)?
                     .unwrap_or_else(|| BodyRow { needed_by: 0, body: event.raw().clone() });
                 body.needed_by += 1;
                 self.changes.put(Table::Bodies, Key::body(key.partition, id), encode(&body));
@@ -124,18 +124,18 @@ impl FailureRows {
     }
 
     /// A body as this batch knows it, to be changed; `None` if there is none.
-    fn body(&mut self, memory: &Memory, partition: Partition, event: EventId) -> Result<Option<BodyRow>, StoreError> {
+    fn body(&mut self, view: &View, partition: Partition, event: EventId) -> Result<Option<BodyRow>, StoreError> {
         match self.bodies.remove(&(partition, event)) {
             Some(body) => Ok(Some(body)),
-            None => BodyRow::get(memory.snapshot(), partition, event),
+            None => BodyRow::get(view.snapshot(), partition, event),
         }
     }
 
     /// Takes away a failure that is settled, and the body with the last that needs it.
-    pub(super) fn settle(&mut self, memory: &Memory, key: &FailureKey, row: &FailureRow) -> Result<(), StoreError> {
+    pub(super) fn settle(&mut self, view: &View, key: &FailureKey, row: &FailureRow) -> Result<(), StoreError> {
         if let Some(id) = row.body_of() {
             let place = Key::body(key.partition, id);
-            let body = self.body(memory, key.partition, id)?;
+            let body = self.body(view, key.partition, id)?;
             match body.map(|body| BodyRow { needed_by: body.needed_by.saturating_sub(1), ..body }) {
                 Some(body) if body.needed_by > 0 => {
                     self.changes.put(Table::Bodies, place, encode(&body));
@@ -169,7 +169,7 @@ impl FailureRows {
     /// Moves the failures of a customer who has become another, and has them sent to whom the merge names.
     pub(super) fn unite(
         &mut self,
-        memory: &Memory,
+        view: &View,
         from: CustomerKey,
         to: CustomerKey,
         recipient: &Customer,
@@ -177,7 +177,7 @@ impl FailureRows {
         let (old, new) = (Partition::of_customer(from), Partition::of_customer(to));
         let mut theirs = Vec::new();
         let (first, last) = Key::failures_of(old, from);
-        visit_failures(memory.snapshot(), (&first, &last), &mut |key, row| {
+        visit_failures(view.snapshot(), (&first, &last), &mut |key, row| {
             theirs.push((key, row));
             Ok(ControlFlow::Continue(()))
         })?;
@@ -190,9 +190,9 @@ impl FailureRows {
                     // The first of several that need it moves it for all.
                     if old != new
                         && !self.changes.has(Table::Bodies, &body)
-                        && let Some(moving) = BodyRow::get(memory.snapshot(), old, *id)?
+                        && let Some(moving) = BodyRow::get(view.snapshot(), old, *id)?
                     {
-                        let there = BodyRow::get(memory.snapshot(), new, *id)?.map_or(0, |body| body.needed_by);
+                        let there = BodyRow::get(view.snapshot(), new, *id)?.map_or(0, |body| body.needed_by);
                         let moved = BodyRow { needed_by: moving.needed_by + there, ..moving };
                         self.changes.put(Table::Bodies, Key::body(new, *id), encode(&moved));
                         self.changes.delete(Table::Bodies, body);
@@ -232,6 +232,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::pipeline::memory::Memory;
     use crate::store::records::FailureStatus;
     use crate::store::{MemoryStore, Store};
 
@@ -248,26 +249,26 @@ mod tests {
     #[test]
     fn a_body_stays_for_as_long_as_any_failure_of_its_event_needs_it() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new("test"));
-        let mut memory = Memory::new(Arc::clone(&store), Arc::default());
+        let mut view = View::Store(Memory::new(Arc::clone(&store), Arc::default()));
         let mut rows = FailureRows::new(Arc::new(FailureTotals::new(&Progress::default(), 1 << 20)));
         let body = r#"{"eventCode":"A","customerInfo":{"customerId":1}}"#;
         let event = Event::read(Bytes::from_static(body.as_bytes())).unwrap();
         let mut kept = Vec::new();
         // A copy of the event may come again after the time of deduplication, and fail again.
         for campaigns in [&["one", "two"][..], &["one"]] {
-            memory.begin().unwrap();
+            view.memory().begin().unwrap();
             rows.forget();
             let failures: Vec<_> = campaigns.iter().map(|campaign| failure(&rows, &event, campaign)).collect();
             kept.extend(failures.iter().cloned());
-            rows.keep(&memory, failures, Some(&event)).unwrap();
+            rows.keep(&view, failures, Some(&event)).unwrap();
             store.commit(&rows.flush().0).unwrap();
         }
         let bodies = || store.sizes().unwrap().tables.iter().find(|size| size.table == Table::Bodies).unwrap().rows;
         for (number, (key, row)) in kept.iter().enumerate() {
             assert_eq!(bodies(), 1, "before {number}");
-            memory.begin().unwrap();
+            view.memory().begin().unwrap();
             rows.forget();
-            rows.settle(&memory, key, row).unwrap();
+            rows.settle(&view, key, row).unwrap();
             store.commit(&rows.flush().0).unwrap();
         }
         assert_eq!(bodies(), 0);

@@ -24,7 +24,7 @@ impl Shard {
         }
         let is_timer = matches!(case.reason, Reason::Timer { .. });
         if let Some(customer) = case.customer.filter(|_| is_timer || rules.remembers()) {
-            self.rows.load(&self.memory, customer)?;
+            self.rows.load(&self.view, customer)?;
         }
         match &case.reason {
             Reason::Event { .. } => self.gather_event(rules, number, case),

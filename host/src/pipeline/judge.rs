@@ -74,7 +74,7 @@ impl Shard {
         };
         let changes_rows = timer.is_some() || case.retry.is_some() || rules.remembers();
         if let Some(customer) = case.customer.filter(|_| changes_rows) {
-            self.rows.load(&self.memory, customer)?;
+            self.rows.load(&self.view, customer)?;
         }
         if let Some((timer, step)) = timer {
             self.rows.step(timer, step);

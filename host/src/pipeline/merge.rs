@@ -10,6 +10,7 @@ use hailer_abi::catalogue;
 
 use super::case::{Case, Reason};
 use super::judge::outcome;
+use super::rehearse::hear;
 use super::rows::United;
 use super::shard::Shard;
 use crate::engine::{Campaign, GuestFault, RuleSet, StateChange, Verdict};
@@ -35,8 +36,8 @@ impl Shard {
     pub(super) fn unite(&mut self, rules: &RuleSet, case: &mut Case) -> Result<(), StoreError> {
         let Reason::Event { event, .. } = &case.reason else { return Ok(()) };
         let (Some((from, to)), Some(recipient)) = (merge_of(event), event.customer().cloned()) else { return Ok(()) };
-        self.rows.load(&self.memory, from)?;
-        self.rows.load(&self.memory, to)?;
+        self.rows.load(&self.view, from)?;
+        self.rows.load(&self.view, to)?;
         self.batch.open(rules);
         for (index, campaign) in rules.campaigns().iter().enumerate() {
             let Campaign { spec, .. } = &**campaign;
@@ -64,6 +65,9 @@ impl Shard {
                 Err(fault) => self.merge_failed(campaign, index, case, &fault, from),
             }
         }
+        if self.exit.is_none() {
+            hear(&mut self.decided, 0, std::slice::from_mut(case));
+        }
         self.report_misbehaviour(rules, 0, std::slice::from_ref(case));
         let running: HashSet<&str> = rules.campaigns().iter().map(|campaign| &*campaign.spec.name).collect();
         for (campaign, other) in self.rows.states_of_both(from, to) {
@@ -71,15 +75,15 @@ impl Shard {
                 self.merge_waits(&campaign, case, other);
             }
         }
-        self.failures.unite(&self.memory, from, to, &recipient)?;
+        self.failures.unite(&self.view, from, to, &recipient)?;
         // Who stays may have become another once, and is meant by their own name again.
         let before = self.redirects.resolve(to)?;
-        self.rows.load(&self.memory, before)?;
+        self.rows.load(&self.view, before)?;
         self.rows.release(before, to);
         self.rows.unite(from, to, &recipient, united);
         self.note_held(case);
         Failpoint::DuringMerge.pass();
-        self.redirects.are_some();
+        self.redirects.united(from, to);
         self.has_united = true;
         Ok(())
     }

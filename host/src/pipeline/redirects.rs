@@ -1,8 +1,9 @@
 //! Customers who have become others. Whoever is named by an old id is meant by the new one, however many merges lie between.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::event::CustomerKey;
 use crate::store::records::{Key, Partition, decode};
@@ -12,12 +13,19 @@ use crate::store::{Store, StoreError, Table};
 /// engine itself never makes one.
 const HOPS_MAX: usize = 64;
 
-/// Follows redirects.
+/// Follows redirects; clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Redirects {
-    store: Arc<dyn Store>,
-    /// Most stores have none, and needn't be asked.
-    are_any: Arc<AtomicBool>,
+pub(crate) struct Redirects(Known);
+
+#[derive(Clone, Debug)]
+enum Known {
+    Store {
+        store: Arc<dyn Store>,
+        /// Most stores have none, and needn't be asked.
+        are_any: Arc<AtomicBool>,
+    },
+    /// Those of a rehearsal.
+    Here(Arc<RwLock<HashMap<CustomerKey, CustomerKey>>>),
 }
 
 impl Redirects {
@@ -28,28 +36,56 @@ impl Redirects {
             are_any = true;
             ControlFlow::Break(())
         })?;
-        Ok(Redirects { store: Arc::clone(store), are_any: Arc::new(AtomicBool::new(are_any)) })
+        Ok(Redirects(Known::Store { store: Arc::clone(store), are_any: Arc::new(AtomicBool::new(are_any)) }))
+    }
+
+    /// Nobody has become another yet, and no store is asked.
+    pub(crate) fn of_rehearsal() -> Redirects {
+        Redirects(Known::Here(Arc::default()))
     }
 
     /// Whom a customer has become; the customer themselves, if nobody.
-    pub(super) fn resolve(&self, customer: CustomerKey) -> Result<CustomerKey, StoreError> {
-        if !self.are_any.load(Ordering::Acquire) {
-            return Ok(customer);
-        }
-        // A merge is shown before anything behind it is let in.
-        let snapshot = self.store.recent()?;
-        let mut now = customer;
-        for _ in 0..HOPS_MAX {
-            match snapshot.get(Table::Redirects, &Key::redirect(now))? {
-                Some(row) => now = decode(Table::Redirects, &row)?,
-                None => break,
+    pub(crate) fn resolve(&self, customer: CustomerKey) -> Result<CustomerKey, StoreError> {
+        match &self.0 {
+            Known::Store { are_any, .. } if !are_any.load(Ordering::Acquire) => Ok(customer),
+            Known::Store { store, .. } => {
+                // A merge is shown before anything behind it is let in.
+                let snapshot = store.recent()?;
+                follow(customer, |now| match snapshot.get(Table::Redirects, &Key::redirect(now))? {
+                    Some(row) => decode(Table::Redirects, &row).map(Some),
+                    None => Ok(None),
+                })
+            }
+            Known::Here(known) => {
+                let known = known.read().unwrap_or_else(PoisonError::into_inner);
+                follow(customer, |now| Ok(known.get(&now).copied()))
             }
         }
-        Ok(now)
     }
 
-    /// From now on there are some.
-    pub(super) fn are_some(&self) {
-        self.are_any.store(true, Ordering::Release);
+    /// From now on the one is meant by the other's name. In a store, the commit says so.
+    pub(super) fn united(&self, from: CustomerKey, to: CustomerKey) {
+        match &self.0 {
+            Known::Store { are_any, .. } => are_any.store(true, Ordering::Release),
+            Known::Here(known) => {
+                let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+                known.remove(&to);
+                known.insert(from, to);
+            }
+        }
     }
+}
+
+fn follow(
+    customer: CustomerKey,
+    next: impl Fn(CustomerKey) -> Result<Option<CustomerKey>, StoreError>,
+) -> Result<CustomerKey, StoreError> {
+    let mut now = customer;
+    for _ in 0..HOPS_MAX {
+        match next(now)? {
+            Some(other) => now = other,
+            None => break,
+        }
+    }
+    Ok(now)
 }

@@ -148,7 +148,7 @@ impl Shard {
     pub(super) fn gather_retry(&mut self, rules: &RuleSet, number: usize, case: &mut Case) -> Result<(), StoreError> {
         let Some(mut retry) = case.retry.take() else { return Ok(()) };
         if let Some(customer) = case.customer {
-            self.rows.load(&self.memory, customer)?;
+            self.rows.load(&self.view, customer)?;
         }
         if !(retry.row.is_queued && self.failures.is_blocked(&retry.key)) {
             retry.result = self.call_again(rules, number, case, &retry);
@@ -253,7 +253,7 @@ impl Shard {
                 return Ok(());
             }
         }
-        self.failures.settle(&self.memory, key, row)?;
+        self.failures.settle(&self.view, key, row)?;
         if let (Some(customer), true) = (key.customer, row.is_queued) {
             self.rows.change_held(customer, &key.campaign, -1);
         }

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::memory::Memory;
+use super::view::View;
 use crate::clock::Millis;
 use crate::engine::{CampaignSpec, StateChange};
 use crate::event::{Customer, CustomerKey, EventId};
@@ -66,11 +67,35 @@ pub(super) type TimerChange = (Box<str>, Option<Millis>);
 
 impl Rows {
     /// Makes sure that a customer's row is here.
-    pub(super) fn load(&mut self, memory: &Memory, customer: CustomerKey) -> Result<(), StoreError> {
+    pub(super) fn load(&mut self, view: &View, customer: CustomerKey) -> Result<(), StoreError> {
         if let Entry::Vacant(place) = self.rows.entry(customer) {
-            place.insert(Row { row: memory.customer(customer)?, is_changed: false });
+            place.insert(Row { row: view.customer(customer)?, is_changed: false });
         }
         Ok(())
+    }
+
+    /// What is kept about a customer whose row is here.
+    pub(super) fn row(&self, customer: CustomerKey) -> Option<&CustomerRow> {
+        self.rows.get(&customer).map(|row| &row.row)
+    }
+
+    /// Takes a row out, or puts one in: in a rehearsal, where rows stay here, a customer may move to another.
+    pub(super) fn take(&mut self, customer: CustomerKey) -> Option<CustomerRow> {
+        self.rows.remove(&customer).map(|row| row.row)
+    }
+
+    pub(super) fn put(&mut self, customer: CustomerKey, row: CustomerRow) {
+        self.rows.insert(customer, Row { row, is_changed: false });
+    }
+
+    /// Forgets what would be committed, and the row of whom nothing is kept about: for a rehearsal, which commits nothing.
+    pub(super) fn settle(&mut self, customers: impl IntoIterator<Item = CustomerKey>) {
+        self.index = Changes::default();
+        for customer in customers {
+            if self.rows.get(&customer).is_some_and(|row| row.row.is_empty()) {
+                self.rows.remove(&customer);
+            }
+        }
     }
 
     /// What a campaign keeps about a customer whose row is here.

@@ -16,11 +16,12 @@ use super::counts::Counts;
 use super::failures::{FailureRows, FailureTotals};
 use super::group::Group;
 use super::identify::{Arrival, Identity, identify};
-use super::memory::Memory;
 use super::quota::Quotas;
 use super::redirects::Redirects;
+use super::rehearse::hear;
 use super::rows::Rows;
 use super::suspects::{Acquittal, Suspects};
+use super::view::View;
 use super::{Accepted, Rules, Settings, Tally, What};
 use crate::clock::Millis;
 use crate::communication::Communication;
@@ -43,7 +44,7 @@ pub(super) struct Shard {
     number: usize,
     pub(super) rules: Rules,
     pub(super) guests: Guests,
-    pub(super) memory: Memory,
+    pub(super) view: View,
     pub(super) rows: Rows,
     pub(super) redirects: Redirects,
     pub(super) failures: FailureRows,
@@ -53,7 +54,8 @@ pub(super) struct Shard {
     acquittal: Option<Acquittal>,
     /// Of what is being decided: two customers have become one.
     pub(super) has_united: bool,
-    exit: Exit,
+    /// `None` in a rehearsal, where whoever asks is given what was decided.
+    pub(super) exit: Option<Exit>,
     batch_max: usize,
     pub(super) environment: Arc<str>,
     settles_after_ms: Millis,
@@ -86,7 +88,7 @@ pub(super) struct Exit {
 }
 
 /// Why a shard ends before its events do.
-enum Stop {
+pub(super) enum Stop {
     /// Nobody takes groups any more.
     Closed,
     Store(StoreError),
@@ -114,16 +116,16 @@ impl Shard {
         number: usize,
         settings: &Settings,
         rules: Rules,
-        memory: Memory,
+        view: View,
         shared: Shared,
-        exit: Exit,
+        exit: Option<Exit>,
     ) -> Shard {
         let Shared { redirects, arrivals, suspects, failures, quotas } = shared;
         Shard {
             number,
             guests: Guests::new(Arc::clone(&rules.sandbox), settings.recheck_one_in),
             rules,
-            memory,
+            view,
             rows: Rows::default(),
             redirects,
             failures: FailureRows::new(failures),
@@ -171,7 +173,7 @@ impl Shard {
         self.guests.adopt(&rules);
         self.counts.adopt(&rules);
         self.rule_set = rules.number;
-        self.memory.begin()?;
+        self.view.memory().begin()?;
         self.failures.forget();
         let suspects = Arc::clone(&self.suspects);
         let part = suspects.part(accepted);
@@ -195,7 +197,12 @@ impl Shard {
 
     /// Decides one wave, in parts if its calls need much input or answer at length. A rule is pure, so calls of a part that was too large are
     /// simply made again.
-    fn decide_wave(&mut self, rules: &RuleSet, mut cases: Vec<Case>, done: &mut Vec<Case>) -> Result<(), Stop> {
+    pub(super) fn decide_wave(
+        &mut self,
+        rules: &RuleSet,
+        mut cases: Vec<Case>,
+        done: &mut Vec<Case>,
+    ) -> Result<(), Stop> {
         while !cases.is_empty() {
             self.batch.open(rules);
             let mut gathered = 0;
@@ -212,13 +219,18 @@ impl Shard {
                     continue;
                 }
                 self.judge(rules, first, &mut cases[..events.len()])?;
+                if self.exit.is_none() {
+                    hear(&mut self.decided, first, &mut cases);
+                }
                 self.report_misbehaviour(rules, first, &cases);
                 ::metrics::histogram!(metrics::DECIDE_SECONDS).record(began.elapsed());
                 first = events.end;
                 done.extend(cases.drain(..events.len()));
-                if done.iter().flat_map(|case| &case.communications).map(bytes_of).sum::<usize>() > OUTPUT_BYTES_MAX {
+                if self.exit.is_some()
+                    && done.iter().flat_map(|case| &case.communications).map(bytes_of).sum::<usize>() > OUTPUT_BYTES_MAX
+                {
                     self.close(std::mem::take(done), Vec::new(), rules.number)?;
-                    self.memory.begin()?;
+                    self.view.memory().begin()?;
                 }
             }
         }
@@ -226,7 +238,10 @@ impl Shard {
     }
 
     /// Sorts out what has been decided before, and gives every other event its id.
-    fn open_cases(&mut self, accepted: &mut Vec<Accepted>) -> Result<(Vec<Case>, Vec<Repeated>), StoreError> {
+    pub(super) fn open_cases(
+        &mut self,
+        accepted: &mut Vec<Accepted>,
+    ) -> Result<(Vec<Case>, Vec<Repeated>), StoreError> {
         let connected_ms = self.arrivals.connected_ms();
         let mut sessions: Option<Sessions> = None;
         // What this batch itself adds, before it is decided.
@@ -254,7 +269,7 @@ impl Shard {
             let seen_in = seen_in(&event, key);
             let known = match added.get(&key) {
                 Some(row) => Some(row.clone()),
-                None => self.memory.seen(seen_in, key)?,
+                None => self.view.seen(seen_in, key)?,
             };
             let sessions = sessions.get_or_insert_with(|| self.arrivals.now_and_sessions().1);
             let settles_after_ms = self.settles_after_ms;
@@ -293,7 +308,7 @@ impl Shard {
             let event = match case.reason {
                 Reason::Event { event, seen } => {
                     if let Some((key, seen)) = seen {
-                        self.memory.saw(seen_in(&event, key), key, seen);
+                        self.view.saw(seen_in(&event, key), key, seen);
                         group.has_open_occurrences |= !key.has_id();
                     }
                     Some(event)
@@ -304,31 +319,34 @@ impl Shard {
                 }
                 Reason::Timer { .. } | Reason::Merge { .. } => None,
             };
-            self.failures.keep(&self.memory, case.failures, event.as_deref())?;
+            self.failures.keep(&self.view, case.failures, event.as_deref())?;
             group.concluded.extend(case.retry.map(|retry| retry.into_concluded()));
             group.receipts.extend(case.receipt);
             group.held_in.absorb(case.held);
         }
         for Repeated { key, partition, seen, receipt, held } in repeated {
-            self.memory.saw(partition, key, seen);
+            self.view.saw(partition, key, seen);
             group.receipts.extend(receipt);
             group.held_in.absorb(held);
         }
         group.acquittal = self.acquittal.take();
         group.must_show = std::mem::take(&mut self.has_united);
-        let timers = self.rows.flush(&mut self.memory);
-        (group.number, group.changes) = self.memory.end();
+        let timers = self.rows.flush(self.view.memory());
+        (group.number, group.changes) = self.view.memory().end();
         group.changes.append(timers);
         let (failures, deltas) = self.failures.flush();
         group.changes.append(failures);
         group.failures = deltas;
-        if group.is_empty() { Ok(()) } else { self.exit.send(group) }
+        match &self.exit {
+            Some(exit) if !group.is_empty() => exit.send(group),
+            _ => Ok(()),
+        }
     }
 }
 
 /// Where it is written down that an event was seen: by whom the event itself names. Whom they have become changes with a merge, and then a copy of what was decided before it
 /// would not be known for one.
-fn seen_in(event: &Event, key: DedupKey) -> Partition {
+pub(super) fn seen_in(event: &Event, key: DedupKey) -> Partition {
     Partition::of_event(event.customer_key(), key)
 }
 

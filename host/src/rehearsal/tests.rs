@@ -1,0 +1,245 @@
+//! A rule that sets a timer at each purchase and sends when it fires, rehearsed in one piece and in many.
+
+use bytes::Bytes;
+use hailer_abi::wire::{ACTION_SCHEDULE, ACTION_SEND, Channel, WHEN_AFTER};
+
+use super::*;
+use crate::engine::{Campaign, CampaignSpec, Limits, fixture, verify};
+use crate::event::Event;
+use crate::store::records::Decided;
+
+const MINUTE_MS: Millis = 60_000;
+/// The most calls of one crossing.
+const CALLS_MAX: usize = 32;
+const MANIFEST: &str = r#"{ "abi": 1, "sdk": "0.1.0", "name": "nudge", "version": "0.1.0", "description": "", "stateVersion": 1,
+  "handlers": [{ "name": "purchase", "events": ["OnPurchaseConfirm"] }, { "name": "nudge", "timer": "nudge" }] }"#;
+
+fn text(text: &str) -> Vec<u8> {
+    [&[0xa0 | text.len() as u8], text.as_bytes()].concat()
+}
+
+/// An action that has the timer due after so long.
+fn schedule(ms: u32) -> Vec<u8> {
+    [&[0x93, ACTION_SCHEDULE as u8, 1, 0x92, WHEN_AFTER as u8, 0xce][..], &ms.to_be_bytes()].concat()
+}
+
+fn send(template: &str) -> Vec<u8> {
+    [&[0x94, ACTION_SEND as u8, Channel::Push as u8][..], &text(template), &[0x80]].concat()
+}
+
+/// A rule whose two handlers always answer the same: a state of one byte, and these actions.
+struct Rule {
+    purchase: Vec<Vec<u8>>,
+    nudge: Vec<Vec<u8>>,
+}
+
+impl Rule {
+    fn rules(&self, sandbox: &Arc<Sandbox>) -> Arc<RuleSet> {
+        let answer = |actions: &[Vec<u8>]| {
+            let one = [&[0x93, 0xc0, 0xc4, 1, 7, 0x90 | actions.len() as u8][..], &actions.concat()].concat();
+            (one.len(), one.repeat(CALLS_MAX))
+        };
+        let ((purchase, purchases), (nudge, nudges)) = (answer(&self.purchase), answer(&self.nudge));
+        let data = |at: usize, bytes: &[u8]| {
+            let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+            format!(r#"(data (i32.const {at}) "{escaped}")"#)
+        };
+        let (first, second) = (16 << 10, 32 << 10);
+        let handle = format!(
+            r#"(func (export "hailer_handle") (param $handler i32) (param $calls i32) (param i32) (result i64)
+                (if (result i64) (local.get $handler)
+                    (then (i64.or (i64.shl (i64.const {second}) (i64.const 32))
+                        (i64.extend_i32_u (i32.mul (local.get $calls) (i32.const {nudge})))))
+                    (else (i64.or (i64.shl (i64.const {first}) (i64.const 32))
+                        (i64.extend_i32_u (i32.mul (local.get $calls) (i32.const {purchase})))))))"#
+        );
+        let configured = data(8 << 10, &[0x91, 0xc0]);
+        let configure = format!(
+            r#"(func (export "hailer_configure") (param i32) (result i64)
+                (i64.or (i64.shl (i64.const {}) (i64.const 32)) (i64.const 2)))"#,
+            8 << 10
+        );
+        let parts = [
+            fixture::MEMORY,
+            fixture::INPUT,
+            &configure,
+            &handle,
+            &configured,
+            &data(first, &purchases),
+            &data(second, &nudges),
+            &fixture::custom(MANIFEST),
+        ];
+        let module = verify(fixture::module(&parts), &Limits::default()).unwrap();
+        let spec = CampaignSpec::of("nudge", &module, vec![0x90]);
+        let compiled = sandbox.compile_here(&module.bytes).unwrap();
+        let campaign = Campaign::started(sandbox, spec, compiled, 1).unwrap();
+        Arc::new(RuleSet::build(vec![campaign], 1))
+    }
+
+    fn rehearsal(&self) -> Rehearsal {
+        let sandbox = Sandbox::metered(Limits::default()).unwrap();
+        rehearsal(&self.rules(&sandbox), &sandbox, Redirects::of_rehearsal())
+    }
+}
+
+fn rehearsal(rules: &Arc<RuleSet>, sandbox: &Arc<Sandbox>, redirects: Redirects) -> Rehearsal {
+    let settings = Settings { environment: "test".into(), recheck_one_in: 0, begins: 0, gives_up: None };
+    Rehearsal::new(rules, sandbox, &settings, redirects).unwrap()
+}
+
+/// Sends an hour after a purchase.
+fn nudging() -> Rule {
+    Rule { purchase: vec![schedule(3_600_000)], nudge: vec![send("nudge")] }
+}
+
+fn arrived(number: u64, body: String, now: Millis) -> Arrived {
+    Arrived::new(Event::read(Bytes::from(body)).unwrap(), Some(&format!("m-{number}")), None, now, number)
+}
+
+fn purchase(number: u64, customer: u64, now: Millis) -> Arrived {
+    let body = format!(r#"{{"eventCode":"OnPurchaseConfirm","customerInfo":{{"customerId":{customer}}}}}"#);
+    arrived(number, body, now)
+}
+
+fn merge(number: u64, from: u64, to: u64, now: Millis) -> Arrived {
+    let code = hailer_abi::catalogue::event_named("ProfilesMerged").unwrap().codes[0];
+    let body = format!(
+        r#"{{"eventCode":"{code}","fromCustomerInfo":{{"customerId":{from}}},"toCustomerInfo":{{"customerId":{to}}}}}"#
+    );
+    arrived(number, body, now)
+}
+
+fn key(customer: u64) -> CustomerKey {
+    purchase(0, customer, 0).customer().unwrap()
+}
+
+fn minutes_and_causes(decisions: &[Decision]) -> Vec<(Millis, &str)> {
+    let cause = |decision: &Decision| match &decision.cause {
+        Cause::Event { .. } => "event",
+        Cause::Timer { .. } => "timer",
+    };
+    decisions.iter().map(|decision| (decision.now / MINUTE_MS, cause(decision))).collect()
+}
+
+/// Everything about decisions that is the same each time.
+fn told(decisions: &[Decision]) -> Vec<String> {
+    let told = |decision: &Decision| {
+        let Decision { cause, event_id, customer, now, outcomes, communications, .. } = decision;
+        format!("{now} {cause:?} {event_id} {customer:?} {outcomes:?} {communications:?}")
+    };
+    decisions.iter().map(told).collect()
+}
+
+/// Purchases of a few customers, close enough for timers to fire between them.
+fn traffic() -> Vec<(u64, u64, Millis)> {
+    (0..300_u64).map(|number| (number, number * number * 7 % 13, (number as Millis / 3) * 17 * MINUTE_MS)).collect()
+}
+
+#[test]
+fn a_timer_fires_on_the_way_to_the_next_event_and_what_it_sends_has_its_moment() {
+    let mut rehearsal = nudging().rehearsal();
+    let decisions = rehearsal.decide([purchase(1, 1, 0), purchase(2, 2, 90 * MINUTE_MS)], 0).unwrap();
+    assert_eq!(minutes_and_causes(&decisions), [(0, "event"), (60, "timer"), (90, "event")]);
+    assert_eq!(decisions[1].communications.len(), 1);
+    assert_eq!(decisions[1].communications[0].created_ms, 60 * MINUTE_MS);
+    assert_eq!((rehearsal.timers(key(1)).count(), rehearsal.timers(key(2)).count()), (0, 1));
+    assert!(rehearsal.state(key(1), "nudge").is_some());
+    assert!(decisions.iter().all(|decision| decision.costs[0].1.fuel > 0), "each call has its cost");
+    let decisions = rehearsal.advance(150 * MINUTE_MS).unwrap();
+    assert_eq!(minutes_and_causes(&decisions), [(150, "timer")]);
+}
+
+#[test]
+fn a_timer_that_is_set_anew_fires_once() {
+    let mut rehearsal = nudging().rehearsal();
+    let events = [purchase(1, 1, 0), purchase(2, 1, 30 * MINUTE_MS)];
+    let decisions = rehearsal.decide(events, 200 * MINUTE_MS).unwrap();
+    assert_eq!(minutes_and_causes(&decisions), [(0, "event"), (30, "event"), (90, "timer")]);
+}
+
+#[test]
+fn what_is_decided_does_not_depend_on_how_it_is_cut() {
+    let (rule, until) = (nudging(), 5_000 * MINUTE_MS);
+    let events = || traffic().into_iter().map(|(number, customer, now)| purchase(number, customer, now));
+    let whole = rule.rehearsal().decide(events(), until).unwrap();
+    assert!(whole.iter().filter(|decision| decision.number.is_none()).count() > 20, "timers fire in between");
+    let mut one_by_one = rule.rehearsal();
+    let mut decisions: Vec<Decision> = events().flat_map(|event| one_by_one.decide([event], 0).unwrap()).collect();
+    decisions.extend(one_by_one.advance(until).unwrap());
+    assert_eq!(told(&decisions), told(&whole));
+
+    let sandbox = Sandbox::new(Limits::default()).unwrap();
+    let (rules, redirects) = (rule.rules(&sandbox), Redirects::of_rehearsal());
+    let mut parts = [0, 1].map(|_| rehearsal(&rules, &sandbox, redirects.clone()));
+    let mut decisions = Vec::new();
+    for chunk in traffic().chunks(40) {
+        let (.., until) = chunk[chunk.len() - 1];
+        let mut of_chunk = Vec::new();
+        for (number, part) in parts.iter_mut().enumerate() {
+            let own = chunk.iter().filter(|(_, customer, _)| key(*customer).shard(2) == number);
+            let own = own.map(|(number, customer, now)| purchase(*number, *customer, *now));
+            of_chunk.extend(part.decide(own, until).unwrap());
+        }
+        of_chunk.sort_by(Decision::in_order);
+        decisions.extend(of_chunk);
+    }
+    let mut rest: Vec<Decision> = parts.iter_mut().flat_map(|part| part.advance(until).unwrap()).collect();
+    rest.sort_by(Decision::in_order);
+    decisions.extend(rest);
+    assert_eq!(told(&decisions), told(&whole), "nor on where the customers are");
+}
+
+#[test]
+fn a_merge_takes_the_timer_along_and_the_old_name_means_the_new_customer() {
+    let mut rehearsal = nudging().rehearsal();
+    let events = [purchase(1, 1, 0), merge(2, 1, 2, MINUTE_MS), purchase(3, 1, 2 * MINUTE_MS)];
+    rehearsal.decide(events, 0).unwrap();
+    let due: Vec<_> = rehearsal.timers(key(2)).map(|(_, timer)| timer.due / MINUTE_MS).collect();
+    assert_eq!(due, [62], "the purchase under the old name set it anew");
+    assert_eq!(rehearsal.timers(key(1)).count(), 0);
+}
+
+#[test]
+fn a_customer_can_be_handed_over_to_be_merged_with_one_of_another_part() {
+    let sandbox = Sandbox::new(Limits::default()).unwrap();
+    let (rules, redirects) = (nudging().rules(&sandbox), Redirects::of_rehearsal());
+    let [mut one, mut other] = [0, 1].map(|_| rehearsal(&rules, &sandbox, redirects.clone()));
+    one.decide([purchase(1, 1, 0)], 0).unwrap();
+    for part in [&mut one, &mut other] {
+        part.advance(MINUTE_MS).unwrap();
+    }
+    other.take_in(one.hand_over(key(1)).unwrap());
+    other.decide([merge(2, 1, 2, MINUTE_MS)], 0).unwrap();
+    assert_eq!(redirects.resolve(key(1)).unwrap(), key(2));
+    assert_eq!(one.advance(100 * MINUTE_MS).unwrap().len(), 0, "it is not here any more");
+    assert_eq!(minutes_and_causes(&other.advance(100 * MINUTE_MS).unwrap()), [(60, "timer")]);
+}
+
+#[test]
+fn a_message_that_comes_twice_is_decided_once() {
+    let mut rehearsal = nudging().rehearsal();
+    let decisions = rehearsal.decide([purchase(1, 1, 0), purchase(1, 1, 0), purchase(2, 1, 0)], 0).unwrap();
+    assert_eq!((decisions.len(), rehearsal.repeats()), (2, 1));
+}
+
+#[test]
+fn a_timer_that_sets_itself_at_once_ends_the_rehearsal_and_is_named() {
+    let rule = Rule { purchase: vec![schedule(1)], nudge: vec![schedule(0)] };
+    let error = rule.rehearsal().decide([purchase(1, 1, 0)], MINUTE_MS).unwrap_err();
+    assert!(matches!(&error, RehearsalError::Endless { timer, .. } if timer == "nudge"), "{error}");
+}
+
+#[test]
+fn a_customers_later_events_wait_behind_a_fault_and_others_do_not() {
+    // A timer that no handler has is an answer that the ABI does not allow.
+    let broken = [&[0x93, ACTION_SCHEDULE as u8, 9, 0x92, WHEN_AFTER as u8, 1][..]].concat();
+    let rule = Rule { purchase: vec![broken], nudge: Vec::new() };
+    let mut rehearsal = rule.rehearsal();
+    let decisions = rehearsal.decide([purchase(1, 1, 0), purchase(2, 1, 1), purchase(3, 2, 2)], 0).unwrap();
+    let failed = |decision: &Decision| match &decision.outcomes[0].decided {
+        Decided::Failed { .. } => "failed",
+        Decided::Held => "held",
+        _ => "decided",
+    };
+    assert_eq!(decisions.iter().map(failed).collect::<Vec<_>>(), ["failed", "held", "failed"]);
+}
