@@ -34,6 +34,7 @@ use crate::sources::{Source, SourceError};
 use crate::store::{self, FileStore, MemoryStore, Opening, Store, StoreError};
 pub use checks::{Finding, check_address_space, check_broker, check_rules, topology};
 use stage::EngineStage;
+pub use stage::Loader;
 pub use summary::Summary;
 
 /// Dead letters of standard input go into this file of the data directory.

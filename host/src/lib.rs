@@ -11,6 +11,7 @@ pub mod erasure;
 pub mod event;
 pub mod policies;
 pub mod rehearsal;
+pub mod scenarios;
 pub mod reload;
 pub mod store;
 pub mod story;

@@ -1,18 +1,20 @@
 //! `hailer build`: rule crates into modules.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use hailer_abi::manifest::Manifest;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::module::{self, ModuleFacts};
 use super::settings::Global;
 use super::toolchain::{self, TARGET};
-use super::{DONE, EXIT_CODES, output};
+use super::{DONE, EXIT_CODES, UsageError, output};
+use crate::scenarios::{self, Scenarios};
 
 /// A guest's stack: enough for any sensible rule, and small enough to be fresh for each of many instances.
 const STACK_BYTES: u32 = 65_536;
@@ -79,52 +81,77 @@ impl Build {
                 manifest.display()
             );
         }
-        toolchain::check(directory)?;
-        let Artifact { name, file } = self.compile(directory)?;
+        let Artifact { name, file } = compile(directory, self.frozen)?;
         let facts = module::read(&file)?;
+        let scenarios = scenarios_of(directory, &facts.manifest)?;
         let out = match &self.out {
             Some(out) => out.clone(),
             // …/target/wasm32-unknown-unknown/guest/name.wasm
             None => file.ancestors().nth(3).context("cargo put the module into no target directory")?.join("rules.d"),
         };
-        let file = place(&file, &out, &name)?;
+        let bytes = std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
+        let bytes = match &scenarios {
+            Some(scenarios) => scenarios::embed(bytes, scenarios)?,
+            None => bytes,
+        };
+        let file = place(&bytes, &out, &name)?;
+        let facts = module::read(&file)?;
         Ok(Built { file, facts })
-    }
-
-    /// Runs cargo, which speaks to people itself, and finds out what it made.
-    fn compile(&self, directory: &Path) -> anyhow::Result<Artifact> {
-        let mut cargo = toolchain::cargo(directory);
-        cargo.args(["rustc", "--lib", "--profile", "guest", "--target", TARGET, "--crate-type", "cdylib"]);
-        cargo.arg("--message-format=json-render-diagnostics");
-        if !has_guest_profile(directory)? {
-            cargo.args(PROFILE.iter().flat_map(|setting| ["--config", setting]));
-        }
-        if self.frozen {
-            cargo.arg("--frozen");
-        }
-        // The linker leaves room for the widest address and index in each instruction unless it is told that nothing will be moved
-        // any more, which takes a module without names: it is an eighth of the code.
-        cargo.args(["--", "-C", "strip=symbols", "-C", "link-arg=--compress-relocations"]);
-        cargo.args(["-C", &format!("link-arg=-zstack-size={STACK_BYTES}")]);
-        let mut running = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("can't start cargo")?;
-        let messages = running.stdout.take().context("cargo's output is not ours to read")?;
-        let mut artifact = None;
-        for line in BufReader::new(messages).lines() {
-            // Cargo names what it depends on first, and the crate itself last.
-            artifact = Artifact::of_message(&line?).or(artifact);
-        }
-        if !running.wait()?.success() {
-            bail!("cargo failed: correct what it names above, then build again");
-        }
-        artifact.context("cargo made no module: is this crate a library with a rule in it?")
     }
 }
 
+/// The text of a rule crate's scenarios, if it has any: they go into the module, and whoever loads it runs them.
+fn scenarios_of(directory: &Path, manifest: &Manifest) -> anyhow::Result<Option<String>> {
+    let file = directory.join("scenarios.toml");
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("can't read {}", file.display())),
+    };
+    match Scenarios::parse(&file.display().to_string(), &text, manifest) {
+        Ok(_) => Ok(Some(text)),
+        Err(problems) => {
+            let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            Err(UsageError(format!("its scenarios can't be meant so:\n{}", problems.join("\n"))).into())
+        }
+    }
+}
+
+/// Runs cargo, which speaks to people itself, and finds out what it made.
+pub(super) fn compile(directory: &Path, frozen: bool) -> anyhow::Result<Artifact> {
+    toolchain::check(directory)?;
+    let mut cargo = toolchain::cargo(directory);
+    cargo.args(["rustc", "--lib", "--profile", "guest", "--target", TARGET, "--crate-type", "cdylib"]);
+    cargo.arg("--message-format=json-render-diagnostics");
+    if !has_guest_profile(directory)? {
+        cargo.args(PROFILE.iter().flat_map(|setting| ["--config", setting]));
+    }
+    if frozen {
+        cargo.arg("--frozen");
+    }
+    // The linker leaves room for the widest address and index in each instruction unless it is told that nothing will be moved
+    // any more, which takes a module without names: it is an eighth of the code.
+    cargo.args(["--", "-C", "strip=symbols", "-C", "link-arg=--compress-relocations"]);
+    cargo.args(["-C", &format!("link-arg=-zstack-size={STACK_BYTES}")]);
+    let mut running = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("can't start cargo")?;
+    let messages = running.stdout.take().context("cargo's output is not ours to read")?;
+    let mut artifact = None;
+    for line in BufReader::new(messages).lines() {
+        // Cargo names what it depends on first, and the crate itself last.
+        artifact = Artifact::of_message(&line?).or(artifact);
+    }
+    if !running.wait()?.success() {
+        bail!("cargo failed: correct what it names above, then build again");
+    }
+    artifact.context("cargo made no module: is this crate a library with a rule in it?")
+}
+
+/// A module as cargo leaves it.
 #[derive(Debug, PartialEq)]
-struct Artifact {
+pub(super) struct Artifact {
     /// The package's name.
-    name: String,
-    file: PathBuf,
+    pub(super) name: String,
+    pub(super) file: PathBuf,
 }
 
 impl Artifact {
@@ -155,13 +182,13 @@ fn has_guest_profile(directory: &Path) -> anyhow::Result<bool> {
 }
 
 /// Puts a module in its place in one step, so that nobody ever reads half of it.
-fn place(module: &Path, out: &Path, name: &str) -> anyhow::Result<PathBuf> {
+fn place(module: &[u8], out: &Path, name: &str) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(out).with_context(|| format!("can't make {}", out.display()))?;
     let placed = out.join(format!("{name}.wasm"));
     let failed = || format!("can't write {}", placed.display());
     let mut temporary =
         tempfile::Builder::new().prefix(".").suffix(".partial").tempfile_in(out).with_context(failed)?;
-    std::io::copy(&mut std::fs::File::open(module)?, &mut temporary).with_context(failed)?;
+    temporary.write_all(module).with_context(failed)?;
     // A temporary file is for its owner only; a module may be read by whoever may read the directory.
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     temporary.as_file().set_permissions(readable).with_context(failed)?;
@@ -194,10 +221,9 @@ mod tests {
     #[test]
     fn a_module_is_replaced_in_one_step_and_leaves_nothing_else_behind() {
         let directory = tempfile::tempdir().unwrap();
-        let (module, out) = (directory.path().join("m.wasm"), directory.path().join("new/rules.d"));
+        let out = directory.path().join("new/rules.d");
         for text in ["first", "second"] {
-            std::fs::write(&module, text).unwrap();
-            let placed = place(&module, &out, "my-rule").unwrap();
+            let placed = place(text.as_bytes(), &out, "my-rule").unwrap();
             assert_eq!(placed, out.join("my-rule.wasm"));
             assert_eq!(std::fs::read_to_string(placed).unwrap(), text);
         }

@@ -14,6 +14,7 @@ mod build;
 mod inspect;
 mod module;
 mod new;
+mod test;
 mod toolchain;
 
 mod campaigns;
@@ -65,6 +66,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration
     after_long_help = concat!(
         "A first rule:\n",
         "  hailer new my-rule                              write a rule crate with a test\n",
+        "  hailer test my-rule                             run its scenarios on the real module\n",
         "  hailer build my-rule --out rules.d              build it into a module\n",
         "  hailer events --generate 100 > events.jsonl     make events to try it on\n",
         "  hailer run --source file:events.jsonl           see what it would send\n\n",
@@ -88,6 +90,7 @@ enum Command {
     Config(config::ConfigCommand),
     New(new::New),
     Build(build::Build),
+    Test(test::Test),
     Inspect(inspect::Inspect),
     Campaigns(campaigns::Campaigns),
     Pause(pause::Pause),
@@ -135,6 +138,7 @@ impl Cli {
             Command::Config(command) => command.run(global),
             Command::New(command) => command.run(),
             Command::Build(command) => command.run(global),
+            Command::Test(command) => command.run(global),
             Command::Inspect(command) => command.run(global),
             Command::Campaigns(command) => command.run(global),
             Command::Pause(command) => command.run(global),

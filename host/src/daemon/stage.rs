@@ -1,20 +1,28 @@
-//! How an accepted module becomes a running campaign: compiled in a child, loaded, tried, swapped in.
+//! How an accepted module becomes a running campaign: compiled in a child, loaded, tried (its own scenarios included), swapped in.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
 use super::address_space::{AddressSpace, NEXT_STEP};
 use crate::config::Config;
-use crate::engine::{Campaign, CampaignSpec, RuleSet, Sandbox, VerifiedModule};
+use crate::engine::{Campaign, CampaignSpec, RuleSet, Sandbox, VerifiedModule, shown};
 use crate::metrics;
 use crate::reload::{ChildCommand, Compiler, NoRoom, Stage};
+use crate::scenarios::{self, Bounds, Scenarios, Stand};
+
+/// A module's own scenarios take no longer than this, all of them, or it is refused.
+const SCENARIOS_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The engine, as the directory's owner sees it.
 pub(super) struct EngineStage {
-    sandbox: Arc<Sandbox>,
-    compiler: Compiler,
+    loader: Loader,
+    /// Modules that have passed their own scenarios, by digest.
+    passed: BTreeSet<Arc<str>>,
     current: Arc<ArcSwap<RuleSet>>,
     shards: usize,
 }
@@ -25,13 +33,68 @@ impl EngineStage {
         sandbox: Arc<Sandbox>,
         current: Arc<ArcSwap<RuleSet>>,
     ) -> anyhow::Result<EngineStage> {
-        let child = ChildCommand::of_this_program().context("no program to compile with")?;
-        let compiler = Compiler::open(child, &config.data, &sandbox.compatibility(), &config.limits)?;
-        Ok(EngineStage { sandbox, compiler, current, shards: super::shards_of(config) })
+        let loader = Loader::open(sandbox, &config.data)?;
+        Ok(EngineStage { loader, passed: BTreeSet::new(), current, shards: super::shards_of(config) })
     }
 
+    /// Runs the scenarios that a module brings along, with their own parameters: who breaks a rule finds out here.
+    fn try_scenarios(&mut self, module: &VerifiedModule, compiled: &wasmtime::Module) -> Result<(), String> {
+        if self.passed.contains(&module.digest) {
+            return Ok(());
+        }
+        let Some(text) = scenarios::embedded(&module.bytes).map_err(|error| error.to_string())? else { return Ok(()) };
+        let read = Scenarios::parse("its own scenarios", text, &module.manifest);
+        let read = read.map_err(|problems| problems.first().map(ToString::to_string).unwrap_or_default())?;
+        let (sandbox, compiled) = (Arc::clone(&self.loader.sandbox), compiled.clone());
+        let stand = Stand { sandbox, module: module.clone(), compiled, checks_purity: false };
+        let bounds = Bounds { until: Some(Instant::now() + SCENARIOS_TIME_MAX) };
+        for scenario in &read.list {
+            let report = stand.run(scenario, bounds);
+            if !report.is_passed() {
+                let (name, difference) = (shown(&scenario.name), report.explain().join("; "));
+                return Err(format!(
+                    "it fails its own scenario `{name}`: {difference}; correct the rule or the scenario, and see with `hailer test`"
+                ));
+            }
+        }
+        self.passed.insert(Arc::clone(&module.digest));
+        Ok(())
+    }
+}
+
+/// Makes modules into what can run: compiled in a child, cached, loaded.
+pub struct Loader {
+    sandbox: Arc<Sandbox>,
+    compiler: Compiler,
+    /// Where artifacts are, if nobody is to find them afterwards.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Loader {
+    /// A loader that keeps what it compiles under `data`.
+    ///
+    /// # Errors
+    /// When the cache can't be made, or is open to other users.
+    pub fn open(sandbox: Arc<Sandbox>, data: &Path) -> anyhow::Result<Loader> {
+        let child = ChildCommand::of_this_program().context("no program to compile with")?;
+        let compiler = Compiler::open(child, data, &sandbox.compatibility(), sandbox.limits())?;
+        Ok(Loader { sandbox, compiler, _temporary: None })
+    }
+
+    /// A loader that leaves nothing behind.
+    ///
+    /// # Errors
+    /// When no directory can be made.
+    pub fn temporary(sandbox: Arc<Sandbox>) -> anyhow::Result<Loader> {
+        let directory = tempfile::tempdir().context("no directory to compile in")?;
+        let loader = Loader::open(sandbox, directory.path())?;
+        Ok(Loader { _temporary: Some(directory), ..loader })
+    }
+
+    /// # Errors
+    /// Why it can't be compiled or loaded.
     #[expect(unsafe_code, reason = "loads what the compiling child made")]
-    fn load(&mut self, module: &VerifiedModule) -> Result<wasmtime::Module, String> {
+    pub fn load(&mut self, module: &VerifiedModule) -> Result<wasmtime::Module, String> {
         let artifact = self.compiler.artifact(module).map_err(|error| error.to_string())?;
         // SAFETY: the compiler hands out only what its own child wrote with `Sandbox::precompile`, for an engine of this
         // `compatibility`, from a directory that only this user can write, after comparing the checksum that was stored with it.
@@ -48,12 +111,17 @@ impl Stage for EngineStage {
     }
 
     fn admit(&mut self, spec: CampaignSpec, module: &VerifiedModule, generation: u64) -> Result<Arc<Campaign>, String> {
-        let compiled = self.load(module)?;
-        Campaign::admit(&self.sandbox, spec, compiled, generation).map_err(|error| error.to_string())
+        let compiled = self.loader.load(module)?;
+        let sandbox = Arc::clone(&self.loader.sandbox);
+        let campaign =
+            Campaign::admit(&sandbox, spec, compiled.clone(), generation).map_err(|error| error.to_string())?;
+        self.try_scenarios(module, &compiled)?;
+        Ok(campaign)
     }
 
     fn swap(&mut self, campaigns: Vec<Arc<Campaign>>, rule_set: u64) {
-        self.compiler.retain(campaigns.iter().map(|campaign| &*campaign.spec.digest));
+        self.loader.compiler.retain(campaigns.iter().map(|campaign| &*campaign.spec.digest));
+        self.passed.retain(|digest| campaigns.iter().any(|campaign| campaign.spec.digest == *digest));
         self.current.store(Arc::new(RuleSet::build(campaigns, rule_set)));
         ::metrics::gauge!(metrics::RULE_SET).set(rule_set as f64);
     }

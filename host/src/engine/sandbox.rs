@@ -89,10 +89,13 @@ impl Sandbox {
         for is_metered in [false, true] {
             let engine = Engine::new(&wasm_config(limits, is_metered));
             let engine = engine.map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
-            made = compatibility_of(&engine);
-            if made == compatibility {
+            let its_own = compatibility_of(&engine);
+            if its_own == compatibility {
                 let artifact = engine.precompile_module(wasm);
                 return artifact.map_err(|error| SandboxError::Compile(format!("{error:#}")));
+            }
+            if !is_metered {
+                made = its_own;
             }
         }
         Err(SandboxError::Incompatible { made, wanted: compatibility.to_owned() })

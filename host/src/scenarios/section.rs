@@ -1,0 +1,103 @@
+//! The scenarios that a module brings along, in a custom section of their own: put in by `hailer build`, read back as the foreign bytes that they are.
+
+use hailer_abi::SCENARIOS_SECTION;
+use wasmparser::{Parser, Payload};
+
+use super::file::SCENARIO_FILE_BYTES_MAX;
+
+/// Why a module's scenarios can't be read, or not be put in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SectionError {
+    #[error("the module has more than one custom section `{SCENARIOS_SECTION}`; build it again with `hailer build`")]
+    Repeated,
+    #[error(
+        "the module's scenarios have {size} bytes, the most is {SCENARIO_FILE_BYTES_MAX}; build it again with fewer"
+    )]
+    TooLarge { size: usize },
+    #[error("the module's scenarios are not UTF-8; build it again with `hailer build`")]
+    NotText,
+    #[error("the module is damaged: build it again with `hailer build`")]
+    Damaged,
+}
+
+/// The text of a module's scenarios; `None` if it brings none.
+///
+/// # Errors
+/// When what it brings can't be scenarios.
+pub fn embedded(module: &[u8]) -> Result<Option<&str>, SectionError> {
+    let mut found = None;
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::CustomSection(section) = payload.map_err(|_| SectionError::Damaged)?
+            && section.name() == SCENARIOS_SECTION
+            && found.replace(section.data()).is_some()
+        {
+            return Err(SectionError::Repeated);
+        }
+    }
+    let Some(bytes) = found else { return Ok(None) };
+    if bytes.len() > SCENARIO_FILE_BYTES_MAX {
+        return Err(SectionError::TooLarge { size: bytes.len() });
+    }
+    std::str::from_utf8(bytes).map(Some).map_err(|_| SectionError::NotText)
+}
+
+/// The module with these scenarios at its end.
+///
+/// # Errors
+/// When they are too many, or when it has some already.
+pub fn embed(mut module: Vec<u8>, scenarios: &str) -> Result<Vec<u8>, SectionError> {
+    if scenarios.len() > SCENARIO_FILE_BYTES_MAX {
+        return Err(SectionError::TooLarge { size: scenarios.len() });
+    }
+    if embedded(&module)?.is_some() {
+        return Err(SectionError::Repeated);
+    }
+    let mut content = Vec::with_capacity(SCENARIOS_SECTION.len() + scenarios.len() + 5);
+    write_leb(SCENARIOS_SECTION.len(), &mut content);
+    content.extend_from_slice(SCENARIOS_SECTION.as_bytes());
+    content.extend_from_slice(scenarios.as_bytes());
+    // The id of a custom section.
+    module.push(0);
+    write_leb(content.len(), &mut module);
+    module.append(&mut content);
+    Ok(module)
+}
+
+/// A number as WebAssembly writes lengths: seven bits a byte, the lowest first.
+fn write_leb(mut number: usize, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &[u8] = b"\0asm\x01\0\0\0";
+
+    #[test]
+    fn what_was_put_in_is_read_back_and_only_once() {
+        let text = "# длинный текст\n".repeat(300);
+        let module = embed(EMPTY.to_vec(), &text).unwrap();
+        assert_eq!(embedded(&module), Ok(Some(&*text)));
+        assert_eq!(embed(module, "more"), Err(SectionError::Repeated));
+        assert_eq!(embedded(EMPTY), Ok(None));
+    }
+
+    #[test]
+    fn a_section_that_can_be_no_scenarios_is_refused() {
+        let large = "#".repeat(SCENARIO_FILE_BYTES_MAX + 1);
+        assert_eq!(embed(EMPTY.to_vec(), &large), Err(SectionError::TooLarge { size: large.len() }));
+        let mut module = embed(EMPTY.to_vec(), "abc").unwrap();
+        let last = module.len() - 1;
+        module[last] = 0xff;
+        assert_eq!(embedded(&module), Err(SectionError::NotText));
+        assert_eq!(embedded(&module[..last]), Err(SectionError::Damaged));
+        let twice =
+            [embed(EMPTY.to_vec(), "a").unwrap(), embed(EMPTY.to_vec(), "b").unwrap()[EMPTY.len()..].to_vec()].concat();
+        assert_eq!(embedded(&twice), Err(SectionError::Repeated));
+    }
+}
