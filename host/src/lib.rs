@@ -11,8 +11,8 @@ pub mod erasure;
 pub mod event;
 pub mod policies;
 pub mod rehearsal;
-pub mod scenarios;
 pub mod reload;
+pub mod scenarios;
 pub mod store;
 pub mod story;
 

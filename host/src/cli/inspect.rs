@@ -46,6 +46,12 @@ fn text(facts: &ModuleFacts) -> String {
         text += &format!(" (sdk {sdk})");
     }
     text += &format!("\nimports {}\n", imports_text(&facts.imports));
+    text += &match facts.scenarios.len() {
+        0 => "tests   none (`hailer test --help`)\n".to_owned(),
+        count => {
+            format!("tests   {count} scenarios of its own, which an engine runs before the module decides anything\n")
+        }
+    };
     if let Some(version) = state_version {
         text += &format!("state   version {version} of its shape\n");
     }
@@ -152,6 +158,7 @@ mod tests {
             bytes: 13_512,
             digest: "9f3ac1d2".repeat(8),
             imports: vec!["hailer.log".into(), "env.now".into()],
+            scenarios: vec!["a big basket is thanked for".into(), "a small one is not".into()],
             manifest: serde_json::from_str(manifest).unwrap(),
         };
         insta::assert_snapshot!(text(&facts));

@@ -10,6 +10,7 @@ use serde::Serialize;
 use wasmparser::{Encoding, Parser, Payload, TypeRef};
 
 use crate::engine::{self, Limits, mark_personal};
+use crate::scenarios::{self, Scenarios};
 
 /// A larger file is not looked into.
 const MODULE_BYTES_MAX: u64 = 64 << 20;
@@ -23,6 +24,8 @@ pub(super) struct ModuleFacts {
     pub(super) digest: String,
     /// What it imports, `module.name`.
     pub(super) imports: Vec<String>,
+    /// The names of the scenarios that it brings along.
+    pub(super) scenarios: Vec<String>,
     /// With the engine's own marks on what is personal.
     pub(super) manifest: Manifest,
 }
@@ -80,7 +83,20 @@ fn facts(bytes: &[u8]) -> anyhow::Result<ModuleFacts> {
     let mut manifest =
         serde_json::from_slice(manifest).context("its manifest can't be read: build it with a matching SDK")?;
     mark_personal(&mut manifest);
-    Ok(ModuleFacts { bytes: bytes.len(), digest: blake3::hash(bytes).to_hex().to_string(), imports, manifest })
+    let scenarios = match scenarios::embedded(bytes)? {
+        None => Vec::new(),
+        Some(text) => match Scenarios::parse("its scenarios", text, &manifest) {
+            Ok(scenarios) => scenarios.list.into_iter().map(|scenario| scenario.name).collect(),
+            Err(problems) => bail!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        },
+    };
+    Ok(ModuleFacts {
+        bytes: bytes.len(),
+        digest: blake3::hash(bytes).to_hex().to_string(),
+        imports,
+        scenarios,
+        manifest,
+    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::settings::Global;
 use super::{DONE, EXIT_CODES, FAILED, USAGE, UsageError, build, output};
 use crate::daemon::Loader;
-use crate::engine::{Limits, Sandbox, VerifiedModule, verify};
+use crate::engine::{Limits, Sandbox, verify};
 use crate::reload::Problem;
 use crate::scenarios::{self, Bounds, Report, SCENARIO_FILE_BYTES_MAX, Scenarios, Stand};
 use find::Suite;
@@ -148,21 +148,25 @@ impl Test {
         let module = match &suite.module {
             Some(file) => file.clone(),
             None => {
-                build::compile(&suite.directory, self.frozen)
-                    .with_context(|| format!("can't build {}", suite.directory.display()))?
-                    .file
+                let compiled = build::compile(&suite.directory, self.frozen);
+                compiled.with_context(|| format!("can't build {}", suite.directory.display()))?.file
             }
         };
-        let module = verified(&module, sandbox.limits())?;
-        let (file, text) = match &suite.scenarios {
-            Some(file) => (file.display().to_string(), read(file)?),
+        let bytes = std::fs::read(&module).with_context(|| format!("can't read {}", module.display()))?;
+        let (file, text, bytes) = match &suite.scenarios {
+            Some(file) => {
+                let text = read(file)?;
+                // What `hailer build` makes of the crate, so that the version is the one that a campaign shows.
+                let bytes = if suite.module.is_none() { scenarios::embed(bytes, &text)? } else { bytes };
+                (file.display().to_string(), text, bytes)
+            }
             None => {
-                let file = suite.directory.display().to_string();
-                let text =
-                    scenarios::embedded(&module.bytes).with_context(|| file.clone())?.unwrap_or_default().to_owned();
-                (file, text)
+                let text = scenarios::embedded(&bytes).with_context(|| module.display().to_string())?;
+                (module.display().to_string(), text.unwrap_or_default().to_owned(), bytes)
             }
         };
+        let module = verify(bytes.into(), sandbox.limits())
+            .map_err(|error| anyhow::anyhow!("{} is no rule module: {error}: {}", module.display(), error.hint()))?;
         let mut outcome = Outcome {
             file,
             rule: module.manifest.name.clone(),
@@ -187,12 +191,6 @@ impl Test {
         }
         Ok(outcome)
     }
-}
-
-fn verified(file: &Path, limits: &Limits) -> anyhow::Result<VerifiedModule> {
-    let bytes = std::fs::read(file).with_context(|| format!("can't read {}", file.display()))?;
-    let verified = verify(bytes.into(), limits);
-    verified.map_err(|error| anyhow::anyhow!("{} is no rule module: {error}: {}", file.display(), error.hint()))
 }
 
 /// A file of scenarios, if it can be one.
