@@ -245,36 +245,41 @@ impl<'text> Reader<'_, 'text> {
             self.problem(Some(span), "a step does one thing", hint);
             return None;
         }
-        if let Some((text, span)) = self.text(table, "advance", SPAN_HINT) {
-            let Some(by) = super::moment::span(&text) else {
-                self.problem(Some(span), format!("`{}` is no span", shown(&text)), SPAN_HINT);
-                return None;
-            };
-            *clock += by;
-            let expected = self.expectations(table, Moves::Clock, manifest, zone);
-            return Some(Step { line, doing: Doing::Advance(by), expected });
+        if has("event") || has("body") {
+            let given = self.event(table)?;
+            let times = self.number(table, "times", TIMES_MAX).unwrap_or(1);
+            let expected = self.expectations(table, Moves::Event { code: &given.code }, manifest, zone);
+            return Some(Step { line, doing: Doing::Event(given, times), expected });
         }
-        if let Some((text, span)) = self.text(table, "at", MOMENT_HINT) {
-            let Some(moment) = moment(&text, zone) else {
-                self.problem(Some(span), format!("`{}` is no moment", shown(&text)), MOMENT_HINT);
-                return None;
-            };
-            if moment < *clock {
-                let reason =
-                    format!("`{}` is before {}, where the clock stands", shown(&text), shown_moment(*clock, zone));
-                self.problem(Some(span), reason, "a clock goes on only: begin the scenario earlier, with `starts`");
-            }
-            *clock = moment.max(*clock);
-            let expected = self.expectations(table, Moves::Clock, manifest, zone);
-            return Some(Step { line, doing: Doing::At(moment), expected });
-        }
-        for key in ["set", "without", "times"].into_iter().filter(|key| has(key) && !has("event") && !has("body")) {
+        for key in ["set", "without", "times"].into_iter().filter(|key| has(key)) {
             self.problem(Some(span.clone()), format!("`{key}` belongs to an event"), "remove it, or name the event");
         }
-        let given = self.event(table)?;
-        let times = self.number(table, "times", TIMES_MAX).unwrap_or(1);
-        let expected = self.expectations(table, Moves::Event { code: &given.code }, manifest, zone);
-        Some(Step { line, doing: Doing::Event(given, times), expected })
+        let doing = self.clock(table, clock, zone)?;
+        let expected = self.expectations(table, Moves::Clock, manifest, zone);
+        Some(Step { line, doing, expected })
+    }
+
+    /// A step that only lets time pass.
+    fn clock(&mut self, table: &DeTable<'text>, clock: &mut Millis, zone: &TimeZone) -> Option<Doing> {
+        if let Some((text, span)) = self.text(table, "advance", SPAN_HINT) {
+            let by = super::moment::span(&text);
+            match by {
+                Some(by) => *clock += by,
+                None => self.problem(Some(span), format!("`{}` is no span", shown(&text)), SPAN_HINT),
+            }
+            return by.map(Doing::Advance);
+        }
+        let (text, span) = self.text(table, "at", MOMENT_HINT)?;
+        let Some(moment) = moment(&text, zone) else {
+            self.problem(Some(span), format!("`{}` is no moment", shown(&text)), MOMENT_HINT);
+            return None;
+        };
+        if moment < *clock {
+            let reason = format!("`{}` is before {}, where the clock stands", shown(&text), shown_moment(*clock, zone));
+            self.problem(Some(span), reason, "a clock goes on only: begin the scenario earlier, with `starts`");
+        }
+        *clock = moment.max(*clock);
+        Some(Doing::At(moment))
     }
 
     fn zone(&mut self, table: &DeTable<'text>) -> Option<TimeZone> {
