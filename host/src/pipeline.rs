@@ -74,7 +74,7 @@ use memory::Memory;
 use outbox::{Fill, PublishError};
 pub use queues::{Cursor, Which};
 use quota::Quotas;
-pub(crate) use redirects::Redirects;
+pub use redirects::Redirects;
 use requests::Requests;
 pub use requests::{Door, Doorway, DropPage, Reply, Request, RetryPage};
 use retries::RetryWork;

@@ -16,6 +16,7 @@ mod hot_reload;
 mod memory;
 mod new_rule;
 mod privacy;
+mod rehearsal;
 mod scenarios;
 mod seed;
 mod sizes;

@@ -133,6 +133,17 @@ fn the_grants_shown_are_of_fields_that_there_are() {
 }
 
 #[test]
+fn the_scenarios_shown_are_true_of_a_big_basket() {
+    let site = Site::empty();
+    let module = site.write("big-basket.wasm", example_module("big-basket")).display().to_string();
+    for block in blocks::of(Class::Scenarios) {
+        let file = site.write("scenarios.toml", &block.text).display().to_string();
+        let outcome = site.command(&["test", &file, "--module", &module]);
+        assert_eq!(outcome.code, Some(0), "{}: {outcome:?}", block.place);
+    }
+}
+
+#[test]
 fn the_configurations_shown_are_valid() {
     let site = Site::empty();
     for block in blocks::of(Class::Config) {

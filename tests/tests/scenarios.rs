@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::swaps::purchase;
 
-/// `hailer test` in a directory: its exit code, what it printed, and what it said.
-fn test(directory: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+/// `hailer test` in a directory: its exit code, what it printed, and what it said. What it builds goes to a place of its own in the target directory.
+fn test(directory: &Path, place: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(hailer());
-    command.arg("test").args(arguments).current_dir(directory).env("CARGO_TARGET_DIR", target());
+    command.arg("test").args(arguments).current_dir(directory).env("CARGO_TARGET_DIR", target().join(place));
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
@@ -39,7 +39,7 @@ fn results(json: &str) -> BTreeMap<String, Vec<(String, bool)>> {
 fn every_example_tells_its_story_and_it_is_true() {
     let directory = tempfile::tempdir().unwrap();
     let junit = directory.path().join("junit.xml");
-    let (code, json, said) = test(checkout(), &["rules", "--json", "--junit", junit.to_str().unwrap()]);
+    let (code, json, said) = test(checkout(), "", &["rules", "--json", "--junit", junit.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{said}");
     let results = results(&json);
     let crates = fs::read_dir(checkout().join("rules")).unwrap().count();
@@ -75,7 +75,7 @@ fn breaking_one_rule_turns_exactly_its_scenarios_red() {
     assert!(rule.contains(whole));
     fs::write(&source, rule.replace(whole, broken)).unwrap();
 
-    let (code, json, said) = test(root, &["rules", "--json"]);
+    let (code, json, said) = test(root, "broken-rules", &["rules", "--json"]);
     assert_eq!(code, Some(1), "{said}");
     let results = results(&json);
     let red =
@@ -83,7 +83,7 @@ fn breaking_one_rule_turns_exactly_its_scenarios_red() {
     assert_eq!((red("abandoned-registration"), red("welcome")), (vec![], vec![]));
     // All of them but the one about parameters.
     assert_eq!(red("win-back").len(), results["win-back"].len() - 1, "{json}");
-    let (_, shown, _) = test(root, &["rules/win-back", "--quiet"]);
+    let (_, shown, _) = test(root, "broken-rules", &["rules/win-back", "--quiet"]);
     for part in ["FAILED sixty and ninety days", "- first at 2026-03-11 11:00", "+ first at 2026-03-12 11:00"] {
         assert!(shown.contains(part), "no {part:?} in {shown}");
     }

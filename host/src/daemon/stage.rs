@@ -51,10 +51,11 @@ impl EngineStage {
         for scenario in &read.list {
             let report = stand.run(scenario, bounds);
             if !report.is_passed() {
-                let (name, difference) = (shown(&scenario.name), report.explain().join("; "));
-                return Err(format!(
-                    "it fails its own scenario `{name}`: {difference}; correct the rule or the scenario, and see with `hailer test`"
-                ));
+                let name = shown(&scenario.name);
+                let told = format!("it fails its own scenario `{name}` (`hailer test` shows all of it)");
+                let difference = report.explain();
+                let lines = [told.as_str()].into_iter().chain(difference.iter().map(|line| line.trim()));
+                return Err(lines.collect::<Vec<_>>().join("\n"));
             }
         }
         self.passed.insert(Arc::clone(&module.digest));

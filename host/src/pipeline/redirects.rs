@@ -15,7 +15,7 @@ const HOPS_MAX: usize = 64;
 
 /// Follows redirects; clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Redirects(Known);
+pub struct Redirects(Known);
 
 #[derive(Clone, Debug)]
 enum Known {
@@ -40,12 +40,16 @@ impl Redirects {
     }
 
     /// Nobody has become another yet, and no store is asked.
-    pub(crate) fn of_rehearsal() -> Redirects {
+    #[must_use]
+    pub fn of_rehearsal() -> Redirects {
         Redirects(Known::Here(Arc::default()))
     }
 
     /// Whom a customer has become; the customer themselves, if nobody.
-    pub(crate) fn resolve(&self, customer: CustomerKey) -> Result<CustomerKey, StoreError> {
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn resolve(&self, customer: CustomerKey) -> Result<CustomerKey, StoreError> {
         match &self.0 {
             Known::Store { are_any, .. } if !are_any.load(Ordering::Acquire) => Ok(customer),
             Known::Store { store, .. } => {

@@ -2,8 +2,8 @@
 //! for the examples that a module brings along.
 //!
 //! The path is the engine's own: identity, projection, the call in the real sandbox, policies, states, timers, merges, failures held or skipped.
-//! **Nothing of a rehearsal leaves it**: it publishes nothing, commits nothing, logs nothing and counts nothing. **The same input gives the same
-//! decisions**, in the same order, however it is cut into calls and over however many rehearsals its customers are spread.
+//! **Nothing of a rehearsal leaves it, and the same input gives the same decisions**: it publishes, commits, logs and counts nothing, and what it decides
+//! and in which order does not depend on how the input is cut into calls, or over how many rehearsals its customers are spread.
 //!
 //! Two things an engine does that a rehearsal does not: no campaign is suspended, so that every fault is seen; and `per_hour_max` is counted for
 //! each rehearsal on its own, so whoever spreads customers over several takes it out of their campaigns first.
@@ -29,7 +29,7 @@ use crate::store::records::{Cause, CustomerRow, PendingTimer, StateRow};
 use agenda::Agenda;
 use wakeups::Wakeups;
 
-pub(crate) use crate::pipeline::Redirects;
+pub use crate::pipeline::Redirects;
 pub use crate::pipeline::rehearse::{Arrived, Decision};
 
 /// How a rehearsal is set up.
@@ -82,7 +82,7 @@ impl Rehearsal {
     ///
     /// # Errors
     /// None that a rehearsal is known to have: it reads no store.
-    pub(crate) fn new(
+    pub fn new(
         rules: &Arc<RuleSet>,
         sandbox: &Arc<Sandbox>,
         settings: &Settings,

@@ -30,6 +30,8 @@ pub(super) enum Class {
     Grant,
     /// `toml config`: a configuration.
     Config,
+    /// `toml scenarios`: a file of scenarios, for big-basket.
+    Scenarios,
     /// `json event`: a line for a file source.
     Event,
     /// `json communication`: a line of a sink.
@@ -42,7 +44,7 @@ pub(super) enum Class {
     Text,
 }
 
-const CLASSES: [(&str, Class); 15] = [
+const CLASSES: [(&str, Class); 16] = [
     ("rust", Class::Rule),
     ("rust continued", Class::Continued),
     ("rust handler", Class::Handler),
@@ -53,6 +55,7 @@ const CLASSES: [(&str, Class); 15] = [
     ("toml campaign", Class::Campaign),
     ("toml grant", Class::Grant),
     ("toml config", Class::Config),
+    ("toml scenarios", Class::Scenarios),
     ("json event", Class::Event),
     ("json communication", Class::Communication),
     ("json manifest", Class::Manifest),
