@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 HAILER := $(CARGO) run --quiet --package hailer --
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := event outcome manifest campaign
+FUZZ_TARGETS := event outcome manifest campaign scenarios
 
 .PHONY: help setup demo rules test faults lint bench fuzz
 
@@ -51,6 +51,7 @@ fuzz: ## Run each fuzz target for a minute (FUZZ_SECONDS)
 		case $$target in \
 			event) seeds=guest-sdk/abi/events; dictionary=-dict=host/fuzz/json.dict ;; \
 			manifest) dictionary=-dict=host/fuzz/json.dict ;; \
+			scenarios) for file in rules/*/scenarios.toml; do cp $$file $$corpus/$$(basename $$(dirname $$file)).toml; done ;; \
 			campaign) for file in rules/*/campaign.toml; do cp $$file $$corpus/$$(basename $$(dirname $$file)).toml; done ;; \
 		esac; \
 		$(CARGO) +nightly fuzz run --fuzz-dir host/fuzz --sanitizer none $$target $$corpus $$seeds -- \

@@ -25,12 +25,15 @@ use crate::engine::{RuleSet, Sandbox};
 use crate::event::CustomerKey;
 use crate::pipeline::rehearse::{Decider, Task};
 use crate::store::StoreError;
-use crate::store::records::{Cause, CustomerRow, PendingTimer, StateRow};
+use crate::store::records::{Cause, CustomerRow, Decided, PendingTimer, StateRow};
 use agenda::Agenda;
 use wakeups::Wakeups;
 
 pub use crate::pipeline::Redirects;
 pub use crate::pipeline::rehearse::{Arrived, Decision};
+
+/// What strangers' events may lead to between two events of a caller, in bytes.
+const HELD_BYTES_MAX: usize = 64 << 20;
 
 /// How a rehearsal is set up.
 #[derive(Clone, Debug)]
@@ -41,7 +44,8 @@ pub struct Settings {
     pub recheck_one_in: u32,
     /// What the clock shows at first.
     pub begins: Millis,
-    /// By the machine's clock: what is not decided by then is not decided at all. For what comes from strangers.
+    /// By the machine's clock: what is not decided by then is not decided at all; nor is what comes behind more than can be held. For what comes
+    /// from strangers.
     pub gives_up: Option<Instant>,
 }
 
@@ -57,6 +61,8 @@ pub enum RehearsalError {
     Endless { campaign: String, timer: String, times: u32 },
     #[error("it takes too long")]
     GaveUp,
+    #[error("it leads to more than {bytes_max} bytes of decisions at once")]
+    TooMuch { bytes_max: usize },
 }
 
 /// An engine's worth of deciding, for some customers.
@@ -186,6 +192,7 @@ impl Rehearsal {
     /// Decides events of which none is a merge, and the timers up to a moment.
     fn run(&mut self, events: Vec<Task>, until: Millis, decisions: &mut Vec<Decision>) -> Result<(), RehearsalError> {
         let mut wave = Vec::new();
+        let mut held_bytes = 0;
         let mut agendas: Vec<Agenda> = Vec::new();
         let mut places: HashMap<CustomerKey, usize> = HashMap::new();
         let mut customers = Vec::new();
@@ -231,10 +238,17 @@ impl Rehearsal {
             if wave.is_empty() {
                 break;
             }
-            if self.gives_up.is_some_and(|moment| Instant::now() >= moment) {
-                return Err(RehearsalError::GaveUp);
-            }
+            let before = decisions.len();
             self.decider.decide(std::mem::take(&mut wave), decisions)?;
+            if let Some(moment) = self.gives_up {
+                held_bytes += decisions[before..].iter().map(Decision::held_bytes).sum::<usize>();
+                if held_bytes > HELD_BYTES_MAX {
+                    return Err(RehearsalError::TooMuch { bytes_max: HELD_BYTES_MAX });
+                }
+                if Instant::now() >= moment {
+                    return Err(RehearsalError::GaveUp);
+                }
+            }
         }
         self.clock = self.clock.max(until);
         self.settle(customers);
@@ -252,6 +266,20 @@ impl Rehearsal {
 }
 
 impl Decision {
+    /// About how much memory it takes, in bytes.
+    fn held_bytes(&self) -> usize {
+        let sent = self.communications.iter().map(|sent| sent.body.len());
+        let said = self.lines.iter().map(|(_, line)| line.text.len());
+        let outcomes = self.outcomes.iter().map(|outcome| match &outcome.decided {
+            Decided::Answered { communications, notes, .. } => {
+                size_of_val(&communications[..]) + notes.iter().map(|note| note.len()).sum::<usize>()
+            }
+            Decided::Failed { error } => error.len(),
+            Decided::Skipped { .. } | Decided::Held => 0,
+        });
+        size_of::<Decision>() + sent.chain(said).chain(outcomes).sum::<usize>()
+    }
+
     /// Which of two comes first, whichever rehearsals decided them.
     #[must_use]
     pub fn in_order(&self, other: &Decision) -> Ordering {

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::body::Given;
 use super::expectation::{Expected, Moves};
-use super::moment::{MOMENT_HINT, SPAN_HINT, moment, shown_moment, shown_span};
+use super::moment::{MOMENT_HINT, MOMENT_MAX, SPAN_HINT, moment, shown_moment, shown_span};
 use super::reader::{Reader, spot};
 use crate::clock::Millis;
 use crate::engine::{encode_params, shown};
@@ -264,6 +264,10 @@ impl<'text> Reader<'_, 'text> {
         if let Some((text, span)) = self.text(table, "advance", SPAN_HINT) {
             let by = super::moment::span(&text);
             match by {
+                Some(by) if *clock + by > MOMENT_MAX => {
+                    let hint = "advance by less, or begin the scenario earlier, with `starts`";
+                    self.problem(Some(span), "the clock of a scenario goes no further than 2100-01-01", hint);
+                }
                 Some(by) => *clock += by,
                 None => self.problem(Some(span), format!("`{}` is no span", shown(&text)), SPAN_HINT),
             }

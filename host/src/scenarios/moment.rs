@@ -77,13 +77,16 @@ pub(super) fn span(text: &str) -> Option<Millis> {
     (total <= SPAN_MS_MAX).then_some(total)
 }
 
-/// A moment; without an offset it is meant in the time zone.
+/// The clock of a scenario goes no further than 2100-01-01: what is sent later could not be written down for ever.
+pub(super) const MOMENT_MAX: Millis = 4_102_444_800_000;
+
+/// A moment from 1970 on; without an offset it is meant in the time zone.
 pub(super) fn moment(text: &str, zone: &TimeZone) -> Option<Millis> {
-    if let Ok(moment) = text.parse::<Timestamp>() {
-        return Some(moment.as_millisecond());
-    }
-    let local: DateTime = text.parse().ok()?;
-    Some(zone.to_ambiguous_timestamp(local).compatible().ok()?.as_millisecond())
+    let moment = match text.parse::<Timestamp>() {
+        Ok(moment) => moment,
+        Err(_) => zone.to_ambiguous_timestamp(text.parse::<DateTime>().ok()?).compatible().ok()?,
+    };
+    Some(moment.as_millisecond()).filter(|moment| (0..=MOMENT_MAX).contains(moment))
 }
 
 /// A moment for people, in the time zone; with seconds only if there are any.

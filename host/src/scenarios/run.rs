@@ -221,21 +221,17 @@ impl Stage<'_> {
         let clock = self.rehearsal.clock();
         match doing {
             Doing::Event(given, times) => {
-                let mut events = Vec::new();
+                let mut decisions = Vec::new();
                 for _ in 0..*times {
                     self.events += 1;
                     // It has been read before, when the scenario was.
                     let Ok(event) = Event::read(given.body.clone()) else { continue };
                     // Each is an event of its own, however equal.
                     let id = format!("step-{}", self.events);
-                    events.push(Arrived::new(event, Some(&id), None, clock, self.events));
+                    let arrived = Arrived::new(event, Some(&id), None, clock, self.events);
+                    decisions.extend(self.rehearsal.decide([arrived], clock)?);
                 }
-                let decisions = self.rehearsal.decide(events, clock)?;
-                self.customer = decisions
-                    .iter()
-                    .filter(|decision| decision.number.is_some())
-                    .next_back()
-                    .and_then(|last| last.customer);
+                self.customer = decisions.last().and_then(|last| last.customer);
                 Ok(decisions)
             }
             Doing::Advance(by) => self.rehearsal.advance(clock + by),

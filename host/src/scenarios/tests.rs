@@ -78,6 +78,9 @@ fn every_mistake_of_a_step_is_told_with_its_line_and_what_to_write() {
         (r#"{ advance = "60" }"#, "`60` is no span", "60d"),
         (r#"{ advance = 60 }"#, "a whole number, not a text", "60d"),
         (r#"{ at = "tomorrow" }"#, "`tomorrow` is no moment", "2026-03-01T10:00"),
+        (r#"{ at = "1969-01-01T00:00" }"#, "is no moment", "2026-03-01T10:00"),
+        (r#"{ at = "9999-01-01T00:00" }"#, "is no moment", "2026-03-01T10:00"),
+        (r#"{ at = "2099-12-31T00:00" }, { advance = "2d" }"#, "no further than 2100-01-01", "advance by less"),
         (r#"{ at = "2020-01-01T00:00" }"#, "before 2026-01-01 00:00, where the clock stands", "starts"),
         (r#"{ advance = "1d", set = { amount = 1 } }"#, "`set` belongs to an event", "name the event"),
         (r#"{ event = "Purchase", sent = [{ psh = "x" }] }"#, "there is no channel `psh`", "did you mean `push`?"),
@@ -170,6 +173,22 @@ fn what_no_rule_could_do_is_no_expectation() {
     assert!(
         parse_for(stateless, &of_step(r#"{ event = "CardLinked", sent = [{ push = "x" }], timers = {} }"#)).is_ok()
     );
+}
+
+proptest::proptest! {
+    /// Files with a piece cut out, or replaced by another: whatever is left is read or refused, with lines that are there.
+    #[test]
+    fn no_file_panics_whatever_was_done_to_it(from in 0..2000_usize, length in 0..60_usize, piece in ".{0,12}") {
+        let whole = include_str!("../../../rules/win-back/scenarios.toml");
+        let from = whole.floor_char_boundary(from.min(whole.len()));
+        let to = whole.floor_char_boundary((from + length).min(whole.len()));
+        let text = [&whole[..from], &piece, &whole[to..]].concat();
+        let lines = text.split('\n').count() as u32;
+        for problem in parse(&text).err().into_iter().flatten() {
+            assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)), "{problem:?}");
+            assert!(!problem.reason.is_empty() && !problem.hint.is_empty());
+        }
+    }
 }
 
 #[test]
