@@ -68,11 +68,7 @@ impl Rule {
             &data(second, &nudges),
             &fixture::custom(MANIFEST),
         ];
-        let module = verify(fixture::module(&parts), &Limits::default()).unwrap();
-        let spec = CampaignSpec::of("nudge", &module, vec![0x90]);
-        let compiled = sandbox.compile_here(&module.bytes).unwrap();
-        let campaign = Campaign::started(sandbox, spec, compiled, 1).unwrap();
-        Arc::new(RuleSet::build(vec![campaign], 1))
+        rules_of(&parts, sandbox)
     }
 
     fn rehearsal(&self) -> Rehearsal {
@@ -81,9 +77,21 @@ impl Rule {
     }
 }
 
+fn rules_of(parts: &[&str], sandbox: &Arc<Sandbox>) -> Arc<RuleSet> {
+    let module = verify(fixture::module(parts), &Limits::default()).unwrap();
+    let spec = CampaignSpec::of("nudge", &module, vec![0x90]);
+    let compiled = sandbox.compile_here(&module.bytes).unwrap();
+    let campaign = Campaign::started(sandbox, spec, compiled, 1).unwrap();
+    Arc::new(RuleSet::build(vec![campaign], 1))
+}
+
 fn rehearsal(rules: &Arc<RuleSet>, sandbox: &Arc<Sandbox>, redirects: Redirects) -> Rehearsal {
-    let settings = Settings { environment: "test".into(), recheck_one_in: 0, begins: 0, gives_up: None };
+    let settings = settings(None);
     Rehearsal::new(rules, sandbox, &settings, redirects).unwrap()
+}
+
+fn settings(gives_up: Option<Instant>) -> Settings {
+    Settings { environment: "test".into(), recheck_one_in: 0, begins: 0, gives_up }
 }
 
 /// Sends an hour after a purchase.
@@ -241,4 +249,41 @@ fn a_customers_later_events_wait_behind_a_fault_and_others_do_not() {
         _ => "decided",
     };
     assert_eq!(decisions.iter().map(failed).collect::<Vec<_>>(), ["failed", "held", "failed"]);
+}
+
+#[test]
+fn a_rule_that_loops_runs_out_of_fuel_and_what_it_burnt_is_the_same_each_time() {
+    let configured = r#"(data (i32.const 8192) "\91\c0")"#;
+    let configure = r#"(func (export "hailer_configure") (param i32) (result i64) (i64.const 0x200000000002))"#;
+    let handle = r#"(func (export "hailer_handle") (param i32 i32 i32) (result i64) (loop (br 0)) (i64.const 0))"#;
+    let parts = [fixture::MEMORY, fixture::INPUT, configure, handle, configured, &fixture::custom(MANIFEST)];
+    let burnt = || {
+        let sandbox = Sandbox::metered(Limits::default()).unwrap();
+        let mut rehearsal = rehearsal(&rules_of(&parts, &sandbox), &sandbox, Redirects::of_rehearsal());
+        let decision = rehearsal.decide([purchase(1, 1, 0)], 0).unwrap().remove(0);
+        let Decided::Failed { error } = &decision.outcomes[0].decided else { panic!("{decision:?}") };
+        assert!(error.contains("fuel a call, which stands for 10 ms"), "{error}");
+        decision.costs[0].1.fuel
+    };
+    assert!(burnt() > 1_000_000);
+    assert_eq!(burnt(), burnt());
+}
+
+#[test]
+fn what_comes_from_strangers_ends_at_its_moment_and_before_it_is_too_much_to_hold() {
+    let sandbox = Sandbox::new(Limits::default()).unwrap();
+    let strangers = |rule: &Rule, gives_up| {
+        let (rules, settings) = (rule.rules(&sandbox), settings(Some(gives_up)));
+        Rehearsal::new(&rules, &sandbox, &settings, Redirects::of_rehearsal()).unwrap()
+    };
+    let now = Instant::now();
+    let late = strangers(&nudging(), now).decide([purchase(1, 1, 0)], 0);
+    assert!(matches!(late, Err(RehearsalError::GaveUp)), "{late:?}");
+    // A letter a second, for a day and more.
+    let template = "x".repeat(30);
+    let chatty =
+        Rule { purchase: vec![schedule(1)], nudge: [vec![send(&template); 60], vec![schedule(1000)]].concat() };
+    let ever = now + std::time::Duration::from_secs(600);
+    let much = strangers(&chatty, ever).decide([purchase(1, 1, 0)], 2000 * MINUTE_MS);
+    assert!(matches!(much, Err(RehearsalError::TooMuch { .. })));
 }

@@ -343,7 +343,8 @@ fn diff_of(expected: &[Message], sent: &[Message]) -> Vec<String> {
         match (expected.peek(), sent.peek()) {
             (Some(wanted), Some(found)) if wanted.is_met_by(found) => {
                 lines.push(format!("  {}", found.shown()));
-                (expected.next(), sent.next());
+                expected.next();
+                sent.next();
             }
             (Some(wanted), _) => {
                 lines.push(format!("- {}", wanted.shown()));
