@@ -2,6 +2,7 @@
 //! the identity on; only its ends differ: what is decided is handed back in place of being committed, and the rows stay here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::arrivals::{Arrivals, Clock};
 use super::breaker::BreakerSettings;
@@ -149,7 +150,7 @@ impl Decider {
             batch_max: 1,
             in_flight_max: 1,
             in_flight_bytes_max: 1,
-            settles_after: std::time::Duration::ZERO,
+            settles_after: Duration::ZERO,
             environment: Arc::clone(environment),
             recheck_one_in,
             breaker: NO_BREAKER,
@@ -157,7 +158,7 @@ impl Decider {
         let progress = Progress::default();
         let shared = Shared {
             redirects,
-            arrivals: Arc::new(Arrivals::new(&progress, Clock::Events)),
+            arrivals: Arc::new(Arrivals::new(&progress, Clock::Events, Duration::ZERO)),
             suspects: Arc::new(Suspects::none()),
             failures: Arc::new(FailureTotals::new(&progress, u64::MAX)),
             quotas: Quotas::default(),
