@@ -165,6 +165,15 @@ fn a_timer_that_is_set_anew_fires_once() {
 }
 
 #[test]
+fn of_one_moment_the_timers_that_were_waiting_come_first_and_those_it_has_set_itself_last() {
+    let decisions = nudging().rehearsal().decide([purchase(1, 1, 0), purchase(2, 2, 60 * MINUTE_MS)], 0).unwrap();
+    assert_eq!(minutes_and_causes(&decisions), [(0, "event"), (60, "timer"), (60, "event")]);
+    let at_once = Rule { purchase: vec![schedule(0)], nudge: vec![send("nudge")] };
+    let decisions = at_once.rehearsal().decide([purchase(1, 1, 0), purchase(2, 2, 0)], 1).unwrap();
+    assert_eq!(minutes_and_causes(&decisions), [(0, "event"), (0, "event"), (0, "timer"), (0, "timer")]);
+}
+
+#[test]
 fn what_is_decided_does_not_depend_on_how_it_is_cut() {
     let (rule, until) = (nudging(), 5_000 * MINUTE_MS);
     let events = || traffic().into_iter().map(|(number, customer, now)| purchase(number, customer, now));
@@ -282,7 +291,7 @@ fn what_comes_from_strangers_ends_at_its_moment_and_before_it_is_too_much_to_hol
     // A letter a second, for a day and more.
     let template = "x".repeat(30);
     let chatty =
-        Rule { purchase: vec![schedule(1)], nudge: [vec![send(&template); 60], vec![schedule(1000)]].concat() };
+        Rule { purchase: vec![schedule(1)], nudge: [vec![send(&template); 14], vec![schedule(1000)]].concat() };
     let ever = now + std::time::Duration::from_secs(600);
     let much = strangers(&chatty, ever).decide([purchase(1, 1, 0)], 2000 * MINUTE_MS);
     assert!(matches!(much, Err(RehearsalError::TooMuch { .. })));
