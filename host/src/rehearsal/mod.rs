@@ -9,11 +9,11 @@
 //! each rehearsal on its own, so whoever spreads customers over several takes it out of their campaigns first.
 
 mod agenda;
+mod decision;
 #[cfg(test)]
 mod tests;
 mod wakeups;
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +25,7 @@ use crate::engine::{RuleSet, Sandbox};
 use crate::event::CustomerKey;
 use crate::pipeline::rehearse::{Decider, Task};
 use crate::store::StoreError;
-use crate::store::records::{Cause, CustomerRow, Decided, PendingTimer, StateRow};
+use crate::store::records::{CustomerRow, PendingTimer, StateRow};
 use agenda::Agenda;
 use wakeups::Wakeups;
 
@@ -262,34 +262,6 @@ impl Rehearsal {
             }
         }
         self.decider.settle(customers, self.clock);
-    }
-}
-
-impl Decision {
-    /// About how much memory it takes, in bytes.
-    fn held_bytes(&self) -> usize {
-        let sent = self.communications.iter().map(|sent| sent.body.len());
-        let said = self.lines.iter().map(|(_, line)| line.text.len());
-        let outcomes = self.outcomes.iter().map(|outcome| match &outcome.decided {
-            Decided::Answered { communications, notes, .. } => {
-                size_of_val(&communications[..]) + notes.iter().map(|note| note.len()).sum::<usize>()
-            }
-            Decided::Failed { error } => error.len(),
-            Decided::Skipped { .. } | Decided::Held => 0,
-        });
-        size_of::<Decision>() + sent.chain(said).chain(outcomes).sum::<usize>()
-    }
-
-    /// Which of two comes first, whichever rehearsals decided them.
-    #[must_use]
-    pub fn in_order(&self, other: &Decision) -> Ordering {
-        (self.now, self.turn).cmp(&(other.now, other.turn)).then_with(|| match (&self.cause, &other.cause) {
-            (
-                Cause::Timer { campaign, name, due },
-                Cause::Timer { campaign: other_campaign, name: other_name, due: other_due },
-            ) => (due, self.customer, campaign, name).cmp(&(other_due, other.customer, other_campaign, other_name)),
-            _ => self.number.cmp(&other.number),
-        })
     }
 }
 

@@ -7,10 +7,9 @@ use hailer_abi::manifest::Manifest;
 use jiff::tz::TimeZone;
 use toml::de::{DeTable, DeValue};
 
-use super::body::Given;
-use super::expectation::{Expected, Moves};
-use super::moment::{MOMENT_HINT, MOMENT_MAX, SPAN_HINT, moment, shown_moment, shown_span};
+use super::moment::{MOMENT_HINT, moment};
 use super::reader::{Reader, spot};
+use super::step::Step;
 use crate::clock::Millis;
 use crate::engine::{encode_params, shown};
 use crate::reload::Problem;
@@ -19,27 +18,10 @@ use crate::reload::Problem;
 pub const SCENARIO_FILE_BYTES_MAX: usize = 64 << 10;
 const SCENARIOS_MAX: usize = 200;
 const STEPS_MAX: usize = 200;
-const TIMES_MAX: u32 = 1000;
 const NAME_CHARS_MAX: usize = 120;
 
 const FILE_KEYS: [&str; 4] = ["time_zone", "starts", "params", "scenario"];
 const SCENARIO_KEYS: [&str; 6] = ["name", "time_zone", "starts", "params", "refused", "steps"];
-const STEP_KEYS: [&str; 14] = [
-    "event",
-    "body",
-    "set",
-    "without",
-    "times",
-    "advance",
-    "at",
-    "sent",
-    "suppressed",
-    "nothing",
-    "note",
-    "error",
-    "timers",
-    "state",
-];
 const STEPS_HINT: &str =
     "write what happens, and what is expected of it: steps = [{ event = \"Purchase\", nothing = true }]";
 
@@ -65,21 +47,6 @@ pub struct Scenario {
     /// The rule is to refuse these parameters, with these words.
     pub(super) refused: Option<String>,
     pub(super) steps: Vec<Step>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Step {
-    pub(super) line: u32,
-    pub(super) doing: Doing,
-    pub(super) expected: Vec<Expected>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Doing {
-    /// The event comes so many times.
-    Event(Given, u32),
-    Advance(Millis),
-    At(Millis),
 }
 
 impl Scenarios {
@@ -229,63 +196,6 @@ impl<'text> Reader<'_, 'text> {
         }
     }
 
-    fn step(
-        &mut self,
-        table: &DeTable<'text>,
-        span: Range<usize>,
-        clock: &mut Millis,
-        zone: &TimeZone,
-        manifest: &Manifest,
-    ) -> Option<Step> {
-        self.unknown_keys(table, "a step", &STEP_KEYS);
-        let has = |key| spot(table, key).is_some();
-        let line = self.line_of(span.start);
-        if ["event", "body", "advance", "at"].into_iter().filter(|key| has(key)).count() != 1 {
-            let hint = "write event = \"Purchase\", body = '''…''', advance = \"60d\" or at = \"2026-03-01T10:00\"; a second one is a step of its own";
-            self.problem(Some(span), "a step does one thing", hint);
-            return None;
-        }
-        if has("event") || has("body") {
-            let given = self.event(table)?;
-            let times = self.number(table, "times", TIMES_MAX).unwrap_or(1);
-            let expected = self.expectations(table, Moves::Event { code: &given.code }, manifest, zone);
-            return Some(Step { line, doing: Doing::Event(given, times), expected });
-        }
-        for key in ["set", "without", "times"].into_iter().filter(|key| has(key)) {
-            self.problem(Some(span.clone()), format!("`{key}` belongs to an event"), "remove it, or name the event");
-        }
-        let doing = self.clock(table, clock, zone)?;
-        let expected = self.expectations(table, Moves::Clock, manifest, zone);
-        Some(Step { line, doing, expected })
-    }
-
-    /// A step that only lets time pass.
-    fn clock(&mut self, table: &DeTable<'text>, clock: &mut Millis, zone: &TimeZone) -> Option<Doing> {
-        if let Some((text, span)) = self.text(table, "advance", SPAN_HINT) {
-            let by = super::moment::span(&text);
-            match by {
-                Some(by) if *clock + by > MOMENT_MAX => {
-                    let hint = "advance by less, or begin the scenario earlier, with `starts`";
-                    self.problem(Some(span), "the clock of a scenario goes no further than 2100-01-01", hint);
-                }
-                Some(by) => *clock += by,
-                None => self.problem(Some(span), format!("`{}` is no span", shown(&text)), SPAN_HINT),
-            }
-            return by.map(Doing::Advance);
-        }
-        let (text, span) = self.text(table, "at", MOMENT_HINT)?;
-        let Some(moment) = moment(&text, zone) else {
-            self.problem(Some(span), format!("`{}` is no moment", shown(&text)), MOMENT_HINT);
-            return None;
-        };
-        if moment < *clock {
-            let reason = format!("`{}` is before {}, where the clock stands", shown(&text), shown_moment(*clock, zone));
-            self.problem(Some(span), reason, "a clock goes on only: begin the scenario earlier, with `starts`");
-        }
-        *clock = moment.max(*clock);
-        Some(Doing::At(moment))
-    }
-
     fn zone(&mut self, table: &DeTable<'text>) -> Option<TimeZone> {
         let hint = "write a name such as time_zone = \"Europe/Moscow\"";
         let (name, span) = self.text(table, "time_zone", hint)?;
@@ -313,16 +223,4 @@ struct Common<'table, 'text> {
     params: Option<&'table DeTable<'text>>,
     zone: &'table TimeZone,
     starts: Option<Millis>,
-}
-
-impl Doing {
-    /// For people.
-    pub(super) fn shown(&self, zone: &TimeZone) -> String {
-        match self {
-            Doing::Event(given, 1) => given.name.clone(),
-            Doing::Event(given, times) => format!("{} {times} times", given.name),
-            Doing::Advance(by) => format!("advance {}", shown_span(*by)),
-            Doing::At(moment) => format!("at {}", shown_moment(*moment, zone)),
-        }
-    }
 }

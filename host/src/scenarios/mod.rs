@@ -6,18 +6,22 @@
 //! of the file, with its line, and nothing is run.
 
 mod body;
+mod compare;
 mod expectation;
 mod file;
 mod moment;
 mod reader;
+mod report;
 mod run;
 mod section;
+mod step;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
-pub use expectation::Mismatch;
+pub use compare::Mismatch;
 pub use file::{SCENARIO_FILE_BYTES_MAX, Scenario, Scenarios};
-pub use run::{Bounds, Cost, Decided, Report, Stand, StepReport};
+pub use report::{Cost, Decided, Report, StepReport};
+pub use run::{Bounds, Stand};
 pub use section::{SectionError, embed, embedded};

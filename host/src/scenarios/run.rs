@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hailer_abi::wire::Channel;
-use serde::Serialize;
-use serde_json::{Map, Value};
-
-use super::expectation::{Message, Mismatch};
-use super::file::{Doing, Scenario};
-use super::moment::shown_moment;
+use super::compare::{Mismatch, Seen};
+use super::expectation::Expected;
+use super::file::Scenario;
+use super::report::{Cost, Decided, HELD, Report, StepReport, message_of, skipped};
+use super::step::Doing;
 use crate::clock::Millis;
 use crate::engine::{AdmissionError, Campaign, CampaignSpec, Limits, RuleSet, Sandbox, VerifiedModule, state_json};
 use crate::event::{CustomerKey, Event};
 use crate::rehearsal::{Arrived, Decision, Redirects, Rehearsal, RehearsalError, Settings};
-use crate::store::records::{Cause, Decided as Outcome, Verdict};
+use crate::store::records::{Decided as Outcome, Verdict};
 
 /// What scenarios run on: a module, compiled for a sandbox.
 pub struct Stand {
@@ -26,96 +24,10 @@ pub struct Stand {
     pub checks_purity: bool,
 }
 
-/// What came of one scenario.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    pub name: String,
-    pub line: u32,
-    pub steps: Vec<StepReport>,
-    /// What is wrong with the scenario as a whole.
-    pub error: Option<String>,
-    /// The most that one call took.
-    pub cost: Cost,
-    #[serde(skip)]
-    pub time: Duration,
-}
-
-/// What came of one step.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StepReport {
-    pub line: u32,
-    /// `Purchase`, `advance 60d`.
-    pub what: String,
-    pub decided: Vec<Decided>,
-    pub mismatches: Vec<Mismatch>,
-}
-
-/// One event or timer that the rule was asked about.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Decided {
-    /// The event's code, or the timer's name.
-    pub cause: String,
-    pub at: String,
-    pub sent: Vec<String>,
-    pub suppressed: Vec<String>,
-    pub notes: Vec<String>,
-    pub logs: Vec<String>,
-    pub error: Option<String>,
-    pub fuel: u64,
-    pub memory_bytes: usize,
-    pub output_bytes: usize,
-}
-
-/// What calls cost; fuel only in a sandbox that counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Cost {
-    pub fuel: u64,
-    pub memory_bytes: usize,
-    pub output_bytes: usize,
-}
-
 /// How long scenarios may take, so that a hostile module holds nobody up.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub until: Option<Instant>,
-}
-
-/// What a step is compared with.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    pub(super) now: Millis,
-    pub(super) sent: Vec<Message>,
-    pub(super) suppressed: Vec<(Message, String)>,
-    pub(super) notes: Vec<String>,
-    pub(super) errors: Vec<String>,
-    /// By name, with the moment at which each is due.
-    pub(super) timers: Vec<(String, Millis)>,
-    pub(super) state: Option<Value>,
-}
-
-impl Report {
-    /// Whether everything was as expected.
-    #[must_use]
-    pub fn is_passed(&self) -> bool {
-        self.error.is_none() && self.steps.iter().all(|step| step.mismatches.is_empty())
-    }
-
-    /// What was wrong, for people: each line after a mark of where it stands.
-    #[must_use]
-    pub fn explain(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.error.iter().map(|error| format!("line {}: {error}", self.line)).collect();
-        for (number, step) in self.steps.iter().enumerate() {
-            for mismatch in &step.mismatches {
-                lines.push(format!("step {}, line {}: {}: {}", number + 1, mismatch.line, step.what, mismatch.what));
-                lines.extend(mismatch.diff.iter().map(|line| format!("  {line}")));
-            }
-        }
-        lines
-    }
 }
 
 impl Stand {
@@ -168,7 +80,7 @@ impl Stand {
             let seen = stage.seen(&decisions);
             let mut mismatches: Vec<Mismatch> =
                 step.expected.iter().filter_map(|expected| expected.compare(&seen, &scenario.zone)).collect();
-            if !step.expected.iter().any(super::expectation::Expected::is_error) {
+            if !step.expected.iter().any(Expected::is_error) {
                 mismatches.extend(seen.errors.iter().map(|error| Mismatch {
                     line: step.line,
                     what: "the rule failed".to_owned(),
@@ -266,65 +178,6 @@ impl Stage<'_> {
         seen.timers = timers.into_iter().collect();
         seen.state = self.rehearsal.state(customer, self.campaign).map(|state| state_json(&state.bytes));
         seen
-    }
-}
-
-const HELD: &str = "not called: it waits behind an earlier failure";
-
-/// As the SDK's scenarios put it.
-fn skipped(field: &str) -> String {
-    format!("was not called: the event has no `{field}`")
-}
-
-/// A communication as it would go out; of one that does not, only its template is known.
-fn message_of(decision: &Decision, proposed: &crate::store::records::Proposed) -> Message {
-    let channel = Channel::from_wire(u64::from(proposed.channel)).map_or("?", Channel::name);
-    let sent = decision.communications.iter().find(|sent| sent.id == proposed.id);
-    let body: Option<Value> = sent.and_then(|sent| serde_json::from_slice(&sent.body).ok());
-    let data = body.and_then(|mut body| body.get_mut("data").map(Value::take));
-    let data = match data {
-        Some(Value::Object(data)) => data,
-        _ => Map::new(),
-    };
-    Message { channel, template: proposed.template.to_string(), data }
-}
-
-impl Decided {
-    /// `None` if the rule had nothing to do with it.
-    fn of(decision: &Decision, scenario: &Scenario) -> Option<Decided> {
-        let outcome = decision.outcomes.first()?;
-        let cause = match &decision.cause {
-            Cause::Event { code } => code.to_string(),
-            Cause::Timer { name, .. } => format!("timer {name}"),
-        };
-        let mut decided = Decided {
-            cause,
-            at: shown_moment(decision.now, &scenario.zone),
-            sent: Vec::new(),
-            suppressed: Vec::new(),
-            notes: Vec::new(),
-            logs: decision.lines.iter().map(|(_, line)| line.text.clone()).collect(),
-            error: None,
-            fuel: decision.costs.iter().map(|(_, cost)| cost.fuel).sum(),
-            memory_bytes: decision.costs.iter().map(|(_, cost)| cost.memory_bytes).max().unwrap_or_default(),
-            output_bytes: decision.costs.iter().map(|(_, cost)| cost.output_bytes).max().unwrap_or_default(),
-        };
-        match &outcome.decided {
-            Outcome::Answered { communications, notes, .. } => {
-                decided.notes.extend(notes.iter().map(ToString::to_string));
-                for proposed in communications {
-                    let message = message_of(decision, proposed).shown();
-                    match &proposed.verdict {
-                        Verdict::Passed => decided.sent.push(message),
-                        Verdict::Suppressed(why) => decided.suppressed.push(format!("{message} ({why})")),
-                    }
-                }
-            }
-            Outcome::Skipped { field } => decided.notes.push(skipped(field)),
-            Outcome::Failed { error } => decided.error = Some(error.to_string()),
-            Outcome::Held => decided.notes.push(HELD.to_owned()),
-        }
-        Some(decided)
     }
 }
 

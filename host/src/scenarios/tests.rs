@@ -47,7 +47,7 @@ fn a_file_of_everything_is_read() {
     let scenarios = parse(text).unwrap_or_else(|problems| panic!("{problems:?}"));
     let names: Vec<_> = scenarios.list.iter().map(|scenario| (&*scenario.name, scenario.steps.len())).collect();
     assert_eq!(names, [("one", 4), ("two", 0)]);
-    let file::Doing::Event(given, 3) = &scenarios.list[0].steps[0].doing else { panic!("no event") };
+    let step::Doing::Event(given, 3) = &scenarios.list[0].steps[0].doing else { panic!("no event") };
     let body: serde_json::Value = serde_json::from_slice(&given.body).unwrap();
     assert_eq!(body["purchaseOperationInfo"]["purchaseData"]["amount"], 99.99);
     assert_eq!((&body["customerInfo"]["customerId"], &body["customerInfo"]["applicationId"]), (&7.into(), &3.into()));
