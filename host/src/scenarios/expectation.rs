@@ -172,11 +172,12 @@ impl Reader<'_, '_> {
     ) -> Option<(Message, Option<String>)> {
         let channels = || Channel::ALL.iter().map(|channel| channel.name());
         let others: &[&str] = if is_suppressed { &["why"] } else { &["data"] };
-        let mut found = None;
+        let (mut found, mut is_misspelt) = (None, false);
         for (key, value) in table {
             let name = key.get_ref().as_ref();
             let Some(channel) = channels().find(|channel| *channel == name) else {
                 if !others.contains(&name) {
+                    is_misspelt = true;
                     let hint = match closest(name, channels().chain(others.iter().copied())) {
                         Some(known) => format!("did you mean `{known}`?"),
                         None => format!(
@@ -196,6 +197,9 @@ impl Reader<'_, '_> {
             }
         }
         let Some((channel, template)) = found else {
+            if is_misspelt {
+                return None;
+            }
             self.problem(Some(span), "a communication names a channel and its template", hint);
             return None;
         };

@@ -1,6 +1,7 @@
 //! What came of scenarios, for people: what was decided, what it cost against the limits, and where it differs from what was expected.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use super::super::output;
 use super::{Bounded, Outcome};
@@ -105,20 +106,20 @@ fn said(decided: &Decided, look: Look) -> Vec<String> {
     lines
 }
 
-/// How many there were, for people: on standard error, as it is no result of its own.
+/// How many there were, for people.
 pub(super) fn sum(outcomes: &[Outcome], look: Look) -> anyhow::Result<()> {
     let reports = || outcomes.iter().flat_map(|outcome| &outcome.scenarios);
     let (count, failed) = (reports().count(), reports().filter(|report| !report.is_passed()).count());
-    let time: f64 = reports().map(|report| report.time.as_secs_f64() * 1000.0).sum();
+    let time: Duration = reports().map(|report| report.time).sum();
     let broken = outcomes.iter().filter(|outcome| !outcome.problems.is_empty()).count();
-    let mut text = match failed {
-        0 => look.green(&format!("{count} scenarios passed")),
-        _ => look.red(&format!("{failed} of {count} scenarios failed")),
+    let ran = match (count, failed) {
+        (0, _) => None,
+        (_, 0) => Some(look.green(&format!("{count} scenarios passed"))),
+        _ => Some(look.red(&format!("{failed} of {count} scenarios failed"))),
     };
-    if broken > 0 {
-        text += &format!("; {broken} files could not be read as scenarios: correct what is named above");
-    }
-    output::data(&format!("{text} ({time:.1} ms)"))
+    let ran = ran.map(|ran| format!("{ran} ({:.1} ms)", time.as_secs_f64() * 1000.0));
+    let refused = (broken > 0).then(|| format!("{broken} files can't be meant so: correct what is named above"));
+    output::data(&ran.into_iter().chain(refused).collect::<Vec<_>>().join("; "))
 }
 
 /// A number with its digits in threes.
