@@ -27,6 +27,7 @@ use crate::metrics;
 use crate::pipeline::{
     Door, Doorway, IN_FLIGHT_FILE, Keeping, Pipeline, PipelineError, Retention, Rules, Settings, Suspects, Tally,
 };
+use crate::recording::Recording;
 use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
@@ -89,7 +90,7 @@ async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
     let health = &surroundings.health;
     let trigger = signals::listen(trigger, Duration::from_millis(config.drain_ms))?;
 
-    let tally = tokio::select! {
+    let (tally, not_recorded) = tokio::select! {
         // Asked first, as it may have something better to say at the very end.
         biased;
         tally = run_pipeline(&config, &surroundings, doorway, &shutdown) => tally?,
@@ -105,7 +106,8 @@ async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
         task.abort();
     }
     background.owner.abort();
-    Ok(Summary { tally, elapsed_ms: clock::now_ms() - started_ms, first_load: surroundings.first_load, problems })
+    let elapsed_ms = clock::now_ms() - started_ms;
+    Ok(Summary { tally, not_recorded, elapsed_ms, first_load: surroundings.first_load, problems })
 }
 
 /// Takes the data directory, loads the rules, and opens the socket and the HTTP port. Requests that change what is kept come through the
@@ -165,18 +167,18 @@ async fn surround(
     Ok((surroundings, doorway, Background { owner, answering }))
 }
 
-/// Opens the edges, lets events through until the source ends, and drains.
+/// Opens the edges, lets events through until the source ends, and drains. Says how many events are missing in the recording, too.
 async fn run_pipeline(
     config: &Config,
     around: &Surroundings,
     doorway: Doorway,
     shutdown: &Shutdown,
-) -> anyhow::Result<Tally> {
+) -> anyhow::Result<(Tally, u64)> {
     let health = &around.health;
     // A pipe opens only when somebody reads it.
     let mut sink = tokio::select! {
         sink = AnySink::new(config, health.clone()) => sink?,
-        () = shutdown.draining() => return Ok(Tally::default()),
+        () = shutdown.draining() => return Ok((Tally::default(), 0)),
     };
     let mut dead_letters = AnyDeadLetters::new(config, &config.data.join(DEAD_LETTERS_FILE), health.clone())?;
     let run = format!("{:x}-{:x}", clock::now_ms(), std::process::id());
@@ -187,7 +189,7 @@ async fn run_pipeline(
     };
     tokio::select! {
         checked = routes => checked?,
-        () = shutdown.draining() => return Ok(Tally::default()),
+        () = shutdown.draining() => return Ok((Tally::default(), 0)),
     }
     let settings = Settings {
         shards: shards_of(config),
@@ -218,7 +220,9 @@ async fn run_pipeline(
         failures_bytes_max: config.store.failures_bytes_max,
         suspects: Arc::new(open_suspects(config)?),
     };
+    let recording = Recording::begin(&config.record, health)?;
     let (entrance, mut pipeline) = Pipeline::start(settings, &rules, keeping, doorway, sink, dead_letters)?;
+    let entrance = entrance.recorded_by(recording.as_ref().map(Recording::recorder));
     let mut source = tokio::spawn(source.run(entrance, shutdown.clone()));
     // The pipeline outlives the source; when it ends first, a part of it has died.
     let finished = tokio::select! {
@@ -253,7 +257,15 @@ async fn run_pipeline(
         }
         Err(error) => return Err(error.into()),
     }
-    Ok(pipeline.into_tally().await)
+    let tally = pipeline.into_tally().await;
+    // Everybody who hands events in is gone by now.
+    let not_recorded = match recording {
+        Some(recording) => {
+            tokio::task::spawn_blocking(|| recording.end()).await.context("the recording was interrupted")?
+        }
+        None => 0,
+    };
+    Ok((tally, not_recorded))
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {

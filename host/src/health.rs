@@ -16,6 +16,8 @@ pub enum Condition {
     Ready,
     /// Why not, and what happens next. No personal data: this is shown on TCP.
     NotReady(String),
+    /// It works, but for something that events do not depend on.
+    Impaired(String),
 }
 
 impl Health {
@@ -28,18 +30,31 @@ impl Health {
         match &condition {
             Condition::Ready => tracing::info!(room, "ready"),
             Condition::NotReady(why) => tracing::warn!(room, why, "not ready"),
+            Condition::Impaired(why) => tracing::warn!(room, why, "impaired"),
         }
         conditions.insert(room, condition);
     }
 
-    /// What is not ready, by room; empty when all is well.
+    /// What is not ready, by room; empty when the engine is.
     #[must_use]
     pub fn problems(&self) -> BTreeMap<&'static str, String> {
-        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
-        let not_ready = |(room, condition): (&&'static str, &Condition)| match condition {
+        self.reasons(|condition| match condition {
+            Condition::NotReady(why) => Some(why),
+            Condition::Ready | Condition::Impaired(_) => None,
+        })
+    }
+
+    /// What somebody should look at, by room: what is not ready, and what is impaired; empty when all is well.
+    #[must_use]
+    pub fn complaints(&self) -> BTreeMap<&'static str, String> {
+        self.reasons(|condition| match condition {
+            Condition::NotReady(why) | Condition::Impaired(why) => Some(why),
             Condition::Ready => None,
-            Condition::NotReady(why) => Some((*room, why.clone())),
-        };
-        conditions.iter().filter_map(not_ready).collect()
+        })
+    }
+
+    fn reasons(&self, reason: impl Fn(&Condition) -> Option<&String>) -> BTreeMap<&'static str, String> {
+        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        conditions.iter().filter_map(|(room, condition)| Some((*room, reason(condition)?.clone()))).collect()
     }
 }

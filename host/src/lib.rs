@@ -10,6 +10,7 @@ pub mod engine;
 pub mod erasure;
 pub mod event;
 pub mod policies;
+pub mod recording;
 pub mod rehearsal;
 pub mod reload;
 pub mod scenarios;

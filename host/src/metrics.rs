@@ -37,6 +37,8 @@ pub const SINK_BLOCKED: &str = "hailer_sink_blocked";
 pub const SINK_RETRIES_TOTAL: &str = "hailer_sink_retries_total";
 pub const SINK_RECONNECTS_TOTAL: &str = "hailer_sink_reconnects_total";
 pub const SINK_CONFIRM_SECONDS: &str = "hailer_sink_confirm_seconds";
+pub const RECORDED_TOTAL: &str = "hailer_recorded_total";
+pub const RECORD_MISSING_TOTAL: &str = "hailer_record_missing_total";
 pub const RELOAD_TOTAL: &str = "hailer_reload_total";
 pub const ARTIFACTS_TOTAL: &str = "hailer_artifacts_total";
 pub const CAMPAIGNS: &str = "hailer_campaigns";
@@ -101,6 +103,8 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, SINK_RETRIES_TOTAL, "Messages published again, as they were not confirmed, by room and reason"),
     (Kind::Counter, SINK_RECONNECTS_TOTAL, "New sessions of the sink after trouble, by room"),
     (Kind::Seconds, SINK_CONFIRM_SECONDS, "Time from publishing a batch to its last confirm, by room"),
+    (Kind::Counter, RECORDED_TOTAL, "Events that have been recorded"),
+    (Kind::Counter, RECORD_MISSING_TOTAL, "Events that could not be recorded, and were decided all the same"),
     (Kind::Counter, RELOAD_TOTAL, "Readings of the rules' directory by result"),
     (Kind::Counter, ARTIFACTS_TOTAL, "Compiled modules asked for by result: cached, compiled, damaged"),
     (Kind::Gauge, CAMPAIGNS, "Campaigns by state"),

@@ -58,6 +58,7 @@ use crate::delivery::{Delivery, Receipt};
 use crate::engine::{RuleSet, Sandbox};
 use crate::event::{CustomerKey, DedupKey, Event, EventErrorKind};
 use crate::metrics;
+use crate::recording::Recorder;
 use crate::reload::ReloadHandle;
 use crate::sinks::{DeadLetters, Sink, SinkError};
 use crate::sources::{Intake, IntakeClosed};
@@ -214,6 +215,7 @@ pub struct Entrance {
     /// With a clock that the events tell.
     virtual_timers: Option<Timers>,
     run_on_ms: Millis,
+    recorder: Option<Recorder>,
     /// Everything that was waiting in the source at this moment has been settled.
     handled: watch::Sender<Millis>,
 }
@@ -330,6 +332,7 @@ impl Pipeline {
             suspects: shared.suspects,
             virtual_timers,
             run_on_ms,
+            recorder: None,
             handled: handled_until,
         };
         Ok((entrance, Pipeline { arrivals, shards, parts, tally: Tally::default(), outbox }))
@@ -437,6 +440,12 @@ impl Entrance {
         }
     }
 
+    /// Has every event that can be read recorded, too.
+    #[must_use]
+    pub fn recorded_by(self, recorder: Option<Recorder>) -> Entrance {
+        Entrance { recorder, ..self }
+    }
+
     /// Validates the whole body and reads the envelope; or says why it can't be read, or not be decided.
     fn read(&self, delivery: &Delivery) -> Result<(Event, DedupKey, Name), String> {
         if let Some(defect) = &delivery.defect {
@@ -468,6 +477,9 @@ impl Entrance {
         };
         let stamp = self.arrivals.stamp(&delivery.receipt);
         let was_repaired = event.was_repaired();
+        if let Some(recorder) = &self.recorder {
+            recorder.note(&delivery, was_repaired, stamp.now);
+        }
         self.arrivals.count(|tally| {
             tally.events += 1;
             tally.repaired += u64::from(was_repaired);

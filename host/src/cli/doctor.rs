@@ -123,7 +123,7 @@ fn socket(config: &Config) -> anyhow::Result<Finding> {
         }
         Ok(status) => {
             let problems: Vec<_> = status.problems.iter().map(|(room, why)| format!("{room}: {why}")).collect();
-            let detail = format!("version {} runs as process {}, and is not ready", status.version, status.pid);
+            let detail = format!("version {} runs as process {}, and has problems", status.version, status.pid);
             Finding::problem("engine", detail, problems.join("; "))
         }
         Err(ControlError::NoEngine { .. }) => Finding::well("engine", "none runs with this data directory"),

@@ -31,6 +31,15 @@ pub(super) fn values(loaded: &Loaded, problems: &mut Vec<Problem>) {
     if config.data == config.rules {
         report.add("data", "the same directory as `rules`", "keep the engine's own files out of the rules' directory");
     }
+    if let Some(dir) = &config.record.dir {
+        if *dir == config.rules {
+            report.add("record.dir", "the same directory as `rules`", "record into a directory of its own");
+        }
+        if config.record.bytes_max < config.record.file_bytes_max {
+            let reason = format!("{} is less than record.file_bytes_max", config.record.bytes_max);
+            report.add("record.bytes_max", reason, "not even one file would fit: raise it, or lower the other");
+        }
+    }
     if config.event.batch_max > config.event.in_flight_max {
         let reason =
             format!("{} is more than event.in_flight_max, {}", config.event.batch_max, config.event.in_flight_max);

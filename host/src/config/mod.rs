@@ -43,6 +43,7 @@ pub struct Config {
     pub drain_ms: u64,
     pub event: EventConfig,
     pub store: StoreConfig,
+    pub record: RecordConfig,
     pub clock: ClockConfig,
     pub rabbitmq: RabbitMqConfig,
     pub reload: ReloadConfig,
@@ -88,6 +89,20 @@ pub struct StoreConfig {
     pub outbox_max: usize,
     /// How much is kept of the failures of one campaign; what comes then is counted and not kept.
     pub failures_bytes_max: u64,
+}
+
+/// Keeping what is consumed, bodies and all: personal data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecordConfig {
+    /// Where recordings are kept; unset means that nothing is recorded. Made if it is missing, for the engine's user alone.
+    pub dir: Option<PathBuf>,
+    /// A file that is so large is closed, and the next begun. So is one at the end of its day (UTC).
+    pub file_bytes_max: u64,
+    /// Files that were last written so many days ago are removed.
+    pub days: u64,
+    /// How much all files may take, in bytes; the oldest go first.
+    pub bytes_max: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,6 +226,7 @@ impl Default for Config {
             drain_ms: 25_000,
             event: EventConfig::default(),
             store: StoreConfig::default(),
+            record: RecordConfig::default(),
             clock: ClockConfig::default(),
             rabbitmq: RabbitMqConfig::default(),
             reload: ReloadConfig::default(),
@@ -242,6 +258,12 @@ impl Default for StoreConfig {
             outbox_max: 100_000,
             failures_bytes_max: 1 << 30,
         }
+    }
+}
+
+impl Default for RecordConfig {
+    fn default() -> Self {
+        Self { dir: None, file_bytes_max: 64 << 20, days: 14, bytes_max: 10 << 30 }
     }
 }
 

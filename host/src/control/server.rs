@@ -63,7 +63,7 @@ type Body<T> = Result<Json<T>, JsonRejection>;
 type Answer<T> = Result<Json<T>, Refused>;
 
 async fn status(State(context): State<Context>) -> Json<EngineStatus> {
-    let problems = context.health.problems().into_iter().map(|(room, why)| (room.to_owned(), why)).collect();
+    let problems = context.health.complaints().into_iter().map(|(room, why)| (room.to_owned(), why)).collect();
     Json(EngineStatus { problems, ..(*context.about).clone() })
 }
 

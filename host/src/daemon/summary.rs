@@ -10,6 +10,8 @@ use crate::reload::LoadReport;
 #[derive(Clone, Debug)]
 pub struct Summary {
     pub tally: Tally,
+    /// Events that are missing in the recording.
+    pub not_recorded: u64,
     pub elapsed_ms: i64,
     pub first_load: LoadReport,
     /// What was not ready at the end, by room.
@@ -32,6 +34,7 @@ impl fmt::Display for Summary {
             (tally.repeats, "copies of events that had been decided"),
             (tally.unclaimed, "taken by no campaign"),
             (tally.communications().saturating_sub(tally.confirmed), "communications were not written"),
+            (self.not_recorded, "missing in the recording"),
             (tally.field_mismatches, "fields of another type than documented"),
         ];
         for (count, what) in counted.iter().filter(|(count, _)| *count > 0) {

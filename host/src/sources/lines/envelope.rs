@@ -16,11 +16,11 @@ use crate::clock::Millis;
 
 /// What a line says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Envelope {
-    pub(super) body: Bytes,
-    pub(super) message_id: Option<Box<str>>,
-    pub(super) routing_key: Option<Box<str>>,
-    pub(super) timestamp_ms: Option<Millis>,
+pub(crate) struct Envelope {
+    pub(crate) body: Bytes,
+    pub(crate) message_id: Option<Box<str>>,
+    pub(crate) routing_key: Option<Box<str>>,
+    pub(crate) timestamp_ms: Option<Millis>,
 }
 
 /// The members of an object that matter here. Raw, so that their values are looked at only once it is an envelope.
@@ -38,12 +38,12 @@ type Defect = Box<str>;
 
 impl Envelope {
     /// The line itself is the event.
-    pub(super) fn event(line: Bytes) -> Envelope {
+    pub(crate) fn event(line: Bytes) -> Envelope {
         Envelope { body: line, message_id: None, routing_key: None, timestamp_ms: None }
     }
 
     /// Reads a line. With a defect it goes on as it is.
-    pub(super) fn open(line: Bytes) -> (Envelope, Option<Defect>) {
+    pub(crate) fn open(line: Bytes) -> (Envelope, Option<Defect>) {
         // An event is read once, by the pipeline; only what may be an envelope is read here as well.
         if !line.windows(6).any(|bytes| bytes == b"\"body\"" || bytes == b"\"bodyH") {
             return (Envelope::event(line), None);

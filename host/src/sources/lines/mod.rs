@@ -31,9 +31,9 @@ use crate::metrics;
 use crate::shutdown::Shutdown;
 
 use super::{Intake, SourceError};
-use envelope::Envelope;
+pub(crate) use envelope::Envelope;
 use quiet::{Quiet, stays_open};
-use split::{Line, LineSplitter};
+pub(crate) use split::{Line, LineSplitter};
 
 const ROOM: &str = "source";
 /// Blocks of lines that may wait for the pipeline.

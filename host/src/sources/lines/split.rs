@@ -8,15 +8,15 @@ const BLOCK_BYTES: usize = 64 << 10;
 
 /// One line without its end. `\r\n` ends a line as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// Counted from 1, empty lines too.
-    pub(super) number: u64,
-    pub(super) text: Bytes,
+    pub(crate) number: u64,
+    pub(crate) text: Bytes,
     /// It was too long, and this is its beginning.
-    pub(super) cut: bool,
+    pub(crate) cut: bool,
 }
 
-pub(super) struct LineSplitter<R> {
+pub(crate) struct LineSplitter<R> {
     reader: R,
     line_bytes_max: usize,
     /// The beginning of a line of which the end has not been read.
@@ -28,13 +28,13 @@ pub(super) struct LineSplitter<R> {
 }
 
 impl<R: Read> LineSplitter<R> {
-    pub(super) fn new(reader: R, line_bytes_max: usize) -> LineSplitter<R> {
+    pub(crate) fn new(reader: R, line_bytes_max: usize) -> LineSplitter<R> {
         let begun = BytesMut::new();
         LineSplitter { reader, line_bytes_max, begun, cutting: false, number: 0, ended: false }
     }
 
     /// The lines that one read completed, as soon as it did; none at the end of the input. A last line needs no end.
-    pub(super) fn next_block(&mut self) -> Result<Option<Vec<Line>>> {
+    pub(crate) fn next_block(&mut self) -> Result<Option<Vec<Line>>> {
         let mut lines = Vec::new();
         while lines.is_empty() && !self.ended {
             let mut block = BytesMut::zeroed(BLOCK_BYTES);

@@ -1,0 +1,106 @@
+//! The directory of a recording: its files' names, and which of them have had their time.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use crate::clock::Millis;
+
+const PREFIX: &str = "events-";
+const ENDING: &str = ".jsonl.zst";
+/// What else is read of a directory, beside an engine's own files.
+const ENDINGS: [&str; 3] = [".jsonl", ".jsonl.gz", ENDING];
+
+/// So many files that begin within one millisecond get names of their own.
+const NAMES_MAX: Millis = 1000;
+
+/// Makes the directory if it is missing; refuses one that others can look into: what stands there is personal.
+pub(super) fn open_directory(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let found = fs::metadata(directory)?;
+    let refusal = if found.uid() != rustix::process::geteuid().as_raw() {
+        "it belongs to another user".to_owned()
+    } else if found.mode() & 0o077 != 0 {
+        format!(
+            "other users can look into it, and what is recorded is personal: `chmod 700 {}`, or name another directory",
+            directory.display()
+        )
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal))
+}
+
+/// Makes the next file, which only its owner can read. Its name sorts behind those of all before it.
+pub(super) fn create(directory: &Path, now: Millis) -> io::Result<(PathBuf, File)> {
+    let last = names(directory)?.pop();
+    for now in now..now + NAMES_MAX {
+        let at = jiff::Timestamp::from_millisecond(now).map_err(io::Error::other)?;
+        let name = format!("{PREFIX}{}{ENDING}", at.strftime("%Y%m%dT%H%M%S.%3fZ"));
+        // A clock that was set back must not put what came later before what came earlier.
+        if last.as_ref().is_some_and(|last| name <= *last) {
+            continue;
+        }
+        let path = directory.join(name);
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return opened.map(|file| (path, file)),
+        }
+    }
+    let last = last.unwrap_or_default();
+    Err(io::Error::other(format!("the clock is behind {last}; set it right, or move that file elsewhere")))
+}
+
+/// Removes what is older than `days`, and the oldest of what is over `bytes_max`, but never `current`. Returns how many went.
+pub(super) fn sweep(
+    directory: &Path,
+    current: Option<&Path>,
+    now: Millis,
+    days: u64,
+    bytes_max: u64,
+) -> io::Result<usize> {
+    let mut files = Vec::new();
+    for name in names(directory)? {
+        let path = directory.join(name);
+        let found = fs::metadata(&path)?;
+        let written = found.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis);
+        files.push((path, found.len(), written));
+    }
+    let mut bytes: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+    let oldest = now.saturating_sub(days as Millis * 86_400_000);
+    let mut removed = 0;
+    for (path, file_bytes, written) in files {
+        if (written < oldest || bytes > bytes_max) && current != Some(&*path) {
+            fs::remove_file(&path)?;
+            bytes -= file_bytes;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// An engine's own files, the oldest first.
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = all_names(directory)?;
+    names.retain(|name| name.starts_with(PREFIX) && name.ends_with(ENDING));
+    Ok(names)
+}
+
+/// Whatever of a directory can be read as events, in the order of the names.
+pub(super) fn readable(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut names = all_names(directory)?;
+    names.retain(|name| ENDINGS.iter().any(|ending| name.ends_with(ending)));
+    Ok(names.into_iter().map(|name| directory.join(name)).collect())
+}
+
+fn all_names(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        // What is no UTF-8 is none of ours.
+        names.extend(entry?.file_name().into_string());
+    }
+    names.sort_unstable();
+    Ok(names)
+}

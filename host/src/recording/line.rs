@@ -1,0 +1,108 @@
+//! One recorded event as a line, and a line as an event again.
+
+use std::io::Write;
+
+use bytes::Bytes;
+
+use crate::clock::Millis;
+use crate::event::{Event, EventErrorKind};
+use crate::sources::lines::{Envelope, Line};
+
+/// An event with what its envelope said.
+#[derive(Debug)]
+pub struct Recorded {
+    pub event: Event,
+    pub message_id: Option<Box<str>>,
+    pub routing_key: Option<Box<str>>,
+    /// The engine's `now`, in a recording of its own.
+    pub timestamp_ms: Option<Millis>,
+}
+
+impl Recorded {
+    /// Reads a line, as the line source and the engine behind it would.
+    ///
+    /// # Errors
+    /// Says why it is no event; never a value of it.
+    pub(crate) fn read(line: &Line, bytes_max: usize) -> Result<Recorded, String> {
+        if line.cut {
+            return Err(format!("the line is over the limit of {bytes_max} bytes (event.bytes_max)"));
+        }
+        let (envelope, defect) = Envelope::open(line.text.clone());
+        if let Some(defect) = defect {
+            return Err(defect.into());
+        }
+        let Envelope { body, message_id, routing_key, timestamp_ms } = envelope;
+        let event = Event::read_within(body, bytes_max).map_err(|error| match error.kind {
+            EventErrorKind::TooLarge => format!("the event is over the limit of {bytes_max} bytes (event.bytes_max)"),
+            _ => error.to_string(),
+        })?;
+        Ok(Recorded { event, message_id, routing_key, timestamp_ms })
+    }
+}
+
+/// What is written of an event.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    pub(super) body: Bytes,
+    /// The body's JSON is not strict: it was repaired when it was read.
+    pub(super) was_repaired: bool,
+    pub(super) message_id: Option<Box<str>>,
+    pub(super) routing_key: Option<Box<str>>,
+    pub(super) now: Millis,
+    /// The broker had delivered it before: it may stand here twice.
+    pub(super) redelivered: bool,
+}
+
+impl Message {
+    /// About what it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        size_of::<Message>() + self.body.len() + text(&self.message_id) + text(&self.routing_key)
+    }
+
+    /// Appends the line, with its end.
+    ///
+    /// # Errors
+    /// When `now` is no date, or the body no text.
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
+        let body = std::str::from_utf8(&self.body).map_err(std::io::Error::other)?;
+        append(out, self.routing_key.as_deref(), self.message_id.as_deref(), Some(self.now), self.redelivered, |out| {
+            if !self.was_repaired && body.starts_with('{') && !body.contains(['\n', '\r']) {
+                out.extend_from_slice(body.as_bytes());
+                return Ok(());
+            }
+            // Byte for byte, too, but as a text: a line has no line break in it, and is strict JSON.
+            Ok(serde_json::to_writer(out, body)?)
+        })
+    }
+}
+
+/// Appends an envelope around a body, and the line's end.
+pub(crate) fn append(
+    out: &mut Vec<u8>,
+    routing_key: Option<&str>,
+    message_id: Option<&str>,
+    timestamp_ms: Option<Millis>,
+    redelivered: bool,
+    body: impl FnOnce(&mut Vec<u8>) -> Result<(), std::io::Error>,
+) -> Result<(), std::io::Error> {
+    out.push(b'{');
+    for (name, text) in [("routingKey", routing_key), ("messageId", message_id)] {
+        if let Some(text) = text {
+            write!(out, "\"{name}\":")?;
+            serde_json::to_writer(&mut *out, text)?;
+            out.push(b',');
+        }
+    }
+    if let Some(timestamp_ms) = timestamp_ms {
+        let at = jiff::Timestamp::from_millisecond(timestamp_ms).map_err(std::io::Error::other)?;
+        write!(out, "\"timestamp\":\"{at:.3}\",")?;
+    }
+    if redelivered {
+        out.extend_from_slice(b"\"redelivered\":true,");
+    }
+    out.extend_from_slice(b"\"body\":");
+    body(out)?;
+    out.extend_from_slice(b"}\n");
+    Ok(())
+}
