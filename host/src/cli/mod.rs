@@ -20,7 +20,9 @@ mod toolchain;
 mod campaigns;
 mod engine;
 mod pause;
+mod record;
 mod reload;
+mod replay;
 mod rollback;
 
 mod customer;
@@ -92,6 +94,7 @@ enum Command {
     Build(build::Build),
     Test(test::Test),
     Inspect(inspect::Inspect),
+    Replay(replay::Replay),
     Campaigns(campaigns::Campaigns),
     Pause(pause::Pause),
     Resume(pause::Resume),
@@ -103,6 +106,7 @@ enum Command {
     Erase(erase::Erase),
     Store(store::StoreCommand),
     Events(events::Events),
+    Record(record::Record),
     Topology(topology::Topology),
     Completions(completions::Completions),
     #[command(hide = true)]
@@ -140,6 +144,7 @@ impl Cli {
             Command::Build(command) => command.run(global),
             Command::Test(command) => command.run(global),
             Command::Inspect(command) => command.run(global),
+            Command::Replay(command) => command.run(global),
             Command::Campaigns(command) => command.run(global),
             Command::Pause(command) => command.run(global),
             Command::Resume(command) => command.run(global),
@@ -151,6 +156,7 @@ impl Cli {
             Command::Erase(command) => command.run(global),
             Command::Store(command) => command.run(global),
             Command::Events(command) => command.run(global),
+            Command::Record(command) => command.run(global),
             Command::Topology(command) => command.run(global),
             Command::Completions(command) => command.run(),
             Command::CompileModule(command) => Ok(command.run()),

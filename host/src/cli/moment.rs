@@ -19,6 +19,18 @@ pub(super) fn moment(flag: &str, text: &str, zone: &TimeZone) -> Result<Timestam
     })
 }
 
+/// What `--warm-up` and the like mean, in milliseconds: a span such as 30d.
+pub(super) fn span_ms(flag: &str, text: &str) -> Result<i64, UsageError> {
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let ms = text.parse::<Span>().ok().and_then(|span| span.total((jiff::Unit::Millisecond, days)).ok());
+    // Longer than anything is recorded for.
+    const LONGEST_MS: f64 = 36_600.0 * 86_400_000.0;
+    match ms {
+        Some(ms) if (0.0..=LONGEST_MS).contains(&ms) => Ok(ms as i64),
+        _ => Err(UsageError(format!("`{flag} {text}` is no span of time: write one such as 90m, 24h or 30d"))),
+    }
+}
+
 fn parse(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Some(at);
@@ -35,6 +47,16 @@ fn parse(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_is_so_many_milliseconds_and_never_less_than_none() {
+        for (text, expected) in [("90m", 5_400_000), ("30d", 2_592_000_000), ("1d 1h", 90_000_000), ("0s", 0)] {
+            assert_eq!(span_ms("--warm-up", text).unwrap(), expected, "{text}");
+        }
+        for text in ["", "30", "-1d", "a month", "40000d", "2026-03-01"] {
+            assert!(span_ms("--warm-up", text).unwrap_err().to_string().contains("30d"), "{text}");
+        }
+    }
 
     #[test]
     fn a_time_is_a_span_back_a_date_or_a_time() {

@@ -79,6 +79,13 @@ pub(super) struct StoreFlags {
     environment: Option<String>,
 }
 
+/// Flags that a command has of its own, as settings.
+impl SettingFlags {
+    pub(super) fn of_rules(rules: Option<String>, environment: Option<String>) -> SettingFlags {
+        SettingFlags { rules, environment, ..SettingFlags::default() }
+    }
+}
+
 impl StoreFlags {
     pub(super) fn settings(&self) -> SettingFlags {
         let (store, environment) = (self.store.clone(), self.environment.clone());

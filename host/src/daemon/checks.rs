@@ -59,13 +59,35 @@ pub fn check_rules(config: &Config) -> Vec<Finding> {
     }
 }
 
+/// The rules of a directory, as a first start would load them, for whoever wants to try them without an engine.
+///
+/// # Errors
+/// When a campaign does not load: whoever tries rules means all of them.
+pub fn load_rules(config: &Config, sandbox: &Arc<Sandbox>) -> anyhow::Result<Arc<RuleSet>> {
+    let (rules, report) = load_into(config, sandbox)?;
+    let Some(first) = report.problems.first() else { return Ok(rules) };
+    let line = first.line.map(|line| format!(":{line}")).unwrap_or_default();
+    let more = match report.problems.len() {
+        1 => String::new(),
+        several => {
+            format!("; and {} more, see `hailer check --no-broker --rules {}`", several - 1, config.rules.display())
+        }
+    };
+    anyhow::bail!("{}/{}{line}: {}: {}{more}", config.rules.display(), first.file, first.reason, first.hint)
+}
+
 fn load_aside(config: &Config) -> anyhow::Result<LoadReport> {
+    Ok(load_into(config, &Sandbox::new(config.limits.clone())?)?.1)
+}
+
+/// Loads into a data directory that is thrown away.
+fn load_into(config: &Config, sandbox: &Arc<Sandbox>) -> anyhow::Result<(Arc<RuleSet>, LoadReport)> {
     let aside = tempfile::tempdir().context("no place to load the rules aside")?;
     let config = Config { data: aside.path().to_owned(), ..config.clone() };
-    let sandbox = Sandbox::new(config.limits.clone())?;
-    let stage = EngineStage::open(&config, sandbox, Arc::new(ArcSwap::from_pointee(RuleSet::empty())))?;
+    let current = Arc::new(ArcSwap::from_pointee(RuleSet::empty()));
+    let stage = EngineStage::open(&config, Arc::clone(sandbox), Arc::clone(&current))?;
     let (_owner, report) = Owner::open(&config, stage, Health::default())?;
-    Ok(report)
+    Ok((current.load_full(), report))
 }
 
 /// Whether guests of so many campaigns fit into a process of the engine.

@@ -25,6 +25,8 @@ mod timestamp;
 mod plan;
 mod project;
 
+mod rewrite;
+
 mod encode;
 mod locate;
 mod msgpack;
@@ -38,3 +40,4 @@ pub use error::{EventError, EventErrorKind};
 pub use identity::{DedupKey, EventId};
 pub use plan::{Plan, PlanBuilder, Slot};
 pub use project::Projection;
+pub(crate) use rewrite::Rewrite;

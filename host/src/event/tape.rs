@@ -159,6 +159,13 @@ impl<'a> Value<'a> {
         Elements { document: self.document, next }
     }
 
+    /// A scalar as it stands in the body, with its quotes if it has any.
+    pub(super) fn source(self) -> &'a [u8] {
+        let node = self.node();
+        let quote = usize::from(matches!(node.kind(), Kind::Text | Kind::EscapedText));
+        &self.document.body[node.at() - quote..self.end_offset()]
+    }
+
     /// Where the value's text ends in the body, closing quote or bracket included.
     pub(super) fn end_offset(self) -> usize {
         let node = self.node();

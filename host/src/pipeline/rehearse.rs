@@ -112,6 +112,11 @@ impl Arrived {
         merge_of(&self.event)
     }
 
+    /// Equal for two that may be one event.
+    pub(crate) fn key(&self) -> DedupKey {
+        self.key
+    }
+
     /// Whom its body names; who that is by now, redirects say.
     #[must_use]
     pub fn customer(&self) -> Option<CustomerKey> {

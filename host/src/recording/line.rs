@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::clock::Millis;
 use crate::event::{Event, EventErrorKind};
+use crate::pseudonyms::Pseudonyms;
 use crate::sources::lines::{Envelope, Line};
 
 /// An event with what its envelope said.
@@ -38,6 +39,24 @@ impl Recorded {
         })?;
         Ok(Recorded { event, message_id, routing_key, timestamp_ms })
     }
+
+    /// Appends the event as a line again, without what is personal if there are pseudonyms for it.
+    ///
+    /// # Errors
+    /// When its time is no date.
+    pub(crate) fn append_to(&self, pseudonyms: Option<&Pseudonyms>, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
+        let message_id = self.message_id.as_deref();
+        let other_id = pseudonyms.and_then(|pseudonyms| Some(pseudonyms.id(message_id?)));
+        append(out, self.routing_key.as_deref(), other_id.as_deref().or(message_id), self.timestamp_ms, false, |out| {
+            match pseudonyms {
+                Some(pseudonyms) => {
+                    pseudonyms.replace(&self.event, out);
+                    Ok(())
+                }
+                None => append_body(self.event.raw(), self.event.was_repaired(), out),
+            }
+        })
+    }
 }
 
 /// What is written of an event.
@@ -65,20 +84,24 @@ impl Message {
     /// # Errors
     /// When `now` is no date, or the body no text.
     pub(super) fn append_to(&self, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
-        let body = std::str::from_utf8(&self.body).map_err(std::io::Error::other)?;
         append(out, self.routing_key.as_deref(), self.message_id.as_deref(), Some(self.now), self.redelivered, |out| {
-            if !self.was_repaired && body.starts_with('{') && !body.contains(['\n', '\r']) {
-                out.extend_from_slice(body.as_bytes());
-                return Ok(());
-            }
-            // Byte for byte, too, but as a text: a line has no line break in it, and is strict JSON.
-            Ok(serde_json::to_writer(out, body)?)
+            append_body(&self.body, self.was_repaired, out)
         })
     }
 }
 
+/// A body, byte for byte: as the object that it is, or, as a line has no line break in it and is strict JSON, as a text.
+fn append_body(body: &[u8], was_repaired: bool, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
+    let body = std::str::from_utf8(body).map_err(std::io::Error::other)?;
+    if !was_repaired && body.starts_with('{') && body.ends_with('}') && !body.contains(['\n', '\r']) {
+        out.extend_from_slice(body.as_bytes());
+        return Ok(());
+    }
+    Ok(serde_json::to_writer(out, body)?)
+}
+
 /// Appends an envelope around a body, and the line's end.
-pub(crate) fn append(
+fn append(
     out: &mut Vec<u8>,
     routing_key: Option<&str>,
     message_id: Option<&str>,

@@ -1,0 +1,251 @@
+//! `hailer record export`: recorded events as lines, some of them, and without what is personal.
+
+use std::fs::OpenOptions;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::cli::moment::{moment, zone};
+use crate::cli::settings::{Global, SettingFlags};
+use crate::cli::{DONE, EXIT_CODES, FAILED, UsageError, logging, output};
+use crate::config::Purpose;
+use crate::fork::{fork, parts_of};
+use crate::pseudonyms::{Key, Pseudonyms};
+use crate::recording::{Archive, Broken, Chunks, Recorded, Troubles};
+
+const CHUNK_LINES: usize = 16 << 10;
+const CHUNK_BYTES: usize = 32 << 20;
+const PART_LINES: usize = 512;
+
+/// Write recorded events as lines of JSON, and make them safe for a laptop
+///
+/// Reads what an engine recorded (`[record]`, or FILEs like those of `hailer replay`) and writes envelopes, one a line, to be replayed elsewhere.
+///
+/// With --pseudonymise, whatever says who somebody is is replaced by something of the same shape: ids of customers and cards, card numbers, attribute values,
+/// free texts, message ids, and every text that the catalogue does not know, unless --keep names it. Amounts, times, states, codes and the ids of purchases and shops
+/// stay. Under one key the same value always becomes the same pseudonym, so files fit together, and rules decide as they did unless they read what is personal.
+/// Whoever has the key can find out whether a pseudonym is somebody's: keep it apart from the files. Pseudonymised data is personal data still.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!(
+    "Examples:\n  hailer record export --since 7d --pseudonymise --new-key replay.key --out week.jsonl.zst\n  \
+     hailer record export recording/ --pseudonymise --key replay.key --keep /segment --codes OnPurchaseConfirm,OnPurchaseRefund\n  \
+     hailer record export --since 2026-03-01 --until 2026-03-02 | jq -c .body\n\n{EXIT_CODES}",
+))]
+pub(super) struct Export {
+    /// Files or directories of events [default: what the configuration says, record.dir]
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Replace what is personal
+    #[arg(long)]
+    pseudonymise: bool,
+    /// The key of the pseudonyms
+    #[arg(long, value_name = "FILE", requires = "pseudonymise")]
+    key: Option<PathBuf>,
+    /// Make a key, and use it
+    #[arg(long, value_name = "FILE", requires = "pseudonymise", conflicts_with = "key")]
+    new_key: Option<PathBuf>,
+    /// Leave a member as it is, though the catalogue does not know it: a JSON Pointer, with * for every element; may be repeated
+    #[arg(long, value_name = "PATH", requires = "pseudonymise")]
+    keep: Vec<String>,
+    /// Nothing before: a span back from now such as 7d, a date, or a time
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Nothing from then on
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Only events with these codes
+    #[arg(long, value_name = "CODE,…", value_delimiter = ',')]
+    codes: Vec<String>,
+    /// Where to write; compressed if the name ends with .zst or .gz [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Dates in UTC [default: in the machine's zone]
+    #[arg(long)]
+    utc: bool,
+    /// End with the first line that can't be read
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Which events, and how.
+struct Selection {
+    since_ms: Option<i64>,
+    until_ms: Option<i64>,
+    codes: Vec<String>,
+    pseudonyms: Option<Pseudonyms>,
+    bytes_max: usize,
+}
+
+/// What came of some lines.
+#[derive(Default)]
+struct Exported {
+    rows: Vec<u8>,
+    events: u64,
+    without_time: u64,
+    broken: Vec<Broken>,
+}
+
+impl Export {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
+        logging::start_quiet()?;
+        let config = global.load(Purpose::Ask, &SettingFlags::default())?.config;
+        let zone = zone(self.utc);
+        let time = |flag: &str, text: &Option<String>| -> Result<Option<i64>, UsageError> {
+            text.as_deref().map(|text| Ok(moment(flag, text, &zone)?.as_millisecond())).transpose()
+        };
+        let (since_ms, until_ms) = (time("--since", &self.since)?, time("--until", &self.until)?);
+        if let Some(path) = self.keep.iter().find(|path| !path.starts_with('/')) {
+            return Err(
+                UsageError(format!("`--keep {path}` is no path: write one such as /segment or /list/*/code")).into()
+            );
+        }
+        let files = match (&self.files[..], config.record.dir) {
+            ([], Some(directory)) => vec![directory],
+            ([], None) => {
+                let reason = "nothing is named, and the configuration records nothing: name files, or set record.dir";
+                return Err(UsageError(reason.to_owned()).into());
+            }
+            (files, _) => files.to_vec(),
+        };
+        let bytes_max = config.event.bytes_max;
+        let archive = Archive::open(&files, bytes_max).map_err(|error| UsageError(error.to_string()))?;
+        let pseudonyms = self.pseudonyms()?;
+        let selection = Selection { since_ms, until_ms, codes: self.codes, pseudonyms, bytes_max };
+        let out = writer(self.out.as_deref())?;
+        selection.export(archive, out, Troubles::new(self.strict))
+    }
+
+    fn pseudonyms(&self) -> anyhow::Result<Option<Pseudonyms>> {
+        let usage = |error: crate::pseudonyms::KeyError| UsageError(error.to_string());
+        let key = match (&self.key, &self.new_key) {
+            (Some(path), _) => Key::read(path).map_err(usage)?,
+            (None, Some(path)) => Key::make(path).map_err(usage)?,
+            (None, None) if self.pseudonymise => {
+                let reason = "--pseudonymise needs a key: --new-key FILE makes one, --key FILE uses it again, and files with one key fit together";
+                return Err(UsageError(reason.to_owned()).into());
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Pseudonyms::new(&key, &self.keep)))
+    }
+}
+
+impl Selection {
+    fn export(&self, archive: Archive, mut out: Out, mut troubles: Troubles) -> anyhow::Result<u8> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut progress = output::Progress::new();
+        let (mut events, mut without_time) = (0, 0);
+        for chunk in Chunks::of(archive, CHUNK_LINES, CHUNK_BYTES) {
+            let chunk = chunk?;
+            for broken in chunk.broken {
+                troubles.add(broken)?;
+            }
+            for exported in fork(cores, parts_of(chunk.lines, PART_LINES), |lines| self.lines(lines)) {
+                events += exported.events;
+                without_time += exported.without_time;
+                out.write_all(&exported.rows)?;
+                for broken in exported.broken {
+                    troubles.add(broken)?;
+                }
+            }
+            progress.show(|| format!("{events} events"));
+        }
+        out.end()?;
+        drop(progress);
+        output::say(&format!("{events} events written"));
+        if without_time > 0 {
+            output::say(&format!("{without_time} events have no time, and --since and --until leave them out"));
+        }
+        if troubles.count > 0 {
+            output::say(troubles.to_string().trim_end());
+        }
+        Ok(if troubles.count == 0 { DONE } else { FAILED })
+    }
+
+    fn lines(&self, lines: Vec<(std::sync::Arc<str>, crate::sources::lines::Line)>) -> Exported {
+        let mut exported = Exported::default();
+        for (file, line) in lines {
+            let broken = |reason| Broken {
+                place: format!("{file}:{}", line.number),
+                reason,
+                next_step: "it is left out; mend the line if it matters".to_owned(),
+            };
+            match Recorded::read(&line, self.bytes_max) {
+                Ok(recorded) if self.takes(&recorded, &mut exported) => {
+                    let before = exported.rows.len();
+                    match recorded.append_to(self.pseudonyms.as_ref(), &mut exported.rows) {
+                        Ok(()) => exported.events += 1,
+                        Err(error) => {
+                            exported.rows.truncate(before);
+                            exported.broken.push(broken(error.to_string()));
+                        }
+                    }
+                }
+                Ok(_) => {}
+                Err(reason) => exported.broken.push(broken(reason)),
+            }
+        }
+        exported
+    }
+
+    fn takes(&self, recorded: &Recorded, exported: &mut Exported) -> bool {
+        if !self.codes.is_empty() && !self.codes.iter().any(|code| code == recorded.event.code()) {
+            return false;
+        }
+        match (recorded.timestamp_ms, self.since_ms.is_none() && self.until_ms.is_none()) {
+            (_, true) => true,
+            (None, false) => {
+                exported.without_time += 1;
+                false
+            }
+            (Some(at), false) => {
+                self.since_ms.is_none_or(|since| at >= since) && self.until_ms.is_none_or(|until| at < until)
+            }
+        }
+    }
+}
+
+/// Where lines go; of a compressed file the end has to be written, too.
+enum Out {
+    Plain(Box<dyn Write>),
+    Zstd(zstd::stream::write::Encoder<'static, std::fs::File>),
+    Gzip(flate2::write::GzEncoder<std::fs::File>),
+}
+
+impl Out {
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Out::Plain(out) => out.write_all(bytes),
+            Out::Zstd(out) => out.write_all(bytes),
+            Out::Gzip(out) => out.write_all(bytes),
+        }
+    }
+
+    fn end(self) -> std::io::Result<()> {
+        match self {
+            Out::Plain(mut out) => out.flush(),
+            Out::Zstd(out) => out.finish().map(drop),
+            Out::Gzip(out) => out.finish().map(drop),
+        }
+    }
+}
+
+fn writer(path: Option<&Path>) -> anyhow::Result<Out> {
+    let Some(path) = path.filter(|path| *path != Path::new("-")) else {
+        return Ok(Out::Plain(Box::new(std::io::stdout().lock())));
+    };
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    let file = file.with_context(|| format!("can't write `{}`", path.display()))?;
+    Ok(match path.extension().and_then(|ending| ending.to_str()) {
+        Some("zst") => {
+            let mut encoder = zstd::stream::write::Encoder::new(file, 3)?;
+            encoder.include_checksum(true)?;
+            Out::Zstd(encoder)
+        }
+        Some("gz") => Out::Gzip(flate2::write::GzEncoder::new(file, flate2::Compression::default())),
+        _ => Out::Plain(Box::new(BufWriter::new(file))),
+    })
+}

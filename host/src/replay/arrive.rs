@@ -1,0 +1,201 @@
+//! From lines to events with their moments: reading on all threads, then in the order of the lines whatever depends on that order: the clock, and which are copies.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::chunk::Work;
+use super::time::OwnTimes;
+use super::{Options, ReplayError, Report};
+use crate::clock::Millis;
+use crate::event::{DedupKey, Projection};
+use crate::fork::{fork, parts_of};
+use crate::recording::{Broken, Chunk, Recorded, Troubles};
+use crate::rehearsal::Arrived;
+use crate::sources::lines::Line;
+
+/// Lines that a thread reads before it takes others.
+const PART_LINES: usize = 512;
+/// For so long at least a copy of an event is known for one: longer than a rehearsal, which is one of several, remembers by itself.
+const KNOWN_FOR_MS: Millis = 72 * 3_600_000;
+
+/// The input, as far as it has come.
+pub(super) struct Arrivals {
+    options: Options,
+    times: OwnTimes,
+    clock: Option<Millis>,
+    begins: Millis,
+    number: u64,
+    events: u64,
+    warm_up: u64,
+    repeats: u64,
+    known: Known,
+    troubles: Troubles,
+}
+
+/// An event that has been read.
+pub(super) struct Arriving {
+    arrived: Vec<Arrived>,
+    at: Option<Millis>,
+    /// By which copies of it are known.
+    id: Option<DedupKey>,
+    place: (Arc<str>, u64),
+}
+
+/// Ids of events that have come.
+#[derive(Default)]
+struct Known {
+    new: HashSet<DedupKey>,
+    old: HashSet<DedupKey>,
+    since: Option<Millis>,
+}
+
+impl Arrivals {
+    pub(super) fn new(options: &Options) -> Arrivals {
+        Arrivals {
+            options: options.clone(),
+            times: OwnTimes::new(),
+            clock: options.begins,
+            begins: 0,
+            number: 0,
+            events: 0,
+            warm_up: 0,
+            repeats: 0,
+            known: Known::default(),
+            troubles: Troubles::new(options.is_strict),
+        }
+    }
+
+    /// The events of a chunk; twice, if two are to decide them.
+    pub(super) fn read(&mut self, chunk: Chunk, twice: bool) -> Result<Work, ReplayError> {
+        for broken in chunk.broken {
+            self.troubles.add(broken)?;
+        }
+        let (bytes_max, times) = (self.options.event_bytes_max, &self.times);
+        let parts = fork(self.options.threads, parts_of(chunk.lines, PART_LINES), |lines| {
+            let mut projection = Projection::new();
+            let read = |(file, line)| arriving(file, &line, bytes_max, times, &mut projection, twice);
+            lines.into_iter().map(read).collect::<Vec<_>>()
+        });
+        let mut read = Vec::new();
+        for arriving in parts.into_iter().flatten() {
+            match arriving {
+                Ok(arriving) => read.push(arriving),
+                Err(broken) => self.troubles.add(broken)?,
+            }
+        }
+        let mut clock = match self.clock.or_else(|| read.iter().find_map(|arriving| arriving.at)) {
+            Some(clock) => clock,
+            None if read.is_empty() => 0,
+            None => return Err(ReplayError::NoTime { events: read.len() }),
+        };
+        if self.number == 0 {
+            self.begins = clock;
+        }
+        let mut work = Work { first: self.number, counts_from: self.counts_from(), ..Work::default() };
+        work.events.resize_with(1 + usize::from(twice), || Vec::with_capacity(read.len()));
+        for Arriving { arrived, at, id, place } in read {
+            clock = clock.max(at.unwrap_or(clock));
+            if id.is_some_and(|id| !self.known.is_new(id, clock)) {
+                self.repeats += 1;
+                continue;
+            }
+            for (mut arrived, side) in arrived.into_iter().zip(&mut work.events) {
+                (arrived.now, arrived.number) = (clock, self.number);
+                side.push(arrived);
+            }
+            work.places.push(place);
+            self.number += 1;
+            *(if clock < work.counts_from { &mut self.warm_up } else { &mut self.events }) += 1;
+        }
+        if self.number > 0 {
+            self.clock = Some(clock);
+        }
+        work.until = clock;
+        Ok(work)
+    }
+
+    /// Nothing but time.
+    pub(super) fn go_on(&mut self, until: Millis) -> Work {
+        self.clock = Some(until);
+        Work {
+            until,
+            first: self.number,
+            counts_from: self.counts_from(),
+            events: vec![Vec::new(), Vec::new()],
+            ..Work::default()
+        }
+    }
+
+    pub(super) fn clock(&self) -> Millis {
+        self.clock.unwrap_or_default()
+    }
+
+    pub(super) fn begins(&self) -> Millis {
+        self.begins
+    }
+
+    pub(super) fn events(&self) -> u64 {
+        self.number
+    }
+
+    fn counts_from(&self) -> Millis {
+        self.begins.saturating_add(self.options.warm_up_ms)
+    }
+
+    pub(super) fn into_report(self) -> Report {
+        let is_something = self.number > 0;
+        Report {
+            events: self.events,
+            warm_up: self.warm_up,
+            repeats: self.repeats,
+            from: is_something.then(|| Arriving::timestamp(self.counts_from())),
+            until: is_something.then(|| Arriving::timestamp(self.clock())),
+            not_read: self.troubles,
+            campaigns: Vec::new(),
+            other: None,
+            changes: None,
+        }
+    }
+}
+
+impl Known {
+    /// Whether an id comes for the first time, as far as is remembered.
+    fn is_new(&mut self, id: DedupKey, now: Millis) -> bool {
+        let since = *self.since.get_or_insert(now);
+        if now >= since.saturating_add(KNOWN_FOR_MS) {
+            self.old = std::mem::take(&mut self.new);
+            self.since = Some(now);
+        }
+        !self.old.contains(&id) && self.new.insert(id)
+    }
+}
+
+fn arriving(
+    file: Arc<str>,
+    line: &Line,
+    bytes_max: usize,
+    times: &OwnTimes,
+    projection: &mut Projection,
+    twice: bool,
+) -> Result<Arriving, Broken> {
+    let number = line.number;
+    let broken = |reason| Broken {
+        place: format!("{file}:{number}"),
+        reason,
+        next_step: "mend the line or take it out; `hailer events --samples` shows what a line may be".to_owned(),
+    };
+    let recorded = Recorded::read(line, bytes_max).map_err(broken)?;
+    let at = recorded.timestamp_ms.or_else(|| times.of(&recorded.event, projection));
+    let has_id = recorded.message_id.is_some() || recorded.event.external_id().is_some();
+    let position = format!("{file}:{number}");
+    let arrived = |recorded: Recorded| {
+        let Recorded { event, message_id, .. } = recorded;
+        // When it happens, and as which, is known when all before it has been read.
+        Arrived::new(event, message_id.as_deref(), Some(&position), 0, 0)
+    };
+    let second = if twice { Some(Recorded::read(line, bytes_max).map_err(broken)?) } else { None };
+    let first = arrived(recorded);
+    let id = has_id.then(|| first.key());
+    let arrived = std::iter::once(first).chain(second.map(arrived)).collect();
+    Ok(Arriving { arrived, at, id, place: (file, number) })
+}

@@ -1,0 +1,1 @@
+//! Replays on modules of our own.
