@@ -17,6 +17,7 @@ mod memory;
 mod new_rule;
 mod privacy;
 mod rehearsal;
+mod replay;
 mod scenarios;
 mod seed;
 mod sizes;
