@@ -37,7 +37,7 @@ fn a_replay_decides_what_an_engine_would_have_decided_and_the_same_each_time_on_
     let sent = site.path("sent.jsonl");
     let (source, sink) = (format!("file:{}", text(&events)), format!("file:{}", text(&sent)));
     let clock = ["--clock", "events", "--run-on-minutes", "86400", "--source", &source, "--sink", &sink];
-    site.run(&clock).expect(0);
+    let _ = site.run(&clock).expect(0);
     let by_engine: BTreeMap<String, Value> =
         lines(&sent).into_iter().map(|line| (line["id"].as_str().unwrap().to_owned(), line)).collect();
     assert!(by_engine.len() > 1000, "{}", by_engine.len());
@@ -163,7 +163,7 @@ fn what_an_engine_records_replays_as_it_was_and_pseudonymised_as_well() {
     let (source, sink) = (format!("file:{}", text(&events)), format!("file:{}", text(&sent)));
     let record = format!("record.dir={}", text(&recording));
     let run = ["--clock", "events", "--source", &source, "--sink", &sink, "--set", &record];
-    site.run(&run).expect(0);
+    let _ = site.run(&run).expect(0);
     let by_engine: BTreeMap<String, Value> =
         lines(&sent).into_iter().map(|line| (line["id"].as_str().unwrap().to_owned(), line)).collect();
 
@@ -180,7 +180,7 @@ fn what_an_engine_records_replays_as_it_was_and_pseudonymised_as_well() {
     let safe = site.path("safe.jsonl.zst");
     let export =
         ["record", "export", text(&recording), "--pseudonymise", "--new-key", text(&key), "--out", text(&safe)];
-    site.command(&export).expect(0);
+    let _ = site.command(&export).expect(0);
     let (safe_report, safe_rows) = decide(&safe);
     // An example reads what a customer's attribute was changed to; nothing else of these depends on anything personal.
     let counts = |report: &Value| -> Vec<Value> {
@@ -259,7 +259,7 @@ fn what_can_not_be_read_is_told_with_its_line_and_the_rest_is_decided() {
     let timeless = site.write("timeless.jsonl", "{\"eventCode\":\"X\"}\n");
     let outcome = replay(&site, &[text(&timeless), "--rules", text(&rules)]).expect(1);
     assert!(outcome.stderr.contains("--start 2026-03-01"), "{}", outcome.stderr);
-    replay(&site, &[text(&timeless), "--rules", text(&rules), "--start", "2026-03-01"]).expect(0);
+    let _ = replay(&site, &[text(&timeless), "--rules", text(&rules), "--start", "2026-03-01"]).expect(0);
     site.put("broken.toml", "module = \"modules/gone.wasm\"\nmode = \"live\"\n");
     let outcome = replay(&site, &[place, "--rules", text(&rules)]).expect(1);
     assert!(outcome.stderr.contains("broken.toml") && outcome.stderr.contains("gone.wasm"), "{}", outcome.stderr);

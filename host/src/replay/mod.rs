@@ -40,7 +40,7 @@ use side::Side;
 pub use tally::{CampaignReport, Cost, NoteCount};
 
 /// Lines that are worked through together: enough that threads are worth starting, and that rules are called in full crossings.
-const CHUNK_LINES: usize = 32 << 10;
+const CHUNK_LINES: usize = 16 << 10;
 const CHUNK_BYTES: usize = 64 << 20;
 /// At the end, the clock goes on in steps of this, so that not all timers are in memory at once.
 const STEP_MS: Millis = 86_400_000;

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use memchr::memmem;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -45,7 +46,7 @@ impl Envelope {
     /// Reads a line. With a defect it goes on as it is.
     pub(crate) fn open(line: Bytes) -> (Envelope, Option<Defect>) {
         // An event is read once, by the pipeline; only what may be an envelope is read here as well.
-        if !line.windows(6).any(|bytes| bytes == b"\"body\"" || bytes == b"\"bodyH") {
+        if !memmem::find_iter(&line, b"\"body").any(|at| matches!(line.get(at + 5), Some(b'"' | b'H'))) {
             return (Envelope::event(line), None);
         }
         let envelope = match serde_json::from_slice::<Members<'_>>(&line) {

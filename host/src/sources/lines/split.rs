@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Result};
 
 use bytes::{Bytes, BytesMut};
+use memchr::memchr;
 
 const BLOCK_BYTES: usize = 64 << 10;
 
@@ -54,7 +55,7 @@ impl<R: Read> LineSplitter<R> {
     }
 
     fn split(&mut self, mut block: BytesMut, lines: &mut Vec<Line>) {
-        while let Some(end) = block.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr(b'\n', &block) {
             let text = block.split_to(end + 1);
             self.begin(text, end);
             self.end_line(lines);
