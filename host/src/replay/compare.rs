@@ -38,8 +38,10 @@ pub struct Changes {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changed {
-    /// The id that the source gives them.
+    /// The id by which their first change's event names them.
     pub customer: String,
+    /// Who they are by then, as `--out` writes it: whoever was merged goes on as another.
+    pub key: String,
     pub count: u64,
     /// The first of them.
     pub changes: Vec<Change>,
@@ -148,7 +150,8 @@ impl Comparison {
         let place = match self.places.get(&key) {
             Some(place) => *place,
             None if customers.len() < CUSTOMERS_MAX => {
-                customers.push(Changed { customer: name_of(decision, key), count: 0, changes: Vec::new() });
+                let (customer, key_text) = (name_of(decision, key), text_of(key));
+                customers.push(Changed { customer, key: key_text, count: 0, changes: Vec::new() });
                 self.places.insert(key, customers.len() - 1);
                 customers.len() - 1
             }
@@ -253,5 +256,9 @@ fn name_of(decision: &Decision, key: CustomerKey) -> String {
     let recipient = decision.recipient.as_ref();
     let id = recipient
         .and_then(|one| one.customer_id.as_deref().or(one.customer_uid.as_deref()).or(one.account_group_id.as_deref()));
-    id.map_or_else(|| format!("{:032x}", u128::from_be_bytes(*key.as_bytes())), str::to_owned)
+    id.map_or_else(|| text_of(key), str::to_owned)
+}
+
+fn text_of(key: CustomerKey) -> String {
+    format!("{:032x}", u128::from_be_bytes(*key.as_bytes()))
 }

@@ -19,9 +19,6 @@ mod hours;
 mod row;
 mod tally;
 
-#[cfg(test)]
-mod tests;
-
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,1 +1,0 @@
-//! Replays on modules of our own.
