@@ -6,6 +6,7 @@
 
 mod address_space;
 mod checks;
+mod measure;
 mod signals;
 mod stage;
 mod summary;
@@ -34,6 +35,7 @@ use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
 use crate::store::{self, FileStore, MemoryStore, Opening, Store, StoreError};
 pub use checks::{Finding, check_address_space, check_broker, check_rules, load_rules, topology};
+pub use measure::measure;
 use stage::EngineStage;
 pub use stage::Loader;
 pub use summary::Summary;

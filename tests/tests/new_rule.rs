@@ -1,5 +1,6 @@
 //! From nothing to a rule that decides, with the commands that the README names.
 
+use hailer_tests::built::example_module;
 use hailer_tests::site::Site;
 
 use crate::swaps::purchase;
@@ -16,9 +17,10 @@ async fn a_rule_that_was_just_written_decides_the_next_event() {
     let printed = engine.prints(1).await;
     assert_eq!((&printed[0]["campaign"], &printed[0]["template"]), (&"my-rule".into(), &"thank-you".into()));
 
-    let source = site.path("my-rule/src/lib.rs");
-    let text = std::fs::read_to_string(&source).unwrap();
-    std::fs::write(&source, text.replace("\"thank-you\"", "\"many-thanks\"")).unwrap();
+    for file in ["my-rule/src/lib.rs", "my-rule/scenarios.toml"] {
+        let text = std::fs::read_to_string(site.path(file)).unwrap();
+        std::fs::write(site.path(file), text.replace("\"thank-you\"", "\"many-thanks\"")).unwrap();
+    }
     // Straight into the directory: the build puts the module in place in one step.
     let _ = site.command(&["build", "my-rule", "--out", "rules.d"]).expect(0);
     let _ = site.command(&["reload"]).expect(0);
@@ -27,4 +29,107 @@ async fn a_rule_that_was_just_written_decides_the_next_event() {
     engine.close_input();
     assert_eq!(engine.ended().await, Some(0));
     assert_eq!(engine.printed().len(), 2);
+}
+
+#[test]
+fn every_template_builds_and_its_tests_and_scenarios_pass() {
+    let site = Site::empty();
+    for template in ["stateless", "counter", "timer", "sequence"] {
+        let name = format!("my-{template}");
+        let _ = site.command_without_data(&["new", &name, "--template", template]).expect(0);
+        let tested = site.command_without_data(&["test", &name]).expect(0);
+        assert!(tested.stdout.contains("2 scenarios passed"), "{tested:?}");
+        let native = site.shell(&format!("cd {name} && cargo test --quiet")).expect(0);
+        assert!(native.stdout.contains("passed") && !native.stderr.contains("warning"), "{native:?}");
+        let built = site.command_without_data(&["build", &name, "--out", "rules.d"]).expect(0).stdout;
+        for part in ["kB (", "digest ", "reads of On", "FUEL", " %)"] {
+            assert!(built.contains(part), "{part} of {built}");
+        }
+    }
+    // Each loads as a campaign with its defaults, and none disturbs another.
+    let checked = site.command(&["check", "--rules", "rules.d", "--no-broker"]).expect(0);
+    assert!(checked.stdout.contains("my-counter, my-sequence, my-stateless, my-timer"), "{checked:?}");
+}
+
+#[test]
+fn a_template_that_there_is_not_is_refused_with_those_that_there_are() {
+    let outcome = Site::empty().command_without_data(&["new", "my-rule", "--template", "counte"]).expect(2);
+    assert!(outcome.stderr.contains("counter") && outcome.stderr.contains("sequence"), "{outcome:?}");
+}
+
+#[test]
+fn one_more_campaign_over_a_module_is_a_file_that_loads_and_sends_nothing_yet() {
+    let site = Site::empty();
+    site.put("modules/big-basket.wasm", example_module("big-basket"));
+    let written = site.command_without_data(&["new", "--from", "big-basket", "vip"]).expect(0);
+    assert_eq!(written.stdout.trim(), "rules.d/vip.toml");
+    let text = std::fs::read_to_string(site.path("rules.d/vip.toml")).unwrap();
+    assert!(text.contains("# threshold = \"100.00\"") && text.contains("mode = \"shadow\""), "{text}");
+    let checked = site.command(&["check", "--rules", "rules.d", "--no-broker"]).expect(0);
+    assert!(checked.stdout.contains("these campaigns load: vip"), "{checked:?}");
+    // What `params` prints is the same.
+    let printed = site.command_without_data(&["params", "rules.d/modules/big-basket.wasm"]).expect(0);
+    assert_eq!(printed.stdout, text);
+    let again = site.command_without_data(&["new", "--from", "big-basket", "vip"]).expect(1);
+    assert!(again.stderr.contains("there already"), "{again:?}");
+    let unknown = site.command_without_data(&["new", "--from", "big-baskt", "gold"]).expect(2);
+    assert!(unknown.stderr.contains("did you mean `big-basket`?"), "{unknown:?}");
+}
+
+#[test]
+fn every_mistake_in_a_campaigns_parameters_is_shown_at_once_with_its_line() {
+    let site = Site::empty();
+    site.put("modules/big-basket.wasm", example_module("big-basket"));
+    let file = "module = \"modules/big-basket.wasm\"\nmode = \"live\"\nper_hour = 10\n\n[params]\nthreshold = \"-1\"\n\
+                treshold = \"5\"\nhours_max = \"2\"\nexcluded_items = [\n  \"1\",\n  2,\n]\n";
+    site.put("vip.toml", file);
+    let outcome = site.command(&["check", "--rules", "rules.d", "--no-broker"]).expect(1);
+    for expected in [
+        "vip.toml:3",
+        "did you mean `per_hour_max`?",
+        "vip.toml:6",
+        "below the least, 0",
+        "vip.toml:7",
+        "did you mean `threshold`?",
+        "vip.toml:8",
+        "is a string, not an integer",
+        "vip.toml:11",
+        "holds an integer, not only strings",
+    ] {
+        assert!(outcome.stdout.contains(expected), "{expected} in {}", outcome.stdout);
+    }
+}
+
+#[test]
+fn a_call_burns_the_same_fuel_each_time_and_two_modules_differ_in_what_they_do() {
+    let site = Site::empty();
+    let _ = site.command_without_data(&["new", "my-rule"]).expect(0);
+    let fuel = |module: &str| {
+        let benched = site.command_without_data(&["bench", module, "--json"]).expect(0).json();
+        let call = benched["cost"][0].clone();
+        assert!(call["nanoseconds"].as_f64().unwrap() > 0.0, "{call}");
+        call["fuel"].as_u64().unwrap()
+    };
+    let built = site.command_without_data(&["build", "my-rule", "--out", "rules.d", "--json"]).expect(0).json();
+    let before = built[0]["cost"][0]["fuel"].as_u64().unwrap();
+    assert!(before > 0);
+    assert_eq!((fuel("rules.d/my-rule.wasm"), fuel("rules.d/my-rule.wasm")), (before, before));
+
+    let source = site.path("my-rule/src/lib.rs");
+    let text = std::fs::read_to_string(&source).unwrap();
+    std::fs::write(
+        &source,
+        text.replace("Purchase { amount, .. }", "Purchase { amount, brand_id, .. }")
+            .replace("        if amount", "        ctx.note(brand_id.unwrap_or(\"no brand\"));\n        if amount"),
+    )
+    .unwrap();
+    let _ = site.command_without_data(&["build", "my-rule", "--out", "new"]).expect(0);
+    let arguments = ["inspect", "rules.d/my-rule.wasm", "--diff", "new/my-rule.wasm", "--json"];
+    let differences = site.command_without_data(&arguments).expect(0).json();
+    let different: Vec<_> = differences.as_array().unwrap().iter().map(|one| one["what"].as_str().unwrap()).collect();
+    assert!(different.contains(&"purchase reads brand_id"), "{different:?}");
+    assert!(different.contains(&"fuel of purchase on OnPurchaseConfirm"), "{different:?}");
+    assert!(!different.contains(&"name") && !different.contains(&"parameter threshold"), "{different:?}");
+    let same = site.command_without_data(&["inspect", "new/my-rule.wasm", "--diff", "new/my-rule.wasm"]).expect(0);
+    assert!(same.stdout.contains("no difference"), "{same:?}");
 }

@@ -6,14 +6,17 @@ use std::process::Stdio;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use hailer_abi::manifest::Manifest;
+use hailer_abi::manifest::{Field, Manifest};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::costs::{Costs, against};
+use super::inspect::indent;
 use super::module::{self, ModuleFacts};
 use super::settings::Global;
 use super::toolchain::{self, TARGET};
 use super::{DONE, EXIT_CODES, UsageError, output};
+use crate::engine::Limits;
 use crate::scenarios::{self, Scenarios};
 
 /// A guest's stack: enough for any sensible rule, and small enough to be fresh for each of many instances.
@@ -33,7 +36,8 @@ const PROFILE: &[&str] = &[
 /// Build rule crates into modules
 ///
 /// Compiles each crate for the sandbox with the guest profile, and puts NAME.wasm into the output directory, under a
-/// temporary name first: a running engine that watches the directory sees a whole module or none. Prints what was built.
+/// temporary name first: a running engine that watches the directory sees a whole module or none. Prints of each what it takes, what it
+/// reads of each event, and what its calls cost on the source's samples: in fuel, which is the same on every machine.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
     "Examples:\n  hailer build my-rule\n  hailer build my-rule --out rules.d\n  hailer build rules/* --out target/rules.d --json\n\n{EXIT_CODES}",
@@ -57,6 +61,8 @@ struct Built {
     file: PathBuf,
     #[serde(flatten)]
     facts: ModuleFacts,
+    #[serde(flatten)]
+    costs: Costs,
 }
 
 impl Build {
@@ -68,7 +74,7 @@ impl Build {
         if global.json {
             output::json(&built)?;
         } else {
-            output::data(&table(&built))?;
+            output::data(&built.iter().map(text).collect::<Vec<_>>().join("\n"))?;
         }
         Ok(DONE)
     }
@@ -95,8 +101,8 @@ impl Build {
             None => bytes,
         };
         let file = place(&bytes, &out, &name)?;
-        let facts = module::read(&file)?;
-        Ok(Built { file, facts })
+        let (facts, verified) = module::open(&file)?;
+        Ok(Built { file, facts, costs: Costs::of(&verified) })
     }
 }
 
@@ -197,21 +203,27 @@ fn place(module: &[u8], out: &Path, name: &str) -> anyhow::Result<PathBuf> {
     Ok(placed)
 }
 
-fn table(built: &[Built]) -> String {
-    let row = |Built { file, facts }: &Built| {
-        let handlers = &facts.manifest.handlers;
-        let events: Vec<_> = handlers.iter().flat_map(|handler| handler.events.iter().map(String::as_str)).collect();
-        let mut fields = Vec::new();
-        for field in handlers.iter().flat_map(|handler| &handler.fields) {
-            if !fields.contains(&field.name.as_str()) {
-                fields.push(&field.name);
-            }
-        }
-        let fields = if fields.is_empty() { "-".to_owned() } else { fields.join(", ") };
-        let digest = facts.digest.get(..8).unwrap_or_default().to_owned();
-        [file.display().to_string(), output::size(facts.bytes as u64), digest, events.join(", "), fields]
-    };
-    output::table(["module", "size", "digest", "events", "fields read"], built.iter().map(row))
+fn text(Built { file, facts, costs }: &Built) -> String {
+    let digest = facts.digest.get(..8).unwrap_or_default();
+    let size = against(facts.bytes, Limits::default().module_bytes_max);
+    let mut text = format!("{}\n  {size}, digest {digest}\n", file.display());
+    for handler in facts.manifest.handlers.iter().filter(|handler| !handler.events.is_empty()) {
+        let fields = if handler.fields.is_empty() { "no fields".to_owned() } else { field_names(&handler.fields) };
+        text += &format!("  reads of {}: {fields}\n", handler.events.join(", "));
+    }
+    text + &indent(&costs.text())
+}
+
+/// Those that say who somebody is, or may, are marked: a campaign must be granted them.
+fn field_names(fields: &[Field]) -> String {
+    let mut names = Vec::new();
+    for field in fields {
+        let inner = field.of.iter().map(|inner| (format!("{}.{}", field.name, inner.name), inner.personal));
+        let own = field.of.is_empty().then(|| (field.name.clone(), field.personal));
+        names.extend(own.into_iter().chain(inner));
+    }
+    let marked = |(name, is_personal): (String, bool)| if is_personal { name + " (personal)" } else { name };
+    names.into_iter().map(marked).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

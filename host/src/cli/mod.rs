@@ -10,10 +10,13 @@ mod config;
 mod doctor;
 mod run;
 
+mod bench;
 mod build;
+mod costs;
 mod inspect;
 mod module;
 mod new;
+mod params;
 mod test;
 mod toolchain;
 
@@ -95,6 +98,8 @@ enum Command {
     Test(test::Test),
     Inspect(inspect::Inspect),
     Replay(replay::Replay),
+    Params(params::Params),
+    Bench(bench::Bench),
     Campaigns(campaigns::Campaigns),
     Pause(pause::Pause),
     Resume(pause::Resume),
@@ -145,6 +150,8 @@ impl Cli {
             Command::Test(command) => command.run(global),
             Command::Inspect(command) => command.run(global),
             Command::Replay(command) => command.run(global),
+            Command::Params(command) => command.run(global),
+            Command::Bench(command) => command.run(global),
             Command::Campaigns(command) => command.run(global),
             Command::Pause(command) => command.run(global),
             Command::Resume(command) => command.run(global),

@@ -9,7 +9,7 @@ use hailer_abi::manifest::Manifest;
 use serde::Serialize;
 use wasmparser::{Encoding, Parser, Payload, TypeRef};
 
-use crate::engine::{self, Limits, mark_personal};
+use crate::engine::{self, Limits, VerifiedModule, mark_personal};
 use crate::scenarios::{self, Scenarios};
 
 /// A larger file is not looked into.
@@ -22,6 +22,7 @@ pub(super) struct ModuleFacts {
     pub(super) bytes: usize,
     /// BLAKE3, in hexadecimal.
     pub(super) digest: String,
+    pub(super) sections: Sections,
     /// What it imports, `module.name`.
     pub(super) imports: Vec<String>,
     /// The names of the scenarios that it brings along.
@@ -30,8 +31,24 @@ pub(super) struct ModuleFacts {
     pub(super) manifest: Manifest,
 }
 
+/// What a module's bytes are spent on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Sections {
+    pub(super) code_bytes: usize,
+    /// Texts and tables that the code uses.
+    pub(super) data_bytes: usize,
+    /// Custom sections by name: the manifest, and what build tools add.
+    pub(super) custom: Vec<(String, usize)>,
+}
+
 /// Reads a module's file.
 pub(super) fn read(path: &Path) -> anyhow::Result<ModuleFacts> {
+    Ok(open(path)?.0)
+}
+
+/// Reads a module's file, and returns what may be run of it as well.
+pub(super) fn open(path: &Path) -> anyhow::Result<(ModuleFacts, VerifiedModule)> {
     let in_file = || format!("can't read {}", path.display());
     let length = std::fs::metadata(path).with_context(in_file)?.len();
     if length > MODULE_BYTES_MAX {
@@ -43,16 +60,13 @@ pub(super) fn read(path: &Path) -> anyhow::Result<ModuleFacts> {
     let bytes = std::fs::read(path).with_context(in_file)?;
     let no_rule = || format!("{} is no rule module", path.display());
     let facts = facts(&bytes).with_context(no_rule)?;
-    admit(bytes, &Limits::default()).with_context(no_rule)?;
-    Ok(facts)
+    let verified = admit(bytes, &Limits::default()).with_context(no_rule)?;
+    Ok((facts, verified))
 }
 
 /// Asks the engine, in the bounds that it has unless somebody configures others.
-fn admit(bytes: Vec<u8>, limits: &Limits) -> anyhow::Result<()> {
-    match engine::verify(bytes.into(), limits) {
-        Ok(_) => Ok(()),
-        Err(error) => bail!("{error}: {}", error.hint()),
-    }
+fn admit(bytes: Vec<u8>, limits: &Limits) -> anyhow::Result<VerifiedModule> {
+    engine::verify(bytes.into(), limits).map_err(|error| anyhow::anyhow!("{error}: {}", error.hint()))
 }
 
 fn facts(bytes: &[u8]) -> anyhow::Result<ModuleFacts> {
@@ -61,6 +75,7 @@ fn facts(bytes: &[u8]) -> anyhow::Result<ModuleFacts> {
     }
     let mut imports = Vec::new();
     let mut manifests = Vec::new();
+    let mut sections = Sections::default();
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.context("it is damaged: build it again")? {
             Payload::Version { encoding: Encoding::Component, .. } => {
@@ -73,15 +88,25 @@ fn facts(bytes: &[u8]) -> anyhow::Result<ModuleFacts> {
                     imports.push(format!("{}.{}{kind}", import.module, import.name));
                 }
             }
-            Payload::CustomSection(section) if section.name() == MANIFEST_SECTION => manifests.push(section.data()),
+            Payload::CodeSectionStart { size, .. } => sections.code_bytes = size as usize,
+            Payload::DataSection(section) => sections.data_bytes = section.range().len(),
+            Payload::CustomSection(section) => {
+                sections.custom.push((section.name().to_owned(), section.data().len()));
+                if section.name() == MANIFEST_SECTION {
+                    manifests.push(section.data());
+                }
+            }
             _ => {}
         }
     }
     let [manifest] = manifests[..] else {
         bail!("it has {} sections named {MANIFEST_SECTION}, not one: write the rule with hailer-sdk", manifests.len());
     };
-    let mut manifest =
-        serde_json::from_slice(manifest).context("its manifest can't be read: build it with a matching SDK")?;
+    // One of another ABI may have another shape: the engine's own reading says which SDK it takes.
+    let mut manifest = match serde_json::from_slice(manifest) {
+        Ok(manifest) => manifest,
+        Err(_) => engine::read_manifest(manifest).map_err(|error| anyhow::anyhow!("{error}: {}", error.hint()))?,
+    };
     mark_personal(&mut manifest);
     let scenarios = match scenarios::embedded(bytes)? {
         None => Vec::new(),
@@ -93,6 +118,7 @@ fn facts(bytes: &[u8]) -> anyhow::Result<ModuleFacts> {
     Ok(ModuleFacts {
         bytes: bytes.len(),
         digest: blake3::hash(bytes).to_hex().to_string(),
+        sections,
         imports,
         scenarios,
         manifest,
@@ -137,7 +163,7 @@ mod tests {
         for (text, part) in [
             ("(module)".to_owned(), "0 sections"),
             (format!("(module {manifest} {manifest})"), "2 sections"),
-            (format!("(module {manifest})"), "manifest can't be read"),
+            (format!("(module {manifest})"), "it can't be read"),
             ("(component)".to_owned(), "a component"),
         ] {
             let error = format!("{:#}", module(&text).unwrap_err());

@@ -5,6 +5,7 @@
 
 mod batch;
 mod campaign;
+mod cost;
 mod data;
 mod deadline;
 mod instance;
@@ -27,6 +28,7 @@ pub(crate) mod fixture;
 
 pub use batch::{Batch, NotCalled};
 pub use campaign::{Campaign, CampaignSpec, Mode, OnFault};
+pub use cost::{SampleCost, sample_costs, time_samples};
 pub use data::state_json;
 pub use hailer_abi::when::{NoMoment, When};
 pub use instance::GuestFault;
@@ -35,7 +37,7 @@ pub use log::LogLine;
 pub use manifest::{ManifestError, read_manifest};
 pub use module::{ModuleError, VerifiedModule, digest_of, verify};
 pub use outcome::{Action, Outcome, Outcomes, StateChange};
-pub use params::{ParamError, encode_params};
+pub use params::{ParamError, encode_params, param_example};
 pub use personal::{mark_personal, personal_fields};
 pub use purity::AdmissionError;
 pub use ruleset::{Reading, RuleSet, Subscription};

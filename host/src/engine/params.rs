@@ -38,9 +38,10 @@ pub fn encode_params(schema: &[Param], given: &DeTable<'_>) -> Result<Vec<u8>, V
     for param in schema {
         match resolve(param, given) {
             Ok(value) => value.write(&mut bytes),
-            Err(error) => errors.push(error),
+            Err(wrong) => errors.extend(wrong),
         }
     }
+    errors.sort_by_key(|error| error.span.as_ref().map(|span| span.start));
     if errors.is_empty() { Ok(bytes) } else { Err(errors) }
 }
 
@@ -84,29 +85,33 @@ fn unknown_params(schema: &[Param], given: &DeTable<'_>) -> Vec<ParamError> {
         .collect()
 }
 
-fn resolve(param: &Param, given: &DeTable<'_>) -> Result<Value, ParamError> {
+fn resolve(param: &Param, given: &DeTable<'_>) -> Result<Value, Vec<ParamError>> {
     let name = &param.name;
     let error = |span, reason, hint| ParamError { param: name.clone(), span, reason, hint };
     let Some((_, literal)) = given.iter().find(|(key, _)| key.get_ref().as_ref() == name) else {
         let default = param.default.as_ref().and_then(|default| Value::from_default(param.kind, default));
         return default.ok_or_else(|| {
-            let hint = format!("add `{name} = {}` under [params]", example(param.kind));
-            error(None, format!("the parameter `{name}` is not set and has no default"), hint)
+            let hint = format!("add `{name} = {}` under [params]", param_example(param.kind));
+            vec![error(None, format!("the parameter `{name}` is not set and has no default"), hint)]
         });
     };
-    let span = Some(literal.span());
-    let value = Value::from_toml(param.kind, literal.get_ref()).map_err(|reason| {
-        let hint = format!("write it like `{name} = {}`", example(param.kind));
-        error(span.clone(), format!("`{name}` {reason}"), hint)
+    let value = Value::from_toml(param.kind, literal).map_err(|mistakes| {
+        let hint = || format!("write it like `{name} = {}`", param_example(param.kind));
+        mistakes
+            .into_iter()
+            .map(|(span, reason)| error(Some(span), format!("`{name}` {reason}"), hint()))
+            .collect::<Vec<_>>()
     })?;
     let bounds = Bounds::of(param).unwrap_or_default();
     match bounds.check(&value) {
         Ok(()) => Ok(value),
-        Err(reason) => Err(error(span, format!("`{name}` {reason}"), bounds.hint())),
+        Err(reason) => Err(vec![error(Some(literal.span()), format!("`{name}` {reason}"), bounds.hint())]),
     }
 }
 
-fn example(kind: ParamKind) -> &'static str {
+/// A value of this type as a campaign's file writes it.
+#[must_use]
+pub fn param_example(kind: ParamKind) -> &'static str {
     match kind {
         ParamKind::Str => r#""text""#,
         ParamKind::Int => "10",
@@ -133,40 +138,31 @@ enum Value {
 }
 
 impl Value {
-    fn from_toml(kind: ParamKind, literal: &DeValue<'_>) -> Result<Value, String> {
-        let mistyped = || format!("is {}, not {}", kind_of(literal), expected(kind));
+    /// Every part of a list or a map that is wrong is named, each at its place.
+    fn from_toml(kind: ParamKind, spanned: &toml::Spanned<DeValue<'_>>) -> Result<Value, Vec<Mistake>> {
+        let literal = spanned.get_ref();
+        let whole = |reason: String| vec![(spanned.span(), reason)];
         match (kind, literal) {
             (ParamKind::Str, DeValue::String(text)) => Ok(Value::Str(text.to_string())),
             (ParamKind::Int, DeValue::Integer(number)) => i64::from_str_radix(number.as_str(), number.radix())
                 .map(Value::Int)
-                .map_err(|_| "does not fit 64 bits".into()),
+                .map_err(|_| whole("does not fit 64 bits".into())),
             (ParamKind::Bool, DeValue::Boolean(value)) => Ok(Value::Bool(*value)),
-            (ParamKind::Decimal, _) => decimal_of(literal).map(Value::Decimal),
-            (ParamKind::Strs, DeValue::Array(elements)) => {
-                let text = |element: &DeValue<'_>| match element {
-                    DeValue::String(text) => Ok(text.to_string()),
-                    other => Err(format!("holds {}, not only strings", kind_of(other))),
-                };
-                elements.iter().map(|element| text(element.get_ref())).collect::<Result<_, _>>().map(Value::Strs)
-            }
+            (ParamKind::Decimal, _) => decimal_of(literal).map(Value::Decimal).map_err(whole),
+            (ParamKind::Strs, DeValue::Array(elements)) => all(elements.iter(), str_of).map(Value::Strs),
             (ParamKind::Decimals, DeValue::Array(elements)) => {
-                let decimals = elements.iter().map(|element| decimal_of(element.get_ref()));
-                decimals.collect::<Result<_, _>>().map(Value::Decimals)
+                all(elements.iter(), |element| decimal_of(element).map_err(inside)).map(Value::Decimals)
             }
             (ParamKind::StrMap, DeValue::Table(entries)) => {
-                let entry = |(key, value): (&_, &toml::Spanned<DeValue<'_>>)| match value.get_ref() {
-                    DeValue::String(text) => Ok((key_of(key), text.to_string())),
-                    other => Err(format!("holds {}, not only strings", kind_of(other))),
-                };
-                entries.iter().map(entry).collect::<Result<_, _>>().map(Value::StrMap)
+                let texts = all(entries.iter().map(|(_, value)| value), str_of)?;
+                Ok(Value::StrMap(entries.iter().map(|(key, _)| key_of(key)).zip(texts).collect()))
             }
             (ParamKind::DecimalMap, DeValue::Table(entries)) => {
-                let decimals = entries
-                    .iter()
-                    .map(|(key, value)| decimal_of(value.get_ref()).map(|decimal| (key_of(key), decimal)));
-                decimals.collect::<Result<_, _>>().map(Value::DecimalMap)
+                let decimal = |value: &DeValue<'_>| decimal_of(value).map_err(inside);
+                let decimals = all(entries.iter().map(|(_, value)| value), decimal)?;
+                Ok(Value::DecimalMap(entries.iter().map(|(key, _)| key_of(key)).zip(decimals).collect()))
             }
-            _ => Err(mistyped()),
+            _ => Err(whole(format!("is {}, not {}", kind_of(literal), expected(kind)))),
         }
     }
 
@@ -275,6 +271,35 @@ impl Bounds {
 
 fn key_of(key: &toml::Spanned<std::borrow::Cow<'_, str>>) -> String {
     key.get_ref().to_string()
+}
+
+/// Where, in bytes, and what.
+type Mistake = (Range<usize>, String);
+
+/// Of all elements their values, or of all that have none their mistakes.
+fn all<'a, 'text: 'a, T>(
+    elements: impl Iterator<Item = &'a toml::Spanned<DeValue<'text>>>,
+    value: impl Fn(&DeValue<'text>) -> Result<T, String>,
+) -> Result<Vec<T>, Vec<Mistake>> {
+    let (mut values, mut mistakes) = (Vec::new(), Vec::new());
+    for element in elements {
+        match value(element.get_ref()) {
+            Ok(value) => values.push(value),
+            Err(reason) => mistakes.push((element.span(), reason)),
+        }
+    }
+    if mistakes.is_empty() { Ok(values) } else { Err(mistakes) }
+}
+
+fn str_of(element: &DeValue<'_>) -> Result<String, String> {
+    match element {
+        DeValue::String(text) => Ok(text.to_string()),
+        other => Err(format!("holds {}, not only strings", kind_of(other))),
+    }
+}
+
+fn inside(reason: String) -> String {
+    format!("holds what {reason}")
 }
 
 fn decimal_of(literal: &DeValue<'_>) -> Result<Decimal, String> {

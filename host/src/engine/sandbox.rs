@@ -142,7 +142,13 @@ impl Sandbox {
     /// The fuel that the deadline of one call stands for.
     #[must_use]
     pub fn fuel_per_call_max(&self) -> u64 {
-        self.limits.call_deadline_ms.saturating_mul(FUEL_PER_MS)
+        Sandbox::fuel_of(&self.limits)
+    }
+
+    /// The fuel that the deadline of these limits stands for.
+    #[must_use]
+    pub fn fuel_of(limits: &Limits) -> u64 {
+        limits.call_deadline_ms.saturating_mul(FUEL_PER_MS)
     }
 
     pub(super) fn engine(&self) -> &Engine {

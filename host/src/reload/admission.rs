@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Problem;
-use super::campaign_file::{CampaignFile, Grant, PROBLEMS_MAX};
+use super::campaign_file::{CampaignFile, Grant, PROBLEMS_MAX, line_of, params_set_in};
 use crate::engine::{
-    CampaignSpec, Limits, ModuleError, VerifiedModule, closest, digest_of, encode_params, personal_fields, verify,
+    CampaignSpec, Limits, ModuleError, ParamError, VerifiedModule, closest, digest_of, encode_params, personal_fields,
+    verify,
 };
 
 /// A campaign's bytes, before anything is known of them.
@@ -58,10 +59,7 @@ impl<'limits> Admission<'limits> {
                 let mut problems = personal_problems(file, &campaign_file, &module);
                 let params = encode_params(&module.manifest.params, &campaign_file.params);
                 if let Err(errors) = &params {
-                    problems.extend(errors.iter().take(PROBLEMS_MAX).map(|error| {
-                        let line = error.span.as_ref().map(|span| campaign_file.line_of(span.start));
-                        Problem::new(file, line, &error.reason, &error.hint)
-                    }));
+                    problems.extend(param_problems(file, text, errors));
                 }
                 match params {
                     Ok(params) if problems.is_empty() => {
@@ -75,10 +73,20 @@ impl<'limits> Admission<'limits> {
                         spec.per_hour_max = campaign_file.per_hour_max;
                         Ok(Admitted { spec, module })
                     }
-                    _ => Err(problems),
+                    _ => {
+                        problems.sort_by_key(|problem| problem.line);
+                        Err(problems)
+                    }
                 }
             }
         }
+    }
+
+    /// What is wrong with the parameters of a file that has problems of its own: whoever corrects those corrects these with them.
+    pub(super) fn problems_of_params(&mut self, file: &str, text: &str, module: &Arc<[u8]>) -> Vec<Problem> {
+        let (Ok(module), Some(params)) = (self.verify_bytes(module), params_set_in(text)) else { return Vec::new() };
+        let checked = encode_params(&module.manifest.params, &params);
+        checked.map_or_else(|errors| param_problems(file, text, &errors), |_| Vec::new())
     }
 
     /// A bare module is live with its default parameters, and is granted nothing.
@@ -105,10 +113,7 @@ impl<'limits> Admission<'limits> {
     }
 
     fn verify(&mut self, application: &Application) -> Result<VerifiedModule, Vec<Problem>> {
-        let digest = digest_of(&application.module);
-        let verdict =
-            self.verified.entry(digest).or_insert_with(|| verify(Arc::clone(&application.module), self.limits));
-        verdict.clone().map_err(|error| {
+        self.verify_bytes(&application.module).map_err(|error| {
             let reason = if application.file == application.module_path {
                 error.to_string()
             } else {
@@ -117,6 +122,19 @@ impl<'limits> Admission<'limits> {
             vec![Problem::new(&application.file, None, reason, error.hint())]
         })
     }
+
+    fn verify_bytes(&mut self, module: &Arc<[u8]>) -> Result<VerifiedModule, ModuleError> {
+        let verdict = self.verified.entry(digest_of(module)).or_insert_with(|| verify(Arc::clone(module), self.limits));
+        verdict.clone()
+    }
+}
+
+fn param_problems(file: &str, text: &str, errors: &[ParamError]) -> Vec<Problem> {
+    let problem = |error: &ParamError| {
+        let line = error.span.as_ref().map(|span| line_of(text, span.start));
+        Problem::new(file, line, &error.reason, &error.hint)
+    };
+    errors.iter().take(PROBLEMS_MAX).map(problem).collect()
 }
 
 /// A campaign file's bytes as text.

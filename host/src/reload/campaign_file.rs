@@ -60,7 +60,6 @@ pub struct CampaignFile<'text> {
     /// Personal fields that the campaign may read.
     pub personal: Vec<Grant>,
     pub params: DeTable<'text>,
-    text: &'text str,
 }
 
 /// A personal field granted by name.
@@ -91,12 +90,6 @@ impl<'text> CampaignFile<'text> {
             problems
         })
     }
-
-    /// The line of a place in the text, counted from 1.
-    #[must_use]
-    pub fn line_of(&self, offset: usize) -> u32 {
-        line_of(self.text, offset)
-    }
 }
 
 /// The module that a campaign's file names, if that much of it can be read.
@@ -105,6 +98,17 @@ pub(super) fn module_named_in(text: &str) -> Option<String> {
     let module = table.get_ref().iter().find(|(key, _)| key.get_ref().as_ref() == "module")?.1;
     let path = module_path(module.get_ref().as_str()?).ok()?;
     errors.is_empty().then_some(path)
+}
+
+/// The parameters of a file that has problems of its own, if that much of it can be read.
+pub(super) fn params_set_in(text: &str) -> Option<DeTable<'_>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let params = table.get_ref().iter().find(|(key, _)| key.get_ref().as_ref() == "params");
+    match params.map(|(_, value)| value.get_ref()) {
+        None if errors.is_empty() => Some(DeTable::new()),
+        Some(DeValue::Table(params)) if errors.is_empty() => Some(params.clone()),
+        _ => None,
+    }
 }
 
 /// Whether a file's stem can name a campaign: names go into metrics, routing keys and paths.
@@ -133,7 +137,8 @@ fn module_path(text: &str) -> Result<String, &'static str> {
     if path.ends_with(".wasm") { Ok(path) } else { Err("does not end with `.wasm`") }
 }
 
-fn line_of(text: &str, offset: usize) -> u32 {
+/// The line of a place in the text, counted from 1.
+pub(super) fn line_of(text: &str, offset: usize) -> u32 {
     let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
     before.iter().filter(|&&byte| byte == b'\n').count() as u32 + 1
 }
@@ -182,7 +187,6 @@ impl<'text> Reader<'_, 'text> {
                 per_hour_max,
                 personal,
                 params,
-                text: self.text,
             }),
             _ => Err(self.problems),
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::admission::{Admission, Application, text_of};
-use super::campaign_file::{CampaignFile, is_campaign_name, module_named_in};
+use super::campaign_file::{CampaignFile, PROBLEMS_MAX, is_campaign_name, module_named_in};
 use super::directory::{Found, Snapshot};
 use super::kept::{KeptCampaign, Version};
 use super::owner::{Entry, Owner, Running, Trigger};
@@ -151,7 +151,12 @@ impl<S: Stage> Owner<S> {
         };
         let campaign_file = match text_of(file, &text).and_then(|text| CampaignFile::parse(file, text)) {
             Ok(campaign_file) => campaign_file,
-            Err(problems) => return refused(problems),
+            Err(mut problems) => {
+                problems.extend(problems_of_params(admission, snapshot, file, &text));
+                problems.sort_by_key(|problem| problem.line);
+                problems.truncate(PROBLEMS_MAX);
+                return refused(problems);
+            }
         };
         let module_path = campaign_file.module;
         let module = read(snapshot, &module_path, file, &format!("the module {module_path}"));
@@ -330,6 +335,13 @@ fn named_in(snapshot: &Snapshot, file: &str) -> Option<String> {
         Found::File { bytes, .. } => module_named_in(std::str::from_utf8(bytes).ok()?),
         Found::Missing | Found::Unusable { .. } => None,
     }
+}
+
+/// What is wrong with the parameters of a file that is wrong in other ways, too, as far as its module can be found.
+fn problems_of_params(admission: &mut Admission<'_>, snapshot: &Snapshot, file: &str, text: &[u8]) -> Vec<Problem> {
+    let Ok(text) = std::str::from_utf8(text) else { return Vec::new() };
+    let module = module_named_in(text).and_then(|path| read(snapshot, &path, file, "the module").ok());
+    module.map_or_else(Vec::new, |(module, _)| admission.problems_of_params(file, text, &module))
 }
 
 /// Bytes and their digest.

@@ -96,11 +96,28 @@ fn all_problems_come_at_once_with_their_places() {
     assert_eq!(
         found,
         [
-            ("the rule has no parameter `z`", Some(30)),
+            ("the parameter `c` is not set and has no default", None),
             ("`a` is 10, above the most, 9", Some(4)),
             ("`b` is 1 characters, below the least, 2", Some(11)),
-            ("the parameter `c` is not set and has no default", None),
             ("`d` is 2 elements, above the most, 1", Some(19)),
+            ("the rule has no parameter `z`", Some(30)),
+        ]
+    );
+}
+
+#[test]
+fn every_wrong_part_of_a_list_or_a_map_is_named_at_its_place() {
+    let params = json!([{ "name": "l", "type": "strs" }, { "name": "m", "type": "decimal_map" }]);
+    let errors = encode(params, "l = ['a',\n1,\ntrue]\n[m]\na = '1'\nb = 'x'\nc = []").unwrap_err();
+    let found: Vec<(&str, usize)> =
+        errors.iter().map(|error| (&*error.reason, error.span.clone().unwrap().start)).collect();
+    assert_eq!(
+        found,
+        [
+            ("`l` holds an integer, not only strings", 10),
+            ("`l` holds a bool, not only strings", 13),
+            ("`m` holds what is not a decimal of up to 28 digits", 35),
+            ("`m` holds what is a list, not a decimal", 43),
         ]
     );
 }

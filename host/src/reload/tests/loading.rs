@@ -43,6 +43,25 @@ fn a_module_is_no_campaign_by_itself_if_a_campaign_file_names_it_or_it_lies_in_m
 }
 
 #[test]
+fn what_is_wrong_with_a_file_and_with_its_parameters_is_told_at_once_line_by_line() {
+    let world = World::new();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    let file =
+        "module = \"modules/basket.wasm\"\nmode = \"Live\"\nper_hour = 5\n[params]\nthreshold = true\ntreshold = 1\n";
+    world.write("big.toml", file);
+    let (_owner, report) = world.open_with_report();
+    let found: Vec<_> = report.problems.iter().map(|problem| (problem.line.unwrap(), &*problem.reason)).collect();
+    let expected = [
+        (2, "`mode` is `Live`"),
+        (3, "there is no key `per_hour`"),
+        (5, "`threshold` is a bool, not a decimal"),
+        (6, "the rule has no parameter `treshold`"),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(report.problems[1].hint, "did you mean `per_hour_max`?");
+}
+
+#[test]
 fn two_campaigns_share_a_module() {
     let world = World::new();
     world.write("modules/basket.wasm", rule("1.0.0"));

@@ -1,35 +1,69 @@
-//! `hailer inspect`: what a module says about itself.
+//! `hailer inspect`: what a module says about itself, what it takes, and how it differs from another.
 
-use std::path::PathBuf;
+mod diff;
+
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hailer_abi::imports;
 use hailer_abi::manifest::{Field, Manifest, Param, ParamValue};
+use serde::Serialize;
 
-use super::module::{self, ModuleFacts};
+use super::costs::{Costs, against};
+use super::module::{self, ModuleFacts, Sections};
 use super::settings::Global;
 use super::{DONE, EXIT_CODES, output};
+use crate::engine::Limits;
 
-/// Show what a rule module says about itself: events, fields, parameters, imports
+/// Show what a rule module says about itself: events, fields, parameters, imports, sizes, cost
 ///
-/// Nothing in the module is run. Fields that hold personal data are marked: a campaign must be granted them by name.
-/// A digest printed here is what a campaign's file may pin.
+/// Fields that hold personal data are marked: a campaign must be granted them by name. A digest printed here is what a
+/// campaign's file may pin. The cost is that of its calls on the source's samples, with default parameters, in the sandbox.
+///
+/// With --diff it shows only what is different in another module: take the one that runs first, and the new one second.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  hailer inspect rules.d/welcome.wasm\n  hailer inspect rules.d/welcome.wasm --json | jq .manifest.params\n\n{EXIT_CODES}",
+    "Examples:\n  hailer inspect rules.d/welcome.wasm\n  hailer inspect rules.d/welcome.wasm --json | jq .manifest.params\n  \
+     hailer inspect rules.d/welcome.wasm --diff built/welcome.wasm\n\n{EXIT_CODES}",
 ))]
 pub(super) struct Inspect {
     /// The module's file
     module: PathBuf,
+    /// Show only what is different in this module
+    #[arg(long, value_name = "OTHER")]
+    diff: Option<PathBuf>,
+}
+
+/// Everything that is shown of a module.
+#[derive(Debug, Serialize)]
+struct Inspected {
+    #[serde(flatten)]
+    facts: ModuleFacts,
+    #[serde(flatten)]
+    costs: Costs,
+}
+
+impl Inspected {
+    fn read(path: &Path) -> anyhow::Result<Inspected> {
+        let (facts, verified) = module::open(path)?;
+        Ok(Inspected { facts, costs: Costs::of(&verified) })
+    }
 }
 
 impl Inspect {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
-        let facts = module::read(&self.module)?;
-        if global.json {
-            output::json(&facts)?;
-        } else {
-            output::data(&text(&facts))?;
+        let inspected = Inspected::read(&self.module)?;
+        let differences = match &self.diff {
+            None => None,
+            Some(other) => Some(diff::between(&inspected, &Inspected::read(other)?)),
+        };
+        match differences {
+            None if global.json => output::json(&inspected)?,
+            None => output::data(
+                &(text(&inspected.facts) + "\ncost on the source's samples\n" + &indent(&inspected.costs.text())),
+            )?,
+            Some(differences) if global.json => output::json(&differences)?,
+            Some(differences) => output::data(&diff::text(&differences))?,
         }
         Ok(DONE)
     }
@@ -41,7 +75,8 @@ fn text(facts: &ModuleFacts) -> String {
     if !description.is_empty() {
         text += &indent(description);
     }
-    text += &format!("\nsize    {}\ndigest  {}\nabi     {abi}", output::size(facts.bytes as u64), facts.digest);
+    let size = against(facts.bytes, Limits::default().module_bytes_max);
+    text += &format!("\nsize    {size}: {}\ndigest  {}\nabi     {abi}", sections_text(&facts.sections), facts.digest);
     if !sdk.is_empty() {
         text += &format!(" (sdk {sdk})");
     }
@@ -73,6 +108,12 @@ fn text(facts: &ModuleFacts) -> String {
         text += &indent(&table);
     }
     text
+}
+
+fn sections_text(sections: &Sections) -> String {
+    let size = |bytes: usize| output::size(bytes as u64);
+    let custom: Vec<_> = sections.custom.iter().map(|(name, bytes)| format!(", {name} {}", size(*bytes))).collect();
+    format!("code {}, data {}{}", size(sections.code_bytes), size(sections.data_bytes), custom.concat())
 }
 
 fn imports_text(imports: &[String]) -> String {
@@ -131,7 +172,7 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-fn indent(text: &str) -> String {
+pub(super) fn indent(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
@@ -157,6 +198,11 @@ mod tests {
         let facts = ModuleFacts {
             bytes: 13_512,
             digest: "9f3ac1d2".repeat(8),
+            sections: Sections {
+                code_bytes: 9_000,
+                data_bytes: 1_200,
+                custom: vec![("hailer.manifest".into(), 800), ("name".into(), 1_500)],
+            },
             imports: vec!["hailer.log".into(), "env.now".into()],
             scenarios: vec!["a big basket is thanked for".into(), "a small one is not".into()],
             manifest: serde_json::from_str(manifest).unwrap(),

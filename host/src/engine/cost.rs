@@ -1,0 +1,215 @@
+//! What a rule costs: its calls on the catalogue's samples and on its timers, counted in fuel, which is the same on every machine, and timed, which
+//! is not. Fuel needs a metered sandbox, time one that is not.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hailer_abi::catalogue::EVENTS;
+use serde::Serialize;
+
+use super::batch::{Batch, NotCalled};
+use super::campaign::Campaign;
+use super::outcome::StateChange;
+use super::ruleset::RuleSet;
+use super::sandbox::Sandbox;
+use super::waves::{Decided, Guests};
+use crate::clock::Millis;
+use crate::event::{Event, Projection};
+
+/// Any moment and any customer: the same for every measurement.
+const NOW: Millis = 1_764_547_200_000;
+const SEED: u64 = 1;
+/// As many calls as cross together in a busy engine.
+const TOGETHER: usize = 32;
+const ROUNDS: usize = 31;
+const ROUND: Duration = Duration::from_millis(3);
+
+/// The calls of one handler on one sample.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SampleCost {
+    pub handler: String,
+    /// The event's code, or the timer's name.
+    pub called_by: String,
+    /// On a warm instance, of the dearer of two calls: without a state, and with the state that came of that.
+    pub fuel: u64,
+    /// What the instance's memory has grown to.
+    pub memory_bytes: usize,
+    /// The larger of the two outputs.
+    pub output_bytes: usize,
+    /// The largest state that came of a call; absent if none did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_bytes: Option<usize>,
+    /// The median of a warm call among others, without a state; absent if it was not timed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nanoseconds: Option<f64>,
+    /// Why there was no call, or what the rule did wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// What a call is made of.
+struct Sample<'a> {
+    handler: &'a str,
+    called_by: &'a str,
+    /// Absent for a timer.
+    event: Option<Event>,
+}
+
+/// Counts what the calls of a campaign cost, in the order of the catalogue, then of its timers. The sandbox is a metered one.
+#[must_use]
+pub fn sample_costs(metered: &Arc<Sandbox>, campaign: &Arc<Campaign>) -> Vec<SampleCost> {
+    let mut bench = Bench::new(metered, campaign);
+    let mut state_of_events = None;
+    let samples = samples_of(campaign);
+    samples.iter().map(|sample| bench.cost(sample, &mut state_of_events)).collect()
+}
+
+/// Times the calls that [`sample_costs`] counted, in a sandbox that is not metered: the same campaign, loaded there.
+pub fn time_samples(sandbox: &Arc<Sandbox>, campaign: &Arc<Campaign>, costs: &mut [SampleCost]) {
+    let mut bench = Bench::new(sandbox, campaign);
+    for (sample, cost) in samples_of(campaign).iter().zip(costs) {
+        cost.nanoseconds = if cost.fault.is_none() { bench.time(sample) } else { None };
+    }
+}
+
+fn samples_of(campaign: &Campaign) -> Vec<Sample<'_>> {
+    let rules = RuleSet::build(vec![Arc::new(campaign.clone())], 0);
+    let handlers = &campaign.spec.manifest.handlers;
+    let mut samples = Vec::new();
+    for example in EVENTS {
+        let Ok(event) = Event::read(Bytes::from_static(example.sample.as_bytes())) else { continue };
+        let Some(subscription) = rules.reading(event.code()).subscriptions.first() else { continue };
+        let handler = &handlers[subscription.handler as usize].name;
+        let called_by = example.codes.first().copied().unwrap_or(example.name);
+        samples.push(Sample { handler, called_by, event: Some(event) });
+    }
+    let timers = handlers.iter().filter_map(|handler| Some((&*handler.name, handler.timer.as_deref()?)));
+    samples.extend(timers.map(|(handler, called_by)| Sample { handler, called_by, event: None }));
+    samples
+}
+
+/// One campaign and its guest.
+struct Bench {
+    rules: Arc<RuleSet>,
+    guests: Guests,
+    batch: Batch,
+    decided: Decided,
+}
+
+impl Bench {
+    fn new(sandbox: &Arc<Sandbox>, campaign: &Arc<Campaign>) -> Bench {
+        let rules = Arc::new(RuleSet::build(vec![Arc::clone(campaign)], 1));
+        let mut guests = Guests::new(Arc::clone(sandbox), 0);
+        guests.adopt(&rules);
+        Bench { rules, guests, batch: Batch::default(), decided: Decided::default() }
+    }
+
+    /// `state` is the last that came of an event: a timer is called with it.
+    fn cost(&mut self, sample: &Sample<'_>, state: &mut Option<Vec<u8>>) -> SampleCost {
+        let mut cost = SampleCost {
+            handler: sample.handler.to_owned(),
+            called_by: sample.called_by.to_owned(),
+            fuel: 0,
+            memory_bytes: 0,
+            output_bytes: 0,
+            state_bytes: None,
+            nanoseconds: None,
+            fault: None,
+        };
+        let mut given = if sample.event.is_none() { state.clone() } else { None };
+        // The first call of an instance asks for its memory, which no later one does: it does not count.
+        for turn in 0..3 {
+            if let Err(fault) = self.fill(sample, 1, given.as_deref()) {
+                cost.fault = Some(fault);
+                return cost;
+            }
+            self.guests.decide(&self.batch, &mut self.decided);
+            let (Some(call), Some(verdict)) = (self.decided.costs.first(), self.decided.verdicts.pop()) else { break };
+            cost.memory_bytes = cost.memory_bytes.max(call.memory_bytes);
+            if turn > 0 {
+                cost.fuel = cost.fuel.max(call.fuel);
+                cost.output_bytes = cost.output_bytes.max(call.output_bytes);
+            }
+            let outcome = match verdict.result {
+                Ok(outcome) => outcome,
+                Err(fault) => {
+                    cost.fault = Some(format!("the rule {fault}"));
+                    return cost;
+                }
+            };
+            if let StateChange::Set(bytes) = outcome.state {
+                cost.state_bytes = cost.state_bytes.max(Some(bytes.len()));
+                if turn == 1 {
+                    *state = Some(bytes.to_vec());
+                    given = Some(bytes.into_vec());
+                }
+            }
+        }
+        cost
+    }
+
+    /// The median time of a call, in nanoseconds.
+    fn time(&mut self, sample: &Sample<'_>) -> Option<f64> {
+        let turns = self.turns(sample)?;
+        let mut rounds = Vec::with_capacity(ROUNDS);
+        for _ in 0..ROUNDS {
+            let began = Instant::now();
+            for _ in 0..turns {
+                self.decide_together(sample)?;
+            }
+            rounds.push(began.elapsed().as_nanos() as f64 / f64::from(turns) / TOGETHER as f64);
+        }
+        rounds.sort_by(f64::total_cmp);
+        Some(rounds[ROUNDS / 2])
+    }
+
+    /// How often a batch is decided in a round; warms it up as well.
+    fn turns(&mut self, sample: &Sample<'_>) -> Option<u32> {
+        let began = Instant::now();
+        let mut turns = 0;
+        while began.elapsed() < ROUND {
+            self.decide_together(sample)?;
+            turns += 1;
+        }
+        Some(turns)
+    }
+
+    fn decide_together(&mut self, sample: &Sample<'_>) -> Option<()> {
+        self.fill(sample, TOGETHER, None).ok()?;
+        self.guests.decide(&self.batch, &mut self.decided);
+        black_box(&self.decided);
+        Some(())
+    }
+
+    /// A batch of so many calls of one sample.
+    fn fill(&mut self, sample: &Sample<'_>, calls: usize, state: Option<&[u8]>) -> Result<(), String> {
+        self.batch.open(&self.rules);
+        let manifest = &self.rules.campaigns()[0].spec.manifest;
+        let state = manifest.state_version.zip(state);
+        let Some(event) = &sample.event else {
+            let timer = self.rules.timer(0, sample.called_by).ok_or("the rule has no such timer")?;
+            return (0..calls).try_for_each(|call| {
+                let added = self.batch.add_timer(&timer, call, NOW, SEED + call as u64, state);
+                added.map_err(|fault| format!("the rule {fault}"))
+            });
+        };
+        let reading = self.rules.reading(event.code());
+        let subscription = reading.subscriptions.first().ok_or("the rule does not take it")?;
+        let mut projection = Projection::new();
+        reading.plan.project(event, &mut projection);
+        for call in 0..calls {
+            let added = self.batch.add(subscription, call, NOW, SEED + call as u64, state, &projection);
+            added.map_err(|not_called| match not_called {
+                NotCalled::Absent(field) => {
+                    let field = &manifest.handlers[subscription.handler as usize].fields[field].name;
+                    format!("not called: the source's sample has no `{field}`")
+                }
+                NotCalled::Fault(fault) => format!("the rule {fault}"),
+            })?;
+        }
+        Ok(())
+    }
+}
