@@ -15,7 +15,7 @@ use super::inspect::indent;
 use super::module::{self, ModuleFacts};
 use super::settings::Global;
 use super::toolchain::{self, TARGET};
-use super::{DONE, EXIT_CODES, UsageError, output};
+use super::{DONE, EXIT_CODES, UsageError, names, output};
 use crate::engine::Limits;
 use crate::scenarios::{self, Scenarios};
 
@@ -87,27 +87,43 @@ impl Build {
                 manifest.display()
             );
         }
-        let Artifact { name, file } = compile(directory, self.frozen)?;
-        let facts = module::read(&file)?;
-        let scenarios = scenarios_of(directory, &facts.manifest)?;
-        let out = match &self.out {
-            Some(out) => out.clone(),
-            // …/target/wasm32-unknown-unknown/guest/name.wasm
-            None => file.ancestors().nth(3).context("cargo put the module into no target directory")?.join("rules.d"),
-        };
-        let bytes = std::fs::read(&file).with_context(|| format!("can't read {}", file.display()))?;
-        let bytes = match &scenarios {
-            Some(scenarios) => scenarios::embed(bytes, scenarios)?,
-            None => bytes,
-        };
+        let Whole { name, bytes, target, .. } = whole(directory, self.frozen)?;
+        let out = self.out.clone().unwrap_or_else(|| target.join("rules.d"));
         let file = place(&bytes, &out, &name)?;
         let (facts, verified) = module::open(&file)?;
         Ok(Built { file, facts, costs: Costs::of(&verified) })
     }
 }
 
+/// A module as it is deployed.
+pub(super) struct Whole {
+    /// The package's name.
+    pub(super) name: String,
+    pub(super) bytes: Vec<u8>,
+    /// Cargo's directory.
+    target: PathBuf,
+    /// How many scenarios it brings.
+    pub(super) scenarios: usize,
+}
+
+/// Compiles a crate, and puts its scenarios into its module.
+pub(super) fn whole(directory: &Path, frozen: bool) -> anyhow::Result<Whole> {
+    let artifact = compile(directory, frozen)?;
+    let bytes = artifact.read()?;
+    let Artifact { name, file } = artifact;
+    let manifest = module::read(&file)?.manifest;
+    let (text, scenarios) = scenarios_of(directory, &manifest)?.unzip();
+    // …/target/wasm32-unknown-unknown/guest/name.wasm
+    let target = file.ancestors().nth(3).context("cargo put the module into no target directory")?.to_owned();
+    let bytes = match &text {
+        Some(text) => scenarios::embed(bytes, text)?,
+        None => bytes,
+    };
+    Ok(Whole { name, bytes, target, scenarios: scenarios.unwrap_or_default() })
+}
+
 /// The text of a rule crate's scenarios, if it has any: they go into the module, and whoever loads it runs them.
-fn scenarios_of(directory: &Path, manifest: &Manifest) -> anyhow::Result<Option<String>> {
+fn scenarios_of(directory: &Path, manifest: &Manifest) -> anyhow::Result<Option<(String, usize)>> {
     let file = directory.join("scenarios.toml");
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
@@ -115,7 +131,7 @@ fn scenarios_of(directory: &Path, manifest: &Manifest) -> anyhow::Result<Option<
         Err(error) => return Err(error).with_context(|| format!("can't read {}", file.display())),
     };
     match Scenarios::parse(&file.display().to_string(), &text, manifest) {
-        Ok(_) => Ok(Some(text)),
+        Ok(scenarios) => Ok(Some((text, scenarios.list.len()))),
         Err(problems) => {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
             Err(UsageError(format!("its scenarios can't be meant so:\n{}", problems.join("\n"))).into())
@@ -136,8 +152,16 @@ pub(super) fn compile(directory: &Path, frozen: bool) -> anyhow::Result<Artifact
         cargo.arg("--frozen");
     }
     // The linker leaves room for the widest address and index in each instruction unless it is told that nothing will be moved
-    // any more, which takes a module without names: it is an eighth of the code.
-    cargo.args(["--", "-C", "strip=symbols", "-C", "link-arg=--compress-relocations"]);
+    // any more, which takes a module without symbols: it is an eighth of the code. The functions' names are no symbols, and some are kept.
+    cargo.args([
+        "--",
+        "-C",
+        "strip=symbols",
+        "-C",
+        "link-arg=--compress-relocations",
+        "-C",
+        "link-arg=--keep-section=name",
+    ]);
     cargo.args(["-C", &format!("link-arg=-zstack-size={STACK_BYTES}")]);
     let mut running = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("can't start cargo")?;
     let messages = running.stdout.take().context("cargo's output is not ours to read")?;
@@ -161,6 +185,12 @@ pub(super) struct Artifact {
 }
 
 impl Artifact {
+    /// The module, with the names that help.
+    pub(super) fn read(&self) -> anyhow::Result<Vec<u8>> {
+        let bytes = std::fs::read(&self.file).with_context(|| format!("can't read {}", self.file.display()))?;
+        names::shorten(&bytes, &self.name)
+    }
+
     fn of_message(line: &str) -> Option<Artifact> {
         let message: Value = serde_json::from_str(line).ok()?;
         if message["reason"] != "compiler-artifact" {
@@ -188,7 +218,7 @@ fn has_guest_profile(directory: &Path) -> anyhow::Result<bool> {
 }
 
 /// Puts a module in its place in one step, so that nobody ever reads half of it.
-fn place(module: &[u8], out: &Path, name: &str) -> anyhow::Result<PathBuf> {
+pub(super) fn place(module: &[u8], out: &Path, name: &str) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(out).with_context(|| format!("can't make {}", out.display()))?;
     let placed = out.join(format!("{name}.wasm"));
     let failed = || format!("can't write {}", placed.display());

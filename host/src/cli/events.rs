@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::inspect::kind_text;
 use super::settings::Global;
-use super::{DONE, EXIT_CODES, UsageError, output};
+use super::{DONE, EXIT_CODES, UsageError, event_reference, output};
 use crate::config::nearest;
 use crate::generate::{Generator, Options};
 
@@ -39,6 +39,9 @@ pub(super) struct Events {
     /// Print every sample, one a line, in an envelope that keeps its bytes
     #[arg(long, conflicts_with_all = ["event", "generate"])]
     samples: bool,
+    /// Print the reference of all events and fields, as Markdown
+    #[arg(long, conflicts_with_all = ["event", "samples", "generate"])]
+    reference: bool,
     /// Make up so many events
     #[arg(long, value_name = "COUNT")]
     generate: Option<u64>,
@@ -63,6 +66,10 @@ impl Events {
             let options = Options { customers: self.customers, envelope: self.envelope, ..Options::default() };
             let start_ms = self.start.unwrap_or(options.start_ms);
             generate(count, self.seed, &Options { start_ms, ..options })?;
+            return Ok(DONE);
+        }
+        if self.reference {
+            output::data(&event_reference::markdown())?;
             return Ok(DONE);
         }
         if self.samples {
@@ -187,7 +194,7 @@ fn fields_json(fields: &[FieldDef]) -> Vec<Value> {
     fields.iter().map(field).collect()
 }
 
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -13,8 +13,10 @@ mod run;
 mod bench;
 mod build;
 mod costs;
+mod dev;
 mod inspect;
 mod module;
+mod names;
 mod new;
 mod params;
 mod test;
@@ -39,6 +41,7 @@ mod why;
 
 mod compile_module;
 mod completions;
+mod event_reference;
 mod events;
 mod topology;
 
@@ -100,6 +103,7 @@ enum Command {
     Replay(replay::Replay),
     Params(params::Params),
     Bench(bench::Bench),
+    Dev(dev::Dev),
     Campaigns(campaigns::Campaigns),
     Pause(pause::Pause),
     Resume(pause::Resume),
@@ -152,6 +156,7 @@ impl Cli {
             Command::Replay(command) => command.run(global),
             Command::Params(command) => command.run(global),
             Command::Bench(command) => command.run(global),
+            Command::Dev(command) => command.run(global),
             Command::Campaigns(command) => command.run(global),
             Command::Pause(command) => command.run(global),
             Command::Resume(command) => command.run(global),

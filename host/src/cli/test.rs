@@ -145,14 +145,17 @@ impl Test {
     }
 
     fn run_suite(&self, suite: &Suite, sandbox: &Arc<Sandbox>, loader: &mut Loader) -> anyhow::Result<Outcome> {
-        let module = match &suite.module {
-            Some(file) => file.clone(),
+        let (module, bytes) = match &suite.module {
+            Some(file) => {
+                (file.clone(), std::fs::read(file).with_context(|| format!("can't read {}", file.display()))?)
+            }
             None => {
                 let compiled = build::compile(&suite.directory, self.frozen);
-                compiled.with_context(|| format!("can't build {}", suite.directory.display()))?.file
+                let artifact = compiled.with_context(|| format!("can't build {}", suite.directory.display()))?;
+                let bytes = artifact.read()?;
+                (artifact.file, bytes)
             }
         };
-        let bytes = std::fs::read(&module).with_context(|| format!("can't read {}", module.display()))?;
         let (file, text, bytes) = match &suite.scenarios {
             Some(file) => {
                 let text = read(file)?;

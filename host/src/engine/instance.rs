@@ -4,14 +4,19 @@
 use std::sync::Arc;
 
 use hailer_abi::exports;
-use wasmtime::{Memory, Module, ResourceLimiter, Store, Trap, TypedFunc};
+use wasmtime::{Memory, Module, ResourceLimiter, Store, Trap, TypedFunc, WasmBacktrace};
 
 use super::deadline::{Stopwatch, TICKS_TO_LOOK};
 use super::log::{GuestLog, LogLine};
 use super::sandbox::Sandbox;
+use super::wording::one_line;
 
 /// Room that is asked for at the start, so that most crossings ask for none.
 const INPUT_CAPACITY_FIRST: usize = 8 << 10;
+/// So many functions say where a guest was.
+const FRAMES_SHOWN: usize = 3;
+/// Of the name of one.
+const NAME_BYTES_MAX: usize = 160;
 /// The most elements of a guest's table of functions.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 
@@ -22,11 +27,14 @@ pub enum GuestFault {
     Trap(String),
     #[error("panicked: {0}")]
     Panic(String),
-    #[error("took longer than the limit of {limit_ms} ms a call (call_deadline_ms)")]
-    Deadline { limit_ms: u64 },
+    #[error("took longer than the limit of {limit_ms} ms a call (call_deadline_ms){}", at(place))]
+    Deadline { limit_ms: u64, place: Option<Box<str>> },
     /// In a sandbox that counts.
-    #[error("burnt more than the limit of {limit} fuel a call, which stands for {limit_ms} ms (call_deadline_ms)")]
-    Fuel { limit: u64, limit_ms: u64 },
+    #[error(
+        "burnt more than the limit of {limit} fuel a call, which stands for {limit_ms} ms (call_deadline_ms){}",
+        at(place)
+    )]
+    Fuel { limit: u64, limit_ms: u64, place: Option<Box<str>> },
     #[error("used up the limit of {limit_bytes} bytes of stack (stack_bytes_max)")]
     Stack { limit_bytes: usize },
     #[error("asked for more than the limit of {limit_bytes} bytes of memory (memory_bytes_max)")]
@@ -47,7 +55,23 @@ pub enum GuestFault {
     EndedTheEngine { times: u32 },
 }
 
+/// `, in my_rule::MyRule::slow`.
+fn at(place: &Option<Box<str>>) -> String {
+    place.as_ref().map_or_else(String::new, |place| format!(", in {place}"))
+}
+
 impl GuestFault {
+    /// With the handler that was called: of most calls it is all that is known of the place, as a handler's functions become part of it.
+    pub(super) fn in_handler(mut self, handler: &str) -> GuestFault {
+        if let GuestFault::Deadline { place, .. } | GuestFault::Fuel { place, .. } = &mut self {
+            *place = Some(match place.take() {
+                Some(inner) => format!("{inner}, called by the handler `{handler}`").into(),
+                None => format!("the handler `{handler}`").into(),
+            });
+        }
+        self
+    }
+
     /// A word for metrics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -260,12 +284,21 @@ fn refuel(store: &mut Store<GuestHost>, sandbox: &Sandbox, calls: u32) -> u64 {
     if store.set_fuel(fuel).is_ok() { fuel } else { 0 }
 }
 
+/// The function in which a guest was stopped, and who called it, as far as the module names them. What a module says is foreign text.
+fn place_of(error: &wasmtime::Error) -> Option<Box<str>> {
+    let trace = error.downcast_ref::<WasmBacktrace>()?;
+    let named = trace.frames().iter().filter_map(wasmtime::FrameInfo::func_name);
+    let names: Vec<String> = named.take(FRAMES_SHOWN).map(|name| one_line(name, NAME_BYTES_MAX)).collect();
+    (!names.is_empty()).then(|| names.join(", called by ").into())
+}
+
 fn fault_of(error: &wasmtime::Error, sandbox: &Sandbox, log: &mut GuestLog) -> GuestFault {
     let limits = sandbox.limits();
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => GuestFault::Deadline { limit_ms: limits.call_deadline_ms },
+        Some(Trap::Interrupt) => GuestFault::Deadline { limit_ms: limits.call_deadline_ms, place: place_of(error) },
         Some(Trap::OutOfFuel) => {
-            GuestFault::Fuel { limit: sandbox.fuel_per_call_max(), limit_ms: limits.call_deadline_ms }
+            let place = place_of(error);
+            GuestFault::Fuel { limit: sandbox.fuel_per_call_max(), limit_ms: limits.call_deadline_ms, place }
         }
         Some(Trap::StackOverflow) => GuestFault::Stack { limit_bytes: limits.stack_bytes_max },
         Some(trap) => match log.take_panic() {
@@ -273,6 +306,7 @@ fn fault_of(error: &wasmtime::Error, sandbox: &Sandbox, log: &mut GuestLog) -> G
             None => GuestFault::Trap(trap.to_string()),
         },
         None if error.is::<MemoryLimit>() => GuestFault::Memory { limit_bytes: limits.memory_bytes_max },
-        None => GuestFault::Trap(format!("{error:#}")),
+        // Without the trace that goes with it, which is of many lines.
+        None => GuestFault::Trap(one_line(&error.root_cause().to_string(), NAME_BYTES_MAX)),
     }
 }

@@ -33,8 +33,8 @@ pub enum ManifestError {
     NotUtf8 { offset: usize },
     #[error("it can't be read: {reason}")]
     NotReadable { reason: String },
-    #[error("it is of ABI {found}, this engine speaks ABI {ABI_VERSION}")]
-    Abi { found: u32 },
+    #[error("it is of ABI {found}{}, this engine speaks ABI {ABI_VERSION}", of_sdk(sdk))]
+    Abi { found: u32, sdk: String },
     #[error("{place}: {reason}")]
     Invalid { place: String, reason: String },
 }
@@ -44,20 +44,33 @@ impl ManifestError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            ManifestError::Abi { found } if *found > ABI_VERSION => {
-                format!("update the engine, or rebuild the rule with an hailer-sdk of ABI {ABI_VERSION}")
+            ManifestError::Abi { found, .. } if *found > ABI_VERSION => {
+                format!("update the engine, or rebuild the rule with {}", sdk_of_this_engine())
             }
-            ManifestError::Abi { .. } => format!("rebuild the rule with an hailer-sdk of ABI {ABI_VERSION}"),
+            ManifestError::Abi { .. } => format!("rebuild the rule with {}", sdk_of_this_engine()),
             ManifestError::TooLarge { .. } => "shorten descriptions, or split the rule in two".into(),
             _ => "rebuild the rule with `hailer build`; docs/abi.md describes the manifest".into(),
         }
     }
 }
 
+/// The SDK is released with the engine.
+fn sdk_of_this_engine() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!("hailer-sdk {version}: `hailer new` of this engine unpacks it, copy its .hailer-sdk over the rule's")
+}
+
+fn of_sdk(sdk: &str) -> String {
+    if sdk.is_empty() { String::new() } else { format!(" (hailer-sdk {})", shown(sdk)) }
+}
+
 /// Only the version, so that a manifest of another ABI is told from a broken one.
 #[derive(Deserialize)]
 struct AbiOnly {
     abi: u32,
+    /// By which it was built; of any type, as another ABI may say something else there.
+    #[serde(default)]
+    sdk: serde_json::Value,
 }
 
 /// Reads a manifest, holds it to every bound of the ABI, and marks what it reads of personal data, whatever it says
@@ -71,9 +84,9 @@ pub fn read_manifest(bytes: &[u8]) -> Result<Manifest, ManifestError> {
     }
     let text = std::str::from_utf8(bytes).map_err(|error| ManifestError::NotUtf8 { offset: error.valid_up_to() })?;
     let unreadable = |error: serde_json::Error| ManifestError::NotReadable { reason: shown(&error.to_string()) };
-    let AbiOnly { abi } = serde_json::from_str(text).map_err(unreadable)?;
+    let AbiOnly { abi, sdk } = serde_json::from_str(text).map_err(unreadable)?;
     if abi != ABI_VERSION {
-        return Err(ManifestError::Abi { found: abi });
+        return Err(ManifestError::Abi { found: abi, sdk: sdk.as_str().unwrap_or_default().to_owned() });
     }
     let mut manifest: Manifest = serde_json::from_str(text).map_err(unreadable)?;
     check(&manifest)?;

@@ -3,6 +3,7 @@
 //! Compiled code is machine code: [`Sandbox::load`] runs whatever it is given. It is fed from the private artifact cache only.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use super::log::log_from_guest;
 
 /// So much fuel stands for a millisecond of a call's deadline: about what a guest burns in that time on a slow machine.
 const FUEL_PER_MS: u64 = 1_000_000;
+
+/// Of a guest that is stopped, so many functions are looked up: the innermost say where it was. It costs nothing until then.
+const BACKTRACE_FRAMES_MAX: usize = 8;
 
 /// The engine's tick: how often a guest that runs long is looked at.
 const TICK: Duration = Duration::from_millis(1);
@@ -184,7 +188,7 @@ fn wasm_config(limits: &Limits, is_metered: bool) -> Config {
         .memory_guard_size(GUARD_BYTES)
         .guard_before_linear_memory(true)
         .concurrency_support(false)
-        .wasm_backtrace_max_frames(None)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES_MAX))
         .wasm_bulk_memory(true)
         .wasm_simd(true)
         .wasm_relaxed_simd(false)

@@ -163,7 +163,7 @@ impl Guests {
         };
         // A call that was late for once may have had bad luck; what else a rule does, it does again.
         if crossing.count() == 1 && !matches!(fault, GuestFault::Deadline { .. }) {
-            decided.fault(crossing, fault);
+            decided.fault(crossing, fault.in_handler(self.handler_of(crossing)));
             return;
         }
         // What is called again logs again, and what it does now counts.
@@ -171,9 +171,14 @@ impl Guests {
         for alone in crossing.one_by_one() {
             match self.cross(alone, decided) {
                 Ok(()) => self.recheck(alone, decided),
-                Err(fault) => decided.fault(alone, fault),
+                Err(fault) => decided.fault(alone, fault.in_handler(self.handler_of(alone))),
             }
         }
+    }
+
+    fn handler_of(&self, crossing: Crossing<'_>) -> &str {
+        let handlers = &self.rules.campaigns()[crossing.campaign].spec.manifest.handlers;
+        handlers.get(crossing.handler as usize).map_or("", |handler| &handler.name)
     }
 
     /// Makes a crossing. After a fault the instance is gone and no verdict has been added.

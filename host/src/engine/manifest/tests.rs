@@ -42,8 +42,21 @@ fn unknown_members_are_ignored_and_missing_ones_named() {
 #[test]
 fn another_abi_is_told_before_anything_else_is_looked_at() {
     let error = read_manifest(br#"{"abi": 7, "entirely": "different"}"#).unwrap_err();
-    assert_eq!(error, ManifestError::Abi { found: 7 });
+    assert_eq!(error, ManifestError::Abi { found: 7, sdk: String::new() });
     assert!(error.hint().contains("update the engine"));
+}
+
+#[test]
+fn a_module_of_another_abi_is_told_by_which_sdk_it_was_built_and_which_one_to_take() {
+    let ours = concat!("hailer-sdk ", env!("CARGO_PKG_VERSION"), ": `hailer new`");
+    for (manifest, said) in [
+        (&br#"{"abi": 7, "sdk": "9.1.0"}"#[..], "it is of ABI 7 (hailer-sdk 9.1.0), this engine speaks ABI 1"),
+        (br#"{"abi": 0, "sdk": {"version": 1}}"#, "it is of ABI 0, this engine speaks ABI 1"),
+    ] {
+        let error = read_manifest(manifest).unwrap_err();
+        assert_eq!(error.to_string(), said);
+        assert!(error.hint().contains(ours), "{}", error.hint());
+    }
 }
 
 #[test]
