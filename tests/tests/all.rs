@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
+mod authoring;
 mod bad_input;
 mod broker_trouble;
 mod commands;

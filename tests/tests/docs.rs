@@ -66,6 +66,45 @@ fn rule_around(handler: &str) -> String {
 }
 
 #[test]
+fn the_reference_of_events_is_what_the_catalogue_says() {
+    let printed = Site::empty().command_without_data(&["events", "--reference"]).expect(0).stdout;
+    let page = std::fs::read_to_string(checkout().join("docs/events.md")).unwrap();
+    assert!(page == printed, "docs/events.md is old: hailer events --reference > docs/events.md");
+}
+
+#[test]
+fn every_recipe_of_the_cookbook_is_a_tested_rule_and_stands_as_it_does_there() {
+    let page = std::fs::read_to_string(checkout().join("docs/cookbook.md")).unwrap();
+    let excerpts = blocks::of(Class::Excerpt);
+    let mut rules = std::collections::BTreeSet::new();
+    for recipe in page.split("\n## ").skip(1) {
+        let title = recipe.lines().next().unwrap();
+        let rule = recipe.split("](../rules/").nth(1).unwrap_or_else(|| panic!("{title} links to no rule"));
+        let rule = rule.split('/').next().unwrap();
+        let source = std::fs::read_to_string(checkout().join("rules").join(rule).join("src/lib.rs")).unwrap();
+        let own: Vec<_> = excerpts.iter().filter(|block| block.section == title).collect();
+        assert!(!own.is_empty(), "{title} shows nothing of {rule}");
+        for block in own {
+            assert!(
+                unindented(&source).contains(&unindented(&block.text)),
+                "{}: not as it stands in rules/{rule}/src/lib.rs; copy it from there",
+                block.place
+            );
+        }
+        assert!(source.contains("#[cfg(test)]") && rules.insert(rule.to_owned()), "{rule}");
+        for file in ["scenarios.toml", "campaign.toml"] {
+            assert!(checkout().join("rules").join(rule).join(file).is_file(), "rules/{rule}/{file}");
+        }
+    }
+    assert_eq!(rules.len(), 10);
+}
+
+/// The lines without what they begin and end with.
+fn unindented(text: &str) -> String {
+    text.lines().map(|line| line.trim().to_owned() + "\n").collect()
+}
+
+#[test]
 fn the_commands_of_every_page_run_in_the_order_in_which_they_stand() {
     let shown = blocks::of(Class::Shell);
     for page in blocks::PAGES.into_iter().filter(|page| shown.iter().any(|block| block.page == *page)) {

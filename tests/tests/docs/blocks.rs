@@ -5,7 +5,8 @@ use hailer_tests::built::checkout;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// The documents whose blocks are run.
-pub(super) const PAGES: [&str; 4] = ["README.md", "docs/rules.md", "docs/operations.md", "docs/abi.md"];
+pub(super) const PAGES: [&str; 6] =
+    ["README.md", "docs/rules.md", "docs/cookbook.md", "docs/events.md", "docs/operations.md", "docs/abi.md"];
 
 /// What a block is, and so what becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(super) enum Class {
     Handler,
     /// `rust statements`: stand in a handler.
     Statements,
+    /// `rust excerpt`: stands so in a rule that its section links to.
+    Excerpt,
     /// `sh`: run, in one shell for all of a page.
     Shell,
     /// `sh background`: run until its section ends.
@@ -44,11 +47,12 @@ pub(super) enum Class {
     Text,
 }
 
-const CLASSES: [(&str, Class); 16] = [
+const CLASSES: [(&str, Class); 17] = [
     ("rust", Class::Rule),
     ("rust continued", Class::Continued),
     ("rust handler", Class::Handler),
     ("rust statements", Class::Statements),
+    ("rust excerpt", Class::Excerpt),
     ("sh", Class::Shell),
     ("sh background", Class::Background),
     ("sh no_run", Class::NoRun),

@@ -48,7 +48,7 @@ fn another_abi_is_told_before_anything_else_is_looked_at() {
 
 #[test]
 fn a_module_of_another_abi_is_told_by_which_sdk_it_was_built_and_which_one_to_take() {
-    let ours = concat!("hailer-sdk ", env!("CARGO_PKG_VERSION"), ": `hailer new`");
+    let ours = concat!("hailer-sdk ", env!("CARGO_PKG_VERSION"), " (ABI 1): `hailer new`");
     for (manifest, said) in [
         (&br#"{"abi": 7, "sdk": "9.1.0"}"#[..], "it is of ABI 7 (hailer-sdk 9.1.0), this engine speaks ABI 1"),
         (br#"{"abi": 0, "sdk": {"version": 1}}"#, "it is of ABI 0, this engine speaks ABI 1"),

@@ -207,7 +207,7 @@ fn a_manifest_that_is_wrong_says_so_through_the_module() {
     assert!(error.to_string().starts_with("the module's manifest: it can't be read"), "{error}");
     let error = refusal(rule(&MANIFEST.replacen("\"abi\": 1", "\"abi\": 2", 1)));
     assert_eq!(error, ModuleError::Manifest(ManifestError::Abi { found: 2, sdk: "0.1.0".into() }));
-    assert!(error.hint().contains("hailer-sdk of ABI 1"), "{}", error.hint());
+    assert!(error.hint().contains("(ABI 1)"), "{}", error.hint());
 }
 
 proptest! {

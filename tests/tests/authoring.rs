@@ -1,0 +1,141 @@
+//! What a rule's author sees while she works: each save decided at once, and failures that say where they are.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use hailer_tests::site::{Site, lines};
+use hailer_tests::{built, wait};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A `hailer dev` that is ended when this is dropped.
+struct Dev {
+    process: Child,
+    decisions: std::path::PathBuf,
+    said: std::path::PathBuf,
+}
+
+impl Dev {
+    fn start(site: &Site, crate_name: &str) -> Dev {
+        let (decisions, said) = (site.path("decisions"), site.path("said"));
+        let create = |path: &Path| std::fs::File::create(path).unwrap();
+        let mut command = Command::new(built::hailer());
+        command.args(["dev", crate_name, "--every-ms", "50", "--json"]).current_dir(site.path("."));
+        command.env("CARGO_TARGET_DIR", built::target().join("e2e-new"));
+        command.stdin(Stdio::null()).stdout(create(&decisions)).stderr(create(&said));
+        Dev { process: command.spawn().unwrap(), decisions, said }
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.said).unwrap()
+    }
+
+    async fn says(&self, text: &str) {
+        wait::until(&format!("dev says {text}"), async || self.said().contains(text)).await;
+    }
+
+    /// Waits until the last decision sends this template, and returns how many there are.
+    async fn decides(&self, template: &str) -> usize {
+        wait::until_some(&format!("a decision for {template}"), async || {
+            let text = std::fs::read_to_string(&self.decisions).unwrap();
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            whole.lines().last().filter(|line| line.contains(template)).map(|_| whole.lines().count())
+        })
+        .await
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("dev said:\n{}", self.said());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_save_is_decided_by_at_once_and_a_broken_one_leaves_the_last_good_version() {
+    let site = Site::empty();
+    let _ = site.command_without_data(&["new", "my-rule"]).expect(0);
+    let campaign = "module = \"modules/my-rule.wasm\"\nmode = \"live\"\n[params]\nthreshold = \"100\"\n";
+    site.write("my-rule/campaign.toml", campaign);
+    let change = |file: &str, from: &str, to: &str| {
+        let text = std::fs::read_to_string(site.path(file)).unwrap();
+        assert!(text.contains(from), "{file} has no {from}");
+        site.write(file, text.replace(from, to));
+    };
+    let dev = Dev::start(&site, "my-rule");
+    dev.decides("thank-you").await;
+
+    // A change that its own scenarios do not know is refused by the engine.
+    change("my-rule/src/lib.rs", "\"thank-you\"", "\"many-thanks\"");
+    dev.says("fails its own scenario").await;
+    let before = dev.decides("thank-you").await;
+    change("my-rule/scenarios.toml", "\"thank-you\"", "\"many-thanks\"");
+    let after = dev.decides("many-thanks").await;
+    assert!(after > before);
+
+    change("my-rule/src/lib.rs", "fn purchase(", "fn purchase((");
+    dev.says("the last good one").await;
+    dev.says("cargo failed").await;
+    let broken = dev.decides("many-thanks").await;
+    wait::until("it goes on deciding", async || dev.decides("many-thanks").await > broken + 3).await;
+    change("my-rule/src/lib.rs", "fn purchase((", "fn purchase(");
+    change("my-rule/src/lib.rs", "\"many-thanks\"", "\"thanks-again\"");
+    change("my-rule/scenarios.toml", "\"many-thanks\"", "\"thanks-again\"");
+    dev.decides("thanks-again").await;
+}
+
+const FAILING: &str = r#"
+use hailer_sdk::prelude::*;
+
+/// Fails in two ways.
+#[rule]
+pub struct Failing;
+
+#[handlers]
+impl Failing {
+    fn purchase(&self, Purchase { amount, .. }: Purchase, ctx: &mut Context) {
+        let turns = endless(amount.is_zero());
+        ctx.note(if turns == 0 { "none" } else { "some" });
+    }
+
+    fn activated(&self, _: CardActivated, ctx: &mut Context) {
+        ctx.note("activated");
+        panic!("no such step");
+    }
+}
+
+#[inline(never)]
+fn endless(is_zero: bool) -> u32 {
+    let mut turns = 0_u32;
+    while !is_zero {
+        turns = std::hint::black_box(turns.wrapping_add(1));
+    }
+    turns
+}
+"#;
+
+#[test]
+fn a_panic_shows_its_text_and_line_and_a_deadline_where_the_call_was() {
+    let site = Site::empty();
+    let _ = site.command_without_data(&["new", "failing"]).expect(0);
+    site.write("failing/src/lib.rs", FAILING);
+    std::fs::remove_file(site.path("failing/scenarios.toml")).unwrap();
+    let _ = site.command_without_data(&["build", "failing", "--out", "rules.d"]).expect(0);
+    let samples = site.command_without_data(&["events", "--samples"]).expect(0).stdout;
+    let source = format!("file:{}", site.write("events.jsonl", samples).display());
+    let store = site.path("store").display().to_string();
+    let arguments = ["--source", &source, "--sink", "-", "--set", "limits.call_deadline_ms=50", "--store", &store];
+    let said = site.run(&arguments).expect(0).stderr;
+    for part in ["campaign=\"failing\"", "OnCardActivation", "panicked: no such step, at src/lib.rs:17"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    let place = "in failing::endless, called by the handler `purchase`";
+    assert!(said.contains("(call_deadline_ms), ") && said.contains(place), "{said}");
+    // The same to whoever asks later.
+    let kept = site.command(&["failures", "list", "--store", &store]).expect(0).stdout;
+    assert!(kept.contains("no such step") && kept.contains("failing::endless"), "{kept}");
+    assert!(lines(&site.path("nothing")).is_empty());
+}
