@@ -159,6 +159,8 @@ fn the_grants_shown_are_of_fields_that_there_are() {
                     fn replaced(&self, CardBlockChanged { card_number, .. }: CardBlockChanged, ctx: &mut Context) {\n\
                     ctx.note(card_number.unwrap_or_default());\n}\n";
     site.write("personal/src/lib.rs", rule_around(handlers));
+    // Another rule, whose scenarios those are not.
+    std::fs::remove_file(site.path("personal/scenarios.toml")).unwrap();
     let _ = site.command_without_data(&["build", "personal", "--out", "rules.d/modules"]).expect(0);
     let check = |rest: &str| {
         site.put("personal.toml", format!("module = \"modules/personal.wasm\"\nmode = \"live\"\n{rest}"));

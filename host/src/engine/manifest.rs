@@ -57,7 +57,9 @@ impl ManifestError {
 /// The SDK is released with the engine.
 fn sdk_of_this_engine() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    format!("hailer-sdk {version} (ABI {ABI_VERSION}): `hailer new` of this engine unpacks it, copy its .hailer-sdk over the rule's")
+    format!(
+        "hailer-sdk {version} (ABI {ABI_VERSION}): `hailer new` of this engine unpacks it, copy its .hailer-sdk over the rule's"
+    )
 }
 
 fn of_sdk(sdk: &str) -> String {
