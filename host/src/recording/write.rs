@@ -280,11 +280,9 @@ impl Writer {
             return false;
         }
         let opened = self.open();
-        if opened.is_ok() {
-            if self.failed_at.take().is_some() {
-                let missing = self.shared.missing.load(Ordering::Relaxed);
-                tracing::warn!(missing, "recording again; what came in between is missing");
-            }
+        if opened.is_ok() && self.failed_at.take().is_some() {
+            let missing = self.shared.missing.load(Ordering::Relaxed);
+            tracing::warn!(missing, "recording again; what came in between is missing");
         }
         self.check(opened);
         self.open.is_some()

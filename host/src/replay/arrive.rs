@@ -134,7 +134,8 @@ impl Arrivals {
         self.begins
     }
 
-    pub(super) fn events(&self) -> u64 {
+    /// How many events have come so far.
+    pub(super) fn so_far(&self) -> u64 {
         self.number
     }
 

@@ -144,7 +144,7 @@ pub fn replay(
         }
         step(&mut sides, &mut work, options, &mut comparison, &mut out)?;
         let (bytes_read, bytes_total) = (chunks.bytes_read().load(Ordering::Relaxed), chunks.bytes_total());
-        progress(Progress { events: arrivals.events(), bytes_read, bytes_total });
+        progress(Progress { events: arrivals.so_far(), bytes_read, bytes_total });
     }
     let end = arrivals.clock().saturating_add(options.run_on_ms);
     while !sides.is_empty() && arrivals.clock() < end {
