@@ -15,10 +15,11 @@ mod tests;
 mod wakeups;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use tracing::dispatcher::{self, Dispatch};
+use tracing::subscriber::NoSubscriber;
 
 use crate::clock::Millis;
 use crate::engine::{RuleSet, Sandbox};
@@ -273,5 +274,8 @@ impl std::fmt::Debug for Rehearsal {
 
 /// Nothing that is done meanwhile is logged, or counted among what an engine in this process does.
 fn quietly<T>(work: impl FnOnce() -> T) -> T {
-    ::metrics::with_local_recorder(&::metrics::NoopRecorder, || dispatcher::with_default(&Dispatch::none(), work))
+    /// One that is registered: while there is none but the engine's own, a place in the code that logs for the first time asks the thread's alone
+    /// whether anybody listens, and is silent ever after, in the engine as well.
+    static NOBODY: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
+    ::metrics::with_local_recorder(&::metrics::NoopRecorder, || dispatcher::with_default(&NOBODY, work))
 }
