@@ -51,7 +51,7 @@ pub(super) async fn log_refused(stand: &mut Stand) -> usize {
     type Damage<'a> = (&'a str, &'a dyn Fn(), &'a str);
     let damages: [Damage<'_>; 3] = [
         ("cut off", &|| fs::write(&file, &whole[..whole.len() / 2]).unwrap(), "has been cut off"),
-        ("flipped", &|| fs::write(&file, flipped(&whole)).unwrap(), "was acknowledged and can't be read"),
+        ("flipped", &|| fs::write(&file, flipped(&whole)).unwrap(), "is damaged"),
         ("lost", &|| fs::remove_file(&file).unwrap(), "has events that were acknowledged"),
     ];
     for (what, damage, said) in damages {
