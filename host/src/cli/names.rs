@@ -5,6 +5,8 @@
 use anyhow::Context;
 use wasmparser::{KnownCustom, Name, Parser, Payload};
 
+use crate::engine::{append_custom_section, write_leb, write_text};
+
 /// The most that the names of a module take, in bytes.
 const NAMES_BYTES_MAX: usize = 1024;
 /// A longer name says no more.
@@ -73,29 +75,10 @@ fn write_names(names: &[(u32, String)], out: &mut Vec<u8>) {
         write_leb(*index as usize, &mut map);
         write_text(name, &mut map);
     }
-    let mut content = Vec::new();
-    write_text(NAME_SECTION, &mut content);
-    content.push(FUNCTIONS);
-    write_leb(map.len(), &mut content);
-    content.append(&mut map);
-    // The id of a custom section.
-    out.push(0);
-    write_leb(content.len(), out);
-    out.append(&mut content);
-}
-
-fn write_text(text: &str, out: &mut Vec<u8>) {
-    write_leb(text.len(), out);
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// A number as WebAssembly writes lengths: seven bits a byte, the lowest first.
-fn write_leb(mut number: usize, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
+    let mut data = vec![FUNCTIONS];
+    write_leb(map.len(), &mut data);
+    data.append(&mut map);
+    append_custom_section(NAME_SECTION, &data, out);
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod batch;
 mod campaign;
 mod cost;
+mod custom_section;
 mod data;
 mod deadline;
 mod instance;
@@ -29,6 +30,7 @@ pub(crate) mod fixture;
 pub use batch::{Batch, NotCalled};
 pub use campaign::{Campaign, CampaignSpec, Mode, OnFault};
 pub use cost::{SampleCost, sample_costs, time_samples};
+pub(crate) use custom_section::{append_custom_section, write_leb, write_text};
 pub use data::state_json;
 pub use hailer_abi::when::{NoMoment, When};
 pub use instance::GuestFault;

@@ -4,6 +4,7 @@ use hailer_abi::SCENARIOS_SECTION;
 use wasmparser::{Parser, Payload};
 
 use super::file::SCENARIO_FILE_BYTES_MAX;
+use crate::engine::append_custom_section;
 
 /// Why a module's scenarios can't be read, or not be put in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,24 +53,8 @@ pub fn embed(mut module: Vec<u8>, scenarios: &str) -> Result<Vec<u8>, SectionErr
     if embedded(&module)?.is_some() {
         return Err(SectionError::Repeated);
     }
-    let mut content = Vec::with_capacity(SCENARIOS_SECTION.len() + scenarios.len() + 5);
-    write_leb(SCENARIOS_SECTION.len(), &mut content);
-    content.extend_from_slice(SCENARIOS_SECTION.as_bytes());
-    content.extend_from_slice(scenarios.as_bytes());
-    // The id of a custom section.
-    module.push(0);
-    write_leb(content.len(), &mut module);
-    module.append(&mut content);
+    append_custom_section(SCENARIOS_SECTION, scenarios.as_bytes(), &mut module);
     Ok(module)
-}
-
-/// A number as WebAssembly writes lengths: seven bits a byte, the lowest first.
-fn write_leb(mut number: usize, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }
 
 #[cfg(test)]

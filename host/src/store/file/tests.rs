@@ -1,3 +1,5 @@
+//! What is appended is durable at once, shown soon, and found again after a kill; and every way in which a log is refused.
+
 use std::fs;
 use std::path::PathBuf;
 

@@ -1,3 +1,5 @@
+//! What was acknowledged is read back from the file, or the file is refused: bit by bit.
+
 use std::fs;
 
 use proptest::prelude::*;
