@@ -30,6 +30,7 @@ pub(crate) mod rehearse;
 mod requests;
 mod retries;
 mod rows;
+mod settings;
 mod shard;
 mod suspects;
 mod sweep;
@@ -45,9 +46,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -55,11 +54,9 @@ use tokio::task::JoinSet;
 use crate::clock::{self, Millis};
 use crate::communication::DeadLetter;
 use crate::delivery::{Delivery, Receipt};
-use crate::engine::{RuleSet, Sandbox};
 use crate::event::{CustomerKey, DedupKey, Event, EventErrorKind};
 use crate::metrics;
 use crate::recording::Recorder;
-use crate::reload::ReloadHandle;
 use crate::sinks::{DeadLetters, Sink, SinkError};
 use crate::sources::{Intake, IntakeClosed};
 use crate::store::records::{Progress, TimerKey, decode, encode};
@@ -80,6 +77,7 @@ use requests::Requests;
 pub use requests::{Door, Doorway, DropPage, Reply, Request, RetryPage};
 use retries::RetryWork;
 pub use retries::{Tried, TryResult};
+pub use settings::{Keeping, Rules, Settings};
 use shard::{Exit, Shard, Shared};
 use suspects::Name;
 pub use suspects::{FILE_NAME as IN_FLIGHT_FILE, Suspects};
@@ -94,50 +92,6 @@ const GROUPS_MAX: usize = 64;
 /// Dead letters, and removals from the outbox, that may wait.
 const LETTERS_MAX: usize = 64;
 const REMOVALS_MAX: usize = 64;
-
-/// How a pipeline is set up.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub shards: usize,
-    /// A larger message is a dead letter.
-    pub event_bytes_max: usize,
-    /// The most events that a shard takes at once.
-    pub batch_max: usize,
-    /// The most events that wait for a shard, over all of them.
-    pub in_flight_max: usize,
-    /// The most bytes of events that wait, and as much again of communications on their way to a commit.
-    pub in_flight_bytes_max: usize,
-    /// Two heartbeats of the source: so long may an acknowledgement be on its way on a connection that is dead already.
-    pub settles_after: Duration,
-    pub environment: Arc<str>,
-    /// One in so many calls runs again on a fresh instance; 0 means none.
-    pub recheck_one_in: u32,
-    pub breaker: BreakerSettings,
-}
-
-/// What runs, and who is told when a rule misbehaves.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    pub sandbox: Arc<Sandbox>,
-    pub current: Arc<ArcSwap<RuleSet>>,
-    pub owner: ReloadHandle,
-}
-
-/// What is kept, and for how long.
-#[derive(Clone, Debug)]
-pub struct Keeping {
-    pub store: Arc<dyn Store>,
-    pub clock: Clock,
-    /// With a clock that the events tell: for how long it goes on after the last one.
-    pub run_on_ms: Millis,
-    pub retention: Retention,
-    /// With so many communications in the outbox nothing more is taken in.
-    pub outbox_max: usize,
-    /// What is kept of one campaign's failures, in bytes.
-    pub failures_bytes_max: u64,
-    /// Who may have taken the engine down.
-    pub suspects: Arc<Suspects>,
-}
 
 /// What is on its way to its shard.
 #[derive(Debug)]

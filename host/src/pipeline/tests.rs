@@ -2,13 +2,15 @@
 
 use std::sync::Mutex;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::time::{Duration, timeout};
 
 use super::*;
 use crate::communication::Communication;
 use crate::delivery::Ledger;
-use crate::engine::{Campaign, CampaignSpec, Limits, fixture, verify};
+use crate::engine::{Campaign, CampaignSpec, Limits, RuleSet, Sandbox, fixture, verify};
+use crate::reload::ReloadHandle;
 use crate::store::MemoryStore;
 
 /// Far longer than anything here takes; a test that needs it has failed.
