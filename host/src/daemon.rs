@@ -23,7 +23,7 @@ use crate::clock::{self, Millis};
 use crate::config::{Config, LISTEN_OF_A_SERVICE};
 use crate::control::{self, Control, EngineStatus, Http, Observed, StoreDoor};
 use crate::engine::{RuleSet, Sandbox};
-use crate::health::{Condition, Health};
+use crate::health::Health;
 use crate::metrics;
 use crate::pipeline::{
     Door, Doorway, IN_FLIGHT_FILE, Keeping, Pipeline, PipelineError, Retention, Rules, Settings, Suspects, Tally,
@@ -120,7 +120,7 @@ async fn surround(
     shutdown: &Shutdown,
 ) -> anyhow::Result<(Surroundings, Doorway, Background)> {
     let health = Health::default();
-    health.report("source", Condition::NotReady("starting".into()));
+    health.expect("source");
     let recorder = metrics::install().context("no metrics")?;
     let control = Control::bind(&config.data)?;
     let http = Http::bind(listen_of(config)).await?;

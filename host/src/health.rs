@@ -21,6 +21,12 @@ pub enum Condition {
 }
 
 impl Health {
+    /// A room that is going to report is not ready until it does. That is how every engine starts, and nothing to log.
+    pub fn expect(&self, room: &'static str) {
+        let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        conditions.insert(room, Condition::NotReady("starting".into()));
+    }
+
     /// Reports a room's condition; logs it when it changes.
     pub fn report(&self, room: &'static str, condition: Condition) {
         let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);

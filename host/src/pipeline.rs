@@ -35,6 +35,7 @@ mod shard;
 mod suspects;
 mod sweep;
 mod timers;
+mod trials;
 mod view;
 
 mod counts;
@@ -207,6 +208,7 @@ impl Pipeline {
             suspects,
             failures: Arc::new(FailureTotals::new(&progress, failures_bytes_max)),
             quotas: Quotas::default(),
+            trials: trials::Registry::default(),
         };
         let arrivals = Arc::clone(&shared.arrivals);
         let (groups, groups_decided) = mpsc::channel(GROUPS_MAX);

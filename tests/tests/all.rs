@@ -26,6 +26,7 @@ mod standard_streams;
 mod store_commands;
 mod suspects;
 mod swaps;
+mod trials;
 mod why;
 
 mod lines;

@@ -41,7 +41,7 @@ pub(super) fn text(campaigns: &[CampaignStatus]) -> String {
         [
             campaign.name.clone(),
             campaign.state.name().to_owned(),
-            campaign.mode.map_or("-", mode_name).to_owned(),
+            mode(campaign),
             campaign.version.clone().unwrap_or_else(|| "-".to_owned()),
             if campaign.events.is_empty() { "-".to_owned() } else { campaign.events.join(", ") },
             campaign.problem.as_ref().map_or_else(|| "-".to_owned(), problem_place),
@@ -77,6 +77,17 @@ fn problem_place(problem: &Problem) -> String {
     match problem.line {
         Some(line) => format!("{}:{line}", problem.file),
         None => problem.file.clone(),
+    }
+}
+
+/// With what it is on trial beside, and for how many customers it decides.
+fn mode(campaign: &CampaignStatus) -> String {
+    let name = campaign.mode.map_or("-", mode_name);
+    match (&campaign.shadow_of, campaign.rollout_percent) {
+        (Some(of), Some(percent)) => format!("canary of {of}, {percent} %"),
+        (Some(of), None) => format!("{name} of {of}"),
+        (None, Some(percent)) => format!("{name}, {percent} %"),
+        (None, None) => name.to_owned(),
     }
 }
 

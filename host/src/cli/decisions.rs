@@ -80,7 +80,8 @@ impl Export {
         let time =
             |flag: &str, text: &Option<String>| text.as_deref().map(|text| moment(flag, text, &zone)).transpose();
         let (since, until) = (time("--since", &self.since)?, time("--until", &self.until)?);
-        let query = DecisionQuery { since, until, campaign: self.campaign, ..DecisionQuery::default() };
+        let campaigns = self.campaign.into_iter().collect();
+        let query = DecisionQuery { since, until, campaigns, ..DecisionQuery::default() };
         let format = self.format.unwrap_or(if global.json { Format::Jsonl } else { Format::Csv });
         match place(global, &self.store)? {
             Place::Engine(client) => write_all(query, format, |query| Ok(engine::wait(client.decisions(query))??)),
@@ -181,13 +182,15 @@ mod tests {
 
     #[test]
     fn a_row_of_csv_has_a_cell_for_each_column_and_quotes_what_would_break_it() {
-        let sent = Sent { channel: "push".into(), template: "a, b".into(), verdict: "passed".into(), id: None };
+        let sent =
+            Sent { channel: "push".into(), template: "a, b".into(), verdict: "passed".into(), id: None, data_hash: 0 };
         let decision = Decision {
             at: "2026-03-01T08:00:00Z".parse().unwrap(),
             event_id: "81".into(),
             customer: None,
             event_code: Some("On\nPurchase".into()),
             timer: None,
+            due: None,
             rule_set: 7,
             campaign: "welcome".into(),
             version: "1".into(),

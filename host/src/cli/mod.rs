@@ -29,6 +29,7 @@ mod record;
 mod reload;
 mod replay;
 mod rollback;
+mod trial;
 
 mod customer;
 mod decisions;
@@ -109,6 +110,9 @@ enum Command {
     Resume(pause::Resume),
     Reload(reload::Reload),
     Rollback(rollback::Rollback),
+    Shadow(trial::Shadow),
+    Promote(trial::Promote),
+    Abort(trial::Abort),
     Why(why::Why),
     Decisions(decisions::Decisions),
     Failures(failures::Failures),
@@ -162,6 +166,9 @@ impl Cli {
             Command::Resume(command) => command.run(global),
             Command::Reload(command) => command.run(global),
             Command::Rollback(command) => command.run(global),
+            Command::Shadow(command) => command.run(global),
+            Command::Promote(command) => command.run(global),
+            Command::Abort(command) => command.run(global),
             Command::Why(command) => command.run(global),
             Command::Decisions(command) => command.run(global),
             Command::Failures(command) => command.run(global),

@@ -49,6 +49,8 @@ fn running() -> CampaignStatus {
         file: Some("welcome.toml".into()),
         state: CampaignState::Running,
         mode: Some(Mode::Live),
+        shadow_of: None,
+        rollout_percent: None,
         version: Some("1.3.0+9f3ac1d2".into()),
         digest: Some("9f3ac1d2".repeat(8)),
         start_ms: None,
@@ -94,7 +96,13 @@ fn campaigns_are_shown_with_what_is_wrong_below() {
         suspended: Some("it gave two answers to one call".into()),
         ..running()
     };
-    let campaigns = [running(), failed, shadow, suspended];
+    let canary = CampaignStatus {
+        name: "welcome-next".into(),
+        shadow_of: Some("welcome".into()),
+        rollout_percent: Some(10),
+        ..running()
+    };
+    let campaigns = [running(), failed, shadow, suspended, canary];
     insta::assert_snapshot!("campaigns_table", campaigns::text(&campaigns));
     insta::assert_snapshot!("campaigns_json", serde_json::to_string_pretty(&campaigns).unwrap());
 }

@@ -185,7 +185,7 @@ mod tests {
     use crate::story::of_every_ending;
 
     fn told(history: &History, question: &Question, zone: &str) -> String {
-        let takers = [Taker { campaign: "later".into(), codes: vec!["*".into()] }];
+        let takers = [Taker { campaign: "later".into(), codes: vec!["*".into()], in_place_of: None }];
         let story = story::tell(&*history.store.snapshot().unwrap(), question, Some(&takers)).unwrap();
         text(&story, question, &TimeZone::get(zone).unwrap())
     }

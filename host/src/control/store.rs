@@ -141,7 +141,8 @@ fn takers(rules: &RuleSet) -> Vec<Taker> {
     let taker = |campaign: &Arc<crate::engine::Campaign>| {
         let handlers = campaign.spec.manifest.handlers.iter();
         let codes = handlers.flat_map(|handler| &handler.events).cloned().collect();
-        Taker { campaign: campaign.spec.name.to_string(), codes }
+        let in_place_of = campaign.spec.canary_of().map(ToString::to_string);
+        Taker { campaign: campaign.spec.name.to_string(), codes, in_place_of }
     };
     rules.campaigns().iter().map(taker).collect()
 }

@@ -56,6 +56,8 @@ fn campaign(name: &str) -> CampaignStatus {
         file: None,
         state: CampaignState::Running,
         mode: None,
+        shadow_of: None,
+        rollout_percent: None,
         version: None,
         digest: None,
         start_ms: None,

@@ -28,7 +28,7 @@ mod wording;
 pub(crate) mod fixture;
 
 pub use batch::{Batch, NotCalled};
-pub use campaign::{Campaign, CampaignSpec, Mode, OnFault};
+pub use campaign::{Campaign, CampaignSpec, Mode, OnFault, Rollout, Trial};
 pub use cost::{SampleCost, sample_costs, time_samples};
 pub(crate) use custom_section::{append_custom_section, write_leb, write_text};
 pub use data::state_json;
@@ -42,7 +42,7 @@ pub use outcome::{Action, Outcome, Outcomes, StateChange};
 pub use params::{ParamError, encode_params, param_example};
 pub use personal::{mark_personal, personal_fields};
 pub use purity::AdmissionError;
-pub use ruleset::{Reading, RuleSet, Subscription};
+pub use ruleset::{Place, Reading, RuleSet, Subscription};
 pub use sandbox::{INSTANCE_ADDRESS_BYTES, INSTANCE_MAPPINGS, Sandbox, SandboxError};
 pub use waves::{CallCost, Decided, GuestLine, Guests, Spent, Verdict};
 pub(crate) use wording::{closest, one_line, shown};

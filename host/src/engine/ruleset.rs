@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use hailer_abi::manifest::{ANY_EVENT, Handler};
 
-use super::campaign::{Campaign, Mode, OnFault};
-use crate::event::{Plan, PlanBuilder, Projection, Slot};
+use super::campaign::{Campaign, CampaignSpec, Mode, OnFault, Trial};
+use crate::event::{CustomerKey, Plan, PlanBuilder, Projection, Slot};
 
 /// Everything that runs.
 #[derive(Debug)]
@@ -20,7 +20,23 @@ pub struct RuleSet {
     any_other: Reading,
     /// The first lane of each campaign, and one more: how many lanes there are.
     lanes: Vec<usize>,
+    /// One for each campaign.
+    places: Vec<Place>,
+    /// One for each campaign: it has a shadow beside it, or is one.
+    compared: Vec<bool>,
     remembers: bool,
+}
+
+/// Where a campaign stands among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Alone,
+    /// The other decides in its place for the customers of its rollout, while it runs.
+    WithCanary(usize),
+    /// It decides in the place of the other for the customers of its rollout.
+    CanaryOf(usize),
+    /// A canary whose campaign does not run, or has another canary.
+    Orphan,
 }
 
 /// What to read of the events of one code, and who asked.
@@ -77,7 +93,57 @@ impl RuleSet {
         let keeps =
             |campaign: &Arc<Campaign>| campaign.spec.manifest.remembers() || campaign.spec.on_fault == OnFault::Hold;
         let remembers = campaigns.iter().any(keeps);
-        RuleSet { number, campaigns, by_code, any_other, lanes, remembers }
+        let places = places(&campaigns);
+        let shadows: Vec<&Trial> = campaigns.iter().filter_map(|campaign| campaign.spec.shadow()).collect();
+        let is_compared =
+            |spec: &CampaignSpec| spec.shadow().is_some() || shadows.iter().any(|trial| trial.of == spec.name);
+        let compared = campaigns.iter().map(|campaign| is_compared(&campaign.spec)).collect();
+        RuleSet { number, campaigns, by_code, any_other, lanes, places, compared, remembers }
+    }
+
+    /// Where a campaign stands among the others.
+    #[must_use]
+    pub fn place(&self, campaign: usize) -> Place {
+        self.places[campaign]
+    }
+
+    /// Every canary that has its campaign beside it.
+    pub fn canaries(&self) -> impl Iterator<Item = usize> {
+        let places = self.places.iter().enumerate();
+        places.filter(|(_, place)| matches!(place, Place::CanaryOf(_))).map(|(index, _)| index)
+    }
+
+    /// Whether a campaign has a shadow beside it, or is one: then it is told apart what each of them would send.
+    #[must_use]
+    pub fn is_compared(&self, campaign: usize) -> bool {
+        self.compared[campaign]
+    }
+
+    /// Every shadow that is compared with a campaign.
+    pub fn shadows(&self) -> impl Iterator<Item = (&Arc<Campaign>, &Trial)> {
+        self.campaigns.iter().filter_map(|campaign| Some((campaign, campaign.spec.shadow()?)))
+    }
+
+    /// Whether a campaign that runs is the one that decides for a customer: of a campaign and its canary just one does. `runs` tells whether the other of the two
+    /// runs; it must give one answer for as long as an event is decided.
+    #[must_use]
+    pub fn decides(&self, campaign: usize, customer: Option<CustomerKey>, runs: impl Fn(usize) -> bool) -> bool {
+        match self.places[campaign] {
+            Place::Alone => self.campaigns[campaign].spec.is_for(customer),
+            Place::WithCanary(canary) => !(self.campaigns[canary].spec.is_for(customer) && runs(canary)),
+            Place::CanaryOf(other) => self.campaigns[campaign].spec.is_for(customer) && runs(other),
+            Place::Orphan => false,
+        }
+    }
+
+    /// Who decides for a customer on what belongs to the campaign of that name: a timer, or a failure. It need not run.
+    #[must_use]
+    pub fn decider(&self, name: &str, customer: Option<CustomerKey>, runs: impl Fn(usize) -> bool) -> Option<usize> {
+        let named = self.campaigns.iter().position(|campaign| *campaign.spec.name == *name)?;
+        match self.places[named] {
+            Place::WithCanary(canary) if !self.decides(named, customer, runs) => Some(canary),
+            _ => Some(named),
+        }
     }
 
     /// What to read of an event, and who takes it.
@@ -153,6 +219,20 @@ impl Reading {
         }
         Reading { plan: plan.build(), subscriptions }
     }
+}
+
+/// Finds for each canary its campaign.
+fn places(campaigns: &[Arc<Campaign>]) -> Vec<Place> {
+    let mut places = vec![Place::Alone; campaigns.len()];
+    for (index, campaign) in campaigns.iter().enumerate() {
+        let Some(of) = campaign.spec.canary_of() else { continue };
+        let other = campaigns.iter().position(|other| other.spec.name == *of && other.spec.canary_of().is_none());
+        places[index] = Place::Orphan;
+        if let Some(other) = other.filter(|other| places[*other] == Place::Alone) {
+            (places[index], places[other]) = (Place::CanaryOf(other), Place::WithCanary(index));
+        }
+    }
+    places
 }
 
 /// The handler that takes a code: the one that names it, else the one for any event.

@@ -8,7 +8,7 @@ use super::judge::{NOT_KEPT, outcome};
 use super::rows::TimerStep;
 use super::shard::Shard;
 use crate::clock::Millis;
-use crate::engine::{Campaign, CampaignSpec, NotCalled, RuleSet, Subscription};
+use crate::engine::{Campaign, CampaignSpec, NotCalled, Place, RuleSet, Subscription};
 use crate::event::{CustomerKey, EventId};
 use crate::store::StoreError;
 use crate::store::records::{self, TimerKey};
@@ -43,7 +43,7 @@ impl Shard {
         let Reason::Event { event, .. } = &case.reason else { return };
         let now = case.now;
         let reading = rules.reading(event.code());
-        let taking = |subscription: &Subscription| self.takes(&rules.campaigns()[subscription.campaign], now);
+        let taking = |subscription: &Subscription| self.runs(rules, subscription.campaign, now);
         if !reading.subscriptions.iter().any(taking) {
             self.counts.unclaimed();
             return;
@@ -52,10 +52,19 @@ impl Shard {
         self.counts.event(self.projection.mismatches());
         for subscription in &reading.subscriptions {
             let campaign = &rules.campaigns()[subscription.campaign];
-            if !self.takes(campaign, now) {
+            if !self.runs(rules, subscription.campaign, now) {
                 continue;
             }
             let spec = &campaign.spec;
+            let decides = rules.decides(subscription.campaign, case.customer, |other| self.runs(rules, other, now));
+            self.trials.event(rules, reading, subscription.campaign, decides);
+            if !decides {
+                // Of a campaign and its canary it is the other's to decide.
+                if rules.place(subscription.campaign) == Place::Alone {
+                    case.outcomes.push(outcome(spec, records::Decided::OutsideRollout));
+                }
+                continue;
+            }
             if self.waits(spec, case.customer) {
                 let held = self.hold(campaign, subscription.campaign, case);
                 let lost = || format!("an earlier failure is in front of it; {NOT_KEPT}").into();
@@ -96,8 +105,9 @@ impl Shard {
     /// Adds the call of a timer, if it is still pending: what stood among the timers that are due was a hint. One that nobody can take now is
     /// put off until its campaign is back, and its version has it.
     fn gather_timer(&mut self, rules: &RuleSet, number: usize, case: &mut Case, timer: &TimerKey) {
-        let found = rules.campaigns().iter().position(|campaign| *campaign.spec.name == *timer.campaign);
-        let taken = found.filter(|index| self.takes(&rules.campaigns()[*index], case.now));
+        let runs = |index| self.runs(rules, index, case.now);
+        let found = rules.decider(&timer.campaign, case.customer, runs);
+        let taken = found.filter(|index| runs(*index) && rules.decides(*index, case.customer, runs));
         let mut step = |step, fired| case.reason = Reason::Timer { timer: timer.clone(), fired, step: Some(step) };
         let Some(subscription) = taken.and_then(|index| rules.timer(index, &timer.timer)) else {
             return step(TimerStep::Park { now: case.now }, None);
@@ -133,11 +143,17 @@ impl Shard {
 
     /// Whether a campaign has sent as many in this hour as it may.
     pub(super) fn is_full(&self, spec: &CampaignSpec, now: Millis) -> bool {
-        spec.per_hour_max.is_some_and(|max| !self.quotas.has_room(&spec.name, max, now, self.rule_set))
+        spec.per_hour_max.is_some_and(|max| !self.quotas.has_room(spec.acts_for(), max, now, self.rule_set))
     }
 
-    /// Whether a campaign takes anything at `now`.
-    pub(super) fn takes(&self, Campaign { spec, generation, .. }: &Campaign, now: Millis) -> bool {
-        spec.is_active(now) && !self.rules.owner.is_stopped(&spec.name, *generation)
+    /// Whether a campaign takes anything at `now`. Of a canary it is settled for the whole batch: who decides for a customer must not change
+    /// between asking the one and asking the other.
+    pub(super) fn runs(&self, rules: &RuleSet, index: usize, now: Millis) -> bool {
+        let Campaign { spec, generation, .. } = &*rules.campaigns()[index];
+        let is_stopped = || match spec.canary_of() {
+            Some(_) => self.trials.is_stopped(index),
+            None => self.rules.owner.is_stopped(&spec.name, *generation),
+        };
+        spec.is_active(now) && !is_stopped()
     }
 }

@@ -47,7 +47,7 @@ impl Shard {
         for Verdict { event, campaign: index, result } in std::mem::take(&mut self.decided.verdicts) {
             let campaign = &rules.campaigns()[index];
             let case = &mut cases[event - first];
-            let answered = result.and_then(|outcome| self.answered(campaign, index, case, outcome));
+            let answered = result.and_then(|outcome| self.answered(rules, index, case, outcome));
             let decided = answered.unwrap_or_else(|fault| {
                 let log = self.log_of(event, index);
                 self.failed(campaign, index, case, case.work(), &fault, log)
@@ -75,6 +75,10 @@ impl Shard {
         let changes_rows = timer.is_some() || case.retry.is_some() || rules.remembers();
         if let Some(customer) = case.customer.filter(|_| changes_rows) {
             self.rows.load(&self.view, customer)?;
+            // Before anything of this case changes what there is to take over.
+            for (shadow, trial) in rules.shadows().filter(|(shadow, _)| shadow.spec.manifest.remembers()) {
+                self.rows.follow(customer, &shadow.spec.name, trial);
+            }
         }
         if let Some((timer, step)) = timer {
             self.rows.step(timer, step);
@@ -108,11 +112,12 @@ impl Shard {
 
     fn answered(
         &mut self,
-        campaign: &Campaign,
+        rules: &RuleSet,
         index: usize,
         case: &mut Case,
         answer: Outcome,
     ) -> Result<Decided, GuestFault> {
+        let (campaign, is_compared) = (&*rules.campaigns()[index], rules.is_compared(index));
         let spec = &campaign.spec;
         // Before anything of the answer counts.
         let timers = timers_of(&answer.actions, spec, case.now)?;
@@ -129,10 +134,14 @@ impl Shard {
                     let place = communications.len() as u32;
                     let send = Send { place, channel, template: &template, data: &data };
                     let (id, verdict) = self.dispose(campaign, index, case, &send);
-                    communications.push(Proposed { id, channel: channel as u8, template, verdict });
+                    let data_hash = if is_compared { hash_of(&data) } else { 0 };
+                    communications.push(Proposed { id, channel: channel as u8, template, verdict, data_hash });
                 }
                 Action::Schedule { .. } | Action::Cancel { .. } => {}
             }
+        }
+        if !communications.is_empty() && case.retry.is_none() {
+            self.trials.sends(index);
         }
         let state_changed = !matches!(answer.state, StateChange::Unchanged);
         let scheduled = timers.iter().filter_map(|(name, due)| Some((name.clone(), (*due)?))).collect();
@@ -163,7 +172,7 @@ impl Shard {
         let spec = &campaign.spec;
         let Send { place, channel, template, data } = *send;
         let recipient = case.recipient();
-        let takes = |max| self.quotas.take(&spec.name, max, case.now, self.rule_set);
+        let takes = |max| self.quotas.take(spec.acts_for(), max, case.now, self.rule_set);
         let may_go = spec.mode == Mode::Live && recipient.is_some();
         let hour_is_full = may_go && !spec.per_hour_max.is_none_or(takes);
         if let (true, Some(max)) = (hour_is_full, spec.per_hour_max) {
@@ -180,7 +189,7 @@ impl Shard {
         let proposal = Proposal {
             event_id: case.id,
             cause: case.sent_for(),
-            campaign: &spec.name,
+            campaign: spec.acts_for(),
             version: &spec.version,
             environment: &self.environment,
             index: place,
@@ -221,7 +230,7 @@ impl Shard {
 
     /// Whether an event of the customer waits behind a failure of the campaign.
     pub(super) fn waits(&self, spec: &CampaignSpec, customer: Option<CustomerKey>) -> bool {
-        let held = || self.rows.campaign(customer?, &spec.name).map(|row| row.held);
+        let held = || self.rows.campaign(customer?, spec.acts_for()).map(|row| row.held);
         spec.on_fault == OnFault::Hold && held().is_some_and(|held| held > 0)
     }
 
@@ -243,8 +252,8 @@ impl Shard {
         work: Option<Work>,
         status: FailureStatus,
     ) -> bool {
-        let CampaignSpec { name, on_fault, .. } = &campaign.spec;
-        let is_queued = *on_fault == OnFault::Hold;
+        let name = campaign.spec.acts_for();
+        let is_queued = campaign.spec.on_fault == OnFault::Hold;
         if work.is_some_and(|work| self.keep_work(name, case, work, status, is_queued)) {
             return true;
         }
@@ -329,6 +338,11 @@ impl Shard {
                 self.suspend(&rules.campaigns()[at], &reason);
             }
         }
+        for canary in rules.canaries() {
+            if let Some(reason) = self.trials.drift(rules, canary) {
+                self.suspend(&rules.campaigns()[canary], &reason);
+            }
+        }
         self.counts.rechecked(self.decided.rechecked);
         for campaign in std::mem::take(&mut self.decided.impure) {
             self.suspend(&rules.campaigns()[campaign], "it is not a pure function: it gave two answers to one call");
@@ -350,6 +364,11 @@ impl Shard {
 /// What became of a case in a campaign.
 pub(super) fn outcome(spec: &CampaignSpec, decided: Decided) -> records::Outcome {
     records::Outcome { campaign: Arc::clone(&spec.name), version: Arc::clone(&spec.version), decided }
+}
+
+/// Of a communication's data. It is never 0.
+fn hash_of(data: &RawValue) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(data.get().as_bytes()).max(1)
 }
 
 /// The last word about each timer: set to be due, or cancelled.

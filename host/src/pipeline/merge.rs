@@ -13,7 +13,7 @@ use super::judge::outcome;
 use super::rehearse::hear;
 use super::rows::United;
 use super::shard::Shard;
-use crate::engine::{Campaign, GuestFault, RuleSet, StateChange, Verdict};
+use crate::engine::{Campaign, GuestFault, Place, RuleSet, StateChange, Verdict};
 use crate::event::{Customer, CustomerKey, Event};
 use crate::failpoint::Failpoint;
 use crate::store::StoreError;
@@ -38,9 +38,17 @@ impl Shard {
         let (Some((from, to)), Some(recipient)) = (merge_of(event), event.customer().cloned()) else { return Ok(()) };
         self.rows.load(&self.view, from)?;
         self.rows.load(&self.view, to)?;
+        for (shadow, trial) in rules.shadows().filter(|(shadow, _)| shadow.spec.manifest.remembers()) {
+            [from, to].into_iter().for_each(|customer| self.rows.follow(customer, &shadow.spec.name, trial));
+        }
         self.batch.open(rules);
         for (index, campaign) in rules.campaigns().iter().enumerate() {
             let Campaign { spec, .. } = &**campaign;
+            // Of a campaign and its canary the one that decides for who stays.
+            let is_other = |index| rules.place(index) != Place::Alone;
+            if is_other(index) && !rules.decides(index, Some(to), |other| self.runs(rules, other, case.now)) {
+                continue;
+            }
             let (Some(handler), Some(other)) = (rules.merge(index), self.rows.state(from, spec, case.now)) else {
                 continue;
             };
@@ -56,11 +64,11 @@ impl Shard {
             let spec = &campaign.spec;
             match result.map(|answer| answer.state) {
                 Ok(StateChange::Unchanged) => {}
-                Ok(StateChange::Remove) => united.push(United { campaign: Arc::clone(&spec.name), state: None }),
+                Ok(StateChange::Remove) => united.push(United { campaign: Arc::clone(spec.acts_for()), state: None }),
                 Ok(StateChange::Set(bytes)) => {
                     let version = spec.manifest.state_version.unwrap_or_default();
                     let state = StateRow { version, bytes: Vec::from(bytes).into(), changed_ms: case.now };
-                    united.push(United { campaign: Arc::clone(&spec.name), state: Some(state) });
+                    united.push(United { campaign: Arc::clone(spec.acts_for()), state: Some(state) });
                 }
                 Err(fault) => self.merge_failed(campaign, index, case, &fault, from),
             }
@@ -99,7 +107,7 @@ impl Shard {
         fault: &GuestFault,
         from: CustomerKey,
     ) {
-        let other = self.rows.campaign(from, &campaign.spec.name).and_then(|row| row.state.clone());
+        let other = self.rows.campaign(from, campaign.spec.acts_for()).and_then(|row| row.state.clone());
         let code = case.name().into();
         let work = other.map(|other| Work::Merge { id: case.id, code, other });
         let log = self.log_of(0, index);

@@ -14,6 +14,7 @@ use super::quota::Quotas;
 use super::redirects::Redirects;
 use super::shard::{Shard, Shared, Stop, seen_in};
 use super::suspects::Suspects;
+use super::trials::Registry;
 use super::view::View;
 use super::{Rules, Settings};
 use crate::clock::Millis;
@@ -167,6 +168,7 @@ impl Decider {
             suspects: Arc::new(Suspects::none()),
             failures: Arc::new(FailureTotals::new(&progress, u64::MAX)),
             quotas: Quotas::default(),
+            trials: Registry::default(),
         };
         // Nobody hears of what a shard would have its owner do: no campaign is suspended.
         let (owner, _) = ReloadHandle::new();

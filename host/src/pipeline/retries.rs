@@ -161,9 +161,10 @@ impl Shard {
     fn call_again(&mut self, rules: &RuleSet, number: usize, case: &mut Case, retry: &Retry) -> Option<TryResult> {
         let not_called = |reason: String| Some(TryResult::NotCalled { reason });
         let name = &retry.key.campaign;
-        let found = rules.campaigns().iter().position(|campaign| campaign.spec.name == *name);
         let now = self.arrivals.now();
-        let Some(index) = found.filter(|index| self.takes(&rules.campaigns()[*index], now)) else {
+        let runs = |index| self.runs(rules, index, now);
+        let found = rules.decider(name, case.customer, runs);
+        let Some(index) = found.filter(|index| runs(*index)) else {
             return not_called(format!("campaign `{name}` does not run now; `hailer campaigns` says why"));
         };
         if self.is_full(&rules.campaigns()[index].spec, case.now) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::memory::Memory;
 use super::view::View;
 use crate::clock::Millis;
-use crate::engine::{CampaignSpec, StateChange};
+use crate::engine::{CampaignSpec, StateChange, Trial};
 use crate::event::{Customer, CustomerKey, EventId};
 use crate::store::records::{CampaignRow, CustomerRow, Key, PendingTimer, StateRow, TimerKey, encode};
 use crate::store::{Changes, StoreError, Table};
@@ -105,9 +105,38 @@ impl Rows {
 
     /// A rule's state as it is at `now`, with the version that wrote it: one that has outlived its time is gone.
     pub(super) fn state(&self, customer: CustomerKey, spec: &CampaignSpec, now: Millis) -> Option<(u32, &[u8])> {
-        let StateRow { version, bytes, changed_ms } = self.campaign(customer, &spec.name)?.state.as_ref()?;
+        let StateRow { version, bytes, changed_ms } = self.kept_for(customer, spec)?.state.as_ref()?;
         let ttl_ms = spec.state_ttl_days.map(|days| Millis::from(days) * DAY_MS);
         ttl_ms.is_none_or(|ttl| now - changed_ms < ttl).then_some((*version, bytes))
+    }
+
+    /// What a rule goes by. A shadow that meets the customer for the first time goes by what its campaign keeps.
+    fn kept_for(&self, customer: CustomerKey, spec: &CampaignSpec) -> Option<&CampaignRow> {
+        let Some(trial) = spec.shadow() else { return self.campaign(customer, spec.acts_for()) };
+        let own = self.campaign(customer, &spec.name).filter(|row| row.follows == Some(trial.mark));
+        own.or_else(|| self.campaign(customer, &trial.of))
+    }
+
+    /// Lets a shadow take over what its campaign keeps about a customer, state and timers, unless it has done so before. From then on each of the two goes its
+    /// own way.
+    pub(super) fn follow(&mut self, customer: CustomerKey, shadow: &Arc<str>, trial: &Trial) {
+        let row = self.rows.get_mut(&customer).expect("the row of whom is decided about is here");
+        if row.row.campaign(shadow).is_some_and(|own| own.follows == Some(trial.mark)) {
+            return;
+        }
+        row.is_changed = true;
+        let of = row.row.campaign(&trial.of);
+        let state = of.and_then(|of| of.state.clone());
+        // Those that wait behind a failure, or for their campaign, do so for the campaign alone.
+        let afresh = |timer: &PendingTimer| PendingTimer { looked_at: timer.due, ..timer.clone() };
+        let timers: Vec<PendingTimer> = of.map(|of| of.timers.iter().map(afresh).collect()).unwrap_or_default();
+        let index = &mut self.index;
+        let key = |timer: &PendingTimer| TimerKey::of(customer, shadow, timer).encode();
+        row.row.change(shadow, |own| {
+            own.timers.iter().for_each(|timer| index.delete(Table::Timers, key(timer)));
+            timers.iter().for_each(|timer| index.put(Table::Timers, key(timer), Vec::new()));
+            (own.state, own.timers, own.follows) = (state, timers, Some(trial.mark));
+        });
     }
 
     /// A timer that is due, if it is still pending, and then.
@@ -165,7 +194,8 @@ impl Rows {
         let index = &mut self.index;
         let row = self.rows.get_mut(&customer).expect("the row of whom is decided about is here");
         row.is_changed = true;
-        row.row.change(&spec.name, |row| {
+        let campaign = spec.acts_for();
+        row.row.change(campaign, |row| {
             match state {
                 StateChange::Unchanged => {}
                 StateChange::Set(bytes) => {
@@ -176,7 +206,7 @@ impl Rows {
                 StateChange::Remove => row.state = None,
             }
             for (name, due) in timers {
-                let key = |pending: &PendingTimer| TimerKey::of(customer, &spec.name, pending).encode();
+                let key = |pending: &PendingTimer| TimerKey::of(customer, campaign, pending).encode();
                 if let Some(replaced) = row.take_timer(&name) {
                     index.delete(Table::Timers, key(&replaced));
                 }
@@ -221,6 +251,7 @@ impl Rows {
                     row.state.clone_from(&kept.state);
                 }
                 row.held += kept.held;
+                row.follows = row.follows.or(kept.follows);
                 for timer in &kept.timers {
                     index.delete(Table::Timers, key(from, timer));
                     let own = row.take_timer(&timer.name);

@@ -21,6 +21,7 @@ use super::redirects::Redirects;
 use super::rehearse::hear;
 use super::rows::Rows;
 use super::suspects::{Acquittal, Suspects};
+use super::trials::{Registry, Trials};
 use super::view::View;
 use super::{Accepted, Rules, Settings, Tally, What};
 use crate::clock::Millis;
@@ -64,6 +65,7 @@ pub(super) struct Shard {
     pub(super) decided: Decided,
     pub(super) counts: Counts,
     pub(super) quotas: Quotas,
+    pub(super) trials: Trials,
     /// The number of the rule set that decides now.
     pub(super) rule_set: u64,
 }
@@ -76,6 +78,7 @@ pub(super) struct Shared {
     pub(super) suspects: Arc<Suspects>,
     pub(super) failures: Arc<FailureTotals>,
     pub(super) quotas: Quotas,
+    pub(super) trials: Registry,
 }
 
 /// Where groups go when they are decided.
@@ -120,7 +123,7 @@ impl Shard {
         shared: Shared,
         exit: Option<Exit>,
     ) -> Shard {
-        let Shared { redirects, arrivals, suspects, failures, quotas } = shared;
+        let Shared { redirects, arrivals, suspects, failures, quotas, trials } = shared;
         Shard {
             number,
             guests: Guests::new(Arc::clone(&rules.sandbox), settings.recheck_one_in),
@@ -142,6 +145,7 @@ impl Shard {
             decided: Decided::default(),
             counts: Counts::new(settings.breaker),
             quotas,
+            trials: Trials::new(trials),
             rule_set: 0,
         }
     }
@@ -172,6 +176,7 @@ impl Shard {
         let rules = self.rules.current.load_full();
         self.guests.adopt(&rules);
         self.counts.adopt(&rules);
+        self.trials.begin(&rules, &self.rules.owner);
         self.rule_set = rules.number;
         self.view.memory().begin()?;
         self.failures.forget();

@@ -256,6 +256,7 @@ fn a_customers_later_events_wait_behind_a_fault_and_others_do_not() {
     let failed = |decision: &Decision| match &decision.outcomes[0].decided {
         Decided::Failed { .. } => "failed",
         Decided::Held => "held",
+        Decided::OutsideRollout => "outside rollout",
         _ => "decided",
     };
     assert_eq!(decisions.iter().map(failed).collect::<Vec<_>>(), ["failed", "held", "failed"]);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::Problem;
 use super::campaign_file::{CampaignFile, Grant, PROBLEMS_MAX, line_of, params_set_in};
 use crate::engine::{
-    CampaignSpec, Limits, ModuleError, ParamError, VerifiedModule, closest, digest_of, encode_params, personal_fields,
-    verify,
+    CampaignSpec, Limits, ModuleError, ParamError, Rollout, Trial, VerifiedModule, closest, digest_of, encode_params,
+    personal_fields, verify,
 };
 
 /// A campaign's bytes, before anything is known of them.
@@ -71,6 +71,11 @@ impl<'limits> Admission<'limits> {
                         spec.state_ttl_days = campaign_file.state_ttl_days;
                         spec.on_fault = campaign_file.on_fault.unwrap_or(spec.on_fault);
                         spec.per_hour_max = campaign_file.per_hour_max;
+                        let trial =
+                            |of: &String| Trial::new(of, &spec.digest, &spec.params, campaign_file.drift_percent_max);
+                        spec.trial = campaign_file.shadow_of.as_ref().map(trial);
+                        let rollout = |percent| Rollout::new(&spec.name, percent);
+                        spec.rollout = campaign_file.rollout_percent.map(rollout);
                         Ok(Admitted { spec, module })
                     }
                     _ => {

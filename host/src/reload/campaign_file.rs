@@ -24,7 +24,7 @@ const GRANTS_MAX: usize = 256;
 /// More problems than this of one file help nobody.
 pub(super) const PROBLEMS_MAX: usize = 20;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 14] = [
     "module",
     "digest",
     "mode",
@@ -35,12 +35,18 @@ const KEYS: [&str; 11] = [
     "state_ttl_days",
     "on_fault",
     "per_hour_max",
+    "shadow_of",
+    "rollout_percent",
+    "drift_percent_max",
     "params",
 ];
 /// Keys of the format that this version does not act on.
 const LATER_KEYS: [&str; 1] = ["isolation"];
 /// The longest that state is kept without being written, if the file says how long: ten years.
 const STATE_TTL_DAYS_MAX: u32 = 3650;
+
+/// How far apart a canary's rate and that of its campaign may be if the file doesn't say: twice as often, or half as often.
+const DRIFT_PERCENT_MAX: u32 = 100;
 
 /// What a campaign's file says.
 #[derive(Clone, Debug)]
@@ -57,6 +63,10 @@ pub struct CampaignFile<'text> {
     pub state_ttl_days: Option<u32>,
     pub on_fault: Option<OnFault>,
     pub per_hour_max: Option<u32>,
+    /// The campaign beside which this one is tried.
+    pub shadow_of: Option<String>,
+    pub rollout_percent: Option<u32>,
+    pub drift_percent_max: u32,
     /// Personal fields that the campaign may read.
     pub personal: Vec<Grant>,
     pub params: DeTable<'text>,
@@ -172,6 +182,10 @@ impl<'text> Reader<'_, 'text> {
         let state_ttl_days = self.number(&table, "state_ttl_days", STATE_TTL_DAYS_MAX);
         let on_fault = self.on_fault(&table);
         let per_hour_max = self.number(&table, "per_hour_max", u32::MAX);
+        let shadow_of = self.shadow_of(&table);
+        let rollout_percent = self.number(&table, "rollout_percent", 100);
+        let drift_percent_max = self.number(&table, "drift_percent_max", 1_000_000);
+        self.trial(&table, mode);
         let personal = self.personal(&table);
         let params = self.params(&table);
         match (module, mode, time_zone) {
@@ -185,6 +199,9 @@ impl<'text> Reader<'_, 'text> {
                 state_ttl_days,
                 on_fault,
                 per_hour_max,
+                shadow_of,
+                rollout_percent,
+                drift_percent_max: drift_percent_max.unwrap_or(DRIFT_PERCENT_MAX),
                 personal,
                 params,
             }),
@@ -260,6 +277,44 @@ impl<'text> Reader<'_, 'text> {
                 self.problem(Some(span), format!("`on_fault` is {found}"), hint);
                 None
             }
+        }
+    }
+
+    fn shadow_of(&mut self, table: &DeTable<'text>) -> Option<String> {
+        let (value, span) = spot(table, "shadow_of")?;
+        let hint = "name the campaign that this one may become: `shadow_of = \"welcome\"` for welcome.toml";
+        let found = value.as_str().unwrap_or_default();
+        let reason = match value.as_str() {
+            Some(name) if Some(name) == self.file.strip_suffix(".toml") => {
+                "`shadow_of` names this campaign itself".into()
+            }
+            Some(name) if is_campaign_name(name) => return Some(name.to_owned()),
+            _ => format!("`shadow_of` is no campaign's name: `{}`", shown(found)),
+        };
+        self.problem(Some(span), reason, hint);
+        None
+    }
+
+    /// What does not go together: nobody is to be written to by two versions.
+    fn trial(&mut self, table: &DeTable<'text>, mode: Option<Mode>) {
+        let span = |key| spot(table, key).map(|(_, span)| span);
+        let (shadow_of, rollout) = (span("shadow_of"), span("rollout_percent"));
+        if shadow_of.is_some() && mode == Some(Mode::Live) && rollout.is_none() {
+            let reason = "`shadow_of` with `mode = \"live\"` says to how many customers it goes";
+            let hint = "write `rollout_percent = 10` for a canary, or `mode = \"shadow\"` to compare and send nothing";
+            self.problem(shadow_of.clone(), reason, hint);
+        }
+        if mode == Some(Mode::Shadow)
+            && let Some(span) = rollout
+        {
+            let hint = "remove the line, or write `mode = \"live\"`";
+            self.problem(Some(span), "`rollout_percent` has no effect on a shadow, which sends nothing", hint);
+        }
+        if let Some(span) = span("drift_percent_max")
+            && !(shadow_of.is_some() && mode != Some(Mode::Shadow))
+        {
+            let hint = "remove the line; it belongs to `shadow_of` and `rollout_percent`";
+            self.problem(Some(span), "`drift_percent_max` is for a canary", hint);
         }
     }
 

@@ -68,6 +68,12 @@ pub struct CampaignStatus {
     pub file: Option<String>,
     pub state: CampaignState,
     pub mode: Option<Mode>,
+    /// The campaign beside which it is tried.
+    #[serde(default)]
+    pub shadow_of: Option<String>,
+    /// It decides for so many of the customers, in percent; all if nothing is said.
+    #[serde(default)]
+    pub rollout_percent: Option<u32>,
     /// The version that runs: `1.3.0+9f3ac1d2`.
     pub version: Option<String>,
     pub digest: Option<String>,

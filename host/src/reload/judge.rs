@@ -13,7 +13,7 @@ use super::kept::{KeptCampaign, Version};
 use super::owner::{Entry, Owner, Running, Trigger};
 use super::{NoRoom, Problem, Stage};
 use crate::config::BareModules;
-use crate::engine::shown;
+use crate::engine::{CampaignSpec, closest, shown};
 
 /// What a snapshot comes to.
 #[derive(Debug)]
@@ -133,7 +133,52 @@ impl<S: Stage> Owner<S> {
                 Standing::NoCampaign(problem) => judged.problems.extend(problem),
             }
         }
+        self.check_trials(&mut judged);
         judged
+    }
+
+    /// Refuses new trials that have nothing to be tried beside: no such campaign, one that is itself on trial, or one that has a canary already.
+    fn check_trials(&self, judged: &mut Judged<S::Campaign>) {
+        let mut specs: BTreeMap<&str, &CampaignSpec> = BTreeMap::new();
+        for (name, (_, verdict)) in &judged.verdicts {
+            let running = self.campaigns.get(name).and_then(|entry| entry.running.as_ref());
+            let spec = match verdict {
+                Verdict::Taken(taken) => Some(&taken.running.spec),
+                _ => running.map(|running| &running.spec),
+            };
+            specs.extend(spec.map(|spec| (&**name, spec)));
+        }
+        let is_new = |name: &str| matches!(judged.verdicts.get(name), Some((_, Verdict::Taken(_))));
+        let canary_of = |of: &str, but: &str| {
+            let canaries = specs.iter().filter(|(_, spec)| spec.canary_of().is_some_and(|other| **other == *of));
+            // What runs stays; of two new ones the first.
+            canaries.map(|(name, _)| *name).find(|name| *name != but && (!is_new(name) || *name < but))
+        };
+        let mut refused: Vec<(String, String)> = Vec::new();
+        for (name, spec) in specs.iter().filter(|(name, _)| is_new(name)) {
+            let Some(trial) = &spec.trial else { continue };
+            let of = &*trial.of;
+            let reason = match specs.get(of) {
+                _ if !judged.verdicts.contains_key(of) => {
+                    let near = closest(of, judged.verdicts.keys().map(String::as_str).filter(|near| near != name));
+                    let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                    format!("`shadow_of` names `{of}`, and there is no such campaign{near}")
+                }
+                Some(other) if other.trial.is_some() => format!("`shadow_of` names `{of}`, which is itself on trial"),
+                _ => match spec.canary_of().and_then(|of| canary_of(of, name)) {
+                    Some(other) => format!("`{of}` has a canary already: `{other}`"),
+                    None => continue,
+                },
+            };
+            refused.push(((*name).to_owned(), reason));
+        }
+        for (name, reason) in refused {
+            let Some((file, verdict)) = judged.verdicts.get_mut(&name) else { continue };
+            let hint = "name a campaign that runs, or end the other trial with `hailer promote` or `hailer abort`";
+            let problems = vec![Problem::new(file.clone(), None, reason, hint)];
+            // Not what was refused for ever: the campaign beside it may come.
+            *verdict = Verdict::Refused { problems, version: None };
+        }
     }
 
     fn judge_campaign_file(

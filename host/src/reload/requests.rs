@@ -200,6 +200,8 @@ impl<C> Entry<C> {
             file: self.file.clone(),
             state,
             mode: spec.map(|spec| spec.mode),
+            shadow_of: spec.and_then(|spec| spec.trial.as_ref()).map(|trial| trial.of.to_string()),
+            rollout_percent: spec.and_then(|spec| spec.rollout).map(|rollout| rollout.percent),
             version: spec.map(|spec| spec.version.to_string()),
             digest: spec.map(|spec| spec.digest.to_string()),
             start_ms: spec.and_then(|spec| spec.start_ms),

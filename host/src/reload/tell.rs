@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::owner::{Entry, Owner};
-use super::{CampaignState, CampaignStatus, LoadReport, Stage};
+use super::{CampaignState, CampaignStatus, LoadReport, Problem, Stage};
+use crate::engine::Mode;
 use crate::health::Condition;
 
 /// The room's name in [`Health`](crate::health::Health).
@@ -59,6 +60,24 @@ impl<S: Stage> Owner<S> {
     /// How every campaign stands, by name.
     #[must_use]
     pub fn statuses(&self) -> Vec<CampaignStatus> {
-        self.campaigns.iter().map(|(name, entry)| entry.status(name, self.paused.contains(name))).collect()
+        let status = |(name, entry): (&String, &Entry<_>)| entry.status(name, self.paused.contains(name));
+        let mut statuses: Vec<CampaignStatus> = self.campaigns.iter().map(status).collect();
+        let runs = |status: &CampaignStatus| status.state == CampaignState::Running && status.mode != Some(Mode::Off);
+        let running: BTreeSet<String> =
+            statuses.iter().filter(|status| runs(status)).map(|status| status.name.clone()).collect();
+        for status in &mut statuses {
+            let is_canary = status.mode == Some(Mode::Live);
+            let alone = status.shadow_of.as_ref().filter(|of| is_canary && !running.contains(*of));
+            if let (Some(of), None, Some(file)) = (alone, &status.problem, &status.file) {
+                let reason = format!("it decides for nobody: `{of}`, in whose place it decides, does not run");
+                status.problem = Some(Problem::new(
+                    file,
+                    None,
+                    reason,
+                    "`hailer campaigns` says why; bring it back, or `hailer promote`",
+                ));
+            }
+        }
+        statuses
     }
 }

@@ -181,7 +181,7 @@ fn key(decision: &Decision) -> Key<'_> {
 
 fn essence<'a>((decision, outcome): (&'a Decision, &'a Outcome)) -> Essence<'a> {
     match &outcome.decided {
-        Decided::Skipped { .. } => Essence::Sends(Vec::new()),
+        Decided::Skipped { .. } | Decided::OutsideRollout => Essence::Sends(Vec::new()),
         Decided::Failed { error } => Essence::Failed(error),
         Decided::Held => Essence::Held,
         Decided::Answered { communications, .. } => Essence::Sends(
@@ -219,6 +219,7 @@ fn explain(of: Option<(&Decision, &Outcome)>) -> String {
         Decided::Skipped { field } => format!("was not called, as the event has no `{field}`"),
         Decided::Failed { error } => format!("failed: {error}"),
         Decided::Held => "waits behind an earlier failure".to_owned(),
+        Decided::OutsideRollout => "is outside the rollout".to_owned(),
         Decided::Answered { communications, notes, scheduled, .. } => {
             let mut parts: Vec<String> = communications
                 .iter()

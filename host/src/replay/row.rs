@@ -102,6 +102,7 @@ impl<'a> Row<'a> {
             Decided::Skipped { field } => (self.decision, self.reason) = ("skipped", Some(&**field)),
             Decided::Failed { error } => (self.decision, self.reason) = ("failed", Some(&**error)),
             Decided::Held => self.decision = "held",
+            Decided::OutsideRollout => self.decision = "outside-rollout",
             Decided::Answered { communications, notes, state_changed, scheduled, cancelled } => {
                 self.communications = communications
                     .iter()

@@ -34,6 +34,8 @@ pub struct CampaignReport {
     pub skipped: u64,
     /// Not called, as an earlier failure of the customer's is in the way.
     pub held: u64,
+    /// Not called, as the campaign has not been rolled out to the customer.
+    pub outside_rollout: u64,
     pub failures: u64,
     /// The first failure's error.
     pub first_failure: Option<String>,
@@ -143,6 +145,7 @@ impl Count {
             acted: 0,
             skipped: 0,
             held: 0,
+            outside_rollout: 0,
             failures: 0,
             first_failure: None,
             publishes: BTreeMap::new(),
@@ -162,6 +165,7 @@ impl Count {
         match &outcome.decided {
             Decided::Skipped { .. } => report.skipped += 1,
             Decided::Held => report.held += 1,
+            Decided::OutsideRollout => report.outside_rollout += 1,
             Decided::Failed { error } => {
                 report.called += 1;
                 report.failures += 1;
@@ -203,6 +207,7 @@ impl Count {
         own.acted += report.acted;
         own.skipped += report.skipped;
         own.held += report.held;
+        own.outside_rollout += report.outside_rollout;
         own.failures += report.failures;
         own.first_failure = own.first_failure.take().or(report.first_failure);
         for (channel, count) in report.publishes {

@@ -87,6 +87,7 @@ impl Report {
 }
 
 pub(super) const HELD: &str = "not called: it waits behind an earlier failure";
+pub(super) const OUTSIDE_ROLLOUT: &str = "not called: the campaign has not been rolled out to this customer";
 
 /// As the SDK's scenarios put it.
 pub(super) fn skipped(field: &str) -> String {
@@ -140,6 +141,7 @@ impl Decided {
             Outcome::Skipped { field } => decided.notes.push(skipped(field)),
             Outcome::Failed { error } => decided.error = Some(error.to_string()),
             Outcome::Held => decided.notes.push(HELD.to_owned()),
+            Outcome::OutsideRollout => decided.notes.push(OUTSIDE_ROLLOUT.to_owned()),
         }
         Some(decided)
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::compare::{Mismatch, Seen};
 use super::expectation::Expected;
 use super::file::Scenario;
-use super::report::{Cost, Decided, HELD, Report, StepReport, message_of, skipped};
+use super::report::{Cost, Decided, HELD, OUTSIDE_ROLLOUT, Report, StepReport, message_of, skipped};
 use super::step::Doing;
 use crate::clock::Millis;
 use crate::engine::{AdmissionError, Campaign, CampaignSpec, Limits, RuleSet, Sandbox, VerifiedModule, state_json};
@@ -169,6 +169,7 @@ impl Stage<'_> {
                     Outcome::Skipped { field } => seen.notes.push(skipped(field)),
                     Outcome::Failed { error } => seen.errors.push(error.to_string()),
                     Outcome::Held => seen.notes.push(HELD.to_owned()),
+                    Outcome::OutsideRollout => seen.notes.push(OUTSIDE_ROLLOUT.to_owned()),
                 }
             }
         }

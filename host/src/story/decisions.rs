@@ -25,7 +25,9 @@ pub struct DecisionQuery {
     pub since: Option<Timestamp>,
     /// Nothing from then on.
     pub until: Option<Timestamp>,
-    pub campaign: Option<String>,
+    /// Of these campaigns; of all if none is named.
+    #[serde(default)]
+    pub campaigns: Vec<String>,
     /// Where the page before ended.
     #[serde(default)]
     pub from: Cursor,
@@ -59,10 +61,13 @@ pub struct Decision {
     /// The code of the event, or none for a timer.
     pub event_code: Option<String>,
     pub timer: Option<String>,
+    /// When the timer was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
     pub rule_set: u64,
     pub campaign: String,
     pub version: String,
-    /// `answered`, `skipped`, `failed` or `held`.
+    /// `answered`, `skipped`, `failed`, `held` or `outside-rollout`.
     pub decision: String,
     /// Why it was skipped or failed.
     pub reason: Option<String>,
@@ -83,6 +88,9 @@ pub struct Sent {
     /// `passed`, or why it does not go out.
     pub verdict: String,
     pub id: Option<String>,
+    /// A hash of the data, if the campaign is compared with a shadow or is one; 0 if not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub data_hash: u64,
 }
 
 /// Reads a page.
@@ -138,7 +146,7 @@ fn read(entries: JournalRow, key: &[u8], skip: usize, query: &DecisionQuery, pag
         if query.since.is_some_and(|since| at < since) || query.until.is_some_and(|until| at >= until) {
             continue;
         }
-        of_entry(entry, query.campaign.as_deref(), &mut page.decisions);
+        of_entry(entry, &query.campaigns, &mut page.decisions);
     }
 }
 
@@ -149,13 +157,13 @@ fn cursor(key: &[u8]) -> Option<Cursor> {
     Some(Cursor { partition, commit, part, entry: 0 })
 }
 
-fn of_entry(entry: JournalEntry, campaign: Option<&str>, decisions: &mut Vec<Decision>) {
-    let (event_code, timer) = match &entry.cause {
-        records::Cause::Event { code } => (Some(code.to_string()), None),
-        records::Cause::Timer { name, .. } => (None, Some(name.to_string())),
+fn of_entry(entry: JournalEntry, campaigns: &[String], decisions: &mut Vec<Decision>) {
+    let (event_code, timer, due) = match &entry.cause {
+        records::Cause::Event { code } => (Some(code.to_string()), None, None),
+        records::Cause::Timer { name, due, .. } => (None, Some(name.to_string()), Some(time(*due))),
     };
     for outcome in entry.outcomes {
-        if campaign.is_some_and(|campaign| *campaign != *outcome.campaign) {
+        if !(campaigns.is_empty() || campaigns.iter().any(|campaign| **campaign == *outcome.campaign)) {
             continue;
         }
         let mut decision = Decision {
@@ -164,6 +172,7 @@ fn of_entry(entry: JournalEntry, campaign: Option<&str>, decisions: &mut Vec<Dec
             customer: entry.customer.map(name_of),
             event_code: event_code.clone(),
             timer: timer.clone(),
+            due,
             rule_set: entry.rule_set,
             campaign: outcome.campaign.to_string(),
             version: outcome.version.to_string(),
@@ -185,6 +194,7 @@ fn fill(decision: &mut Decision, decided: Decided) {
         Decided::Skipped { field } => ("skipped", Some(format!("the event has no `{field}`"))),
         Decided::Failed { error } => ("failed", Some(error.into())),
         Decided::Held => ("held", None),
+        Decided::OutsideRollout => ("outside-rollout", None),
         Decided::Answered { communications, notes, state_changed, scheduled, cancelled } => {
             decision.communications = communications.into_iter().map(sent).collect();
             decision.notes = notes.into_iter().map(String::from).collect();
@@ -199,7 +209,7 @@ fn fill(decision: &mut Decision, decided: Decided) {
 }
 
 fn sent(one: records::Proposed) -> Sent {
-    let records::Proposed { id, channel, template, verdict } = one;
+    let records::Proposed { id, channel, template, verdict, data_hash } = one;
     Sent {
         channel: super::lines::channel_name(channel),
         template: template.into(),
@@ -208,5 +218,11 @@ fn sent(one: records::Proposed) -> Sent {
             Verdict::Suppressed(reason) => reason.into(),
         },
         id: Some(String::from(id)).filter(|id| !id.is_empty()),
+        data_hash,
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "it is what serde calls")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

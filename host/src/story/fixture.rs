@@ -120,6 +120,7 @@ pub(crate) fn sends(communications: &[(&str, Verdict)], notes: &[&str]) -> Decid
     let proposed = |(id, verdict): &(&str, Verdict)| Proposed {
         id: (*id).into(),
         channel: 1,
+        data_hash: 0,
         template: "thank-you".into(),
         verdict: verdict.clone(),
     };

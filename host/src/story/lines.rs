@@ -8,13 +8,11 @@ use hailer_abi::wire::Channel;
 use super::{Cause, Ending, Line, Subject, Taker, Until, time};
 use crate::store::records::{self, Decided, JournalEntry, Outcome, Proposed, Verdict};
 
-/// The reason of a verdict that says that the campaign has not been rolled out to this customer.
-const OUTSIDE_ROLLOUT: &str = "outside-rollout";
-
 /// Which campaigns should have been asked.
 pub(super) struct Takers<'a> {
     campaign: Option<&'a str>,
     takers: Vec<Taker>,
+    canaries: Vec<Taker>,
 }
 
 impl<'a> Takers<'a> {
@@ -26,19 +24,28 @@ impl<'a> Takers<'a> {
             None => running.to_vec(),
             Some(name) => {
                 let asked_for = running.iter().find(|taker| taker.campaign == name).cloned();
-                let any = || Taker { campaign: name.to_owned(), codes: vec![ANY_EVENT.to_owned()] };
+                let any = || Taker { campaign: name.to_owned(), codes: vec![ANY_EVENT.to_owned()], in_place_of: None };
                 vec![asked_for.unwrap_or_else(any)]
             }
         };
-        Takers { campaign, takers }
+        let canaries = running.iter().filter(|taker| taker.in_place_of.is_some()).cloned().collect();
+        Takers { campaign, takers, canaries }
     }
 
     fn concerns(&self, campaign: &str) -> bool {
         self.campaign.is_none_or(|asked_for| asked_for == campaign)
     }
 
+    /// A canary is not missed: for whom it does not decide its campaign does.
     fn of_code<'b>(&'b self, code: &'b str) -> impl Iterator<Item = &'b str> {
-        self.takers.iter().filter(move |taker| taker.takes(code)).map(|taker| &*taker.campaign)
+        let should_be_asked = move |taker: &&Taker| taker.takes(code) && taker.in_place_of.is_none();
+        self.takers.iter().filter(should_be_asked).map(|taker| &*taker.campaign)
+    }
+
+    /// Who decides in the place of a campaign for some customers.
+    fn canary_of<'b>(&'b self, campaign: &'b str) -> impl Iterator<Item = &'b str> {
+        let is_its = move |taker: &&Taker| taker.in_place_of.as_deref() == Some(campaign);
+        self.canaries.iter().filter(is_its).map(|taker| &*taker.campaign)
     }
 }
 
@@ -48,7 +55,8 @@ pub(super) fn lines(entry: &JournalEntry, waiting: &HashSet<Box<str>>, takers: &
     for outcome in entry.outcomes.iter().filter(|outcome| takers.concerns(&outcome.campaign)) {
         of_outcome(outcome, waiting, &mut lines);
     }
-    let was_asked = |campaign: &str| entry.outcomes.iter().any(|outcome| &*outcome.campaign == campaign);
+    let is_among = |campaign: &str| entry.outcomes.iter().any(|outcome| &*outcome.campaign == campaign);
+    let was_asked = |campaign: &str| is_among(campaign) || takers.canary_of(campaign).any(is_among);
     let mut not_asked = |campaign: &str| {
         if takers.concerns(campaign) && !was_asked(campaign) {
             lines.push(line(campaign, None, None, Ending::NotRunning));
@@ -84,6 +92,7 @@ fn of_outcome(outcome: &Outcome, waiting: &HashSet<Box<str>>, lines: &mut Vec<Li
         }
         Decided::Failed { error } => lines.push(line(None, Ending::Failed { error: error.to_string() })),
         Decided::Held => lines.push(line(None, Ending::Deferred { until: Until::EarlierFailure })),
+        Decided::OutsideRollout => lines.push(line(None, Ending::OutsideRollout)),
         Decided::Answered { communications, notes, state_changed, scheduled, cancelled } => {
             let first = lines.len();
             for one in communications {
@@ -120,7 +129,6 @@ pub(super) fn channel_name(number: u8) -> String {
 
 fn ending(one: &Proposed, waiting: &HashSet<Box<str>>) -> Ending {
     match &one.verdict {
-        Verdict::Suppressed(reason) if **reason == *OUTSIDE_ROLLOUT => Ending::OutsideRollout,
         Verdict::Suppressed(reason) => Ending::Suppressed { reason: reason.to_string() },
         Verdict::Passed if waiting.contains(&one.id) => Ending::Deferred { until: Until::Sink },
         Verdict::Passed => Ending::Published,

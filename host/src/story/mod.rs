@@ -9,6 +9,7 @@ mod lines;
 mod people;
 mod trail;
 
+mod comparison;
 mod decisions;
 mod failures;
 mod overview;
@@ -28,6 +29,7 @@ use crate::clock::Millis;
 use crate::event::CustomerKey;
 use crate::store::{Snapshot, StoreError};
 
+pub use comparison::{Comparison, Difference, How, Side};
 pub use decisions::{Cursor, Decision, DecisionPage, DecisionQuery, Sent, decisions};
 pub(crate) use ending::Moment;
 pub use ending::{Ending, NO_EVENT_SEEN, Until};
@@ -55,6 +57,8 @@ pub struct Question {
 pub struct Taker {
     pub campaign: String,
     pub codes: Vec<String>,
+    /// A canary decides in the place of this campaign for some customers: one of the two is asked.
+    pub in_place_of: Option<String>,
 }
 
 impl Taker {

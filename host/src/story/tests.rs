@@ -24,7 +24,7 @@ fn minutes(story: &Story) -> Vec<i64> {
 }
 
 fn taker(campaign: &str, codes: &[&str]) -> Taker {
-    Taker { campaign: campaign.into(), codes: codes.iter().map(|code| (*code).to_owned()).collect() }
+    Taker { campaign: campaign.into(), codes: codes.iter().map(|code| (*code).to_owned()).collect(), in_place_of: None }
 }
 
 /// One of everything that an entry can say.
@@ -38,7 +38,7 @@ pub(crate) fn of_every_ending() -> History {
         outcome("held", Decided::Held),
         outcome("quiet", answers(vec![], &["12 is below 500", "so be it"])),
         outcome("silent", answers(vec![], &[])),
-        outcome("rollout", sends(&[("", Verdict::Suppressed("outside-rollout".into()))], &[])),
+        outcome("rollout", Decided::OutsideRollout),
         outcome("wants-more", Decided::Skipped { field: "amount".into() }),
     ];
     history.commit(vec![entry("7", 1, "OnPurchaseConfirm", outcomes)], &[]);
@@ -251,7 +251,7 @@ fn every_decision_comes_once_over_many_pages() {
     let query = DecisionQuery {
         since: Some(time(EIGHT + 1000 * MINUTE)),
         until: Some(time(EIGHT + 1010 * MINUTE)),
-        campaign: Some("b".into()),
+        campaigns: vec!["b".into()],
         ..DecisionQuery::default()
     };
     let (some, _) = all(&history, query);

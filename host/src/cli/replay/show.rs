@@ -98,6 +98,9 @@ fn beside(campaign: &CampaignReport) -> String {
     if campaign.skipped > 0 {
         line(format!("{} not called, as the event lacks what the rule requires", campaign.skipped));
     }
+    if campaign.outside_rollout > 0 {
+        line(format!("{} outside the rollout", campaign.outside_rollout));
+    }
     if campaign.held > 0 {
         line(format!("{} held behind an earlier failure of the customer's", campaign.held));
     }

@@ -32,6 +32,9 @@ pub struct CampaignRow {
     /// Events and timers that wait behind a failure of this campaign.
     #[serde(default)]
     pub held: u32,
+    /// Of a shadow: the trial for which it has taken over what its campaign kept.
+    #[serde(default)]
+    pub follows: Option<u64>,
 }
 
 /// A rule's state.
@@ -109,11 +112,11 @@ impl CustomerRow {
 
 impl CampaignRow {
     fn new(name: Arc<str>) -> CampaignRow {
-        CampaignRow { name, state: None, timers: Vec::new(), held: 0 }
+        CampaignRow { name, state: None, timers: Vec::new(), held: 0, follows: None }
     }
 
     fn is_empty(&self) -> bool {
-        self.state.is_none() && self.timers.is_empty() && self.held == 0
+        self.state.is_none() && self.timers.is_empty() && self.held == 0 && self.follows.is_none()
     }
 
     #[must_use]

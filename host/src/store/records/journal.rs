@@ -60,6 +60,8 @@ pub enum Decided {
     Failed { error: Box<str> },
     /// It waits behind an earlier failure.
     Held,
+    /// Not called: the campaign has not been rolled out to this customer.
+    OutsideRollout,
 }
 
 /// A communication that a rule proposed.
@@ -71,6 +73,9 @@ pub struct Proposed {
     pub channel: u8,
     pub template: Box<str>,
     pub verdict: Verdict,
+    /// A hash of its data, if it is compared with what another version would send; data itself is kept nowhere. 0 if it is not.
+    #[serde(default)]
+    pub data_hash: u64,
 }
 
 /// What the policies made of it.

@@ -1,0 +1,169 @@
+//! Canaries on trial: how often each sends beside its campaign, counted over all shards. One that sends much more often, or much more seldom, is suspended,
+//! and its campaign decides for everybody again. (One that faults too often is suspended like any campaign, by the circuit breaker.)
+//!
+//! Compared are rates by event, not by customer: whoever has half of all events then weighs on both sides of one rate, and not on the share of one side.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::engine::{Campaign, Place, Reading, RuleSet};
+use crate::reload::ReloadHandle;
+
+/// Fewer events of a side say nothing.
+const EVENTS_MIN: u64 = 200;
+/// How many standard errors the rates must be apart: by chance they are in one of some thirty thousand looks.
+const STANDARD_ERRORS_MIN: f64 = 4.0;
+
+/// The trials that run, by the canary's name; clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Registry(Arc<Mutex<HashMap<Arc<str>, (Terms, Arc<Trial>)>>>);
+
+/// What is on trial beside what, and for how many: with any of it the counting begins anew.
+type Terms = (u64, u64, u32);
+
+/// The two sides of a trial.
+#[derive(Debug, Default)]
+struct Trial {
+    campaign: Side,
+    canary: Side,
+}
+
+#[derive(Debug, Default)]
+struct Side {
+    /// Events that either of the two takes, of this side's customers.
+    events: AtomicU64,
+    /// How many of its answers asked for a communication.
+    sends: AtomicU64,
+}
+
+/// The trials as a shard sees them under one rule set.
+#[derive(Debug, Default)]
+pub(super) struct Trials {
+    registry: Registry,
+    rule_set: Option<u64>,
+    /// One for each campaign; empty if there is no trial.
+    here: Vec<Option<(Arc<Trial>, bool)>>,
+    /// Canaries that were stopped when this batch began.
+    stopped: Vec<usize>,
+}
+
+impl Registry {
+    fn trial(&self, canary: &Campaign, of: &Campaign) -> Arc<Trial> {
+        let percent = canary.spec.rollout.map_or(100, |rollout| rollout.percent);
+        let terms = (of.generation, canary.generation, percent);
+        let mut trials = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = trials.entry(Arc::clone(&canary.spec.name)).or_default();
+        if known.0 != terms {
+            *known = (terms, Arc::default());
+        }
+        Arc::clone(&known.1)
+    }
+}
+
+impl Trials {
+    pub(super) fn new(registry: Registry) -> Trials {
+        Trials { registry, ..Trials::default() }
+    }
+
+    /// Begins a batch: which canaries are stopped stays so until it ends.
+    pub(super) fn begin(&mut self, rules: &RuleSet, owner: &ReloadHandle) {
+        let is_stopped = |index: &usize| {
+            let Campaign { spec, generation, .. } = &*rules.campaigns()[*index];
+            owner.is_stopped(&spec.name, *generation)
+        };
+        self.stopped.clear();
+        self.stopped.extend(rules.canaries().filter(is_stopped));
+        if self.rule_set.replace(rules.number) == Some(rules.number) {
+            return;
+        }
+        self.here.clear();
+        for index in rules.canaries() {
+            let Place::CanaryOf(of) = rules.place(index) else { continue };
+            let trial = self.registry.trial(&rules.campaigns()[index], &rules.campaigns()[of]);
+            self.here.resize_with(rules.campaigns().len(), || None);
+            self.here[index] = Some((Arc::clone(&trial), true));
+            self.here[of] = Some((trial, false));
+        }
+    }
+
+    pub(super) fn is_stopped(&self, canary: usize) -> bool {
+        self.stopped.contains(&canary)
+    }
+
+    /// An event of a code that a campaign takes, for which it decides, or the other of the two does. One that both take counts once.
+    pub(super) fn event(&self, rules: &RuleSet, reading: &Reading, index: usize, decides: bool) {
+        let Some(Some((trial, is_canary))) = self.here.get(index) else { return };
+        let is_other = |other| reading.subscriptions.iter().any(|subscription| subscription.campaign == other);
+        if matches!(rules.place(index), Place::CanaryOf(other) if is_other(other)) {
+            return;
+        }
+        let side = if *is_canary == decides { &trial.canary } else { &trial.campaign };
+        side.events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A campaign has asked for a communication.
+    pub(super) fn sends(&self, index: usize) {
+        let Some(Some((trial, is_canary))) = self.here.get(index) else { return };
+        let side = if *is_canary { &trial.canary } else { &trial.campaign };
+        side.sends.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Why a canary is to be suspended, if it is.
+    pub(super) fn drift(&self, rules: &RuleSet, canary: usize) -> Option<String> {
+        let (trial, _) = self.here.get(canary)?.as_ref()?;
+        let terms = rules.campaigns()[canary].spec.trial.as_ref()?;
+        let counted = |side: &Side| (side.events.load(Ordering::Relaxed), side.sends.load(Ordering::Relaxed));
+        let (own, other) = (counted(&trial.canary), counted(&trial.campaign));
+        if !have_drifted(own, other, terms.drift_percent_max) {
+            return None;
+        }
+        let rate =
+            |(events, sends): (u64, u64)| format!("{:.1} % of {events} events", sends as f64 * 100.0 / events as f64);
+        let (of, percent) = (&terms.of, terms.drift_percent_max);
+        Some(format!(
+            "it sends on {}, `{of}` on {}: more than {percent} % apart (drift_percent_max)",
+            rate(own),
+            rate(other)
+        ))
+    }
+}
+
+/// Whether one rate is more than so many percent above the other, and not by chance. Each is events, and how many of them led to something sent.
+fn have_drifted(own: (u64, u64), other: (u64, u64), percent_max: u32) -> bool {
+    if own.0.min(other.0) < EVENTS_MIN {
+        return false;
+    }
+    // A timer sends without an event: there may be more than one for each.
+    let rate = |(events, sends): (u64, u64)| (sends as f64 / events as f64).min(1.0);
+    let (high, low) = (rate(own).max(rate(other)), rate(own).min(rate(other)));
+    let both = rate((own.0 + other.0, own.1 + other.1));
+    let error = (both * (1.0 - both) * (1.0 / own.0 as f64 + 1.0 / other.0 as f64)).sqrt();
+    high > low * (1.0 + f64::from(percent_max) / 100.0) && high - low > STANDARD_ERRORS_MIN * error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_far_apart_have_drifted_either_way() {
+        assert!(have_drifted((1000, 300), (9000, 900), 100));
+        assert!(have_drifted((1000, 30), (9000, 900), 100));
+        assert!(have_drifted((1000, 100), (9000, 0), 100));
+    }
+
+    #[test]
+    fn rates_within_the_limit_have_not() {
+        assert!(!have_drifted((1000, 190), (9000, 900), 100));
+        assert!(have_drifted((1000, 190), (9000, 900), 50));
+        assert!(!have_drifted((1000, 100), (9000, 900), 1));
+    }
+
+    #[test]
+    fn few_events_or_few_sends_say_nothing() {
+        assert!(!have_drifted((199, 199), (9000, 0), 100));
+        assert!(!have_drifted((400, 3), (3600, 9), 100));
+        assert!(!have_drifted((400, 0), (3600, 0), 100));
+    }
+}
