@@ -208,8 +208,9 @@ mod tests {
     use super::*;
 
     fn customers() -> impl Iterator<Item = CustomerKey> {
-        (0..10_000_u128)
-            .map(|number| CustomerKey::from_bytes((number * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes()))
+        (0..10_000_u128).map(|number| {
+            CustomerKey::from_bytes(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes())
+        })
     }
 
     #[test]

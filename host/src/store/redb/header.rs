@@ -9,9 +9,9 @@ use crate::store::StoreError;
 
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 pub(super) const FLAGS_AT: u64 = 9;
-const SECOND_IS_PRIMARY: u8 = 1;
-const NOT_CLOSED: u8 = 2;
-const TWO_PHASES: u8 = 4;
+pub(super) const SECOND_IS_PRIMARY: u8 = 1;
+pub(super) const NOT_CLOSED: u8 = 2;
+pub(super) const TWO_PHASES: u8 = 4;
 const FLAGS_KNOWN: u8 = 0b1111;
 const PAGE_BYTES_AT: usize = 12;
 const SLOTS_AT: [usize; 2] = [64, 192];
@@ -25,8 +25,8 @@ pub(super) const HEADER_BYTES: usize = 320;
 pub(super) struct Header {
     /// Whoever had it open ended without closing it.
     pub(super) left_open: bool,
-    /// The flags with which redb takes the newest of the last two commits that is whole. They are needed when the file was left
-    /// open and the one that is not named the last is newer: either the process ended just before naming it, when
+    /// The flags with which redb takes the newest of the last two commits that is whole. They are needed when the file was not
+    /// closed and the one that is not named the last is newer: either the process ended just before naming it, when
     /// taking it is as good as not, or the bit that names it has flipped.
     pub(super) undecided: Option<u8>,
 }
@@ -60,7 +60,9 @@ pub(super) fn read(start: &[u8], bytes: u64, file: &Path) -> Result<Header, Stor
     }
     let left_open = flags & NOT_CLOSED != 0;
     let newer_beside = commit(primary) < commit(1 - primary);
-    if !left_open && newer_beside {
+    // A file is closed behind a commit of two phases. Only a process that ended while redb was going back to the last whole commit, which
+    // it was told to do by the flags below, leaves one that looks closed and has neither.
+    if !left_open && newer_beside && flags & TWO_PHASES != 0 {
         return Err(damaged("its header names the last commit but one as the last"));
     }
     let [page, region_header, region_max, regions, trailing] = [0, 4, 8, 12, 16].map(|at| number(PAGE_BYTES_AT + at));
