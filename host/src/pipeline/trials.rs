@@ -17,7 +17,9 @@ const STANDARD_ERRORS_MIN: f64 = 4.0;
 
 /// The trials that run, by the canary's name; clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Registry(Arc<Mutex<HashMap<Arc<str>, (Terms, Arc<Trial>)>>>);
+pub(super) struct Registry(Arc<Mutex<Running>>);
+
+type Running = HashMap<Arc<str>, (Terms, Arc<Trial>)>;
 
 /// What is on trial beside what, and for how many: with any of it the counting begins anew.
 type Terms = (u64, u64, u32);
