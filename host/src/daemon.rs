@@ -88,9 +88,13 @@ struct Background {
 async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
     let started_ms = clock::now_ms();
     let (trigger, shutdown) = Shutdown::new();
-    let (surroundings, doorway, mut background) = surround(&config, started_ms, &shutdown).await?;
-    let health = &surroundings.health;
+    // Before anybody can see that it runs: who tells a ready engine to stop means that it should drain.
     let trigger = signals::listen(trigger, Duration::from_millis(config.drain_ms))?;
+    let (surroundings, doorway, mut background) = tokio::select! {
+        surrounded = surround(&config, started_ms, &shutdown) => surrounded?,
+        () = shutdown.ended() => anyhow::bail!(NOT_DRAINED),
+    };
+    let health = &surroundings.health;
 
     let (tally, not_recorded) = tokio::select! {
         // Asked first, as it may have something better to say at the very end.

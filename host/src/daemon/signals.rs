@@ -14,6 +14,8 @@ pub(super) fn listen(trigger: ShutdownTrigger, drain_max: Duration) -> anyhow::R
     let trigger = Arc::new(trigger);
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be heard")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be heard")?;
+    // Nobody dies of it from here on. It is heard later on, by an owner that reads the directory first thing anyway.
+    let _ = signal(SignalKind::hangup()).context("SIGHUP can't be heard")?;
     let stopping = Arc::clone(&trigger);
     tokio::spawn(async move {
         let mut told = async || {
