@@ -2,7 +2,10 @@
 //! numbers of the wire format. `docs/abi.md` is the text of it. No I/O, no unsafe code, no host or guest logic.
 
 pub mod catalogue;
+pub mod condition;
+pub mod guard;
 pub mod manifest;
+pub mod value;
 #[cfg(feature = "when")]
 pub mod when;
 pub mod wire;

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::condition::Condition;
+
 /// What a module says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +42,9 @@ pub struct Handler {
     pub merge: bool,
     #[serde(default)]
     pub fields: Vec<Field>,
+    /// What has to hold of the fields, or the handler is not called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Condition>,
 }
 
 impl Manifest {

@@ -1,0 +1,243 @@
+//! A condition made ready to be asked of event after event: names are places, and the parameters are constants. The engine asks it
+//! before a call, and the SDK's tests ask it too: this is the one evaluator.
+//!
+//! It reads the fields' MessagePack where it stands, and allocates nothing.
+
+use std::cmp::Ordering;
+
+use rust_decimal::Decimal;
+
+use crate::condition::{Comparison, Condition, Operand, decimal};
+use crate::manifest::{Field, Param};
+use crate::value::{NIL, Value};
+
+/// A handler's condition with a campaign's parameters in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guard {
+    root: Node,
+    text: Box<str>,
+}
+
+/// The fields of one event, as the handler's manifest numbers them.
+pub trait Fields {
+    /// The MessagePack of a field; `None`, or nil, if it is absent.
+    fn field(&self, index: usize) -> Option<&[u8]>;
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Node {
+    All(Box<[Node]>),
+    Any(Box<[Node]>),
+    Not(Box<Node>),
+    Is(Input),
+    Present(usize),
+    Absent(usize),
+    Compare(Comparison, Input, Input),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Input {
+    Field(usize),
+    Bool(bool),
+    Int(i64),
+    Decimal(Decimal),
+    Text(Box<[u8]>),
+}
+
+impl Guard {
+    /// The guard of a condition that [`Condition::check`] has found good for these fields and this schema. `params` is what
+    /// `hailer_configure` is given. `None` if they don't go together.
+    #[must_use]
+    pub fn new(condition: &Condition, fields: &[Field], schema: &[Param], params: &[u8]) -> Option<Guard> {
+        let decided = folded(condition.with_params(schema, params)?)?;
+        // What the parameters alone decide says nothing of why.
+        let text = if constant(&decided).is_some() { condition.to_string() } else { decided.to_string() };
+        Some(Guard { root: node(&decided, fields)?, text: text.into() })
+    }
+
+    /// Whether the handler is to be called.
+    #[must_use]
+    pub fn matches(&self, fields: &impl Fields) -> bool {
+        self.answer(fields) == Some(true)
+    }
+
+    /// The same, with what is unknown told from what is false.
+    #[must_use]
+    pub fn answer(&self, fields: &impl Fields) -> Option<bool> {
+        self.root.answer(fields)
+    }
+
+    /// The condition in words: with the values of the parameters, and without what they have decided.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// The condition without what is the same for every event: `"" == "" || brand == ""` is true.
+fn folded(condition: Condition) -> Option<Condition> {
+    if let Some((comparison, left, right)) = condition.comparison() {
+        return Some(match (literal(left), literal(right)) {
+            (Some(left), Some(right)) => Condition::Is(Operand::Bool(comparison.holds(order(left, right)?))),
+            _ => condition,
+        });
+    }
+    let combined = |parts: Vec<Condition>, decisive: bool| {
+        let mut left = Vec::new();
+        for part in parts {
+            match folded(part)? {
+                part if constant(&part) == Some(decisive) => return Some(Condition::Is(Operand::Bool(decisive))),
+                part if constant(&part).is_some() => {}
+                part => left.push(part),
+            }
+        }
+        Some(match (left.len(), decisive) {
+            (0, _) => Condition::Is(Operand::Bool(!decisive)),
+            (1, _) => left.remove(0),
+            (_, true) => Condition::Any(left),
+            (_, false) => Condition::All(left),
+        })
+    };
+    match condition {
+        Condition::All(parts) => combined(parts, false),
+        Condition::Any(parts) => combined(parts, true),
+        Condition::Not(part) => {
+            let part = folded(*part)?;
+            Some(match constant(&part) {
+                Some(is) => Condition::Is(Operand::Bool(!is)),
+                None => Condition::Not(Box::new(part)),
+            })
+        }
+        other => Some(other),
+    }
+}
+
+fn constant(condition: &Condition) -> Option<bool> {
+    match condition {
+        Condition::Is(Operand::Bool(is)) => Some(*is),
+        _ => None,
+    }
+}
+
+fn literal(operand: &Operand) -> Option<Value<'_>> {
+    match operand {
+        Operand::Int(value) => Some(Value::Int(*value)),
+        Operand::Decimal(text) => decimal(text).map(Value::Decimal),
+        Operand::Text(text) => Some(Value::Text(text.as_bytes())),
+        Operand::Bool(value) => Some(Value::Bool(*value)),
+        Operand::Field(_) | Operand::Param(_) => None,
+    }
+}
+
+fn node(condition: &Condition, fields: &[Field]) -> Option<Node> {
+    let place = |name: &String| fields.iter().position(|field| field.name == *name);
+    let input = |operand: &Operand| {
+        Some(match operand {
+            Operand::Field(name) => Input::Field(place(name)?),
+            Operand::Param(_) => return None,
+            Operand::Int(value) => Input::Int(*value),
+            Operand::Decimal(text) => Input::Decimal(decimal(text)?),
+            Operand::Text(text) => Input::Text(text.as_bytes().into()),
+            Operand::Bool(value) => Input::Bool(*value),
+        })
+    };
+    let all = |parts: &[Condition]| parts.iter().map(|part| node(part, fields)).collect::<Option<Box<[Node]>>>();
+    if let Some((comparison, left, right)) = condition.comparison() {
+        return Some(Node::Compare(comparison, input(left)?, input(right)?));
+    }
+    Some(match condition {
+        Condition::All(parts) => Node::All(all(parts)?),
+        Condition::Any(parts) => Node::Any(all(parts)?),
+        Condition::Not(part) => Node::Not(Box::new(node(part, fields)?)),
+        Condition::Is(operand) => Node::Is(input(operand)?),
+        Condition::Present(name) => Node::Present(place(name)?),
+        Condition::Absent(name) => Node::Absent(place(name)?),
+        _ => return None,
+    })
+}
+
+impl Node {
+    /// `None` is unknown: what it depends on is absent.
+    fn answer(&self, fields: &impl Fields) -> Option<bool> {
+        match self {
+            Node::All(parts) => decided_by(false, parts, fields),
+            Node::Any(parts) => decided_by(true, parts, fields),
+            Node::Not(part) => part.answer(fields).map(|answer| !answer),
+            Node::Is(input) => match input.value(fields)? {
+                Value::Bool(value) => Some(value),
+                _ => None,
+            },
+            Node::Present(field) => Some(is_there(*field, fields)),
+            Node::Absent(field) => Some(!is_there(*field, fields)),
+            Node::Compare(comparison, left, right) => {
+                let order = order(left.value(fields)?, right.value(fields)?)?;
+                Some(comparison.holds(order))
+            }
+        }
+    }
+}
+
+/// One part that answers so decides; else all have to be known.
+fn decided_by(decisive: bool, parts: &[Node], fields: &impl Fields) -> Option<bool> {
+    let mut answer = Some(!decisive);
+    for part in parts {
+        match part.answer(fields) {
+            Some(found) if found == decisive => return Some(decisive),
+            Some(_) => {}
+            None => answer = None,
+        }
+    }
+    answer
+}
+
+fn is_there(field: usize, fields: &impl Fields) -> bool {
+    fields.field(field).is_some_and(|value| value.first().is_some_and(|tag| *tag != NIL))
+}
+
+impl Input {
+    fn value<'a>(&'a self, fields: &'a impl Fields) -> Option<Value<'a>> {
+        match self {
+            Input::Field(field) => Value::read(fields.field(*field)?),
+            Input::Bool(value) => Some(Value::Bool(*value)),
+            Input::Int(value) => Some(Value::Int(*value)),
+            Input::Decimal(value) => Some(Value::Decimal(*value)),
+            Input::Text(text) => Some(Value::Text(text)),
+        }
+    }
+}
+
+/// Numbers by their value, texts by their bytes; `None` for what can't be compared, which no checked condition does.
+fn order(left: Value<'_>, right: Value<'_>) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Int(left), Value::Int(right)) => Some(left.cmp(&right)),
+        (Value::Decimal(left), Value::Decimal(right)) => Some(left.cmp(&right)),
+        (Value::Decimal(left), Value::Int(right)) => Some(left.cmp(&right.into())),
+        (Value::Int(left), Value::Decimal(right)) => Some(Decimal::from(left).cmp(&right)),
+        (Value::Text(left), Value::Text(right)) => Some(left.cmp(right)),
+        (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(&right)),
+        _ => None,
+    }
+}
+
+impl Comparison {
+    fn holds(self, order: Ordering) -> bool {
+        match self {
+            Comparison::Eq => order.is_eq(),
+            Comparison::Ne => order.is_ne(),
+            Comparison::Lt => order.is_lt(),
+            Comparison::Le => order.is_le(),
+            Comparison::Gt => order.is_gt(),
+            Comparison::Ge => order.is_ge(),
+        }
+    }
+}
+
+/// The elements of an array, as [`elements`](crate::value::elements) tells them.
+impl Fields for Vec<&[u8]> {
+    fn field(&self, index: usize) -> Option<&[u8]> {
+        self.get(index).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests;

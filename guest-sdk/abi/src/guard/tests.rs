@@ -1,0 +1,325 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::manifest::{FieldKind, ParamKind};
+use crate::wire::decimal_to_wire;
+
+const FIELDS: [(&str, FieldKind); 6] = [
+    ("amount", FieldKind::Decimal),
+    ("paid", FieldKind::Decimal),
+    ("count", FieldKind::Int),
+    ("brand", FieldKind::Id),
+    ("kind", FieldKind::Str),
+    ("refund", FieldKind::Bool),
+];
+const PARAMS: [(&str, ParamKind); 4] =
+    [("least", ParamKind::Decimal), ("times", ParamKind::Int), ("brand", ParamKind::Str), ("on", ParamKind::Bool)];
+
+fn fields() -> Vec<Field> {
+    let field = |(name, kind): (&str, FieldKind)| Field {
+        name: name.into(),
+        kind,
+        paths: vec![String::new()],
+        required: false,
+        personal: false,
+        of: Vec::new(),
+    };
+    FIELDS.map(field).into()
+}
+
+fn schema() -> Vec<Param> {
+    let param = |(name, kind): (&str, ParamKind)| Param {
+        name: name.into(),
+        kind,
+        default: None,
+        min: None,
+        max: None,
+        doc: String::new(),
+    };
+    PARAMS.map(param).into()
+}
+
+/// A value as tests write it. A number is told in ten-thousandths, and written as a decimal of so many digits or as an integer.
+#[derive(Clone, Debug)]
+enum Plain {
+    Bool(bool),
+    Number { tenthousandths: i64, scale: Option<u32> },
+    Text(String),
+    Absent,
+}
+
+impl Plain {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Plain::Absent => out.push(NIL),
+            Plain::Bool(value) => out.push(0xc2 | u8::from(*value)),
+            Plain::Number { tenthousandths, scale: Some(scale) } => {
+                let mut value = Decimal::new(*tenthousandths, 4);
+                value.rescale(*scale);
+                out.extend([0xd8, 1]);
+                out.extend(decimal_to_wire(value));
+            }
+            Plain::Number { tenthousandths, scale: None } => {
+                out.push(0xd3);
+                out.extend((tenthousandths / 10_000).to_be_bytes());
+            }
+            Plain::Text(text) => {
+                out.extend([0xd9, text.len() as u8]);
+                out.extend(text.as_bytes());
+            }
+        }
+    }
+}
+
+fn array(values: &[Plain]) -> Vec<u8> {
+    let mut bytes = vec![0x90 | values.len() as u8];
+    values.iter().for_each(|value| value.write(&mut bytes));
+    bytes
+}
+
+fn number(text: &str) -> Plain {
+    let value: Decimal = text.parse().unwrap();
+    let mut in_tenthousandths = value;
+    in_tenthousandths.rescale(4);
+    Plain::Number { tenthousandths: in_tenthousandths.mantissa() as i64, scale: Some(value.scale()) }
+}
+
+fn int(value: i64) -> Plain {
+    Plain::Number { tenthousandths: value * 10_000, scale: None }
+}
+
+fn text(text: &str) -> Plain {
+    Plain::Text(text.into())
+}
+
+fn params() -> [Plain; 4] {
+    [number("100.00"), int(3), text("b"), Plain::Bool(true)]
+}
+
+/// What a condition, in JSON, answers for these fields.
+fn answer(json: &str, values: &[Plain; 6]) -> Option<bool> {
+    let condition: Condition = serde_json::from_str(json).unwrap();
+    assert_eq!(condition.check(&fields(), &schema()), Ok(()), "{json}");
+    let guard = Guard::new(&condition, &fields(), &schema(), &array(&params())).unwrap();
+    let bytes = array(values);
+    let fields = crate::value::elements(&bytes).unwrap();
+    assert_eq!(guard.matches(&fields), guard.answer(&fields) == Some(true));
+    guard.answer(&fields)
+}
+
+const NOTHING: [Plain; 6] = [const { Plain::Absent }; 6];
+
+/// All fields absent but one.
+fn with(name: &str, value: Plain) -> [Plain; 6] {
+    let mut values = NOTHING;
+    values[FIELDS.iter().position(|(field, _)| *field == name).unwrap()] = value;
+    values
+}
+
+#[test]
+fn numbers_are_compared_by_value_and_texts_by_bytes() {
+    let equals = |right: &str| format!(r#"{{"eq":[{{"field":"amount"}},{right}]}}"#);
+    for literal in [r#"{"decimal":"1.5"}"#, r#"{"decimal":"1.50000"}"#] {
+        assert_eq!(answer(&equals(literal), &with("amount", number("1.50"))), Some(true), "{literal}");
+        assert_eq!(answer(&equals(literal), &with("amount", number("1.5001"))), Some(false), "{literal}");
+    }
+    assert_eq!(answer(&equals(r#"{"int":100}"#), &with("amount", number("100.0000"))), Some(true));
+    assert_eq!(answer(r#"{"ge":[{"field":"amount"},{"param":"least"}]}"#, &with("amount", number("100"))), Some(true));
+    assert_eq!(answer(r#"{"lt":[{"field":"count"},{"param":"least"}]}"#, &with("count", int(99))), Some(true));
+    assert_eq!(answer(r#"{"gt":[{"field":"count"},{"param":"times"}]}"#, &with("count", int(3))), Some(false));
+    let below = |literal: &str| format!(r#"{{"lt":[{{"field":"kind"}},{{"text":"{literal}"}}]}}"#);
+    assert_eq!(answer(&below("b"), &with("kind", text("Z"))), Some(true), "capitals stand before small letters");
+    assert_eq!(answer(&below("я"), &with("kind", text("z"))), Some(true));
+    assert_eq!(answer(&below("a"), &with("kind", text("aa"))), Some(false));
+    assert_eq!(answer(r#"{"eq":[{"field":"brand"},{"param":"brand"}]}"#, &with("brand", text("b"))), Some(true));
+}
+
+#[test]
+fn what_is_absent_makes_a_condition_false_and_its_opposite_too() {
+    let is = r#"{"is":{"field":"refund"}}"#;
+    for json in [
+        is.to_owned(),
+        format!(r#"{{"not":{is}}}"#),
+        r#"{"eq":[{"field":"amount"},{"field":"amount"}]}"#.to_owned(),
+        r#"{"ne":[{"field":"amount"},{"int":1}]}"#.to_owned(),
+        format!(r#"{{"any":[{is},{{"not":{is}}}]}}"#),
+    ] {
+        assert_eq!(answer(&json, &NOTHING), None, "{json}");
+    }
+}
+
+#[test]
+fn what_is_decided_without_it_needs_no_absent_field() {
+    let (unknown, truth) = (r#"{"is":{"field":"refund"}}"#, r#"{"absent":"refund"}"#);
+    let lie = r#"{"present":"refund"}"#;
+    for (left, right) in [(unknown, truth), (truth, unknown)] {
+        assert_eq!(answer(&format!(r#"{{"any":[{left},{right}]}}"#), &NOTHING), Some(true));
+        assert_eq!(answer(&format!(r#"{{"all":[{left},{right}]}}"#), &NOTHING), None);
+    }
+    for (left, right) in [(unknown, lie), (lie, unknown)] {
+        assert_eq!(answer(&format!(r#"{{"not":{{"all":[{left},{right}]}}}}"#), &NOTHING), Some(true));
+        assert_eq!(answer(&format!(r#"{{"any":[{left},{right}]}}"#), &NOTHING), None);
+    }
+}
+
+#[test]
+fn what_a_field_is_there_as_does_not_matter_to_whether_it_is_there() {
+    for value in [Plain::Bool(false), text(""), int(0)] {
+        assert_eq!(answer(r#"{"present":"kind"}"#, &with("kind", value.clone())), Some(true));
+        assert_eq!(answer(r#"{"absent":"kind"}"#, &with("kind", value)), Some(false));
+    }
+}
+
+#[test]
+fn what_the_parameters_decide_is_left_out() {
+    for (json, text) in [
+        (
+            r#"{"all":[{"any":[{"eq":[{"param":"brand"},{"text":"b"}]},{"is":{"field":"refund"}}]},{"ge":[{"field":"amount"},{"param":"least"}]}]}"#,
+            "amount >= 100.00",
+        ),
+        (
+            r#"{"any":[{"not":{"is":{"param":"on"}}},{"is":{"field":"refund"}},{"present":"kind"}]}"#,
+            "refund || kind.is_some()",
+        ),
+        (r#"{"not":{"any":[{"lt":[{"param":"times"},{"int":3}]},{"is":{"field":"refund"}}]}}"#, "!refund"),
+        // Of what they decide altogether the author's words say more.
+        (r#"{"all":[{"not":{"is":{"param":"on"}}},{"is":{"field":"refund"}}]}"#, "!self.on && refund"),
+    ] {
+        let condition: Condition = serde_json::from_str(json).unwrap();
+        let guard = Guard::new(&condition, &fields(), &schema(), &array(&params())).unwrap();
+        assert_eq!(guard.text(), text);
+    }
+}
+
+#[test]
+fn a_guard_shows_its_parameters_values() {
+    let condition = Condition::Ge(Operand::Field("amount".into()), Operand::Param("least".into()));
+    let guard = Guard::new(&condition, &fields(), &schema(), &array(&params())).unwrap();
+    assert_eq!(guard.text(), "amount >= 100.00");
+    assert_eq!(Guard::new(&condition, &[], &schema(), &array(&params())), None, "it was not checked for these fields");
+    assert_eq!(Guard::new(&condition, &fields(), &schema(), &[0x90]), None);
+}
+
+/// What a condition means, written once more as the table of `docs/abi.md` has it: 0 is false, 1 unknown, 2 true.
+fn meaning(condition: &Condition, values: &[Plain; 6]) -> u8 {
+    let of_field = |name: &str| &values[FIELDS.iter().position(|(field, _)| *field == name).unwrap()];
+    let plain = |operand: &Operand| match operand {
+        Operand::Field(name) => of_field(name).clone(),
+        Operand::Param(name) => params()[PARAMS.iter().position(|(param, _)| param == name).unwrap()].clone(),
+        Operand::Int(value) => int(*value),
+        Operand::Decimal(text) => number(text),
+        Operand::Text(literal) => text(literal),
+        Operand::Bool(value) => Plain::Bool(*value),
+    };
+    let truth = |is: bool| if is { 2 } else { 0 };
+    match condition {
+        Condition::All(parts) => parts.iter().map(|part| meaning(part, values)).min().unwrap(),
+        Condition::Any(parts) => parts.iter().map(|part| meaning(part, values)).max().unwrap(),
+        Condition::Not(part) => 2 - meaning(part, values),
+        Condition::Is(operand) => match plain(operand) {
+            Plain::Bool(value) => truth(value),
+            _ => 1,
+        },
+        Condition::Present(name) => truth(!matches!(of_field(name), Plain::Absent)),
+        Condition::Absent(name) => truth(matches!(of_field(name), Plain::Absent)),
+        compared => {
+            let (comparison, left, right) = compared.comparison().unwrap();
+            let (below, above) = match (plain(left), plain(right)) {
+                (Plain::Absent, _) | (_, Plain::Absent) => return 1,
+                (Plain::Bool(left), Plain::Bool(right)) => (!left & right, left & !right),
+                (Plain::Number { tenthousandths: left, .. }, Plain::Number { tenthousandths: right, .. }) => {
+                    (left < right, left > right)
+                }
+                (Plain::Text(left), Plain::Text(right)) => (left < right, left > right),
+                other => panic!("{other:?} can't be compared"),
+            };
+            truth(match comparison {
+                Comparison::Eq => !below && !above,
+                Comparison::Ne => below || above,
+                Comparison::Lt => below,
+                Comparison::Le => !above,
+                Comparison::Gt => above,
+                Comparison::Ge => !below,
+            })
+        }
+    }
+}
+
+fn event() -> impl Strategy<Value = [Plain; 6]> {
+    let or_absent = |strategy: BoxedStrategy<Plain>| prop_oneof![1 => Just(Plain::Absent), 3 => strategy];
+    let decimal = || {
+        (-20_000_i64..=2_000_000, 4_u32..=8)
+            .prop_map(|(tenthousandths, scale)| Plain::Number { tenthousandths, scale: Some(scale) })
+            .boxed()
+    };
+    let near = || prop_oneof![decimal(), Just(number("100")), Just(number("1.5"))].boxed();
+    let of = |texts: &'static [&'static str]| proptest::sample::select(texts).prop_map(text).boxed();
+    (
+        or_absent(near()),
+        or_absent(near()),
+        or_absent((-2_i64..=5).prop_map(int).boxed()),
+        or_absent(of(&["a", "b", "c"])),
+        or_absent(of(&["", "b", "я"])),
+        or_absent(any::<bool>().prop_map(Plain::Bool).boxed()),
+    )
+        .prop_map(|(amount, paid, count, brand, kind, refund)| [amount, paid, count, brand, kind, refund])
+}
+
+fn operand(kind: &'static [(&'static str, bool)], literal: BoxedStrategy<Operand>) -> impl Strategy<Value = Operand> {
+    let named = proptest::sample::select(kind)
+        .prop_map(|(name, is_field)| if is_field { Operand::Field(name.into()) } else { Operand::Param(name.into()) });
+    prop_oneof![3 => named, 1 => literal]
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    let numbers = || {
+        let literal = prop_oneof![
+            (-2_i64..=5).prop_map(Operand::Int),
+            proptest::sample::select(&["1.5", "1.5000", "100", "-0.0001"][..])
+                .prop_map(|text| Operand::Decimal(text.into()))
+        ];
+        const NAMES: &[(&str, bool)] =
+            &[("amount", true), ("paid", true), ("count", true), ("least", false), ("times", false)];
+        operand(NAMES, literal.boxed())
+    };
+    let texts = || {
+        let literal = proptest::sample::select(&["", "a", "b", "я"][..]).prop_map(|text| Operand::Text(text.into()));
+        operand(&[("brand", true), ("kind", true), ("brand", false)], literal.boxed())
+    };
+    let bools = || operand(&[("refund", true), ("on", false)], any::<bool>().prop_map(Operand::Bool).boxed());
+    let any_sign = || {
+        use Comparison::{Eq, Ge, Gt, Le, Lt, Ne};
+        proptest::sample::select(&[Eq, Ne, Lt, Le, Gt, Ge][..])
+    };
+    let name = || proptest::sample::select(&FIELDS[..]).prop_map(|(name, _)| name.to_owned());
+    let leaf = prop_oneof![
+        4 => (any_sign(), numbers(), numbers()).prop_map(|(sign, left, right)| sign.of(left, right)),
+        2 => (any_sign(), texts(), texts()).prop_map(|(sign, left, right)| sign.of(left, right)),
+        1 => (any::<bool>(), bools(), bools()).prop_map(|(equal, left, right)| {
+            if equal { Condition::Eq(left, right) } else { Condition::Ne(left, right) }
+        }),
+        2 => bools().prop_map(Condition::Is),
+        1 => name().prop_map(Condition::Present),
+        1 => name().prop_map(Condition::Absent),
+    ];
+    leaf.prop_recursive(5, 32, 3, |part| {
+        prop_oneof![
+            proptest::collection::vec(part.clone(), 2..4).prop_map(Condition::All),
+            proptest::collection::vec(part.clone(), 2..4).prop_map(Condition::Any),
+            part.prop_map(|part| Condition::Not(Box::new(part))),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_guard_answers_what_its_condition_means(condition in condition(), values in event()) {
+        prop_assert_eq!(condition.check(&fields(), &schema()), Ok(()));
+        let json = serde_json::to_string(&condition).unwrap();
+        prop_assert_eq!(&serde_json::from_str::<Condition>(&json).unwrap(), &condition);
+        let expected = [Some(false), None, Some(true)][usize::from(meaning(&condition, &values))];
+        prop_assert_eq!(answer(&json, &values), expected, "{}", condition);
+    }
+}
