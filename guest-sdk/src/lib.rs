@@ -64,6 +64,44 @@
 //! An event without a required field that the pattern names does not reach the handler; a note says so. A field that is
 //! personal must be granted to the campaign by name.
 //!
+//! # Conditions
+//!
+//! `#[when(...)]` on a handler says when it is to be called at all. The engine asks it before the call, so that an event that a campaign does
+//! not care for costs it some nanoseconds:
+//!
+//! ```
+//! use hailer_sdk::prelude::*;
+//! use hailer_sdk::testing::{Event, Scenario};
+//!
+//! /// Thanks customers for a big basket.
+//! #[rule]
+//! struct BigBasket {
+//!     #[param(default = "100.00")]
+//!     threshold: Decimal,
+//!     /// Whose shops count; empty for all.
+//!     #[param(default = "")]
+//!     brand: String,
+//! }
+//!
+//! #[handlers]
+//! impl BigBasket {
+//!     #[when(amount >= self.threshold && (self.brand == "" || brand_id == self.brand))]
+//!     fn purchase(&self, Purchase { amount, brand_id, .. }: Purchase, ctx: &mut Context) {
+//!         ctx.send(Push::template("big-basket").data("amount", amount));
+//!     }
+//! }
+//!
+//! Scenario::new(BigBasket::default())
+//!     .event(Event::of("Purchase").set("amount", 99))
+//!     .expect_nothing()
+//!     .expect_note("its condition `amount >= 100.00` did not match");
+//! ```
+//!
+//! It compares fields that the pattern names, parameters, numbers, texts, `true` and `false`, and combines that with `&&`, `||` and `!`. Whole
+//! numbers and decimals are compared by value (`1.50 == 1.5`), texts by their bytes. **What is compared with something absent is unknown, its
+//! opposite too, and what is unknown in the end calls nobody**: with `!is_refund` a purchase that does not say whether it is a refund does not
+//! count; with `is_refund.is_none() || !is_refund` it does.
+//!
 //! # What a rule may ask for
 //!
 //! [`Context`] sends messages, leaves notes and logs. The recipient is always the event's customer. What a rule asks for is a
@@ -88,6 +126,8 @@
 extern crate self as hailer_sdk;
 
 pub mod collections;
+#[doc(hidden)]
+pub mod condition;
 mod context;
 mod decimal;
 pub mod events;
@@ -130,11 +170,14 @@ pub mod prelude {
 /// What generated code uses. Nothing here is for authors.
 #[doc(hidden)]
 pub mod generated {
+    pub use crate::condition;
     pub use crate::context::{Outcome, finish, finish_with};
     pub use crate::decimal::literal;
     pub use crate::rule::{Declared, concat, digits, length};
     pub use crate::schedule::timer;
     pub use crate::state;
+    #[cfg(not(target_arch = "wasm32"))]
+    pub use crate::wire::ToParam;
     pub use crate::wire::{FromParam, FromWire, Reader, Writer, malformed};
 }
 

@@ -74,6 +74,12 @@ impl<R: Rule> Instance<R> {
         Ok(Self { rule: Some(ManuallyDrop::new(rule)), ..Self::new() })
     }
 
+    /// The rule, once it has its parameters.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn rule(&self) -> Option<&R> {
+        self.rule.as_deref()
+    }
+
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn take_logs(&mut self) -> Vec<(crate::Level, String)> {
         core::mem::take(&mut self.context.logs)

@@ -2,6 +2,8 @@
 
 use crate::Context;
 use crate::wire::Reader;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::wire::Writer;
 
 /// A rule, as its host and its tests see it. [`#[handlers]`](macro@crate::handlers) implements it; authors never do.
 #[diagnostic::on_unimplemented(
@@ -19,6 +21,15 @@ pub trait Rule: Declared {
     /// Runs the handler with this number on the state that was kept and the fields that it asked for.
     #[doc(hidden)]
     fn handle(&self, handler: u32, kept: Reader<'_>, fields: &mut Reader<'_>, context: &mut Context);
+
+    /// What the condition of the handler with this number says of fields, as Rust says it; `None` is unknown. A host has an evaluator of its
+    /// own, and [`Scenario`](crate::testing::Scenario) sees to it that both say the same.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[doc(hidden)]
+    fn condition(&self, handler: u32, fields: Reader<'_>) -> Option<bool> {
+        let _ = (handler, fields);
+        Some(true)
+    }
 }
 
 /// The half of a rule that `#[rule]` makes.
@@ -30,6 +41,10 @@ pub trait Declared: Sized + 'static {
 
     /// The rule with the parameters that the host sends, in the order of the fields.
     fn from_params(params: &mut Reader<'_>) -> Self;
+
+    /// Writes the rule's parameters as the host sends them.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn write_params(&self, params: &mut Writer);
 }
 
 /// The length of texts together.

@@ -10,6 +10,7 @@ use syn::{
     Attribute, Error, FnArg, Ident, ImplItemFn, Lifetime, LitStr, Pat, PatType, Path, Result, Token, Type, parse_quote,
 };
 
+use crate::condition::{When, misplaced, read_as, take_when};
 use crate::naming::{camel_case, columns, did_you_mean};
 use crate::pattern::{FieldUse, RecordUse, field_uses};
 use crate::signature::{Caller, Signature, take_caller};
@@ -22,6 +23,8 @@ pub(crate) struct Handler {
     event: Option<EventUse>,
     /// The type of the state that it is lent.
     pub(crate) state: Option<Type>,
+    /// What has to hold, or it is not called.
+    when: Option<When>,
 }
 
 /// The event that a handler takes, and what it reads of it.
@@ -38,11 +41,17 @@ struct EventUse {
 impl Handler {
     pub(crate) fn parse(mut method: ImplItemFn) -> Result<Self> {
         let narrowed = take_codes(&mut method.attrs)?;
+        let when = take_when(&mut method.attrs)?;
         let caller = take_caller(&mut method.attrs)?;
         let signature = Signature::of(caller, &method)?;
         let event = signature.event.map(|parameter| EventUse::parse(parameter, narrowed)).transpose()?;
         let state = signature.state.cloned();
-        Ok(Self { method, caller, event, state })
+        let when = match (&when, &event) {
+            (Some(when), Some(event)) => Some(When::parse(when, event.event, &event.fields)?),
+            (Some(when), None) => return Err(misplaced(when)),
+            (None, _) => None,
+        };
+        Ok(Self { method, caller, event, state, when })
     }
 
     pub(crate) fn declared(&self) -> Declared {
@@ -50,7 +59,28 @@ impl Handler {
         let timer = (self.caller == Caller::Timer).then(|| name.clone());
         let fields = self.fields().iter().map(FieldUse::declared).collect();
         let events = self.codes().iter().map(|(code, _)| code.clone()).collect();
-        Declared { name, events, timer, merge: self.caller == Caller::Merge, fields }
+        let when = self.when.as_ref().map(|when| when.condition.clone());
+        Declared { name, events, timer, merge: self.caller == Caller::Merge, fields, when }
+    }
+
+    /// A use of each parameter that its condition names, for the compiler to look at.
+    pub(crate) fn condition_params(&self, rule: &str) -> Option<TokenStream> {
+        self.when.as_ref().map(|when| when.params(rule))
+    }
+
+    /// The arm of the condition as Rust, if it has one.
+    pub(crate) fn condition_arm(&self, number: u32) -> Option<TokenStream> {
+        let condition = self.when.as_ref()?.as_rust(self.fields());
+        let count = self.fields().len() as u32;
+        let values = (0..self.fields().len()).map(|at| format_ident!("value_{at}"));
+        let types = self.fields().iter().map(|use_| read_as(use_.field));
+        Some(quote! {
+            #number => {
+                let _ = reader.record(#count);
+                #(let #values: #types = ::hailer_sdk::generated::FromWire::read(reader);)*
+                #condition
+            }
+        })
     }
 
     /// The event codes that it takes, each with the place that names it.
@@ -101,10 +131,13 @@ impl Handler {
         let mut method = self.method.clone();
         if self.event.is_some() {
             let lifetime: Lifetime = parse_quote!('_);
-            let fields = self.fields().iter().map(|use_| -> FnArg {
+            let fields = self.fields().iter().enumerate().map(|(at, use_)| -> FnArg {
+                // What only the condition asks about is a field that the pattern names all the same.
+                let is_asked = self.when.as_ref().is_some_and(|when| when.names(at));
+                let allowed = is_asked.then(|| quote!(#[allow(unused_variables)]));
                 let record = use_.record.as_ref().map(|record| self.element_type(record, &lifetime));
                 let (binding, type_) = (&use_.binding, field_type(use_.field, &lifetime, record.as_ref()));
-                parse_quote!(#binding: #type_)
+                parse_quote!(#allowed #binding: #type_)
             });
             let inputs = &self.method.sig.inputs;
             let (receiver, after_event) = (inputs.first().cloned(), inputs.iter().skip(2).cloned());
@@ -296,9 +329,10 @@ type Narrowed = (Vec<(String, Span)>, Span);
 fn take_codes(attributes: &mut Vec<Attribute>) -> Result<Option<Narrowed>> {
     let Some(at) = attributes.iter().position(|attribute| attribute.path().is_ident("on")) else { return Ok(None) };
     let attribute = attributes.remove(at);
-    let codes = attribute
-        .parse_args_with(Punctuated::<LitStr, Token![,]>::parse_terminated)
-        .map_err(|error| Error::new(error.span(), "write the event codes as texts: `#[on(\"OnSomething\")]`"))?;
+    let codes = attribute.parse_args_with(Punctuated::<LitStr, Token![,]>::parse_terminated).map_err(|error| {
+        let form = "write the event codes as texts: `#[on(\"OnSomething\")]`; a condition is `#[when(amount >= 100)]`";
+        Error::new(error.span(), form)
+    })?;
     if codes.is_empty() {
         return Err(Error::new_spanned(attribute, "name at least one event code: `#[on(\"OnSomething\")]`"));
     }

@@ -75,11 +75,21 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
         None => quote!("null"),
     };
     let timers = timers(&handlers);
+    let condition = condition(&handlers);
+    let params: TokenStream = handlers.iter().filter_map(|handler| handler.condition_params("rule")).collect();
+    // Natively the condition as Rust is looked at by the compiler itself.
+    let params = (!params.is_empty()).then(|| {
+        quote! {
+            #[cfg(target_arch = "wasm32")]
+            const _: () = { #[allow(unused, clippy::all, clippy::pedantic)] fn check(rule: &#rule) { #params } };
+        }
+    });
     quote! {
         #block
         #(#elements)*
         #timers
         #checks
+        #params
 
         const _: () = {
             const PARTS: &[&str] =
@@ -113,11 +123,37 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
                         _ => ::hailer_sdk::generated::malformed(),
                     }
                 }
+
+                #condition
             }
         };
 
         ::hailer_sdk::__module!(#rule);
     }
+}
+
+/// The conditions as plain Rust on the fields as a handler gets them, if there are any. It is not for modules, whose host asks before it calls:
+/// it is what tests hold the host's answer against.
+fn condition(handlers: &[Handler]) -> Option<TokenStream> {
+    let arms: Vec<_> = handlers.iter().zip(0..).filter_map(|(handler, number)| handler.condition_arm(number)).collect();
+    if arms.is_empty() {
+        return None;
+    }
+    Some(quote! {
+        #[cfg(not(target_arch = "wasm32"))]
+        #[allow(unused, clippy::all, clippy::pedantic)]
+        fn condition(
+            &self,
+            handler: u32,
+            mut fields: ::hailer_sdk::generated::Reader<'_>,
+        ) -> ::core::option::Option<bool> {
+            let reader = &mut fields;
+            match handler {
+                #(#arms)*
+                _ => ::core::option::Option::Some(true),
+            }
+        }
+    })
 }
 
 /// What stands for the rule's handlers when they have errors, so that nothing else complains about their lack.

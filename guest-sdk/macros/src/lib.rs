@@ -3,6 +3,7 @@
 //! A macro is read by its errors: each one here points at the author's own word, says what is wrong, and what to write
 //! instead. Nothing is generated that an author could not have written, apart from the module's exports.
 
+mod condition;
 mod handler;
 mod handlers;
 mod naming;
@@ -54,6 +55,11 @@ pub fn rule(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// `#[timer] fn nudge(&self, ctx: &mut Context)` (with a state in front of the context, if it wants one) is called when the timer
 /// `Timer::NUDGE` is due; see `Context::schedule`. `#[merge] fn merge(&self, state: &mut Visits, other: Visits)` unites the states of two
 /// customers who have become one.
+///
+/// `#[when(amount >= self.threshold && brand_id == self.brand)]` on a handler of an event is its condition: the engine asks it, and calls the
+/// handler only where it is true. It compares fields that the pattern names, by the names that it gives them, parameters, numbers, texts and
+/// `true` and `false` (`==` `!=` `<` `<=` `>` `>=`), and combines that with `&&`, `||` and `!`. What it compares with something absent is
+/// unknown, its opposite too, and what is unknown in the end calls nobody; `field.is_some()` and `field.is_none()` ask whether it is absent.
 ///
 /// `#[on("OnSomething", ...)]` on a handler of `AnyEvent` narrows it to these codes. One method may be marked
 /// `#[configure]`: `fn check(&self) -> Result<(), String>` refuses parameters that can't work together. Other methods

@@ -51,8 +51,8 @@ pub(crate) fn expand(arguments: &Arguments, item: TokenStream) -> TokenStream {
         Ok(parameters) => parameters,
         Err(error) => {
             // The rest as usual, so that nothing complains about the lack of it.
-            let (error, stub) =
-                (error.into_compile_error(), declared(name, &quote!(""), &quote!(::core::unimplemented!())));
+            let nothing = quote!(::core::unimplemented!());
+            let (error, stub) = (error.into_compile_error(), declared(name, &quote!(""), &nothing, &nothing));
             return quote!(#rule #error #stub);
         }
     };
@@ -65,18 +65,27 @@ pub(crate) fn expand(arguments: &Arguments, item: TokenStream) -> TokenStream {
         params.skip(unknown);
         rule
     }};
+    let write = quote! {
+        params.array(#count as usize);
+        #(::hailer_sdk::generated::ToParam::write(&self.#names, params);)*
+    };
     let default = default(name, &parameters);
-    let declared = declared(name, &declaration, &read);
+    let declared = declared(name, &declaration, &read, &write);
     quote!(#rule #declared #default)
 }
 
-fn declared(name: &Ident, declaration: &TokenStream, read: &TokenStream) -> TokenStream {
+fn declared(name: &Ident, declaration: &TokenStream, read: &TokenStream, write: &TokenStream) -> TokenStream {
     quote! {
         impl ::hailer_sdk::generated::Declared for #name {
             const DECLARATION: &'static str = #declaration;
 
             fn from_params(params: &mut ::hailer_sdk::generated::Reader<'_>) -> Self {
                 #read
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            fn write_params(&self, params: &mut ::hailer_sdk::generated::Writer) {
+                #write
             }
         }
     }

@@ -7,29 +7,30 @@ use super::json::Json;
 use crate::wire::Writer;
 use crate::{Decimal, Timestamp};
 
-/// Writes the values of a handler's fields; an error names a required one that is absent.
+/// Writes the values of a handler's fields, all of them; an error names the first required one that is absent.
 pub(super) fn project<'a>(handler: &'a Handler, body: &Json, writer: &mut Writer) -> Result<(), &'a str> {
-    record(&handler.fields, body, writer)
+    let mut missing = None;
+    record(&handler.fields, body, writer, &mut missing);
+    missing.map_or(Ok(()), Err)
 }
 
-fn record<'a>(fields: &'a [Field], from: &Json, writer: &mut Writer) -> Result<(), &'a str> {
+fn record<'a>(fields: &'a [Field], from: &Json, writer: &mut Writer, missing: &mut Option<&'a str>) {
     writer.array(fields.len());
     for field in fields {
         let found = field.paths.iter().filter_map(|path| from.at(path)).find(|value| !is_absent(value));
         let before = writer.len();
         let written = match found {
-            Some(value) => value_of(field, value, writer)?,
+            Some(value) => value_of(field, value, writer, missing),
             None => false,
         };
         if !written {
             if field.required {
-                return Err(&field.name);
+                missing.get_or_insert(&field.name);
             }
             writer.truncate(before);
             writer.nil();
         }
     }
-    Ok(())
 }
 
 fn is_absent(value: &Json) -> bool {
@@ -41,7 +42,7 @@ fn is_absent(value: &Json) -> bool {
 }
 
 /// Writes one value; `false` if it is of another kind.
-fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer) -> Result<bool, &'a str> {
+fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer, missing: &mut Option<&'a str>) -> bool {
     let written = match (field.kind, value) {
         (FieldKind::Bool, Json::Bool(value)) => {
             writer.bool(*value);
@@ -60,10 +61,10 @@ fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer) -> Result<b
         (FieldKind::List, Json::Array(elements)) => {
             let elements: Vec<_> = elements.iter().filter(|element| !is_absent(element)).collect();
             if !elements.iter().all(|element| matches!(element, Json::Object(_))) {
-                return Ok(false);
+                return false;
             }
             writer.array(elements.len());
-            elements.iter().try_for_each(|element| record(&field.of, element, writer))?;
+            elements.iter().for_each(|element| record(&field.of, element, writer, missing));
             Some(())
         }
         (FieldKind::Raw, value) => {
@@ -72,7 +73,7 @@ fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer) -> Result<b
         }
         _ => None,
     };
-    Ok(written.is_some())
+    written.is_some()
 }
 
 fn map(members: &[(String, Json)], writer: &mut Writer) -> Option<()> {

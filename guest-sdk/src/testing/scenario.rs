@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use hailer_abi::catalogue::event_named;
+use hailer_abi::guard::Guard;
 use hailer_abi::manifest::{ANY_EVENT, Manifest};
+use hailer_abi::value::elements;
 use jiff::tz::TimeZone;
 
 use super::customers::{Customers, Pending, customer_of, merged_away};
@@ -24,6 +26,8 @@ use crate::{Due, Duration, Level, Rule, State, TimerId, Timestamp};
 pub struct Scenario<R> {
     instance: Instance<R>,
     manifest: Manifest,
+    /// One for each handler.
+    guards: Vec<Option<Guard>>,
     now: Timestamp,
     zone: TimeZone,
     seed: Option<u64>,
@@ -78,9 +82,11 @@ impl<R: Rule> Scenario<R> {
     }
 
     fn of(instance: Instance<R>) -> Self {
+        let manifest = manifest::<R>();
         Self {
+            guards: guards(&manifest, &instance),
             instance,
-            manifest: manifest::<R>(),
+            manifest,
             now: START,
             zone: TimeZone::UTC,
             seed: None,
@@ -109,16 +115,29 @@ impl<R: Rule> Scenario<R> {
         if let Some(number) = takes(code).or_else(|| takes(ANY_EVENT)) {
             let handler = &self.manifest.handlers[number];
             let mut fields = Writer::default();
-            match projection::project(handler, &event.body, &mut fields) {
-                Ok(()) => self.call(number as u32, &fields),
-                Err(missing) => {
-                    let note = format!("`{}` was not called: the event has no `{missing}`", handler.name);
-                    self.outcome.notes.push(note);
-                }
+            let projected = projection::project(handler, &event.body, &mut fields);
+            let reason = match (self.missed(number, &fields), projected) {
+                (None, Ok(())) => None,
+                (Some(condition), _) => Some(format!("its condition `{condition}` did not match")),
+                (None, Err(missing)) => Some(format!("the event has no `{missing}`")),
+            };
+            match reason {
+                None => self.call(number as u32, &fields),
+                Some(reason) => self.outcome.notes.push(format!("`{}` was not called: {reason}", handler.name)),
             }
         }
         self.fire_until(self.now);
         self.end()
+    }
+
+    /// The condition of a handler, in words, if these fields don't match it.
+    fn missed(&self, number: usize, fields: &Writer) -> Option<String> {
+        let guard = self.guards.get(number)?.as_ref()?;
+        let values = elements(fields.bytes()).unwrap_or_default();
+        let answer = guard.answer(&values);
+        let as_rust = self.instance.rule().and_then(|rule| rule.condition(number as u32, Reader::new(fields.bytes())));
+        assert_eq!(answer, as_rust, "the engine answers `{}` otherwise than Rust: a bug of hailer-sdk", guard.text());
+        (answer != Some(true)).then(|| guard.text().to_owned())
     }
 
     fn begin(&mut self) {
@@ -390,6 +409,23 @@ impl<R> fmt::Debug for Scenario<R> {
 
 fn manifest<R: Rule>() -> Manifest {
     serde_json::from_str(R::MANIFEST).expect("the macros write the manifest that the ABI's crate reads")
+}
+
+/// The guards that an engine would ask before it calls the rule.
+fn guards<R: Rule>(manifest: &Manifest, instance: &Instance<R>) -> Vec<Option<Guard>> {
+    let mut params = Writer::default();
+    if let Some(rule) = instance.rule() {
+        rule.write_params(&mut params);
+    }
+    let guard = |handler: &hailer_abi::manifest::Handler| {
+        let condition = handler.when.as_ref()?;
+        if let Err(reason) = condition.check(&handler.fields, &manifest.params) {
+            panic!("the condition of `{}`: {reason}: a bug of hailer-sdk", handler.name);
+        }
+        let guard = Guard::new(condition, &handler.fields, &manifest.params, params.bytes());
+        Some(guard.expect("a checked condition and the parameters that it was checked for"))
+    };
+    manifest.handlers.iter().map(guard).collect()
 }
 
 /// One number per customer, as the engine has one; which one doesn't matter.

@@ -8,6 +8,8 @@ mod values;
 mod writer;
 
 pub use reader::{Reader, malformed};
+#[cfg(not(target_arch = "wasm32"))]
+pub use values::ToParam;
 pub use values::{FromParam, FromWire};
 pub use writer::Writer;
 

@@ -118,3 +118,64 @@ impl<T: FromParam> FromParam for Map<String, T> {
         (0..reader.map()).map(|_| (String::read(reader), T::read(reader))).collect()
     }
 }
+
+/// A parameter on its way to a host's evaluator of conditions, in a test: no module writes any.
+#[cfg(not(target_arch = "wasm32"))]
+pub trait ToParam {
+    fn write(&self, writer: &mut super::Writer);
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod to_param {
+    use super::ToParam;
+    use crate::Decimal;
+    use crate::collections::Map;
+    use crate::wire::Writer;
+
+    impl ToParam for String {
+        fn write(&self, writer: &mut Writer) {
+            writer.str(self);
+        }
+    }
+
+    impl ToParam for bool {
+        fn write(&self, writer: &mut Writer) {
+            writer.bool(*self);
+        }
+    }
+
+    impl ToParam for Decimal {
+        fn write(&self, writer: &mut Writer) {
+            writer.decimal(*self);
+        }
+    }
+
+    macro_rules! int_params {
+        ($($type:ty),+) => { $(
+            impl ToParam for $type {
+                fn write(&self, writer: &mut Writer) {
+                    writer.int(i64::from(*self));
+                }
+            }
+        )+ };
+    }
+
+    int_params!(u8, u16, u32, i32, i64);
+
+    impl<T: ToParam> ToParam for Vec<T> {
+        fn write(&self, writer: &mut Writer) {
+            writer.array(self.len());
+            self.iter().for_each(|element| element.write(writer));
+        }
+    }
+
+    impl<T: ToParam> ToParam for Map<String, T> {
+        fn write(&self, writer: &mut Writer) {
+            writer.map(self.len());
+            for (key, value) in self.iter() {
+                writer.str(key);
+                value.write(writer);
+            }
+        }
+    }
+}
