@@ -3,7 +3,7 @@
 //!
 //! `HAILER_BENCH_RULES` names a directory of modules, the examples: each is called for the source's own example of every event that it takes,
 //! 32 calls a crossing, as in a full batch. Big-basket is also called one by one, and beside all of them stands a guest that only
-//! answers: what the crossing itself costs.
+//! answers: what the crossing itself costs. And before them what it costs to find by a handler's condition that there is no call to be made.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up has nothing to say")]
@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use hailer::engine::{Batch, Campaign, CampaignSpec, Decided, Guests, Limits, RuleSet, Sandbox, encode_params, verify};
 use hailer::event::{Event, Projection};
-use hailer_abi::catalogue::EVENTS;
+use hailer_abi::catalogue::{EVENTS, event_named};
+use hailer_abi::manifest::{Handler, Manifest};
 use marks::{Against, mark};
 use timing::{ROUNDS, Spread, time, turns_of};
 use toml::de::DeTable;
@@ -27,6 +28,7 @@ use toml::de::DeTable;
 /// As many as cross together in a busy engine.
 const TOGETHER: usize = 32;
 const CALL_NS_MAX: f64 = 200.0;
+const MISS_NS_MAX: f64 = 20.0;
 const NOW: i64 = 1_764_547_200_000;
 
 fn main() {
@@ -35,6 +37,13 @@ fn main() {
     let honest = Event::read(body.into()).unwrap();
     measure("a note and nothing else", &sandbox, &fixtures::module("honest"), &honest, TOGETHER);
     measure("a note and nothing else, alone", &sandbox, &fixtures::module("honest"), &honest, 1);
+    let amount = r#"{"ge":[{"field":"amount"},{"decimal":"1000000.00"}]}"#;
+    let miss = measure_miss("a condition that misses, on an amount", &sandbox, amount);
+    let brand = r#"{"eq":[{"field":"brand_id"},{"text":"82013554-3dd3-4e08-5a73-e8354f45ffff"}]}"#;
+    measure_miss("a condition that misses, on a brand", &sandbox, brand);
+    let three = r#"{"all":[{"any":[{"absent":"is_refund"},{"not":{"is":{"field":"is_refund"}}}]},{"ge":[{"field":"amount"},{"decimal":"5.00"}]},{"eq":[{"field":"brand_id"},{"text":"another"}]}]}"#;
+    measure_miss("a condition that misses, on the last of three things", &sandbox, three);
+    mark("a condition that misses, on an amount", miss, Against::AtMost(MISS_NS_MAX), " ns", "in place of a call");
     let Some(directory) = std::env::var_os("HAILER_BENCH_RULES") else {
         println!("no rules: name a directory of modules in HAILER_BENCH_RULES");
         return;
@@ -100,6 +109,40 @@ fn measure(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8], event: &Event, calls
     let spread = Spread::of((0..ROUNDS).map(|_| time(&mut decide, turns) / calls as f64).collect());
     assert!(decided.verdicts.len() == calls && decided.verdicts.iter().all(|verdict| verdict.result.is_ok()));
     println!("{name}: {spread} ns a call");
+    spread.median()
+}
+
+/// Nanoseconds that a handler with this condition takes of an event that it does not match: the source's example of a purchase.
+fn measure_miss(name: &str, sandbox: &Arc<Sandbox>, condition: &str) -> f64 {
+    let wasm = fixtures::module("honest");
+    let purchase = event_named("Purchase").unwrap();
+    let event = Event::read(purchase.sample.into()).unwrap();
+    let module = verify(wasm.as_slice().into(), sandbox.limits()).unwrap();
+    let fields = format!(
+        r#"{{"name":"h","events":["{}"],"when":{condition},"fields":[
+            {{"name":"amount","type":"decimal","paths":["/purchaseOperationInfo/purchaseData/amount"]}},
+            {{"name":"is_refund","type":"bool","paths":["/purchaseOperationInfo/purchaseData/isRefund"]}},
+            {{"name":"brand_id","type":"id","paths":["/purchaseOperationInfo/brandId"]}}]}}"#,
+        event.code()
+    );
+    let handlers: Vec<Handler> = vec![serde_json::from_str(&fields).unwrap()];
+    let mut spec = CampaignSpec::of("bench", &module, vec![0x90]);
+    spec.manifest = Arc::new(Manifest { handlers, ..Manifest::clone(&spec.manifest) });
+    let campaign = Campaign::admit(sandbox, spec, sandbox.compile_here(&wasm).unwrap(), 1).unwrap();
+    let rules = RuleSet::build(vec![campaign], 1);
+    let reading = rules.reading(event.code());
+    let [subscription] = &reading.subscriptions[..] else { panic!("{name} takes {} once", event.code()) };
+    let mut projection = Projection::new();
+    reading.plan.project(&event, &mut projection);
+    assert!(!subscription.matches(&projection), "{name}");
+    let mut ask = || {
+        for _ in 0..TOGETHER {
+            black_box(black_box(subscription).matches(black_box(&projection)));
+        }
+    };
+    let turns = turns_of(&mut ask);
+    let spread = Spread::of((0..ROUNDS).map(|_| time(&mut ask, turns) / TOGETHER as f64).collect());
+    println!("{name}: {spread} ns an event");
     spread.median()
 }
 

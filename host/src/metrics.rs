@@ -13,6 +13,7 @@ pub const EVENTS_AMBIGUOUS_TOTAL: &str = "hailer_events_ambiguous_total";
 pub const FIELD_MISMATCHES_TOTAL: &str = "hailer_field_mismatches_total";
 pub const IN_FLIGHT: &str = "hailer_in_flight";
 pub const CALLS_TOTAL: &str = "hailer_calls_total";
+pub const GUARD_MISSES_TOTAL: &str = "hailer_guard_misses_total";
 pub const RECHECKED_TOTAL: &str = "hailer_calls_rechecked_total";
 pub const LOG_LINES_DROPPED_TOTAL: &str = "hailer_log_lines_dropped_total";
 pub const LOG_BYTES_CUT_TOTAL: &str = "hailer_log_bytes_cut_total";
@@ -67,6 +68,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, FIELD_MISMATCHES_TOTAL, "Fields that were there, and of another type than the rules asked for"),
     (Kind::Gauge, IN_FLIGHT, "Events taken in whose outcome is not yet durable"),
     (Kind::Counter, CALLS_TOTAL, "Calls of rules by campaign and outcome"),
+    (
+        Kind::Counter,
+        GUARD_MISSES_TOTAL,
+        "Events for which a rule was not called, as its handler's condition did not match, by campaign",
+    ),
     (Kind::Counter, RECHECKED_TOTAL, "Calls that were made again on a fresh instance, to see whether the rule is pure"),
     (Kind::Counter, LOG_LINES_DROPPED_TOTAL, "Lines that rules logged over what a campaign may over time, by campaign"),
     (Kind::Counter, LOG_BYTES_CUT_TOTAL, "Bytes that rules logged over what a call may"),

@@ -60,7 +60,8 @@ fn the_rules_shown_compile_in_a_new_crate_and_their_tests_pass() {
 fn rule_around(handler: &str) -> String {
     format!(
         "use hailer_sdk::prelude::*;\n\
-         #[rule]\npub struct Page {{\n #[param(default = 1)]\n pub low: i64,\n #[param(default = 2)]\n pub high: i64,\n}}\n\
+         #[rule]\npub struct Page {{\n #[param(default = 1)]\n pub low: i64,\n #[param(default = 2)]\n pub high: i64,\n \
+         #[param(default = \"100.00\")]\n pub threshold: Decimal,\n #[param(default = \"\")]\n pub template: String,\n}}\n\
          #[handlers]\nimpl Page {{\n{handler}\nfn other(&self, _: CardActivated, ctx: &mut Context) {{ ctx.note(\"\"); }}\n}}\n"
     )
 }

@@ -19,6 +19,8 @@ const ENDINGS: &str = "\
 Endings:
   no event seen                            nothing is known of such a customer
   campaign not loaded, off or not started  it takes such events, and was not asked
+  condition did not match (CONDITION)      it takes such events where this holds, and was
+                                           not asked; that it did not run is not ruled out
   outside rollout                          it is not for this customer yet
   rule chose nothing (NOTE)                the rule was asked, and its notes say why
   suppressed (REASON)                      a policy of the engine did not let it pass
@@ -185,7 +187,12 @@ mod tests {
     use crate::story::of_every_ending;
 
     fn told(history: &History, question: &Question, zone: &str) -> String {
-        let takers = [Taker { campaign: "later".into(), codes: vec!["*".into()], in_place_of: None }];
+        let takers = [Taker {
+            campaign: "later".into(),
+            codes: vec!["*".into()],
+            in_place_of: None,
+            conditions: Vec::new(),
+        }];
         let story = story::tell(&*history.store.snapshot().unwrap(), question, Some(&takers)).unwrap();
         text(&story, question, &TimeZone::get(zone).unwrap())
     }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::protocol::BackupStatus;
-use crate::engine::RuleSet;
+use crate::engine::{Mode, RuleSet};
 use crate::store::{Store, StoreError};
 use crate::story::{
     self, DecisionPage, DecisionQuery, FailurePage, FailureQuery, FailureShown, Overview, Question, Story, Taker,
@@ -142,7 +142,17 @@ fn takers(rules: &RuleSet) -> Vec<Taker> {
         let handlers = campaign.spec.manifest.handlers.iter();
         let codes = handlers.flat_map(|handler| &handler.events).cloned().collect();
         let in_place_of = campaign.spec.canary_of().map(ToString::to_string);
-        Taker { campaign: campaign.spec.name.to_string(), codes, in_place_of }
+        Taker { campaign: campaign.spec.name.to_string(), codes, in_place_of, conditions: conditions(campaign) }
     };
     rules.campaigns().iter().map(taker).collect()
+}
+
+/// By event code. A campaign that is off is asked nothing.
+fn conditions(campaign: &crate::engine::Campaign) -> Vec<(String, String)> {
+    if campaign.spec.mode == Mode::Off {
+        return Vec::new();
+    }
+    let handlers = campaign.spec.manifest.handlers.iter().zip(&*campaign.guards);
+    let guarded = handlers.filter_map(|(handler, guard)| Some((handler, guard.as_ref()?)));
+    guarded.flat_map(|(handler, guard)| handler.events.iter().map(|code| (code.clone(), guard.text().to_owned()))).collect()
 }

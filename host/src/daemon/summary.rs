@@ -49,8 +49,12 @@ impl fmt::Display for Summary {
             for (reason, count) in &campaign.suppressed {
                 write!(formatter, ", {count} suppressed ({reason})")?;
             }
-            let uncalled =
-                [(campaign.skipped, "skipped"), (campaign.faults, "faulted"), (campaign.held, "wait behind a failure")];
+            let uncalled = [
+                (campaign.missed, "did not match its condition"),
+                (campaign.skipped, "skipped"),
+                (campaign.faults, "faulted"),
+                (campaign.held, "wait behind a failure"),
+            ];
             for (count, what) in uncalled {
                 if count > 0 {
                     write!(formatter, ", {count} {what}")?;

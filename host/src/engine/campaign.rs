@@ -6,6 +6,7 @@ use hailer_abi::manifest::Manifest;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use super::guards::Guards;
 use super::module::VerifiedModule;
 use crate::clock::Millis;
 use crate::event::CustomerKey;
@@ -125,6 +126,8 @@ pub struct Campaign {
     pub spec: CampaignSpec,
     /// Grows with every change of module or parameters: an instance belongs to one generation.
     pub generation: u64,
+    /// Of each handler, what has to hold or it is not called.
+    pub(crate) guards: Guards,
     pub(crate) module: wasmtime::Module,
 }
 

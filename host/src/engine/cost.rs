@@ -15,6 +15,7 @@ use super::outcome::StateChange;
 use super::ruleset::RuleSet;
 use super::sandbox::Sandbox;
 use super::waves::{Decided, Guests};
+use super::wording::one_line;
 use crate::clock::Millis;
 use crate::event::{Event, Projection};
 
@@ -25,6 +26,8 @@ const SEED: u64 = 1;
 const TOGETHER: usize = 32;
 const ROUNDS: usize = 31;
 const ROUND: Duration = Duration::from_millis(3);
+/// A condition is shown so far, in bytes.
+const CONDITION_BYTES_SHOWN: usize = 200;
 
 /// The calls of one handler on one sample.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -200,6 +203,10 @@ impl Bench {
         let subscription = reading.subscriptions.first().ok_or("the rule does not take it")?;
         let mut projection = Projection::new();
         reading.plan.project(event, &mut projection);
+        if let Some(condition) = subscription.condition().filter(|_| !subscription.matches(&projection)) {
+            let condition = one_line(condition, CONDITION_BYTES_SHOWN);
+            return Err(format!("not called: its condition `{condition}` does not match the source's sample"));
+        }
         for call in 0..calls {
             let added = self.batch.add(subscription, call, NOW, SEED + call as u64, state, &projection);
             added.map_err(|not_called| match not_called {

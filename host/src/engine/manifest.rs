@@ -116,6 +116,19 @@ fn check(manifest: &Manifest) -> Result<(), ManifestError> {
         }
         check_declaration(param).or_else(|reason| invalid(format!("{place} (`{}`)", param.name), reason))?;
     }
+    check_conditions(manifest)
+}
+
+/// A condition speaks of fields and parameters, which have been checked before.
+fn check_conditions(manifest: &Manifest) -> Result<(), ManifestError> {
+    for (index, handler) in manifest.handlers.iter().enumerate() {
+        let Some(condition) = &handler.when else { continue };
+        let place = format!("handlers[{index}].when (`{}`)", handler.name);
+        if handler.events.is_empty() {
+            return invalid(place, "only a handler of events has a condition");
+        }
+        condition.check(&handler.fields, &manifest.params).or_else(|reason| invalid(place, shown(&reason)))?;
+    }
     Ok(())
 }
 

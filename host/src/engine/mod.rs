@@ -9,6 +9,7 @@ mod cost;
 mod custom_section;
 mod data;
 mod deadline;
+mod guards;
 mod instance;
 mod limits;
 mod log;

@@ -8,6 +8,7 @@ use hailer_abi::catalogue::EVENTS;
 
 use super::batch::{write_head, write_state};
 use super::campaign::{Campaign, CampaignSpec};
+use super::guards::guards_of;
 use super::instance::{GuestFault, Instance};
 use super::outcome::{Outcomes, StateChange};
 use super::ruleset::RuleSet;
@@ -27,6 +28,8 @@ pub enum AdmissionError {
          keep nothing between calls (statics, thread locals) and rely on no address"
     )]
     Impure { handler: String, code: String },
+    #[error("the condition of handler `{handler}` does not fit its fields and the rule's parameters; rebuild the rule with `hailer build`")]
+    Condition { handler: String },
 }
 
 /// Two moments and two customers: a rule may depend on both, and has to depend on them in the same way each time.
@@ -52,22 +55,23 @@ impl Campaign {
     /// A campaign whose rule has started once, and has taken its parameters.
     ///
     /// # Errors
-    /// When it doesn't start, or refuses its parameters.
+    /// When it doesn't start, or refuses its parameters; or when a condition of it fits nothing.
     pub fn started(
         sandbox: &Arc<Sandbox>,
         spec: CampaignSpec,
         module: wasmtime::Module,
         generation: u64,
     ) -> Result<Arc<Campaign>, AdmissionError> {
+        let guards = guards_of(&spec)?;
         match Instance::start(sandbox, &module, &spec.params) {
-            Ok(_) => Ok(Arc::new(Campaign { spec, generation, module })),
+            Ok(_) => Ok(Arc::new(Campaign { spec, generation, guards, module })),
             Err(GuestFault::Returned(error)) => Err(AdmissionError::Params(error)),
             Err(fault) => Err(AdmissionError::Start(fault)),
         }
     }
 
     /// Starts a campaign's rule, configures it, and tries it on the catalogue's examples of the events that it takes, on its timers and its merge;
-    /// first without state, then with what it made of that. Each call on a fresh instance, then all on one instance, then all on one in reversed
+    /// first without state, then with what it made of that; whether their conditions match or not. Each call on a fresh instance, then all on one instance, then all on one in reversed
     /// order. A fault on an example is not a reason to refuse it.
     ///
     /// # Errors

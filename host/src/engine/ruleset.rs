@@ -4,9 +4,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use hailer_abi::guard::Guard;
 use hailer_abi::manifest::{ANY_EVENT, Handler};
 
 use super::campaign::{Campaign, CampaignSpec, Mode, OnFault, Trial};
+use super::guards::Asked;
 use crate::event::{CustomerKey, Plan, PlanBuilder, Projection, Slot};
 
 /// Everything that runs.
@@ -58,11 +60,13 @@ pub struct Subscription {
     /// The newest version of the state's shape that the rule reads; `None` if it has no state.
     pub state_version: Option<u32>,
     fields: Vec<Wanted>,
+    guard: Option<Arc<Guard>>,
 }
 
+/// A field that a handler reads.
 #[derive(Debug)]
-struct Wanted {
-    slot: Slot,
+pub(super) struct Wanted {
+    pub(super) slot: Slot,
     required: bool,
 }
 
@@ -190,6 +194,7 @@ impl RuleSet {
             lane: self.lanes[campaign] + handler,
             state_version: manifest.state_version,
             fields: Vec::new(),
+            guard: None,
         })
     }
 }
@@ -213,6 +218,7 @@ impl Reading {
                     lane,
                     state_version,
                     fields,
+                    guard: campaign.guards.get(handler).cloned().flatten(),
                 });
             }
             lane_first += handlers.len();
@@ -242,6 +248,21 @@ fn handler_of(handlers: &[Handler], code: &str) -> Option<usize> {
 }
 
 impl Subscription {
+    /// Whether the handler's condition holds of an event's fields, as it does if there is none. One that does not match is not called: the event
+    /// is not this campaign's, as if its code were another.
+    #[inline]
+    #[must_use]
+    pub fn matches(&self, projection: &Projection) -> bool {
+        let asked = Asked { fields: &self.fields, projection };
+        self.guard.as_ref().is_none_or(|guard| guard.matches(&asked))
+    }
+
+    /// The handler's condition, if it has one, in words.
+    #[must_use]
+    pub fn condition(&self) -> Option<&str> {
+        self.guard.as_deref().map(Guard::text)
+    }
+
     /// Writes the fields of a call, in the handler's order. When a required one is absent it writes nothing and returns its index.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ pub(super) struct Counts {
     timers: Counter,
     rechecked: Counter,
     log_bytes_cut: Counter,
+    /// Campaigns with misses that the metric does not show yet.
+    missing: Vec<usize>,
 }
 
 /// The counts of one campaign under one rule set.
@@ -35,6 +37,9 @@ pub(super) struct CampaignCounts {
     tally: CampaignTally,
     decided: Counter,
     skipped: Counter,
+    /// Misses that the metric does not show yet.
+    missed: u64,
+    guard_misses: Option<Counter>,
     published: [Option<Counter>; Channel::ALL.len()],
     breaker: Breaker,
     not_kept: u64,
@@ -56,6 +61,7 @@ impl Counts {
             mismatches: ::metrics::counter!(names::FIELD_MISMATCHES_TOTAL),
             rechecked: ::metrics::counter!(names::RECHECKED_TOTAL),
             log_bytes_cut: ::metrics::counter!(names::LOG_BYTES_CUT_TOTAL),
+            missing: Vec::new(),
         }
     }
 
@@ -102,6 +108,24 @@ impl Counts {
         self.unsubscribed.increment(1);
     }
 
+    /// An event that a handler's condition did not match. With many rules that is what most events are to most of them, so it is a number here, and
+    /// the metric's once a batch.
+    #[inline]
+    pub(super) fn missed(&mut self, campaign: usize) {
+        let counts = &mut self.campaigns[campaign];
+        counts.missed += 1;
+        if counts.missed == 1 {
+            self.missing.push(campaign);
+        }
+    }
+
+    /// Shows what was missed since the last time.
+    pub(super) fn show_missed(&mut self) {
+        for campaign in self.missing.drain(..) {
+            self.campaigns[campaign].show_missed();
+        }
+    }
+
     /// Calls that were made again.
     pub(super) fn rechecked(&mut self, calls: u64) {
         self.rechecked.increment(calls);
@@ -119,6 +143,7 @@ impl Counts {
     }
 
     fn put_away(&mut self) {
+        self.show_missed();
         let mut counted = Tally::default();
         for campaign in self.campaigns.drain(..).filter(|campaign| campaign.tally != CampaignTally::default()) {
             counted.campaigns.insert(campaign.name, campaign.tally);
@@ -132,6 +157,8 @@ impl CampaignCounts {
         CampaignCounts {
             decided: calls(&name, "ok"),
             skipped: calls(&name, "skipped"),
+            missed: 0,
+            guard_misses: None,
             published: Default::default(),
             tally: CampaignTally::default(),
             breaker: Breaker::new(breaker),
@@ -148,6 +175,15 @@ impl CampaignCounts {
             self.breaker.answered();
         }
         self.decided.increment(1);
+    }
+
+    fn show_missed(&mut self) {
+        let missed = std::mem::take(&mut self.missed);
+        self.tally.missed += missed;
+        let counter = self.guard_misses.get_or_insert_with(|| {
+            ::metrics::counter!(names::GUARD_MISSES_TOTAL, "campaign" => self.name.to_string())
+        });
+        counter.increment(missed);
     }
 
     pub(super) fn skipped(&mut self) {

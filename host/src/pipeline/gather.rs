@@ -38,7 +38,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Reads what the loaded rules want of an event, and adds a call for each campaign that takes it.
+    /// Reads what the loaded rules want of an event, and adds a call for each campaign that takes it. An event that a handler's condition does
+    /// not match is not the campaign's: it waits behind no failure, and leaves nothing but a count.
     fn gather_event(&mut self, rules: &RuleSet, number: usize, case: &mut Case) {
         let Reason::Event { event, .. } = &case.reason else { return };
         let now = case.now;
@@ -58,6 +59,12 @@ impl Shard {
             let spec = &campaign.spec;
             let decides = rules.decides(subscription.campaign, case.customer, |other| self.runs(rules, other, now));
             self.trials.event(rules, reading, subscription.campaign, decides);
+            if !subscription.matches(&self.projection) {
+                if decides {
+                    self.counts.missed(subscription.campaign);
+                }
+                continue;
+            }
             if !decides {
                 // Of a campaign and its canary it is the other's to decide.
                 if rules.place(subscription.campaign) == Place::Alone {

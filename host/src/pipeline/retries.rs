@@ -57,7 +57,8 @@ pub struct Tried {
 pub enum TryResult {
     /// The rule has decided it.
     Decided,
-    /// There is nothing to decide any more: the timer has been cancelled meanwhile, or set anew.
+    /// There is nothing to decide any more: the timer has been cancelled meanwhile, or set anew; or the event does not match the condition that
+    /// the rule has now.
     Void,
     FailedAgain {
         error: String,
@@ -183,6 +184,9 @@ impl Shard {
                     return not_called(format!("the version of `{name}` that runs does not take such events"));
                 };
                 reading.plan.project(event, &mut self.projection);
+                if !subscription.matches(&self.projection) {
+                    return Some(TryResult::Void);
+                }
                 handler = subscription.handler;
                 let state = case.customer.and_then(|customer| self.rows.state(customer, spec, case.now));
                 allowed.and_then(|()| self.batch.add(subscription, number, case.now, seed, state, &self.projection))

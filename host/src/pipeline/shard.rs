@@ -196,6 +196,7 @@ impl Shard {
             self.decide_wave(&rules, wave, &mut done)?;
         }
         Failpoint::AfterEvaluation.pass();
+        self.counts.show_missed();
         drop(in_flight);
         self.close(done, repeated, rules.number)
     }

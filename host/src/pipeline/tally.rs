@@ -33,6 +33,8 @@ pub struct CampaignTally {
     pub decided: u64,
     /// Events for which no handler was called, as a required field was absent.
     pub skipped: u64,
+    /// Events that a handler's condition did not match.
+    pub missed: u64,
     /// Calls that ended in a fault.
     pub faults: u64,
     /// Events and timers that wait behind a failure.
@@ -58,6 +60,7 @@ impl Tally {
             let ours = self.campaigns.entry(name).or_default();
             ours.decided += theirs.decided;
             ours.skipped += theirs.skipped;
+            ours.missed += theirs.missed;
             ours.faults += theirs.faults;
             ours.held += theirs.held;
             for (channel, count) in theirs.published {

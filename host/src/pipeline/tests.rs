@@ -13,6 +13,8 @@ use crate::engine::{Campaign, CampaignSpec, Limits, RuleSet, Sandbox, fixture, v
 use crate::reload::ReloadHandle;
 use crate::store::MemoryStore;
 
+mod guards;
+
 /// Far longer than anything here takes; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 

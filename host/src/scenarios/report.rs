@@ -94,6 +94,11 @@ pub(super) fn skipped(field: &str) -> String {
     format!("was not called: the event has no `{field}`")
 }
 
+/// As the SDK's scenarios put it.
+pub(super) fn missed(condition: &str) -> String {
+    format!("was not called: its condition `{condition}` did not match")
+}
+
 /// A communication as it would go out; of one that does not, only its template is known.
 pub(super) fn message_of(decision: &Decision, proposed: &Proposed) -> Message {
     let channel = Channel::from_wire(u64::from(proposed.channel)).map_or("?", Channel::name);
@@ -108,9 +113,12 @@ pub(super) fn message_of(decision: &Decision, proposed: &Proposed) -> Message {
 }
 
 impl Decided {
-    /// `None` if the rule had nothing to do with it.
-    pub(super) fn of(decision: &Decision, scenario: &Scenario) -> Option<Decided> {
-        let outcome = decision.outcomes.first()?;
+    /// `None` if the rule had nothing to do with it. `missed` says that its condition did not match.
+    pub(super) fn of(decision: &Decision, scenario: &Scenario, missed: Option<String>) -> Option<Decided> {
+        let outcome = decision.outcomes.first();
+        if outcome.is_none() && missed.is_none() {
+            return None;
+        }
         let cause = match &decision.cause {
             Cause::Event { code } => code.to_string(),
             Cause::Timer { name, .. } => format!("timer {name}"),
@@ -120,13 +128,14 @@ impl Decided {
             at: shown_moment(decision.now, &scenario.zone),
             sent: Vec::new(),
             suppressed: Vec::new(),
-            notes: Vec::new(),
+            notes: missed.into_iter().collect(),
             logs: decision.lines.iter().map(|(_, line)| line.text.clone()).collect(),
             error: None,
             fuel: decision.costs.iter().map(|(_, cost)| cost.fuel).sum(),
             memory_bytes: decision.costs.iter().map(|(_, cost)| cost.memory_bytes).max().unwrap_or_default(),
             output_bytes: decision.costs.iter().map(|(_, cost)| cost.output_bytes).max().unwrap_or_default(),
         };
+        let Some(outcome) = outcome else { return Some(decided) };
         match &outcome.decided {
             Outcome::Answered { communications, notes, .. } => {
                 decided.notes.extend(notes.iter().map(ToString::to_string));

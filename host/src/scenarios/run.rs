@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use super::compare::{Mismatch, Seen};
 use super::expectation::Expected;
 use super::file::Scenario;
-use super::report::{Cost, Decided, HELD, OUTSIDE_ROLLOUT, Report, StepReport, message_of, skipped};
+use super::report::{Cost, Decided, HELD, OUTSIDE_ROLLOUT, Report, StepReport, message_of, missed, skipped};
 use super::step::Doing;
 use crate::clock::Millis;
 use crate::engine::{AdmissionError, Campaign, CampaignSpec, Limits, RuleSet, Sandbox, VerifiedModule, state_json};
 use crate::event::{CustomerKey, Event};
 use crate::rehearsal::{Arrived, Decision, Redirects, Rehearsal, RehearsalError, Settings};
-use crate::store::records::{Decided as Outcome, Verdict};
+use crate::store::records::{Cause, Decided as Outcome, Verdict};
 
 /// What scenarios run on: a module, compiled for a sandbox.
 pub struct Stand {
@@ -74,7 +74,7 @@ impl Stand {
         };
         let told = |error: RehearsalError| error.to_string();
         let rehearsal = Rehearsal::new(&rules, &self.sandbox, &settings, Redirects::of_rehearsal()).map_err(told)?;
-        let mut stage = Stage { rehearsal, campaign: &manifest.name, customer: None, events: 0 };
+        let mut stage = Stage { rehearsal, rules: &rules, campaign: &manifest.name, customer: None, events: 0 };
         for step in &scenario.steps {
             let decisions = stage.act(&step.doing).map_err(|error| format!("line {}: {error}", step.line))?;
             let seen = stage.seen(&decisions);
@@ -96,8 +96,8 @@ impl Stand {
                 }
             }
             let what = step.doing.shown(&scenario.zone);
-            let decided: Vec<Decided> =
-                decisions.iter().filter_map(|decision| Decided::of(decision, scenario)).collect();
+            let decided = |decision| Decided::of(decision, scenario, stage.missed(decision));
+            let decided: Vec<Decided> = decisions.iter().filter_map(decided).collect();
             for one in &decided {
                 report.cost.fuel = report.cost.fuel.max(one.fuel);
                 report.cost.memory_bytes = report.cost.memory_bytes.max(one.memory_bytes);
@@ -122,6 +122,7 @@ impl Stand {
 /// A scenario on its way.
 struct Stage<'a> {
     rehearsal: Rehearsal,
+    rules: &'a RuleSet,
     campaign: &'a str,
     /// Whose the last event was.
     customer: Option<CustomerKey>,
@@ -151,9 +152,18 @@ impl Stage<'_> {
         }
     }
 
+    /// What is told of an event that a handler's condition did not match. There is one campaign, and it runs, so that nothing else keeps it from
+    /// deciding what it takes.
+    fn missed(&self, decision: &Decision) -> Option<String> {
+        let Cause::Event { code } = &decision.cause else { return None };
+        let subscription = self.rules.reading(code).subscriptions.first().filter(|_| decision.outcomes.is_empty())?;
+        subscription.condition().map(missed)
+    }
+
     fn seen(&self, decisions: &[Decision]) -> Seen {
         let mut seen = Seen { now: self.rehearsal.clock(), ..Seen::default() };
         for decision in decisions {
+            seen.notes.extend(self.missed(decision));
             for outcome in &decision.outcomes {
                 match &outcome.decided {
                     Outcome::Answered { communications, notes, .. } => {

@@ -15,6 +15,12 @@ pub const NO_EVENT_SEEN: &str = "no event seen";
 pub enum Ending {
     /// The campaign takes such events, and was not asked.
     NotRunning,
+    /// It takes such events where its condition matches, and was not asked. Misses leave no row, so that it did not run then is not ruled out.
+    /// Without a condition here nobody knows whether it has one.
+    NotMatched {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        condition: Option<String>,
+    },
     OutsideRollout,
     /// It was asked, and wants nothing sent.
     ChoseNothing {
@@ -51,6 +57,12 @@ impl Ending {
     pub fn text(&self, zone: &TimeZone) -> String {
         match self {
             Ending::NotRunning => "campaign not loaded, off or not started".to_owned(),
+            Ending::NotMatched { condition: Some(condition) } => {
+                format!("condition did not match ({condition}), if the campaign ran then")
+            }
+            Ending::NotMatched { condition: None } => {
+                "campaign not loaded, off or not started, or its condition did not match".to_owned()
+            }
             Ending::OutsideRollout => "outside rollout".to_owned(),
             Ending::ChoseNothing { note } => format!("rule chose nothing ({note})"),
             Ending::Suppressed { reason } => format!("suppressed ({reason})"),

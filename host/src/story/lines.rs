@@ -13,33 +13,48 @@ pub(super) struct Takers<'a> {
     campaign: Option<&'a str>,
     takers: Vec<Taker>,
     canaries: Vec<Taker>,
+    /// Nobody knows what runs.
+    is_unknown: bool,
 }
 
 impl<'a> Takers<'a> {
     /// Of all that run, if that is known, or of the one that was asked for. A campaign that does not run is taken to want every
     /// event: that it does not run is then the answer.
     pub(super) fn new(running: Option<&[Taker]>, campaign: Option<&'a str>) -> Takers<'a> {
+        let is_unknown = running.is_none();
         let running = running.unwrap_or_default();
         let takers = match campaign {
             None => running.to_vec(),
             Some(name) => {
                 let asked_for = running.iter().find(|taker| taker.campaign == name).cloned();
-                let any = || Taker { campaign: name.to_owned(), codes: vec![ANY_EVENT.to_owned()], in_place_of: None };
+                let any = || Taker {
+                    campaign: name.to_owned(),
+                    codes: vec![ANY_EVENT.to_owned()],
+                    in_place_of: None,
+                    conditions: Vec::new(),
+                };
                 vec![asked_for.unwrap_or_else(any)]
             }
         };
         let canaries = running.iter().filter(|taker| taker.in_place_of.is_some()).cloned().collect();
-        Takers { campaign, takers, canaries }
+        Takers { campaign, takers, canaries, is_unknown }
     }
 
     fn concerns(&self, campaign: &str) -> bool {
         self.campaign.is_none_or(|asked_for| asked_for == campaign)
     }
 
-    /// A canary is not missed: for whom it does not decide its campaign does.
-    fn of_code<'b>(&'b self, code: &'b str) -> impl Iterator<Item = &'b str> {
+    /// Who takes a code, and what it means that they were not asked. A canary is not missed: for whom it does not decide its campaign does.
+    fn of_code<'b>(&'b self, code: &'b str) -> impl Iterator<Item = (&'b str, Ending)> {
         let should_be_asked = move |taker: &&Taker| taker.takes(code) && taker.in_place_of.is_none();
-        self.takers.iter().filter(should_be_asked).map(|taker| &*taker.campaign)
+        self.takers.iter().filter(should_be_asked).map(move |taker| {
+            let ending = match taker.condition(code) {
+                None if self.is_unknown => Ending::NotMatched { condition: None },
+                None => Ending::NotRunning,
+                condition => Ending::NotMatched { condition: condition.map(str::to_owned) },
+            };
+            (&*taker.campaign, ending)
+        })
     }
 
     /// Who decides in the place of a campaign for some customers.
@@ -57,9 +72,9 @@ pub(super) fn lines(entry: &JournalEntry, waiting: &HashSet<Box<str>>, takers: &
     }
     let is_among = |campaign: &str| entry.outcomes.iter().any(|outcome| &*outcome.campaign == campaign);
     let was_asked = |campaign: &str| is_among(campaign) || takers.canary_of(campaign).any(is_among);
-    let mut not_asked = |campaign: &str| {
+    let mut not_asked = |campaign: &str, ending| {
         if takers.concerns(campaign) && !was_asked(campaign) {
-            lines.push(line(campaign, None, None, Ending::NotRunning));
+            lines.push(line(campaign, None, None, ending));
         }
     };
     // Who is tried again is tried alone.
@@ -67,8 +82,10 @@ pub(super) fn lines(entry: &JournalEntry, waiting: &HashSet<Box<str>>, takers: &
         return lines;
     }
     match &entry.cause {
-        records::Cause::Event { code } => takers.of_code(code).for_each(not_asked),
-        records::Cause::Timer { campaign, .. } => not_asked(campaign),
+        records::Cause::Event { code } => {
+            takers.of_code(code).for_each(|(campaign, ending)| not_asked(campaign, ending));
+        }
+        records::Cause::Timer { campaign, .. } => not_asked(campaign, Ending::NotRunning),
     }
     lines
 }

@@ -59,11 +59,19 @@ pub struct Taker {
     pub codes: Vec<String>,
     /// A canary decides in the place of this campaign for some customers: one of the two is asked.
     pub in_place_of: Option<String>,
+    /// What has to hold of events of some of these codes, in words.
+    pub conditions: Vec<(String, String)>,
 }
 
 impl Taker {
     fn takes(&self, code: &str) -> bool {
         self.codes.iter().any(|taken| taken == code || taken == ANY_EVENT)
+    }
+
+    /// The condition of the handler that takes a code: the one that names it, else the one for any event.
+    fn condition(&self, code: &str) -> Option<&str> {
+        let taken = if self.codes.iter().any(|taken| taken == code) { code } else { ANY_EVENT };
+        self.conditions.iter().find(|(of, _)| of == taken).map(|(_, condition)| &**condition)
     }
 }
 

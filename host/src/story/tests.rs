@@ -24,7 +24,8 @@ fn minutes(story: &Story) -> Vec<i64> {
 }
 
 fn taker(campaign: &str, codes: &[&str]) -> Taker {
-    Taker { campaign: campaign.into(), codes: codes.iter().map(|code| (*code).to_owned()).collect(), in_place_of: None }
+    let codes = codes.iter().map(|code| (*code).to_owned()).collect();
+    Taker { campaign: campaign.into(), codes, in_place_of: None, conditions: Vec::new() }
 }
 
 /// One of everything that an entry can say.
@@ -135,12 +136,32 @@ fn without_the_rules_only_the_campaign_that_was_asked_for_is_missed() {
     assert_eq!(endings(&told(&history, &ask("7"), None))[0], [] as [&str; 0]);
     let asked = Question { campaign: Some("big-basket".into()), ..ask("7") };
     let story = told(&history, &asked, None);
-    let not_asked = "campaign not loaded, off or not started";
+    let not_asked = "campaign not loaded, off or not started, or its condition did not match";
     assert_eq!(endings(&story), [vec![not_asked], vec!["published", "suppressed (shadow)"], vec![not_asked]]);
     assert_eq!(story.others, 1, "the timer of another campaign");
     // Of one that runs it is known that it does not want the first event.
     let story = told(&history, &asked, Some(&[taker("big-basket", &["OnPurchaseConfirm"])]));
     assert_eq!((minutes(&story), story.others), (vec![1, 2], 2));
+}
+
+#[test]
+fn who_was_not_asked_as_its_condition_did_not_match_is_told_with_the_condition() {
+    let history = of_every_ending();
+    let condition = |code: &str, text: &str| (code.to_owned(), text.to_owned());
+    let of_any = Taker { conditions: vec![condition(ANY_EVENT, "refund")], ..taker("any", &[ANY_EVENT, "OnBeginRegistration"]) };
+    let of_one = Taker {
+        conditions: vec![condition("OnPurchaseConfirm", "amount >= 100.00")],
+        ..taker("one", &["OnPurchaseConfirm"])
+    };
+    let story = told(&history, &ask("7"), Some(&[of_any, of_one]));
+    let missed = |condition: &str| format!("condition did not match ({condition}), if the campaign ran then");
+    let endings = endings(&story);
+    assert_eq!(endings[0], ["campaign not loaded, off or not started"], "its handler of this code has no condition");
+    assert_eq!(endings[2][1..], [missed("refund"), missed("amount >= 100.00")]);
+    assert_eq!(endings[3].len(), 1, "a timer has no condition");
+    let ending = &story.events[2].lines[2].ending;
+    let json = serde_json::to_value(ending).unwrap();
+    assert_eq!(json, serde_json::json!({ "ending": "not-matched", "condition": "amount >= 100.00" }));
 }
 
 #[test]

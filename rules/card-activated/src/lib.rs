@@ -27,6 +27,12 @@ pub struct ReadyCard {
 
 #[handlers]
 impl ReadyCard {
+    /// Only a card that can be used: activated, and neither blocked nor deleted as far as the event says.
+    #[when(
+        target_state == "Activated"
+            && (card_is_blocked.is_none() || !card_is_blocked)
+            && (card_is_deleted.is_none() || !card_is_deleted)
+    )]
     fn activated(
         &self,
         CardActivated {
@@ -40,12 +46,6 @@ impl ReadyCard {
         }: CardActivated,
         ctx: &mut Context,
     ) {
-        if target_state != Some("Activated") {
-            return ctx.note("not sent: the card went to another state");
-        }
-        if card_is_blocked == Some(true) || card_is_deleted == Some(true) {
-            return ctx.note("not sent: the card is blocked or deleted, so it can't be used");
-        }
         if !self.card_types.is_empty() && !card_type.is_some_and(|found| self.card_types.iter().any(|one| one == found))
         {
             return ctx.note("not sent: another type of card");
@@ -111,7 +111,7 @@ mod tests {
             Scenario::new(ReadyCard::default())
                 .event(Event::of("CardActivated").set(field, true))
                 .expect_nothing()
-                .expect_note("blocked or deleted");
+                .expect_note("(card_is_blocked.is_none() || !card_is_blocked)");
         }
     }
 
@@ -122,7 +122,7 @@ mod tests {
             .expect_nothing()
             .event(Event::of("CardActivated").without("target_state"))
             .expect_nothing()
-            .expect_note("another state");
+            .expect_note("its condition `target_state == \"Activated\" && ");
     }
 
     #[test]

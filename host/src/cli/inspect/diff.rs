@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use hailer_abi::manifest::{Field, Handler, Param};
 use serde::Serialize;
 
-use super::{Inspected, bounds_text, kind_text, value_text};
+use super::{Inspected, bounds_text, condition_text, kind_text, value_text};
 use crate::cli::costs::Costs;
 use crate::cli::output;
 
@@ -63,6 +63,9 @@ fn facts_of(Inspected { facts, costs }: &Inspected) -> Facts {
     }
     for handler in &manifest.handlers {
         add(&format!("handler {}", handler.name), caller_of(handler));
+        if let Some(condition) = &handler.when {
+            add(&format!("{} is called when", handler.name), condition_text(condition));
+        }
         for field in &handler.fields {
             add(&format!("{} reads {}", handler.name, field.name), field_text(field));
             for inner in &field.of {

@@ -5,6 +5,7 @@ mod diff;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use hailer_abi::condition::Condition;
 use hailer_abi::imports;
 use hailer_abi::manifest::{Field, Manifest, Param, ParamValue};
 use serde::Serialize;
@@ -13,7 +14,7 @@ use super::costs::{Costs, against};
 use super::module::{self, ModuleFacts, Sections};
 use super::settings::Global;
 use super::{DONE, EXIT_CODES, output};
-use crate::engine::Limits;
+use crate::engine::{Limits, one_line};
 
 /// Show what a rule module says about itself: events, fields, parameters, imports, sizes, cost
 ///
@@ -95,7 +96,11 @@ fn text(facts: &ModuleFacts) -> String {
         text += &match &handler.timer {
             Some(timer) => format!("is called by the timer {timer}\n"),
             None if handler.merge => "unites the states of merged customers\n".to_owned(),
-            None => format!("takes {}\n{}", handler.events.join(", "), indent(&fields_text(&handler.fields))),
+            None => {
+                let when = handler.when.as_ref().map(|condition| format!("  when {}\n", condition_text(condition)));
+                let when = when.unwrap_or_default();
+                format!("takes {}\n{when}{}", handler.events.join(", "), indent(&fields_text(&handler.fields)))
+            }
         };
     }
     if !params.is_empty() {
@@ -108,6 +113,12 @@ fn text(facts: &ModuleFacts) -> String {
         text += &indent(&table);
     }
     text
+}
+
+/// A condition as its author wrote it, but for spaces and needless parentheses.
+pub(super) fn condition_text(condition: &Condition) -> String {
+    let text = condition.to_string();
+    one_line(&text, text.len())
 }
 
 fn sections_text(sections: &Sections) -> String {
@@ -184,7 +195,7 @@ mod tests {
     fn a_module_is_shown_with_its_events_fields_and_parameters() {
         let manifest = r#"{ "abi": 1, "sdk": "0.1.0", "name": "big-basket", "version": "0.1.0", "description": "Thanks for a big basket.",
             "handlers": [
-              { "name": "purchase", "events": ["OnPurchaseConfirm"], "fields": [
+              { "name": "purchase", "events": ["OnPurchaseConfirm"], "when": { "ge": [{ "field": "amount" }, { "param": "threshold" }] }, "fields": [
                 { "name": "amount", "type": "decimal", "paths": ["/purchaseOperationInfo/purchaseData/amount"], "required": true },
                 { "name": "items", "type": "list", "paths": ["/purchaseOperationInfo/purchaseData/chequeItems"],
                   "of": [ { "name": "description", "type": "str", "paths": ["/description"], "personal": true } ] } ] },

@@ -40,6 +40,44 @@ fn unknown_members_are_ignored_and_missing_ones_named() {
 }
 
 #[test]
+fn a_condition_fits_its_handler_or_is_refused_by_the_handlers_name() {
+    let when = |condition: Value| changed(|manifest| manifest["handlers"][0]["when"] = condition);
+    let refused = |condition: Value| when(condition).unwrap_err().to_string();
+    let reading = json!({ "ge": [{ "field": "amount" }, { "param": "threshold" }] });
+    let manifest = when(reading.clone()).unwrap();
+    assert_eq!(manifest.handlers[0].when.as_ref().unwrap().to_string(), "amount >= self.threshold");
+    assert!(when(Value::Null).unwrap().handlers[0].when.is_none());
+    for (condition, reason) in [
+        (json!({ "ge": [{ "field": "amuont" }, { "int": 1 }] }), "the handler reads no field `amuont`"),
+        (json!({ "ge": [{ "field": "amount" }, { "param": "treshold" }] }), "the rule has no parameter `treshold`"),
+        (json!({ "ge": [{ "field": "amount" }, { "text": "1" }] }), "`amount` is a number and `\"1\"` is a text"),
+        (json!({ "is": { "field": "amount" } }), "`amount` is a number, not true or false"),
+        (json!({ "all": [reading] }), "it combines fewer than two"),
+    ] {
+        assert_eq!(refused(condition), format!("handlers[0].when (`purchase`): {reason}"));
+    }
+    let hostile = refused(json!({ "is": { "field": "\u{1b}[2J".repeat(100) } }));
+    assert!(hostile.len() < 1024 && !hostile.contains('\u{1b}'), "{hostile}");
+    let mut deep = json!({ "present": "amount" });
+    for _ in 0..30 {
+        deep = json!({ "not": deep });
+    }
+    assert!(refused(deep).contains("handlers[0].when (`purchase`): it nests deeper than 16"));
+    for unreadable in [json!("amount > 1"), json!({ "matches": [{ "field": "amount" }, { "text": ".*" }] }), json!([])] {
+        assert!(refused(unreadable).contains("it can't be read"));
+    }
+}
+
+#[test]
+fn only_a_handler_of_events_has_a_condition() {
+    let error = refused(|manifest| {
+        let timer = json!({ "name": "later", "timer": "later", "when": { "is": { "param": "on" } } });
+        manifest["handlers"].as_array_mut().unwrap().push(timer);
+    });
+    assert_eq!(error, "handlers[1].when (`later`): only a handler of events has a condition");
+}
+
+#[test]
 fn another_abi_is_told_before_anything_else_is_looked_at() {
     let error = read_manifest(br#"{"abi": 7, "entirely": "different"}"#).unwrap_err();
     assert_eq!(error, ManifestError::Abi { found: 7, sdk: String::new() });
