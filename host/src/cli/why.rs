@@ -187,12 +187,8 @@ mod tests {
     use crate::story::of_every_ending;
 
     fn told(history: &History, question: &Question, zone: &str) -> String {
-        let takers = [Taker {
-            campaign: "later".into(),
-            codes: vec!["*".into()],
-            in_place_of: None,
-            conditions: Vec::new(),
-        }];
+        let takers =
+            [Taker { campaign: "later".into(), codes: vec!["*".into()], in_place_of: None, conditions: Vec::new() }];
         let story = story::tell(&*history.store.snapshot().unwrap(), question, Some(&takers)).unwrap();
         text(&story, question, &TimeZone::get(zone).unwrap())
     }

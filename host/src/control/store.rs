@@ -154,5 +154,7 @@ fn conditions(campaign: &crate::engine::Campaign) -> Vec<(String, String)> {
     }
     let handlers = campaign.spec.manifest.handlers.iter().zip(&*campaign.guards);
     let guarded = handlers.filter_map(|(handler, guard)| Some((handler, guard.as_ref()?)));
-    guarded.flat_map(|(handler, guard)| handler.events.iter().map(|code| (code.clone(), guard.text().to_owned()))).collect()
+    guarded
+        .flat_map(|(handler, guard)| handler.events.iter().map(|code| (code.clone(), guard.text().to_owned())))
+        .collect()
 }

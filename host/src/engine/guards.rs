@@ -23,7 +23,9 @@ pub(super) fn guards_of(spec: &CampaignSpec) -> Result<Guards, AdmissionError> {
     let guards = spec.manifest.handlers.iter().map(|handler| {
         let Some(condition) = &handler.when else { return Ok(None) };
         let guard = Guard::new(condition, &handler.fields, schema, &spec.params);
-        guard.map(|guard| Some(Arc::new(guard))).ok_or_else(|| AdmissionError::Condition { handler: handler.name.clone() })
+        guard
+            .map(|guard| Some(Arc::new(guard)))
+            .ok_or_else(|| AdmissionError::Condition { handler: handler.name.clone() })
     });
     guards.collect()
 }

@@ -28,7 +28,9 @@ pub enum AdmissionError {
          keep nothing between calls (statics, thread locals) and rely on no address"
     )]
     Impure { handler: String, code: String },
-    #[error("the condition of handler `{handler}` does not fit its fields and the rule's parameters; rebuild the rule with `hailer build`")]
+    #[error(
+        "the condition of handler `{handler}` does not fit its fields and the rule's parameters; rebuild the rule with `hailer build`"
+    )]
     Condition { handler: String },
 }
 

@@ -180,9 +180,9 @@ impl CampaignCounts {
     fn show_missed(&mut self) {
         let missed = std::mem::take(&mut self.missed);
         self.tally.missed += missed;
-        let counter = self.guard_misses.get_or_insert_with(|| {
-            ::metrics::counter!(names::GUARD_MISSES_TOTAL, "campaign" => self.name.to_string())
-        });
+        let counter = self
+            .guard_misses
+            .get_or_insert_with(|| ::metrics::counter!(names::GUARD_MISSES_TOTAL, "campaign" => self.name.to_string()));
         counter.increment(missed);
     }
 

@@ -148,7 +148,8 @@ fn without_the_rules_only_the_campaign_that_was_asked_for_is_missed() {
 fn who_was_not_asked_as_its_condition_did_not_match_is_told_with_the_condition() {
     let history = of_every_ending();
     let condition = |code: &str, text: &str| (code.to_owned(), text.to_owned());
-    let of_any = Taker { conditions: vec![condition(ANY_EVENT, "refund")], ..taker("any", &[ANY_EVENT, "OnBeginRegistration"]) };
+    let of_any =
+        Taker { conditions: vec![condition(ANY_EVENT, "refund")], ..taker("any", &[ANY_EVENT, "OnBeginRegistration"]) };
     let of_one = Taker {
         conditions: vec![condition("OnPurchaseConfirm", "amount >= 100.00")],
         ..taker("one", &["OnPurchaseConfirm"])

@@ -63,7 +63,8 @@ fn a_condition_fits_its_handler_or_is_refused_by_the_handlers_name() {
         deep = json!({ "not": deep });
     }
     assert!(refused(deep).contains("handlers[0].when (`purchase`): it nests deeper than 16"));
-    for unreadable in [json!("amount > 1"), json!({ "matches": [{ "field": "amount" }, { "text": ".*" }] }), json!([])] {
+    for unreadable in [json!("amount > 1"), json!({ "matches": [{ "field": "amount" }, { "text": ".*" }] }), json!([])]
+    {
         assert!(refused(unreadable).contains("it can't be read"));
     }
 }

@@ -18,8 +18,7 @@ fn choosy(sandbox: &Arc<Sandbox>, name: &str, handle: &str, on_fault: OnFault) -
         16_u64 << 32 | 2
     );
     let handle = format!(r#"(func (export "hailer_handle") (param i32 i32 i32) (result i64) {handle})"#);
-    let wasm =
-        fixture::module(&[fixture::MEMORY, fixture::INPUT, &configure, &handle, &fixture::custom(manifest)]);
+    let wasm = fixture::module(&[fixture::MEMORY, fixture::INPUT, &configure, &handle, &fixture::custom(manifest)]);
     let module = verify(wasm, sandbox.limits()).unwrap();
     let spec = CampaignSpec { on_fault, ..CampaignSpec::of(name, &module, vec![0x90]) };
     Campaign::started(sandbox, spec, sandbox.compile_here(&module.bytes).unwrap(), 1).unwrap()
@@ -29,7 +28,9 @@ fn choosy(sandbox: &Arc<Sandbox>, name: &str, handle: &str, on_fault: OnFault) -
 fn content() -> String {
     let answers = r"\93\c0\c0\90".repeat(8);
     let place = 32_u64 << 32;
-    format!("(i64.or (i64.const {place}) (i64.extend_i32_u (i32.mul (local.get 1) (i32.const 4))))) (data (i32.const 32) \"{answers}\"")
+    format!(
+        "(i64.or (i64.const {place}) (i64.extend_i32_u (i32.mul (local.get 1) (i32.const 4))))) (data (i32.const 32) \"{answers}\""
+    )
 }
 
 /// The tally of these amounts, bought one after the other by customer 7, and what the journal has of each.
@@ -50,8 +51,7 @@ async fn tally_of(campaign: Arc<Campaign>, sandbox: Arc<Sandbox>, amounts: &[&st
     };
     let keeping = keeping();
     let store = Arc::clone(&keeping.store);
-    let (entrance, mut pipeline) =
-        Pipeline::start(settings, &rules, keeping, Door::new().1, Working, Working).unwrap();
+    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, keeping, Door::new().1, Working, Working).unwrap();
     let (ledger, prefix) = Ledger::new();
     for (tag, amount) in (1..).zip(amounts) {
         let body = format!(
