@@ -4,6 +4,8 @@
 //!
 //! The conditions are made up here, and written to `conditions/corpus.rs`, as they have to be compiled: `HAILER_WRITE=1` writes them anew.
 
+#![allow(clippy::unwrap_used, reason = "a test's own set-up")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 

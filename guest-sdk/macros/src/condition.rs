@@ -387,11 +387,10 @@ fn unsupported(expression: &Expr) -> Error {
         }
         Expr::MethodCall(_) => "a field or a parameter is compared as it stands, and asked `is_some()` or `is_none()`",
         Expr::Reference(_) | Expr::Unary(ExprUnary { op: UnOp::Deref(_), .. }) => "no `&` and no `*` is needed",
-        Expr::Binary(ExprBinary { op, .. })
-            if matches!(op, BinOp::Add(_) | BinOp::Sub(_) | BinOp::Mul(_) | BinOp::Div(_) | BinOp::Rem(_)) =>
-        {
-            "it compares, and does not calculate"
-        }
+        Expr::Binary(ExprBinary {
+            op: BinOp::Add(_) | BinOp::Sub(_) | BinOp::Mul(_) | BinOp::Div(_) | BinOp::Rem(_),
+            ..
+        }) => "it compares, and does not calculate",
         Expr::Binary(ExprBinary { op: BinOp::BitAnd(_) | BinOp::BitOr(_), .. }) => "write `&&` or `||`",
         Expr::Assign(_) => "write `==`",
         Expr::Macro(one) if one.mac.path.is_ident("dec") => "a decimal is written alone: `amount >= 100.00`",
