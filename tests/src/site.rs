@@ -184,6 +184,8 @@ impl Site {
         // Neither the checkout's configuration nor the caller's environment is to be found there.
         command.current_dir(self.root.path()).stdin(Stdio::null());
         // Rules that a test writes are built where the next run finds their dependencies again.
+        // Shared, so that what all new rules depend on is compiled once. Hence each test's rules have names of their own: a module of that name lies
+        // there but once.
         command.env("CARGO_TARGET_DIR", built::target().join("e2e-new"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HAILER_")) {
             command.env_remove(name);

@@ -57,33 +57,33 @@ impl Drop for Dev {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_save_is_decided_by_at_once_and_a_broken_one_leaves_the_last_good_version() {
     let site = Site::empty();
-    let _ = site.command_without_data(&["new", "my-rule"]).expect(0);
-    let campaign = "module = \"modules/my-rule.wasm\"\nmode = \"live\"\n[params]\nthreshold = \"100\"\n";
-    site.write("my-rule/campaign.toml", campaign);
+    let _ = site.command_without_data(&["new", "saved-rule"]).expect(0);
+    let campaign = "module = \"modules/saved-rule.wasm\"\nmode = \"live\"\n[params]\nthreshold = \"100\"\n";
+    site.write("saved-rule/campaign.toml", campaign);
     let change = |file: &str, from: &str, to: &str| {
         let text = std::fs::read_to_string(site.path(file)).unwrap();
         assert!(text.contains(from), "{file} has no {from}");
         site.write(file, text.replace(from, to));
     };
-    let dev = Dev::start(&site, "my-rule");
+    let dev = Dev::start(&site, "saved-rule");
     dev.decides("thank-you").await;
 
     // A change that its own scenarios do not know is refused by the engine.
-    change("my-rule/src/lib.rs", "\"thank-you\"", "\"many-thanks\"");
+    change("saved-rule/src/lib.rs", "\"thank-you\"", "\"many-thanks\"");
     dev.says("fails its own scenario").await;
     let before = dev.decides("thank-you").await;
-    change("my-rule/scenarios.toml", "\"thank-you\"", "\"many-thanks\"");
+    change("saved-rule/scenarios.toml", "\"thank-you\"", "\"many-thanks\"");
     let after = dev.decides("many-thanks").await;
     assert!(after > before);
 
-    change("my-rule/src/lib.rs", "fn purchase(", "fn purchase((");
+    change("saved-rule/src/lib.rs", "fn purchase(", "fn purchase((");
     dev.says("the last good one").await;
     dev.says("cargo failed").await;
     let broken = dev.decides("many-thanks").await;
     wait::until("it goes on deciding", async || dev.decides("many-thanks").await > broken + 3).await;
-    change("my-rule/src/lib.rs", "fn purchase((", "fn purchase(");
-    change("my-rule/src/lib.rs", "\"many-thanks\"", "\"thanks-again\"");
-    change("my-rule/scenarios.toml", "\"many-thanks\"", "\"thanks-again\"");
+    change("saved-rule/src/lib.rs", "fn purchase((", "fn purchase(");
+    change("saved-rule/src/lib.rs", "\"many-thanks\"", "\"thanks-again\"");
+    change("saved-rule/scenarios.toml", "\"many-thanks\"", "\"thanks-again\"");
     dev.decides("thanks-again").await;
 }
 

@@ -9,20 +9,20 @@ use crate::swaps::purchase;
 async fn a_rule_that_was_just_written_decides_the_next_event() {
     let site = Site::empty();
     let mut engine = site.start(&["--source", "-", "--sink", "-", "--set", "reload.debounce_ms=20"]);
-    let _ = site.command(&["new", "my-rule"]).expect(0);
-    let _ = site.command(&["build", "my-rule", "--out", "built"]).expect(0);
-    std::fs::copy(site.path("built/my-rule.wasm"), site.rules().join("my-rule.wasm")).unwrap();
+    let _ = site.command(&["new", "first-rule"]).expect(0);
+    let _ = site.command(&["build", "first-rule", "--out", "built"]).expect(0);
+    std::fs::copy(site.path("built/first-rule.wasm"), site.rules().join("first-rule.wasm")).unwrap();
     engine.ready().await;
     engine.write(purchase(999, 1) + "\n" + &purchase(1000, 1) + "\n");
     let printed = engine.prints(1).await;
-    assert_eq!((&printed[0]["campaign"], &printed[0]["template"]), (&"my-rule".into(), &"thank-you".into()));
+    assert_eq!((&printed[0]["campaign"], &printed[0]["template"]), (&"first-rule".into(), &"thank-you".into()));
 
-    for file in ["my-rule/src/lib.rs", "my-rule/scenarios.toml"] {
+    for file in ["first-rule/src/lib.rs", "first-rule/scenarios.toml"] {
         let text = std::fs::read_to_string(site.path(file)).unwrap();
         std::fs::write(site.path(file), text.replace("\"thank-you\"", "\"many-thanks\"")).unwrap();
     }
     // Straight into the directory: the build puts the module in place in one step.
-    let _ = site.command(&["build", "my-rule", "--out", "rules.d"]).expect(0);
+    let _ = site.command(&["build", "first-rule", "--out", "rules.d"]).expect(0);
     let _ = site.command(&["reload"]).expect(0);
     engine.write(purchase(1000, 1) + "\n");
     assert_eq!(engine.prints(2).await[1]["template"], "many-thanks");
@@ -103,19 +103,19 @@ fn every_mistake_in_a_campaigns_parameters_is_shown_at_once_with_its_line() {
 #[test]
 fn a_call_burns_the_same_fuel_each_time_and_two_modules_differ_in_what_they_do() {
     let site = Site::empty();
-    let _ = site.command_without_data(&["new", "my-rule"]).expect(0);
+    let _ = site.command_without_data(&["new", "measured-rule"]).expect(0);
     let fuel = |module: &str| {
         let benched = site.command_without_data(&["bench", module, "--json"]).expect(0).json();
         let call = benched["cost"][0].clone();
         assert!(call["nanoseconds"].as_f64().unwrap() > 0.0, "{call}");
         call["fuel"].as_u64().unwrap()
     };
-    let built = site.command_without_data(&["build", "my-rule", "--out", "rules.d", "--json"]).expect(0).json();
+    let built = site.command_without_data(&["build", "measured-rule", "--out", "rules.d", "--json"]).expect(0).json();
     let before = built[0]["cost"][0]["fuel"].as_u64().unwrap();
     assert!(before > 0);
-    assert_eq!((fuel("rules.d/my-rule.wasm"), fuel("rules.d/my-rule.wasm")), (before, before));
+    assert_eq!((fuel("rules.d/measured-rule.wasm"), fuel("rules.d/measured-rule.wasm")), (before, before));
 
-    let source = site.path("my-rule/src/lib.rs");
+    let source = site.path("measured-rule/src/lib.rs");
     let text = std::fs::read_to_string(&source).unwrap();
     std::fs::write(
         &source,
@@ -123,13 +123,14 @@ fn a_call_burns_the_same_fuel_each_time_and_two_modules_differ_in_what_they_do()
             .replace("        if amount", "        ctx.note(brand_id.unwrap_or(\"no brand\"));\n        if amount"),
     )
     .unwrap();
-    let _ = site.command_without_data(&["build", "my-rule", "--out", "new"]).expect(0);
-    let arguments = ["inspect", "rules.d/my-rule.wasm", "--diff", "new/my-rule.wasm", "--json"];
+    let _ = site.command_without_data(&["build", "measured-rule", "--out", "new"]).expect(0);
+    let arguments = ["inspect", "rules.d/measured-rule.wasm", "--diff", "new/measured-rule.wasm", "--json"];
     let differences = site.command_without_data(&arguments).expect(0).json();
     let different: Vec<_> = differences.as_array().unwrap().iter().map(|one| one["what"].as_str().unwrap()).collect();
     assert!(different.contains(&"purchase reads brand_id"), "{different:?}");
     assert!(different.contains(&"fuel of purchase on OnPurchaseConfirm"), "{different:?}");
     assert!(!different.contains(&"name") && !different.contains(&"parameter threshold"), "{different:?}");
-    let same = site.command_without_data(&["inspect", "new/my-rule.wasm", "--diff", "new/my-rule.wasm"]).expect(0);
+    let same =
+        site.command_without_data(&["inspect", "new/measured-rule.wasm", "--diff", "new/measured-rule.wasm"]).expect(0);
     assert!(same.stdout.contains("no difference"), "{same:?}");
 }

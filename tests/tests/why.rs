@@ -51,7 +51,7 @@ fn a_stopped_engines_store_tells_what_became_of_each_event() {
     assert_eq!(told, ["published", "suppressed (shadow)", below, below, not_called, not_called]);
 
     let missing = why(&site, &["7", "--store", &store, "--campaign", "missing"]);
-    assert_eq!(endings(&missing), ["campaign not loaded, off or not started"; 3]);
+    assert_eq!(endings(&missing), ["campaign not loaded, off or not started, or its condition did not match"; 3]);
     let since = why(&site, &["7", "--store", &store, "--campaign", "basket", "--since", "1h", "--json"]).json();
     let sent = &since["events"][0]["lines"][0];
     assert_eq!((since["events"].as_array().unwrap().len(), &sent["ending"]), (3, &"published".into()));
