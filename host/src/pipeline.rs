@@ -15,6 +15,7 @@ mod budget;
 mod bury;
 mod case;
 mod commit;
+mod event_clock;
 mod failures;
 mod gather;
 mod group;
@@ -67,6 +68,7 @@ pub use arrivals::Clock;
 pub use breaker::BreakerSettings;
 use budget::{Budget, Held};
 use commit::Committer;
+use event_clock::EventClock;
 use failures::FailureTotals;
 use group::Group;
 use memory::Memory;
@@ -168,7 +170,7 @@ pub struct Entrance {
     store: Arc<dyn Store>,
     suspects: Arc<Suspects>,
     /// With a clock that the events tell.
-    virtual_timers: Option<Timers>,
+    event_clock: Option<Arc<EventClock>>,
     run_on_ms: Millis,
     recorder: Option<Recorder>,
     /// Everything that was waiting in the source at this moment has been settled.
@@ -263,8 +265,8 @@ impl Pipeline {
         let (letters, letters_sent) = mpsc::channel(LETTERS_MAX);
         let mut parts = JoinSet::new();
         parts.spawn(async move { Ok(committer.run(groups_decided, removals_sent).await?) });
-        let virtual_timers = match clock {
-            Clock::Events => Some(timers),
+        let event_clock = match clock {
+            Clock::Events => Some(Arc::new(EventClock::new(timers))),
             Clock::Wall => {
                 parts.spawn(async move { Ok(timers.run().await?) });
                 None
@@ -286,7 +288,7 @@ impl Pipeline {
             redirects: shared.redirects,
             store,
             suspects: shared.suspects,
-            virtual_timers,
+            event_clock,
             run_on_ms,
             recorder: None,
             handled: handled_until,
@@ -345,11 +347,13 @@ fn begin_run(store: &dyn Store) -> Result<Progress, StoreError> {
 impl Intake for Entrance {
     async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
         self.outbox.is_below(self.outbox_max).await;
-        if let (Some(timers), Some(now)) = (&self.virtual_timers, delivery.timestamp_ms) {
-            timers.advance(now).await.map_err(|_| IntakeClosed)?;
+        let read = self.read(&delivery);
+        if let Some(clock) = &self.event_clock {
+            let event = read.as_ref().ok().map(|(event, ..)| event);
+            clock.advance_to(&delivery, event).await.map_err(|_| IntakeClosed)?;
         }
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
-        match self.read(&delivery) {
+        match read {
             Ok((event, key, name)) => {
                 let held = self.room_for(&event).await?;
                 let Ok(accepted) = self.stamp((event, key, name), delivery, held) else { return Err(IntakeClosed) };
@@ -365,10 +369,9 @@ impl Intake for Entrance {
     }
 
     async fn ended(&self) {
-        if let Some(timers) = &self.virtual_timers {
-            let until = self.arrivals.last_now().saturating_add(self.run_on_ms);
+        if let Some(clock) = &self.event_clock {
             // An error ends the pipeline, which tells it.
-            let _ = timers.advance(until).await;
+            let _ = clock.run_on(self.run_on_ms).await;
         }
     }
 

@@ -71,6 +71,25 @@ fn who_does_not_finish_registering_is_nudged_at_the_time_and_who_does_is_not() {
 }
 
 #[test]
+fn without_an_envelope_an_event_says_itself_when_it_happened() {
+    let site = site_with("nth-purchase", "[params]\npurchases = 2");
+    let purchase = |time: &str| {
+        let purchase = json!({ "purchaseId": time, "amount": 10 });
+        let info = json!({ "dateTime": time, "purchaseData": purchase });
+        let body = json!({ "eventCode": "OnPurchaseConfirm", "customerInfo": { "customerId": 7 }, "purchaseOperationInfo": info });
+        format!("{body}\n")
+    };
+    let lines = [purchase("2026-03-01T10:00:00Z"), purchase("2026-03-02T11:00:00Z")];
+    let (printed, outcome) = run(&site, "own.jsonl", &lines.concat(), 0, &[]);
+    assert_eq!(printed[0]["createdAt"], "2026-03-02T11:00:00Z", "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("nothing has told the time"), "{}", outcome.stderr);
+    // What begins with an event that doesn't say so is told of.
+    let untold = of_customer("OnBeginRegistration", 1) + "\n";
+    let (_, outcome) = run(&site, "untold.jsonl", &untold, 0, &[]);
+    assert!(outcome.stderr.contains("nothing has told the time yet"), "{}", outcome.stderr);
+}
+
+#[test]
 fn a_timer_fires_before_the_event_that_comes_after_it() {
     let site = site_with("abandoned-registration", "[params]\nwait_minutes = 60");
     let lines = [at(0, &of_customer("OnBeginRegistration", 1)), at(2 * HOUR, &of_customer("OnEndRegistration", 1))];

@@ -25,6 +25,7 @@ mod timestamp;
 mod plan;
 mod project;
 
+mod own_time;
 mod rewrite;
 
 mod encode;
@@ -38,6 +39,7 @@ pub use customer::{Customer, CustomerKey};
 pub use envelope::Event;
 pub use error::{EventError, EventErrorKind};
 pub use identity::{DedupKey, EventId};
+pub(crate) use own_time::OwnTimes;
 pub use plan::{Plan, PlanBuilder, Slot};
 pub use project::Projection;
 pub(crate) use rewrite::Rewrite;

@@ -4,10 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::chunk::Work;
-use super::time::OwnTimes;
 use super::{Options, ReplayError, Report};
 use crate::clock::Millis;
-use crate::event::{DedupKey, Projection};
+use crate::event::{DedupKey, OwnTimes, Projection};
 use crate::fork::{fork, parts_of};
 use crate::recording::{Broken, Chunk, Recorded, Troubles};
 use crate::rehearsal::Arrived;

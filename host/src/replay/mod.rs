@@ -12,7 +12,6 @@ mod arrive;
 mod chunk;
 mod route;
 mod side;
-mod time;
 
 mod compare;
 mod hours;

@@ -5,18 +5,18 @@ use std::collections::HashMap;
 use hailer_abi::catalogue::{EVENTS, EventType, FieldDef};
 use hailer_abi::manifest::{Field, FieldKind};
 
+use super::{Event, Plan, PlanBuilder, Projection, Slot};
 use crate::clock::Millis;
-use crate::event::{Event, Plan, PlanBuilder, Projection, Slot};
 
 /// The fields that say when an event happened. A card's date of activation, which comes with a card, does not.
 const NAMES: [&str; 2] = ["date_time", "change_date_time"];
 
 /// Where the time is in the events of each code that has one.
 #[derive(Debug)]
-pub(super) struct OwnTimes(HashMap<&'static str, (Plan, Slot)>);
+pub(crate) struct OwnTimes(HashMap<&'static str, (Plan, Slot)>);
 
 impl OwnTimes {
-    pub(super) fn new() -> OwnTimes {
+    pub(crate) fn new() -> OwnTimes {
         let mut known = HashMap::new();
         for event in EVENTS {
             let Some(field) = time_of(event) else { continue };
@@ -30,7 +30,7 @@ impl OwnTimes {
     }
 
     /// The time of an event, if it has one.
-    pub(super) fn of(&self, event: &Event, projection: &mut Projection) -> Option<Millis> {
+    pub(crate) fn of(&self, event: &Event, projection: &mut Projection) -> Option<Millis> {
         let (plan, slot) = self.0.get(event.code())?;
         plan.project(event, projection);
         // The milliseconds are at the end of the extension.
