@@ -2,6 +2,10 @@
 //! Read in this one place, which is also where secrets become unprintable: no address shows its password, neither in
 //! `Display` nor in `Debug`.
 
+mod queue;
+
+pub use queue::QueueAddress;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -42,6 +46,10 @@ pub enum AddressError {
     Unknown(String),
     #[error("`{address}` is not an address of a broker: {reason}; write amqp://USER@HOST:PORT/VHOST")]
     Broker { address: String, reason: String },
+    #[error(
+        "`{address}` is not an address of a queue: {reason}; write amqp://USER@HOST:PORT/QUEUE, or …/VHOST/QUEUE in a virtual host"
+    )]
+    Queue { address: String, reason: String },
     #[error("rabbitmq.{given} is set without rabbitmq.{missing}: a client certificate needs both")]
     HalfAnIdentity { given: &'static str, missing: &'static str },
     #[error("can't read {} (rabbitmq.{setting})", path.display())]

@@ -24,6 +24,7 @@ mod seed;
 mod sizes;
 mod standard_streams;
 mod store_commands;
+mod stream_replay;
 mod suspects;
 mod swaps;
 mod trials;

@@ -89,6 +89,26 @@ fn a_replay_decides_what_an_engine_would_have_decided_and_the_same_each_time_on_
 }
 
 #[test]
+fn since_and_until_leave_out_what_happened_before_and_after() {
+    let site = Site::with_basket();
+    let events = generated(&site, 2000, 100);
+    let at = |line: &Value| line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let moments: Vec<jiff::Timestamp> = lines(&events).iter().map(at).collect();
+    let (since, until) = (moments[500], moments[1499]);
+    let meant = moments.iter().filter(|at| (since..until).contains(at)).count();
+    assert!((900..=1000).contains(&meant), "{meant}");
+    let (rules, since, until) = (site.rules(), since.to_string(), until.to_string());
+    let of = |arguments: &[&str]| replay(&site, &[&[text(&events), "--rules", text(&rules)], arguments].concat());
+    let report = of(&["--since", &since, "--until", &until, "--json"]).expect(0).json();
+    assert_eq!((&report["events"], &report["leftOut"]), (&meant.into(), &(2000 - meant).into()));
+    assert_eq!(report["from"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap(), moments[500]);
+    let shown = of(&["--since", &since, "--until", &until]).expect(0).stdout;
+    assert!(shown.contains(&format!("{} left out by --since and --until", 2000 - meant)), "{shown}");
+    let refused = of(&["--since", &until, "--until", &since]).expect(2);
+    assert!(refused.stderr.contains("is not before --until"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_difference_of_thresholds_lists_exactly_the_customers_between_them() {
     let site = Site::empty();
     let events = generated(&site, 3000, 400);

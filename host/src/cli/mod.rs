@@ -2,6 +2,7 @@
 //! configuration. One command, one file; what they share is in `settings`, `output` and `logging`.
 
 mod logging;
+mod origins;
 mod output;
 mod settings;
 

@@ -13,7 +13,7 @@ use clap::Args;
 
 use super::moment::{moment, span_ms, zone};
 use super::settings::{Global, SettingFlags};
-use super::{DONE, EXIT_CODES, FAILED, UsageError, logging, output};
+use super::{DONE, EXIT_CODES, FAILED, UsageError, logging, origins, output};
 use crate::config::{Config, Purpose};
 use crate::daemon;
 use crate::engine::Sandbox;
@@ -25,8 +25,12 @@ use crate::replay::{Options, Report, Trial, replay};
 /// Reads events, decides each as the engine would have, on the events' own clock, and prints for each campaign what would have come of it. Nothing is sent and
 /// nothing is kept: a dry run. Timers fire on the way, states build up, customers merge; a campaign's start, end and mode count.
 ///
-/// FILE is JSON lines of events or envelopes, plain, gzip or zstd; a directory that an engine recorded into (`[record]`); or - for standard input. The time of
-/// an event is its envelope's timestamp (a recording has it), else what a purchase, a refund or an attribute says of itself, else that of the event before.
+/// FILE is JSON lines of events or envelopes, plain, gzip or zstd; a directory that an engine recorded into (`[record]`); - for standard input; or a stream queue of
+/// RabbitMQ, amqp://USER@HOST/QUEUE or amqp://USER@HOST/VHOST/QUEUE. The time of an event is its envelope's or its message's timestamp, else what a purchase, a refund or
+/// an attribute says of itself, else that of the event before.
+///
+/// A stream is read from --since on (by when the broker took each message) up to the last message that it has when the command begins; what is published later
+/// is not read. Reading takes nothing away, and nothing is declared. A queue that is no stream is refused.
 ///
 /// With --diff, two sets of rules see the same events, and every customer whose outcome changes is listed with what each set says.
 ///
@@ -35,7 +39,7 @@ use crate::replay::{Options, Report, Trial, replay};
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{HELP}\n\n{EXIT_CODES}"))]
 pub(super) struct Replay {
-    /// Files or directories of events, in their order; - for standard input
+    /// Files, directories or stream queues of events, in their order; - for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The directory of campaigns to try
@@ -50,6 +54,12 @@ pub(super) struct Replay {
     /// Decide for so long from the first event on without counting, so that states are what they would be
     #[arg(long, value_name = "SPAN")]
     warm_up: Option<String>,
+    /// No events from before: a span back from now such as 24h, a date, or a time
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// No events from then on
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// Let the clock go on for so long after the last event, so that timers fire
     #[arg(long, value_name = "SPAN")]
     run_on: Option<String>,
@@ -78,6 +88,9 @@ Last week, with a month before it to build up states:
   hailer record export --since 37d --pseudonymise --key replay.key --out week.jsonl.zst
   hailer replay week.jsonl.zst --rules rules.d --warm-up 30d
 
+The last day, from a stream that RabbitMQ keeps (`hailer topology --record-on` makes one):
+  hailer replay amqp://me@broker/smc.customerEvents.recorded --since 24h --rules rules.d
+
 Two versions of a rule:
   hailer replay week.jsonl.zst --rules rules.d --diff rules-new.d
 
@@ -97,11 +110,19 @@ impl Replay {
         let span = |flag: &str, text: &Option<String>| text.as_deref().map_or(Ok(0), |text| span_ms(flag, text));
         let (warm_up_ms, run_on_ms) = (span("--warm-up", &self.warm_up)?, span("--run-on", &self.run_on)?);
         let zone = zone(self.utc);
-        let start = self.start.as_deref().map(|text| moment("--start", text, &zone)).transpose()?;
+        let time = |flag: &str, text: &Option<String>| -> Result<Option<jiff::Timestamp>, UsageError> {
+            text.as_deref().map(|text| moment(flag, text, &zone)).transpose()
+        };
+        let start = time("--start", &self.start)?;
+        let (since, until) = (time("--since", &self.since)?, time("--until", &self.until)?);
+        if let (Some(since), Some(until)) = (since, until)
+            && since >= until
+        {
+            return Err(UsageError(format!("--since {since:.0} is not before --until {until:.0}")).into());
+        }
         let flags = SettingFlags::of_rules(self.rules.clone(), self.environment.clone());
         let config = global.load(Purpose::Ask, &flags)?.config;
-        let archive =
-            Archive::open(&self.files, config.event.bytes_max).map_err(|error| UsageError(error.to_string()))?;
+        let archive = origins::open(&self.files, &config, since)?;
         let out = self.out.as_deref().map(|path| self.writer(path)).transpose()?;
 
         let trial = self.trial(&config)?;
@@ -113,6 +134,8 @@ impl Replay {
             recheck_one_in: config.purity.recheck_one_in,
             threads: if self.threads == 0 { cores() } else { self.threads },
             begins: start.map(jiff::Timestamp::as_millisecond),
+            since: since.map(jiff::Timestamp::as_millisecond),
+            until: until.map(jiff::Timestamp::as_millisecond),
             warm_up_ms,
             run_on_ms,
             is_strict: self.strict,

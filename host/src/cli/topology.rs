@@ -14,7 +14,7 @@ use crate::daemon;
 /// of the engine's user; with --apply it makes them.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  hailer topology --print --source amqp://hailer@broker/\n  hailer topology --apply --config admin.toml --set rabbitmq.queue=hailer.events --own-queue-on loymax.events\n\n{EXIT_CODES}",
+    "Examples:\n  hailer topology --print --source amqp://hailer@broker/\n  hailer topology --apply --config admin.toml --set rabbitmq.queue=hailer.events --own-queue-on loymax.events\n  hailer topology --apply --config admin.toml --set record.days=14 --record-on loymax.events\n\n{EXIT_CODES}",
 ))]
 pub(super) struct Topology {
     #[command(flatten)]
@@ -24,6 +24,10 @@ pub(super) struct Topology {
     /// Also a queue of the engine's own (rabbitmq.queue), bound to this exchange with every routing key of the catalogue
     #[arg(long, value_name = "EXCHANGE")]
     own_queue_on: Option<String>,
+    /// Also a stream queue beside it (its name and `.recorded`), bound to this exchange, that keeps every event for `hailer replay`: for record.days, and
+    /// at most record.bytes_max
+    #[arg(long, value_name = "EXCHANGE")]
+    record_on: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -41,8 +45,9 @@ impl Topology {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         logging::start_quiet()?;
         let config = global.load(Purpose::Ask, &self.settings)?.config;
-        let own_queue_on = self.own_queue_on.as_deref();
-        output::data(&daemon::topology(&config, own_queue_on, self.action.apply, global.json)?)?;
+        let beside =
+            daemon::Beside { own_queue_on: self.own_queue_on.as_deref(), record_on: self.record_on.as_deref() };
+        output::data(&daemon::topology(&config, &beside, self.action.apply, global.json)?)?;
         Ok(DONE)
     }
 }

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::engine::{RuleSet, Sandbox};
 use crate::health::Health;
 use crate::reload::{LoadReport, Owner};
-use crate::topology::{Found, OwnQueue, Topology};
+use crate::topology::{Found, Kept, OwnQueue, RecordedStream, Topology};
 
 /// One thing that was looked at, and what was found.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -138,15 +138,30 @@ fn inspect(config: &Config, address: &BrokerAddress, topology: &Topology) -> any
     Ok(standings.into_iter().map(finding).collect())
 }
 
+/// What an operator wants beside what an engine needs; exchanges that the source publishes to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// A queue of the engine's own.
+    pub own_queue_on: Option<&'a str>,
+    /// A stream that keeps every event.
+    pub record_on: Option<&'a str>,
+}
+
 /// What the configuration needs of RabbitMQ, as people read it, or as definitions that RabbitMQ imports; made as well,
 /// if `apply`. Two brokers get a part each, under their addresses.
 ///
 /// # Errors
 /// When a broker can't be reached, or refuses.
-pub fn topology(config: &Config, own_queue_on: Option<&str>, apply: bool, as_json: bool) -> anyhow::Result<String> {
-    let parts = parts(config, own_queue_on.map(OwnQueue::on).as_ref())?;
-    if parts.is_empty() {
+pub fn topology(config: &Config, beside: &Beside<'_>, apply: bool, as_json: bool) -> anyhow::Result<String> {
+    let mut parts = parts(config, beside.own_queue_on.map(OwnQueue::on).as_ref())?;
+    // The broker of events stands first.
+    let Some((_, of_source)) = parts.first_mut() else {
         anyhow::bail!("neither source nor sink is a broker: give --source amqp://USER@HOST/");
+    };
+    if let Some(exchange) = beside.record_on {
+        let keeps = Kept { days: config.record.days, bytes_max: config.record.bytes_max };
+        let stream = RecordedStream { exchange: exchange.to_owned(), keeps };
+        *of_source = of_source.clone().with_stream(&config.rabbitmq, &stream);
     }
     if apply {
         for (address, topology) in &parts {
@@ -216,7 +231,7 @@ mod tests {
     #[test]
     fn definitions_of_two_brokers_stand_under_their_addresses_and_of_one_by_themselves() {
         let definitions = |source: &str, sink: &str| -> serde_json::Value {
-            serde_json::from_str(&topology(&config(source, sink), None, false, true).unwrap()).unwrap()
+            serde_json::from_str(&topology(&config(source, sink), &Beside::default(), false, true).unwrap()).unwrap()
         };
         let both = definitions("amqp://u:secret@in/", "amqp://u:secret@out/");
         let names: Vec<_> = both.as_object().unwrap().keys().collect();

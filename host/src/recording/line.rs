@@ -4,10 +4,11 @@ use std::io::Write;
 
 use bytes::Bytes;
 
+use super::entry::Entry;
 use crate::clock::Millis;
 use crate::event::{Event, EventErrorKind};
 use crate::pseudonyms::Pseudonyms;
-use crate::sources::lines::{Envelope, Line};
+use crate::sources::lines::Envelope;
 
 /// An event with what its envelope said.
 #[derive(Debug)]
@@ -20,18 +21,21 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Reads a line, as the line source and the engine behind it would.
+    /// Reads an entry, as the source that it is from and the engine behind it would.
     ///
     /// # Errors
     /// Says why it is no event; never a value of it.
-    pub(crate) fn read(line: &Line, bytes_max: usize) -> Result<Recorded, String> {
-        if line.cut {
-            return Err(format!("the line is over the limit of {bytes_max} bytes (event.bytes_max)"));
-        }
-        let (envelope, defect) = Envelope::open(line.text.clone());
-        if let Some(defect) = defect {
-            return Err(defect.into());
-        }
+    pub(crate) fn read(entry: &Entry, bytes_max: usize) -> Result<Recorded, String> {
+        let envelope = match entry {
+            Entry::Line(line) if line.cut => {
+                return Err(format!("the line is over the limit of {bytes_max} bytes (event.bytes_max)"));
+            }
+            Entry::Line(line) => match Envelope::open(line.text.clone()) {
+                (envelope, None) => envelope,
+                (_, Some(defect)) => return Err(defect.into()),
+            },
+            Entry::Message { envelope, .. } => envelope.clone(),
+        };
         let Envelope { body, message_id, routing_key, timestamp_ms } = envelope;
         let event = Event::read_within(body, bytes_max).map_err(|error| match error.kind {
             EventErrorKind::TooLarge => format!("the event is over the limit of {bytes_max} bytes (event.bytes_max)"),

@@ -1,4 +1,4 @@
-//! Files of events, one after another, as lines: plain, gzip or zstd, told apart by what is in them; directories of such files; standard input.
+//! Origins of events, one after another, as entries: files, plain, gzip or zstd, told apart by what is in them; directories of such files; standard input; streams.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::bufread::MultiGzDecoder;
 
 use super::broken::Broken;
+use super::entry::{Entry, Origin};
 use super::files;
-use crate::sources::lines::{Line, LineSplitter};
+use super::stream::{StreamError, StreamReader};
+use crate::sources::lines::LineSplitter;
 
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -33,9 +35,11 @@ pub enum ArchiveError {
     Empty { directory: PathBuf },
     #[error("`{}` is {what}: {next_step}, and name what comes of it", path.display())]
     Foreign { path: PathBuf, what: &'static str, next_step: &'static str },
+    #[error(transparent)]
+    Stream(#[from] StreamError),
 }
 
-/// Files to be read, in their order.
+/// What is to be read, in its order.
 pub struct Archive {
     waiting: VecDeque<Input>,
     open: Option<Open>,
@@ -44,15 +48,22 @@ pub struct Archive {
     bytes_read: Arc<AtomicU64>,
 }
 
-#[derive(Clone, Debug)]
-struct Input {
-    /// `None` is standard input.
-    path: Option<PathBuf>,
-    /// The newest of a directory: an engine may be writing it.
-    may_be_unfinished: bool,
+enum Input {
+    Standard,
+    File {
+        path: PathBuf,
+        /// The newest of a directory: an engine may be writing it.
+        may_be_unfinished: bool,
+    },
+    Stream(Box<StreamReader>),
 }
 
-struct Open {
+enum Open {
+    File(OpenFile),
+    Stream(Box<StreamReader>),
+}
+
+struct OpenFile {
     place: Arc<str>,
     splitter: LineSplitter<Box<dyn Read + Send>>,
     bytes_read: Arc<AtomicU64>,
@@ -62,37 +73,43 @@ struct Open {
 
 /// What comes next of an archive.
 pub(super) enum Piece {
-    Lines {
+    Entries {
         place: Arc<str>,
-        lines: Vec<Line>,
+        entries: Vec<Entry>,
     },
     /// The rest of the file can't be read.
     Broken(Broken),
 }
 
 impl Archive {
-    /// Looks at every file; none is read yet.
+    /// Looks at every file, and at every stream for its end; none is read yet.
     ///
     /// # Errors
-    /// When a file can't be opened, or is certainly none of events.
-    pub fn open(paths: &[PathBuf], line_bytes_max: usize) -> Result<Archive, ArchiveError> {
+    /// When a file can't be opened, or is certainly none of events; when a stream can't be reached, or is none.
+    pub fn open<O: Clone + Into<Origin>>(origins: &[O], line_bytes_max: usize) -> Result<Archive, ArchiveError> {
         let mut waiting = VecDeque::new();
-        for path in paths {
-            let unreadable = |source| ArchiveError::Unreadable { path: path.clone(), source };
-            if path.as_os_str() == "-" {
-                waiting.push_back(Input { path: None, may_be_unfinished: false });
-            } else if path.is_dir() {
-                let found = files::readable(path).map_err(unreadable)?;
-                let newest = found.last().cloned().ok_or_else(|| ArchiveError::Empty { directory: path.clone() })?;
-                let input = |path: PathBuf| Input { may_be_unfinished: path == newest, path: Some(path) };
-                waiting.extend(found.into_iter().map(input));
-            } else {
-                waiting.push_back(Input { path: Some(path.clone()), may_be_unfinished: false });
+        for origin in origins {
+            match origin.clone().into() {
+                Origin::Standard => waiting.push_back(Input::Standard),
+                Origin::Stream(queue) => waiting.push_back(Input::Stream(Box::new(queue.open()?))),
+                Origin::Path(path) if path.is_dir() => {
+                    let found = files::readable(&path)
+                        .map_err(|source| ArchiveError::Unreadable { path: path.clone(), source })?;
+                    let newest = found.last().cloned().ok_or(ArchiveError::Empty { directory: path })?;
+                    let input = |path: PathBuf| Input::File { may_be_unfinished: path == newest, path };
+                    waiting.extend(found.into_iter().map(input));
+                }
+                Origin::Path(path) => waiting.push_back(Input::File { path, may_be_unfinished: false }),
             }
         }
         let mut bytes_total = 0;
-        for path in waiting.iter().filter_map(|input| input.path.as_ref()) {
-            bytes_total += look_at(path)?;
+        for input in &waiting {
+            if let Input::File { path, .. } = input {
+                bytes_total += look_at(path)?;
+            }
+        }
+        if waiting.iter().any(|input| matches!(input, Input::Stream(_))) {
+            bytes_total = 0;
         }
         Ok(Archive { waiting, open: None, line_bytes_max, bytes_total, bytes_read: Arc::default() })
     }
@@ -109,27 +126,27 @@ impl Archive {
         Arc::clone(&self.bytes_read)
     }
 
-    /// The next lines of the file that is open, or of the next; `None` at the end of all.
+    /// The next entries of what is open, or of what comes then; `None` at the end of all.
     pub(super) fn next(&mut self) -> Result<Option<Piece>, ArchiveError> {
         loop {
-            let Some(open) = &mut self.open else {
-                let Some(input) = self.waiting.pop_front() else { return Ok(None) };
-                self.open = Some(Open::begin(input, self.line_bytes_max, &self.bytes_read)?);
-                continue;
+            let piece = match &mut self.open {
+                Some(Open::File(file)) => file.next(),
+                Some(Open::Stream(stream)) => stream.next()?.map(|entries| {
+                    let bytes: usize = entries.iter().map(Entry::bytes).sum();
+                    self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+                    Piece::Entries { place: Arc::clone(stream.place()), entries }
+                }),
+                None => {
+                    let Some(input) = self.waiting.pop_front() else { return Ok(None) };
+                    self.open = Some(Open::begin(input, self.line_bytes_max, &self.bytes_read)?);
+                    continue;
+                }
             };
-            match open.splitter.next_block() {
-                Ok(Some(lines)) => {
-                    open.last_line = lines.last().map_or(open.last_line, |line| line.number);
-                    return Ok(Some(Piece::Lines { place: Arc::clone(&open.place), lines }));
-                }
-                Ok(None) => self.open = None,
-                Err(error) => {
-                    let broken = open.broken(&error);
-                    self.open = None;
-                    if let Some(broken) = broken {
-                        return Ok(Some(Piece::Broken(broken)));
-                    }
-                }
+            if !matches!(piece, Some(Piece::Entries { .. })) {
+                self.open = None;
+            }
+            if piece.is_some() {
+                return Ok(piece);
             }
         }
     }
@@ -137,7 +154,11 @@ impl Archive {
 
 impl Open {
     fn begin(input: Input, line_bytes_max: usize, total: &Arc<AtomicU64>) -> Result<Open, ArchiveError> {
-        let Input { path, may_be_unfinished } = input;
+        let (path, may_be_unfinished) = match input {
+            Input::Stream(stream) => return Ok(Open::Stream(stream)),
+            Input::Standard => (None, false),
+            Input::File { path, may_be_unfinished } => (Some(path), may_be_unfinished),
+        };
         let bytes_read = Arc::<AtomicU64>::default();
         let place = path.as_ref().map_or_else(|| "-".to_owned(), |path| path.display().to_string());
         let unreadable = |source| ArchiveError::Unreadable { path: place.clone().into(), source };
@@ -148,7 +169,21 @@ impl Open {
         let counted = Counted { reader: file, total: Arc::clone(total), own: Arc::clone(&bytes_read) };
         let reader = decompressed(BufReader::with_capacity(BUFFER_BYTES, counted)).map_err(unreadable)?;
         let splitter = LineSplitter::new(reader, line_bytes_max);
-        Ok(Open { place: place.into(), splitter, bytes_read, last_line: 0, may_be_unfinished })
+        Ok(Open::File(OpenFile { place: place.into(), splitter, bytes_read, last_line: 0, may_be_unfinished }))
+    }
+}
+
+impl OpenFile {
+    /// The next lines, or why there are none; `None` at the end.
+    fn next(&mut self) -> Option<Piece> {
+        match self.splitter.next_block() {
+            Ok(lines) => lines.map(|lines| {
+                self.last_line = lines.last().map_or(self.last_line, |line| line.number);
+                let entries = lines.into_iter().map(Entry::Line).collect();
+                Piece::Entries { place: Arc::clone(&self.place), entries }
+            }),
+            Err(error) => self.broken(&error).map(Piece::Broken),
+        }
     }
 
     /// What it means that reading goes no further; `None` if that is as it should be.

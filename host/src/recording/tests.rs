@@ -34,14 +34,16 @@ fn read(paths: &[PathBuf]) -> (Vec<Recorded>, Vec<Broken>) {
     let (mut events, mut broken) = (Vec::new(), Vec::new());
     for chunk in Chunks::of(archive, 7, 1 << 20) {
         let chunk = chunk.unwrap();
-        assert!(chunk.lines.len() <= 7);
+        assert!(chunk.entries.len() <= 7);
         broken.extend(chunk.broken);
-        for (place, line) in chunk.lines {
+        for (place, line) in chunk.entries {
             match Recorded::read(&line, LINE_BYTES_MAX) {
                 Ok(event) => events.push(event),
-                Err(reason) => {
-                    broken.push(Broken { place: format!("{place}:{}", line.number), reason, next_step: String::new() })
-                }
+                Err(reason) => broken.push(Broken {
+                    place: format!("{place}:{}", line.number()),
+                    reason,
+                    next_step: String::new(),
+                }),
             }
         }
     }

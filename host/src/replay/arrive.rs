@@ -8,9 +8,8 @@ use super::{Options, ReplayError, Report};
 use crate::clock::Millis;
 use crate::event::{DedupKey, OwnTimes, Projection};
 use crate::fork::{fork, parts_of};
-use crate::recording::{Broken, Chunk, Recorded, Troubles};
+use crate::recording::{Broken, Chunk, Entry, Recorded, Troubles};
 use crate::rehearsal::Arrived;
-use crate::sources::lines::Line;
 
 /// Lines that a thread reads before it takes others.
 const PART_LINES: usize = 512;
@@ -27,6 +26,9 @@ pub(super) struct Arrivals {
     events: u64,
     warm_up: u64,
     repeats: u64,
+    left_out: u64,
+    /// The time of the event that was read last, whether or not it was left out.
+    told: Option<Millis>,
     known: Known,
     troubles: Troubles,
 }
@@ -59,6 +61,8 @@ impl Arrivals {
             events: 0,
             warm_up: 0,
             repeats: 0,
+            left_out: 0,
+            told: None,
             known: Known::default(),
             troubles: Troubles::new(options.is_strict),
         }
@@ -70,10 +74,10 @@ impl Arrivals {
             self.troubles.add(broken)?;
         }
         let (bytes_max, times) = (self.options.event_bytes_max, &self.times);
-        let parts = fork(self.options.threads, parts_of(chunk.lines, PART_LINES), |lines| {
+        let parts = fork(self.options.threads, parts_of(chunk.entries, PART_LINES), |entries| {
             let mut projection = Projection::new();
-            let read = |(file, line)| arriving(file, &line, bytes_max, times, &mut projection, twice);
-            lines.into_iter().map(read).collect::<Vec<_>>()
+            let read = |(file, entry)| arriving(file, &entry, bytes_max, times, &mut projection, twice);
+            entries.into_iter().map(read).collect::<Vec<_>>()
         });
         let mut read = Vec::new();
         for arriving in parts.into_iter().flatten() {
@@ -82,6 +86,7 @@ impl Arrivals {
                 Err(broken) => self.troubles.add(broken)?,
             }
         }
+        self.leave_out(&mut read);
         let mut clock = match self.clock.or_else(|| read.iter().find_map(|arriving| arriving.at)) {
             Some(clock) => clock,
             None if read.is_empty() => 0,
@@ -111,6 +116,22 @@ impl Arrivals {
         }
         work.until = clock;
         Ok(work)
+    }
+
+    /// Takes away what happened before or after what is wanted. An event that tells no time has that of the one before; of which nothing is known at all, stays.
+    fn leave_out(&mut self, read: &mut Vec<Arriving>) {
+        let Options { since, until, .. } = self.options;
+        if since.is_none() && until.is_none() {
+            return;
+        }
+        let before = read.len();
+        let mut told = self.told.or_else(|| read.iter().find_map(|arriving| arriving.at));
+        read.retain(|arriving| {
+            told = arriving.at.or(told);
+            told.is_none_or(|told| since.is_none_or(|since| told >= since) && until.is_none_or(|until| told < until))
+        });
+        self.told = told;
+        self.left_out += (before - read.len()) as u64;
     }
 
     /// Nothing but time.
@@ -148,6 +169,7 @@ impl Arrivals {
             events: self.events,
             warm_up: self.warm_up,
             repeats: self.repeats,
+            left_out: self.left_out,
             from: is_something.then(|| Arriving::timestamp(self.counts_from())),
             until: is_something.then(|| Arriving::timestamp(self.clock())),
             not_read: self.troubles,
@@ -172,19 +194,24 @@ impl Known {
 
 fn arriving(
     file: Arc<str>,
-    line: &Line,
+    entry: &Entry,
     bytes_max: usize,
     times: &OwnTimes,
     projection: &mut Projection,
     twice: bool,
 ) -> Result<Arriving, Broken> {
-    let number = line.number;
+    let number = entry.number();
     let broken = |reason| Broken {
         place: format!("{file}:{number}"),
         reason,
-        next_step: "mend the line or take it out; `hailer events --samples` shows what a line may be".to_owned(),
+        next_step: match entry {
+            Entry::Line(_) => {
+                "mend the line or take it out; `hailer events --samples` shows what a line may be".to_owned()
+            }
+            Entry::Message { .. } => "it is passed over; an engine makes it a dead letter".to_owned(),
+        },
     };
-    let recorded = Recorded::read(line, bytes_max).map_err(broken)?;
+    let recorded = Recorded::read(entry, bytes_max).map_err(broken)?;
     let at = recorded.timestamp_ms.or_else(|| times.of(&recorded.event, projection));
     let has_id = recorded.message_id.is_some() || recorded.event.external_id().is_some();
     let position = format!("{file}:{number}");
@@ -193,7 +220,7 @@ fn arriving(
         // When it happens, and as which, is known when all before it has been read.
         Arrived::new(event, message_id.as_deref(), Some(&position), 0, 0)
     };
-    let second = if twice { Some(Recorded::read(line, bytes_max).map_err(broken)?) } else { None };
+    let second = if twice { Some(Recorded::read(entry, bytes_max).map_err(broken)?) } else { None };
     let first = arrived(recorded);
     let id = has_id.then(|| first.key());
     let arrived = std::iter::once(first).chain(second.map(arrived)).collect();

@@ -51,6 +51,9 @@ pub struct Options {
     pub threads: usize,
     /// What the clock shows at first; `None` for the time of the first event that has one.
     pub begins: Option<Millis>,
+    /// Events from before are left out, and from then on.
+    pub since: Option<Millis>,
+    pub until: Option<Millis>,
     /// For so long from the beginning on everything is decided, and nothing counted.
     pub warm_up_ms: Millis,
     /// For how long the clock goes on after the last event.
@@ -95,6 +98,8 @@ pub struct Report {
     pub warm_up: u64,
     /// Copies of an event, by its id, that are not decided again.
     pub repeats: u64,
+    /// Events that happened before or after what was asked for.
+    pub left_out: u64,
     /// What could not be read.
     pub not_read: Troubles,
     /// By the events' own clock: when the first thing that counts happened, and the last.

@@ -87,6 +87,13 @@ async fn declare_queue(channel: &Channel, queue: &Queue) -> Result<(), lapin::Er
         arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
         arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(to.as_str().into()));
     }
+    if let Some(keeps) = queue.keeps {
+        let bytes = |bytes: u64| AMQPValue::LongLongInt(bytes.try_into().unwrap_or(i64::MAX));
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+        arguments.insert("x-max-age".into(), AMQPValue::LongString(keeps.age().into()));
+        arguments.insert("x-max-length-bytes".into(), bytes(keeps.bytes_max));
+        arguments.insert("x-stream-max-segment-size-bytes".into(), bytes(keeps.segment_bytes()));
+    }
     channel.queue_declare(queue.name.as_str().into(), QueueDeclareOptions::durable(), arguments).await.map(drop)
 }
 

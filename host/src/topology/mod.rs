@@ -6,6 +6,7 @@
 //! - The queue for dead letters.
 //! - If asked for, a queue of the engine's own for events, bound to the source's exchange. SMC consumes the queue that
 //!   Loymax's plugin makes, and two consumers of one queue split the events between them.
+//! - If asked for, a stream queue that keeps every event for a while, for replays. The engine has no part in it.
 //!
 //! Queue types are left to the virtual host's default. A queue of events names the dead-letter queue as its dead-letter
 //! route, because a quorum queue that redelivers too often would drop the message otherwise.
@@ -52,7 +53,16 @@ pub struct Queue {
     pub name: String,
     /// The queue that takes what the broker would drop.
     pub dead_letters_to: Option<String>,
+    /// It is a stream, and keeps so much.
+    pub keeps: Option<Kept>,
     pub purpose: &'static str,
+}
+
+/// How long a stream keeps messages, and how many bytes of them at most: whichever is reached first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub days: u64,
+    pub bytes_max: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +70,14 @@ pub struct Binding {
     pub exchange: String,
     pub queue: String,
     pub routing_key: String,
+}
+
+/// A stream queue that is given every event, to be replayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedStream {
+    /// The exchange that the source publishes to; it must be there.
+    pub exchange: String,
+    pub keeps: Kept,
 }
 
 /// A queue of the engine's own for events; its name is `rabbitmq.queue`.
@@ -117,6 +135,7 @@ impl Topology {
             queues: vec![Queue {
                 name: deadletter_queue.clone(),
                 dead_letters_to: None,
+                keeps: None,
                 purpose: "events that can't be read, the reason in their headers",
             }],
             bindings: Vec::new(),
@@ -128,6 +147,7 @@ impl Topology {
             topology.queues.push(Queue {
                 name: queue.clone(),
                 dead_letters_to,
+                keeps: None,
                 purpose: "events for the engine alone",
             });
             let bound =
@@ -135,6 +155,19 @@ impl Topology {
             topology.bindings.extend(routing_keys.iter().map(bound));
         }
         topology
+    }
+
+    /// With a stream beside the queue of events, bound with every routing key of the catalogue.
+    #[must_use]
+    pub fn with_stream(mut self, config: &RabbitMqConfig, stream: &RecordedStream) -> Topology {
+        let RecordedStream { exchange, keeps } = stream;
+        let name = format!("{}.recorded", config.queue);
+        let bound = |routing_key| Binding { exchange: exchange.clone(), queue: name.clone(), routing_key };
+        self.bindings.extend(routing_keys().into_iter().map(bound));
+        self.reads.push(name.clone());
+        let purpose = "every event, to be replayed";
+        self.queues.push(Queue { name, dead_letters_to: None, keeps: Some(*keeps), purpose });
+        self
     }
 
     /// What the broker of communications needs.
@@ -160,12 +193,25 @@ impl Topology {
             queues: vec![Queue {
                 name: unrouted.clone(),
                 dead_letters_to: None,
+                keeps: None,
                 purpose: "communications that no binding took",
             }],
             bindings: vec![Binding { exchange: unrouted.clone(), queue: unrouted, routing_key: String::new() }],
             writes: vec![exchange.clone()],
             reads: Vec::new(),
         }
+    }
+}
+
+impl Kept {
+    /// A stream forgets by whole segments, so these are small beside all that it keeps.
+    pub(crate) fn segment_bytes(self) -> u64 {
+        (self.bytes_max / 16).clamp(1 << 20, 500_000_000)
+    }
+
+    /// As RabbitMQ writes it.
+    pub(crate) fn age(self) -> String {
+        format!("{}D", self.days)
     }
 }
 

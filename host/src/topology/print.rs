@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::{Binding, Exchange, Queue, Topology};
+use super::{Binding, Exchange, Kept, Queue, Topology};
 
 impl Topology {
     /// The same as RabbitMQ exports and imports it.
@@ -15,9 +15,13 @@ impl Topology {
             json!({ "name": name, "vhost": virtual_host, "type": kind.name(), "durable": true, "auto_delete": false,
                     "internal": false, "arguments": arguments })
         };
-        let queue = |Queue { name, dead_letters_to, .. }: &Queue| {
-            let route = |to: &String| json!({ "x-dead-letter-exchange": "", "x-dead-letter-routing-key": to });
-            let arguments = dead_letters_to.as_ref().map_or_else(|| json!({}), route);
+        let queue = |Queue { name, dead_letters_to, keeps, .. }: &Queue| {
+            let arguments = match (dead_letters_to, keeps) {
+                (Some(to), _) => json!({ "x-dead-letter-exchange": "", "x-dead-letter-routing-key": to }),
+                (None, Some(keeps)) => json!({ "x-queue-type": "stream", "x-max-age": keeps.age(),
+                    "x-max-length-bytes": keeps.bytes_max, "x-stream-max-segment-size-bytes": keeps.segment_bytes() }),
+                (None, None) => json!({}),
+            };
             json!({ "name": name, "vhost": virtual_host, "durable": true, "auto_delete": false, "arguments": arguments })
         };
         let binding = |Binding { exchange, queue, routing_key }: &Binding| {
@@ -51,10 +55,13 @@ impl fmt::Display for Topology {
             }
             writeln!(formatter, "): {purpose}")?;
         }
-        for Queue { name, dead_letters_to, purpose } in &self.queues {
+        for Queue { name, dead_letters_to, keeps, purpose } in &self.queues {
             write!(formatter, "queue {name} (durable")?;
             if let Some(to) = dead_letters_to {
                 write!(formatter, ", what the broker would drop goes to {to}")?;
+            }
+            if let Some(Kept { days, bytes_max }) = keeps {
+                write!(formatter, ", a stream that keeps {days} days and at most {bytes_max} bytes")?;
             }
             writeln!(formatter, "): {purpose}")?;
         }
@@ -97,7 +104,7 @@ fn quoted(argument: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::OwnQueue;
+    use super::super::{OwnQueue, RecordedStream};
     use super::*;
     use crate::config::RabbitMqConfig;
 
@@ -120,6 +127,26 @@ mod tests {
         binding loymax -> hailer.events, key `customer.card.link`
         binding loymax -> hailer.events, key `сustomer.card.changeCategory` (U+0441 ustomer.card.changeCategory)
         ");
+    }
+
+    #[test]
+    fn a_stream_for_replays_says_how_much_it_keeps() {
+        let config = RabbitMqConfig { queue: "hailer.events".to_owned(), ..RabbitMqConfig::default() };
+        let keeps = Kept { days: 14, bytes_max: 10 << 30 };
+        let topology = Topology::of_source(&config, None)
+            .with_stream(&config, &RecordedStream { exchange: "loymax".to_owned(), keeps });
+        let text = topology.to_string();
+        for part in [
+            "queue hailer.events.recorded (durable, a stream that keeps 14 days and at most 10737418240 bytes): every event, to be replayed\n",
+            "binding loymax -> hailer.events.recorded, key `customer.card.link`\n",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(topology.to_permissions("u", "/").ends_with(r"'^(hailer\.events|hailer\.events\.recorded)$'"));
+        let arguments = &topology.to_definitions("/")["queues"][1]["arguments"];
+        let expected = json!({ "x-queue-type": "stream", "x-max-age": "14D", "x-max-length-bytes": 10_737_418_240_u64,
+            "x-stream-max-segment-size-bytes": 500_000_000 });
+        assert_eq!(*arguments, expected);
     }
 
     #[test]

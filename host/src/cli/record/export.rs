@@ -10,11 +10,11 @@ use clap::Args;
 
 use crate::cli::moment::{moment, zone};
 use crate::cli::settings::{Global, SettingFlags};
-use crate::cli::{DONE, EXIT_CODES, FAILED, UsageError, logging, output};
+use crate::cli::{DONE, EXIT_CODES, FAILED, UsageError, logging, origins, output};
 use crate::config::Purpose;
 use crate::fork::{fork, parts_of};
 use crate::pseudonyms::{Key, Pseudonyms};
-use crate::recording::{Archive, Broken, Chunks, Recorded, Troubles};
+use crate::recording::{Archive, Broken, Chunks, Entry, Recorded, Troubles};
 
 const CHUNK_LINES: usize = 16 << 10;
 const CHUNK_BYTES: usize = 32 << 20;
@@ -22,7 +22,7 @@ const PART_LINES: usize = 512;
 
 /// Write recorded events as lines of JSON, and make them safe for a laptop
 ///
-/// Reads what an engine recorded (`[record]`, or FILEs like those of `hailer replay`) and writes envelopes, one a line, to be replayed elsewhere.
+/// Reads what an engine recorded (`[record]`, or FILEs and streams like those of `hailer replay`) and writes envelopes, one a line, to be replayed elsewhere.
 ///
 /// With --pseudonymise, whatever says who somebody is is replaced by something of the same shape: ids of customers and cards, card numbers, attribute values,
 /// free texts, message ids, and every text that the catalogue does not know, unless --keep names it. Amounts, times, states, codes and the ids of purchases and shops
@@ -32,7 +32,8 @@ const PART_LINES: usize = 512;
 #[command(after_long_help = format!(
     "Examples:\n  hailer record export --since 7d --pseudonymise --new-key replay.key --out week.jsonl.zst\n  \
      hailer record export recording/ --pseudonymise --key replay.key --keep /segment --codes OnPurchaseConfirm,OnPurchaseRefund\n  \
-     hailer record export --since 2026-03-01 --until 2026-03-02 | jq -c .body\n\n{EXIT_CODES}",
+     hailer record export --since 2026-03-01 --until 2026-03-02 | jq -c .body\n  \
+     hailer record export amqp://me@broker/smc.customerEvents.recorded --since 24h --pseudonymise --key replay.key --out day.jsonl.zst\n\n{EXIT_CODES}",
 ))]
 pub(super) struct Export {
     /// Files or directories of events [default: what the configuration says, record.dir]
@@ -102,8 +103,8 @@ impl Export {
                 UsageError(format!("`--keep {path}` is no path: write one such as /segment or /list/*/code")).into()
             );
         }
-        let files = match (&self.files[..], config.record.dir) {
-            ([], Some(directory)) => vec![directory],
+        let files = match (&self.files[..], &config.record.dir) {
+            ([], Some(directory)) => vec![directory.clone()],
             ([], None) => {
                 let reason = "nothing is named, and the configuration records nothing: name files, or set record.dir";
                 return Err(UsageError(reason.to_owned()).into());
@@ -111,7 +112,8 @@ impl Export {
             (files, _) => files.to_vec(),
         };
         let bytes_max = config.event.bytes_max;
-        let archive = Archive::open(&files, bytes_max).map_err(|error| UsageError(error.to_string()))?;
+        let since = since_ms.and_then(|since| jiff::Timestamp::from_millisecond(since).ok());
+        let archive = origins::open(&files, &config, since)?;
         let pseudonyms = self.pseudonyms()?;
         let selection = Selection { since_ms, until_ms, codes: self.codes, pseudonyms, bytes_max };
         let out = writer(self.out.as_deref())?;
@@ -143,7 +145,7 @@ impl Selection {
             for broken in chunk.broken {
                 troubles.add(broken)?;
             }
-            for exported in fork(cores, parts_of(chunk.lines, PART_LINES), |lines| self.lines(lines)) {
+            for exported in fork(cores, parts_of(chunk.entries, PART_LINES), |entries| self.entries(entries)) {
                 events += exported.events;
                 without_time += exported.without_time;
                 out.write_all(&exported.rows)?;
@@ -165,16 +167,19 @@ impl Selection {
         Ok(if troubles.count == 0 { DONE } else { FAILED })
     }
 
-    fn lines(&self, lines: Vec<(std::sync::Arc<str>, crate::sources::lines::Line)>) -> Exported {
+    fn entries(&self, entries: Vec<(std::sync::Arc<str>, Entry)>) -> Exported {
         let mut exported = Exported::default();
-        for (file, line) in lines {
+        for (file, entry) in entries {
             let broken = |reason| Broken {
-                place: format!("{file}:{}", line.number),
+                place: format!("{file}:{}", entry.number()),
                 reason,
-                next_step: "it is left out; mend the line if it matters".to_owned(),
+                next_step: match &entry {
+                    Entry::Line(_) => "it is left out; mend the line if it matters".to_owned(),
+                    Entry::Message { .. } => "it is left out; an engine makes it a dead letter".to_owned(),
+                },
             };
-            match Recorded::read(&line, self.bytes_max) {
-                Ok(recorded) if self.takes(&recorded, &mut exported) => {
+            match Recorded::read(&entry, self.bytes_max) {
+                Ok(recorded) if self.takes(&entry, &recorded, &mut exported) => {
                     let before = exported.rows.len();
                     match recorded.append_to(self.pseudonyms.as_ref(), &mut exported.rows) {
                         Ok(()) => exported.events += 1,
@@ -191,12 +196,14 @@ impl Selection {
         exported
     }
 
-    fn takes(&self, recorded: &Recorded, exported: &mut Exported) -> bool {
+    fn takes(&self, entry: &Entry, recorded: &Recorded, exported: &mut Exported) -> bool {
         if !self.codes.is_empty() && !self.codes.iter().any(|code| code == recorded.event.code()) {
             return false;
         }
         match (recorded.timestamp_ms, self.since_ms.is_none() && self.until_ms.is_none()) {
             (_, true) => true,
+            // A stream is read since then, by the broker's clock.
+            (None, false) if matches!(entry, Entry::Message { .. }) && self.until_ms.is_none() => true,
             (None, false) => {
                 exported.without_time += 1;
                 false

@@ -48,8 +48,12 @@ fn period(report: &Report) -> String {
     if let (Some(from), Some(until)) = (report.from, report.until) {
         text += &format!(" from {from:.0} until {until:.0}");
     }
-    let beside =
-        [(report.warm_up, "before that to warm up"), (report.repeats, "copies"), (report.not_read.count, "not read")];
+    let beside = [
+        (report.warm_up, "before that to warm up"),
+        (report.repeats, "copies"),
+        (report.left_out, "left out by --since and --until"),
+        (report.not_read.count, "not read"),
+    ];
     for (count, what) in beside.iter().filter(|(count, _)| *count > 0) {
         text += &format!(", {count} {what}");
     }

@@ -28,7 +28,7 @@ fn wait_for(mut condition: impl FnMut() -> bool) {
 
 fn lines_in(path: &Path) -> usize {
     Archive::open(&[path.to_owned()], 1 << 16)
-        .map_or(0, |archive| Chunks::of(archive, 1000, 1 << 20).map(|chunk| chunk.unwrap().lines.len()).sum())
+        .map_or(0, |archive| Chunks::of(archive, 1000, 1 << 20).map(|chunk| chunk.unwrap().entries.len()).sum())
 }
 
 #[test]

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use crate::clock::Millis;
 
 /// What a line says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Envelope {
     pub(crate) body: Bytes,
     pub(crate) message_id: Option<Box<str>>,

@@ -1,0 +1,32 @@
+//! Where a command reads recorded events from, as its arguments say it.
+
+use std::path::{Path, PathBuf};
+
+use super::UsageError;
+use crate::address::QueueAddress;
+use crate::config::Config;
+use crate::recording::{Archive, ArchiveError, Origin, StreamError, StreamQueue};
+
+/// Opens what is named: files, directories, - for standard input, and stream queues, read since a moment.
+pub(super) fn open(files: &[PathBuf], config: &Config, since: Option<jiff::Timestamp>) -> anyhow::Result<Archive> {
+    let origin = |file: &PathBuf| -> Result<Origin, UsageError> {
+        let Some(text) = address(file) else { return Ok(file.clone().into()) };
+        let address = QueueAddress::new(text, &config.rabbitmq).map_err(|error| UsageError(error.to_string()))?;
+        Ok(Origin::Stream(Box::new(StreamQueue { address, since })))
+    };
+    let origins = files.iter().map(origin).collect::<Result<Vec<_>, _>>()?;
+    Archive::open(&origins, config.event.bytes_max).map_err(|error| match error {
+        // Nobody's mistake: it may be there the next time.
+        ArchiveError::Stream(
+            StreamError::Broker { .. }
+            | StreamError::Stalled { .. }
+            | StreamError::Cancelled { .. }
+            | StreamError::Runtime(_),
+        ) => error.into(),
+        error => UsageError(error.to_string()).into(),
+    })
+}
+
+fn address(file: &Path) -> Option<&str> {
+    file.to_str().filter(|text| text.starts_with("amqp://") || text.starts_with("amqps://"))
+}

@@ -1,0 +1,250 @@
+//! A session with a broker in which one stream is read: it finds the stream's end, then takes the messages up to there.
+//!
+//! **The end of a stream is an offset, known before its first message is read.** What the broker counts of a stream is some seconds old, so its last chunk is looked
+//! at, which `x-stream-offset = last` delivers at once. Whatever has been delivered before the broker answers a question has come when its answer does: the end is
+//! reached when an answer comes alone, though there was room for more. What is published later has higher offsets. A stream that stops short of its end is
+//! an error, never a shorter replay.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, Consumer};
+use tokio::time::timeout;
+
+use super::StreamQueue;
+use crate::broker::{BrokerError, Dialer};
+use crate::clock::Millis;
+use crate::recording::entry::Entry;
+use crate::sources::lines::Envelope;
+
+/// In a delivery, where it stands in its stream; of a consumer, from where on it wants them. The broker takes it for streams only.
+pub(super) const OFFSET: &str = "x-stream-offset";
+/// A stream's consumer has to name one; it bounds what waits here, too, to a chunk more than this.
+const PREFETCH: u16 = 1000;
+const BATCH_MESSAGES: usize = 1000;
+/// Each look asks for as many as there is room for, and a chunk of a stream holds a few thousand: a stream that is still filled after so many looks is read
+/// beyond what was there at first.
+const LOOKS_MAX: usize = 32;
+/// A stream of which nothing has come for so long is empty, or has nothing since the moment that was asked for.
+const NOTHING_AFTER: Duration = Duration::from_secs(5);
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Why a stream can't be read on.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Broker(BrokerError),
+    /// What comes has no offset.
+    NoStream,
+    Silent {
+        seconds: u64,
+    },
+    Cancelled,
+}
+
+pub(super) struct Session {
+    connection: Connection,
+    queue: StreamQueue,
+    /// Begins with the first batch: until then other inputs may be read for longer than a broker waits for an acknowledgement.
+    reading: Option<Reading>,
+    end: u64,
+    /// The offset that was read last.
+    at: Option<u64>,
+}
+
+/// A consumer, on a channel of its own.
+struct Reading {
+    channel: Channel,
+    consumer: Consumer,
+}
+
+struct Message {
+    offset: u64,
+    delivery: Delivery,
+}
+
+impl Session {
+    /// Connects, and finds the end; `None` if the stream is empty.
+    pub(super) async fn begin(queue: &StreamQueue) -> Result<Option<Session>, Trouble> {
+        let connection = Dialer::new(queue.address.broker.clone(), "replay").connect().await?;
+        match Reading::end(&connection, &queue.address.queue).await {
+            Ok(Some(end)) => Ok(Some(Session { connection, queue: queue.clone(), reading: None, end, at: None })),
+            nothing => {
+                let _ = timeout(FAREWELL, connection.close(200, "OK".into())).await;
+                nothing.map(|_| None)
+            }
+        }
+    }
+
+    /// The next messages, as many as are there; none at the end.
+    pub(super) async fn batch(&mut self) -> Result<Vec<Entry>, Trouble> {
+        let mut entries = Vec::new();
+        if self.at.is_some_and(|at| at >= self.end) {
+            return Ok(entries);
+        }
+        let name = &self.queue.address.queue;
+        if self.reading.is_none() {
+            self.reading = Some(Reading::begin(&self.connection, name, self.from()).await?);
+        }
+        let Some(reading) = &mut self.reading else { return Ok(entries) };
+        // Since the moment that was asked for, nothing may have come at all.
+        let may_be_nothing = self.at.is_none() && self.queue.since.is_some();
+        let mut next = match reading.within(if may_be_nothing { NOTHING_AFTER } else { STALLED_AFTER }).await? {
+            Some(next) => next,
+            None if may_be_nothing => match reading.asked(name).await? {
+                (Some(next), _) => next,
+                (None, _) => return Ok(entries),
+            },
+            None => return Err(Trouble::silent(STALLED_AFTER)),
+        };
+        let last_tag = loop {
+            let Message { offset, delivery } = next;
+            let tag = delivery.delivery_tag;
+            self.at = Some(offset);
+            if offset <= self.end {
+                entries.push(entry(offset, delivery));
+            }
+            if offset >= self.end || entries.len() >= BATCH_MESSAGES {
+                break tag;
+            }
+            match reading.waiting()? {
+                Some(waiting) => next = waiting,
+                None => break tag,
+            }
+        };
+        reading.acknowledge(last_tag).await?;
+        Ok(entries)
+    }
+
+    /// How far it has been read, as part of a sentence.
+    pub(super) fn reached(&self) -> String {
+        match self.at {
+            Some(at) => format!("after offset {at} of {}", self.end),
+            None => format!("before the first of its messages up to offset {}", self.end),
+        }
+    }
+
+    /// A farewell that fails takes nothing back.
+    pub(super) async fn close(self) {
+        let _ = timeout(FAREWELL, self.connection.close(200, "OK".into())).await;
+    }
+
+    fn from(&self) -> AMQPValue {
+        match self.queue.since {
+            // Whole seconds, as the protocol has them: rather a little too early.
+            Some(since) => AMQPValue::Timestamp(since.as_second().try_into().unwrap_or_default()),
+            None => AMQPValue::LongString("first".into()),
+        }
+    }
+}
+
+impl Reading {
+    async fn begin(connection: &Connection, queue: &str, from: AMQPValue) -> Result<Reading, Trouble> {
+        let channel = connection.create_channel().await?;
+        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert(OFFSET.into(), from);
+        let consumer =
+            channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), arguments).await?;
+        Ok(Reading { channel, consumer })
+    }
+
+    /// The highest offset that is there; `None` if nothing is there.
+    async fn end(connection: &Connection, queue: &str) -> Result<Option<u64>, Trouble> {
+        let mut reading = Reading::begin(connection, queue, AMQPValue::LongString("last".into())).await?;
+        let first = match reading.within(NOTHING_AFTER).await? {
+            Some(first) => Some(first),
+            None => match reading.asked(queue).await? {
+                (None, 0) => None,
+                // There are messages, so they have to come.
+                (None, _) => Some(reading.within(STALLED_AFTER).await?.ok_or(Trouble::silent(STALLED_AFTER))?),
+                (first, _) => first,
+            },
+        };
+        let Some(mut last) = first else { return Ok(None) };
+        for _ in 0..LOOKS_MAX {
+            let tag = last.delivery.delivery_tag;
+            reading.acknowledge(tag).await?;
+            let mut next = reading.asked(queue).await?.0;
+            while let Some(message) = next {
+                last = message;
+                next = reading.waiting()?;
+            }
+            if last.delivery.delivery_tag == tag {
+                break;
+            }
+        }
+        reading.channel.close(200, "OK".into()).await?;
+        Ok(Some(last.offset))
+    }
+
+    /// What comes next, if anything comes in time.
+    async fn within(&mut self, patience: Duration) -> Result<Option<Message>, Trouble> {
+        timeout(patience, self.consumer.next()).await.ok().map(message).transpose()
+    }
+
+    /// What has come already.
+    fn waiting(&mut self) -> Result<Option<Message>, Trouble> {
+        self.consumer.next().now_or_never().map(message).transpose()
+    }
+
+    /// What has come when the broker has answered a question, and its answer: how many messages it counts, which may be some seconds old.
+    async fn asked(&mut self, queue: &str) -> Result<(Option<Message>, u32), Trouble> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = self.channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
+        Ok((self.waiting()?, declared.message_count()))
+    }
+
+    /// Only makes room for more: a stream forgets nothing by it.
+    async fn acknowledge(&self, tag: u64) -> Result<(), Trouble> {
+        Ok(self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?)
+    }
+}
+
+impl Trouble {
+    fn silent(time: Duration) -> Trouble {
+        Trouble::Silent { seconds: time.as_secs() }
+    }
+}
+
+impl From<BrokerError> for Trouble {
+    fn from(error: BrokerError) -> Trouble {
+        Trouble::Broker(error)
+    }
+}
+
+impl From<lapin::Error> for Trouble {
+    fn from(error: lapin::Error) -> Trouble {
+        Trouble::Broker(error.into())
+    }
+}
+
+fn message(came: Option<Result<Delivery, lapin::Error>>) -> Result<Message, Trouble> {
+    let delivery = came.ok_or(Trouble::Cancelled)??;
+    let headers = delivery.properties.headers().as_ref();
+    match headers.and_then(|headers| headers.inner().get(OFFSET)) {
+        Some(AMQPValue::LongLongInt(offset)) => {
+            let offset = u64::try_from(*offset).map_err(|_| Trouble::NoStream)?;
+            Ok(Message { offset, delivery })
+        }
+        _ => Err(Trouble::NoStream),
+    }
+}
+
+/// As the source that consumes a queue takes it.
+fn entry(offset: u64, delivery: Delivery) -> Entry {
+    let present = |text: &str| (!text.is_empty()).then(|| text.into());
+    let properties = &delivery.properties;
+    let seconds = properties.timestamp().and_then(|seconds| Millis::try_from(seconds).ok());
+    let envelope = Envelope {
+        message_id: properties.message_id().as_ref().and_then(|id| present(id.as_str())),
+        routing_key: present(delivery.routing_key.as_str()),
+        timestamp_ms: seconds.and_then(|seconds| seconds.checked_mul(1000)),
+        body: Bytes::from(delivery.data),
+    };
+    Entry::Message { offset, envelope }
+}
