@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use crate::process::{BUILD_MAX, output_within};
+
 /// A rule of the tests' own, built like an example.
 const FIXTURE: &str = "tests/fixtures/tally";
 
@@ -93,6 +95,6 @@ fn is_crate(directory: &Path) -> bool {
 }
 
 fn succeed(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = output_within(command, BUILD_MAX);
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -4,7 +4,9 @@
 pub mod broker;
 pub mod built;
 pub mod engine;
+pub mod process;
 pub mod proxy;
 pub mod site;
 pub mod wait;
+mod watchdog;
 pub mod wiring;

@@ -4,14 +4,15 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, PoisonError};
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::built;
 use crate::engine::Engine;
+use crate::process::{BUILD_MAX, output_within};
 use crate::wait::LONG_ENOUGH;
+use crate::watchdog::Watch;
 
 /// The directory of one engine; it goes with the value.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct Site {
     root: TempDir,
     /// Of everything that is started here.
     environment: Mutex<Vec<(String, String)>>,
+    _watch: Watch,
 }
 
 /// What a command printed, and how it ended.
@@ -40,7 +42,7 @@ impl Site {
         // Short, as the path of a Unix socket has to be.
         let root = tempfile::Builder::new().prefix("hailer-").tempdir().expect("a temporary directory");
         fs::create_dir_all(root.path().join("rules.d/modules")).expect("a directory for rules");
-        Site { root, environment: Mutex::default() }
+        Site { root, environment: Mutex::default(), _watch: Watch::new() }
     }
 
     /// With one campaign, `basket`, which answers every purchase.
@@ -121,15 +123,7 @@ impl Site {
     #[must_use]
     pub fn run(&self, arguments: &[impl AsRef<str>]) -> Outcome {
         let mut command = self.run_command(arguments);
-        let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the engine starts");
-        let id = Pid::from_child(&process);
-        let (ended, end) = mpsc::channel();
-        std::thread::spawn(move || ended.send(process.wait_with_output()));
-        let output = end.recv_timeout(LONG_ENOUGH).unwrap_or_else(|_| {
-            let _ = kill_process(id, Signal::KILL);
-            panic!("{command:?} does not end");
-        });
-        Outcome::from(output.expect("its output"))
+        Outcome::from(output_within(&mut command, LONG_ENOUGH))
     }
 
     /// Runs another command against the engine here.
@@ -198,7 +192,8 @@ impl Site {
 
 impl Outcome {
     fn of(command: &mut Command) -> Outcome {
-        Outcome::from(command.output().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+        // Some of them build a rule.
+        Outcome::from(output_within(command, BUILD_MAX))
     }
 
     fn from(output: Output) -> Outcome {

@@ -18,13 +18,19 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 ///
 /// # Panics
 /// If there is not in time.
-pub async fn until_some<T>(what: &str, mut find: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until_some<T>(what: &str, find: impl AsyncFnMut() -> Option<T>) -> T {
+    some_within(LONG_ENOUGH, what, find).await
+}
+
+async fn some_within<T>(limit: Duration, what: &str, mut find: impl AsyncFnMut() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
-        if let Some(found) = find().await {
+        // What is asked may not answer, as a broker that was stopped does not.
+        let left = limit.saturating_sub(since.elapsed());
+        let Ok(found) = tokio::time::timeout(left, find()).await else { panic!("waited in vain: {what}") };
+        if let Some(found) = found {
             return found;
         }
-        assert!(since.elapsed() < LONG_ENOUGH, "waited in vain: {what}");
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
@@ -37,5 +43,16 @@ pub async fn end_of<T>(what: &str, work: impl Future<Output = T>) -> T {
     match tokio::time::timeout(LONG_ENOUGH, work).await {
         Ok(result) => result,
         Err(_) => panic!("waited in vain for the end of: {what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "waited in vain: an answer")]
+    async fn who_does_not_answer_is_not_waited_for_without_end() {
+        some_within(Duration::from_millis(50), "an answer", async || std::future::pending::<Option<()>>().await).await;
     }
 }

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use hailer_tests::process::end_within;
 use hailer_tests::site::{Site, lines};
 use hailer_tests::{built, wait};
-use rustix::process::{Pid, Signal, kill_process};
 
 /// A `hailer dev` that is ended when this is dropped.
 struct Dev {
@@ -46,10 +46,11 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
-        let _ = self.process.wait();
+        let has_ended = end_within(&mut self.process, wait::LONG_ENOUGH);
         if std::thread::panicking() {
             eprintln!("dev said:\n{}", self.said());
+        } else {
+            assert!(has_ended, "dev does not end when it is told to; it said:\n{}", self.said());
         }
     }
 }

@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
 
 use super::Broker;
-use crate::wait;
+use crate::wait::{self, end_of};
 
 /// A connection with one channel, confirms on.
 pub struct Client {
@@ -49,28 +49,31 @@ impl Client {
 
     pub async fn queue_with(&self, name: &str, arguments: &[(&str, AMQPValue)]) {
         let options = QueueDeclareOptions::durable();
-        self.channel.queue_declare(name.into(), options, table(arguments)).await.expect("a queue");
+        let declared = self.channel.queue_declare(name.into(), options, table(arguments));
+        end_of("declaring a queue", declared).await.expect("a queue");
     }
 
     pub async fn delete_queue(&self, name: &str) {
-        self.channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.expect("no queue");
+        let deleted = self.channel.queue_delete(name.into(), QueueDeleteOptions::default());
+        end_of("deleting a queue", deleted).await.expect("no queue");
     }
 
     pub async fn purge(&self, name: &str) {
-        self.channel.queue_purge(name.into(), QueuePurgeOptions::default()).await.expect("an empty queue");
+        let purged = self.channel.queue_purge(name.into(), QueuePurgeOptions::default());
+        end_of("emptying a queue", purged).await.expect("an empty queue");
     }
 
     /// A durable topic exchange.
     pub async fn exchange(&self, name: &str, arguments: &[(&str, AMQPValue)]) {
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let declared = self.channel.exchange_declare(name.into(), ExchangeKind::Topic, options, table(arguments));
-        declared.await.expect("an exchange");
+        end_of("declaring an exchange", declared).await.expect("an exchange");
     }
 
     pub async fn bind(&self, queue: &str, exchange: &str, routing_key: &str) {
         let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
         let bound = self.channel.queue_bind(queue.into(), exchange.into(), routing_key.into(), options, arguments);
-        bound.await.expect("a binding");
+        end_of("binding a queue", bound).await.expect("a binding");
     }
 
     /// Publishes persistent messages, and returns when all are confirmed.
@@ -81,7 +84,7 @@ impl Client {
             confirms.push(self.send(exchange, routing_key, body.as_ref(), properties).await);
         }
         for confirm in confirms {
-            assert!(confirm.await.expect("a confirm").is_ack());
+            assert!(end_of("a confirm", confirm).await.expect("a confirm").is_ack());
         }
     }
 
@@ -94,13 +97,14 @@ impl Client {
     ) -> lapin::PublisherConfirm {
         let options = BasicPublishOptions::default();
         let sent = self.channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties);
-        sent.await.expect("a publication")
+        end_of("publishing", sent).await.expect("a publication")
     }
 
     /// Takes the next message out of a queue, if there is one.
     pub async fn take(&self, queue: &str) -> Option<Message> {
-        let found = self.channel.basic_get(queue.into(), BasicGetOptions::default()).await.expect("a look")?;
-        found.ack(BasicAckOptions::default()).await.expect("an acknowledgement");
+        let found = self.channel.basic_get(queue.into(), BasicGetOptions::default());
+        let found = end_of("a look into a queue", found).await.expect("a look")?;
+        end_of("acknowledging", found.ack(BasicAckOptions::default())).await.expect("an acknowledgement");
         let delivery = found.delivery;
         Some(Message {
             body: delivery.data,
@@ -133,13 +137,15 @@ impl Client {
     /// Messages that wait in a queue, and its consumers. A consumer's unacknowledged messages don't count.
     pub async fn counts(&self, queue: &str) -> (u32, u32) {
         let passive = QueueDeclareOptions::durable().passive();
-        let declared = self.channel.queue_declare(queue.into(), passive, FieldTable::default()).await.expect("a queue");
+        let declared = self.channel.queue_declare(queue.into(), passive, FieldTable::default());
+        let declared = end_of("looking at a queue", declared).await.expect("a queue");
         (declared.message_count(), declared.consumer_count())
     }
 
     pub async fn consume(&self, queue: &str) -> Consumer {
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        self.channel.basic_consume(queue.into(), "".into(), options, arguments).await.expect("a consumer")
+        let consumer = self.channel.basic_consume(queue.into(), "".into(), options, arguments);
+        end_of("consuming", consumer).await.expect("a consumer")
     }
 }
 

@@ -18,6 +18,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use super::tls::Authority;
+use crate::process::output_within;
+use crate::watchdog::Watch;
 
 const READY_WITHIN: Duration = Duration::from_secs(90);
 const LIBRARY: &str = "/usr/lib/rabbitmq/lib";
@@ -39,6 +41,7 @@ pub struct Broker {
     epmd: Child,
     process: Mutex<Option<Child>>,
     undertaker: Undertaker,
+    _watch: Watch,
 }
 
 #[derive(Debug)]
@@ -74,7 +77,16 @@ impl Broker {
         let epmd = epmd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let epmd = epmd.expect("epmd, from the package `erlang-base`");
         undertaker.expect(&[&epmd]);
-        let broker = Broker { directory, name, ports, authority, epmd, process: Mutex::new(None), undertaker };
+        let broker = Broker {
+            directory,
+            name,
+            ports,
+            authority,
+            epmd,
+            process: Mutex::new(None),
+            undertaker,
+            _watch: Watch::new(),
+        };
         broker.prepare();
         broker.boot();
         broker
@@ -149,7 +161,8 @@ impl Broker {
     pub fn ctl(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(server_directory().join("sbin/rabbitmqctl"));
         self.environment(&mut command);
-        let output = command.args(["-q", "-n", &self.node()]).args(arguments).output().expect("rabbitmqctl");
+        command.args(["-q", "-n", &self.node()]).args(arguments);
+        let output = output_within(&mut command, READY_WITHIN);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
         text

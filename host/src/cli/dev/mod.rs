@@ -60,7 +60,18 @@ impl Dev {
         }
         let feed = self.events.as_deref().map(Feed::of_file).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.watch(feed, global.json))
+        let ended = runtime.block_on(async {
+            let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+            // Whatever it is at, a build too: the local engine ends with what is dropped here.
+            tokio::select! {
+                ended = self.watch(feed, global.json) => ended,
+                interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| DONE).map_err(Into::into),
+                _ = terminated.recv() => Ok(DONE),
+            }
+        });
+        // A build under way is not waited for.
+        runtime.shutdown_background();
+        ended
     }
 
     async fn watch(&self, mut feed: Option<Feed>, as_json: bool) -> anyhow::Result<u8> {
@@ -69,8 +80,6 @@ impl Dev {
         let mut sources = Sources::of(&self.directory);
         let mut is_changed = true;
         let mut fed_at: Option<Instant> = None;
-        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
-        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         output::say(&format!("watching {}; Ctrl-C ends it", self.directory.display()));
         loop {
             if is_changed {
@@ -100,11 +109,7 @@ impl Dev {
                     output::data(&line(&decision))?
                 }
             }
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY.min(Duration::from_millis(self.every_ms))) => {}
-                _ = &mut interrupted => return Ok(DONE),
-                _ = terminated.recv() => return Ok(DONE),
-            }
+            tokio::time::sleep(LOOK_EVERY.min(Duration::from_millis(self.every_ms))).await;
             is_changed = sources.have_changed();
         }
     }
