@@ -1,3 +1,5 @@
+//! How conditions are shown, and which are refused: shapes, kinds and bounds.
+
 use super::*;
 
 fn field(name: &str, kind: FieldKind) -> Field {

@@ -1,3 +1,5 @@
+//! What a guard answers, case by case, and over generated conditions and events against what they mean in plain words.
+
 use proptest::prelude::*;
 
 use super::*;

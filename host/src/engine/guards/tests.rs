@@ -1,3 +1,5 @@
+//! Conditions as a loaded campaign has them: asked with its own parameters, and only if a manifest was checked for them.
+
 use bytes::Bytes;
 use toml::de::DeTable;
 
