@@ -1,5 +1,7 @@
 //! Another client of the broker: what SMC, the source and an operator do.
 
+use std::time::Duration;
+
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions,
     ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
@@ -9,6 +11,8 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer
 
 use super::Broker;
 use crate::wait::{self, end_of};
+
+const GREETS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection with one channel, confirms on.
 pub struct Client {
@@ -31,10 +35,14 @@ impl Client {
     pub async fn connect(broker: &Broker) -> Client {
         wait::until_some("a client connects", async || {
             let properties = ConnectionProperties::default();
-            let connection = Connection::connect(&broker.patient_address(), properties).await.ok()?;
-            let channel = connection.create_channel().await.ok()?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
-            Some(Client { _connection: connection, channel })
+            let opened = async {
+                let connection = Connection::connect(&broker.patient_address(), properties).await.ok()?;
+                let channel = connection.create_channel().await.ok()?;
+                channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
+                Some(Client { _connection: connection, channel })
+            };
+            // A broker that is on its way up may take a connection and never greet it.
+            tokio::time::timeout(GREETS_WITHIN, opened).await.ok()?
         })
         .await
     }
