@@ -6,6 +6,7 @@ use hailer::health::Health;
 use hailer::sinks::Sink;
 use hailer::sinks::rabbitmq::RabbitMqSink;
 use hailer_tests::broker::{Authority, Broker, Client, Options};
+use hailer_tests::wait;
 
 use crate::edges::{communication, problem, way_out};
 
@@ -52,9 +53,8 @@ async fn both_sides_must_know_each_other() {
             _ = sink.publish(&batch) => panic!("connected with {what}"),
             () = problem(&health, "sink", told) => {}
         }
-        while health.problems()["sink"].starts_with("connecting") {
-            tokio::task::yield_now().await;
-        }
+        wait::until("the attempt comes to its end", async || !health.problems()["sink"].starts_with("connecting"))
+            .await;
     }
     assert_eq!(client.counts("out.q").await.0, 1);
 }

@@ -16,6 +16,8 @@ const DAY_MS: i64 = 86_400_000;
 const TOO_LONG: Duration = Duration::from_secs(7);
 /// What a small disk has room for beside the store that is there.
 const ROOM_BYTES: u64 = 3 << 20;
+/// So many events fill any small disk.
+const FILLED_WITHIN: usize = 300_000;
 
 /// The clock is a day behind for a while, and then a day ahead.
 pub(super) async fn clock(stand: &mut Stand) -> Engine {
@@ -68,7 +70,10 @@ pub(super) async fn full_disk(stand: &mut Stand) {
     }
     stand.flags = ["--store".into(), store.display().to_string()].to_vec();
     let mut engine = stand.start();
+    let mut published = 0;
     while tokio::time::timeout(Duration::from_millis(50), engine.ended()).await.is_err() {
+        assert!(published < FILLED_WITHIN, "the disk does not become full");
+        published += EVENTS;
         stand.publish(EVENTS).await;
         stand.collect().await;
     }

@@ -25,6 +25,8 @@ use super::random::Random;
 const WAIT: Duration = Duration::from_secs(3);
 /// When so much time has gone by without anything new, what is missing is lost.
 const NOTHING_NEW: Duration = Duration::from_secs(45);
+/// A consumer that is cancelled ends so soon.
+const CANCELLED_WITHIN: Duration = Duration::from_secs(5);
 const SHOWN_MAX: usize = 12;
 
 /// An engine's surroundings, and everything that was sent to it.
@@ -183,7 +185,8 @@ impl Stand {
                 delivery.ack(BasicAckOptions { multiple: true }).await.expect("an acknowledgement");
             }
         }
-        while let Some(Ok(beyond)) = consumer.next().await {
+        // What the cancellation let through. Nobody waits for a stream whose end is not told: what were missed for it, the oracle would miss.
+        while let Ok(Some(Ok(beyond))) = tokio::time::timeout(CANCELLED_WITHIN, consumer.next()).await {
             let id = beyond.properties.message_id().as_ref().expect("an id").to_string();
             self.collected.add(&id, beyond.data.clone());
             beyond.ack(BasicAckOptions::default()).await.expect("an acknowledgement");
