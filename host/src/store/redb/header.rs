@@ -25,9 +25,9 @@ pub(super) const HEADER_BYTES: usize = 320;
 pub(super) struct Header {
     /// Whoever had it open ended without closing it.
     pub(super) left_open: bool,
-    /// The flags with which redb takes the newest of the last two commits that is whole. They are needed when the file was not
-    /// closed and the one that is not named the last is newer: either the process ended just before naming it, when
-    /// taking it is as good as not, or the bit that names it has flipped.
+    /// The flags with which redb takes the newest of the last two commits that is whole. They are needed when the one that is not named the
+    /// last is newer: either the process ended just before naming it, when taking it is as good as not, or the bit that names it
+    /// has flipped. That the file looks closed says nothing about which: redb closes it before the commit with which an opening ends.
     pub(super) undecided: Option<u8>,
 }
 
@@ -60,11 +60,6 @@ pub(super) fn read(start: &[u8], bytes: u64, file: &Path) -> Result<Header, Stor
     }
     let left_open = flags & NOT_CLOSED != 0;
     let newer_beside = commit(primary) < commit(1 - primary);
-    // A file is closed behind a commit of two phases. Only a process that ended while redb was going back to the last whole commit, which
-    // it was told to do by the flags below, leaves one that looks closed and has neither.
-    if !left_open && newer_beside && flags & TWO_PHASES != 0 {
-        return Err(damaged("its header names the last commit but one as the last"));
-    }
     let [page, region_header, region_max, regions, trailing] = [0, 4, 8, 12, 16].map(|at| number(PAGE_BYTES_AT + at));
     let trailing = if trailing > 0 { region_header + trailing } else { 0 };
     let pages = regions.saturating_mul(region_header + region_max).saturating_add(trailing).saturating_add(1);

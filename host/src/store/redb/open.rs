@@ -31,6 +31,16 @@ pub(super) struct Opened {
 
 /// Opens an existing file. One of up to `check_bytes_max` bytes is checked page by page.
 pub(super) fn open(path: &Path, cache_bytes: usize, check_bytes_max: u64) -> Result<Opened, StoreError> {
+    open_with(path, cache_bytes, check_bytes_max, Arc::default())
+}
+
+/// Opens a file whose writes may fail.
+pub(super) fn open_with(
+    path: &Path,
+    cache_bytes: usize,
+    check_bytes_max: u64,
+    failure: Arc<Failure>,
+) -> Result<Opened, StoreError> {
     let unusable = |error| StoreError::Io { path: path.to_owned(), error };
     let mut file = regular_file(path)?;
     let backend = FileBackend::new(file.try_clone().map_err(unusable)?).map_err(|error| failed(path, error.into()))?;
@@ -48,7 +58,6 @@ pub(super) fn open(path: &Path, cache_bytes: usize, check_bytes_max: u64) -> Res
     if let Some(flags) = header.undecided {
         file.write_all_at(&[flags], FLAGS_AT).map_err(unusable)?;
     }
-    let failure = Arc::new(Failure::default());
     let disk = Disk::new(backend, failure.clone());
     guarded(path, || {
         let database = Builder::new()
