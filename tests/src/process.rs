@@ -10,13 +10,13 @@ use rustix::process::{Pid, Signal, kill_process};
 pub const BUILD_MAX: Duration = Duration::from_secs(20 * 60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Runs a program, and returns what it printed.
+/// Runs a program with nothing on its standard input, and returns what it printed.
 ///
 /// # Panics
 /// If it can't be started, or does not end in time.
 #[must_use]
 pub fn output_within(command: &mut Command, limit: Duration) -> Output {
-    let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let process = process.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let id = Pid::from_child(&process);
     let (ended, end) = mpsc::channel();
