@@ -4,7 +4,7 @@
 //! rules, policies) → **commit** (what was seen, journal, outbox: one transaction) → **acknowledge**. Beside it the **outbox** publishes what is
 //! committed, and dead letters are **buried**.
 //!
-//! Accepting happens where the source runs; deciding on one thread a shard, which owns its guests and takes no lock; committing,
+//! Accepting happens where the source runs; deciding on one thread a shard, which owns its guests and takes no lock; committing on a thread;
 //! publishing and burying in a task each. Every channel between them is bounded, in events and in bytes, so a slow part stops the source. **A receipt is settled
 //! only after everything that its event led to is durable (G1).** When a part dies the pipeline ends and nothing more is acknowledged.
 
@@ -264,7 +264,8 @@ impl Pipeline {
         };
         let (letters, letters_sent) = mpsc::channel(LETTERS_MAX);
         let mut parts = JoinSet::new();
-        parts.spawn(async move { Ok(committer.run(groups_decided, removals_sent).await?) });
+        let runtime = Handle::current();
+        parts.spawn_blocking(move || Ok(runtime.block_on(committer.run(groups_decided, removals_sent))?));
         let event_clock = match clock {
             Clock::Events => Some(Arc::new(EventClock::new(timers))),
             Clock::Wall => {

@@ -1,4 +1,4 @@
-//! The committer: one for all shards, as the store has one writer.
+//! The committer: one for all shards, as the store has one writer; on a thread of its own, as it waits for the disk.
 //!
 //! What waits is committed together, in the order in which it was decided: state, what was seen, the journal and the outbox, all or
 //! nothing. While one commit is on its way to the disk, the shards decide what the next will take. A commit is durable before the store
@@ -97,7 +97,8 @@ struct Taken {
 }
 
 impl Committer {
-    /// Commits until the shards are done and the outbox is published.
+    /// Commits until the shards are done and the outbox is published. It needs a thread to itself: it waits for the disk where it stands,
+    /// as each hand over to another thread and back is time that every event waits.
     ///
     /// # Errors
     /// At the first commit that fails.
@@ -143,13 +144,12 @@ impl Committer {
             while let Ok(removed) = removals.try_recv() {
                 taken.remove(removed);
             }
-            self.commit(taken).await?;
+            self.commit(taken)?;
         }
-        let store = self.store;
-        tokio::task::spawn_blocking(move || store.catch_up()).await.map_err(|_| StoreError::Interrupted)?
+        self.store.catch_up()
     }
 
-    async fn commit(&mut self, taken: Taken) -> Result<(), StoreError> {
+    fn commit(&mut self, taken: Taken) -> Result<(), StoreError> {
         let Taken { mut changes, journal, outbox, failures, removed, mut groups, .. } = taken;
         if groups.iter().any(|group| group.has_open_occurrences) {
             self.alive_at = Some(Instant::now() + self.settles_after + ALIVE_MARGIN);
@@ -164,19 +164,14 @@ impl Committer {
         self.failures.count(&mut self.progress, failures);
         let must_show = self.must_show || groups.iter().any(|group| group.must_show);
         changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&self.progress));
-        let store = Arc::clone(&self.store);
-        let appended = tokio::task::spawn_blocking(move || {
-            Failpoint::BeforeCommit.pass();
-            let began = Instant::now();
-            let place = store.append(changes)?;
-            ::metrics::histogram!(metrics::COMMIT_SECONDS).record(began.elapsed());
-            Failpoint::AfterCommit.pass();
-            if must_show {
-                store.catch_up()?;
-            }
-            Ok::<_, StoreError>(place)
-        });
-        let place = appended.await.map_err(|_| StoreError::Interrupted)??;
+        Failpoint::BeforeCommit.pass();
+        let began = Instant::now();
+        let place = self.store.append(changes)?;
+        ::metrics::histogram!(metrics::COMMIT_SECONDS).record(began.elapsed());
+        Failpoint::AfterCommit.pass();
+        if must_show {
+            self.store.catch_up()?;
+        }
         if failures_change {
             self.failures.committed(&self.progress);
         }
