@@ -170,6 +170,12 @@ impl Ledger {
         self.lock().outstanding
     }
 
+    /// Waits until nobody holds a receipt any more. It asks between the looks at `prefix` and not in one, as a look holds a lock that whoever settles takes
+    /// under the ledger's.
+    pub async fn drained(&self, mut prefix: watch::Receiver<u64>) {
+        while self.outstanding() > 0 && prefix.changed().await.is_ok() {}
+    }
+
     fn resolve(&self, tag: u64, settled: bool) {
         let mut open = self.lock();
         open.outstanding -= 1;
@@ -209,6 +215,22 @@ mod tests {
         settle(1);
         assert_eq!(*prefix.borrow(), 3);
         assert_eq!(ledger.open_count(), 1);
+    }
+
+    #[test]
+    fn whoever_waits_for_the_last_receipt_holds_up_nobody_who_settles() {
+        for _ in 0..2000 {
+            let (ledger, prefix) = Ledger::new();
+            let receipts: Vec<_> = (1..=32).map(|tag| ledger.receipt(tag)).collect();
+            let (told, ends) = std::sync::mpsc::channel();
+            let tells = told.clone();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            std::thread::spawn(move || (runtime.block_on(ledger.drained(prefix)), told.send(())));
+            std::thread::spawn(move || (receipts.into_iter().for_each(Receipt::settle), tells.send(())));
+            for _ in 0..2 {
+                ends.recv_timeout(std::time::Duration::from_secs(20)).expect("neither waits for the other");
+            }
+        }
     }
 
     #[test]

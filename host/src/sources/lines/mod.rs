@@ -200,10 +200,10 @@ fn read_apart<R: Read + Send + 'static>(mut splitter: LineSplitter<R>) -> mpsc::
 }
 
 /// Waits until nobody holds a receipt any more, or until the time for it is up.
-async fn settled(ledger: &Ledger, mut prefix: watch::Receiver<u64>, shutdown: &Shutdown) {
+async fn settled(ledger: &Ledger, prefix: watch::Receiver<u64>, shutdown: &Shutdown) {
     tokio::select! {
         biased;
-        _ = prefix.wait_for(|_| ledger.outstanding() == 0) => {}
+        () = ledger.drained(prefix) => {}
         () = shutdown.ended() => {}
     }
     let unsettled = ledger.open_count();

@@ -91,7 +91,7 @@ impl Session {
             tokio::select! {
                 biased;
                 error = &mut acknowledging => return Err(error.into()),
-                () = drained(&ledger, prefix) => {}
+                () = ledger.drained(prefix) => {}
                 () = shutdown.ended() => {
                     let outstanding = ledger.outstanding();
                     tracing::warn!(outstanding, "the time for draining is up; the broker delivers these events again");
@@ -164,9 +164,4 @@ fn delivery(message: Message, ledger: &Arc<Ledger>) -> Delivery {
         receipt: ledger.receipt(message.delivery_tag),
         body: Bytes::from(message.data),
     }
-}
-
-/// Waits until nobody holds a receipt any more.
-async fn drained(ledger: &Ledger, mut prefix: tokio::sync::watch::Receiver<u64>) {
-    let _ = prefix.wait_for(|_| ledger.outstanding() == 0).await;
 }
