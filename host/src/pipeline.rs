@@ -6,7 +6,8 @@
 //!
 //! Accepting happens where the source runs; deciding on one thread a shard, which owns its guests and takes no lock; committing on a thread;
 //! publishing and burying in a task each. Every channel between them is bounded, in events and in bytes, so a slow part stops the source. **A receipt is settled
-//! only after everything that its event led to is durable (G1).** When a part dies the pipeline ends and nothing more is acknowledged.
+//! only after everything that its event led to is durable (G1).** When a part dies the pipeline ends, and nothing more is acknowledged but what the
+//! committer still made durable.
 
 mod arrivals;
 mod awake;
