@@ -69,9 +69,11 @@ async fn a_save_is_decided_by_at_once_and_a_broken_one_leaves_the_last_good_vers
     let dev = Dev::start(&site, "saved-rule");
     dev.decides("thank-you").await;
 
-    // A change that its own scenarios do not know is refused by the engine.
+    // Each scenario is told, and a change that they do not know is refused.
+    dev.says("  ok     ").await;
     change("saved-rule/src/lib.rs", "\"thank-you\"", "\"many-thanks\"");
-    dev.says("fails its own scenario").await;
+    dev.says("  FAILED ").await;
+    dev.says("+ push many-thanks").await;
     let before = dev.decides("thank-you").await;
     change("saved-rule/scenarios.toml", "\"thank-you\"", "\"many-thanks\"");
     let after = dev.decides("many-thanks").await;
@@ -86,6 +88,29 @@ async fn a_save_is_decided_by_at_once_and_a_broken_one_leaves_the_last_good_vers
     change("saved-rule/src/lib.rs", "\"many-thanks\"", "\"thanks-again\"");
     change("saved-rule/scenarios.toml", "\"many-thanks\"", "\"thanks-again\"");
     dev.decides("thanks-again").await;
+}
+
+#[test]
+fn whatever_looks_at_a_module_has_the_limits_of_the_engines_configuration() {
+    let site = Site::empty();
+    let _ = site.command_without_data(&["new", "small"]).expect(0);
+    let _ = site.command_without_data(&["build", "small", "--out", "rules.d"]).expect(0);
+    let module = site.path("rules.d/small.wasm").display().to_string();
+    site.write(
+        "hailer.toml",
+        "limits.output_bytes_max = 1024\nlimits.state_bytes_max = 64\nlimits.module_bytes_max = 4096\n",
+    );
+    for arguments in [
+        vec!["inspect", &module],
+        vec!["bench", &module],
+        vec!["params", &module],
+        vec!["build", "small", "--out", "rules.d"],
+        vec!["test", "small"],
+        vec!["new", "other", "--from", "small", "--rules", "rules.d"],
+    ] {
+        let said = site.command_without_data(&arguments).expect(1).stderr;
+        assert!(said.contains("4096"), "{arguments:?}: {said}");
+    }
 }
 
 const FAILING: &str = r#"

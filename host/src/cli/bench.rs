@@ -10,7 +10,7 @@ use toml::de::DeTable;
 use super::settings::Global;
 use super::{DONE, EXIT_CODES, UsageError, costs, module, output};
 use crate::daemon;
-use crate::engine::{Limits, Sandbox, VerifiedModule, encode_params};
+use crate::engine::{Sandbox, VerifiedModule, encode_params};
 use crate::reload::CampaignFile;
 
 /// Measure what a rule module's calls cost on the source's samples: fuel and time, against the limits
@@ -31,8 +31,8 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
-        let limits = Limits::default();
-        let (_, module) = module::open(&self.module)?;
+        let limits = global.limits()?;
+        let (_, module) = module::open(&self.module, &limits)?;
         let params = self.params(&module)?;
         let costs = daemon::measure(&module, &params, &limits, true)?;
         if global.json {

@@ -67,19 +67,20 @@ struct Built {
 
 impl Build {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
+        let limits = global.limits()?;
         let mut built = Vec::new();
         for directory in &self.crates {
-            built.push(self.build(directory).with_context(|| format!("can't build {}", directory.display()))?);
+            built.push(self.build(directory, &limits).with_context(|| format!("can't build {}", directory.display()))?);
         }
         if global.json {
             output::json(&built)?;
         } else {
-            output::data(&built.iter().map(text).collect::<Vec<_>>().join("\n"))?;
+            output::data(&built.iter().map(|built| text(built, &limits)).collect::<Vec<_>>().join("\n"))?;
         }
         Ok(DONE)
     }
 
-    fn build(&self, directory: &Path) -> anyhow::Result<Built> {
+    fn build(&self, directory: &Path, limits: &Limits) -> anyhow::Result<Built> {
         let manifest = directory.join("Cargo.toml");
         if !manifest.is_file() {
             bail!(
@@ -87,11 +88,11 @@ impl Build {
                 manifest.display()
             );
         }
-        let Whole { name, bytes, target, .. } = whole(directory, self.frozen)?;
+        let Whole { name, bytes, target, .. } = whole(directory, self.frozen, limits)?;
         let out = self.out.clone().unwrap_or_else(|| target.join("rules.d"));
         let file = place(&bytes, &out, &name)?;
-        let (facts, verified) = module::open(&file)?;
-        Ok(Built { file, facts, costs: Costs::of(&verified) })
+        let (facts, verified) = module::open(&file, limits)?;
+        Ok(Built { file, facts, costs: Costs::of(&verified, limits) })
     }
 }
 
@@ -102,28 +103,26 @@ pub(super) struct Whole {
     pub(super) bytes: Vec<u8>,
     /// Cargo's directory.
     target: PathBuf,
-    /// How many scenarios it brings.
-    pub(super) scenarios: usize,
 }
 
 /// Compiles a crate, and puts its scenarios into its module.
-pub(super) fn whole(directory: &Path, frozen: bool) -> anyhow::Result<Whole> {
+pub(super) fn whole(directory: &Path, frozen: bool, limits: &Limits) -> anyhow::Result<Whole> {
     let artifact = compile(directory, frozen)?;
     let bytes = artifact.read()?;
     let Artifact { name, file } = artifact;
-    let manifest = module::read(&file)?.manifest;
-    let (text, scenarios) = scenarios_of(directory, &manifest)?.unzip();
+    let manifest = module::read(&file, limits)?.manifest;
+    let text = scenarios_of(directory, &manifest)?;
     // …/target/wasm32-unknown-unknown/guest/name.wasm
     let target = file.ancestors().nth(3).context("cargo put the module into no target directory")?.to_owned();
     let bytes = match &text {
         Some(text) => scenarios::embed(bytes, text)?,
         None => bytes,
     };
-    Ok(Whole { name, bytes, target, scenarios: scenarios.unwrap_or_default() })
+    Ok(Whole { name, bytes, target })
 }
 
 /// The text of a rule crate's scenarios, if it has any: they go into the module, and whoever loads it runs them.
-fn scenarios_of(directory: &Path, manifest: &Manifest) -> anyhow::Result<Option<(String, usize)>> {
+fn scenarios_of(directory: &Path, manifest: &Manifest) -> anyhow::Result<Option<String>> {
     let file = directory.join("scenarios.toml");
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
@@ -131,7 +130,7 @@ fn scenarios_of(directory: &Path, manifest: &Manifest) -> anyhow::Result<Option<
         Err(error) => return Err(error).with_context(|| format!("can't read {}", file.display())),
     };
     match Scenarios::parse(&file.display().to_string(), &text, manifest) {
-        Ok(scenarios) => Ok(Some((text, scenarios.list.len()))),
+        Ok(_) => Ok(Some(text)),
         Err(problems) => {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
             Err(UsageError(format!("its scenarios can't be meant so:\n{}", problems.join("\n"))).into())
@@ -233,15 +232,15 @@ pub(super) fn place(module: &[u8], out: &Path, name: &str) -> anyhow::Result<Pat
     Ok(placed)
 }
 
-fn text(Built { file, facts, costs }: &Built) -> String {
+fn text(Built { file, facts, costs }: &Built, limits: &Limits) -> String {
     let digest = facts.digest.get(..8).unwrap_or_default();
-    let size = against(facts.bytes, Limits::default().module_bytes_max);
+    let size = against(facts.bytes, limits.module_bytes_max);
     let mut text = format!("{}\n  {size}, digest {digest}\n", file.display());
     for handler in facts.manifest.handlers.iter().filter(|handler| !handler.events.is_empty()) {
         let fields = if handler.fields.is_empty() { "no fields".to_owned() } else { field_names(&handler.fields) };
         text += &format!("  reads of {}: {fields}\n", handler.events.join(", "));
     }
-    text + &indent(&costs.text())
+    text + &indent(&costs.text(limits))
 }
 
 /// Those that say who somebody is, or may, are marked: a campaign must be granted them.

@@ -1,4 +1,4 @@
-//! What a module costs, as `build`, `inspect` and `bench` show it: against the limits that an engine has unless somebody configures others.
+//! What a module costs, as `build`, `inspect` and `bench` show it: against the limits that an engine of the same configuration has.
 
 use serde::Serialize;
 use toml::de::DeTable;
@@ -17,19 +17,19 @@ pub(super) enum Costs {
 
 impl Costs {
     /// With default parameters. That a module can't be called so is no reason not to show what else there is of it.
-    pub(super) fn of(module: &VerifiedModule) -> Costs {
+    pub(super) fn of(module: &VerifiedModule, limits: &Limits) -> Costs {
         let Ok(params) = encode_params(&module.manifest.params, &DeTable::new()) else {
             return Costs::CostUnknown("a parameter has no default: hailer bench MODULE --campaign FILE".into());
         };
-        match daemon::measure(module, &params, &Limits::default(), false) {
+        match daemon::measure(module, &params, limits, false) {
             Ok(costs) => Costs::Cost(costs),
             Err(error) => Costs::CostUnknown(format!("{error:#}")),
         }
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(super) fn text(&self, limits: &Limits) -> String {
         match self {
-            Costs::Cost(costs) => table(costs, &Limits::default()),
+            Costs::Cost(costs) => table(costs, limits),
             Costs::CostUnknown(reason) => format!("cost unknown: {reason}\n"),
         }
     }

@@ -154,7 +154,7 @@ impl Cli {
             Command::Check(command) => command.run(global),
             Command::Doctor(command) => command.run(global),
             Command::Config(command) => command.run(global),
-            Command::New(command) => command.run(),
+            Command::New(command) => command.run(global),
             Command::Build(command) => command.run(global),
             Command::Test(command) => command.run(global),
             Command::Inspect(command) => command.run(global),

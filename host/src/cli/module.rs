@@ -43,12 +43,12 @@ pub(super) struct Sections {
 }
 
 /// Reads a module's file.
-pub(super) fn read(path: &Path) -> anyhow::Result<ModuleFacts> {
-    Ok(open(path)?.0)
+pub(super) fn read(path: &Path, limits: &Limits) -> anyhow::Result<ModuleFacts> {
+    Ok(open(path, limits)?.0)
 }
 
 /// Reads a module's file, and returns what may be run of it as well.
-pub(super) fn open(path: &Path) -> anyhow::Result<(ModuleFacts, VerifiedModule)> {
+pub(super) fn open(path: &Path, limits: &Limits) -> anyhow::Result<(ModuleFacts, VerifiedModule)> {
     let in_file = || format!("can't read {}", path.display());
     let length = std::fs::metadata(path).with_context(in_file)?.len();
     if length > MODULE_BYTES_MAX {
@@ -60,11 +60,10 @@ pub(super) fn open(path: &Path) -> anyhow::Result<(ModuleFacts, VerifiedModule)>
     let bytes = std::fs::read(path).with_context(in_file)?;
     let no_rule = || format!("{} is no rule module", path.display());
     let facts = facts(&bytes).with_context(no_rule)?;
-    let verified = admit(bytes, &Limits::default()).with_context(no_rule)?;
+    let verified = admit(bytes, limits).with_context(no_rule)?;
     Ok((facts, verified))
 }
 
-/// Asks the engine, in the bounds that it has unless somebody configures others.
 fn admit(bytes: Vec<u8>, limits: &Limits) -> anyhow::Result<VerifiedModule> {
     engine::verify(bytes.into(), limits).map_err(|error| anyhow::anyhow!("{error}: {}", error.hint()))
 }
@@ -153,7 +152,7 @@ mod tests {
             r#"(@custom "hailer.manifest" "{\"abi\":1,\"name\":\"r\",\"version\":\"1.0.0\",\"handlers\":[]}")"#;
         let text = format!(r#"(module (import "env" "now" (func)) {manifest})"#);
         std::fs::write(&file, wat::parse_str(text).unwrap()).unwrap();
-        let error = format!("{:#}", read(&file).unwrap_err());
+        let error = format!("{:#}", read(&file, &Limits::default()).unwrap_err());
         assert!(error.contains("imports `env.now`") && error.contains("cargo tree"), "{error}");
     }
 

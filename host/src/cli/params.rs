@@ -26,7 +26,7 @@ pub(super) struct Params {
 
 impl Params {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
-        let manifest = module::read(&self.module)?.manifest;
+        let manifest = module::read(&self.module, &global.limits()?)?.manifest;
         if global.json {
             output::json(&manifest.params)?;
             return Ok(DONE);

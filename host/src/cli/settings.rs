@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::UsageError;
 use crate::config::{Flag, Layers, Loaded, Purpose};
+use crate::engine::Limits;
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
@@ -119,6 +120,11 @@ impl SettingFlags {
 }
 
 impl Global {
+    /// What a rule may use, as the engine of this configuration would have it.
+    pub(super) fn limits(&self) -> anyhow::Result<Limits> {
+        Ok(self.load(Purpose::Ask, &SettingFlags::default())?.config.limits)
+    }
+
     /// The configuration, as the flags, the environment and the file make it.
     pub(super) fn load(&self, purpose: Purpose, settings: &SettingFlags) -> anyhow::Result<Loaded> {
         let mut flags = settings.flags();

@@ -14,10 +14,11 @@ use serde::Serialize;
 use super::settings::Global;
 use super::{DONE, EXIT_CODES, FAILED, USAGE, UsageError, build, output};
 use crate::daemon::Loader;
-use crate::engine::{Limits, Sandbox, verify};
+use crate::engine::{Limits, Sandbox, VerifiedModule, verify};
 use crate::reload::Problem;
 use crate::scenarios::{self, Bounds, Report, SCENARIO_FILE_BYTES_MAX, Scenarios, Stand};
 use find::Suite;
+pub(super) use show::{Look, Passed, outcome as text_of};
 
 /// Run rules' scenarios on the real module, months in milliseconds
 ///
@@ -82,15 +83,15 @@ Examples:
 /// What came of one file of scenarios.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Outcome {
+pub(super) struct Outcome {
     /// The file of scenarios, or the module that brings them.
     file: String,
     /// The rule's name and version.
     rule: String,
     version: String,
-    scenarios: Vec<Report>,
+    pub(super) scenarios: Vec<Report>,
     /// What is wrong with the file; then nothing was run.
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
     limits: Bounded,
 }
 
@@ -107,17 +108,20 @@ impl Test {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         let here = [PathBuf::from(".")];
         let suites = find::suites(if self.paths.is_empty() { &here } else { &self.paths }, self.module.as_deref())?;
-        let sandbox = Sandbox::metered(Limits::default())?;
-        let mut loader = Loader::temporary(Arc::clone(&sandbox))?;
-        let look = show::Look::of_standard_output();
+        let mut course = Course::new(global.limits()?)?;
+        let look = Look::of(&std::io::stdout());
+        let passed = if self.quiet { Passed::Hidden } else { Passed::Whole };
         let mut outcomes = Vec::new();
         for suite in &suites {
-            let outcome = self.run_suite(suite, &sandbox, &mut loader)?;
+            let outcome = self.run_suite(suite, &mut course)?;
             for problem in &outcome.problems {
                 output::say(&problem.to_string());
             }
             if !global.json {
-                show::outcome(&outcome, look, self.quiet)?;
+                let text = show::outcome(&outcome, look, passed);
+                if !text.is_empty() {
+                    output::data(&text)?;
+                }
             }
             outcomes.push(outcome);
         }
@@ -144,7 +148,7 @@ impl Test {
         Ok(if failed { FAILED } else { DONE })
     }
 
-    fn run_suite(&self, suite: &Suite, sandbox: &Arc<Sandbox>, loader: &mut Loader) -> anyhow::Result<Outcome> {
+    fn run_suite(&self, suite: &Suite, course: &mut Course) -> anyhow::Result<Outcome> {
         let (module, bytes) = match &suite.module {
             Some(file) => {
                 (file.clone(), std::fs::read(file).with_context(|| format!("can't read {}", file.display()))?)
@@ -168,8 +172,34 @@ impl Test {
                 (module.display().to_string(), text.unwrap_or_default().to_owned(), bytes)
             }
         };
-        let module = verify(bytes.into(), sandbox.limits())
+        let module = verify(bytes.into(), course.sandbox.limits())
             .map_err(|error| anyhow::anyhow!("{} is no rule module: {error}: {}", module.display(), error.hint()))?;
+        course.run(module, file, &text, |name| self.only.as_ref().is_none_or(|only| name.contains(only)))
+    }
+}
+
+/// Where scenarios are run: one sandbox that counts fuel.
+pub(super) struct Course {
+    sandbox: Arc<Sandbox>,
+    loader: Loader,
+}
+
+impl Course {
+    pub(super) fn new(limits: Limits) -> anyhow::Result<Course> {
+        let sandbox = Sandbox::metered(limits)?;
+        let loader = Loader::temporary(Arc::clone(&sandbox))?;
+        Ok(Course { sandbox, loader })
+    }
+
+    /// Runs those scenarios of a file's text that are meant, on this module.
+    pub(super) fn run(
+        &mut self,
+        module: VerifiedModule,
+        file: String,
+        text: &str,
+        is_meant: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<Outcome> {
+        let Course { sandbox, loader } = self;
         let mut outcome = Outcome {
             file,
             rule: module.manifest.name.clone(),
@@ -182,12 +212,11 @@ impl Test {
                 output_bytes: sandbox.limits().output_bytes_max,
             },
         };
-        match Scenarios::parse(&outcome.file, &text, &module.manifest) {
+        match Scenarios::parse(&outcome.file, text, &module.manifest) {
             Err(problems) => outcome.problems = problems,
             Ok(scenarios) => {
                 let compiled = loader.load(&module).map_err(anyhow::Error::msg)?;
                 let stand = Stand { sandbox: Arc::clone(sandbox), module, compiled, checks_purity: true };
-                let is_meant = |name: &str| self.only.as_ref().is_none_or(|only| name.contains(only));
                 let meant = scenarios.list.iter().filter(|scenario| is_meant(&scenario.name));
                 outcome.scenarios = meant.map(|scenario| stand.run(scenario, Bounds { until: None })).collect();
             }

@@ -1,6 +1,7 @@
-//! The local engine: a process of this program, in a directory that goes with it. It hears no configuration but what stands here.
+//! The local engine: a process of this program, in a directory that goes with it. Of the configuration it hears the
+//! limits, and else what stands here.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::cli::build::place;
 use crate::control::Client;
+use crate::engine::Limits;
 use crate::reload::LoadReport;
 use crate::story::{Decision, DecisionQuery};
 
@@ -32,7 +34,7 @@ pub(super) struct LocalEngine {
 
 impl LocalEngine {
     /// Starts it and waits until it answers.
-    pub(super) async fn start(root: &Path) -> anyhow::Result<LocalEngine> {
+    pub(super) async fn start(root: &Path, limits: &Limits) -> anyhow::Result<LocalEngine> {
         let rules = root.join("rules.d");
         std::fs::create_dir_all(rules.join("modules")).context("no place for a local engine")?;
         let log = std::fs::File::create(root.join("log")).context("no place for a local engine's log")?;
@@ -48,6 +50,8 @@ impl LocalEngine {
             "--environment",
             "dev",
         ]);
+        let limits = toml::to_string(&BTreeMap::from([("limits", limits)])).context("limits that can't be written")?;
+        std::fs::write(root.join("hailer.toml"), limits).context("no place for a local engine's configuration")?;
         command.arg("--rules").arg(&rules).arg("--data").arg(root.join("data"));
         command.arg("--sink").arg(format!("file:{}", root.join("sent.jsonl").display()));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HAILER_")) {

@@ -18,9 +18,11 @@ use self::feed::Feed;
 use self::local::LocalEngine;
 use self::sources::Sources;
 use super::settings::Global;
+use super::test::{self, Course, Look, Passed};
 use super::{DONE, EXIT_CODES, build, output};
-use crate::engine::{Limits, personal_fields, verify};
+use crate::engine::{Limits, VerifiedModule, personal_fields, verify};
 use crate::reload::LoadReport;
+use crate::scenarios;
 use crate::story::Decision;
 
 /// How often the sources and the decisions are looked at.
@@ -58,13 +60,14 @@ impl Dev {
                 self.directory.display()
             );
         }
+        let limits = global.limits()?;
         let feed = self.events.as_deref().map(Feed::of_file).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(async {
             let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
             // Whatever it is at, a build too: the local engine ends with what is dropped here.
             tokio::select! {
-                ended = self.watch(feed, global.json) => ended,
+                ended = self.watch(feed, &limits, global.json) => ended,
                 interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| DONE).map_err(Into::into),
                 _ = terminated.recv() => Ok(DONE),
             }
@@ -74,9 +77,9 @@ impl Dev {
         ended
     }
 
-    async fn watch(&self, mut feed: Option<Feed>, as_json: bool) -> anyhow::Result<u8> {
+    async fn watch(&self, mut feed: Option<Feed>, limits: &Limits, as_json: bool) -> anyhow::Result<u8> {
         let place = tempfile::Builder::new().prefix("hailer-dev-").tempdir().context("no place for a local engine")?;
-        let mut engine = LocalEngine::start(place.path()).await?;
+        let mut engine = LocalEngine::start(place.path(), limits).await?;
         let mut sources = Sources::of(&self.directory);
         let mut is_changed = true;
         let mut fed_at: Option<Instant> = None;
@@ -84,7 +87,7 @@ impl Dev {
         loop {
             if is_changed {
                 let saved = Instant::now();
-                match self.swap(&engine).await {
+                match self.swap(&engine, limits).await {
                     Ok(swapped) => {
                         output::say(&format!("{} ({:.1} s)", swapped.said, saved.elapsed().as_secs_f64()));
                         if self.events.is_none() {
@@ -115,13 +118,15 @@ impl Dev {
     }
 
     /// Builds the crate and hands its module to the engine.
-    async fn swap(&self, engine: &LocalEngine) -> anyhow::Result<Swapped> {
-        let directory = self.directory.clone();
-        let build::Whole { name, bytes, scenarios, .. } =
-            tokio::task::spawn_blocking(move || build::whole(&directory, false)).await??;
-        let verified = verify(bytes.into(), &Limits::default())
+    async fn swap(&self, engine: &LocalEngine, limits: &Limits) -> anyhow::Result<Swapped> {
+        let (directory, of_build) = (self.directory.clone(), limits.clone());
+        let build::Whole { name, bytes, .. } =
+            tokio::task::spawn_blocking(move || build::whole(&directory, false, &of_build)).await??;
+        let verified = verify(bytes.into(), limits)
             .map_err(|error| anyhow::anyhow!("the module is refused: {error}: {}", error.hint()))?;
         let manifest = Arc::clone(&verified.manifest);
+        let (directory, of_course, module) = (self.directory.clone(), limits.clone(), verified.clone());
+        tokio::task::spawn_blocking(move || run_scenarios(&directory, of_course, module)).await??;
         let campaign = self.campaign(&name, &manifest)?;
         let report = engine.put(&name, &verified.bytes, &campaign).await?;
         if !report.problems.is_empty() {
@@ -130,9 +135,8 @@ impl Dev {
         }
         let LoadReport { added, changed, .. } = &report;
         let done = if added.is_empty() && changed.is_empty() { "nothing to swap" } else { "swapped" };
-        let stories = if scenarios > 0 { format!(", {scenarios} scenarios passed") } else { String::new() };
         let version = format!("{}+{}", manifest.version, &verified.digest[..8]);
-        Ok(Swapped { said: format!("{done}: {name} {version}{stories}"), manifest })
+        Ok(Swapped { said: format!("{done}: {name} {version}"), manifest })
     }
 
     /// The campaign's file: the crate's own, or one with every default.
@@ -148,6 +152,20 @@ impl Dev {
             Err(error) => Err(error).with_context(|| format!("can't read {}", file.display())),
         }
     }
+}
+
+/// Runs the scenarios that a module brings, and tells each of them. The engine would run them too, and refuse the module, but says less.
+fn run_scenarios(directory: &Path, limits: Limits, module: VerifiedModule) -> anyhow::Result<()> {
+    let bytes = Arc::clone(&module.bytes);
+    let Some(text) = scenarios::embedded(&bytes)? else { return Ok(()) };
+    let file = directory.join("scenarios.toml").display().to_string();
+    let outcome = Course::new(limits)?.run(module, file, text, |_| true)?;
+    output::say(test::text_of(&outcome, Look::of(&std::io::stderr()), Passed::Named).trim_end());
+    let failed = outcome.scenarios.iter().filter(|report| !report.is_passed()).count();
+    if failed > 0 {
+        bail!("refused: {failed} of {} scenarios failed", outcome.scenarios.len());
+    }
+    Ok(())
 }
 
 /// What runs now.

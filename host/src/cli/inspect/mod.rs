@@ -45,23 +45,26 @@ struct Inspected {
 }
 
 impl Inspected {
-    fn read(path: &Path) -> anyhow::Result<Inspected> {
-        let (facts, verified) = module::open(path)?;
-        Ok(Inspected { facts, costs: Costs::of(&verified) })
+    fn read(path: &Path, limits: &Limits) -> anyhow::Result<Inspected> {
+        let (facts, verified) = module::open(path, limits)?;
+        Ok(Inspected { facts, costs: Costs::of(&verified, limits) })
     }
 }
 
 impl Inspect {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
-        let inspected = Inspected::read(&self.module)?;
+        let limits = global.limits()?;
+        let inspected = Inspected::read(&self.module, &limits)?;
         let differences = match &self.diff {
             None => None,
-            Some(other) => Some(diff::between(&inspected, &Inspected::read(other)?)),
+            Some(other) => Some(diff::between(&inspected, &Inspected::read(other, &limits)?)),
         };
         match differences {
             None if global.json => output::json(&inspected)?,
             None => output::data(
-                &(text(&inspected.facts) + "\ncost on the source's samples\n" + &indent(&inspected.costs.text())),
+                &(text(&inspected.facts, &limits)
+                    + "\ncost on the source's samples\n"
+                    + &indent(&inspected.costs.text(&limits))),
             )?,
             Some(differences) if global.json => output::json(&differences)?,
             Some(differences) => output::data(&diff::text(&differences))?,
@@ -70,13 +73,13 @@ impl Inspect {
     }
 }
 
-fn text(facts: &ModuleFacts) -> String {
+fn text(facts: &ModuleFacts, limits: &Limits) -> String {
     let Manifest { abi, sdk, name, version, description, handlers, params, state_version } = &facts.manifest;
     let mut text = format!("{name} {version}\n");
     if !description.is_empty() {
         text += &indent(description);
     }
-    let size = against(facts.bytes, Limits::default().module_bytes_max);
+    let size = against(facts.bytes, limits.module_bytes_max);
     text += &format!("\nsize    {size}: {}\ndigest  {}\nabi     {abi}", sections_text(&facts.sections), facts.digest);
     if !sdk.is_empty() {
         text += &format!(" (sdk {sdk})");

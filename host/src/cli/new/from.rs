@@ -8,10 +8,11 @@ use anyhow::{Context, bail};
 use crate::cli::params::campaign_text;
 use crate::cli::{DONE, UsageError, module, output};
 use crate::config::nearest;
+use crate::engine::Limits;
 
-pub(super) fn write_campaign(name: &str, module: &Path, rules: &Path) -> anyhow::Result<u8> {
+pub(super) fn write_campaign(name: &str, module: &Path, rules: &Path, limits: &Limits) -> anyhow::Result<u8> {
     let path = module_in(rules, module)?;
-    let facts = module::read(&rules.join(&path))?;
+    let facts = module::read(&rules.join(&path), limits)?;
     let file = rules.join(name).with_extension("toml");
     if file.exists() {
         bail!("{} is there already: choose another name", file.display());

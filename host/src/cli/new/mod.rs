@@ -12,6 +12,7 @@ use clap::Args;
 
 use self::sdk::SDK_DIRECTORY;
 use self::template::Template;
+use super::settings::Global;
 use super::{DONE, EXIT_CODES, UsageError, output, toolchain};
 
 const MANIFEST: &str = include_str!("files/Cargo.toml.txt");
@@ -51,10 +52,10 @@ pub(super) struct New {
 }
 
 impl New {
-    pub(super) fn run(self) -> anyhow::Result<u8> {
+    pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         check_name(&self.name)?;
         match &self.from {
-            Some(module) => from::write_campaign(&self.name, module, &self.rules),
+            Some(module) => from::write_campaign(&self.name, module, &self.rules, &global.limits()?),
             None => self.write_crate(),
         }
     }

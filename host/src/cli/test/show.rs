@@ -9,14 +9,15 @@ use crate::scenarios::{Decided, Report};
 
 /// Whether there are colours: on a terminal, unless somebody said no (<https://no-color.org>).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(in crate::cli) struct Look {
     has_colours: bool,
 }
 
 impl Look {
-    pub(super) fn of_standard_output() -> Look {
+    /// For what is written to this.
+    pub(in crate::cli) fn of(output: &impl IsTerminal) -> Look {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Look { has_colours: std::io::stdout().is_terminal() && !refused }
+        Look { has_colours: output.is_terminal() && !refused }
     }
 
     fn paint(self, code: &str, text: &str) -> String {
@@ -36,22 +37,40 @@ impl Look {
     }
 }
 
-/// One file of scenarios.
-pub(super) fn outcome(outcome: &Outcome, look: Look, is_quiet: bool) -> anyhow::Result<()> {
+/// How much is shown of a scenario that passed; of one that failed it is everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Passed {
+    Whole,
+    Named,
+    Hidden,
+}
+
+/// One file of scenarios. Nothing if there is none to show.
+pub(in crate::cli) fn outcome(outcome: &Outcome, look: Look, passed: Passed) -> String {
     let mut text = String::new();
-    let shown = outcome.scenarios.iter().filter(|report| !is_quiet || !report.is_passed());
+    let shown = outcome.scenarios.iter().filter(|report| passed != Passed::Hidden || !report.is_passed());
     for report in shown {
         if text.is_empty() {
             text += &format!("{} {}  {}\n", outcome.rule, outcome.version, look.faint(&outcome.file));
         }
-        text += &scenario(report, &outcome.limits, look);
+        text += &match passed {
+            Passed::Named if report.is_passed() => name(report, look),
+            _ => scenario(report, &outcome.limits, look),
+        };
     }
-    if text.is_empty() { Ok(()) } else { output::data(&(text + "\n")) }
+    if !text.is_empty() && passed != Passed::Named {
+        text.push('\n');
+    }
+    text
+}
+
+fn name(report: &Report, look: Look) -> String {
+    let mark = if report.is_passed() { look.green("ok    ") } else { look.red("FAILED") };
+    format!("  {mark} {}\n", report.name)
 }
 
 fn scenario(report: &Report, limits: &Bounded, look: Look) -> String {
-    let mark = if report.is_passed() { look.green("ok    ") } else { look.red("FAILED") };
-    let mut text = format!("  {mark} {}\n", report.name);
+    let mut text = name(report, look);
     for step in &report.steps {
         let mut lines: Vec<String> = step.decided.iter().flat_map(|decided| said(decided, look)).collect();
         if lines.is_empty() {
