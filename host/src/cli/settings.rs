@@ -9,7 +9,7 @@ use crate::config::{Flag, Layers, Loaded, Purpose};
 use crate::engine::Limits;
 
 /// Flags that every command takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Global {
     /// The configuration file [default: hailer.toml, if there is one here]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]

@@ -221,6 +221,6 @@ mod tests {
             scenarios: vec!["a big basket is thanked for".into(), "a small one is not".into()],
             manifest: serde_json::from_str(manifest).unwrap(),
         };
-        insta::assert_snapshot!(text(&facts));
+        insta::assert_snapshot!(text(&facts, &Limits::default()));
     }
 }

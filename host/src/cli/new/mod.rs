@@ -164,7 +164,7 @@ mod tests {
                 from: None,
                 rules: "rules.d".into(),
             };
-            assert_eq!(new().run().unwrap(), DONE);
+            assert_eq!(new().run(&Global::default()).unwrap(), DONE);
             let directory = parent.path().join(&name);
             let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap();
             let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
@@ -180,7 +180,7 @@ mod tests {
                 assert!(!read(file).contains("{{"), "{template:?}: {file}");
             }
             assert!(read("src/lib.rs").contains(&format!("pub struct {}", type_name(&name))));
-            assert!(new().run().unwrap_err().to_string().contains("there already"));
+            assert!(new().run(&Global::default()).unwrap_err().to_string().contains("there already"));
         }
     }
 }
