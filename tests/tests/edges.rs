@@ -182,6 +182,11 @@ pub(crate) fn publishing(
     mut sink: RabbitMqSink,
     batch: Vec<Communication>,
 ) -> JoinHandle<Result<RabbitMqSink, SinkError>> {
+    tokio::spawn(async move { publish(&mut sink, &batch).await.map(|()| sink) })
+}
+
+/// Publishes and waits until all is confirmed.
+pub(crate) async fn publish(sink: &mut RabbitMqSink, batch: &[Communication]) -> Result<(), SinkError> {
     use hailer::sinks::Sink;
-    tokio::spawn(async move { sink.publish(&batch).await.map(|()| sink) })
+    sink.publish(batch).await?.wait().await
 }

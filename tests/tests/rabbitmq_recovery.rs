@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use hailer::config::RabbitMqConfig;
 use hailer::health::Health;
-use hailer::sinks::Sink;
 use hailer_tests::broker::{Broker, Client, Message};
 use hailer_tests::wait;
 
 use crate::edges::{
-    Running, body, communication, exchange, numbered, problem, publishing, queue, ready, sink, way_out,
+    Running, body, communication, exchange, numbered, problem, publish, publishing, queue, ready, sink, way_out,
 };
 
 /// So many different messages are in the queue; a repeat of one does not count.
@@ -29,7 +28,7 @@ async fn both_edges_survive_a_broker_that_is_killed() {
     let running = Running::start(&broker.address(), &queue("in"));
     let health = Health::default();
     let mut sink = sink(&broker.address(), &exchange("out"), &health);
-    sink.publish(&[communication("before", "k")]).await.unwrap();
+    publish(&mut sink, &[communication("before", "k")]).await.unwrap();
     let mut held = running.pipeline.take_many(100).await.into_iter();
     held.by_ref().take(40).for_each(|delivery| delivery.receipt.settle());
     let unsettled: Vec<_> = held.collect();
@@ -83,7 +82,7 @@ async fn an_alarm_stops_publishing_and_not_consuming() {
     client.publish("", "in", numbered(0..200)).await;
     let health = Health::default();
     let mut sink = sink(&broker.address(), &exchange("out"), &health);
-    sink.publish(&[communication("before", "k")]).await.unwrap();
+    publish(&mut sink, &[communication("before", "k")]).await.unwrap();
     broker.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
     let published = publishing(sink, vec![communication("during", "k")]);
     problem(&health, "sink", "blocks publishers").await;

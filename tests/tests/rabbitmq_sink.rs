@@ -5,8 +5,11 @@ use hailer::sinks::{DeadLetters, Sink, SinkError};
 use hailer_tests::broker::Client;
 use hailer_tests::wait;
 use lapin::types::AMQPValue;
+use tokio::time::{Duration, timeout};
 
-use crate::edges::{communication, dead_letters, exchange, letter, problem, publishing, ready, shared_broker, sink};
+use crate::edges::{
+    communication, dead_letters, exchange, letter, problem, publish, publishing, ready, shared_broker, sink,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn communications_arrive_in_order_with_all_that_belongs_to_them() {
@@ -21,7 +24,7 @@ async fn communications_arrive_in_order_with_all_that_belongs_to_them() {
     assert!(health.problems().is_empty());
     // More than may be outstanding at once.
     let batch: Vec<_> = (0..3000).map(|id| communication(id, "communication.sms.welcome")).collect();
-    sink.publish(&batch).await.unwrap();
+    publish(&mut sink, &batch).await.unwrap();
     let messages = client.take_many("out.sms", 3000).await;
     let ids = messages.iter().map(|message| message.properties.message_id().as_ref().unwrap().to_string());
     assert!(ids.eq((0..3000).map(|id| id.to_string())));
@@ -61,6 +64,55 @@ async fn an_unroutable_communication_is_retried_and_only_that_one() {
     assert_eq!(ids(client.take_many("partly.sms", 90).await), sms);
 }
 
+/// A message that comes back hangs on any confirm, so a batch can be told to be published too early, and what it has been returned is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_follow_each_other_closely_are_told_to_be_published_only_when_nothing_of_them_came_back() {
+    let broker = shared_broker();
+    let client = Client::connect(broker).await;
+    client.exchange("close", &[]).await;
+    client.queue("close.sms").await;
+    client.bind("close.sms", "close", "communication.sms.*").await;
+    let health = Health::default();
+    let mut sink = sink(&broker.address(), &exchange("close"), &health);
+    let has_mail = |batch: usize| batch % 3 == 1;
+    let [mut sms, mut mail] = [const { Vec::new() }; 2];
+    let mut confirms = Vec::new();
+    for batch in 0..40 {
+        let size = 1 + batch % 7;
+        let ids = (0..size).map(|place| format!("{batch}-{place}"));
+        let (mails, others): (Vec<_>, Vec<_>) = ids.partition(|id| has_mail(batch) && id.ends_with("-0"));
+        let communications: Vec<_> = mails
+            .iter()
+            .map(|id| communication(id, "communication.mail.a"))
+            .chain(others.iter().map(|id| communication(id, "communication.sms.a")))
+            .collect();
+        // When it is known that something came back, nothing more is taken.
+        let Ok(confirmed) = timeout(Duration::from_millis(500), sink.publish(&communications)).await else { break };
+        confirms.push(confirmed.unwrap());
+        mail.extend(mails);
+        sms.extend(others);
+    }
+    problem(&health, "sink", "nothing takes what is published to exchange `close`").await;
+    assert!(confirms.len() > 1, "the second is not published, and was not waited for");
+    wait::end_of("the first batch", confirms.remove(0).wait()).await.unwrap();
+    for (confirmed, batch) in confirms.iter_mut().zip(1..) {
+        let told = timeout(Duration::from_millis(1), confirmed.wait()).await;
+        assert!(!has_mail(batch) || told.is_err(), "batch {batch} was told to be published, and has come back");
+    }
+    client.queue("close.mail").await;
+    client.bind("close.mail", "close", "communication.mail.*").await;
+    for mut confirmed in confirms {
+        wait::end_of("publishing", confirmed.wait()).await.unwrap();
+    }
+    ready(&health).await;
+    for (queue, expected) in [("close.mail", mail), ("close.sms", sms)] {
+        let messages = client.take_many(queue, expected.len()).await;
+        let ids = messages.iter().map(|message| message.properties.message_id().as_ref().unwrap().as_str());
+        assert!(ids.eq(expected), "in {queue}, each once and in order");
+        assert_eq!(client.counts(queue).await.0, 0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alternate_exchange_takes_what_nothing_else_takes() {
     let broker = shared_broker();
@@ -71,7 +123,7 @@ async fn an_alternate_exchange_takes_what_nothing_else_takes() {
     client.exchange("safe", &[("alternate-exchange", AMQPValue::LongString("safe.unrouted".into()))]).await;
     let health = Health::default();
     let mut sink = sink(&broker.address(), &exchange("safe"), &health);
-    sink.publish(&[communication("x", "communication.mail.a")]).await.unwrap();
+    publish(&mut sink, &[communication("x", "communication.mail.a")]).await.unwrap();
     assert_eq!(client.take_many("safe.unrouted", 1).await[0].routing_key, "communication.mail.a");
     assert!(health.problems().is_empty());
 }
@@ -90,7 +142,7 @@ async fn an_exchange_that_is_missing_is_waited_for() {
     client.bind("wrong.q", "wrong", "#").await;
     let mut sink = wait::end_of("publishing", checked).await.unwrap().unwrap();
     ready(&health).await;
-    sink.publish(&[communication("x", "k")]).await.unwrap();
+    publish(&mut sink, &[communication("x", "k")]).await.unwrap();
     assert_eq!(client.counts("wrong.q").await.0, 1);
 }
 
@@ -122,12 +174,12 @@ async fn a_batch_that_is_given_up_leaves_the_sink_usable() {
     let mut sink = sink(&broker.address(), &exchange("given"), &health);
     let lost = [communication("lost", "k")];
     tokio::select! {
-        _ = sink.publish(&lost) => panic!("nothing takes it"),
+        _ = publish(&mut sink, &lost) => panic!("nothing takes it"),
         () = problem(&health, "sink", "nothing takes") => {}
     }
     client.queue("given.q").await;
     client.bind("given.q", "given", "#").await;
-    sink.publish(&[communication("kept", "k")]).await.unwrap();
+    publish(&mut sink, &[communication("kept", "k")]).await.unwrap();
     wait::until("only the second", async || client.counts("given.q").await.0 == 1).await;
     assert_eq!(client.take("given.q").await.unwrap().body, br#"{"id":"kept"}"#);
 }
@@ -136,7 +188,7 @@ async fn a_batch_that_is_given_up_leaves_the_sink_usable() {
 async fn a_key_that_no_broker_takes_is_refused() {
     let broker = shared_broker();
     let mut sink = sink(&broker.address(), &exchange("any"), &Health::default());
-    let error = sink.publish(&[communication("x", &"k".repeat(256))]).await.unwrap_err();
+    let error = publish(&mut sink, &[communication("x", &"k".repeat(256))]).await.unwrap_err();
     assert!(matches!(error, SinkError::Configuration(_)), "{error}");
 }
 

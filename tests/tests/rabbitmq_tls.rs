@@ -3,12 +3,11 @@
 use hailer::address::BrokerAddress;
 use hailer::config::RabbitMqConfig;
 use hailer::health::Health;
-use hailer::sinks::Sink;
 use hailer::sinks::rabbitmq::RabbitMqSink;
 use hailer_tests::broker::{Authority, Broker, Client, Options};
 use hailer_tests::wait;
 
-use crate::edges::{communication, problem, way_out};
+use crate::edges::{communication, problem, publish, way_out};
 
 fn config(ca: Option<&Authority>, identity: Option<&Authority>) -> RabbitMqConfig {
     let files = identity.map(Authority::client_files);
@@ -36,7 +35,7 @@ async fn both_sides_must_know_each_other() {
     let stranger = Authority::new(directory.path());
 
     let mut good = sink(&broker, &config(Some(known), Some(known)), &Health::default());
-    good.publish(&[communication("x", "k")]).await.unwrap();
+    publish(&mut good, &[communication("x", "k")]).await.unwrap();
     assert_eq!(client.counts("out.q").await.0, 1);
 
     let wrong = [
@@ -50,7 +49,7 @@ async fn both_sides_must_know_each_other() {
         let mut sink = sink(&broker, &config, &health);
         let batch = [communication("y", "k")];
         tokio::select! {
-            _ = sink.publish(&batch) => panic!("connected with {what}"),
+            _ = publish(&mut sink, &batch) => panic!("connected with {what}"),
             () = problem(&health, "sink", told) => {}
         }
         wait::until("the attempt comes to its end", async || !health.problems()["sink"].starts_with("connecting"))

@@ -5,7 +5,7 @@
 //! the store has: **a communication goes out again only if the engine died between its confirm and the commit that removes it, and
 //! byte for byte the same (G3).**
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,11 +18,11 @@ use super::commit::Removal;
 use crate::communication::Communication;
 use crate::failpoint::Failpoint;
 use crate::metrics;
-use crate::sinks::{Sink, SinkError};
+use crate::sinks::{Confirmed, Sink, SinkError};
 use crate::store::records::{Key, OutboxRow, Partition, decode};
 use crate::store::{Snapshot, Store, StoreError, Table};
 
-/// The most communications that are published together; one commit's may come on top.
+/// The most communications that are published together, and that may wait for their confirms when more are taken; one commit's may come on top.
 const PUBLISH_MAX: usize = 1024;
 
 /// The most bytes that are published together, unless it is one communication.
@@ -193,32 +193,56 @@ impl OutboxSender {
 impl OutboxReceiver {
     /// Publishes until nothing more comes and all is confirmed.
     pub(super) async fn publish(mut self, mut sink: impl Sink) -> Result<(), PublishError> {
-        while let Some(first) = self.waiting.recv().await {
-            let mut communications = first.communications;
-            let mut rows = vec![first];
-            while communications < PUBLISH_MAX
-                && let Ok(next) = self.waiting.try_recv()
-            {
-                communications += next.communications;
-                rows.push(next);
-            }
-            let mut rows = rows.into_iter();
-            while rows.len() > 0 {
-                let batch;
-                (batch, rows) = self.read(rows).await?;
-                Failpoint::BeforePublish.pass();
-                let mut left = batch.communications.as_slice();
-                while !left.is_empty() {
-                    let (some, rest) = left.split_at(fitting(left));
-                    sink.publish(some).await?;
-                    left = rest;
+        let mut under_way = UnderWay::default();
+        let mut is_open = true;
+        while is_open || !under_way.batches.is_empty() {
+            tokio::select! {
+                biased;
+                confirmed = under_way.first_confirmed(), if !under_way.batches.is_empty() => {
+                    let removal = confirmed?;
+                    self.arrivals.count(|tally| tally.confirmed += removal.communications as u64);
+                    Failpoint::BeforeRemoval.pass();
+                    if self.removals.send(removal).await.is_err() {
+                        return Ok(());
+                    }
                 }
-                self.arrivals.count(|tally| tally.confirmed += batch.communications.len() as u64);
-                Failpoint::BeforeRemoval.pass();
-                if self.removals.send(batch.removal).await.is_err() {
-                    return Ok(());
-                }
+                first = self.waiting.recv(), if is_open && under_way.has_room() => match first {
+                    Some(first) => self.send(first, &mut sink, &mut under_way).await?,
+                    None => is_open = false,
+                },
             }
+        }
+        Ok(())
+    }
+
+    /// Sends what waits to the sink.
+    async fn send(
+        &mut self,
+        first: Waiting,
+        sink: &mut impl Sink,
+        under_way: &mut UnderWay,
+    ) -> Result<(), PublishError> {
+        let mut communications = first.communications;
+        let mut rows = vec![first];
+        while communications < PUBLISH_MAX
+            && let Ok(next) = self.waiting.try_recv()
+        {
+            communications += next.communications;
+            rows.push(next);
+        }
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let batch;
+            (batch, rows) = self.read(rows).await?;
+            Failpoint::BeforePublish.pass();
+            let mut left = batch.communications.as_slice();
+            let mut confirms = VecDeque::new();
+            while !left.is_empty() {
+                let (some, rest) = left.split_at(fitting(left));
+                confirms.push_back(sink.publish(some).await?);
+                left = rest;
+            }
+            under_way.add(Sent { confirms, bytes: batch.bytes, removal: batch.removal });
         }
         Ok(())
     }
@@ -240,13 +264,52 @@ impl OutboxReceiver {
 /// Communications that go out together, and the rows that they are.
 struct Batch {
     communications: Vec<Communication>,
+    bytes: usize,
     removal: Removal,
+}
+
+/// What the sink has and has not confirmed, in the order in which it got it.
+#[derive(Default)]
+struct UnderWay {
+    batches: VecDeque<Sent>,
+    communications: usize,
+    bytes: usize,
+}
+
+struct Sent {
+    confirms: VecDeque<Confirmed>,
+    bytes: usize,
+    removal: Removal,
+}
+
+impl UnderWay {
+    fn has_room(&self) -> bool {
+        self.communications < PUBLISH_MAX && self.bytes < PUBLISH_BYTES_MAX
+    }
+
+    fn add(&mut self, sent: Sent) {
+        self.communications += sent.removal.communications;
+        self.bytes += sent.bytes;
+        self.batches.push_back(sent);
+    }
+
+    /// Waits until the first is confirmed, and lets go of it. Stopped before, it has changed nothing that matters.
+    async fn first_confirmed(&mut self) -> Result<Removal, SinkError> {
+        let Some(first) = self.batches.front_mut() else { return Ok(Removal::default()) };
+        while let Some(confirmed) = first.confirms.front_mut() {
+            confirmed.wait().await?;
+            first.confirms.pop_front();
+        }
+        let Some(Sent { bytes, removal, .. }) = self.batches.pop_front() else { return Ok(Removal::default()) };
+        self.communications -= removal.communications;
+        self.bytes -= bytes;
+        Ok(removal)
+    }
 }
 
 /// Takes whole commits until it is enough, each commit's communications in the order in which they were decided.
 fn read(snapshot: Option<&dyn Snapshot>, rows: &mut vec::IntoIter<Waiting>, fill: &Fill) -> Result<Batch, StoreError> {
-    let mut batch = Batch { communications: Vec::new(), removal: Removal::default() };
-    let mut bytes = 0;
+    let mut batch = Batch { communications: Vec::new(), bytes: 0, removal: Removal::default() };
     for mut waiting in rows {
         let Kept { items, keys } = match (waiting.kept.take(), snapshot) {
             (Some(kept), _) => {
@@ -256,11 +319,11 @@ fn read(snapshot: Option<&dyn Snapshot>, rows: &mut vec::IntoIter<Waiting>, fill
             (None, Some(snapshot)) => look_up(snapshot, &waiting)?,
             (None, None) => unreachable!("what is not kept is read from a snapshot"),
         };
-        bytes += items.iter().map(|item| item.body.len()).sum::<usize>();
+        batch.bytes += items.iter().map(|item| item.body.len()).sum::<usize>();
         batch.removal.keys.extend(keys);
         batch.removal.communications += items.len();
         batch.communications.extend(items.into_iter().map(Communication::from));
-        if bytes > PUBLISH_BYTES_MAX {
+        if batch.bytes > PUBLISH_BYTES_MAX {
             break;
         }
     }

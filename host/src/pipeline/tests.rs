@@ -11,6 +11,7 @@ use crate::communication::Communication;
 use crate::delivery::Ledger;
 use crate::engine::{Campaign, CampaignSpec, Limits, RuleSet, Sandbox, fixture, verify};
 use crate::reload::ReloadHandle;
+use crate::sinks::Confirmed;
 use crate::store::MemoryStore;
 
 mod guards;
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Broken;
 
 impl Sink for Broken {
-    async fn publish(&mut self, _batch: &[Communication]) -> Result<(), SinkError> {
+    async fn publish(&mut self, _batch: &[Communication]) -> Result<Confirmed, SinkError> {
         Err(disk_full())
     }
 }
@@ -43,8 +44,8 @@ impl DeadLetters for Panicking {
 struct Working;
 
 impl Sink for Working {
-    async fn publish(&mut self, _batch: &[Communication]) -> Result<(), SinkError> {
-        Ok(())
+    async fn publish(&mut self, _batch: &[Communication]) -> Result<Confirmed, SinkError> {
+        Ok(Confirmed::already())
     }
 }
 
@@ -255,12 +256,12 @@ struct Slow {
 }
 
 impl Sink for Slow {
-    async fn publish(&mut self, batch: &[Communication]) -> Result<(), SinkError> {
+    async fn publish(&mut self, batch: &[Communication]) -> Result<Confirmed, SinkError> {
         let bytes = batch.iter().map(|one| one.body.len()).sum();
         let first = serde_json::from_slice::<serde_json::Value>(&batch[0].body).unwrap();
         self.published.lock().unwrap().push((bytes, first["recipient"]["customerId"].to_string()));
         self.gate.acquire().await.unwrap().forget();
-        Ok(())
+        Ok(Confirmed::already())
     }
 }
 

@@ -6,6 +6,8 @@ pub mod rabbitmq;
 
 use std::path::Path;
 
+use tokio::sync::oneshot;
+
 use crate::address::Address;
 use crate::communication::{Communication, DeadLetter};
 use crate::config::Config;
@@ -15,9 +17,40 @@ use rabbitmq::{RabbitMqDeadLetters, RabbitMqSink};
 
 /// Takes communications.
 pub trait Sink: Send {
-    /// Publishes all of `batch`, in order, and returns when every one is confirmed. Trouble that may pass is retried inside, for ever,
-    /// with the same bytes and ids, and shown (log, metric, readiness); an error is final and ends the engine.
-    fn publish(&mut self, batch: &[Communication]) -> impl Future<Output = Result<(), SinkError>> + Send;
+    /// Takes `batch`, to be published in order behind everything that was taken before, as soon as there is room. What it returns tells when all
+    /// of it is confirmed. Trouble that may pass is retried inside, for ever, with the same bytes and ids, and shown (log, metric,
+    /// readiness); an error is final and ends the engine.
+    fn publish(&mut self, batch: &[Communication]) -> impl Future<Output = Result<Confirmed, SinkError>> + Send;
+}
+
+/// Tells when a batch is confirmed. Whoever drops it before gives the batch up.
+#[derive(Debug)]
+pub struct Confirmed(Option<oneshot::Receiver<()>>);
+
+impl Confirmed {
+    /// By a sink that had nothing to wait for.
+    #[must_use]
+    pub fn already() -> Confirmed {
+        Confirmed(None)
+    }
+
+    /// As soon as this tells it.
+    #[must_use]
+    pub fn when(told: oneshot::Receiver<()>) -> Confirmed {
+        Confirmed(Some(told))
+    }
+
+    /// Waits until all of the batch is confirmed; stopped in the middle, it can be called again.
+    ///
+    /// # Errors
+    /// When nobody works on it any more.
+    pub async fn wait(&mut self) -> Result<(), SinkError> {
+        if let Some(told) = &mut self.0 {
+            told.await.map_err(|_| SinkError::ended())?;
+            self.0 = None;
+        }
+        Ok(())
+    }
 }
 
 /// Takes dead letters, with the same promise.
@@ -35,6 +68,12 @@ pub enum SinkError {
     Closed { place: String },
     #[error("{0}")]
     Configuration(String),
+}
+
+impl SinkError {
+    fn ended() -> SinkError {
+        SinkError::Configuration("the publishing task has ended".to_owned())
+    }
 }
 
 /// The sink that a configuration names.
@@ -70,7 +109,7 @@ impl AnySink {
 }
 
 impl Sink for AnySink {
-    async fn publish(&mut self, batch: &[Communication]) -> Result<(), SinkError> {
+    async fn publish(&mut self, batch: &[Communication]) -> Result<Confirmed, SinkError> {
         match self {
             AnySink::RabbitMq(sink) => sink.publish(batch).await,
             AnySink::Lines(sink) => sink.publish(batch).await,

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::communication::{Communication, DeadLetter};
 use crate::metrics;
 
-use super::{DeadLetters, Sink, SinkError};
+use super::{Confirmed, DeadLetters, Sink, SinkError};
 use output::Output;
 
 /// Writes communications.
@@ -48,7 +48,7 @@ impl LinesSink {
 }
 
 impl Sink for LinesSink {
-    async fn publish(&mut self, batch: &[Communication]) -> Result<(), SinkError> {
+    async fn publish(&mut self, batch: &[Communication]) -> Result<Confirmed, SinkError> {
         let bytes = batch.iter().map(|communication| communication.body.len() + 1).sum();
         let mut lines = Vec::with_capacity(bytes);
         for communication in batch {
@@ -57,7 +57,7 @@ impl Sink for LinesSink {
         }
         self.output.append(lines).await?;
         ::metrics::counter!(metrics::SINK_CONFIRMED_TOTAL, "room" => "sink").increment(batch.len() as u64);
-        Ok(())
+        Ok(Confirmed::already())
     }
 }
 

@@ -10,6 +10,8 @@
 mod publisher;
 mod session;
 
+use std::sync::Arc;
+
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
@@ -19,7 +21,7 @@ use crate::communication::{Communication, DeadLetter};
 use crate::config::RabbitMqConfig;
 use crate::health::Health;
 
-use super::{DeadLetters, Sink, SinkError};
+use super::{Confirmed, DeadLetters, Sink, SinkError};
 use publisher::Publisher;
 use session::{Publication, Route};
 
@@ -61,13 +63,13 @@ impl RabbitMqSink {
     /// # Errors
     /// Never for trouble that may pass.
     pub async fn check_route(&mut self) -> Result<(), SinkError> {
-        self.publisher.publish(Vec::new()).await
+        self.publisher.publish(Vec::new()).await?.wait().await
     }
 }
 
 impl Sink for RabbitMqSink {
-    async fn publish(&mut self, batch: &[Communication]) -> Result<(), SinkError> {
-        let publications = batch.iter().map(|one| communication(&self.exchange, one));
+    async fn publish(&mut self, batch: &[Communication]) -> Result<Confirmed, SinkError> {
+        let publications = batch.iter().map(|one| communication(&self.exchange, one).map(Arc::new));
         let publications = publications.collect::<Result<Vec<_>, _>>()?;
         self.publisher.publish(publications).await
     }
@@ -91,14 +93,14 @@ impl RabbitMqDeadLetters {
     /// # Errors
     /// Never for trouble that may pass.
     pub async fn check_route(&mut self) -> Result<(), SinkError> {
-        self.publisher.publish(Vec::new()).await
+        self.publisher.publish(Vec::new()).await?.wait().await
     }
 }
 
 impl DeadLetters for RabbitMqDeadLetters {
     async fn bury(&mut self, batch: &[DeadLetter]) -> Result<(), SinkError> {
-        let publications = batch.iter().map(|one| dead_letter(&self.queue, one)).collect();
-        self.publisher.publish(publications).await
+        let publications = batch.iter().map(|one| Arc::new(dead_letter(&self.queue, one))).collect();
+        self.publisher.publish(publications).await?.wait().await
     }
 }
 

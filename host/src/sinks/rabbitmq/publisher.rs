@@ -1,18 +1,27 @@
 //! The one task that publishes on a channel. It keeps its session whether or not there is something to publish, so that
 //! readiness tells the truth in quiet times too.
+//!
+//! Orders follow each other without waiting for confirms, as far as the session has room; each is told when its own are in. When one
+//! could not be delivered whole, nothing more is sent until the last confirm is in, and what is missing goes out first; when the session breaks, everything does
+//! that nobody was told about.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
+use lapin::message::BasicReturnMessage;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::broker::{Backoff, BrokerError, Dialer};
 use crate::health::{Condition, Health};
 use crate::metrics;
-use crate::sinks::SinkError;
+use crate::sinks::{Confirmed, SinkError};
 
-use super::session::{Publication, Route, Session, Verdict};
+use super::session::{Publication, Route, Session};
 
 const BLOCKED: &str = "the broker blocks publishers: it is short of memory or disk";
+/// Orders that may be under way at once.
+const ORDERS_MAX: usize = 64;
 
 /// Hands batches to the publishing task.
 #[derive(Debug)]
@@ -23,7 +32,13 @@ pub(super) struct Publisher {
 #[derive(Debug)]
 struct Order {
     /// What is not yet published of the batch.
-    batch: Vec<Publication>,
+    batch: Vec<Arc<Publication>>,
+    /// How much of it the session has got, and how much of that has its confirm: a beginning of the batch each.
+    sent: usize,
+    confirmed: usize,
+    /// The places of what was confirmed and has to go out again.
+    undelivered: Vec<usize>,
+    since: Instant,
     done: oneshot::Sender<()>,
 }
 
@@ -32,18 +47,19 @@ impl Publisher {
         let (orders, received) = mpsc::channel(1);
         let report = Report { room, health, blocked: false };
         report.not_ready(format!("connecting to {}", dialer.address()));
-        let task = Task { dialer, route, report, orders: received, pending: None, backoff: Backoff::default() };
+        let (pending, backoff) = (VecDeque::new(), Backoff::default());
+        let task = Task { dialer, route, report, orders: received, pending, trouble: None, backoff };
         tokio::spawn(task.run());
         Publisher { orders }
     }
 
-    /// Returns once the whole batch is published, and the route was there. If the caller stops waiting, the rest of
-    /// the batch is given up.
-    pub(super) async fn publish(&mut self, batch: Vec<Publication>) -> Result<(), SinkError> {
+    /// Takes a batch as soon as there is room for it. What it returns tells when the whole batch is published, and the route was there.
+    pub(super) async fn publish(&mut self, batch: Vec<Arc<Publication>>) -> Result<Confirmed, SinkError> {
         let (done, published) = oneshot::channel();
-        let gone = || SinkError::Configuration("the publishing task has ended".to_owned());
-        self.orders.send(Order { batch, done }).await.map_err(|_| gone())?;
-        published.await.map_err(|_| gone())
+        let (sent, confirmed, undelivered) = (0, 0, Vec::new());
+        let order = Order { batch, sent, confirmed, undelivered, since: Instant::now(), done };
+        self.orders.send(order).await.map_err(|_| SinkError::ended())?;
+        Ok(Confirmed::when(published))
     }
 }
 
@@ -52,8 +68,18 @@ struct Task {
     route: Route,
     report: Report,
     orders: mpsc::Receiver<Order>,
-    pending: Option<Order>,
+    /// In the order in which they came.
+    pending: VecDeque<Order>,
+    /// Why something has to go out again.
+    trouble: Option<Trouble>,
     backoff: Backoff,
+}
+
+/// What kept a publication from being delivered.
+struct Trouble {
+    /// `return` or `nack`.
+    reason: &'static str,
+    why: String,
 }
 
 /// Nobody can order any more.
@@ -80,8 +106,9 @@ impl Task {
                 Err(error) => error,
             };
             ::metrics::counter!(metrics::SINK_RECONNECTS_TOTAL, "room" => self.report.room).increment(1);
-            let unconfirmed = self.pending.as_ref().map_or(0, |order| order.batch.len());
-            self.report.retry(unconfirmed, "session");
+            self.pending.iter_mut().for_each(Order::begin_again);
+            self.trouble = None;
+            self.report.retry(self.pending.iter().map(|order| order.batch.len()).sum(), "session");
             self.report.not_ready(error.to_string());
             if self.pause().await.is_err() {
                 return;
@@ -91,48 +118,120 @@ impl Task {
 
     /// Carries out orders for as long as the session is good.
     async fn serve(&mut self, session: &mut Session) -> Result<Dismissed, BrokerError> {
+        let mut is_open = true;
         loop {
-            let Some(order) = &mut self.pending else {
-                tokio::select! {
-                    biased;
-                    order = self.orders.recv() => match order {
-                        Some(order) => self.pending = Some(order),
-                        None => return Ok(Dismissed),
-                    },
-                    error = session.lost(|blocked| self.report.blocked(blocked)) => return Err(error),
-                }
-                continue;
-            };
-            let since = Instant::now();
-            let verdict = tokio::select! {
-                biased;
-                () = order.done.closed() => {
-                    self.pending = None;
-                    // Confirms are still outstanding on this channel and would be taken for those of the next batch.
-                    return Err(BrokerError::Session("a batch was given up; connecting again".to_owned()));
-                }
-                verdict = session.publish(&order.batch, |blocked| self.report.blocked(blocked)) => verdict?,
-            };
-            let published_before = order.batch.len();
-            match verdict {
-                Verdict::Published => {
-                    self.report.confirmed(published_before, since);
-                    self.backoff.reset();
-                    self.report.ready();
-                    if let Some(order) = self.pending.take() {
-                        let _ = order.done.send(());
-                    }
-                }
-                Verdict::Undelivered { places, reason, why } => {
-                    self.report.confirmed(published_before - places.len(), since);
-                    self.report.retry(places.len(), reason);
-                    order.batch = places.into_iter().map(|place| order.batch[place].clone()).collect();
-                    self.report.not_ready(why);
-                    if self.pause().await.is_err() {
-                        return Ok(Dismissed);
-                    }
+            self.send(session).await;
+            self.conclude(session).await;
+            if self.trouble.is_some() && session.is_idle() {
+                self.keep_undelivered(session).await;
+                match self.pause().await {
+                    Ok(()) => continue,
+                    Err(dismissed) => return Ok(dismissed),
                 }
             }
+            if !is_open && self.pending.is_empty() {
+                return Ok(Dismissed);
+            }
+            let takes_more =
+                is_open && self.trouble.is_none() && session.has_room_for(0) && self.pending.len() < ORDERS_MAX;
+            tokio::select! {
+                biased;
+                order = self.orders.recv(), if takes_more => match order {
+                    Some(order) => self.pending.push_back(order),
+                    None => is_open = false,
+                },
+                () = given_up(&mut self.pending) => {
+                    self.pending.retain(|order| !order.done.is_closed());
+                    if !session.is_idle() {
+                        // Their confirms are still outstanding on this channel and would be taken for those of others.
+                        return Err(BrokerError::Session("a batch was given up; connecting again".to_owned()));
+                    }
+                }
+                confirmed = session.confirmed(|blocked| self.report.blocked(blocked)) => {
+                    let is_ack = confirmed?;
+                    let order = self.pending.iter_mut().find(|order| order.confirmed < order.sent);
+                    let order = order.ok_or_else(|| BrokerError::Session("a confirm for nothing".to_owned()))?;
+                    order.confirm(is_ack);
+                }
+            }
+        }
+    }
+
+    /// Sends what there is room for.
+    async fn send(&mut self, session: &mut Session) {
+        if self.trouble.is_some() {
+            return;
+        }
+        for order in &mut self.pending {
+            while let Some(publication) = order.batch.get(order.sent) {
+                if !session.has_room_for(publication.body.len()) {
+                    return;
+                }
+                session.send(publication).await;
+                order.sent += 1;
+            }
+        }
+    }
+
+    /// Tells of orders that are published whole, the first ones first: only then all that was returned of them is known.
+    async fn conclude(&mut self, session: &mut Session) {
+        while self.trouble.is_none()
+            && let Some(order) = self.pending.front()
+            && order.confirmed == order.batch.len()
+        {
+            let returned = session.returned().await;
+            self.note_returned(&returned);
+            if let Some(order) = self.pending.pop_front_if(|order| order.undelivered.is_empty()) {
+                self.report.confirmed(order.batch.len(), order.since);
+                self.backoff.reset();
+                self.report.ready();
+                let _ = order.done.send(());
+            } else {
+                self.trouble.get_or_insert_with(Trouble::refused);
+            }
+        }
+    }
+
+    /// Notes which publications came back: all that have the id of a returned message, as a dead letter's is whatever its sender chose; and if that tells
+    /// nothing, all that were sent.
+    fn note_returned(&mut self, returned: &[BasicReturnMessage]) {
+        for message in returned {
+            self.trouble = Some(Trouble::returned(message));
+            let id = message.properties.message_id();
+            let mut is_told = false;
+            for order in self.pending.iter_mut().filter(|_| id.is_some()) {
+                let sent = (0..).zip(&order.batch[..order.sent]);
+                let before = order.undelivered.len();
+                order
+                    .undelivered
+                    .extend(sent.filter(|(_, one)| one.properties.message_id() == id).map(|(place, _)| place));
+                is_told |= order.undelivered.len() > before;
+            }
+            if !is_told {
+                self.pending.iter_mut().for_each(|order| order.undelivered.extend(0..order.sent));
+            }
+        }
+    }
+
+    /// Lets go of what was delivered of what has been sent, when the last confirm is in.
+    async fn keep_undelivered(&mut self, session: &mut Session) {
+        let returned = session.returned().await;
+        self.note_returned(&returned);
+        let mut again = 0;
+        for mut order in std::mem::take(&mut self.pending) {
+            let delivered = order.sent - order.keep_undelivered();
+            again += order.batch.len();
+            self.report.confirmed(delivered, order.since);
+            if order.batch.is_empty() {
+                let _ = order.done.send(());
+            } else {
+                order.begin_again();
+                self.pending.push_back(order);
+            }
+        }
+        if let Some(Trouble { reason, why }) = self.trouble.take() {
+            self.report.retry(again, reason);
+            self.report.not_ready(why);
         }
     }
 
@@ -144,19 +243,74 @@ impl Task {
     }
 }
 
-/// Waits until nobody can order any more; takes an order that comes meanwhile, and drops one that nobody waits for.
-async fn dismissed(orders: &mut mpsc::Receiver<Order>, pending: &mut Option<Order>) -> Dismissed {
+/// Waits until nobody can order any more; takes an order that comes meanwhile, and drops those that nobody waits for.
+async fn dismissed(orders: &mut mpsc::Receiver<Order>, pending: &mut VecDeque<Order>) -> Dismissed {
     loop {
-        match pending {
+        match pending.front_mut() {
             Some(order) => {
                 order.done.closed().await;
-                *pending = None;
+                pending.pop_front();
             }
             None => match orders.recv().await {
-                Some(order) => *pending = Some(order),
+                Some(order) => pending.push_back(order),
                 None => return Dismissed,
             },
         }
+    }
+}
+
+/// Waits until nobody waits for the first any more.
+async fn given_up(pending: &mut VecDeque<Order>) {
+    match pending.front_mut() {
+        Some(order) => order.done.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Order {
+    /// What the session has got of it is to be sent again.
+    fn begin_again(&mut self) {
+        (self.sent, self.confirmed) = (0, 0);
+        self.undelivered.clear();
+        self.since = Instant::now();
+    }
+
+    fn confirm(&mut self, is_ack: bool) {
+        if !is_ack {
+            self.undelivered.push(self.confirmed);
+        }
+        self.confirmed += 1;
+    }
+
+    /// Lets go of what was sent and delivered; returns how much was sent and not.
+    fn keep_undelivered(&mut self) -> usize {
+        let unsent = self.batch.split_off(self.sent);
+        self.undelivered.sort_unstable();
+        self.undelivered.dedup();
+        let again: Vec<_> = self.undelivered.iter().map(|place| Arc::clone(&self.batch[*place])).collect();
+        let undelivered = again.len();
+        self.batch = again;
+        self.batch.extend(unsent);
+        undelivered
+    }
+}
+
+impl Trouble {
+    fn refused() -> Trouble {
+        let why = "the broker refuses publications (a full queue, or a policy); trying again".to_owned();
+        Trouble { reason: "nack", why }
+    }
+
+    fn returned(message: &BasicReturnMessage) -> Trouble {
+        let exchange = message.exchange.as_str();
+        let place =
+            if exchange.is_empty() { "the default exchange".to_owned() } else { format!("exchange `{exchange}`") };
+        let why = format!(
+            "nothing takes what is published to {place} with the key `{}` ({}): bind a queue, or give the exchange an alternate one \
+             (`hailer topology`); trying again",
+            message.routing_key, message.reply_text
+        );
+        Trouble { reason: "return", why }
     }
 }
 

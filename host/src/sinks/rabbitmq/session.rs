@@ -1,19 +1,19 @@
 //! One publishing session: a connection and a channel with confirms, used by one task.
 //!
-//! What a batch came to is known only when **every** confirm of it has arrived. The client hangs a returned message on
-//! whichever confirm completes next, so a confirm by itself says nothing about its own message; but each return precedes
-//! its own confirm, so after the last confirm all returns have shown up, and each names its message by id. If a
-//! session breaks before that, or a return can't be told, the whole batch counts as unconfirmed.
+//! A confirm by itself says nothing about its own message: the client hangs a returned message on whichever confirm it completes next. But
+//! returns come in the order of what was sent, each before its own confirm, and each confirm takes the first of them; so when everything up to a message has its confirm, each
+//! return of that beginning hangs on some confirm completed by then, and names its message by id. Hence confirms are taken in the order in which
+//! was sent, and what came back is asked for (`returned`) before anything counts as published. If a session breaks before that, or a
+//! return can't be told, all that is outstanding counts as unconfirmed.
 
-use std::collections::HashSet;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
@@ -51,24 +51,26 @@ pub(super) struct Publication {
     pub(super) body: Bytes,
 }
 
-/// What became of a batch of which every confirm has arrived.
-pub(super) enum Verdict {
-    Published,
-    /// The places in the batch that must be published again, and why.
-    Undelivered {
-        places: Vec<usize>,
-        /// `return` or `nack`.
-        reason: &'static str,
-        why: String,
-    },
-}
-
 pub(super) struct Session {
     connection: Connection,
-    channel: Channel,
+    channel: Arc<Channel>,
+    /// In the order in which they were sent, which is the order in which their confirms are taken.
+    outstanding: VecDeque<Outstanding>,
+    outstanding_bytes: usize,
+    /// Came back with the confirms that were seen so far.
+    returned: Vec<BasicReturnMessage>,
+    look: tokio::time::Interval,
+    last_progress: Instant,
+    blocked_since: Option<Instant>,
 }
 
-type Publishing<'a> = Pin<Box<dyn Future<Output = (usize, lapin::Result<Confirmation>)> + Send + 'a>>;
+/// A publication on its way.
+struct Outstanding {
+    bytes: usize,
+    publishing: Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>,
+    /// Whether it was taken, once that is known.
+    is_ack: Option<lapin::Result<bool>>,
+}
 
 impl Session {
     /// Connects, and sees that the route is there.
@@ -96,61 +98,103 @@ impl Session {
             error => error,
         })?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok(Session { connection, channel })
-    }
-
-    /// Publishes a batch in order, without waiting between. `blocked` is told when the broker stops and starts taking
-    /// publications.
-    ///
-    /// # Errors
-    /// When the session is of no use any more; the whole batch then counts as unconfirmed.
-    pub(super) async fn publish(
-        &mut self,
-        batch: &[Publication],
-        mut blocked: impl FnMut(bool),
-    ) -> Result<Verdict, BrokerError> {
-        let mut outcome = Outcome::default();
-        let mut outstanding: FuturesUnordered<Publishing<'_>> = FuturesUnordered::new();
-        let mut outstanding_bytes = 0;
-        let mut watch = Watch::new();
-        for (place, publication) in batch.iter().enumerate() {
-            while outstanding.len() >= OUTSTANDING_MAX
-                || (outstanding_bytes + publication.body.len() > OUTSTANDING_BYTES_MAX && !outstanding.is_empty())
-            {
-                let (done, confirmation) = watch.next(&mut outstanding, &self.connection, &mut blocked).await?;
-                outstanding_bytes -= batch[done].body.len();
-                outcome.record(done, confirmation?);
-            }
-            let mut publishing: Publishing<'_> = Box::pin(publish_one(&self.channel, place, publication));
-            // The first poll puts the frames into the client's queue; polling here, one after the other, is what keeps
-            // them in order.
-            match poll_fn(|context| Poll::Ready(publishing.as_mut().poll(context))).await {
-                Poll::Ready((done, confirmation)) => outcome.record(done, confirmation?),
-                Poll::Pending => {
-                    outstanding_bytes += publication.body.len();
-                    outstanding.push(publishing);
-                }
-            }
-        }
-        while !outstanding.is_empty() {
-            let (done, confirmation) = watch.next(&mut outstanding, &self.connection, &mut blocked).await?;
-            outcome.record(done, confirmation?);
-        }
-        Ok(outcome.verdict(batch))
-    }
-
-    /// Waits until the session breaks while nobody publishes.
-    pub(super) async fn lost(&self, mut blocked: impl FnMut(bool)) -> BrokerError {
         let mut look = tokio::time::interval(LOOK_AGAIN);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            look.tick().await;
-            let status = self.connection.status();
-            if !status.connected() || !self.channel.status().connected() {
-                return BrokerError::Session("the connection was lost; connecting again".to_owned());
-            }
-            blocked(status.blocked());
+        Ok(Session {
+            connection,
+            channel: Arc::new(channel),
+            outstanding: VecDeque::new(),
+            outstanding_bytes: 0,
+            returned: Vec::new(),
+            look,
+            last_progress: Instant::now(),
+            blocked_since: None,
+        })
+    }
+
+    /// Whether one more of so many bytes may be sent.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        self.is_idle()
+            || (self.outstanding.len() < OUTSTANDING_MAX && self.outstanding_bytes + bytes <= OUTSTANDING_BYTES_MAX)
+    }
+
+    /// Nothing waits for its confirm.
+    pub(super) fn is_idle(&self) -> bool {
+        self.outstanding.is_empty()
+    }
+
+    /// Sends a publication behind those before it, and doesn't wait for its confirm.
+    pub(super) async fn send(&mut self, publication: &Arc<Publication>) {
+        if self.is_idle() {
+            self.last_progress = Instant::now();
         }
+        let bytes = publication.body.len();
+        let publishing = Box::pin(publish(Arc::clone(&self.channel), Arc::clone(publication)));
+        let mut one = Outstanding { bytes, publishing, is_ack: None };
+        // The first look puts the frames into the client's queue; looking here, at one after the other, is what keeps them in order.
+        poll_fn(|context| {
+            one.look(context, &mut self.returned);
+            Poll::Ready(())
+        })
+        .await;
+        self.outstanding_bytes += bytes;
+        self.outstanding.push_back(one);
+    }
+
+    /// Waits for the confirm of what was sent first, and tells whether it was taken. It may be stopped and called again, and is where it is seen that the
+    /// session breaks, also when nothing is outstanding. `blocked` is told whether the broker takes publications at all.
+    ///
+    /// # Errors
+    /// When the session is of no use any more; what is outstanding then counts as unconfirmed.
+    pub(super) async fn confirmed(&mut self, mut blocked: impl FnMut(bool)) -> Result<bool, BrokerError> {
+        loop {
+            let Session { outstanding, returned, look, .. } = self;
+            tokio::select! {
+                biased;
+                (bytes, is_ack) = poll_fn(|context| take_first(outstanding, context, returned)) => {
+                    self.outstanding_bytes -= bytes;
+                    self.last_progress = Instant::now();
+                    Failpoint::BeforeConfirm.pass();
+                    return Ok(is_ack?);
+                }
+                _ = look.tick() => self.look_around(&mut blocked)?,
+            }
+        }
+    }
+
+    /// Takes what came back. **With every confirm taken up to one, everything is here that came back of what was sent up to it.** It hangs on whichever confirm
+    /// the client completed next, which may be of something sent later, so all of them are looked at.
+    pub(super) async fn returned(&mut self) -> Vec<BasicReturnMessage> {
+        poll_fn(|context| {
+            self.outstanding.iter_mut().for_each(|one| one.look(context, &mut self.returned));
+            Poll::Ready(())
+        })
+        .await;
+        std::mem::take(&mut self.returned)
+    }
+
+    /// Sees to it that a wait has an end.
+    fn look_around(&mut self, blocked: &mut impl FnMut(bool)) -> Result<(), BrokerError> {
+        let broken = |reason: &str| Err(BrokerError::Session(reason.to_owned()));
+        let (now, status) = (Instant::now(), self.connection.status());
+        if !status.connected() || !self.channel.status().connected() {
+            return broken("the connection was lost; connecting again");
+        }
+        blocked(status.blocked());
+        if self.is_idle() {
+            self.blocked_since = None;
+        } else if status.blocked() {
+            if now - *self.blocked_since.get_or_insert(now) > BLOCKED_MAX {
+                return broken("the broker blocks publishers for too long");
+            }
+            self.last_progress = now;
+        } else {
+            self.blocked_since = None;
+            if now - self.last_progress > SILENCE_MAX {
+                return broken("the broker confirms nothing; connecting again");
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn close(self) {
@@ -159,123 +203,38 @@ impl Session {
     }
 }
 
-async fn publish_one(
-    channel: &Channel,
-    place: usize,
-    publication: &Publication,
-) -> (usize, lapin::Result<Confirmation>) {
-    let Publication { exchange, routing_key, properties, body } = publication;
+impl Outstanding {
+    /// Sees whether the confirm is there, and takes what came back with it.
+    fn look(&mut self, context: &mut Context<'_>, returned: &mut Vec<BasicReturnMessage>) {
+        if self.is_ack.is_none()
+            && let Poll::Ready(confirmation) = self.publishing.as_mut().poll(context)
+        {
+            self.is_ack = Some(confirmation.map(|confirmation| {
+                let is_ack = confirmation.is_ack();
+                returned.extend(confirmation.take_message());
+                is_ack
+            }));
+        }
+    }
+}
+
+/// The first of them, when its confirm is there.
+fn take_first(
+    outstanding: &mut VecDeque<Outstanding>,
+    context: &mut Context<'_>,
+    returned: &mut Vec<BasicReturnMessage>,
+) -> Poll<(usize, lapin::Result<bool>)> {
+    let Some(first) = outstanding.front_mut() else { return Poll::Pending };
+    first.look(context, returned);
+    let Some(is_ack) = first.is_ack.take() else { return Poll::Pending };
+    let bytes = first.bytes;
+    outstanding.pop_front();
+    Poll::Ready((bytes, is_ack))
+}
+
+async fn publish(channel: Arc<Channel>, publication: Arc<Publication>) -> lapin::Result<Confirmation> {
+    let Publication { exchange, routing_key, properties, body } = &*publication;
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let sent = channel.basic_publish(exchange.clone(), routing_key.clone(), options, body, properties.clone());
-    let confirmation = match sent.await {
-        Ok(confirm) => confirm.await,
-        Err(error) => Err(error),
-    };
-    (place, confirmation)
-}
-
-/// Waits for confirms, and sees to it that the wait has an end.
-struct Watch {
-    look: tokio::time::Interval,
-    last_progress: Instant,
-    blocked_since: Option<Instant>,
-}
-
-impl Watch {
-    fn new() -> Watch {
-        let mut look = tokio::time::interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Watch { look, last_progress: Instant::now(), blocked_since: None }
-    }
-
-    async fn next(
-        &mut self,
-        outstanding: &mut FuturesUnordered<Publishing<'_>>,
-        connection: &Connection,
-        blocked: &mut impl FnMut(bool),
-    ) -> Result<(usize, lapin::Result<Confirmation>), BrokerError> {
-        loop {
-            tokio::select! {
-                biased;
-                confirmed = outstanding.next() => {
-                    self.last_progress = Instant::now();
-                    Failpoint::BeforeConfirm.pass();
-                    return confirmed.ok_or_else(|| BrokerError::Session("no confirm is outstanding".to_owned()));
-                }
-                _ = self.look.tick() => {
-                    let now = Instant::now();
-                    blocked(connection.status().blocked());
-                    if connection.status().blocked() {
-                        let since = *self.blocked_since.get_or_insert(now);
-                        if now - since > BLOCKED_MAX {
-                            return Err(BrokerError::Session("the broker blocks publishers for too long".to_owned()));
-                        }
-                        self.last_progress = now;
-                    } else {
-                        self.blocked_since = None;
-                    }
-                    if now - self.last_progress > SILENCE_MAX {
-                        return Err(BrokerError::Session("the broker confirms nothing; connecting again".to_owned()));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// What the confirms of a batch said.
-#[derive(Default)]
-struct Outcome {
-    refused: Vec<usize>,
-    returned: Vec<BasicReturnMessage>,
-}
-
-impl Outcome {
-    fn record(&mut self, place: usize, confirmation: Confirmation) {
-        if !confirmation.is_ack() {
-            self.refused.push(place);
-        }
-        self.returned.extend(confirmation.take_message());
-    }
-
-    fn verdict(self, batch: &[Publication]) -> Verdict {
-        let (reason, why) = match (self.returned.first(), self.refused.is_empty()) {
-            (None, true) => return Verdict::Published,
-            (None, false) => {
-                ("nack", "the broker refuses publications (a full queue, or a policy); trying again".to_owned())
-            }
-            (Some(returned), _) => (
-                "return",
-                format!(
-                    "nothing takes what is published to {} with the key `{}` ({}): bind a queue, or give the exchange an \
-                 alternate one (`hailer topology`); trying again",
-                    place_name(returned.exchange.as_str()),
-                    returned.routing_key,
-                    returned.reply_text
-                ),
-            ),
-        };
-        let ids = self.returned.iter().map(|message| message.properties.message_id().clone());
-        let places = match ids.collect::<Option<HashSet<ShortString>>>() {
-            Some(ids) => undelivered(batch, &ids, &self.refused),
-            None => (0..batch.len()).collect(),
-        };
-        Verdict::Undelivered { places, reason, why }
-    }
-}
-
-fn undelivered(batch: &[Publication], returned: &HashSet<ShortString>, refused: &[usize]) -> Vec<usize> {
-    let refused: HashSet<usize> = refused.iter().copied().collect();
-    let is_returned = |publication: &Publication| {
-        publication.properties.message_id().as_ref().is_some_and(|id| returned.contains(id))
-    };
-    let again = |(place, publication): &(usize, &Publication)| refused.contains(place) || is_returned(publication);
-    let places: Vec<usize> = batch.iter().enumerate().filter(again).map(|(place, _)| place).collect();
-    // A return that names nothing we sent can't be told: all of it again.
-    let known: HashSet<_> = batch.iter().filter_map(|one| one.properties.message_id().as_ref()).collect();
-    if returned.iter().all(|id| known.contains(id)) { places } else { (0..batch.len()).collect() }
-}
-
-fn place_name(exchange: &str) -> String {
-    if exchange.is_empty() { "the default exchange".to_owned() } else { format!("exchange `{exchange}`") }
+    sent.await?.await
 }
