@@ -49,6 +49,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -96,6 +97,8 @@ const GROUPS_MAX: usize = 64;
 /// Dead letters, and removals from the outbox, that may wait.
 const LETTERS_MAX: usize = 64;
 const REMOVALS_MAX: usize = 64;
+/// How long what is left of a pipeline that ended early may take to end.
+const PARTS_END_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is on its way to its shard.
 #[derive(Debug)]
@@ -319,12 +322,16 @@ impl Pipeline {
         self.outbox.communications()
     }
 
-    /// What was done, also if the pipeline ended early. Waits for the shards, which end when every clone of the entrance is gone.
+    /// What was done, also if the pipeline ended early. Waits for the shards, which end when every clone of the entrance is gone; and a little for the
+    /// other parts, so that the committer can close the store.
     pub async fn into_tally(mut self) -> Tally {
         while let Some(shard) = self.shards.join_next().await {
             // What a shard that died has counted is lost with it, and that it died has been told.
             self.tally.add(shard.ok().and_then(Result::ok).unwrap_or_default());
         }
+        self.parts.abort_all();
+        // A disk that hangs must not keep the process.
+        let _ = tokio::time::timeout(PARTS_END_WITHIN, async { while self.parts.join_next().await.is_some() {} }).await;
         self.tally.add(self.arrivals.count(|tally| tally.clone()));
         self.tally
     }

@@ -6,11 +6,15 @@
 //! byte for byte the same (G3).**
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::vec;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc};
 
 use super::arrivals::Arrivals;
@@ -194,20 +198,24 @@ impl OutboxReceiver {
     /// Publishes until nothing more comes and all is confirmed.
     pub(super) async fn publish(mut self, mut sink: impl Sink) -> Result<(), PublishError> {
         let mut under_way = UnderWay::default();
+        let published = self.publish_all(&mut sink, &mut under_way).await;
+        if published.is_err() {
+            // What the sink has confirmed of it leaves the outbox all the same.
+            while let Some(Ok(removal)) = under_way.confirmed().now_or_never() {
+                self.let_go(removal).await;
+            }
+        }
+        published
+    }
+
+    async fn publish_all(&mut self, sink: &mut impl Sink, under_way: &mut UnderWay) -> Result<(), PublishError> {
         let mut is_open = true;
-        while is_open || !under_way.batches.is_empty() {
+        while is_open || !under_way.is_empty() {
             tokio::select! {
                 biased;
-                confirmed = under_way.first_confirmed(), if !under_way.batches.is_empty() => {
-                    let removal = confirmed?;
-                    self.arrivals.count(|tally| tally.confirmed += removal.communications as u64);
-                    Failpoint::BeforeRemoval.pass();
-                    if self.removals.send(removal).await.is_err() {
-                        return Ok(());
-                    }
-                }
+                removal = under_way.confirmed(), if !under_way.is_empty() => self.let_go(removal?).await,
                 first = self.waiting.recv(), if is_open && under_way.has_room() => match first {
-                    Some(first) => self.send(first, &mut sink, &mut under_way).await?,
+                    Some(first) => self.send(first, sink, under_way).await?,
                     None => is_open = false,
                 },
             }
@@ -232,6 +240,10 @@ impl OutboxReceiver {
         }
         let mut rows = rows.into_iter();
         while rows.len() > 0 {
+            while !under_way.has_room() {
+                let removal = under_way.confirmed().await?;
+                self.let_go(removal).await;
+            }
             let batch;
             (batch, rows) = self.read(rows).await?;
             Failpoint::BeforePublish.pass();
@@ -239,12 +251,37 @@ impl OutboxReceiver {
             let mut confirms = VecDeque::new();
             while !left.is_empty() {
                 let (some, rest) = left.split_at(fitting(left));
-                confirms.push_back(sink.publish(some).await?);
+                confirms.push_back(self.hand_over(some, sink, under_way).await?);
                 left = rest;
             }
-            under_way.add(Sent { confirms, bytes: batch.bytes, removal: batch.removal });
+            under_way.add(confirms, batch.bytes, batch.removal);
         }
         Ok(())
+    }
+
+    /// Waits until the sink takes a batch; what is confirmed meanwhile leaves the outbox.
+    async fn hand_over(
+        &mut self,
+        batch: &[Communication],
+        sink: &mut impl Sink,
+        under_way: &mut UnderWay,
+    ) -> Result<Confirmed, PublishError> {
+        let mut taken = pin!(sink.publish(batch));
+        loop {
+            tokio::select! {
+                biased;
+                confirmed = &mut taken => return Ok(confirmed?),
+                removal = under_way.confirmed(), if !under_way.is_empty() => self.let_go(removal?).await,
+            }
+        }
+    }
+
+    /// Has a confirmed batch removed from the outbox.
+    async fn let_go(&self, removal: Removal) {
+        self.arrivals.count(|tally| tally.confirmed += removal.communications as u64);
+        Failpoint::BeforeRemoval.pass();
+        // The committer is gone only when the pipeline ends early, which somebody else tells.
+        let _ = self.removals.send(removal).await;
     }
 
     /// What goes out next. Waits for the store only if something has to be read from it.
@@ -268,7 +305,8 @@ struct Batch {
     removal: Removal,
 }
 
-/// What the sink has and has not confirmed, in the order in which it got it.
+/// What the sink has got, in the order in which it got it. A batch that is confirmed leaves the outbox at once, and counts here until all before it are, so that
+/// one that is not can't be overtaken for ever.
 #[derive(Default)]
 struct UnderWay {
     batches: VecDeque<Sent>,
@@ -278,32 +316,51 @@ struct UnderWay {
 
 struct Sent {
     confirms: VecDeque<Confirmed>,
+    communications: usize,
     bytes: usize,
-    removal: Removal,
+    /// `None` when it is confirmed.
+    removal: Option<Removal>,
 }
 
 impl UnderWay {
+    fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
     fn has_room(&self) -> bool {
         self.communications < PUBLISH_MAX && self.bytes < PUBLISH_BYTES_MAX
     }
 
-    fn add(&mut self, sent: Sent) {
-        self.communications += sent.removal.communications;
-        self.bytes += sent.bytes;
-        self.batches.push_back(sent);
+    fn add(&mut self, confirms: VecDeque<Confirmed>, bytes: usize, removal: Removal) {
+        self.communications += removal.communications;
+        self.bytes += bytes;
+        let communications = removal.communications;
+        self.batches.push_back(Sent { confirms, communications, bytes, removal: Some(removal) });
     }
 
-    /// Waits until the first is confirmed, and lets go of it. Stopped before, it has changed nothing that matters.
-    async fn first_confirmed(&mut self) -> Result<Removal, SinkError> {
-        let Some(first) = self.batches.front_mut() else { return Ok(Removal::default()) };
-        while let Some(confirmed) = first.confirms.front_mut() {
-            confirmed.wait().await?;
-            first.confirms.pop_front();
+    /// Waits until one more is confirmed. It may be stopped and called again.
+    async fn confirmed(&mut self) -> Result<Removal, SinkError> {
+        let removal = poll_fn(|context| {
+            let mut removals = self.batches.iter_mut().map(|sent| sent.poll(context));
+            removals.find(Poll::is_ready).unwrap_or(Poll::Pending)
+        });
+        let removal = removal.await?;
+        while let Some(Sent { communications, bytes, .. }) = self.batches.pop_front_if(|sent| sent.removal.is_none()) {
+            self.communications -= communications;
+            self.bytes -= bytes;
         }
-        let Some(Sent { bytes, removal, .. }) = self.batches.pop_front() else { return Ok(Removal::default()) };
-        self.communications -= removal.communications;
-        self.bytes -= bytes;
         Ok(removal)
+    }
+}
+
+impl Sent {
+    /// What leaves the outbox, once, when all of it is confirmed.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Removal, SinkError>> {
+        while let Some(confirmed) = self.confirms.front_mut() {
+            ready!(confirmed.poll(context))?;
+            self.confirms.pop_front();
+        }
+        self.removal.take().map_or(Poll::Pending, |removal| Poll::Ready(Ok(removal)))
     }
 }
 

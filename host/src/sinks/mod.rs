@@ -4,7 +4,10 @@
 pub mod lines;
 pub mod rabbitmq;
 
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::oneshot;
 
@@ -24,18 +27,17 @@ pub trait Sink: Send {
 }
 
 /// Tells when a batch is confirmed. Whoever drops it before gives the batch up.
+#[must_use]
 #[derive(Debug)]
 pub struct Confirmed(Option<oneshot::Receiver<()>>);
 
 impl Confirmed {
     /// By a sink that had nothing to wait for.
-    #[must_use]
     pub fn already() -> Confirmed {
         Confirmed(None)
     }
 
     /// As soon as this tells it.
-    #[must_use]
     pub fn when(told: oneshot::Receiver<()>) -> Confirmed {
         Confirmed(Some(told))
     }
@@ -45,11 +47,19 @@ impl Confirmed {
     /// # Errors
     /// When nobody works on it any more.
     pub async fn wait(&mut self) -> Result<(), SinkError> {
+        poll_fn(|context| self.poll(context)).await
+    }
+
+    /// Whether all of the batch is confirmed by now.
+    ///
+    /// # Errors
+    /// When nobody works on it any more.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
         if let Some(told) = &mut self.0 {
-            told.await.map_err(|_| SinkError::ended())?;
+            ready!(Pin::new(told).poll(context)).map_err(|_| SinkError::ended())?;
             self.0 = None;
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 }
 

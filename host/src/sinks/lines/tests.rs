@@ -23,8 +23,16 @@ fn letter(body: &'static [u8]) -> DeadLetter {
 async fn communications_are_added_to_what_is_there() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("out.jsonl");
-    LinesSink::file(&path).await.unwrap().publish(&[communication("{1}"), communication("{2}")]).await.unwrap();
-    LinesSink::file(&path).await.unwrap().publish(&[communication("{3}")]).await.unwrap();
+    LinesSink::file(&path)
+        .await
+        .unwrap()
+        .publish(&[communication("{1}"), communication("{2}")])
+        .await
+        .unwrap()
+        .wait()
+        .await
+        .unwrap();
+    LinesSink::file(&path).await.unwrap().publish(&[communication("{3}")]).await.unwrap().wait().await.unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{1}\n{2}\n{3}\n");
 }
 
@@ -33,7 +41,7 @@ async fn a_half_line_left_by_a_crash_stands_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("out.jsonl");
     std::fs::write(&path, "{1}\n{2").unwrap();
-    LinesSink::file(&path).await.unwrap().publish(&[communication("{3}")]).await.unwrap();
+    LinesSink::file(&path).await.unwrap().publish(&[communication("{3}")]).await.unwrap().wait().await.unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{1}\n{2\n{3}\n");
 }
 

@@ -1,9 +1,9 @@
 //! The one task that publishes on a channel. It keeps its session whether or not there is something to publish, so that
 //! readiness tells the truth in quiet times too.
 //!
-//! Orders follow each other without waiting for confirms, as far as the session has room; each is told when its own are in. When one
-//! could not be delivered whole, nothing more is sent until the last confirm is in, and what is missing goes out first; when the session breaks, everything does
-//! that nobody was told about.
+//! Orders follow each other without waiting for confirms, as far as the session has room; each is told when its own are in. When something
+//! could not be delivered, nothing more is sent until the last confirm is in, and what is missing goes out first. When the session breaks, everything does
+//! that nobody was told about, one order at a time until one is through: a message for which the broker closes the session then takes no others with it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Publisher {
         let report = Report { room, health, blocked: false };
         report.not_ready(format!("connecting to {}", dialer.address()));
         let (pending, backoff) = (VecDeque::new(), Backoff::default());
-        let task = Task { dialer, route, report, orders: received, pending, trouble: None, backoff };
+        let task = Task { dialer, route, report, orders: received, pending, trouble: None, is_careful: false, backoff };
         tokio::spawn(task.run());
         Publisher { orders }
     }
@@ -72,6 +72,8 @@ struct Task {
     pending: VecDeque<Order>,
     /// Why something has to go out again.
     trouble: Option<Trouble>,
+    /// One order at a time: a session broke, and none has gone through since.
+    is_careful: bool,
     backoff: Backoff,
 }
 
@@ -106,9 +108,9 @@ impl Task {
                 Err(error) => error,
             };
             ::metrics::counter!(metrics::SINK_RECONNECTS_TOTAL, "room" => self.report.room).increment(1);
+            self.report.retry(self.pending.iter().map(|order| order.sent).sum(), "session");
             self.pending.iter_mut().for_each(Order::begin_again);
-            self.trouble = None;
-            self.report.retry(self.pending.iter().map(|order| order.batch.len()).sum(), "session");
+            (self.trouble, self.is_careful) = (None, true);
             self.report.not_ready(error.to_string());
             if self.pause().await.is_err() {
                 return;
@@ -132,12 +134,16 @@ impl Task {
             if !is_open && self.pending.is_empty() {
                 return Ok(Dismissed);
             }
-            let takes_more =
-                is_open && self.trouble.is_none() && session.has_room_for(0) && self.pending.len() < ORDERS_MAX;
+            let is_all_sent = self.pending.back().is_none_or(|order| order.sent == order.batch.len());
+            let takes_more = is_open
+                && is_all_sent
+                && self.trouble.is_none()
+                && session.has_room_for(0)
+                && self.pending.len() < ORDERS_MAX;
             tokio::select! {
                 biased;
                 order = self.orders.recv(), if takes_more => match order {
-                    Some(order) => self.pending.push_back(order),
+                    Some(order) => self.pending.push_back(Order { since: Instant::now(), ..order }),
                     None => is_open = false,
                 },
                 () = given_up(&mut self.pending) => {
@@ -152,6 +158,9 @@ impl Task {
                     let order = self.pending.iter_mut().find(|order| order.confirmed < order.sent);
                     let order = order.ok_or_else(|| BrokerError::Session("a confirm for nothing".to_owned()))?;
                     order.confirm(is_ack);
+                    if !is_ack {
+                        self.trouble.get_or_insert_with(Trouble::refused);
+                    }
                 }
             }
         }
@@ -162,7 +171,8 @@ impl Task {
         if self.trouble.is_some() {
             return;
         }
-        for order in &mut self.pending {
+        let orders_max = if self.is_careful { 1 } else { ORDERS_MAX };
+        for order in self.pending.iter_mut().take(orders_max) {
             while let Some(publication) = order.batch.get(order.sent) {
                 if !session.has_room_for(publication.body.len()) {
                     return;
@@ -183,11 +193,10 @@ impl Task {
             self.note_returned(&returned);
             if let Some(order) = self.pending.pop_front_if(|order| order.undelivered.is_empty()) {
                 self.report.confirmed(order.batch.len(), order.since);
+                self.is_careful &= order.batch.is_empty();
                 self.backoff.reset();
-                self.report.ready();
+                self.report.takes_publications();
                 let _ = order.done.send(());
-            } else {
-                self.trouble.get_or_insert_with(Trouble::refused);
             }
         }
     }
@@ -219,8 +228,9 @@ impl Task {
         self.note_returned(&returned);
         let mut again = 0;
         for mut order in std::mem::take(&mut self.pending) {
-            let delivered = order.sent - order.keep_undelivered();
-            again += order.batch.len();
+            let undelivered = order.keep_undelivered();
+            let delivered = order.sent - undelivered;
+            again += undelivered;
             self.report.confirmed(delivered, order.since);
             if order.batch.is_empty() {
                 let _ = order.done.send(());
@@ -335,7 +345,17 @@ impl Report {
         ::metrics::gauge!(metrics::SINK_CONNECTED, "room" => self.room).set(f64::from(u8::from(connected)));
     }
 
+    /// The broker took something. Under an alarm that says nothing about what comes next.
+    fn takes_publications(&mut self) {
+        if !self.blocked {
+            self.ready();
+        }
+    }
+
     fn confirmed(&self, count: usize, since: Instant) {
+        if count == 0 {
+            return;
+        }
         ::metrics::counter!(metrics::SINK_CONFIRMED_TOTAL, "room" => self.room).increment(count as u64);
         ::metrics::histogram!(metrics::SINK_CONFIRM_SECONDS, "room" => self.room).record(since.elapsed());
     }
