@@ -2,11 +2,11 @@
 
 use hailer::config::RabbitMqConfig;
 use hailer::health::Health;
-use hailer::sinks::{DeadLetters, Sink};
+use hailer::sinks::DeadLetters;
 use hailer::topology::{OwnQueue, Topology};
 use hailer_tests::broker::{Broker, Client};
 
-use crate::edges::{Running, communication, dead_letters, letter, problem, queue, shared_broker, sink};
+use crate::edges::{Running, communication, dead_letters, letter, problem, publish, queue, shared_broker, sink};
 
 /// The routing keys of the examples, to the letter.
 fn seed_keys() -> Vec<String> {
@@ -36,7 +36,7 @@ async fn applying_makes_everything_once_and_binds_every_key_to_the_letter() {
     }
     assert_eq!(client.take_many("topology.in", 12).await.len(), 12);
     let mut sink = sink(&broker.address(), &config, &Health::default());
-    sink.publish(&[communication("x", "communication.sms.unbound")]).await.unwrap();
+    publish(&mut sink, &[communication("x", "communication.sms.unbound")]).await.unwrap();
     assert_eq!(client.take_many("topology.out.unrouted", 1).await.len(), 1);
     assert_eq!(client.counts("topology.dead").await, (0, 0));
 }
@@ -75,7 +75,7 @@ async fn the_permissions_it_names_are_enough_and_no_more() {
     let running = Running::start(&address, &config);
     running.pipeline.take_many(1).await.remove(0).receipt.settle();
     let health = Health::default();
-    sink(&address, &config, &health).publish(&[communication("x", "k")]).await.unwrap();
+    publish(&mut sink(&address, &config, &health), &[communication("x", "k")]).await.unwrap();
     dead_letters(&address, &config.deadletter_queue, &health).bury(&[letter(b"1")]).await.unwrap();
     running.finish().await;
     assert!(health.problems().is_empty());
