@@ -435,3 +435,38 @@ fn for_each_row(
     })?;
     broken.map_or(Ok(()), Err)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_confirmed_leaves_at_once_and_counts_until_all_before_it_are() {
+        let mut under_way = UnderWay::default();
+        let [tell_first, tell_second] = [1, 2].map(|number| {
+            let (tell, told) = oneshot::channel();
+            let removal = Removal { keys: vec![vec![number]], communications: PUBLISH_MAX / 2 };
+            under_way.add([Confirmed::when(told)].into(), 10, removal);
+            tell
+        });
+        assert!(!under_way.has_room());
+        tell_second.send(()).unwrap();
+        assert_eq!(under_way.confirmed().now_or_never().expect("at once").unwrap().keys, [[2]]);
+        assert!(!under_way.has_room(), "the first could be overtaken for ever");
+        assert!(under_way.confirmed().now_or_never().is_none(), "each leaves once");
+        tell_first.send(()).unwrap();
+        assert_eq!(under_way.confirmed().await.unwrap().keys, [[1]]);
+        assert!(under_way.is_empty() && under_way.has_room());
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_nobody_works_on_any_more_is_an_error() {
+        let mut under_way = UnderWay::default();
+        let (tell, told) = oneshot::channel();
+        under_way.add([Confirmed::already(), Confirmed::when(told)].into(), 0, Removal::default());
+        drop(tell);
+        assert!(under_way.confirmed().await.is_err());
+    }
+}
