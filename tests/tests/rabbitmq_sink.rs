@@ -74,6 +74,8 @@ async fn batches_that_follow_each_other_closely_are_told_to_be_published_only_wh
     client.bind("close.sms", "close", "communication.sms.*").await;
     let health = Health::default();
     let mut sink = sink(&broker.address(), &exchange("close"), &health);
+    // A batch is taken at once only when there is a session.
+    sink.check_route().await.unwrap();
     let has_mail = |batch: usize| batch % 3 == 1;
     let [mut sms, mut mail] = [const { Vec::new() }; 2];
     let mut confirms = Vec::new();

@@ -122,7 +122,6 @@ impl Task {
     async fn serve(&mut self, session: &mut Session) -> Result<Dismissed, BrokerError> {
         let mut is_open = true;
         loop {
-            self.send(session).await;
             self.conclude(session).await;
             if self.trouble.is_some() && session.is_idle() {
                 self.keep_undelivered(session).await;
@@ -134,6 +133,8 @@ impl Task {
             if !is_open && self.pending.is_empty() {
                 return Ok(Dismissed);
             }
+            // Behind what was concluded, as that may have made room.
+            self.send(session).await;
             let is_all_sent = self.pending.back().is_none_or(|order| order.sent == order.batch.len());
             let takes_more = is_open
                 && is_all_sent
