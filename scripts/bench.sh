@@ -9,7 +9,8 @@ of_whole=(throughput latency million hundred soak)
 wanted=("$@")
 is_wanted() { [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]]; }
 
-cargo build --release --workspace --bins
+# All of it at once, and by no other choice of packages below: cargo would build the engine again for each.
+cargo build --release --workspace --bins --benches
 [ -z "${CARGO_TARGET_DIR:-}" ] || CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
 target=${CARGO_TARGET_DIR:-$PWD/target}
 modules=$(mktemp -d)
@@ -21,13 +22,13 @@ export HAILER_BENCH_RULES=$modules HAILER_MARKS=$modules/marks
 for bench in "${of_host[@]}"; do
   is_wanted "$bench" || continue
   printf '\n== %s\n' "$bench"
-  cargo bench --quiet --package hailer --bench "$bench"
+  cargo bench --quiet --workspace --bench "$bench"
 done
 whole=()
 for bench in "${of_whole[@]}"; do
   ! is_wanted "$bench" || whole+=("$bench")
 done
-[ ${#whole[@]} -eq 0 ] || cargo bench --quiet --package hailer-tests --bench engine -- "${whole[@]}"
+[ ${#whole[@]} -eq 0 ] || cargo bench --quiet --workspace --bench engine -- "${whole[@]}"
 
 printf '\n== marks\n'
 { printf 'mark\tmeasured\tagainst\treached or missed\n'; cat "$HAILER_MARKS"; } | column -t -s "$(printf '\t')" -o ' | '
