@@ -31,6 +31,8 @@ async fn some_within<T>(limit: Duration, what: &str, mut find: impl AsyncFnMut()
         if let Some(found) = found {
             return found;
         }
+        // An answer that is there at once is taken whatever time is left.
+        assert!(since.elapsed() < limit, "waited in vain: {what}");
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
@@ -54,5 +56,11 @@ mod tests {
     #[should_panic(expected = "waited in vain: an answer")]
     async fn who_does_not_answer_is_not_waited_for_without_end() {
         some_within(Duration::from_millis(50), "an answer", async || std::future::pending::<Option<()>>().await).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "waited in vain: another answer")]
+    async fn who_always_answers_no_is_not_asked_without_end() {
+        some_within(Duration::from_millis(50), "another answer", async || None::<()>).await;
     }
 }

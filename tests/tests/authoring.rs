@@ -73,7 +73,7 @@ async fn a_save_is_decided_by_at_once_and_a_broken_one_leaves_the_last_good_vers
     dev.says("  ok     ").await;
     change("saved-rule/src/lib.rs", "\"thank-you\"", "\"many-thanks\"");
     dev.says("  FAILED ").await;
-    dev.says("+ push many-thanks").await;
+    dev.says("+ push `many-thanks`").await;
     let before = dev.decides("thank-you").await;
     change("saved-rule/scenarios.toml", "\"thank-you\"", "\"many-thanks\"");
     let after = dev.decides("many-thanks").await;
