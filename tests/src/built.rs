@@ -59,6 +59,7 @@ pub fn example_rules() -> &'static Path {
             .arg("--out")
             .arg(out.join("modules"))
             .env("CARGO_TARGET_DIR", target());
+        without_settings(&mut build);
         succeed(&mut build);
         for directory in crates {
             let name = directory.file_name().and_then(|name| name.to_str()).expect("a rule's name");
@@ -83,6 +84,13 @@ pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.env("CARGO_TARGET_DIR", target());
     cargo
+}
+
+/// Keeps the environment's settings from a command: what a caller sets for the tests themselves is none of the engine's.
+pub fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HAILER_")) {
+        command.env_remove(name);
+    }
 }
 
 fn profile_directory() -> PathBuf {

@@ -181,9 +181,7 @@ impl Site {
         // Shared, so that what all new rules depend on is compiled once. Hence each test's rules have names of their own: a module of that name lies
         // there but once.
         command.env("CARGO_TARGET_DIR", built::target().join("e2e-new"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HAILER_")) {
-            command.env_remove(name);
-        }
+        built::without_settings(&mut command);
         let environment = self.environment.lock().unwrap_or_else(PoisonError::into_inner);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         command

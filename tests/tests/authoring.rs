@@ -21,6 +21,7 @@ impl Dev {
         let mut command = Command::new(built::hailer());
         command.args(["dev", crate_name, "--every-ms", "50", "--json"]).current_dir(site.path("."));
         command.env("CARGO_TARGET_DIR", built::target().join("e2e-new"));
+        built::without_settings(&mut command);
         command.stdin(Stdio::null()).stdout(create(&decisions)).stderr(create(&said));
         Dev { process: command.spawn().unwrap(), decisions, said }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use hailer_tests::built::{checkout, example_module, hailer, target};
+use hailer_tests::built::{checkout, example_module, hailer, target, without_settings};
 use hailer_tests::site::{Site, campaign};
 use serde_json::Value;
 
@@ -15,6 +15,7 @@ use crate::swaps::purchase;
 fn test(directory: &Path, place: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(hailer());
     command.arg("test").args(arguments).current_dir(directory).env("CARGO_TARGET_DIR", target().join(place));
+    without_settings(&mut command);
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
