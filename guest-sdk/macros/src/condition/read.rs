@@ -1,107 +1,26 @@
-//! `#[when(...)]`: from the author's expression to the condition in the manifest. What a condition can't say is told at its word, with what
-//! to write instead; what the types of parameters are only the compiler knows, and is asked.
+//! Reads the author's expression: what of Rust is a condition, and of which kind its sides are.
 
 use hailer_abi::catalogue::{EventType, FieldDef};
-use hailer_abi::condition::{Comparison, Condition, DEPTH_MAX, Kind, Operand, PARTS_MAX, TEXT_BYTES_MAX};
+use hailer_abi::condition::{Comparison, Condition, Kind, Operand, TEXT_BYTES_MAX};
 use hailer_abi::manifest::FieldKind;
-use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, BinOp, Error, Expr, ExprBinary, ExprField, ExprLit, ExprMethodCall, ExprUnary, Ident, Lit, Member, Pat,
-    Result, UnOp,
+    BinOp, Error, Expr, ExprBinary, ExprField, ExprLit, ExprMethodCall, ExprUnary, Ident, Lit, Member, Pat, Result,
+    UnOp,
 };
 
+use super::teach::{absent_is_asked, incomparable, unsupported};
+use super::unraw;
 use crate::naming::{columns, did_you_mean};
-use crate::pattern::{Errors, FieldUse};
+use crate::pattern::FieldUse;
 
-/// A handler's condition.
-pub(crate) struct When {
-    pub(crate) condition: Condition,
-    /// The parameters that it names, each where it does, with the kind that it has to be of.
-    params: Vec<(Ident, Kind)>,
-    /// The fields that it names, by their place in the pattern.
-    fields: Vec<usize>,
-}
-
-/// The expression of `#[when(...)]`, which is taken off.
-pub(crate) fn take_when(attributes: &mut Vec<Attribute>) -> Result<Option<Expr>> {
-    let mut found = None;
-    let mut errors = Errors::default();
-    attributes.retain(|attribute| {
-        if !attribute.path().is_ident("when") {
-            return true;
-        }
-        match attribute.parse_args::<Expr>() {
-            Ok(_) if found.is_some() => {
-                errors.add(Error::new(attribute.span(), "a handler has one condition: join them with `&&`"));
-            }
-            Ok(expression) => found = Some(expression),
-            Err(error) => errors.add(Error::new(
-                error.span(),
-                format!("{error}\na condition stands in parentheses: `#[when(amount >= self.threshold)]`"),
-            )),
-        }
-        false
-    });
-    errors.or(found)
-}
-
-impl When {
-    pub(crate) fn parse(expression: &Expr, event: &'static EventType, fields: &[FieldUse]) -> Result<Self> {
-        let mut parser = Parser { event, fields, params: Vec::new(), named: Vec::new() };
-        let condition = parser.condition(expression)?;
-        if depth(&condition) > DEPTH_MAX || parts(&condition) > PARTS_MAX {
-            return Err(Error::new(
-                expression.span(),
-                format!(
-                    "a condition has at most {PARTS_MAX} parts, and nests at most {DEPTH_MAX} deep: decide the rest in the handler"
-                ),
-            ));
-        }
-        Ok(Self { condition, params: parser.params, fields: parser.named })
-    }
-
-    /// Whether it asks about the field at that place of the pattern.
-    pub(crate) fn names(&self, field: usize) -> bool {
-        self.fields.contains(&field)
-    }
-
-    /// A use of each parameter as what it has to be: whether it is one, and of that type, the compiler says at its word. The
-    /// parameters are those of `rule`.
-    pub(crate) fn params(&self, rule: &str) -> TokenStream {
-        self.params
-            .iter()
-            .map(|(name, kind)| {
-                let param = param(rule, name, *kind);
-                quote!(let _ = #param;)
-            })
-            .collect()
-    }
-
-    /// The same condition as Rust, on the values that a handler is given, `value_0` and so on: `Option<bool>`.
-    pub(crate) fn as_rust(&self, fields: &[FieldUse]) -> TokenStream {
-        rust(&self.condition, &AsRust { fields, params: &self.params })
-    }
-}
-
-/// A parameter as a value of its kind. All of it stands where the author named the parameter, so that it is there that an error is shown.
-fn param(rule: &str, name: &Ident, kind: Kind) -> TokenStream {
-    let of_kind = match kind {
-        Kind::Bool => "bool_of",
-        Kind::Number => "number_of",
-        Kind::Text => "text_of",
-    };
-    let place = Span::call_site().located_at(name.span());
-    let (of_kind, rule) = (Ident::new(of_kind, place), Ident::new(rule, place));
-    quote_spanned!(place=> ::hailer_sdk::generated::condition::#of_kind(&#rule.#name))
-}
-
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     event: &'static EventType,
     fields: &'a [FieldUse],
-    params: Vec<(Ident, Kind)>,
-    named: Vec<usize>,
+    /// The parameters that it names, each where it does, with the kind that it has to be of.
+    pub(super) params: Vec<(Ident, Kind)>,
+    /// The fields that it names, by their place in the pattern.
+    pub(super) named: Vec<usize>,
 }
 
 /// What is compared, of which kind; of a parameter's the compiler has to be asked.
@@ -112,8 +31,12 @@ struct Side<'e> {
     expression: &'e Expr,
 }
 
-impl Parser<'_> {
-    fn condition(&mut self, expression: &Expr) -> Result<Condition> {
+impl<'a> Parser<'a> {
+    pub(super) fn new(event: &'static EventType, fields: &'a [FieldUse]) -> Parser<'a> {
+        Parser { event, fields, params: Vec::new(), named: Vec::new() }
+    }
+
+    pub(super) fn condition(&mut self, expression: &Expr) -> Result<Condition> {
         match bare(expression) {
             Expr::Binary(binary) => self.binary(binary),
             Expr::Unary(ExprUnary { op: UnOp::Not(_), expr, .. }) => {
@@ -350,164 +273,4 @@ fn bare(expression: &Expr) -> &Expr {
 
 fn is_self(expression: &Expr) -> bool {
     matches!(bare(expression), Expr::Path(path) if path.path.is_ident("self"))
-}
-
-fn unraw(name: &Ident) -> String {
-    name.to_string().trim_start_matches("r#").to_owned()
-}
-
-fn incomparable(name: &Ident, field: &FieldDef) -> Error {
-    let what = match field.kind {
-        FieldKind::Timestamp => "a moment",
-        FieldKind::Float => "a float",
-        FieldKind::Map => "a map",
-        FieldKind::List => "a list",
-        _ => "a part of the message",
-    };
-    Error::new(
-        name.span(),
-        format!(
-            "`{name}` is {what}, and a condition compares numbers, texts and what is true or false: look at it in the handler"
-        ),
-    )
-}
-
-fn absent_is_asked(expression: &Expr) -> Error {
-    Error::new(
-        expression.span(),
-        "a condition is false as soon as it compares what is absent; whether something is, ask with `field.is_some()` or `field.is_none()`",
-    )
-}
-
-/// What to write in place of Rust that a condition does not know.
-fn unsupported(expression: &Expr) -> Error {
-    let instead = match expression {
-        Expr::Call(call) if matches!(&*call.func, Expr::Path(path) if path.path.is_ident("Some")) => {
-            "compare the field itself: `brand_id == self.brand`, which is false when it is absent"
-        }
-        Expr::MethodCall(_) => "a field or a parameter is compared as it stands, and asked `is_some()` or `is_none()`",
-        Expr::Reference(_) | Expr::Unary(ExprUnary { op: UnOp::Deref(_), .. }) => "no `&` and no `*` is needed",
-        Expr::Binary(ExprBinary {
-            op: BinOp::Add(_) | BinOp::Sub(_) | BinOp::Mul(_) | BinOp::Div(_) | BinOp::Rem(_),
-            ..
-        }) => "it compares, and does not calculate",
-        Expr::Binary(ExprBinary { op: BinOp::BitAnd(_) | BinOp::BitOr(_), .. }) => "write `&&` or `||`",
-        Expr::Assign(_) => "write `==`",
-        Expr::Macro(one) if one.mac.path.is_ident("dec") => "a decimal is written alone: `amount >= 100.00`",
-        Expr::Field(_) => {
-            "of the rule it knows the parameters, `self.threshold`, and of an event what the pattern names"
-        }
-        _ => "decide the rest in the handler",
-    };
-    Error::new(
-        expression.span(),
-        format!(
-            "a condition can't say this: {instead}\nit has fields that the pattern names, `self.parameter`, numbers, texts, `true`, `false`, \
-             `==` `!=` `<` `<=` `>` `>=`, `&&` `||` `!`, `field.is_some()` and `field.is_none()`"
-        ),
-    )
-}
-
-fn depth(condition: &Condition) -> usize {
-    1 + match condition {
-        Condition::All(parts) | Condition::Any(parts) => parts.iter().map(depth).max().unwrap_or_default(),
-        Condition::Not(part) => depth(part),
-        _ => 0,
-    }
-}
-
-fn parts(condition: &Condition) -> usize {
-    1 + match condition {
-        Condition::All(all) | Condition::Any(all) => all.iter().map(parts).sum(),
-        Condition::Not(part) => parts(part),
-        _ => 0,
-    }
-}
-
-/// What the Rust of a condition needs to know of names.
-struct AsRust<'a> {
-    fields: &'a [FieldUse],
-    params: &'a [(Ident, Kind)],
-}
-
-fn rust(condition: &Condition, names: &AsRust<'_>) -> TokenStream {
-    let all = |parts: &[Condition]| -> Vec<TokenStream> { parts.iter().map(|part| rust(part, names)).collect() };
-    if let Some((comparison, left, right)) = condition.comparison() {
-        let (left, right) = (names.operand(left), names.operand(right));
-        let sign: BinOp = syn::parse_str(comparison.sign()).expect("a sign of Rust");
-        return quote!(::core::option::Option::zip(#left, #right).map(|(left, right)| left #sign right));
-    }
-    match condition {
-        Condition::All(parts) => {
-            let parts = all(parts);
-            quote!(::hailer_sdk::generated::condition::all(&[#(#parts),*]))
-        }
-        Condition::Any(parts) => {
-            let parts = all(parts);
-            quote!(::hailer_sdk::generated::condition::any(&[#(#parts),*]))
-        }
-        Condition::Not(part) => {
-            let part = rust(part, names);
-            quote!(#part.map(|is: bool| !is))
-        }
-        Condition::Is(operand) => names.operand(operand),
-        Condition::Present(name) => {
-            let value = names.value(name);
-            quote!(::core::option::Option::Some(#value.is_some()))
-        }
-        Condition::Absent(name) => {
-            let value = names.value(name);
-            quote!(::core::option::Option::Some(#value.is_none()))
-        }
-        _ => TokenStream::new(),
-    }
-}
-
-impl AsRust<'_> {
-    fn place(&self, name: &str) -> usize {
-        self.fields.iter().position(|use_| use_.field.name == name).unwrap_or_default()
-    }
-
-    fn value(&self, name: &str) -> Ident {
-        format_ident!("value_{}", self.place(name))
-    }
-
-    /// As an option of a type that Rust compares as conditions do.
-    fn operand(&self, operand: &Operand) -> TokenStream {
-        let some = |value: TokenStream| quote!(::core::option::Option::Some(#value));
-        match operand {
-            Operand::Field(name) => {
-                let value = self.value(name);
-                match Kind::of_field(self.fields[self.place(name)].field.kind) {
-                    Some(Kind::Number) => quote!(#value.map(::hailer_sdk::Decimal::from)),
-                    _ => quote!(#value),
-                }
-            }
-            Operand::Param(name) => match self.params.iter().find(|(param, _)| unraw(param) == *name) {
-                Some((param_name, kind)) => some(param("self", param_name, *kind)),
-                None => TokenStream::new(),
-            },
-            Operand::Int(value) => some(quote!(::hailer_sdk::Decimal::from(#value))),
-            Operand::Decimal(text) => some(quote!(const { ::hailer_sdk::generated::literal(#text) })),
-            Operand::Text(text) => some(quote!(#text)),
-            Operand::Bool(value) => some(quote!(#value)),
-        }
-    }
-}
-
-/// The type of a field as the Rust of a condition reads it: whatever it is, it may be absent.
-pub(crate) fn read_as(field: &FieldDef) -> TokenStream {
-    match field.kind {
-        FieldKind::Bool => quote!(::core::option::Option<bool>),
-        FieldKind::Int => quote!(::core::option::Option<i64>),
-        FieldKind::Decimal => quote!(::core::option::Option<::hailer_sdk::Decimal>),
-        FieldKind::Str | FieldKind::Id => quote!(::core::option::Option<&str>),
-        _ => quote!(::core::option::Option<::hailer_sdk::Raw<'_>>),
-    }
-}
-
-/// Where a condition can't stand.
-pub(crate) fn misplaced(expression: &Expr) -> Error {
-    let reason = "only a handler of an event has a condition: a timer or a merge brings no fields to ask about";
-    Error::new(expression.span(), reason)
 }
