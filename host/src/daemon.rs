@@ -34,7 +34,9 @@ use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
 use crate::store::{self, FileStore, MemoryStore, Opening, Store, StoreError};
-pub use checks::{Beside, Finding, check_address_space, check_broker, check_rules, load_rules, topology};
+pub use checks::{
+    Beside, Finding, check_address_space, check_broker, check_recording, check_rules, load_rules, topology,
+};
 pub use measure::measure;
 use stage::EngineStage;
 pub use stage::Loader;

@@ -1,5 +1,7 @@
 //! What commands say, to people and to machines: of rules directories with everything wrong in them, of this machine, and in the log.
 
+use std::os::unix::fs::DirBuilderExt;
+
 use hailer_tests::site::{Outcome, Site};
 
 use crate::swaps::purchase;
@@ -77,6 +79,17 @@ fn a_doctor_says_what_is_missing_and_what_to_do() {
     let rules = site.rules().display().to_string();
     let well = site.command(&["doctor", "--rules", &rules]).expect(0);
     assert!(well.stdout.lines().all(|line| line.starts_with("ok ")), "{}", well.stdout);
+    let recording = format!("record.dir={}", site.path("recording").display());
+    let later = site.command(&["doctor", "--rules", &rules, "--set", &recording]).expect(0);
+    assert!(later.stdout.contains("/recording: not there yet; `hailer run` makes it"), "{}", later.stdout);
+    assert!(!site.path("recording").exists(), "looking makes nothing");
+    let of_nobody = site.write("recording", "a file");
+    let never = site.command(&["check", "--no-broker", "--rules", &rules, "--set", &recording]).expect(1);
+    assert!(never.stdout.contains(&format!("PROBLEM  recording {}: ", of_nobody.display())), "{}", never.stdout);
+    std::fs::remove_file(&of_nobody).unwrap();
+    std::fs::DirBuilder::new().mode(0o755).create(&of_nobody).unwrap();
+    let open = site.command(&["doctor", "--rules", &rules, "--set", &recording]).expect(1);
+    assert!(open.stdout.contains("other users can look into it"), "{}", open.stdout);
     let missing = site.command(&["doctor", "--rules", "nowhere", "--set", "shards=4000"]).expect(1);
     assert!(missing.stdout.contains("PROBLEM  configuration shards: "), "{}", missing.stdout);
     let missing = site.command(&["doctor", "--rules", "nowhere"]).expect(1);

@@ -11,7 +11,7 @@ use crate::daemon::{self, Finding};
 /// Check configuration, campaigns and broker without running anything
 ///
 /// Does what a start does up to the first event: reads the configuration, loads every campaign of the rules'
-/// directory, and asks the broker for the queue and the exchange. Nothing is consumed, published or changed. Run it
+/// directory, looks at the recording's, and asks the broker for the queue and the exchange. Nothing is consumed, published or changed. Run it
 /// before a restart and in a pipeline that delivers campaigns.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
@@ -31,6 +31,7 @@ impl Check {
         let config = global.load(Purpose::Run, &self.settings)?.config;
         let mut findings = vec![Finding::well("configuration", "every setting is valid")];
         findings.extend(daemon::check_rules(&config));
+        findings.extend(daemon::check_recording(&config));
         if !self.no_broker {
             findings.extend(daemon::check_broker(&config));
         }

@@ -13,7 +13,7 @@ use crate::daemon::{self, Finding};
 
 /// Find out what is missing on this machine, and what to do about it
 ///
-/// Looks at the toolchain for building rules, the configuration, the rules' and the data directory, the socket, the
+/// Looks at the toolchain for building rules, the configuration, the directories of rules, data and recordings, the socket, the
 /// address space that the sandbox reserves, and what a start needs of the broker. Changes nothing.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("Examples:\n  hailer doctor\n  hailer doctor --config /etc/hailer/hailer.toml --json\n\n{EXIT_CODES}"))]
@@ -43,6 +43,7 @@ impl Doctor {
         };
         findings.push(rules(&config));
         findings.push(data(&config.data));
+        findings.extend(daemon::check_recording(&config));
         findings.push(socket(&config)?);
         findings.push(daemon::check_address_space(&config, campaigns_in(&config.rules)));
         findings.extend(daemon::check_broker(&config));

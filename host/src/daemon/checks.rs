@@ -11,6 +11,7 @@ use crate::address::{Address, BrokerAddress};
 use crate::config::Config;
 use crate::engine::{RuleSet, Sandbox};
 use crate::health::Health;
+use crate::recording::Recording;
 use crate::reload::{LoadReport, Owner};
 use crate::topology::{Found, Kept, OwnQueue, RecordedStream, Topology};
 
@@ -88,6 +89,21 @@ fn load_into(config: &Config, sandbox: &Arc<Sandbox>) -> anyhow::Result<(Arc<Rul
     let stage = EngineStage::open(&config, Arc::clone(sandbox), Arc::clone(&current))?;
     let (_owner, report) = Owner::open(&config, stage, Health::default())?;
     Ok((current.load_full(), report))
+}
+
+/// Whether what is consumed could be recorded; nothing to say if nobody wants it. Nothing is made.
+#[must_use]
+pub fn check_recording(config: &Config) -> Option<Finding> {
+    let directory = config.record.dir.as_ref()?;
+    let subject = format!("recording {}", directory.display());
+    Some(match Recording::look_at(directory) {
+        Ok(true) => Finding { subject, detail: "writable and private".into(), next_step: None },
+        Ok(false) => Finding { subject, detail: "not there yet; `hailer run` makes it".into(), next_step: None },
+        Err(error) => {
+            let next_step = Some("let `record.dir` be a directory of the engine's user alone, or leave it out".into());
+            Finding { subject, detail: error.source.to_string(), next_step }
+        }
+    })
 }
 
 /// Whether guests of so many campaigns fit into a process of the engine.

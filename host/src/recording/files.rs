@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use rustix::fs::Access;
+
 use crate::clock::Millis;
 
 const PREFIX: &str = "events-";
@@ -19,7 +21,24 @@ const NAMES_MAX: Millis = 1000;
 /// Makes the directory if it is missing; refuses one that others can look into: what stands there is personal.
 pub(super) fn open_directory(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let found = fs::metadata(directory)?;
+    may_be_used(directory, &fs::metadata(directory)?)
+}
+
+/// What [`open_directory`] would say of a directory, which is left as it is; whether it is there.
+pub(super) fn look_at_directory(directory: &Path) -> io::Result<bool> {
+    let found = match fs::metadata(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        found => found?,
+    };
+    if !found.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    may_be_used(directory, &found)?;
+    rustix::fs::access(directory, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?;
+    Ok(true)
+}
+
+fn may_be_used(directory: &Path, found: &fs::Metadata) -> io::Result<()> {
     let refusal = if found.uid() != rustix::process::geteuid().as_raw() {
         "it belongs to another user".to_owned()
     } else if found.mode() & 0o077 != 0 {

@@ -40,7 +40,7 @@ const LEVEL: i32 = 3;
 #[error("can't record into `{}`: {source} (record.dir)", directory.display())]
 pub struct RecordError {
     directory: PathBuf,
-    source: io::Error,
+    pub(crate) source: io::Error,
 }
 
 /// What becomes of files.
@@ -81,6 +81,14 @@ impl Recording {
         let Some(directory) = &config.dir else { return Ok(None) };
         let RecordConfig { file_bytes_max, days, bytes_max, .. } = *config;
         Recording::into_directory(directory, Retention { file_bytes_max, days, bytes_max }, health).map(Some)
+    }
+
+    /// Whether a recording could begin in a directory, as far as can be seen without making anything; and whether the directory is there.
+    ///
+    /// # Errors
+    /// When it can't be used, or others could look into it.
+    pub fn look_at(directory: &Path) -> Result<bool, RecordError> {
+        files::look_at_directory(directory).map_err(|source| RecordError { directory: directory.to_owned(), source })
     }
 
     pub(super) fn into_directory(
