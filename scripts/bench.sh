@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Every benchmark: what each layer of the event path costs, and the whole beside a bare client program; or those whose names are given. All
-# figures of a ratio come from one run. At the end a table of the marks that the design sets, each reached or missed.
+# figures of a ratio come from one run. At the end a table of the marks that the design sets, each reached or missed; a whole run also writes it
+# to docs/benchmarks.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-of_host=(event call store)
+of_host=(event call store replay)
 of_whole=(throughput latency million hundred soak)
 wanted=("$@")
 is_wanted() { [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]]; }
@@ -32,3 +33,18 @@ done
 
 printf '\n== marks\n'
 { printf 'mark\tmeasured\tagainst\treached or missed\n'; cat "$HAILER_MARKS"; } | column -t -s "$(printf '\t')" -o ' | '
+[ ${#wanted[@]} -eq 0 ] || exit 0
+
+of_cpu() { awk -F ': ' -v name="$1" '$1 ~ "^" name { print $2; exit }' /proc/cpuinfo; }
+{
+  printf '# Benchmarks\n\n'
+  printf 'Written by `make bench`, which measures everything here again: medians of several rounds, and each ratio against something measured in the same run.\n\n'
+  printf -- '- commit %s, %s\n' "$(git describe --always --dirty 2>/dev/null || echo unknown)" "$(date -u +%F)"
+  printf -- '- %s, %s cores, %s GiB of memory, Linux %s\n' "$(of_cpu 'model name')" "$(nproc)" \
+    "$(awk '/^MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo)" "$(uname -r)"
+  printf -- '- %s; RabbitMQ %s on the same machine\n\n' "$(rustc --version)" \
+    "$(dpkg-query -W -f '${Version}' rabbitmq-server 2>/dev/null || echo 'of an unknown version')"
+  printf '| mark | measured | against | reached or missed |\n|---|---|---|---|\n'
+  sed 's/\t/ | /g; s/^/| /; s/$/ |/' "$HAILER_MARKS"
+} >docs/benchmarks.md
+printf '\ndocs/benchmarks.md is written\n'

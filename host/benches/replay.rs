@@ -1,0 +1,175 @@
+//! What a replay costs: generated events and ten of the examples, beside the same calls in the same process and on as many threads, without what makes them a
+//! replay: no identity, no states and timers, no policies, no counting, no order.
+//!
+//! `HAILER_BENCH_RULES` names a directory of modules, the examples: the first ten are taken, with their own parameters.
+
+#![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up has nothing to say")]
+
+mod marks;
+#[allow(dead_code, reason = "a replay is timed as a whole")]
+mod timing;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use hailer::engine::{Batch, Campaign, CampaignSpec, Decided, Guests, Limits, RuleSet, Sandbox, encode_params, verify};
+use hailer::event::{Event, Projection};
+use hailer::generate::{Generator, Options as Generated};
+use hailer::recording::{Archive, Origin};
+use hailer::replay::{Options, Report, Trial, replay};
+use marks::{Against, mark};
+use timing::Spread;
+use toml::de::DeTable;
+
+const EVENTS: usize = 1_000_000;
+const SEED: u64 = 7;
+const RULES: usize = 10;
+const ROUNDS: usize = 3;
+/// As many as cross together in a busy engine.
+const TOGETHER: usize = 32;
+const LINE_BYTES_MAX: usize = 1 << 20;
+const RATIO_MAX: f64 = 1.3;
+
+fn main() {
+    let Some(directory) = std::env::var_os("HAILER_BENCH_RULES") else {
+        println!("no rules: name a directory of modules in HAILER_BENCH_RULES");
+        return;
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let sandbox = Sandbox::new(Limits::default()).unwrap();
+    let trial = Trial { rules: rules(&sandbox, Path::new(&directory)), sandbox };
+    let aside = tempfile::tempdir().unwrap();
+    let file = aside.path().join("events.jsonl");
+    generate(&file);
+    let (mut ratios, mut rates) = (Vec::new(), Vec::new());
+    let mut calls_beside = 0;
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        calls_beside = call_alone(&trial, &file, threads);
+        let alone = began.elapsed().as_secs_f64();
+        let began = Instant::now();
+        let report = replayed(&trial, &file, threads);
+        let seconds = began.elapsed().as_secs_f64();
+        assert_eq!(report.events, EVENTS as u64);
+        ratios.push(seconds / alone);
+        rates.push(EVENTS as f64 / seconds);
+    }
+    let (ratio, rate) = (Spread::of(ratios), Spread::of(rates));
+    println!("replay: {rate} events a second on {threads} threads; {ratio} of {calls_beside} calls alone");
+    let beside = format!("{EVENTS} events, {RULES} rules, {:.0} events a second; of the calls alone", rate.median());
+    mark("a replay", ratio.median(), Against::AtMost(RATIO_MAX), "", &beside);
+}
+
+fn rules(sandbox: &Arc<Sandbox>, directory: &Path) -> Arc<RuleSet> {
+    let mut modules: Vec<PathBuf> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    modules.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+    modules.sort();
+    let campaign = |path: &PathBuf| {
+        let wasm = std::fs::read(path).unwrap();
+        let module = verify(wasm.as_slice().into(), sandbox.limits()).unwrap();
+        let params = encode_params(&module.manifest.params, &DeTable::new()).unwrap();
+        let spec = CampaignSpec::of(path.file_stem().unwrap().to_str().unwrap(), &module, params);
+        Campaign::admit(sandbox, spec, sandbox.compile_here(&wasm).unwrap(), 1).unwrap()
+    };
+    Arc::new(RuleSet::build(modules.iter().take(RULES).map(campaign).collect(), 1))
+}
+
+fn generate(path: &Path) {
+    let mut file = BufWriter::new(File::create(path).unwrap());
+    let mut line = Vec::new();
+    let mut generator = Generator::new(SEED, &Generated::default());
+    for _ in 0..EVENTS {
+        line.clear();
+        generator.append_next(&mut line);
+        line.push(b'\n');
+        file.write_all(&line).unwrap();
+    }
+    file.flush().unwrap();
+}
+
+/// Reads the file, and makes the calls of each event, in crossings; returns how many that were.
+fn call_alone(trial: &Trial, path: &Path, threads: usize) -> usize {
+    let mut lines = BufReader::with_capacity(1 << 20, File::open(path).unwrap()).lines();
+    let mut places: Vec<Caller> = (0..threads).map(|_| Caller::new(trial)).collect();
+    loop {
+        // As much at a time as a replay takes.
+        let chunk: Vec<String> = lines.by_ref().take(16 << 10).map(Result::unwrap).collect();
+        if chunk.is_empty() {
+            return places.iter().map(|caller| caller.calls).sum();
+        }
+        let share = chunk.len().div_ceil(threads);
+        std::thread::scope(|scope| {
+            for (lines, caller) in chunk.chunks(share).zip(&mut places) {
+                scope.spawn(move || lines.iter().for_each(|line| caller.take(line)));
+            }
+        });
+        places.iter_mut().for_each(Caller::cross);
+    }
+}
+
+struct Caller {
+    rules: Arc<RuleSet>,
+    guests: Guests,
+    batch: Batch,
+    decided: Decided,
+    projection: Projection,
+    waiting: usize,
+    calls: usize,
+}
+
+impl Caller {
+    fn new(trial: &Trial) -> Caller {
+        let rules = Arc::clone(&trial.rules);
+        let mut guests = Guests::new(Arc::clone(&trial.sandbox), 0);
+        guests.adopt(&rules);
+        let mut batch = Batch::default();
+        batch.open(&rules);
+        let (decided, projection) = (Decided::default(), Projection::new());
+        Caller { rules, guests, batch, decided, projection, waiting: 0, calls: 0 }
+    }
+
+    fn take(&mut self, line: &str) {
+        let event = Event::read(line.as_bytes().to_vec().into()).unwrap();
+        let reading = self.rules.reading(event.code());
+        reading.plan.project(&event, &mut self.projection);
+        let mut was_asked = false;
+        for subscription in reading.subscriptions.iter().filter(|one| one.matches(&self.projection)) {
+            let place = self.waiting as u64;
+            // Not if a field that the rule requires is absent.
+            was_asked |= self.batch.add(subscription, self.waiting, 0, place, None, &self.projection).is_ok();
+        }
+        self.waiting += usize::from(was_asked);
+        if self.waiting == TOGETHER {
+            self.cross();
+        }
+    }
+
+    fn cross(&mut self) {
+        self.guests.decide(&self.batch, &mut self.decided);
+        self.calls += self.decided.verdicts.len();
+        self.batch.open(&self.rules);
+        self.waiting = 0;
+    }
+}
+
+fn replayed(trial: &Trial, path: &Path, threads: usize) -> Report {
+    let archive = Archive::open(&[Origin::from(path.to_owned())], LINE_BYTES_MAX).unwrap();
+    let options = Options {
+        environment: "bench".into(),
+        event_bytes_max: LINE_BYTES_MAX,
+        recheck_one_in: 0,
+        threads,
+        begins: None,
+        since: None,
+        until: None,
+        warm_up_ms: 0,
+        run_on_ms: 0,
+        is_strict: true,
+    };
+    replay(archive, trial, None, &options, None, |_| {}).unwrap()
+}
