@@ -65,8 +65,7 @@ fn main() {
 }
 
 fn rules(sandbox: &Arc<Sandbox>, directory: &Path) -> Arc<RuleSet> {
-    let mut modules: Vec<PathBuf> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut modules: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     modules.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
     modules.sort();
     let campaign = |path: &PathBuf| {

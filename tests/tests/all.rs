@@ -12,6 +12,7 @@ mod edges;
 mod erase;
 mod failures;
 mod faults;
+mod golden;
 mod hostile_guests;
 mod hot_reload;
 mod memory;
