@@ -10,8 +10,9 @@ of_whole=(throughput latency million hundred soak)
 wanted=("$@")
 is_wanted() { [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]]; }
 
-# All of it at once, and by no other choice of packages below: cargo would build the engine again for each.
-cargo build --release --workspace --bins --benches
+# All of it at once, and by no other choice of packages below: cargo would build the engine again for each. By name, as --benches would build every
+# library a second time.
+cargo build --release --workspace --bins --bench engine "${of_host[@]/#/--bench=}"
 [ -z "${CARGO_TARGET_DIR:-}" ] || CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
 target=${CARGO_TARGET_DIR:-$PWD/target}
 modules=$(mktemp -d)
