@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -46,6 +47,7 @@ impl Delivery {
 pub struct Receipt {
     ledger: Arc<Ledger>,
     tag: u64,
+    since: Instant,
     settled: bool,
 }
 
@@ -85,6 +87,12 @@ impl Receipt {
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.ledger.session
+    }
+
+    /// How long ago it was delivered.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// What this delivery promised is done.
@@ -148,7 +156,7 @@ impl Ledger {
         if !open.abandoned {
             open.settled.push_back(false);
         }
-        Receipt { ledger: Arc::clone(self), tag, settled: false }
+        Receipt { ledger: Arc::clone(self), tag, since: Instant::now(), settled: false }
     }
 
     /// To be dropped when the session ends: an acknowledgement that is sent later reaches nobody.

@@ -12,6 +12,7 @@ pub const EVENTS_REPAIRED_TOTAL: &str = "hailer_events_repaired_total";
 pub const EVENTS_AMBIGUOUS_TOTAL: &str = "hailer_events_ambiguous_total";
 pub const FIELD_MISMATCHES_TOTAL: &str = "hailer_field_mismatches_total";
 pub const IN_FLIGHT: &str = "hailer_in_flight";
+pub const EVENT_SECONDS: &str = "hailer_event_seconds";
 pub const CALLS_TOTAL: &str = "hailer_calls_total";
 pub const GUARD_MISSES_TOTAL: &str = "hailer_guard_misses_total";
 pub const RECHECKED_TOTAL: &str = "hailer_calls_rechecked_total";
@@ -26,6 +27,7 @@ pub const FAILURES_NOT_KEPT_TOTAL: &str = "hailer_failures_not_kept_total";
 pub const SUSPECTS: &str = "hailer_suspects";
 pub const GIVEN_UP_TOTAL: &str = "hailer_given_up_total";
 pub const OUTBOX: &str = "hailer_outbox";
+pub const OUTBOX_SECONDS: &str = "hailer_outbox_seconds";
 pub const COMMUNICATIONS_TOTAL: &str = "hailer_communications_total";
 pub const SOURCE_CONNECTED: &str = "hailer_source_connected";
 pub const SOURCE_MESSAGES_TOTAL: &str = "hailer_source_messages_total";
@@ -67,6 +69,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (Kind::Counter, FIELD_MISMATCHES_TOTAL, "Fields that were there, and of another type than the rules asked for"),
     (Kind::Gauge, IN_FLIGHT, "Events taken in whose outcome is not yet durable"),
+    (Kind::Seconds, EVENT_SECONDS, "Time from taking an event in until everything that it led to was durable"),
     (Kind::Counter, CALLS_TOTAL, "Calls of rules by campaign and outcome"),
     (
         Kind::Counter,
@@ -97,6 +100,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "Events and timers that are not decided any more, as the engine ended each time it decided them alone, by kind",
     ),
     (Kind::Gauge, OUTBOX, "Communications that are committed and not yet confirmed"),
+    (Kind::Seconds, OUTBOX_SECONDS, "Time from a commit until its communications were confirmed"),
     (Kind::Counter, COMMUNICATIONS_TOTAL, "Communications that rules proposed, by campaign, channel and verdict"),
     (Kind::Gauge, SOURCE_CONNECTED, "1 while the source has a session, else 0"),
     (Kind::Counter, SOURCE_MESSAGES_TOTAL, "Messages taken from the source"),
@@ -120,7 +124,8 @@ const METRICS: &[(Kind, &str, &str)] = &[
 /// Shortest to longest time of a batch, in seconds: one event takes some microseconds.
 const DECIDE_BUCKETS: &[f64] = &[2.5e-6, 1e-5, 1e-4, 2.5e-4, 1e-3, 2.5e-3, 1e-2, 1e-1, 1.0];
 
-const CONFIRM_BUCKETS: &[f64] = &[0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+/// Whatever waits for a disk, or for a broker.
+const WAIT_BUCKETS: &[f64] = &[0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
 /// The process's recorder. There can be one only, so a second engine in a process (a test) shares it.
 static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
@@ -134,12 +139,12 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     if let Some(handle) = &*installed {
         return Ok(handle.clone());
     }
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full(DECIDE_SECONDS.to_owned()), DECIDE_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Full(COMMIT_SECONDS.to_owned()), CONFIRM_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Full(APPLY_SECONDS.to_owned()), CONFIRM_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Full(SINK_CONFIRM_SECONDS.to_owned()), CONFIRM_BUCKETS)?
-        .install_recorder()?;
+    let mut builder = PrometheusBuilder::new();
+    for (_, name, _) in METRICS.iter().filter(|(kind, ..)| matches!(kind, Kind::Seconds)) {
+        let buckets = if *name == DECIDE_SECONDS { DECIDE_BUCKETS } else { WAIT_BUCKETS };
+        builder = builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), buckets)?;
+    }
+    let handle = builder.install_recorder()?;
     describe();
     *installed = Some(handle.clone());
     Ok(handle)

@@ -55,6 +55,8 @@ pub(super) struct Removal {
     pub(super) keys: Vec<Vec<u8>>,
     /// How many communications they hold.
     pub(super) communications: usize,
+    /// When each of their commits was made, or was found at the start.
+    pub(super) since: Vec<Instant>,
 }
 
 pub(super) struct Committer {
@@ -247,7 +249,8 @@ fn put_outbox(commit: u64, outbox: Vec<(Partition, Communication)>, changes: &mu
         kept.keys.push(key.clone());
         changes.put(Table::Outbox, key, row);
     });
-    (partitions != 0).then_some(Waiting { commit, partitions, communications, kept: Some(kept) })
+    let since = Instant::now();
+    (partitions != 0).then_some(Waiting { commit, partitions, communications, since, kept: Some(kept) })
 }
 
 /// Puts the entries of a commit into rows, and marks the trail of each customer. Returns how much that is, in bytes.

@@ -95,7 +95,11 @@ impl Group {
         if let Some(acquittal) = self.acquittal {
             acquittal.committed();
         }
-        self.receipts.into_iter().for_each(Receipt::settle);
+        let seconds = ::metrics::histogram!(metrics::EVENT_SECONDS);
+        for receipt in self.receipts {
+            seconds.record(receipt.age());
+            receipt.settle();
+        }
         self.concluded.into_iter().for_each(Concluded::tell);
         // Whoever asked may have gone.
         let _ = self.committed.map(|committed| committed.send(()));

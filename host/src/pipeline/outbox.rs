@@ -12,6 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 use std::vec;
 
 use futures_util::FutureExt;
@@ -42,6 +43,8 @@ pub(super) struct Waiting {
     /// The partitions that have a row, a bit each.
     pub(super) partitions: u64,
     pub(super) communications: usize,
+    /// When they were committed, or were found at the start.
+    pub(super) since: Instant,
     pub(super) kept: Option<Kept>,
 }
 
@@ -147,12 +150,13 @@ pub(super) fn open(
 fn left_behind(store: &dyn Store) -> Result<Vec<Waiting>, StoreError> {
     let snapshot = store.snapshot()?;
     let mut found = BTreeMap::<u64, Waiting>::new();
+    let since = Instant::now();
     for partition in Partition::all() {
         let (from, to) = Key::whole(partition);
         let mut without_commit = false;
         for_each_row(&*snapshot, &from, &to, &mut |key, row| match Key::commit_of(key) {
             Some(commit) => {
-                let empty = || Waiting { commit, partitions: 0, communications: 0, kept: None };
+                let empty = || Waiting { commit, partitions: 0, communications: 0, since, kept: None };
                 let waiting = found.entry(commit).or_insert_with(empty);
                 waiting.partitions |= 1 << partition.number();
                 waiting.communications += row.len();
@@ -279,6 +283,8 @@ impl OutboxReceiver {
     /// Has a confirmed batch removed from the outbox.
     async fn let_go(&self, removal: Removal) {
         self.arrivals.count(|tally| tally.confirmed += removal.communications as u64);
+        let seconds = ::metrics::histogram!(metrics::OUTBOX_SECONDS);
+        removal.since.iter().for_each(|committed| seconds.record(committed.elapsed()));
         Failpoint::BeforeRemoval.pass();
         // The committer is gone only when the pipeline ends early, which somebody else tells.
         let _ = self.removals.send(removal).await;
@@ -379,6 +385,7 @@ fn read(snapshot: Option<&dyn Snapshot>, rows: &mut vec::IntoIter<Waiting>, fill
         batch.bytes += items.iter().map(|item| item.body.len()).sum::<usize>();
         batch.removal.keys.extend(keys);
         batch.removal.communications += items.len();
+        batch.removal.since.push(waiting.since);
         batch.communications.extend(items.into_iter().map(Communication::from));
         if batch.bytes > PUBLISH_BYTES_MAX {
             break;
@@ -447,7 +454,7 @@ mod tests {
         let mut under_way = UnderWay::default();
         let [tell_first, tell_second] = [1, 2].map(|number| {
             let (tell, told) = oneshot::channel();
-            let removal = Removal { keys: vec![vec![number]], communications: PUBLISH_MAX / 2 };
+            let removal = Removal { keys: vec![vec![number]], communications: PUBLISH_MAX / 2, since: Vec::new() };
             under_way.add([Confirmed::when(told)].into(), 10, removal);
             tell
         });
