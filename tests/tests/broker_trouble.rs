@@ -68,6 +68,8 @@ async fn without_a_way_out_nothing_is_taken_and_what_was_committed_waits_in_the_
     engine.ready_with("nothing takes what is published").await;
     engine.metric_is("hailer_outbox", 10.0).await;
     engine.metric_is("hailer_source_acknowledged_total", 10.0).await;
+    engine.metric_is("hailer_event_seconds_count", 10.0).await;
+    assert_eq!(engine.metric("hailer_outbox_seconds_count").await, 0.0, "nothing is confirmed");
     assert_eq!(engine.readyz().await.0, 503);
 
     // The outbox outlives the engine, however it ends.
@@ -79,6 +81,7 @@ async fn without_a_way_out_nothing_is_taken_and_what_was_committed_waits_in_the_
     engine.ready().await;
     assert_eq!(wiring.communications(10).await.len(), 10);
     wait::until("the outbox is empty", async || engine.metric("hailer_outbox").await == 0.0).await;
+    assert!(engine.metric("hailer_outbox_seconds_count").await >= 1.0, "by commits");
     engine.stop().await;
     wiring.is_drained().await;
 }

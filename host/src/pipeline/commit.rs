@@ -158,7 +158,7 @@ impl Committer {
         }
         let commit = self.progress.commit + 1;
         self.advance(commit);
-        let waiting = put_outbox(commit, outbox, &mut changes);
+        let kept = put_outbox(commit, outbox, &mut changes);
         self.progress.journal_bytes += put_journal(commit, journal, &mut changes);
         let freed: u64 = groups.iter().map(|group| group.journal_bytes_freed).sum();
         self.progress.journal_bytes = self.progress.journal_bytes.saturating_sub(freed);
@@ -169,7 +169,8 @@ impl Committer {
         Failpoint::BeforeCommit.pass();
         let began = Instant::now();
         let place = self.store.append(changes)?;
-        ::metrics::histogram!(metrics::COMMIT_SECONDS).record(began.elapsed());
+        let since = Instant::now();
+        ::metrics::histogram!(metrics::COMMIT_SECONDS).record(since - began);
         Failpoint::AfterCommit.pass();
         if must_show {
             self.store.catch_up()?;
@@ -182,8 +183,8 @@ impl Committer {
         ::metrics::gauge!(metrics::IN_FLIGHT).decrement(timers.len() as f64);
         self.unshown.push_back(Unshown { place, groups: numbers, timers });
         self.note_shown()?;
-        if let Some(waiting) = waiting {
-            self.outbox.add(waiting);
+        if let Some((partitions, kept)) = kept {
+            self.outbox.add(Waiting { commit, partitions, communications: kept.items.len(), since, kept: Some(kept) });
         }
         self.outbox.removed(removed);
         groups.into_iter().for_each(Group::settle);
@@ -233,12 +234,11 @@ impl Taken {
     }
 }
 
-/// Puts the communications of a commit into rows, and says where they are.
-fn put_outbox(commit: u64, outbox: Vec<(Partition, Communication)>, changes: &mut Changes) -> Option<Waiting> {
+/// Puts the communications of a commit into rows; the partitions that have one, a bit each, and what stands in them.
+fn put_outbox(commit: u64, outbox: Vec<(Partition, Communication)>, changes: &mut Changes) -> Option<(u64, Kept)> {
     let mut rows = Rows::default();
-    let communications = outbox.len();
     let mut partitions = 0;
-    let mut kept = Kept { items: Vec::with_capacity(communications), keys: Vec::new() };
+    let mut kept = Kept { items: Vec::with_capacity(outbox.len()), keys: Vec::new() };
     for (place, (partition, communication)) in (0..).zip(outbox) {
         partitions |= 1 << partition.number();
         let item = OutboxItem::new(place, communication);
@@ -249,8 +249,7 @@ fn put_outbox(commit: u64, outbox: Vec<(Partition, Communication)>, changes: &mu
         kept.keys.push(key.clone());
         changes.put(Table::Outbox, key, row);
     });
-    let since = Instant::now();
-    (partitions != 0).then_some(Waiting { commit, partitions, communications, since, kept: Some(kept) })
+    (partitions != 0).then_some((partitions, kept))
 }
 
 /// Puts the entries of a commit into rows, and marks the trail of each customer. Returns how much that is, in bytes.
