@@ -10,20 +10,22 @@
 
 #[path = "../../tests/fixtures/hostile/mod.rs"]
 mod fixtures;
+
+mod campaigns;
 mod marks;
 mod timing;
 
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use hailer::engine::{Batch, Campaign, CampaignSpec, Decided, Guests, Limits, RuleSet, Sandbox, encode_params, verify};
+use campaigns::{campaign, modules};
+use hailer::engine::{Batch, Campaign, CampaignSpec, Decided, Guests, Limits, RuleSet, Sandbox, verify};
 use hailer::event::{Event, Projection};
 use hailer_abi::catalogue::{EVENTS, event_named};
 use hailer_abi::manifest::{Handler, Manifest};
 use marks::{Against, mark};
 use timing::{ROUNDS, Spread, time, turns_of};
-use toml::de::DeTable;
 
 /// As many as cross together in a busy engine.
 const TOGETHER: usize = 32;
@@ -48,12 +50,8 @@ fn main() {
         println!("no rules: name a directory of modules in HAILER_BENCH_RULES");
         return;
     };
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(Path::new(&directory)).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
-    paths.sort();
     let mut calls = Vec::new();
-    for path in paths {
+    for path in modules(Path::new(&directory)) {
         let wasm = std::fs::read(&path).unwrap();
         for (code, event) in events_of(&sandbox, &wasm) {
             let name = format!("{}, {code}", path.file_stem().unwrap().display());
@@ -89,7 +87,7 @@ fn events_of(sandbox: &Sandbox, wasm: &[u8]) -> Vec<(&'static str, Event)> {
 
 /// Nanoseconds a call.
 fn measure(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8], event: &Event, calls: usize) -> f64 {
-    let rules = Arc::new(RuleSet::build(vec![campaign(sandbox, wasm)], 1));
+    let rules = Arc::new(RuleSet::build(vec![campaign("bench", sandbox, wasm)], 1));
     let reading = rules.reading(event.code());
     let [subscription] = &reading.subscriptions[..] else { panic!("{name} takes {} once", event.code()) };
     let mut projection = Projection::new();
@@ -144,11 +142,4 @@ fn measure_miss(name: &str, sandbox: &Arc<Sandbox>, condition: &str) -> f64 {
     let spread = Spread::of((0..ROUNDS).map(|_| time(&mut ask, turns) / TOGETHER as f64).collect());
     println!("{name}: {spread} ns an event");
     spread.median()
-}
-
-fn campaign(sandbox: &Arc<Sandbox>, wasm: &[u8]) -> Arc<Campaign> {
-    let module = verify(wasm.into(), sandbox.limits()).unwrap();
-    let params = encode_params(&module.manifest.params, &DeTable::new()).unwrap();
-    let spec = CampaignSpec::of("bench", &module, params);
-    Campaign::admit(sandbox, spec, sandbox.compile_here(wasm).unwrap(), 1).unwrap()
 }

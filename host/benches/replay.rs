@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up has nothing to say")]
 
+mod campaigns;
 mod marks;
 #[allow(dead_code, reason = "a replay is timed as a whole")]
 mod timing;
@@ -16,14 +17,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use hailer::engine::{Batch, Campaign, CampaignSpec, Decided, Guests, Limits, RuleSet, Sandbox, encode_params, verify};
+use campaigns::{campaign, modules};
+use hailer::engine::{Batch, Decided, Guests, Limits, RuleSet, Sandbox};
 use hailer::event::{Event, Projection};
 use hailer::generate::{Generator, Options as Generated};
 use hailer::recording::{Archive, Origin};
 use hailer::replay::{Options, Report, Trial, replay};
 use marks::{Against, mark};
 use timing::Spread;
-use toml::de::DeTable;
 
 const EVENTS: usize = 1_000_000;
 const SEED: u64 = 7;
@@ -65,17 +66,9 @@ fn main() {
 }
 
 fn rules(sandbox: &Arc<Sandbox>, directory: &Path) -> Arc<RuleSet> {
-    let mut modules: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    modules.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
-    modules.sort();
-    let campaign = |path: &PathBuf| {
-        let wasm = std::fs::read(path).unwrap();
-        let module = verify(wasm.as_slice().into(), sandbox.limits()).unwrap();
-        let params = encode_params(&module.manifest.params, &DeTable::new()).unwrap();
-        let spec = CampaignSpec::of(path.file_stem().unwrap().to_str().unwrap(), &module, params);
-        Campaign::admit(sandbox, spec, sandbox.compile_here(&wasm).unwrap(), 1).unwrap()
-    };
-    Arc::new(RuleSet::build(modules.iter().take(RULES).map(campaign).collect(), 1))
+    let of =
+        |path: &PathBuf| campaign(path.file_stem().unwrap().to_str().unwrap(), sandbox, &std::fs::read(path).unwrap());
+    Arc::new(RuleSet::build(modules(directory).iter().take(RULES).map(of).collect(), 1))
 }
 
 fn generate(path: &Path) {

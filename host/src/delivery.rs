@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -89,10 +89,10 @@ impl Receipt {
         &self.ledger.session
     }
 
-    /// How long ago it was delivered.
+    /// When it was delivered.
     #[must_use]
-    pub fn age(&self) -> Duration {
-        self.since.elapsed()
+    pub fn since(&self) -> Instant {
+        self.since
     }
 
     /// What this delivery promised is done.

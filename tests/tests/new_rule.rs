@@ -52,6 +52,16 @@ fn every_template_builds_and_its_tests_and_scenarios_pass() {
 }
 
 #[test]
+fn the_crate_of_this_directory_is_built_and_tested_unnamed() {
+    let site = Site::empty();
+    let whole =
+        site.shell("hailer new unnamed --template counter && cd unnamed && hailer build && hailer test").expect(0);
+    assert!(whole.stdout.contains("rules.d/unnamed.wasm") && whole.stdout.contains("2 scenarios passed"), "{whole:?}");
+    let nowhere = site.command_without_data(&["build"]).expect(1);
+    assert!(nowhere.stderr.contains("Cargo.toml is missing: name the directory of a rule crate"), "{nowhere:?}");
+}
+
+#[test]
 fn a_template_that_there_is_not_is_refused_with_those_that_there_are() {
     let outcome = Site::empty().command_without_data(&["new", "my-rule", "--template", "counte"]).expect(2);
     assert!(outcome.stderr.contains("counter") && outcome.stderr.contains("sequence"), "{outcome:?}");

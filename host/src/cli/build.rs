@@ -40,11 +40,11 @@ const PROFILE: &[&str] = &[
 /// reads of each event, and what its calls cost on the source's samples: in fuel, which is the same on every machine.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  hailer build my-rule\n  hailer build my-rule --out rules.d\n  hailer build rules/* --out target/rules.d --json\n\n{EXIT_CODES}",
+    "Examples:\n  hailer build\n  hailer build my-rule\n  hailer build my-rule --out rules.d\n  hailer build rules/* --out target/rules.d --json\n\n{EXIT_CODES}",
 ))]
 pub(super) struct Build {
     /// Directories of rule crates
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(value_name = "DIR", default_value = ".")]
     crates: Vec<PathBuf>,
     /// Where modules go [default: rules.d in the crate's target directory]
     #[arg(long, value_name = "DIR")]

@@ -1,5 +1,7 @@
 //! What a shard has decided together, on its way to the committer.
 
+use std::time::Instant;
+
 use tokio::sync::oneshot;
 
 use super::budget::Held;
@@ -95,9 +97,9 @@ impl Group {
         if let Some(acquittal) = self.acquittal {
             acquittal.committed();
         }
-        let seconds = ::metrics::histogram!(metrics::EVENT_SECONDS);
+        let (seconds, now) = (::metrics::histogram!(metrics::EVENT_SECONDS), Instant::now());
         for receipt in self.receipts {
-            seconds.record(receipt.age());
+            seconds.record(now - receipt.since());
             receipt.settle();
         }
         self.concluded.into_iter().for_each(Concluded::tell);

@@ -1,0 +1,22 @@
+//! Campaigns of the modules in a directory, each with its rule's own parameters.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hailer::engine::{Campaign, CampaignSpec, Sandbox, encode_params, verify};
+use toml::de::DeTable;
+
+/// The modules of a directory, by name.
+pub(crate) fn modules(directory: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+    paths.sort();
+    paths
+}
+
+pub(crate) fn campaign(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8]) -> Arc<Campaign> {
+    let module = verify(wasm.into(), sandbox.limits()).unwrap();
+    let params = encode_params(&module.manifest.params, &DeTable::new()).unwrap();
+    let spec = CampaignSpec::of(name, &module, params);
+    Campaign::admit(sandbox, spec, sandbox.compile_here(wasm).unwrap(), 1).unwrap()
+}
