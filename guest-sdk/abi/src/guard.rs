@@ -9,7 +9,8 @@ use rust_decimal::Decimal;
 
 use crate::condition::{Comparison, Condition, Operand, decimal};
 use crate::manifest::{Field, Param};
-use crate::value::{NIL, Value};
+use crate::value::{NIL, Value, digits, text};
+use crate::wire::Digits;
 
 /// A handler's condition with a campaign's parameters in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +33,9 @@ enum Node {
     Is(Input),
     Present(usize),
     Absent(usize),
+    /// A field and a constant, which is what most conditions are made of.
+    Number(Comparison, usize, Digits),
+    Text(Comparison, usize, Box<[u8]>),
     Compare(Comparison, Input, Input),
 }
 
@@ -143,7 +147,15 @@ fn node(condition: &Condition, fields: &[Field]) -> Option<Node> {
     };
     let all = |parts: &[Condition]| parts.iter().map(|part| node(part, fields)).collect::<Option<Box<[Node]>>>();
     if let Some((comparison, left, right)) = condition.comparison() {
-        return Some(Node::Compare(comparison, input(left)?, input(right)?));
+        return Some(match (input(left)?, input(right)?) {
+            (Input::Field(field), constant) if !matches!(constant, Input::Field(_)) => {
+                with_constant(comparison, field, constant)
+            }
+            (constant, Input::Field(field)) if !matches!(constant, Input::Field(_)) => {
+                with_constant(comparison.turned(), field, constant)
+            }
+            (left, right) => Node::Compare(comparison, left, right),
+        });
     }
     Some(match condition {
         Condition::All(parts) => Node::All(all(parts)?),
@@ -154,6 +166,17 @@ fn node(condition: &Condition, fields: &[Field]) -> Option<Node> {
         Condition::Absent(name) => Node::Absent(place(name)?),
         _ => return None,
     })
+}
+
+fn with_constant(comparison: Comparison, field: usize, constant: Input) -> Node {
+    match constant {
+        Input::Int(value) => Node::Number(comparison, field, Digits { mantissa: value.into(), scale: 0 }),
+        Input::Decimal(value) => {
+            Node::Number(comparison, field, Digits { mantissa: value.mantissa(), scale: value.scale() })
+        }
+        Input::Text(text) => Node::Text(comparison, field, text),
+        constant => Node::Compare(comparison, Input::Field(field), constant),
+    }
 }
 
 impl Node {
@@ -169,6 +192,17 @@ impl Node {
             },
             Node::Present(field) => Some(is_there(*field, fields)),
             Node::Absent(field) => Some(!is_there(*field, fields)),
+            Node::Number(comparison, field, constant) => {
+                Some(comparison.holds(by_value(digits(fields.field(*field)?)?, *constant)))
+            }
+            Node::Text(comparison, field, constant) => {
+                let text = text(fields.field(*field)?)?;
+                Some(match comparison {
+                    Comparison::Eq => text == &**constant,
+                    Comparison::Ne => text != &**constant,
+                    _ => comparison.holds(text.cmp(constant)),
+                })
+            }
             Node::Compare(comparison, left, right) => {
                 let order = order(left.value(fields)?, right.value(fields)?)?;
                 Some(comparison.holds(order))
@@ -219,7 +253,36 @@ fn order(left: Value<'_>, right: Value<'_>) -> Option<Ordering> {
     }
 }
 
+/// As `Decimal` orders them, and faster: 96 bits and so many digits more fit in an `i128`.
+#[inline]
+fn by_value(left: Digits, right: Digits) -> Ordering {
+    const MORE: [i128; 10] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+    if left.scale == right.scale {
+        return left.mantissa.cmp(&right.mantissa);
+    }
+    match (MORE.get(left.scale.abs_diff(right.scale) as usize), left.scale < right.scale) {
+        (Some(more), true) => (left.mantissa * more).cmp(&right.mantissa),
+        (Some(more), false) => left.mantissa.cmp(&(right.mantissa * more)),
+        (None, _) => {
+            let decimal = |digits: Digits| Decimal::from_i128_with_scale(digits.mantissa, digits.scale);
+            decimal(left).cmp(&decimal(right))
+        }
+    }
+}
+
 impl Comparison {
+    /// What holds of the two in turned order.
+    fn turned(self) -> Comparison {
+        match self {
+            Comparison::Lt => Comparison::Gt,
+            Comparison::Le => Comparison::Ge,
+            Comparison::Gt => Comparison::Lt,
+            Comparison::Ge => Comparison::Le,
+            same @ (Comparison::Eq | Comparison::Ne) => same,
+        }
+    }
+
+    #[inline]
     fn holds(self, order: Ordering) -> bool {
         match self {
             Comparison::Eq => order.is_eq(),

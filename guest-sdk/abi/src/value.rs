@@ -3,7 +3,7 @@
 
 use rust_decimal::Decimal;
 
-use crate::wire::{DECIMAL_LEN, EXT_DECIMAL, decimal_from_wire};
+use crate::wire::{DECIMAL_LEN, Digits, EXT_DECIMAL, decimal_from_wire, digits_from_wire};
 
 /// The byte that stands for nothing.
 pub const NIL: u8 = 0xc0;
@@ -34,13 +34,41 @@ impl<'a> Value<'a> {
                 }
                 Value::Decimal(decimal_from_wire(*wire)?)
             }
-            0xa0..=0xbf => Value::Text(rest.get(..usize::from(tag & 0x1f))?),
-            0xd9..=0xdb => {
-                let (length, rest) = unsigned(rest, 1 << (tag - 0xd9))?;
-                Value::Text(rest.get(..usize::try_from(length).ok()?)?)
-            }
+            0xa0..=0xbf | 0xd9..=0xdb => Value::Text(text(bytes)?),
             _ => Value::Int(integer(tag, rest)?),
         })
+    }
+}
+
+/// The digits of the number that the bytes begin with; `None` if it is none.
+#[inline]
+#[must_use]
+pub fn digits(bytes: &[u8]) -> Option<Digits> {
+    let (&tag, rest) = bytes.split_first()?;
+    if tag != 0xd8 {
+        return integer(tag, rest).map(|number| Digits { mantissa: i128::from(number), scale: 0 });
+    }
+    let (&[kind], rest) = rest.split_first_chunk()?;
+    let (wire, _) = rest.split_first_chunk::<DECIMAL_LEN>()?;
+    if kind.cast_signed() == EXT_DECIMAL { digits_from_wire(*wire) } else { None }
+}
+
+/// The bytes of the text that the bytes begin with; `None` if it is none.
+#[inline]
+#[must_use]
+pub fn text(bytes: &[u8]) -> Option<&[u8]> {
+    let (&tag, rest) = bytes.split_first()?;
+    match tag {
+        0xa0..=0xbf => rest.get(..usize::from(tag & 0x1f)),
+        0xd9 => {
+            let (&length, rest) = rest.split_first()?;
+            rest.get(..usize::from(length))
+        }
+        0xda | 0xdb => {
+            let (length, rest) = unsigned(rest, 1 << (tag - 0xd9))?;
+            rest.get(..usize::try_from(length).ok()?)
+        }
+        _ => None,
     }
 }
 

@@ -83,18 +83,36 @@ pub fn decimal_to_wire(value: Decimal) -> [u8; DECIMAL_LEN] {
 }
 
 /// The decimal of a wire form; `None` if a byte is out of range.
+#[inline]
 #[must_use]
 pub fn decimal_from_wire(bytes: [u8; DECIMAL_LEN]) -> Option<Decimal> {
+    let digits = digits_from_wire(bytes)?;
     let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    let (low, middle, high) = (word(0), word(4), word(8));
-    let scale = u32::from(bytes[12]);
-    let is_zero = low | middle | high == 0;
-    let negative = match bytes[13] {
-        0 => false,
-        1 if !is_zero => true,
+    Some(Decimal::from_parts(word(0), word(4), word(8), digits.mantissa < 0, digits.scale))
+}
+
+/// A number as its digits, and how many of them stand after the point: what it is compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digits {
+    /// Of 96 bits and a sign.
+    pub mantissa: i128,
+    /// At most 28.
+    pub scale: u32,
+}
+
+/// The digits of a decimal's wire form; `None` if a byte is out of range.
+#[inline]
+#[must_use]
+pub fn digits_from_wire(bytes: [u8; DECIMAL_LEN]) -> Option<Digits> {
+    let whole = u128::from_le_bytes(bytes);
+    let magnitude = (whole & (u128::MAX >> 32)).cast_signed();
+    let [scale, sign, zeros @ ..] = ((whole >> 96) as u32).to_le_bytes();
+    let mantissa = match sign {
+        0 => magnitude,
+        1 if magnitude != 0 => -magnitude,
         _ => return None,
     };
-    (scale <= 28 && bytes[14..] == [0, 0]).then(|| Decimal::from_parts(low, middle, high, negative, scale))
+    (scale <= 28 && zeros == [0, 0]).then_some(Digits { mantissa, scale: u32::from(scale) })
 }
 
 #[cfg(test)]

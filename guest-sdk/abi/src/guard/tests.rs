@@ -313,8 +313,20 @@ fn condition() -> impl Strategy<Value = Condition> {
     })
 }
 
+/// Of all sizes and scales, and often close to another.
+fn decimal() -> impl Strategy<Value = Decimal> {
+    let mantissa = prop_oneof![-200_i128..200, Just((1 << 96) - 1), Just(1 - (1 << 96)), -(1_i128 << 96) + 1..1 << 96];
+    (mantissa, 0..=28_u32).prop_map(|(mantissa, scale)| Decimal::from_i128_with_scale(mantissa, scale))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn decimals_are_ordered_as_their_type_orders_them(left in decimal(), right in decimal()) {
+        let digits = |decimal: Decimal| Digits { mantissa: decimal.mantissa(), scale: decimal.scale() };
+        prop_assert_eq!(by_value(digits(left), digits(right)), left.cmp(&right), "{} and {}", left, right);
+    }
 
     #[test]
     fn a_guard_answers_what_its_condition_means(condition in condition(), values in event()) {
