@@ -1,18 +1,21 @@
 //! What leaves the engine: communications for SMC, and dead letters for whoever looks after the source. Plain data;
 //! the bytes are made once, so that a repeat is the same byte for byte (G3).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use hailer_abi::wire::Channel;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::clock::Millis;
 use crate::event::{Customer, EventId};
 
-/// The version of the communication's own shape.
-const SCHEMA: u32 = 1;
+/// How a body begins: with the version of its own shape, and the name of its id.
+const BEGINNING: &[u8] = br#"{"schema":1,"id":""#;
+/// What a body takes beside its parts, in bytes, unless something has to be escaped.
+const AROUND_BYTES: usize = 128;
+/// Of an event's id, and of a communication's.
+const ID_BYTES: usize = 16;
 
 /// A communication as a sink sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,23 +44,36 @@ pub struct DeadLetter {
     pub received_ms: Millis,
 }
 
-/// A communication that a rule proposed and the policies let pass.
+/// What all communications of one campaign have in common, written once.
 #[derive(Debug)]
+pub struct Sender {
+    campaign: Box<str>,
+    /// The body's members from `campaign` on to `channel`, whose value follows.
+    head: Box<[u8]>,
+    /// By channel.
+    routing_keys: [Arc<str>; Channel::ALL.len()],
+}
+
+/// What all communications of one event, or of one firing of a timer, have in common, written once.
+#[derive(Debug)]
+pub struct Occasion {
+    event_id: EventId,
+    /// The member `recipient`.
+    recipient: Box<[u8]>,
+    /// All after `data`.
+    tail: Box<[u8]>,
+    now: Millis,
+}
+
+/// What a rule asks for, beyond to whom and what for.
+#[derive(Clone, Copy, Debug)]
 pub struct Proposal<'a> {
-    /// The event, or the firing of a timer.
-    pub event_id: EventId,
-    pub cause: Cause<'a>,
-    pub campaign: &'a str,
-    pub version: &'a str,
-    pub environment: &'a str,
     /// Its place among the communications of this event and campaign, from 0 on.
     pub index: u32,
     pub channel: Channel,
     pub template: &'a str,
-    pub recipient: &'a Customer,
     /// One JSON object.
-    pub data: &'a RawValue,
-    pub now: Millis,
+    pub data: &'a str,
 }
 
 /// What a communication is sent for.
@@ -74,63 +90,104 @@ pub enum Cause<'a> {
     },
 }
 
-impl Proposal<'_> {
-    /// Makes the communication: its id is a function of its cause, its bytes of the proposal.
-    ///
-    /// # Errors
-    /// When `now` is no date that can be written.
-    pub fn compose(&self) -> Result<Communication, serde_json::Error> {
-        let id = self.id();
-        let body = serde_json::to_vec(&Body {
-            schema: SCHEMA,
-            id: &id,
-            campaign: self.campaign,
-            version: self.version,
-            environment: self.environment,
-            channel: self.channel.name(),
-            template: self.template,
-            recipient: Recipient {
-                customer_id: self.recipient.customer_id.as_deref(),
-                account_group_id: self.recipient.account_group_id.as_deref(),
-                customer_uid: self.recipient.customer_uid.as_deref(),
-                mobile_device_id: self.recipient.mobile_device_id.as_deref(),
-                identifier_id: self.recipient.identifier_id.as_deref(),
-                application_id: self.recipient.application_id.as_deref(),
-            },
-            data: self.data,
-            cause: SentFor { event_id: self.event_id.to_string(), cause: self.cause },
-            created_at: jiff::Timestamp::from_millisecond(self.now).map_err(serde::ser::Error::custom)?,
-        })?;
-        let routing_key = format!("communication.{}.{}", self.channel.name(), self.campaign).into();
-        Ok(Communication { id, routing_key, body: body.into(), created_ms: self.now })
+impl Sender {
+    #[must_use]
+    pub fn new(campaign: &str, version: &str, environment: &str) -> Sender {
+        let mut head = Vec::new();
+        for (name, value) in [("campaign", campaign), ("version", version), ("environment", environment)] {
+            write_member(name, &value, &mut head);
+        }
+        head.extend_from_slice(b",\"channel\":\"");
+        let routing_keys =
+            Channel::ALL.map(|channel| ["communication.", channel.name(), ".", campaign].concat().into());
+        Sender { campaign: campaign.into(), head: head.into(), routing_keys }
+    }
+
+    /// Makes a communication: its id is a function of its cause, its bytes of everything that is handed over.
+    #[must_use]
+    pub fn send(&self, occasion: &Occasion, proposal: Proposal<'_>) -> Communication {
+        let Proposal { index, channel, template, data } = proposal;
+        let id = Hex::of(self.id(occasion.event_id, index));
+        let parts = [&*self.head, template.as_bytes(), &*occasion.recipient, data.as_bytes(), &*occasion.tail];
+        let mut body = Vec::with_capacity(parts.map(<[u8]>::len).iter().sum::<usize>() + AROUND_BYTES);
+        body.extend_from_slice(BEGINNING);
+        body.extend_from_slice(id.as_str().as_bytes());
+        body.push(b'"');
+        body.extend_from_slice(&self.head);
+        body.extend_from_slice(channel.name().as_bytes());
+        body.push(b'"');
+        write_member("template", &template, &mut body);
+        body.extend_from_slice(&occasion.recipient);
+        body.extend_from_slice(b",\"data\":");
+        body.extend_from_slice(data.as_bytes());
+        body.extend_from_slice(&occasion.tail);
+        let routing_key = Arc::clone(&self.routing_keys[channel as usize]);
+        Communication {
+            id: id.as_str().into(),
+            routing_key,
+            body: body.into_boxed_slice().into(),
+            created_ms: occasion.now,
+        }
     }
 
     /// H(event id, campaign, index).
-    fn id(&self) -> Box<str> {
-        let mut hasher = blake3::Hasher::new_derive_key("hailer communication id 1");
-        hasher.update(self.event_id.as_bytes());
-        hasher.update(&self.index.to_be_bytes());
-        hasher.update(self.campaign.as_bytes());
-        let mut id = hasher.finalize().to_hex().to_string();
-        id.truncate(32);
-        id.into()
+    fn id(&self, event_id: EventId, index: u32) -> [u8; ID_BYTES] {
+        // Its purpose is in it: to begin with that each time would cost as much as the rest.
+        static WITH_PURPOSE: LazyLock<blake3::Hasher> =
+            LazyLock::new(|| blake3::Hasher::new_derive_key("hailer communication id 1"));
+        let mut hasher = WITH_PURPOSE.clone();
+        hasher.update(event_id.as_bytes()).update(&index.to_be_bytes()).update(self.campaign.as_bytes());
+        let mut id = [0; ID_BYTES];
+        hasher.finalize_xof().fill(&mut id);
+        id
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    schema: u32,
-    id: &'a str,
-    campaign: &'a str,
-    version: &'a str,
-    environment: &'a str,
-    channel: &'a str,
-    template: &'a str,
-    recipient: Recipient<'a>,
-    data: &'a RawValue,
-    cause: SentFor<'a>,
-    created_at: jiff::Timestamp,
+impl Occasion {
+    /// # Errors
+    /// When `now` is no date that can be written.
+    pub fn new(
+        event_id: EventId,
+        cause: Cause<'_>,
+        recipient: &Customer,
+        now: Millis,
+    ) -> Result<Occasion, jiff::Error> {
+        let created_at = jiff::Timestamp::from_millisecond(now)?;
+        let (mut of_recipient, mut tail) = (Vec::new(), Vec::new());
+        write_member("recipient", &Recipient::of(recipient), &mut of_recipient);
+        let event = Hex::of(*event_id.as_bytes());
+        write_member("cause", &SentFor { event_id: event.as_str(), cause }, &mut tail);
+        write_member("createdAt", &created_at, &mut tail);
+        tail.push(b'}');
+        Ok(Occasion { event_id, recipient: of_recipient.into(), tail: tail.into(), now })
+    }
+}
+
+/// A member of an object that has members before it.
+fn write_member(name: &str, value: &impl Serialize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    serde_json::to_writer(out, value).expect("texts are written to memory");
+}
+
+/// An id's bytes in hexadecimal.
+struct Hex([u8; 2 * ID_BYTES]);
+
+impl Hex {
+    fn of(bytes: [u8; ID_BYTES]) -> Hex {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [0; 2 * ID_BYTES];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 0xf)];
+        }
+        Hex(digits)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits are ASCII")
+    }
 }
 
 #[derive(Serialize)]
@@ -153,7 +210,20 @@ struct Recipient<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct SentFor<'a> {
-    event_id: String,
+    event_id: &'a str,
     #[serde(flatten)]
     cause: Cause<'a>,
+}
+
+impl Recipient<'_> {
+    fn of(customer: &Customer) -> Recipient<'_> {
+        Recipient {
+            customer_id: customer.customer_id.as_deref(),
+            account_group_id: customer.account_group_id.as_deref(),
+            customer_uid: customer.customer_uid.as_deref(),
+            mobile_device_id: customer.mobile_device_id.as_deref(),
+            identifier_id: customer.identifier_id.as_deref(),
+            application_id: customer.application_id.as_deref(),
+        }
+    }
 }

@@ -32,6 +32,7 @@ pub(crate) mod rehearse;
 mod requests;
 mod retries;
 mod rows;
+mod senders;
 mod settings;
 mod shard;
 mod suspects;

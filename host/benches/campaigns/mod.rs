@@ -1,4 +1,6 @@
-//! Campaigns of the modules in a directory, each with its rule's own parameters.
+//! Campaigns of the modules in a directory, with their rules' own parameters or others.
+
+#![allow(dead_code, reason = "not every benchmark takes all of a directory")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +17,13 @@ pub(crate) fn modules(directory: &Path) -> Vec<PathBuf> {
 }
 
 pub(crate) fn campaign(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8]) -> Arc<Campaign> {
+    campaign_with(name, sandbox, wasm, "")
+}
+
+/// With parameters of its own, as a campaign's file has them.
+pub(crate) fn campaign_with(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8], params: &str) -> Arc<Campaign> {
     let module = verify(wasm.into(), sandbox.limits()).unwrap();
-    let params = encode_params(&module.manifest.params, &DeTable::new()).unwrap();
+    let params = encode_params(&module.manifest.params, &DeTable::parse(params).unwrap().into_inner()).unwrap();
     let spec = CampaignSpec::of(name, &module, params);
     Campaign::admit(sandbox, spec, sandbox.compile_here(wasm).unwrap(), 1).unwrap()
 }

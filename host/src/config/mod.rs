@@ -291,7 +291,7 @@ impl Default for RabbitMqConfig {
 
 impl Default for ReloadConfig {
     fn default() -> Self {
-        Self { bare_modules: BareModules::Live, debounce_ms: 300, poll_ms: 10_000 }
+        Self { bare_modules: BareModules::Live, debounce_ms: 100, poll_ms: 10_000 }
     }
 }
 

@@ -9,7 +9,6 @@ use hailer_abi::wire::{
     WHEN_AT, WHEN_EVERY_YEAR_ON, WHEN_IN_DAYS, WHEN_ON,
 };
 use rmp::Marker;
-use serde_json::value::RawValue;
 
 use super::reader::{Reader, Wrong};
 use super::wording::one_line;
@@ -47,7 +46,7 @@ pub enum Action {
         channel: Channel,
         template: Box<str>,
         /// One JSON object.
-        data: Box<RawValue>,
+        data: Box<str>,
     },
     /// Why the rule did what it did.
     Note(Box<str>),
@@ -83,15 +82,25 @@ impl<'a> Outcomes<'a> {
         Self { reader: Reader::new(bytes), caller: Caller { manifest, is_merge } }
     }
 
-    /// The next outcome, and the bytes that it stood in.
+    /// Reads the next outcome into an empty one, where it is to stay, and returns the bytes that it stood in.
     ///
     /// # Errors
     /// With what is wrong, in words; never with what the bytes say.
+    pub fn next_into(&mut self, outcome: &mut Outcome) -> Result<&'a [u8], String> {
+        let before = self.reader.rest;
+        self.reader.outcome(self.caller, outcome).map_err(Wrong::into_text)?;
+        Ok(&before[..before.len() - self.reader.rest.len()])
+    }
+
+    /// The next outcome.
+    ///
+    /// # Errors
+    /// As for [`Self::next_into`].
     #[expect(clippy::should_implement_trait, reason = "an error ends the reading, so it is no iterator")]
     pub fn next(&mut self) -> Result<(Outcome, &'a [u8]), String> {
-        let before = self.reader.rest;
-        let outcome = self.reader.outcome(self.caller).map_err(Wrong::into_text)?;
-        Ok((outcome, &before[..before.len() - self.reader.rest.len()]))
+        let mut outcome = Outcome::default();
+        let bytes = self.next_into(&mut outcome)?;
+        Ok((outcome, bytes))
     }
 
     /// Nothing may be left over.
@@ -115,27 +124,27 @@ impl Reader<'_> {
         Ok(error)
     }
 
-    fn outcome(&mut self, caller: Caller<'_>) -> Result<Outcome, Wrong> {
+    fn outcome(&mut self, caller: Caller<'_>, outcome: &mut Outcome) -> Result<(), Wrong> {
         let members = self.array("an outcome")?;
         if members < 3 {
             return Err(Wrong::from(format!("an outcome of {members} members instead of 3")));
         }
-        let error = self.text_or_nil("an outcome's error")?.map(said);
-        let mut state = self.state(caller)?;
+        outcome.error = self.text_or_nil("an outcome's error")?.map(said);
+        outcome.state = self.state(caller)?;
         let count = self.array("an outcome's actions")?;
         if count > ACTIONS_MAX {
             return Err(Wrong::from(format!("{count} actions in one outcome, over the limit of {ACTIONS_MAX}")));
         }
-        let mut actions = Vec::with_capacity(count);
+        outcome.actions.reserve_exact(count);
         for _ in 0..count {
-            actions.push(self.action(caller)?);
+            outcome.actions.push(self.action(caller)?);
         }
         self.skip_members(members, 3)?;
-        if error.is_some() {
-            actions.clear();
-            state = StateChange::Unchanged;
+        if outcome.error.is_some() {
+            outcome.actions.clear();
+            outcome.state = StateChange::Unchanged;
         }
-        Ok(Outcome { error, state, actions })
+        Ok(())
     }
 
     /// How large a state may be is for the whole output's bound and for whoever keeps it to say.
@@ -192,7 +201,8 @@ impl Reader<'_> {
         json.clear();
         self.value_as_json(&mut json, DATA_DEPTH_MAX)?;
         let text = std::str::from_utf8(&json).map_err(|_| "data that is not UTF-8")?;
-        let data = RawValue::from_string(text.to_owned()).map_err(|_| "data that is not JSON")?;
+        debug_assert!(serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok(), "{text}");
+        let data = text.into();
         self.json = json;
         Ok(Action::Send { channel, template: template.into(), data })
     }
@@ -249,5 +259,7 @@ impl Reader<'_> {
 }
 
 fn said(text: &str) -> Box<str> {
-    one_line(text, TEXT_BYTES_MAX).into()
+    // Nearly every text is short and plain, and to see so takes no look at each character.
+    let is_plain = text.len() <= TEXT_BYTES_MAX && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain { text.into() } else { one_line(text, TEXT_BYTES_MAX).into() }
 }

@@ -225,17 +225,19 @@ impl Guests {
         let limit_bytes = limits.output_bytes_max;
         let mut outcomes = Outcomes::new(&self.output, &spec.manifest, crossing.handler);
         for (event, now) in crossing.events() {
-            let (mut outcome, bytes) = outcomes.next().map_err(GuestFault::BadOutput)?;
+            // Read where it stays: to hand it on costs more than to read it. After a fault it is taken back.
+            decided.verdicts.push(Verdict { event, campaign, result: Ok(Outcome::default()) });
+            let Some(Verdict { result, .. }) = decided.verdicts.last_mut() else { continue };
+            let Ok(outcome) = result else { continue };
+            let bytes = outcomes.next_into(outcome).map_err(GuestFault::BadOutput)?;
             if bytes.len() > limit_bytes {
                 return Err(GuestFault::OutputTooLarge { got: bytes.len(), limit_bytes });
             }
-            check_bounds(&outcome, now, spec, limits.state_bytes_max)?;
+            check_bounds(outcome, now, spec, limits.state_bytes_max)?;
             decided.output_bytes += bytes.len() + ACTION_BYTES * outcome.actions.len();
-            let result = match outcome.error.take() {
-                None => Ok(outcome),
-                Some(error) => Err(GuestFault::Returned(error.into())),
-            };
-            decided.verdicts.push(Verdict { event, campaign, result });
+            if let Some(error) = outcome.error.take() {
+                *result = Err(GuestFault::Returned(error.into()));
+            }
         }
         outcomes.end().map_err(GuestFault::BadOutput)?;
         place.calls += crossing.count() as u64;

@@ -24,9 +24,7 @@ pub(crate) fn shown(text: &str) -> String {
 /// What a guest says to people, as one line of at most so many bytes.
 pub(crate) fn one_line(text: &str, bytes_max: usize) -> String {
     let text = &text[..text.floor_char_boundary(bytes_max)];
-    // Nearly every text is plain, and to see so takes no look at each character.
-    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    if is_plain || !text.contains(|character: char| character.is_control() || is_invisible(character)) {
+    if !text.contains(|character: char| character.is_control() || is_invisible(character)) {
         return text.to_owned();
     }
     let mut line = String::with_capacity(text.len());

@@ -31,16 +31,9 @@ impl Event {
     /// What the event is deduplicated by. `position` is its place in a source whose places are identities: `file:line`.
     #[must_use]
     pub fn dedup_key(&self, message_id: Option<&str>, position: Option<&str>) -> DedupKey {
-        let present = |id: Option<&'_ str>| id.filter(|id| !id.is_empty()).map(str::to_owned);
-        let (kind, id) = if let Some(id) = present(message_id) {
-            (b'm', id)
-        } else if let Some(id) = present(self.external_id()) {
-            (b'e', id)
-        } else if let Some(id) = present(position) {
-            (b'p', id)
-        } else {
-            (b'-', String::new())
-        };
+        let ids = [(b'm', message_id), (b'e', self.external_id()), (b'p', position)];
+        let mut present = ids.into_iter().filter_map(|(kind, id)| Some((kind, id.filter(|id| !id.is_empty())?)));
+        let (kind, id) = present.next().unwrap_or((b'-', ""));
         let mut hasher = Parts::new("hailer deduplication key 1");
         hasher.add(&[kind]);
         hasher.add(id.as_bytes());

@@ -24,8 +24,9 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, EventError> {
     if body.len() > BODY_BYTES_MAX {
         return Err(at_top(EventErrorKind::TooLarge, BODY_BYTES_MAX));
     }
-    if let Err(error) = std::str::from_utf8(body) {
-        return Err(at_top(EventErrorKind::NotUtf8, error.valid_up_to()));
+    if simdutf8::basic::from_utf8(body).is_err() {
+        let valid = std::str::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len);
+        return Err(at_top(EventErrorKind::NotUtf8, valid));
     }
     let mut scanner = Scanner {
         tokens: Tokens(body),

@@ -1,12 +1,14 @@
 //! What is being decided: an event, or a timer that is due.
 
+use std::cell::OnceCell;
+
 use super::budget::Held;
 use super::rehearse::Heard;
 use super::retries::Retry;
 use super::rows::TimerStep;
 use super::{Accepted, What};
 use crate::clock::Millis;
-use crate::communication::{Cause as SentFor, Communication};
+use crate::communication::{Cause as SentFor, Communication, Occasion};
 use crate::delivery::Receipt;
 use crate::event::{Customer, CustomerKey, DedupKey, Event, EventId};
 use crate::store::records::{
@@ -25,6 +27,8 @@ pub(super) struct Case {
     pub(super) partition: Partition,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) communications: Vec<Communication>,
+    /// What its communications have in common, from the first on.
+    pub(super) occasion: OnceCell<Box<Occasion>>,
     /// Campaigns that failed on it, or in which it waits behind a failure.
     pub(super) failures: Vec<(FailureKey, FailureRow)>,
     /// How many of these the customer's row knows of.
@@ -87,6 +91,7 @@ impl Case {
             partition,
             outcomes: Vec::new(),
             communications: Vec::new(),
+            occasion: OnceCell::new(),
             failures: Vec::new(),
             failures_noted: 0,
             receipt: None,

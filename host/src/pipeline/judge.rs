@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use hailer_abi::wire::{self, Channel};
-use serde_json::value::RawValue;
+use hailer_abi::wire;
 use tracing::Level;
 
 use super::case::{Case, Reason};
@@ -13,7 +12,7 @@ use super::log_allowance::{LINES_AT_ONCE_MAX, LINES_PER_SECOND_MAX};
 use super::rows::{Kept, TimerChange};
 use super::shard::Shard;
 use crate::clock::Millis;
-use crate::communication::Proposal;
+use crate::communication::{Occasion, Proposal};
 use crate::engine::{
     Action, Campaign, CampaignSpec, GuestFault, GuestLine, Mode, OnFault, Outcome, RuleSet, Spent, StateChange, Verdict,
 };
@@ -29,22 +28,15 @@ const FAILURE_LOG_BYTES_MAX: usize = 4 << 10;
 const QUEUE_MAX: u32 = 1000;
 pub(super) const NOT_KEPT: &str = "not kept, as the campaign has too many failures already";
 
-/// A communication that a rule asked for.
-struct Send<'a> {
-    /// Its place among those of this event and campaign.
-    place: u32,
-    channel: Channel,
-    template: &'a str,
-    data: &'a RawValue,
-}
-
 impl Shard {
     /// Judges what the guests answered. `first` is the batch's index of the first case that is still here.
     pub(super) fn judge(&mut self, rules: &RuleSet, first: usize, cases: &mut [Case]) -> Result<(), StoreError> {
         for case in &*cases {
             self.begin_judging(rules, case)?;
         }
-        for Verdict { event, campaign: index, result } in std::mem::take(&mut self.decided.verdicts) {
+        // They go back empty, for their room.
+        let mut verdicts = std::mem::take(&mut self.decided.verdicts);
+        for Verdict { event, campaign: index, result } in verdicts.drain(..) {
             let campaign = &rules.campaigns()[index];
             let case = &mut cases[event - first];
             let answered = result.and_then(|outcome| self.answered(rules, index, case, outcome));
@@ -54,6 +46,7 @@ impl Shard {
             });
             case.outcomes.push(outcome(&campaign.spec, decided));
         }
+        self.decided.verdicts = verdicts;
         for (event, case) in (first..).zip(cases) {
             self.note_held(case);
             if case.retry.is_some() {
@@ -132,8 +125,8 @@ impl Shard {
                 }
                 Action::Send { channel, template, data } => {
                     let place = communications.len() as u32;
-                    let send = Send { place, channel, template: &template, data: &data };
-                    let (id, verdict) = self.dispose(campaign, index, case, &send);
+                    let proposal = Proposal { index: place, channel, template: &template, data: &data };
+                    let (id, verdict) = self.dispose(campaign, index, case, proposal);
                     let data_hash = if is_compared { hash_of(&data) } else { 0 };
                     communications.push(Proposed { id, channel: channel as u8, template, verdict, data_hash });
                 }
@@ -167,10 +160,10 @@ impl Shard {
         campaign: &Campaign,
         index: usize,
         case: &mut Case,
-        send: &Send<'_>,
+        proposal: Proposal<'_>,
     ) -> (Box<str>, records::Verdict) {
         let spec = &campaign.spec;
-        let Send { place, channel, template, data } = *send;
+        let channel = proposal.channel;
         let recipient = case.recipient();
         let takes = |max| self.quotas.take(spec.acts_for(), max, case.now, self.rule_set);
         let may_go = spec.mode == Mode::Live && recipient.is_some();
@@ -186,22 +179,12 @@ impl Shard {
             }
             (PolicyVerdict::Publish, recipient) => recipient.expect("only what has a recipient is published"),
         };
-        let proposal = Proposal {
-            event_id: case.id,
-            cause: case.sent_for(),
-            campaign: spec.acts_for(),
-            version: &spec.version,
-            environment: &self.environment,
-            index: place,
-            channel,
-            template,
-            recipient,
-            data,
-            now: case.now,
-        };
         self.counts.of(index).published(channel);
-        // Nothing in a proposal can fail to be written: its parts have been checked.
-        let communication = proposal.compose().expect("a checked proposal is written as JSON");
+        // A moment that is no date has been refused with its event.
+        let occasion = || Occasion::new(case.id, case.sent_for(), recipient, case.now).expect("a date");
+        let occasion = case.occasion.get_or_init(|| Box::new(occasion()));
+        let sender = self.senders.of(index, spec, &self.environment);
+        let communication = sender.send(occasion, proposal);
         let id = communication.id.clone();
         case.communications.push(communication);
         (id, records::Verdict::Passed)
@@ -333,7 +316,7 @@ impl Shard {
                 _ => tracing::debug!(campaign = name, %event, "rule: {text}"),
             }
         }
-        for Spent { campaign: at, calls, time } in std::mem::take(&mut self.decided.spent) {
+        for &Spent { campaign: at, calls, time } in &self.decided.spent {
             if let Some(reason) = self.counts.of(at).took(calls, time) {
                 self.suspend(&rules.campaigns()[at], &reason);
             }
@@ -367,8 +350,8 @@ pub(super) fn outcome(spec: &CampaignSpec, decided: Decided) -> records::Outcome
 }
 
 /// Of a communication's data. It is never 0.
-fn hash_of(data: &RawValue) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(data.get().as_bytes()).max(1)
+fn hash_of(data: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(data.as_bytes()).max(1)
 }
 
 /// The last word about each timer: set to be due, or cancelled.

@@ -1,11 +1,12 @@
 //! What a shard knows of its customers and of the events that it has seen: what the store shows, and over it
 //! what the shard itself has decided since. A customer belongs to one shard, so nobody else changes these rows.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::HashMap;
 use serde::de::DeserializeOwned;
 
 use crate::event::{CustomerKey, DedupKey};
@@ -137,7 +138,7 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
 
 impl<K, V> Default for Recent<K, V> {
     fn default() -> Self {
-        Recent { rows: HashMap::new(), groups: VecDeque::new() }
+        Recent { rows: HashMap::default(), groups: VecDeque::new() }
     }
 }
 

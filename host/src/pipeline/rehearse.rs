@@ -177,6 +177,7 @@ impl Decider {
         let mut shard = Shard::new(0, &settings, of_rules, View::of_rehearsal()?, shared, None);
         shard.guests.adopt(rules);
         shard.counts.adopt(rules);
+        shard.senders.adopt(rules);
         shard.rule_set = rules.number;
         Ok(Decider { shard, rules: Arc::clone(rules), sessions: Sessions::default(), impure: Vec::new() })
     }

@@ -1,8 +1,9 @@
 //! The customers' rows while a batch is decided: what a rule is shown of its state, and what it changes of its state and timers.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::memory::Memory;
 use super::view::View;

@@ -1,10 +1,10 @@
 //! One shard: a thread that decides the events of its customers, batch by batch, under one rule set a batch (G8). It
 //! owns its guests; nothing here waits for a lock.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use foldhash::HashMap;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -20,6 +20,7 @@ use super::quota::Quotas;
 use super::redirects::Redirects;
 use super::rehearse::hear;
 use super::rows::Rows;
+use super::senders::Senders;
 use super::suspects::{Acquittal, Suspects};
 use super::trials::{Registry, Trials};
 use super::view::View;
@@ -59,6 +60,7 @@ pub(super) struct Shard {
     pub(super) exit: Option<Exit>,
     batch_max: usize,
     pub(super) environment: Arc<str>,
+    pub(super) senders: Senders,
     settles_after_ms: Millis,
     pub(super) batch: Batch,
     pub(super) projection: Projection,
@@ -139,6 +141,7 @@ impl Shard {
             exit,
             batch_max: settings.batch_max,
             environment: Arc::clone(&settings.environment),
+            senders: Senders::new(),
             settles_after_ms: settings.settles_after.as_millis() as Millis,
             batch: Batch::default(),
             projection: Projection::new(),
@@ -176,6 +179,7 @@ impl Shard {
         let rules = self.rules.current.load_full();
         self.guests.adopt(&rules);
         self.counts.adopt(&rules);
+        self.senders.adopt(&rules);
         self.trials.begin(&rules, &self.rules.owner);
         self.rule_set = rules.number;
         self.view.memory().begin()?;
@@ -251,7 +255,7 @@ impl Shard {
         let connected_ms = self.arrivals.connected_ms();
         let mut sessions: Option<Sessions> = None;
         // What this batch itself adds, before it is decided.
-        let mut added: HashMap<DedupKey, SeenRow> = HashMap::new();
+        let mut added: HashMap<DedupKey, SeenRow> = HashMap::default();
         let (mut cases, mut repeated) = (Vec::with_capacity(accepted.len()), Vec::new());
         for Accepted { what, now, receipt, held, .. } in accepted.drain(..) {
             let (event, customer, key, redelivered, session) = match what {
@@ -363,7 +367,7 @@ fn waves(cases: Vec<Case>, have_memory: bool) -> Vec<Vec<Case>> {
         return vec![cases];
     }
     let mut waves: Vec<Vec<Case>> = Vec::new();
-    let mut next_of: HashMap<CustomerKey, usize> = HashMap::new();
+    let mut next_of: HashMap<CustomerKey, usize> = HashMap::default();
     for case in cases {
         let wave = match case.customer {
             Some(customer) => {

@@ -1,7 +1,7 @@
 //! What a shard reads of what was before: in a running engine the store, with what the shard has decided since laid over it; in a rehearsal
 //! nothing but what the rehearsal itself has seen. **A rehearsal reads no store and writes none.**
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::memory::Memory;
 use crate::clock::Millis;
@@ -84,7 +84,7 @@ impl View {
         {
             let span_before_is_near = now < rehearsed.since.saturating_add(2 * SEEN_FOR_MS);
             let seen = std::mem::take(&mut rehearsed.seen);
-            rehearsed.seen_before = if span_before_is_near { seen } else { HashMap::new() };
+            rehearsed.seen_before = if span_before_is_near { seen } else { HashMap::default() };
             rehearsed.since = now;
         }
     }

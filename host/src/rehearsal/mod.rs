@@ -14,10 +14,10 @@ mod decision;
 mod tests;
 mod wakeups;
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use foldhash::HashMap;
 use tracing::dispatcher::{self, Dispatch};
 use tracing::subscriber::NoSubscriber;
 
@@ -195,7 +195,7 @@ impl Rehearsal {
         let mut wave = Vec::new();
         let mut held_bytes = 0;
         let mut agendas: Vec<Agenda> = Vec::new();
-        let mut places: HashMap<CustomerKey, usize> = HashMap::new();
+        let mut places: HashMap<CustomerKey, usize> = HashMap::default();
         let mut customers = Vec::new();
         for task in events {
             match task.customer().filter(|_| self.decider.remembers()) {

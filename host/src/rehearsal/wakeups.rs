@@ -1,7 +1,9 @@
 //! When each customer has a timer to be looked at next. A hint: what counts is in their rows.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
+
+use foldhash::HashMap;
 
 use crate::clock::Millis;
 use crate::event::CustomerKey;

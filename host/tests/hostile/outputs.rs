@@ -16,7 +16,7 @@ fn data_of(bytes: &[u8]) -> Result<String, String> {
     let (outcome, _) = outcomes.next()?;
     outcomes.end()?;
     match &outcome.actions[..] {
-        [Action::Send { data, .. }] => Ok(data.get().to_owned()),
+        [Action::Send { data, .. }] => Ok(data.clone().into()),
         other => Err(format!("{other:?}")),
     }
 }

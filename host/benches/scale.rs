@@ -1,0 +1,209 @@
+//! What it costs to have many rules, and what many cores bring.
+//!
+//! *A call beside many modules.* A thousand campaigns, each of a module of its own, take every purchase: what runs next is never in a cache. The
+//! events come in batches of 32, and a campaign's calls of a batch cross together (a wave). Beside it, the same with ten.
+//!
+//! *Loaded and subscribed.* Ten campaigns take purchases, alone and beside 990 that take something else.
+//!
+//! *Shards.* Two threads that decide for customers of their own, beside one: the same work for each.
+//!
+//! `HAILER_BENCH_RULES` names a directory of modules, the examples.
+
+#![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up has nothing to say")]
+
+mod campaigns;
+mod marks;
+mod timing;
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use campaigns::campaign_with;
+use hailer::engine::{Batch, Campaign, Decided, Guests, Limits, RuleSet, Sandbox};
+use hailer::event::{Event, Projection};
+use hailer::rehearsal::{Arrived, Redirects, Rehearsal, Settings};
+use hailer_abi::catalogue::event_named;
+use marks::{Against, mark};
+use timing::{ROUNDS, Spread, time, turns_of};
+
+/// As many as cross together in a busy engine.
+const TOGETHER: usize = 32;
+const MODULES: usize = 1000;
+const FEW: usize = 10;
+const CALL_NS_MAX: f64 = 300.0;
+const LOADED_MAX: f64 = 1.2;
+const SHARDS_LEAST: f64 = 1.7;
+const SHARD_ROUNDS: usize = 15;
+const SHARD_ROUND: Duration = Duration::from_millis(300);
+/// 2025-12-01.
+const BEGINS: i64 = 1_764_547_200_000;
+/// Between two events: what is remembered of events for a day stays small.
+const STEP_MS: i64 = 10_000;
+const CUSTOMERS: usize = 4096;
+
+/// A rule that a module is copied of, and parameters by which it does what is said of it.
+struct Example {
+    name: &'static str,
+    params: &'static str,
+    does: &'static str,
+}
+
+const WATCHES: Example = Example { name: "event-watch", params: "", does: "reads one field, and answers with a note" };
+const DECLINES: Example =
+    Example { name: "big-basket", params: "threshold = '1000000'", does: "reads lists, and answers with a note" };
+const SENDS: Example = Example { name: "big-basket", params: "threshold = '0'", does: "reads lists, and sends" };
+
+fn main() {
+    let Some(directory) = std::env::var_os("HAILER_BENCH_RULES") else {
+        println!("no rules: name a directory of modules in HAILER_BENCH_RULES");
+        return;
+    };
+    let sandbox = Sandbox::new(Limits::default()).unwrap();
+    let load = |example: &Example, count| distinct(&sandbox, Path::new(&directory), example, count);
+    for example in [WATCHES, DECLINES, SENDS] {
+        let all = load(&example, MODULES);
+        let few = call_ns(&sandbox, &all[..FEW]);
+        let many = call_ns(&sandbox, &all);
+        let beside = format!("{}; {few} with {FEW} modules, {many} with {MODULES}", example.does);
+        let name = format!("a call beside {MODULES} modules, {}", example.name);
+        mark(&name, many.median(), Against::AtMost(CALL_NS_MAX), " ns", &beside);
+    }
+    let takes = load(&DECLINES, FEW);
+    let others = Example { name: "card-security", params: "", does: "" };
+    let all: Vec<_> = takes.iter().cloned().chain(load(&others, MODULES - FEW)).collect();
+    loaded_and_subscribed(&sandbox, &takes, &all);
+    shards(&sandbox, &takes);
+}
+
+/// Campaigns of one rule, each of a module of its own: another custom section makes it another module.
+fn distinct(sandbox: &Arc<Sandbox>, directory: &Path, example: &Example, count: usize) -> Vec<Arc<Campaign>> {
+    let wasm = std::fs::read(directory.join(format!("{}.wasm", example.name))).unwrap();
+    let one = |number: usize| {
+        let content = format!("\x04own:{number:04}");
+        let wasm = [&*wasm, &[0, content.len() as u8], content.as_bytes()].concat();
+        campaign_with(&format!("{}-{number}", example.name), sandbox, &wasm, example.params)
+    };
+    let halves = [0..count / 2, count / 2..count];
+    std::thread::scope(|scope| {
+        let compiling = halves.map(|half| scope.spawn(|| half.map(one).collect::<Vec<_>>()));
+        compiling.into_iter().flat_map(|half| half.join().unwrap()).collect()
+    })
+}
+
+/// Nanoseconds a call: its input written, made in a crossing with those for the batch's other events, and its answer read.
+fn call_ns(sandbox: &Arc<Sandbox>, campaigns: &[Arc<Campaign>]) -> Spread {
+    let event = Event::read(event_named("Purchase").unwrap().sample.into()).unwrap();
+    let rules = Arc::new(RuleSet::build(campaigns.to_vec(), 1));
+    let reading = rules.reading(event.code());
+    assert_eq!(reading.subscriptions.len(), campaigns.len());
+    let mut projection = Projection::new();
+    reading.plan.project(&event, &mut projection);
+    let mut guests = Guests::new(Arc::clone(sandbox), 0);
+    guests.adopt(&rules);
+    let (mut batch, mut decided) = (Batch::default(), Decided::default());
+    let mut decide = || {
+        batch.open(&rules);
+        for event in 0..TOGETHER {
+            for subscription in &reading.subscriptions {
+                batch.add(subscription, event, BEGINS, event as u64, None, black_box(&projection)).unwrap();
+            }
+        }
+        guests.decide(&batch, &mut decided);
+        black_box(&decided);
+    };
+    let turns = turns_of(&mut decide);
+    let calls = TOGETHER * campaigns.len();
+    let spread = Spread::of((0..ROUNDS).map(|_| time(&mut decide, turns) / calls as f64).collect());
+    assert!(decided.verdicts.len() == calls && decided.verdicts.iter().all(|verdict| verdict.result.is_ok()));
+    spread
+}
+
+/// A shard at work: events of many customers, decided by a rule set in batches.
+struct Shard {
+    rehearsal: Rehearsal,
+    bodies: Vec<Vec<u8>>,
+    count: u64,
+}
+
+impl Shard {
+    fn new(sandbox: &Arc<Sandbox>, campaigns: &[Arc<Campaign>]) -> Shard {
+        let rules = Arc::new(RuleSet::build(campaigns.to_vec(), 1));
+        let settings = Settings { environment: "bench".into(), recheck_one_in: 1000, begins: BEGINS, gives_up: None };
+        let rehearsal = Rehearsal::new(&rules, sandbox, &settings, Redirects::of_rehearsal()).unwrap();
+        let sample = event_named("Purchase").unwrap().sample;
+        let customer = r#""customerId":107"#;
+        assert_eq!(sample.matches(customer).count(), 1);
+        let body = |number| sample.replace(customer, &format!(r#""customerId":{number}"#)).into_bytes();
+        Shard { rehearsal, bodies: (0..CUSTOMERS).map(body).collect(), count: 0 }
+    }
+
+    /// Decides one batch.
+    fn decide(&mut self) {
+        let arrived: Vec<Arrived> = (0..TOGETHER).map(|_| self.arrived()).collect();
+        let decisions = self.rehearsal.decide(arrived, self.now()).unwrap();
+        assert_eq!(black_box(decisions).len(), TOGETHER);
+    }
+
+    fn arrived(&mut self) -> Arrived {
+        self.count += 1;
+        let body = self.bodies[self.count as usize % CUSTOMERS].clone();
+        let id = format!("m-{:012}", self.count);
+        Arrived::new(Event::read(body.into()).unwrap(), Some(&id), None, self.now(), self.count)
+    }
+
+    fn now(&self) -> i64 {
+        BEGINS + self.count as i64 * STEP_MS
+    }
+}
+
+/// What an event costs a shard that has few rules, and one that has the same and many for other events.
+fn loaded_and_subscribed(sandbox: &Arc<Sandbox>, few: &[Arc<Campaign>], all: &[Arc<Campaign>]) {
+    let (mut few, mut all) = (Shard::new(sandbox, few), Shard::new(sandbox, all));
+    let turns = turns_of(&mut || few.decide()).max(turns_of(&mut || all.decide()));
+    let (mut ratios, mut of_few) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let ns = time(&mut || few.decide(), turns) / TOGETHER as f64;
+        ratios.push(time(&mut || all.decide(), turns) / TOGETHER as f64 / ns);
+        of_few.push(ns);
+    }
+    let beside = format!("of an event's {} ns with {FEW} loaded", Spread::of(of_few));
+    let name = format!("{MODULES} rules loaded, {FEW} subscribed");
+    mark(&name, Spread::of(ratios).median(), Against::AtMost(LOADED_MAX), " ×", &beside);
+}
+
+/// How much more two shards get done than one.
+fn shards(sandbox: &Arc<Sandbox>, campaigns: &[Arc<Campaign>]) {
+    let mut pair = [Shard::new(sandbox, campaigns), Shard::new(sandbox, campaigns)];
+    let mut gains = Vec::new();
+    let mut rate_of_one = Vec::new();
+    for _ in 0..SHARD_ROUNDS {
+        let one = rate(&mut pair[..1]);
+        gains.push(rate(&mut pair) / one);
+        rate_of_one.push(one);
+    }
+    let gains = Spread::of(gains);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let beside = format!("{gains} of one, which decides {} events a second; {cores} cores", Spread::of(rate_of_one));
+    mark("two shards", gains.median(), Against::AtLeast(SHARDS_LEAST), " ×", &beside);
+}
+
+/// Events a second, of shards that work side by side.
+fn rate(shards: &mut [Shard]) -> f64 {
+    let start = Barrier::new(shards.len());
+    std::thread::scope(|scope| {
+        let working: Vec<_> = shards.iter_mut().map(|shard| scope.spawn(|| rate_of(shard, &start))).collect();
+        working.into_iter().map(|shard| shard.join().unwrap()).sum()
+    })
+}
+
+fn rate_of(shard: &mut Shard, start: &Barrier) -> f64 {
+    start.wait();
+    let (began, before) = (Instant::now(), shard.count);
+    while began.elapsed() < SHARD_ROUND {
+        shard.decide();
+    }
+    (shard.count - before) as f64 / began.elapsed().as_secs_f64()
+}
