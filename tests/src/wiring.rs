@@ -1,5 +1,6 @@
 //! Queues and an exchange for one engine, under names that no other test uses, so that tests can share a node.
 
+use lapin::types::AMQPValue;
 use serde_json::Value;
 
 use crate::broker::{Broker, Client, Message};
@@ -34,13 +35,22 @@ impl Wiring {
 
     /// All of it declared and bound.
     pub async fn new(broker: &Broker, name: &str) -> Wiring {
-        let wiring = Wiring::named(broker, name).await;
-        for queue in [&wiring.events, &wiring.letters] {
-            wiring.client.queue(queue).await;
+        Wiring::named(broker, name).await.declared(&[]).await
+    }
+
+    /// The same, of quorum queues.
+    pub async fn of_quorum_queues(broker: &Broker, name: &str) -> Wiring {
+        let quorum = AMQPValue::LongString("quorum".into());
+        Wiring::named(broker, name).await.declared(&[("x-queue-type", quorum)]).await
+    }
+
+    async fn declared(self, arguments: &[(&str, AMQPValue)]) -> Wiring {
+        for queue in [&self.events, &self.letters, &self.out] {
+            self.client.queue_with(queue, arguments).await;
         }
-        wiring.client.exchange(&wiring.exchange, &[]).await;
-        wiring.bind_out().await;
-        wiring
+        self.client.exchange(&self.exchange, &[]).await;
+        self.client.bind(&self.out, &self.exchange, "#").await;
+        self
     }
 
     /// A queue of our own for all communications.

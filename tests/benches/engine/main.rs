@@ -11,12 +11,15 @@ mod latency;
 
 mod million;
 
-mod hundred;
+mod backlog;
+mod swap;
+
+mod many;
 mod soak;
 
 use measure::Outcome;
 
-const ALL: [&str; 5] = ["throughput", "latency", "million", "hundred", "soak"];
+const ALL: [&str; 7] = ["throughput", "latency", "backlog", "swap", "million", "many", "soak"];
 
 fn main() -> Outcome<()> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -34,8 +37,10 @@ fn main() -> Outcome<()> {
             match name {
                 "throughput" => throughput::run().await,
                 "latency" => latency::run().await,
+                "backlog" => backlog::run().await,
+                "swap" => swap::run().await,
                 "million" => million::run().await,
-                "hundred" => hundred::run().await,
+                "many" => many::run().await,
                 _ => soak::run().await,
             }
         })?;

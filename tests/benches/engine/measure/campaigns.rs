@@ -4,16 +4,23 @@ use hailer_tests::built;
 use hailer_tests::site::{Site, campaign};
 
 /// Answers every purchase, and remembers nothing.
-const ANSWERS_ALL: &str = "[params]\nthreshold = \"0\"";
+pub(crate) const ANSWERS_ALL: &str = "[params]\nthreshold = \"0\"";
 
-/// So many campaigns without state that take every purchase; the first answers each.
-pub(crate) fn stateless(count: usize) -> Site {
+/// The campaign of [`ten`] that answers each purchase.
+pub(crate) const ANSWERS: &str = "answer.toml";
+
+/// Ten campaigns that take every purchase: one counts a customer's and answers each with the count, one remembers a customer's last and answers each
+/// tenth, and eight look at the whole cheque and do nothing.
+pub(crate) fn ten() -> Site {
     let site = Site::empty();
-    module(&site, "big-basket");
-    for number in 0..count {
-        let rest = if number == 0 { ANSWERS_ALL } else { "[params]\nthreshold = \"1000000.00\"" };
-        site.put(&format!("rule-{number}.toml"), campaign("big-basket", rest));
+    for name in ["big-basket", "nth-purchase", "tally"] {
+        module(&site, name);
     }
+    for number in 0..8 {
+        site.put(&format!("rule-{number}.toml"), campaign("big-basket", "[params]\nthreshold = \"1000000.00\""));
+    }
+    site.put(ANSWERS, campaign("tally", ""));
+    site.put("tenth.toml", campaign("nth-purchase", "[params]\npurchases = 10\ndays = 3650"));
     site
 }
 

@@ -4,6 +4,7 @@
 pub(crate) mod bare;
 pub(crate) mod campaigns;
 pub(crate) mod events;
+pub(crate) mod flow;
 
 #[path = "../../../../host/benches/marks/mod.rs"]
 mod marks;
@@ -22,6 +23,11 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
+}
+
+/// Of sorted figures the one below which so large a share of them lies.
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
+    sorted[((sorted.len() as f64 * share) as usize).min(sorted.len() - 1)]
 }
 
 /// All figures, in the order in which they were measured.

@@ -1,0 +1,124 @@
+//! What an engine has resident: idle, and with a hundred and a thousand rules, each a module of its own: the example rules, over and over, each copy
+//! with a section that makes its digest, its artifact and its instances its own. They see every kind of event, so that all of them have been called.
+//! And how soon it runs again with a thousand of them, whose artifacts it has kept.
+
+use std::fs;
+use std::time::Instant;
+
+use crate::measure::{Against, Outcome, listed, mark, median, resident_mb};
+use hailer::generate::{Generator, Options};
+use hailer_tests::built;
+use hailer_tests::engine::Engine;
+use hailer_tests::site::Site;
+use hailer_tests::wait;
+
+/// Rules, and the events that they see: enough for each of a code's rules to be called in full batches on every shard.
+const HUNDRED: (usize, usize) = (100, 30_000);
+const THOUSAND: (usize, usize) = (1000, 3000);
+const SHARDS: usize = 2;
+const STARTS: usize = 3;
+const IDLE_MB_MAX: f64 = 40.0;
+const HUNDRED_MB_MAX: f64 = 100.0;
+const THOUSAND_MB_MAX: f64 = 250.0;
+const RULE_KB_MAX: f64 = 100.0;
+const START_SECONDS_MAX: f64 = 1.0;
+/// Many outcomes of each event make a journal that fills any cache; what the rules take is seen without it.
+const SMALL_CACHE: &str = "store.cache_bytes=4194304";
+const DEFAULT_CACHE: &str = "store.cache_bytes=67108864";
+const DECIDED: &str = "hailer_events_total{outcome=\"decided\"}";
+const UNSUBSCRIBED: &str = "hailer_events_total{outcome=\"unsubscribed\"}";
+
+pub(crate) async fn run() -> Outcome<()> {
+    let engine = start(&site(0)?, DEFAULT_CACHE).await?;
+    let (idle, _) = resident_mb(&engine).await?;
+    engine.stop().await;
+    mark("resident, idle", idle, Against::AtMost(IDLE_MB_MAX), " MB", "without a rule or an event");
+
+    let (count, events) = HUNDRED;
+    let none = after_events(&site(0)?, events, SMALL_CACHE).await?;
+    let hundred = after_events(&site(count)?, events, SMALL_CACHE).await?;
+    let with_cache = after_events(&site(count)?, events, DEFAULT_CACHE).await?;
+    let beside = format!("{none:.0} MB without a rule, {with_cache:.0} MB with the store's whole cache");
+    mark("resident with 100 rules, each a module", hundred, Against::AtMost(HUNDRED_MB_MAX), " MB", &beside);
+
+    let (count, events) = THOUSAND;
+    let many = site(count)?;
+    let began = Instant::now();
+    start(&many, SMALL_CACHE).await?.stop().await;
+    println!(
+        "the first start with {count} rules, all of which it has to compile: {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
+    let mut starts = Vec::new();
+    for _ in 0..STARTS {
+        let began = Instant::now();
+        let engine = start(&many, SMALL_CACHE).await?;
+        starts.push(began.elapsed().as_secs_f64());
+        engine.stop().await;
+    }
+    let beside = format!("their artifacts were kept; starts {}", listed(&starts, 2));
+    mark("start with 1000 rules", median(starts), Against::AtMost(START_SECONDS_MAX), " s", &beside);
+    let none = after_events(&site(0)?, events, SMALL_CACHE).await?;
+    let thousand = after_events(&many, events, SMALL_CACHE).await?;
+    let beside = format!("two shards; {none:.0} MB without a rule");
+    mark("resident with 1000 rules, each a module", thousand, Against::AtMost(THOUSAND_MB_MAX), " MB", &beside);
+    let each = (thousand - none) * 1e3 / (count * SHARDS) as f64;
+    mark("a rule on a shard", each, Against::AtMost(RULE_KB_MAX), " kB", "of the thousand");
+    Ok(())
+}
+
+/// A place with so many rules.
+fn site(rules: usize) -> Outcome<Site> {
+    let site = Site::empty();
+    let mut examples = Vec::new();
+    for entry in fs::read_dir(built::example_rules())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let name = path.file_stem().and_then(|name| name.to_str()).ok_or("a name")?.to_owned();
+            examples.push((name.clone(), fs::read_to_string(&path)?, built::example_module(&name)));
+        }
+    }
+    examples.sort();
+    for (number, (name, text, module)) in examples.iter().cycle().take(rules).enumerate() {
+        let own = format!("{name}-{number}");
+        site.put(&format!("modules/{own}.wasm"), distinct(module, number as u16));
+        let file = format!("modules/{name}.wasm");
+        assert!(text.contains(&file), "{name} names its module");
+        site.put(&format!("{own}.toml"), text.replace(&file, &format!("modules/{own}.wasm")));
+    }
+    Ok(site)
+}
+
+/// Starts an engine, whose store is on the disk: one in memory would be measured with the rules.
+async fn start(site: &Site, cache: &str) -> Outcome<Engine> {
+    let store = site.path("store").display().to_string();
+    let shards = SHARDS.to_string();
+    let flags = ["--source", "-", "--sink", "-", "--store", &store, "--shards", &shards, "--set", cache];
+    let engine = site.start(&flags);
+    engine.ready().await;
+    Ok(engine)
+}
+
+/// What is resident once an engine has decided so many events.
+async fn after_events(site: &Site, count: usize, cache: &str) -> Outcome<f64> {
+    let lines = Generator::new(1, &Options::default()).map(|event| [event, vec![b'\n']].concat());
+    let mut engine = start(site, cache).await?;
+    engine.write(lines.take(count).collect::<Vec<_>>().concat());
+    wait::until("all events have been decided", async || {
+        engine.metric(DECIDED).await + engine.metric(UNSUBSCRIBED).await >= count as f64
+    })
+    .await;
+    let (now, _) = resident_mb(&engine).await?;
+    let rules = engine.client.campaigns().await?.len();
+    println!("with {rules} rules, {cache}: {now:.1} MB resident after {count} events of every kind");
+    engine.close_input();
+    engine.ended().await;
+    Ok(now)
+}
+
+/// The same module with other bytes: a custom section at its end.
+fn distinct(module: &[u8], number: u16) -> Vec<u8> {
+    let [high, low] = number.to_be_bytes();
+    let section = [0, 7, 4, b'o', b'w', b'n', b':', high, low];
+    [module, &section[..]].concat()
+}
