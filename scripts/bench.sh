@@ -5,10 +5,22 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-of_host=(event call store replay)
-of_whole=(throughput latency million hundred soak)
+of_host=(event call scale store replay)
+of_whole=(throughput latency backlog swap million many soak)
 wanted=("$@")
 is_wanted() { [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]]; }
+
+# Hailer beside what people would use in its place: a workspace of its own, and the rule as each sandbox takes it.
+peers() (
+  cd tests/peers
+  modules=$target/peers/modules
+  export CARGO_TARGET_DIR=$target/peers
+  "$target/release/hailer" build rules/big-purchase --out "$modules" >&2
+  cargo build --locked --profile guest --target wasm32-unknown-unknown --package hailer-peers-extism --package hailer-peers-plain
+  cp "$CARGO_TARGET_DIR"/wasm32-unknown-unknown/guest/hailer_peers_{extism,plain}.wasm "$modules"
+  cargo build --locked --release
+  HAILER_BENCH_PEERS=$modules "$CARGO_TARGET_DIR/release/hailer-peers"
+)
 
 # All of it at once, and by no other choice of packages below: cargo would build the engine again for each. By name, as --benches would build every
 # library a second time.
@@ -26,6 +38,10 @@ for bench in "${of_host[@]}"; do
   printf '\n== %s\n' "$bench"
   cargo bench --quiet --workspace --bench "$bench"
 done
+if is_wanted peers; then
+  printf '\n== peers\n'
+  peers
+fi
 whole=()
 for bench in "${of_whole[@]}"; do
   ! is_wanted "$bench" || whole+=("$bench")

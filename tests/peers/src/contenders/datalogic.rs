@@ -1,0 +1,143 @@
+//! datalogic-rs 5.4 (JSONLogic), as its README has it for many rules and one payload: rules compiled once (`Engine::compile`), the event's text
+//! parsed by its own parser into an arena that is reset after each event, and each rule evaluated against that tree by reference ("Tier 3", the
+//! input `&'a DataValue<'a>`: "zero, pass-through"). Nothing is copied: texts borrow from the body. The rule is a condition, and the program
+//! reads from the same tree what the message needs.
+//!
+//! Two other ways stand beside it: a rule that makes the data, too (the README's templating), and a condition that is handed three fields which
+//! the program has read by the rule's own struct, as by hand, in place of the event.
+
+use datalogic_rs::bumpalo::Bump;
+use datalogic_rs::{DataValue, Engine, Logic};
+use hailer::communication::Communication;
+use hailer::event::Customer;
+use hailer_peers_purchase::{CODE, Data, Purchase};
+use serde_json::{Value, json};
+
+use super::{Contender, DATALOGIC};
+use crate::compose::{self, Composer};
+use crate::messages::{BRAND, Message};
+use crate::workload::{Rule, Workload};
+
+pub(super) struct Datalogic<'a> {
+    way: Way,
+    workload: &'a Workload,
+    engine: Engine,
+    rules: Vec<Logic>,
+    arena: Bump,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    Document,
+    Templates,
+    Fields,
+}
+
+const AMOUNT: &str = "purchaseOperationInfo.purchaseData.amount";
+const BRAND_ID: &str = "purchaseOperationInfo.brandId";
+const CHEQUE: &str = "purchaseOperationInfo.purchaseData.chequeNumber";
+const IS_REFUND: &str = "purchaseOperationInfo.purchaseData.isRefund";
+
+impl<'a> Datalogic<'a> {
+    pub(super) fn new(workload: &'a Workload, way: Way) -> Datalogic<'a> {
+        let engine = Engine::builder().with_templating(matches!(way, Way::Templates)).build();
+        let compiled = |rule: &Rule| engine.compile(&way.logic(rule).to_string()).unwrap();
+        let rules = workload.rules.iter().map(compiled).collect();
+        Datalogic { way, workload, engine, rules, arena: Bump::new() }
+    }
+
+    fn decide_on_document(&self, message: &Message, sent: &mut Vec<Communication>) {
+        let text = std::str::from_utf8(&message.body).unwrap();
+        let event = &*self.arena.alloc(DataValue::from_str(text, &self.arena).unwrap());
+        // As rules are kept by the code that they take.
+        if event["eventCode"].as_str() != Some(CODE) {
+            return;
+        }
+        let composer = Composer::new(message, customer(&event["customerInfo"]));
+        for (rule, told) in self.rules.iter().zip(&self.workload.rules) {
+            let result = self.engine.evaluate(rule, event, &self.arena).unwrap();
+            match result {
+                DataValue::Bool(true) => sent.push(composer.send_data(told, &data(event))),
+                DataValue::Object(_) => {
+                    sent.push(composer.send(told, &result.to_string()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn decide_on_fields(&self, message: &Message, sent: &mut Vec<Communication>) {
+        let purchase = Purchase::read(&message.body).unwrap();
+        if purchase.event_code != CODE {
+            return;
+        }
+        let operation = &purchase.purchase_operation_info;
+        let fields = [
+            ("amount", DataValue::from_f64(operation.purchase_data.amount)),
+            ("brand", DataValue::String(operation.brand_id)),
+            ("refund", DataValue::Bool(operation.purchase_data.is_refund)),
+        ];
+        let event = &*self.arena.alloc(DataValue::Object(self.arena.alloc_slice_copy(&fields)));
+        let composer = Composer::new(message, compose::customer(&purchase.customer_info));
+        for (rule, told) in self.rules.iter().zip(&self.workload.rules) {
+            if self.engine.evaluate(rule, event, &self.arena).unwrap().as_bool() == Some(true) {
+                sent.push(composer.send_data(told, &purchase.data()));
+            }
+        }
+    }
+}
+
+impl Way {
+    fn logic(self, rule: &Rule) -> Value {
+        let condition = |amount, brand, refund| {
+            json!({ "and": [
+                { ">=": [{ "var": amount }, rule.threshold] },
+                { "==": [{ "var": brand }, BRAND] },
+                { "!": [{ "var": refund }] },
+            ] })
+        };
+        match self {
+            Way::Document => condition(AMOUNT, BRAND_ID, IS_REFUND),
+            Way::Templates => {
+                let data = json!({ "amount": { "var": AMOUNT }, "cheque": { "var": CHEQUE } });
+                json!({ "if": [condition(AMOUNT, BRAND_ID, IS_REFUND), data, null] })
+            }
+            Way::Fields => condition("amount", "brand", "refund"),
+        }
+    }
+}
+
+fn customer(info: &DataValue<'_>) -> Customer {
+    let text = |name: &str| info[name].as_str().map(Into::into);
+    Customer {
+        customer_id: info["customerId"].as_i64().map(|id| id.to_string().into()),
+        account_group_id: text("accountfroupId"),
+        customer_uid: text("customerUid"),
+        ..Customer::default()
+    }
+}
+
+fn data<'a>(event: &DataValue<'a>) -> Data<'a> {
+    let purchase = &event["purchaseOperationInfo"]["purchaseData"];
+    Data { amount: purchase["amount"].as_f64().unwrap(), cheque: purchase["chequeNumber"].as_str().unwrap() }
+}
+
+impl Contender for Datalogic<'_> {
+    fn name(&self) -> &'static str {
+        match self.way {
+            Way::Document => DATALOGIC,
+            Way::Templates => "datalogic-rs, with templates",
+            Way::Fields => "datalogic-rs, three fields",
+        }
+    }
+
+    fn decide(&mut self, messages: &[Message], sent: &mut Vec<Communication>) {
+        for message in messages {
+            self.arena.reset();
+            match self.way {
+                Way::Document | Way::Templates => self.decide_on_document(message, sent),
+                Way::Fields => self.decide_on_fields(message, sent),
+            }
+        }
+    }
+}

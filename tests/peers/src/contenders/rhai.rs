@@ -1,0 +1,66 @@
+//! rhai 1.27, a scripting language, as its book has it for speed: the performance build's features (Cargo.toml), a raw engine with fast operators,
+//! full optimisation, each script compiled once, as an expression, and one scope that is used again, with typed variables. The event is read by
+//! the rule's own struct, as by hand, so that a script is handed three variables and no document.
+//!
+//! Scripts run as bytecode ("Grain"), which the README has 1.8 to 2 times as fast as the tree of a script.
+
+use hailer::communication::Communication;
+use hailer_peers_purchase::{CODE, Purchase};
+use rhai::grain::{Compiler, Program, Vm};
+use rhai::{Engine, ImmutableString, OptimizationLevel, Scope};
+
+use super::Contender;
+use crate::compose::{Composer, customer};
+use crate::messages::{BRAND, Message};
+use crate::workload::{Rule, Workload};
+
+pub(super) struct Rhai<'a> {
+    workload: &'a Workload,
+    vm: Vm<'a>,
+    rules: Vec<Program<'static>>,
+    scope: Scope<'static>,
+}
+
+impl<'a> Rhai<'a> {
+    pub(super) fn new(workload: &'a Workload) -> Rhai<'a> {
+        let mut engine = Engine::new_raw();
+        engine.set_optimization_level(OptimizationLevel::Full);
+        engine.set_fast_operators(true);
+        // One for as long as the process lives: what runs scripts borrows it.
+        let engine: &'static Engine = Box::leak(Box::new(engine));
+        let rule = |rule: &Rule| {
+            let script = format!("amount >= {}.0 && brand == \"{BRAND}\" && !refund", rule.threshold);
+            let program = Compiler::new().compile(&engine.compile_expression(script).unwrap());
+            assert_eq!(program.residual_count(), 0, "all of it is bytecode");
+            program
+        };
+        Rhai { workload, vm: Vm::new(engine), rules: workload.rules.iter().map(rule).collect(), scope: Scope::new() }
+    }
+}
+
+impl Contender for Rhai<'_> {
+    fn name(&self) -> &'static str {
+        "rhai"
+    }
+
+    fn decide(&mut self, messages: &[Message], sent: &mut Vec<Communication>) {
+        for message in messages {
+            let purchase = Purchase::read(&message.body).unwrap();
+            // As rules are kept by the code that they take.
+            if purchase.event_code != CODE {
+                continue;
+            }
+            let composer = Composer::new(message, customer(&purchase.customer_info));
+            let operation = &purchase.purchase_operation_info;
+            self.scope.clear();
+            self.scope.push("amount", operation.purchase_data.amount);
+            self.scope.push("brand", ImmutableString::from(operation.brand_id));
+            self.scope.push("refund", operation.purchase_data.is_refund);
+            for (rule, told) in self.rules.iter().zip(&self.workload.rules) {
+                if self.vm.eval_with_scope(&mut self.scope, rule).unwrap().as_bool() == Ok(true) {
+                    sent.push(composer.send_data(told, &purchase.data()));
+                }
+            }
+        }
+    }
+}
