@@ -39,8 +39,3 @@ pub mod shutdown;
 
 pub mod cli;
 pub mod generate;
-
-/// Rows and events are many small parts, made on one thread and dropped on another. For tests and benchmarks, too, so that what they judge is
-/// what runs.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -227,8 +227,10 @@ impl Guests {
         for (event, now) in crossing.events() {
             // Read where it stays: to hand it on costs more than to read it. After a fault it is taken back.
             decided.verdicts.push(Verdict { event, campaign, result: Ok(Outcome::default()) });
-            let Some(Verdict { result, .. }) = decided.verdicts.last_mut() else { continue };
-            let Ok(outcome) = result else { continue };
+            let Some(Verdict { result, .. }) = decided.verdicts.last_mut() else {
+                unreachable!("it was just put there")
+            };
+            let Ok(outcome) = result else { unreachable!("it is no fault yet") };
             let bytes = outcomes.next_into(outcome).map_err(GuestFault::BadOutput)?;
             if bytes.len() > limit_bytes {
                 return Err(GuestFault::OutputTooLarge { got: bytes.len(), limit_bytes });

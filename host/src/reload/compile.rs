@@ -74,7 +74,7 @@ pub struct Compiler {
 pub struct ChildCommand {
     pub program: PathBuf,
     pub args: Vec<OsString>,
-    /// All of its environment, but for what every child is given: the engine's own may hold secrets.
+    /// All of its environment: the engine's own may hold secrets.
     pub environment: Vec<(OsString, OsString)>,
 }
 
@@ -87,7 +87,9 @@ impl ChildCommand {
     pub fn of_this_program() -> io::Result<ChildCommand> {
         let program =
             if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { std::env::current_exe()? };
-        Ok(ChildCommand { program, args: vec![COMPILE_COMMAND.into()], environment: Vec::new() })
+        // One thread: more would cost address space, and time that the rules need.
+        let environment = vec![("RAYON_NUM_THREADS".into(), "1".into())];
+        Ok(ChildCommand { program, args: vec![COMPILE_COMMAND.into()], environment })
     }
 }
 
@@ -174,10 +176,6 @@ impl Compiler {
         Command::new(&self.child.program)
             .args(&self.child.args)
             .env_clear()
-            // One thread: more would cost address space, and time that the rules need.
-            .env("RAYON_NUM_THREADS", "1")
-            // The allocator sets no address space aside, which is what the child's limit counts.
-            .env("MIMALLOC_ARENA_RESERVE", "0")
             .envs(self.child.environment.iter().map(|(name, value)| (name, value)))
             .stdin(input)
             .stdout(Stdio::null())
