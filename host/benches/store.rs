@@ -8,10 +8,13 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
 
+mod marks;
+
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use hailer::store::{Changes, Opening, RedbStore, Store, Table};
+use hailer::store::{Changes, FileStore, Opening, RedbStore, Store, Table};
+use marks::{Against, mark};
 use redb::{Database, Durability, TableDefinition};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -20,6 +23,11 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const CUSTOMERS: u64 = 1_000_000;
 const PARTITIONS: u64 = 64;
 const ROUNDS: usize = 15;
+/// Rounds of bringing much over; in each so many events, which are brought over at once, and before it so many commits that nothing is beside.
+const BRINGING_ROUNDS: usize = 10;
+const EVENTS_AT_ONCE: u64 = 30_000;
+const COMMITS_ALONE: usize = 200;
+const BRINGING_MAX: f64 = 3.0;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Layout {
@@ -49,7 +57,43 @@ fn main() -> Outcome<()> {
     let store = RedbStore::open(directory.path(), Opening { check_bytes_max: u64::MAX, ..Opening::of("bench") })?;
     println!("open: {trusted:.1?} trusted, {:.1?} checked page by page", started.elapsed());
     drop(store);
-    in_and_out_of_order(&mut numbers)
+    in_and_out_of_order(&mut numbers)?;
+    beside_bringing_over(&mut numbers)
+}
+
+/// How long a commit takes while another thread brings a large part of the log over to the tables, which is what goes on behind an engine all the time,
+/// beside one that has the disk and the store to itself.
+fn beside_bringing_over(numbers: &mut Numbers) -> Outcome<()> {
+    let directory = tempfile::tempdir()?;
+    let store = FileStore::open(directory.path(), Opening { create: true, ..Opening::of("bench") })?;
+    fill(&store)?;
+    let [mut alone, mut beside] = [const { Vec::new() }; 2];
+    for _ in 0..BRINGING_ROUNDS {
+        store.catch_up()?;
+        for _ in 0..COMMITS_ALONE {
+            alone.push(milliseconds(&store, numbers)?);
+        }
+        let large = store.append(changes(Layout::CustomersOnly, EVENTS_AT_ONCE, numbers))?;
+        while store.shown()? < large {
+            beside.push(milliseconds(&store, numbers)?);
+        }
+    }
+    let p99 = |figures: &mut Vec<f64>| {
+        figures.sort_by(f64::total_cmp);
+        figures[figures.len() * 99 / 100]
+    };
+    let (count, alone, beside) = (beside.len(), p99(&mut alone), p99(&mut beside));
+    let told = format!("{beside:.2} ms of {count} commits, {alone:.2} ms alone");
+    mark("a commit while the log is brought over, p99", beside / alone, Against::AtMost(BRINGING_MAX), " ×", &told);
+    Ok(())
+}
+
+/// Of a small commit, until it is durable.
+fn milliseconds(store: &FileStore, numbers: &mut Numbers) -> Outcome<f64> {
+    let changes = changes(Layout::ByGroup, 10, numbers);
+    let began = Instant::now();
+    store.append(changes)?;
+    Ok(began.elapsed().as_secs_f64() * 1e3)
 }
 
 /// The layouts take turns, so that whatever slows the machine slows all of them.
@@ -73,7 +117,7 @@ fn compare(store: &RedbStore, group: u64, layouts: &[Layout], numbers: &mut Numb
     Ok(())
 }
 
-fn fill(store: &RedbStore) -> Outcome<()> {
+fn fill(store: &dyn Store) -> Outcome<()> {
     let mut keys: Vec<Vec<u8>> = (0..CUSTOMERS).map(customer).collect();
     keys.sort_unstable();
     for keys in keys.chunks(50_000) {

@@ -14,6 +14,8 @@ use crate::event::{Customer, EventId};
 const BEGINNING: &[u8] = br#"{"schema":1,"id":""#;
 /// What a body takes beside its parts, in bytes, unless something has to be escaped.
 const AROUND_BYTES: usize = 128;
+/// What an occasion writes of each kind, in bytes, as a rule.
+const MEMBER_BYTES: usize = 160;
 /// Of an event's id, and of a communication's.
 const ID_BYTES: usize = 16;
 
@@ -153,7 +155,7 @@ impl Occasion {
         now: Millis,
     ) -> Result<Occasion, jiff::Error> {
         let created_at = jiff::Timestamp::from_millisecond(now)?;
-        let (mut of_recipient, mut tail) = (Vec::new(), Vec::new());
+        let [mut of_recipient, mut tail] = [MEMBER_BYTES; 2].map(Vec::with_capacity);
         write_member("recipient", &Recipient::of(recipient), &mut of_recipient);
         let event = Hex::of(*event_id.as_bytes());
         write_member("cause", &SentFor { event_id: event.as_str(), cause }, &mut tail);

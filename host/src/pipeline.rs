@@ -259,7 +259,7 @@ impl Pipeline {
             progress,
             shown,
             unshown: VecDeque::new(),
-            must_show: clock == Clock::Events,
+            must_show_timers: clock == Clock::Events,
             outbox,
             arrivals: Arc::clone(&arrivals),
             failures: Arc::clone(&shared.failures),

@@ -65,8 +65,8 @@ pub(super) struct Committer {
     /// For each shard the number of its last group that the store shows.
     pub(super) shown: Arc<[Arc<AtomicU64>]>,
     pub(super) unshown: VecDeque<Unshown>,
-    /// Everything has to be shown before it is settled: the clock jumps by what the store says.
-    pub(super) must_show: bool,
+    /// Timers have to be shown before what changed them is settled: the clock jumps to the next that the store shows.
+    pub(super) must_show_timers: bool,
     pub(super) outbox: OutboxSender,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) failures: Arc<FailureTotals>,
@@ -164,7 +164,8 @@ impl Committer {
         self.progress.journal_bytes = self.progress.journal_bytes.saturating_sub(freed);
         let failures_change = !failures.is_empty();
         self.failures.count(&mut self.progress, failures);
-        let must_show = self.must_show || groups.iter().any(|group| group.must_show);
+        let timers_change = || changes.touches(Table::Timers) || groups.iter().any(|group| !group.timers.is_empty());
+        let must_show = groups.iter().any(|group| group.must_show) || self.must_show_timers && timers_change();
         changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&self.progress));
         Failpoint::BeforeCommit.pass();
         let began = Instant::now();

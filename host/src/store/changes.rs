@@ -87,6 +87,12 @@ impl Changes {
         self.tables[table.index()].contains_key(key)
     }
 
+    /// Whether any row of a table is changed.
+    #[must_use]
+    pub fn touches(&self, table: Table) -> bool {
+        !self.tables[table.index()].is_empty()
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tables.iter().all(BTreeMap::is_empty)
