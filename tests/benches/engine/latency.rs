@@ -23,8 +23,8 @@ const SECONDS: usize = 8;
 const PROBE_SECONDS: usize = 3;
 const ROUNDS: usize = 5;
 const CUSTOMERS: usize = 5000;
-/// A round that takes longer has lost something.
-const LONG_ENOUGH: Duration = Duration::from_secs(120);
+/// What has not come back so long after the last event was due is lost.
+const LONG_ENOUGH: Duration = Duration::from_secs(60);
 
 /// How fast events come, and for how long before anything is measured.
 #[derive(Clone, Copy)]
@@ -161,7 +161,8 @@ pub(crate) async fn latencies(wiring: &Wiring, rates: Rates, seconds: usize) -> 
         }
         Ok(taken)
     };
-    let both = tokio::time::timeout(LONG_ENOUGH, async { tokio::try_join!(publishing, receiving) });
+    let ends_within = Duration::from_secs((rates.warm_seconds + seconds) as u64) + LONG_ENOUGH;
+    let both = tokio::time::timeout(ends_within, async { tokio::try_join!(publishing, receiving) });
     let ((), mut taken) = both.await.map_err(|_| "what was published did not come back")??;
     channel.basic_cancel("latency".into(), lapin::options::BasicCancelOptions::default()).await?;
     taken.sort_by(f64::total_cmp);
