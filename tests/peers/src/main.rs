@@ -21,6 +21,7 @@ mod workload;
 mod compose;
 mod report;
 mod same;
+mod typed;
 
 #[path = "../../../host/benches/marks/mod.rs"]
 mod marks;

@@ -9,11 +9,10 @@ use cel::common::value::CowVal;
 use cel::context::VariableResolver;
 use cel::{Context, Env, Program, Value};
 use hailer::communication::Communication;
-use hailer_peers_purchase::{CODE, Purchase};
 
 use super::{CEL, Contender};
-use crate::compose::{Composer, customer};
 use crate::messages::{BRAND, Message};
+use crate::typed::TypedEvent;
 use crate::workload::{Rule, Workload};
 
 pub(super) struct Cel<'a> {
@@ -57,24 +56,18 @@ impl Contender for Cel<'_> {
 
     fn decide(&mut self, messages: &[Message], sent: &mut Vec<Communication>) {
         for message in messages {
-            let purchase = Purchase::read(&message.body).unwrap();
-            // As rules are kept by the code that they take.
-            if purchase.event_code != CODE {
-                continue;
-            }
-            let composer = Composer::new(message, customer(&purchase.customer_info));
-            let operation = &purchase.purchase_operation_info;
+            let Some(event) = TypedEvent::read(message) else { continue };
             let variables = Variables {
-                amount: operation.purchase_data.amount.into(),
-                brand: operation.brand_id.into(),
-                refund: operation.purchase_data.is_refund.into(),
+                amount: event.amount().into(),
+                brand: event.brand().into(),
+                refund: event.is_refund().into(),
             };
             let mut context = Context::with_env(Arc::clone(&self.env));
             context.set_variable_resolver(&variables);
             for (rule, told) in self.rules.iter().zip(&self.workload.rules) {
                 let result = Value::resolve_val(rule.expression(), &context).unwrap();
                 if result.downcast_ref::<CelBool>().is_some_and(|fires| *fires.inner()) {
-                    sent.push(composer.send_data(told, &purchase.data()));
+                    sent.push(event.send(told));
                 }
             }
         }

@@ -10,12 +10,13 @@ use datalogic_rs::bumpalo::Bump;
 use datalogic_rs::{DataValue, Engine, Logic};
 use hailer::communication::Communication;
 use hailer::event::Customer;
-use hailer_peers_purchase::{CODE, Data, Purchase};
+use hailer_peers_purchase::{CODE, Data};
 use serde_json::{Value, json};
 
 use super::{Contender, DATALOGIC};
-use crate::compose::{self, Composer};
+use crate::compose::Composer;
 use crate::messages::{BRAND, Message};
+use crate::typed::TypedEvent;
 use crate::workload::{Rule, Workload};
 
 pub(super) struct Datalogic<'a> {
@@ -67,21 +68,16 @@ impl<'a> Datalogic<'a> {
     }
 
     fn decide_on_fields(&self, message: &Message, sent: &mut Vec<Communication>) {
-        let purchase = Purchase::read(&message.body).unwrap();
-        if purchase.event_code != CODE {
-            return;
-        }
-        let operation = &purchase.purchase_operation_info;
+        let Some(event) = TypedEvent::read(message) else { return };
         let fields = [
-            ("amount", DataValue::from_f64(operation.purchase_data.amount)),
-            ("brand", DataValue::String(operation.brand_id)),
-            ("refund", DataValue::Bool(operation.purchase_data.is_refund)),
+            ("amount", DataValue::from_f64(event.amount())),
+            ("brand", DataValue::String(event.brand())),
+            ("refund", DataValue::Bool(event.is_refund())),
         ];
-        let event = &*self.arena.alloc(DataValue::Object(self.arena.alloc_slice_copy(&fields)));
-        let composer = Composer::new(message, compose::customer(&purchase.customer_info));
+        let fields = &*self.arena.alloc(DataValue::Object(self.arena.alloc_slice_copy(&fields)));
         for (rule, told) in self.rules.iter().zip(&self.workload.rules) {
-            if self.engine.evaluate(rule, event, &self.arena).unwrap().as_bool() == Some(true) {
-                sent.push(composer.send_data(told, &purchase.data()));
+            if self.engine.evaluate(rule, fields, &self.arena).unwrap().as_bool() == Some(true) {
+                sent.push(event.send(told));
             }
         }
     }

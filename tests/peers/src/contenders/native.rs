@@ -1,11 +1,11 @@
 //! The rule by hand, in the program itself: no sandbox, nothing to load, and a new rule is a new release.
 
 use hailer::communication::Communication;
-use hailer_peers_purchase::{Purchase, Rule};
+use hailer_peers_purchase::Rule;
 
 use super::{Contender, NATIVE};
-use crate::compose::{Composer, customer};
 use crate::messages::{BRAND, Message};
+use crate::typed::TypedEvent;
 use crate::workload::Workload;
 
 pub(super) struct Native<'a> {
@@ -27,11 +27,10 @@ impl Contender for Native<'_> {
 
     fn decide(&mut self, messages: &[Message], sent: &mut Vec<Communication>) {
         for message in messages {
-            let purchase = Purchase::read(&message.body).unwrap();
-            let composer = Composer::new(message, customer(&purchase.customer_info));
+            let Some(event) = TypedEvent::read(message) else { continue };
             for (rule, told) in self.rules.iter().zip(&self.workload.rules) {
-                if rule.matches(&purchase) {
-                    sent.push(composer.send_data(told, &purchase.data()));
+                if rule.matches(&event.purchase) {
+                    sent.push(event.send(told));
                 }
             }
         }

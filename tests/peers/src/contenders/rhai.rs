@@ -5,13 +5,12 @@
 //! Scripts run as bytecode ("Grain"), which the README has 1.8 to 2 times as fast as the tree of a script.
 
 use hailer::communication::Communication;
-use hailer_peers_purchase::{CODE, Purchase};
 use rhai::grain::{Compiler, Program, Vm};
 use rhai::{Engine, ImmutableString, OptimizationLevel, Scope};
 
 use super::Contender;
-use crate::compose::{Composer, customer};
 use crate::messages::{BRAND, Message};
+use crate::typed::TypedEvent;
 use crate::workload::{Rule, Workload};
 
 pub(super) struct Rhai<'a> {
@@ -45,20 +44,14 @@ impl Contender for Rhai<'_> {
 
     fn decide(&mut self, messages: &[Message], sent: &mut Vec<Communication>) {
         for message in messages {
-            let purchase = Purchase::read(&message.body).unwrap();
-            // As rules are kept by the code that they take.
-            if purchase.event_code != CODE {
-                continue;
-            }
-            let composer = Composer::new(message, customer(&purchase.customer_info));
-            let operation = &purchase.purchase_operation_info;
+            let Some(event) = TypedEvent::read(message) else { continue };
             self.scope.clear();
-            self.scope.push("amount", operation.purchase_data.amount);
-            self.scope.push("brand", ImmutableString::from(operation.brand_id));
-            self.scope.push("refund", operation.purchase_data.is_refund);
+            self.scope.push("amount", event.amount());
+            self.scope.push("brand", ImmutableString::from(event.brand()));
+            self.scope.push("refund", event.is_refund());
             for (rule, told) in self.rules.iter().zip(&self.workload.rules) {
                 if self.vm.eval_with_scope(&mut self.scope, rule).unwrap().as_bool() == Ok(true) {
-                    sent.push(composer.send_data(told, &purchase.data()));
+                    sent.push(event.send(told));
                 }
             }
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use hailer::communication::Communication;
 use hailer::event::Customer;
-use hailer_peers_purchase::{CODE, Data, Purchase};
+use hailer_peers_purchase::{CODE, Data};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use zen_engine::Decision;
@@ -20,8 +20,9 @@ use zen_expression::Variable;
 use zen_expression::variable::VariableMap;
 
 use super::{Contender, ZEN};
-use crate::compose::{self, Composer};
+use crate::compose::Composer;
 use crate::messages::{BRAND, Message};
+use crate::typed::TypedEvent;
 use crate::workload::{Rule, Workload};
 
 pub(super) struct Zen<'a> {
@@ -134,17 +135,13 @@ impl Event<'_> {
     }
 
     fn of_fields(message: &Message) -> Option<Event<'_>> {
-        let purchase = Purchase::read(&message.body).unwrap();
-        if purchase.event_code != CODE {
-            return None;
-        }
+        let TypedEvent { purchase, composer } = TypedEvent::read(message)?;
         let Data { amount, cheque } = purchase.data();
         let operation = &purchase.purchase_operation_info;
         let mut fields = VariableMap::with_capacity(3);
         fields.insert(Variable::key("amount"), Variable::Number(amount.try_into().unwrap()));
         fields.insert(Variable::key("brand"), Variable::String(operation.brand_id.into()));
         fields.insert(Variable::key("refund"), Variable::Bool(operation.purchase_data.is_refund));
-        let composer = Composer::new(message, compose::customer(&purchase.customer_info));
         Some(Event { variable: Variable::from_object(fields), composer, amount, cheque: Cow::Borrowed(cheque) })
     }
 
