@@ -27,6 +27,8 @@ need_build() {
     rustup target add --toolchain "$toolchain" wasm32-unknown-unknown
   }
   command -v cc >/dev/null || install_packages gcc libc6-dev
+  # The allocator builds itself with it.
+  command -v make >/dev/null || install_packages make
 }
 
 need_test() {

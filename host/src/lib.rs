@@ -28,6 +28,7 @@ pub mod address;
 pub mod broker;
 pub mod topology;
 
+mod allocator;
 pub mod clock;
 pub mod config;
 pub mod control;
