@@ -13,9 +13,9 @@ use super::super::{Changes, Store, StoreError, Upkeep};
 use crate::metrics;
 
 /// What was appended is brought over after this time at the latest, if nothing holds it up.
-const WAITS_MAX: Duration = Duration::from_millis(250);
+const WAITS_MAX: Duration = Duration::from_millis(1000);
 /// So much is brought over without waiting for more.
-const BYTES_ENOUGH: usize = 4 << 20;
+const BYTES_ENOUGH: usize = 7 << 20;
 
 /// The thread, and what is on its way to it.
 #[derive(Debug)]
