@@ -54,6 +54,19 @@ struct Trial {
 }
 
 impl Campaign {
+    /// A campaign that has been admitted before, with this module, these parameters, and by this engine.
+    ///
+    /// # Errors
+    /// When a condition of it fits nothing.
+    pub fn admitted_before(
+        spec: CampaignSpec,
+        module: wasmtime::Module,
+        generation: u64,
+    ) -> Result<Arc<Campaign>, AdmissionError> {
+        let guards = guards_of(&spec)?;
+        Ok(Arc::new(Campaign { spec, generation, guards, module }))
+    }
+
     /// A campaign whose rule has started once, and has taken its parameters.
     ///
     /// # Errors
@@ -64,9 +77,8 @@ impl Campaign {
         module: wasmtime::Module,
         generation: u64,
     ) -> Result<Arc<Campaign>, AdmissionError> {
-        let guards = guards_of(&spec)?;
         match Instance::start(sandbox, &module, &spec.params) {
-            Ok(_) => Ok(Arc::new(Campaign { spec, generation, guards, module })),
+            Ok(_) => Campaign::admitted_before(spec, module, generation),
             Err(GuestFault::Returned(error)) => Err(AdmissionError::Params(error)),
             Err(fault) => Err(AdmissionError::Start(fault)),
         }

@@ -2,7 +2,9 @@
 //! The same for a file from the directory and for one that was kept.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread;
 
 use super::Problem;
 use super::campaign_file::{CampaignFile, Grant, PROBLEMS_MAX, line_of, params_set_in};
@@ -34,14 +36,43 @@ pub(super) struct Admitted {
 #[derive(Debug)]
 pub(super) struct Admission<'limits> {
     limits: &'limits Limits,
-    /// The campaigns that were admitted in the end.
-    pub(super) admitted: BTreeSet<String>,
+    /// The campaigns that run, and those that were admitted in the end.
+    running: BTreeSet<String>,
     verified: BTreeMap<Arc<str>, Result<VerifiedModule, ModuleError>>,
 }
 
 impl<'limits> Admission<'limits> {
-    pub(super) fn new(limits: &'limits Limits) -> Self {
-        Admission { limits, admitted: BTreeSet::new(), verified: BTreeMap::new() }
+    pub(super) fn new(limits: &'limits Limits, running: BTreeSet<String>) -> Self {
+        Admission { limits, running, verified: BTreeMap::new() }
+    }
+
+    /// Verifies modules that are about to be asked for, on all cores: a restart may bring a thousand of them.
+    pub(super) fn verify_ahead(&mut self, modules: &[Arc<[u8]>]) {
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let limits = self.limits;
+        let each = |module: &Arc<[u8]>| (digest_of(module), verify(Arc::clone(module), limits));
+        let verified = thread::scope(|scope| {
+            let shares = modules.chunks(modules.len().div_ceil(threads).max(1));
+            let shares = shares.map(|share| scope.spawn(move || share.iter().map(each).collect::<Vec<_>>()));
+            let running: Vec<_> = shares.collect();
+            running.into_iter().flat_map(|share| share.join().expect("no module makes it panic")).collect::<Vec<_>>()
+        });
+        self.verified.extend(verified);
+    }
+
+    /// The bytes of a module that has been verified.
+    pub(super) fn verified(&self, digest: &str) -> Option<Arc<[u8]>> {
+        self.verified.get(digest)?.as_ref().ok().map(|module| Arc::clone(&module.bytes))
+    }
+
+    /// How many campaigns run side by side if this one does.
+    pub(super) fn campaigns_with(&self, name: &str) -> usize {
+        self.running.len() + usize::from(!self.running.contains(name))
+    }
+
+    /// It has been admitted.
+    pub(super) fn run(&mut self, name: String) {
+        self.running.insert(name);
     }
 
     /// Checks a campaign.

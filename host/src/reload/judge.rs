@@ -11,7 +11,7 @@ use super::campaign_file::{CampaignFile, PROBLEMS_MAX, is_campaign_name, module_
 use super::directory::{Found, Snapshot};
 use super::kept::{KeptCampaign, Version};
 use super::owner::{Entry, Owner, Running, Trigger};
-use super::{NoRoom, Problem, Stage};
+use super::{NoRoom, Problem, Proof, Stage};
 use crate::config::BareModules;
 use crate::engine::{CampaignSpec, closest, shown};
 
@@ -82,10 +82,11 @@ impl<C> Taken<C> {
         &self,
         before: Option<&KeptCampaign>,
         campaigns: &BTreeMap<String, Entry<C>>,
+        terms: &str,
     ) -> KeptCampaign {
-        let version = self.version.clone();
+        let (version, tried) = (self.version.clone(), Some(terms.to_owned()));
         let Some(before) = before else {
-            return KeptCampaign { version, previous: None, refused_digest: None, suspended: None };
+            return KeptCampaign { version, previous: None, refused_digest: None, suspended: None, tried };
         };
         let has_new_module = before.version.module_digest != version.module_digest;
         let previous = if has_new_module { Some(before.version.clone()) } else { before.previous.clone() };
@@ -95,14 +96,14 @@ impl<C> Taken<C> {
         let running = campaigns.get(&*self.running.spec.name).and_then(|entry| entry.running.as_ref());
         let is_what_ran = running.is_some_and(|running| running.generation == self.running.generation);
         let suspended = before.suspended.clone().filter(|_| is_what_ran);
-        KeptCampaign { version, previous, refused_digest, suspended }
+        KeptCampaign { version, previous, refused_digest, suspended, tried }
     }
 }
 
 impl<S: Stage> Owner<S> {
     pub(super) fn judge(&mut self, snapshot: &Snapshot, trigger: Trigger) -> Judged<S::Campaign> {
         let limits = self.limits.clone();
-        let mut admission = Admission::new(&limits);
+        let mut admission = Admission::new(&limits, self.running_names());
         let mut judged = Judged { verdicts: BTreeMap::new(), problems: snapshot.problems.clone() };
         let top = |ending: &'static str| {
             let names = snapshot.files.keys().filter(|path| !path.contains('/'));
@@ -262,7 +263,7 @@ impl<S: Stage> Owner<S> {
             return Verdict::Refused { problems: entry.problems.clone(), version: Some(version) };
         }
         let name = application.name.clone();
-        match self.admit(admission, application, version.clone(), Some(&name)) {
+        match self.admit(admission, application, version.clone(), Some(&name), Proof::Needed) {
             Ok(taken) => Verdict::Taken(Box::new(taken)),
             Err(problems) => Verdict::Refused { problems, version: Some(version) },
         }
@@ -276,12 +277,10 @@ impl<S: Stage> Owner<S> {
         application: Application,
         version: Version,
         running_as: Option<&str>,
+        proof: Proof,
     ) -> Result<Taken<S::Campaign>, Vec<Problem>> {
         let admitted = admission.check(&application)?;
-        let running = self.campaigns.iter().filter(|(_, entry)| entry.running.is_some()).map(|(name, _)| name);
-        let beside: BTreeSet<_> =
-            running.chain(&admission.admitted).filter(|name| **name != application.name).collect();
-        self.stage.has_room_for(beside.len() + 1).map_err(|NoRoom { reason, hint }| {
+        self.stage.has_room_for(admission.campaigns_with(&application.name)).map_err(|NoRoom { reason, hint }| {
             vec![Problem::new(&application.file, None, format!("no room for one more campaign: {reason}"), hint)]
         })?;
         let running = running_as.and_then(|name| self.campaigns.get(name)?.running.as_ref());
@@ -290,12 +289,12 @@ impl<S: Stage> Owner<S> {
         };
         let generation = running.filter(is_what_runs).map(|running| running.generation);
         let generation = generation.unwrap_or_else(|| self.next_generation());
-        let campaign = self.stage.admit(admitted.spec.clone(), &admitted.module, generation);
+        let campaign = self.stage.admit(admitted.spec.clone(), &admitted.module, generation, proof);
         let campaign = campaign.map_err(|reason| {
             let hint = "correct the rule and copy it again; `hailer reload` tries this one once more";
             vec![Problem::new(&application.file, None, shown_lines(&reason), hint)]
         })?;
-        admission.admitted.insert(application.name);
+        admission.run(application.name);
         let running = Running { spec: admitted.spec, generation, campaign };
         Ok(Taken { version, running, text: application.text, module: application.module })
     }

@@ -46,6 +46,9 @@ pub(super) struct KeptCampaign {
     pub(super) refused_digest: Option<String>,
     /// Why the engine suspended this version.
     pub(super) suspended: Option<String>,
+    /// The terms under which this version was tried and has passed.
+    #[serde(default)]
+    pub(super) tried: Option<String>,
 }
 
 /// One accepted pair of a campaign's file and its module.

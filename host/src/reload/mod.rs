@@ -34,4 +34,4 @@ pub use handle::{
     CampaignState, CampaignStatus, LoadReport, OwnerGone, Problem, ReloadHandle, Request, Requests, Target,
 };
 pub use owner::{Owner, Trigger};
-pub use stage::{NoRoom, Stage};
+pub use stage::{NoRoom, Proof, Stage};

@@ -12,7 +12,7 @@ use super::admission::Admission;
 use super::directory::{Directory, Signature, Snapshot, Unread};
 use super::judge::Taken;
 use super::kept::{Kept, KeptCampaign, Version};
-use super::{LoadReport, Problem, ReloadError, Stage};
+use super::{LoadReport, Problem, Proof, ReloadError, Stage};
 use crate::config::{BareModules, Config};
 use crate::engine::{CampaignSpec, Limits};
 use crate::health::Health;
@@ -165,16 +165,22 @@ impl<S: Stage> Owner<S> {
     /// Brings back what was accepted before the restart. What can't be brought back stays accepted, and unready.
     fn restore(&mut self, campaigns: BTreeMap<String, KeptCampaign>) {
         let limits = self.limits.clone();
-        let mut admission = Admission::new(&limits);
-        for (name, kept) in campaigns {
-            let mut entry = Entry { kept: Some(kept), ..Entry::default() };
-            let version = entry.kept.as_ref().map(|kept| kept.version.clone());
-            match version.map(|version| self.revive(&mut admission, &name, &version)) {
-                Some(Ok(taken)) => entry.running = Some(taken.running),
-                Some(Err(problems)) => entry.problems = problems,
-                None => {}
-            }
-            self.campaigns.insert(name, entry);
+        let mut admission = Admission::new(&limits, BTreeSet::new());
+        let digests: BTreeSet<&String> = campaigns.values().map(|kept| &kept.version.module_digest).collect();
+        // What can't be read is told of below.
+        let modules: Vec<_> = digests.into_iter().filter_map(|digest| self.kept.read(digest).ok()).collect();
+        admission.verify_ahead(&modules);
+        for (name, mut kept) in campaigns {
+            let is_tried = kept.tried.as_deref() == Some(self.stage.terms());
+            let proof = if is_tried { Proof::Given } else { Proof::Needed };
+            let (running, problems) = match self.revive(&mut admission, &name, &kept.version, proof) {
+                Ok(taken) => {
+                    kept.tried = Some(self.stage.terms().to_owned());
+                    (Some(taken.running), Vec::new())
+                }
+                Err(problems) => (None, problems),
+            };
+            self.campaigns.insert(name, Entry { kept: Some(kept), running, problems, ..Entry::default() });
         }
     }
 
@@ -184,6 +190,7 @@ impl<S: Stage> Owner<S> {
         admission: &mut Admission<'_>,
         name: &str,
         version: &Version,
+        proof: Proof,
     ) -> Result<Taken<S::Campaign>, Vec<Problem>> {
         let read = |digest: &String| {
             self.kept.read(digest).map_err(|error| {
@@ -197,14 +204,21 @@ impl<S: Stage> Owner<S> {
             file: version.file.clone(),
             text,
             module_path: version.module_path.clone(),
-            module: read(&version.module_digest)?,
+            module: match admission.verified(&version.module_digest) {
+                Some(module) => module,
+                None => read(&version.module_digest)?,
+            },
         };
-        self.admit(admission, application, version.clone(), None)
+        self.admit(admission, application, version.clone(), None, proof)
     }
 
     pub(super) fn next_generation(&mut self) -> u64 {
         self.generation += 1;
         self.generation
+    }
+
+    pub(super) fn running_names(&self) -> BTreeSet<String> {
+        self.campaigns.iter().filter(|(_, entry)| entry.running.is_some()).map(|(name, _)| name.clone()).collect()
     }
 
     pub(super) fn accepted_names(&self) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::io;
 use super::admission::Admission;
 use super::kept::KeptCampaign;
 use super::owner::{Entry, Owner, Trigger};
-use super::{CampaignState, CampaignStatus, Request, Stage, Target};
+use super::{CampaignState, CampaignStatus, Proof, Request, Stage, Target};
 use crate::engine::{closest, shown};
 
 impl<S: Stage> Owner<S> {
@@ -105,13 +105,15 @@ impl<S: Stage> Owner<S> {
             });
         };
         let limits = self.limits.clone();
-        let taken = self.revive(&mut Admission::new(&limits), &name, &previous).map_err(|problems| {
-            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            format!("the version before can't run any more: {}", problems.join("; "))
-        })?;
+        let taken = self
+            .revive(&mut Admission::new(&limits, self.running_names()), &name, &previous, Proof::Needed)
+            .map_err(|problems| {
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                format!("the version before can't run any more: {}", problems.join("; "))
+            })?;
         let mut ledger = self.ledger();
-        let refused_digest = Some(version.module_digest.clone());
-        let kept = KeptCampaign { version: previous, previous: None, refused_digest, suspended: None };
+        let (refused_digest, tried) = (Some(version.module_digest.clone()), Some(self.stage.terms().to_owned()));
+        let kept = KeptCampaign { version: previous, previous: None, refused_digest, suspended: None, tried };
         ledger.campaigns.insert(name.clone(), kept.clone());
         self.write_down(&mut ledger, std::iter::once(&taken)).map_err(|error| unwritten(&error))?;
         tracing::warn!(campaign = name, from = version.module_digest, to = kept.version.module_digest, "rolled back");

@@ -11,12 +11,23 @@ pub struct NoRoom {
     pub hint: &'static str,
 }
 
+/// Whether a campaign has yet to show that it can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    Needed,
+    /// It has, before a restart, with these bytes and to a stage with these [`Stage::terms`].
+    Given,
+}
+
 /// Turns an accepted module into something that runs: compile, instantiate, configure, try.
 ///
 /// All of it is called off the async threads and may block.
 pub trait Stage: Send + 'static {
     /// A campaign that can run: the engine's `Campaign`, or a fake in tests.
     type Campaign: Send + Sync + 'static;
+
+    /// What the outcome of a trial depends on besides the campaign's own files: the engine, its limits, the machine.
+    fn terms(&self) -> &str;
 
     /// Whether so many campaigns can run side by side.
     ///
@@ -25,7 +36,8 @@ pub trait Stage: Send + 'static {
     fn has_room_for(&self, campaigns: usize) -> Result<(), NoRoom>;
 
     /// Compiles (in the child, through the cache), instantiates, configures and tries one campaign. `generation` is
-    /// new for each change of module or parameters, and the same as before where only mode or times changed.
+    /// new for each change of module or parameters, and the same as before where only mode or times changed. What has given its proof is not
+    /// tried again.
     ///
     /// # Errors
     /// Why it can't run, for whoever wrote it: lower case, with what to do.
@@ -34,6 +46,7 @@ pub trait Stage: Send + 'static {
         spec: CampaignSpec,
         module: &VerifiedModule,
         generation: u64,
+        proof: Proof,
     ) -> Result<Arc<Self::Campaign>, String>;
 
     /// Makes `campaigns` the running rule set, under this number. Never fails.

@@ -24,7 +24,7 @@ impl<S: Stage> Owner<S> {
                 Verdict::Taken(taken) => {
                     let before = ledger.campaigns.get(name);
                     if before.is_some() { &mut report.changed } else { &mut report.added }.push(name.clone());
-                    let kept = taken.kept_after(before, &self.campaigns);
+                    let kept = taken.kept_after(before, &self.campaigns, self.stage.terms());
                     ledger.campaigns.insert(name.clone(), kept);
                 }
                 _ => report.unchanged += usize::from(ledger.campaigns.contains_key(name)),

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
-use super::{CampaignState, CampaignStatus, LoadReport, NoRoom, Owner, Stage, Trigger};
+use super::{CampaignState, CampaignStatus, LoadReport, NoRoom, Owner, Proof, Stage, Trigger};
 use crate::config::Config;
 use crate::engine::{CampaignSpec, VerifiedModule, fixture};
 use crate::health::Health;
@@ -34,6 +34,8 @@ struct World {
 /// A stage that remembers what it was asked for, and refuses what says so in its description.
 #[derive(Clone, Debug, Default)]
 struct FakeStage {
+    /// Empty for always the same.
+    terms: &'static str,
     seen: Arc<Mutex<Seen>>,
     /// The next admission takes until something comes through here.
     busy: Arc<Mutex<Option<std::sync::mpsc::Receiver<()>>>>,
@@ -42,6 +44,8 @@ struct FakeStage {
 #[derive(Debug, Default)]
 struct Seen {
     admissions: usize,
+    /// Of them those that had given their proof.
+    untried: usize,
     /// 0 for as many as there are.
     campaigns_max: usize,
     /// The rule sets that were put on the stage, by number.
@@ -57,6 +61,10 @@ struct FakeCampaign {
 impl Stage for FakeStage {
     type Campaign = FakeCampaign;
 
+    fn terms(&self) -> &str {
+        self.terms
+    }
+
     fn has_room_for(&self, campaigns: usize) -> Result<(), NoRoom> {
         let most = self.seen.lock().unwrap().campaigns_max;
         let no_room = || NoRoom { reason: format!("{campaigns} of at most {most}"), hint: "make room" };
@@ -68,8 +76,13 @@ impl Stage for FakeStage {
         spec: CampaignSpec,
         module: &VerifiedModule,
         generation: u64,
+        proof: Proof,
     ) -> Result<Arc<FakeCampaign>, String> {
-        self.seen.lock().unwrap().admissions += 1;
+        {
+            let mut seen = self.seen.lock().unwrap();
+            seen.admissions += 1;
+            seen.untried += usize::from(proof == Proof::Given);
+        }
         let busy = self.busy.lock().unwrap().take();
         if let Some(busy) = busy {
             busy.recv().unwrap();

@@ -28,6 +28,27 @@ fn a_campaign_whose_file_is_bad_runs_its_last_good_version_after_a_restart() {
 }
 
 #[test]
+fn what_has_been_tried_is_not_tried_again_after_a_restart_unless_the_terms_are_others() {
+    let mut world = World::new();
+    world.write("one.wasm", rule("1.0.0"));
+    world.write("two.wasm", rule("1.0.0"));
+    let admitted = |world: &World| {
+        drop(world.open());
+        let mut seen = world.stage.seen.lock().unwrap();
+        (std::mem::take(&mut seen.admissions), std::mem::take(&mut seen.untried))
+    };
+    assert_eq!(admitted(&world), (2, 0));
+    assert_eq!(admitted(&world), (2, 2));
+    // Another version is tried; the kept one, which is brought back before the directory is read, is not.
+    world.write("two.wasm", rule("2.0.0"));
+    assert_eq!(admitted(&world), (3, 2));
+    assert_eq!(admitted(&world), (2, 2));
+    world.stage.terms = "another engine";
+    assert_eq!(admitted(&world), (2, 0));
+    assert_eq!(admitted(&world), (2, 2));
+}
+
+#[test]
 fn what_changed_while_the_engine_was_down_is_loaded_at_the_restart() {
     let world = World::new();
     world.write("welcome.wasm", rule("1.0.0"));
