@@ -74,6 +74,7 @@ fn beside_bringing_over(numbers: &mut Numbers) -> Outcome<()> {
             alone.push(milliseconds(&store, numbers)?);
         }
         let large = store.append(changes(Layout::CustomersOnly, EVENTS_AT_ONCE, numbers))?;
+        store.hasten();
         while store.shown()? < large {
             beside.push(milliseconds(&store, numbers)?);
         }

@@ -1,9 +1,11 @@
 //! How an accepted module becomes a running campaign: compiled in a child, loaded, tried (its own scenarios included), swapped in.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -34,8 +36,7 @@ impl EngineStage {
         sandbox: Arc<Sandbox>,
         current: Arc<ArcSwap<RuleSet>>,
     ) -> anyhow::Result<EngineStage> {
-        let terms = format!("{} {} {:?}", env!("CARGO_PKG_VERSION"), sandbox.compatibility(), sandbox.limits());
-        let terms = blake3::hash(terms.as_bytes()).to_hex().to_string();
+        let terms = terms(&sandbox).context("no telling which program this is")?;
         let loader = Loader::open(sandbox, &config.data)?;
         Ok(EngineStage { loader, terms, passed: BTreeSet::new(), current, shards: super::shards_of(config) })
     }
@@ -64,6 +65,16 @@ impl EngineStage {
         self.passed.insert(Arc::clone(&module.digest));
         Ok(())
     }
+}
+
+/// What the outcome of a trial depends on besides the campaign: the compiler and the machine, the limits, and this very program, which one of
+/// the same version and size need not be.
+fn terms(sandbox: &Sandbox) -> io::Result<String> {
+    let file = fs::metadata(ChildCommand::of_this_program()?.program)?;
+    let program =
+        (file.dev(), file.ino(), file.len(), [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()]);
+    let terms = format!("{program:?} {} {} {:?}", env!("CARGO_PKG_VERSION"), sandbox.compatibility(), sandbox.limits());
+    Ok(blake3::hash(terms.as_bytes()).to_hex().to_string())
 }
 
 /// Makes modules into what can run: compiled in a child, cached, loaded.

@@ -77,8 +77,9 @@ impl Campaign {
         module: wasmtime::Module,
         generation: u64,
     ) -> Result<Arc<Campaign>, AdmissionError> {
-        match Instance::start(sandbox, &module, &spec.params) {
-            Ok(_) => Campaign::admitted_before(spec, module, generation),
+        let campaign = Campaign::admitted_before(spec, module, generation)?;
+        match Instance::start(sandbox, &campaign.module, &campaign.spec.params) {
+            Ok(_) => Ok(campaign),
             Err(GuestFault::Returned(error)) => Err(AdmissionError::Params(error)),
             Err(fault) => Err(AdmissionError::Start(fault)),
         }

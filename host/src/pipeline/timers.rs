@@ -19,7 +19,7 @@ use crate::metrics;
 use crate::store::records::{Key, Partition, TimerKey};
 use crate::store::{Store, StoreError, Table};
 
-/// How often it looks. A timer is late by as much at most, when nothing waits.
+/// How often it looks. A timer is late by as much at most, when nothing waits; one that was set within the last second by a second more.
 const LOOKS_EVERY: Duration = Duration::from_millis(200);
 /// The most timers that are on their way at once.
 const ON_THEIR_WAY_MAX: usize = 4096;
@@ -140,6 +140,10 @@ fn find(store: &dyn Store, due: &Due, until: Millis) -> Result<Vec<TimerKey>, St
         if is_broken {
             return Err(StoreError::unreadable(Table::Timers, "a key that is no timer's"));
         }
+    }
+    if on_their_way.len() + found.len() >= ON_THEIR_WAY_MAX {
+        // More of them can't be sent until the store shows what came of these.
+        store.hasten();
     }
     found.sort_unstable_by_key(|timer| timer.due);
     due.lock().extend(found.iter().cloned());

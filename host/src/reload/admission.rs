@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
@@ -51,13 +52,21 @@ impl<'limits> Admission<'limits> {
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let limits = self.limits;
         let each = |module: &Arc<[u8]>| (digest_of(module), verify(Arc::clone(module), limits));
-        let verified = thread::scope(|scope| {
+        let of_share = move |share: &[Arc<[u8]>]| share.iter().map(each).collect::<Vec<_>>();
+        let verified = &mut self.verified;
+        thread::scope(|scope| {
             let shares = modules.chunks(modules.len().div_ceil(threads).max(1));
-            let shares = shares.map(|share| scope.spawn(move || share.iter().map(each).collect::<Vec<_>>()));
-            let running: Vec<_> = shares.collect();
-            running.into_iter().flat_map(|share| share.join().expect("no module makes it panic")).collect::<Vec<_>>()
+            let start = |share| (share, thread::Builder::new().spawn_scoped(scope, move || of_share(share)));
+            let started: Vec<_> = shares.map(start).collect();
+            for (share, thread) in started {
+                verified.extend(match thread.map(thread::ScopedJoinHandle::join) {
+                    Ok(Ok(share)) => share,
+                    Ok(Err(panic)) => resume_unwind(panic),
+                    // No thread is to be had for it.
+                    Err(_) => of_share(share),
+                });
+            }
         });
-        self.verified.extend(verified);
     }
 
     /// The bytes of a module that has been verified.

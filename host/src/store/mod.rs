@@ -128,6 +128,9 @@ pub trait Store: Send + Sync + Debug {
         Ok(Place::default())
     }
 
+    /// Asks that everything that was appended be shown soon. Waits for nothing.
+    fn hasten(&self) {}
+
     /// Waits until everything that was appended is shown.
     ///
     /// # Errors

@@ -129,8 +129,11 @@ fn a_rollback_keeps_the_module_out_until_a_third_one_appears() {
     assert_eq!(world.running(), ["big 1.0.0"]);
     assert!(owner.rollback("big").unwrap_err().contains("rolled back already"));
     drop(owner);
+    let untried = world.stage.seen.lock().unwrap().untried;
     let mut owner = world.open();
     assert_eq!(world.running(), ["big 1.0.0"]);
+    // It was tried when it came back.
+    assert_eq!(world.stage.seen.lock().unwrap().untried, untried + 1);
 
     // Neither does a third one that is bad.
     world.write("modules/basket.wasm", unfit_rule("3.0.0"));

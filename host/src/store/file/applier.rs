@@ -7,14 +7,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::super::log::Nonce;
+use super::super::log::{BLOCK_BYTES, Nonce};
 use super::super::redb::{LogMark, RedbStore};
 use super::super::{Changes, Store, StoreError, Upkeep};
 use crate::metrics;
 
 /// What was appended is brought over after this time at the latest, if nothing holds it up.
 const WAITS_MAX: Duration = Duration::from_millis(1000);
-/// So much is brought over without waiting for more.
+/// So much of the log is brought over without waiting for more: less than a half of it, so that the other takes what comes meanwhile.
 const BYTES_ENOUGH: usize = 7 << 20;
 
 /// The thread, and what is on its way to it.
@@ -73,7 +73,7 @@ impl Applier {
         let mut waiting = self.shared.lock();
         waiting.check()?;
         waiting.added = number;
-        waiting.bytes += changes.bytes();
+        waiting.bytes += changes.bytes().next_multiple_of(BLOCK_BYTES);
         waiting.changes.push(changes);
         waiting.since.get_or_insert_with(Instant::now);
         drop(waiting);
@@ -86,6 +86,14 @@ impl Applier {
         let waiting = self.shared.lock();
         waiting.check()?;
         Ok(waiting.shown)
+    }
+
+    /// Brings over what was added without waiting for more.
+    pub(super) fn hasten(&self) {
+        let mut waiting = self.shared.lock();
+        waiting.wanted = waiting.added;
+        drop(waiting);
+        self.shared.is_wanted.notify_one();
     }
 
     /// Waits until the tables show everything that was added.

@@ -122,6 +122,10 @@ impl Store for FileStore {
         self.applier.shown().map(Place)
     }
 
+    fn hasten(&self) {
+        self.applier.hasten();
+    }
+
     fn catch_up(&self) -> Result<(), StoreError> {
         self.applier.wait_for_all()
     }

@@ -32,7 +32,7 @@ const END_NAME: &str = "hailer.wal.end";
 
 const MAGIC: &[u8; 8] = b"hailwal1";
 /// A record begins at a multiple of this: what a disk or a file system may write over half.
-const BLOCK_BYTES: usize = 4096;
+pub(super) const BLOCK_BYTES: usize = 4096;
 /// Of one half. A commit of a busy engine is a few hundred thousand bytes.
 const HALF_BYTES: usize = 8 << 20;
 const FILE_BYTES: usize = BLOCK_BYTES + 2 * HALF_BYTES;
