@@ -41,7 +41,9 @@ fn decide(site: &Site, events: &std::path::Path, store: &str) -> Vec<Value> {
     let (source, sink) = (format!("file:{}", events.display()), format!("file:{}", sent.display()));
     let store = store.display().to_string();
     let clock = ["--clock", "events", "--run-on-minutes", "86400", "--store", &store];
-    let _ = site.run(&[&clock[..], &["--source", &source, "--sink", &sink]].concat()).expect(0);
+    // The clock runs on for longer than what was decided is kept.
+    let streams = ["--source", &source, "--sink", &sink, "--set", "store.journal_days=365"];
+    let _ = site.run(&[&clock[..], &streams].concat()).expect(0);
     let mut sent = lines(&sent);
     sent.sort_by_key(|line| line["id"].as_str().map(str::to_owned));
     sent
