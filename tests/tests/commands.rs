@@ -73,6 +73,18 @@ fn a_check_says_once_what_is_wrong_with_each_file_and_what_to_do() {
     assert!(json.expect(1).json().as_array().unwrap().len() >= bad_modules().len() + BAD_CAMPAIGNS.len());
 }
 
+/// Threads and allocators set address space aside, of which a compiling child has no more than this.
+#[test]
+fn a_small_rule_is_compiled_with_little_memory() {
+    let site = Site::with_basket();
+    let rules = site.rules().display().to_string();
+    for mebibytes in [128, 144, 208] {
+        let little = format!("limits.compile_memory_bytes_max={}", mebibytes << 20);
+        let checked = site.command(&["check", "--no-broker", "--rules", &rules, "--set", &little]).expect(0);
+        assert!(checked.stdout.contains("these campaigns load: "), "{mebibytes} MiB: {}", checked.stdout);
+    }
+}
+
 #[test]
 fn a_doctor_says_what_is_missing_and_what_to_do() {
     let site = Site::empty();

@@ -87,8 +87,15 @@ impl ChildCommand {
     pub fn of_this_program() -> io::Result<ChildCommand> {
         let program =
             if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { std::env::current_exe()? };
-        // Two threads make a swap a third shorter; more would cost address space, and time that the rules need.
-        let environment = vec![("RAYON_NUM_THREADS".into(), "2".into())];
+        let environment = [
+            // Two threads make a swap a third shorter; more would cost address space, and time that the rules need.
+            ("RAYON_NUM_THREADS", "2"),
+            // It is gone too soon to give anything back, and would complain of each thread that it can't have.
+            ("_RJEM_MALLOC_CONF", "background_thread:false"),
+            // The C library sets up to 128 MiB of address space aside for every thread that asks it for memory.
+            ("MALLOC_ARENA_MAX", "1"),
+        ];
+        let environment = environment.map(|(name, value)| (name.into(), value.into())).into();
         Ok(ChildCommand { program, args: vec![COMPILE_COMMAND.into()], environment })
     }
 }
@@ -202,8 +209,9 @@ impl Compiler {
 
     fn failure(&self, status: ExitStatus, complaint: &str) -> CompileError {
         let out_of_memory = CompileError::Memory { memory_bytes: self.limits.compile_memory_bytes_max };
-        // What Rust's allocator says before it aborts, and what a thread or a mapping says that could not be made.
-        let lacked_memory = complaint.contains("memory allocation of") || complaint.contains("Cannot allocate memory");
+        // What Rust's allocator says before it aborts, and what is said of a mapping or a thread that can't be made.
+        let lacks = ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"];
+        let lacked_memory = lacks.iter().any(|words| complaint.contains(words));
         match status.signal().and_then(Signal::from_named_raw) {
             Some(Signal::XCPU) => CompileError::CpuTime { cpu_seconds: self.cpu_seconds_max },
             Some(Signal::XFSZ) => CompileError::ArtifactTooLarge,

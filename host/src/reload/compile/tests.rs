@@ -26,6 +26,10 @@ fn a_child() {
                 std::hint::black_box(&mut hoard);
             }
         }
+        "split" => {
+            let too_large = std::thread::Builder::new().stack_size(1 << 30);
+            Err(too_large.spawn(|| ()).err().map_or(String::new(), |error| error.to_string()))
+        }
         "spin" => loop {
             std::hint::black_box(());
         },
@@ -222,8 +226,10 @@ fn what_the_compiler_says_is_cut() {
 
 #[test]
 fn a_compilation_that_takes_too_much_memory_is_stopped() {
-    let error = Workshop::new().outcome("grow").unwrap_err();
-    assert!(matches!(error, CompileError::Memory { memory_bytes: 536_870_912 }), "{error}");
+    for behaviour in ["grow", "split"] {
+        let error = Workshop::new().outcome(behaviour).unwrap_err();
+        assert!(matches!(error, CompileError::Memory { memory_bytes: 536_870_912 }), "{behaviour}: {error}");
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ struct World {
 /// A stage that remembers what it was asked for, and refuses what says so in its description.
 #[derive(Clone, Debug, Default)]
 struct FakeStage {
-    /// Empty for always the same.
+    /// What is tried under these is tried once.
     terms: &'static str,
     seen: Arc<Mutex<Seen>>,
     /// The next admission takes until something comes through here.

@@ -207,3 +207,6 @@ impl Drop for ToldAtTheEnd<'_> {
         self.0.has_shown.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests;
