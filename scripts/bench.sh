@@ -19,7 +19,7 @@ peers() (
   cargo build --locked --profile guest --target wasm32-unknown-unknown --package hailer-peers-extism --package hailer-peers-plain
   cp "$CARGO_TARGET_DIR"/wasm32-unknown-unknown/guest/hailer_peers_{extism,plain}.wasm "$modules"
   cargo build --locked --release
-  HAILER_BENCH_PEERS=$modules "$CARGO_TARGET_DIR/release/hailer-peers"
+  BENCH_PEERS=$modules "$CARGO_TARGET_DIR/release/hailer-peers"
 )
 
 # All of it at once, and by no other choice of packages below: cargo would build the engine again for each. By name, as --benches would build every
@@ -30,8 +30,8 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 modules=$(mktemp -d)
 trap 'rm -rf "$modules"' EXIT
 "$target/release/hailer" build rules/* --out "$modules" >&2
-export HAILER_BENCH_RULES=$modules HAILER_MARKS=$modules/marks
-: >"$HAILER_MARKS"
+export BENCH_RULES=$modules BENCH_MARKS=$modules/marks
+: >"$BENCH_MARKS"
 
 for bench in "${of_host[@]}"; do
   is_wanted "$bench" || continue
@@ -49,7 +49,7 @@ done
 [ ${#whole[@]} -eq 0 ] || cargo bench --quiet --workspace --bench engine -- "${whole[@]}"
 
 printf '\n== marks\n'
-{ printf 'mark\tmeasured\tagainst\treached or missed\n'; cat "$HAILER_MARKS"; } | column -t -s "$(printf '\t')" -o ' | '
+{ printf 'mark\tmeasured\tagainst\treached or missed\n'; cat "$BENCH_MARKS"; } | column -t -s "$(printf '\t')" -o ' | '
 [ ${#wanted[@]} -eq 0 ] || exit 0
 
 of_cpu() { awk -F ': ' -v name="$1" '$1 ~ "^" name { print $2; exit }' /proc/cpuinfo; }
@@ -62,6 +62,6 @@ of_cpu() { awk -F ': ' -v name="$1" '$1 ~ "^" name { print $2; exit }' /proc/cpu
   printf -- '- %s; RabbitMQ %s on the same machine\n\n' "$(rustc --version)" \
     "$(dpkg-query -W -f '${Version}' rabbitmq-server 2>/dev/null || echo 'of an unknown version')"
   printf '| mark | measured | against | reached or missed |\n|---|---|---|---|\n'
-  sed 's/\t/ | /g; s/^/| /; s/$/ |/' "$HAILER_MARKS"
+  sed 's/\t/ | /g; s/^/| /; s/$/ |/' "$BENCH_MARKS"
 } >docs/benchmarks.md
 printf '\ndocs/benchmarks.md is written\n'

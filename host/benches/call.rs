@@ -1,7 +1,7 @@
 //! What a warm call of a rule costs, through the real ABI: writing its input, crossing into the guest and back, reading its outcome. The
 //! event has been projected before, as it is once for all rules.
 //!
-//! `HAILER_BENCH_RULES` names a directory of modules, the examples: each is called for the source's own example of every event that it takes,
+//! `BENCH_RULES` names a directory of modules, the examples: each is called for the source's own example of every event that it takes,
 //! 32 calls a crossing, as in a full batch. Big-basket is also called one by one, and beside all of them stands a guest that only
 //! answers: what the crossing itself costs. And before them what it costs to find by a handler's condition that there is no call to be made.
 
@@ -46,8 +46,8 @@ fn main() {
     let three = r#"{"all":[{"any":[{"absent":"is_refund"},{"not":{"is":{"field":"is_refund"}}}]},{"ge":[{"field":"amount"},{"decimal":"5.00"}]},{"eq":[{"field":"brand_id"},{"text":"another"}]}]}"#;
     measure_miss("a condition that misses, on the last of three things", &sandbox, three);
     mark("a condition that misses, on an amount", miss, Against::AtMost(MISS_NS_MAX), " ns", "in place of a call");
-    let Some(directory) = std::env::var_os("HAILER_BENCH_RULES") else {
-        println!("no rules: name a directory of modules in HAILER_BENCH_RULES");
+    let Some(directory) = std::env::var_os("BENCH_RULES") else {
+        println!("no rules: name a directory of modules in BENCH_RULES");
         return;
     };
     let mut calls = Vec::new();

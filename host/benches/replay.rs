@@ -1,7 +1,7 @@
 //! What a replay costs: generated events and ten of the examples, beside the same calls in the same process and on as many threads, without what makes them a
 //! replay: no identity, no states and timers, no policies, no counting, no order.
 //!
-//! `HAILER_BENCH_RULES` names a directory of modules, the examples: the first ten are taken, with their own parameters.
+//! `BENCH_RULES` names a directory of modules, the examples: the first ten are taken, with their own parameters.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up has nothing to say")]
@@ -36,8 +36,8 @@ const LINE_BYTES_MAX: usize = 1 << 20;
 const RATIO_MAX: f64 = 1.3;
 
 fn main() {
-    let Some(directory) = std::env::var_os("HAILER_BENCH_RULES") else {
-        println!("no rules: name a directory of modules in HAILER_BENCH_RULES");
+    let Some(directory) = std::env::var_os("BENCH_RULES") else {
+        println!("no rules: name a directory of modules in BENCH_RULES");
         return;
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

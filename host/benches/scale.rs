@@ -7,7 +7,7 @@
 //!
 //! *Shards.* Two threads that decide for customers of their own, beside one: the same work for each.
 //!
-//! `HAILER_BENCH_RULES` names a directory of modules, the examples.
+//! `BENCH_RULES` names a directory of modules, the examples.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up has nothing to say")]
@@ -57,8 +57,8 @@ const DECLINES: Example =
 const SENDS: Example = Example { name: "big-basket", params: "threshold = '0'", does: "reads lists, and sends" };
 
 fn main() {
-    let Some(directory) = std::env::var_os("HAILER_BENCH_RULES") else {
-        println!("no rules: name a directory of modules in HAILER_BENCH_RULES");
+    let Some(directory) = std::env::var_os("BENCH_RULES") else {
+        println!("no rules: name a directory of modules in BENCH_RULES");
         return;
     };
     let sandbox = Sandbox::new(Limits::default()).unwrap();

@@ -1,5 +1,5 @@
 //! A mark: a figure that the design promises, and what was measured of it. Each is printed where it is measured, and added to the file
-//! that `HAILER_MARKS` names, from which `make bench` makes its table at the end.
+//! that `BENCH_MARKS` names, from which `make bench` makes its table at the end.
 
 #![allow(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
 
@@ -26,7 +26,7 @@ pub(crate) fn mark(name: &str, measured: f64, against: Against, unit: &str, besi
     let line =
         format!("{name}\t{measured:.of_measured$}{unit} ({beside})\t{words} {limit:.of_limit$}{unit}\t{reached}\n");
     print!("mark: {}", line.replace('\t', " | "));
-    let Some(path) = std::env::var_os("HAILER_MARKS") else { return };
+    let Some(path) = std::env::var_os("BENCH_MARKS") else { return };
     let file = OpenOptions::new().create(true).append(true).open(&path);
     if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
         println!("{}: {error}", path.display());

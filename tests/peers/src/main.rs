@@ -4,7 +4,7 @@
 //! contenders take turns in every round, so that whatever slows the machine slows all. What a process measures depends on where its memory
 //! happens to lie, so the whole is run in five processes one after the other, and a figure is the median of theirs.
 //!
-//! `HAILER_BENCH_PEERS` names the directory of the modules. `hailer-peers only WORKLOAD CONTENDER` keeps one of them at work for ten seconds, for
+//! `BENCH_PEERS` names the directory of the modules. `hailer-peers only WORKLOAD CONTENDER` keeps one of them at work for ten seconds, for
 //! a profile.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
@@ -33,7 +33,7 @@ use std::path::PathBuf;
 
 fn main() {
     let modules =
-        std::env::var_os("HAILER_BENCH_PEERS").expect("HAILER_BENCH_PEERS names the directory of the modules");
+        std::env::var_os("BENCH_PEERS").expect("BENCH_PEERS names the directory of the modules");
     let modules = PathBuf::from(modules);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
