@@ -279,6 +279,7 @@ async fn run_pipeline(
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     let Some(dir) = config.store_dir() else { return Ok(Arc::new(MemoryStore::new(&config.environment))) };
     let opening = Opening {
+        upgrade: true,
         environment: &config.environment,
         create: config.store.create,
         cache_bytes: config.store.cache_bytes,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::CustomerKey;
 use crate::store::records::{
     CustomerRow, Decided, FailureDelta, JournalEntry, JournalRow, Key, OutboxRow, Partition, Progress, TimerKey,
-    Verdict, decode, encode, visit_failures,
+    TrailKey, Verdict, decode, encode, visit_failures,
 };
 use crate::store::{Changes, Snapshot, Store, StoreError, Table};
 use crate::story::{By, everybody};
@@ -136,12 +136,14 @@ impl Step {
         let mut is_whole = true;
         'everybody: for &person in everybody {
             let partition = Partition::of_customer(person);
-            for commit in commits_of(snapshot, person)? {
+            let mut commit = u64::MAX;
+            while let Some(last) = TrailKey::before(snapshot, person, commit)? {
                 if bytes >= STEP_BYTES_MAX {
                     is_whole = false;
                     break 'everybody;
                 }
-                self.changes.delete(Table::Trail, Key::trail(person, commit));
+                commit = last.commit;
+                self.changes.delete(Table::Trail, last.encode());
                 let mut passed: HashSet<Box<str>> = HashSet::new();
                 let (from, to) = Key::parts_of_commit(partition, commit);
                 let mut broken = None;
@@ -240,22 +242,6 @@ impl Step {
         self.changes.put(Table::Customers, Key::customer(person), rest);
         Ok(false)
     }
-}
-
-/// The commits in which somebody has entries.
-fn commits_of(snapshot: &dyn Snapshot, person: CustomerKey) -> Result<Vec<u64>, StoreError> {
-    let mut commits = Vec::new();
-    let mut is_broken = false;
-    // One key more than there is a commit for.
-    let (from, to) = (Key::trail(person, 0), Key::trail(person, u64::MAX));
-    snapshot.range(Table::Trail, &from, &to, &mut |key, _| {
-        match Key::commit_of_trail(key) {
-            Some(commit) => commits.push(commit),
-            None => is_broken = true,
-        }
-        ControlFlow::Continue(())
-    })?;
-    if is_broken { Err(StoreError::unreadable(Table::Trail, "a key without a commit")) } else { Ok(commits) }
 }
 
 /// The ids of the communications that came of an entry.

@@ -72,6 +72,7 @@ impl Stopped {
             create: false,
             cache_bytes: store.cache_bytes,
             check_bytes_max: store.check_bytes_max,
+            upgrade: false,
         };
         FileStore::open(&self.directory, opening).map_err(explained)
     }

@@ -22,7 +22,9 @@ use crate::communication::Communication;
 use crate::event::CustomerKey;
 use crate::failpoint::Failpoint;
 use crate::metrics;
-use crate::store::records::{FailureDelta, Key, OutboxItem, Partition, Progress, TimerKey, encode, encode_to};
+use crate::store::records::{
+    FailureDelta, Key, OutboxItem, Partition, Progress, TimerKey, TrailKey, encode, encode_to,
+};
 use crate::store::{Changes, Place, Store, StoreError, Table};
 
 /// Events in one commit, at most; one more group may come on top.
@@ -159,7 +161,8 @@ impl Committer {
         let commit = self.progress.commit + 1;
         self.advance(commit);
         let kept = put_outbox(commit, outbox, &mut changes);
-        self.progress.journal_bytes += put_journal(commit, journal, &mut changes);
+        self.progress.journal_bytes += put_journal(commit, self.progress.trail.of(commit), journal, &mut changes);
+        self.progress.trail.add(changes.put_in(Table::Trail));
         let freed: u64 = groups.iter().map(|group| group.journal_bytes_freed).sum();
         self.progress.journal_bytes = self.progress.journal_bytes.saturating_sub(freed);
         let failures_change = !failures.is_empty();
@@ -254,12 +257,12 @@ fn put_outbox(commit: u64, outbox: Vec<(Partition, Communication)>, changes: &mu
 }
 
 /// Puts the entries of a commit into rows, and marks the trail of each customer. Returns how much that is, in bytes.
-fn put_journal(commit: u64, journal: Vec<JournalPiece>, changes: &mut Changes) -> u64 {
+fn put_journal(commit: u64, period: u64, journal: Vec<JournalPiece>, changes: &mut Changes) -> u64 {
     let mut rows = Rows::default();
     for piece in journal {
         rows.of(piece.partition).extend_from_slice(&piece.bytes);
         if let Some(customer) = piece.customer {
-            changes.put(Table::Trail, Key::trail(customer, commit), Vec::new());
+            changes.put(Table::Trail, TrailKey { period, customer, commit }.encode(), Vec::new());
         }
     }
     let mut written = 0;

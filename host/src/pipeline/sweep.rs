@@ -8,7 +8,8 @@
 use std::ops::ControlFlow;
 
 use crate::clock::Millis;
-use crate::store::records::{JournalRow, Key, Partition, Progress, SeenRow, Swept, decode, encode};
+use crate::event::CustomerKey;
+use crate::store::records::{JournalRow, Key, Partition, Progress, SeenRow, Swept, TrailKey, decode, encode};
 use crate::store::{Changes, Snapshot, StoreError, Table, Upkeep};
 
 /// Rows looked at for each that is added: a round is over before the table has grown by half.
@@ -134,11 +135,9 @@ impl Sweep {
         let mut bytes = progress.journal_bytes.saturating_sub(swept.journal_bytes);
         let (bytes_before, mut rows_left) = (bytes, rows_max);
         for _ in Partition::all() {
-            let partition = Partition::of_key(&[self.journal_partition])
-                .unwrap_or_else(|| Partition::all().next().expect("there are partitions"));
-            self.journal_partition = (partition.number() + 1) % Partition::COUNT;
+            let partition = next(&mut self.journal_partition);
             let removed = self.sweep_partition(snapshot, partition, (rows_left, &mut bytes), progress, changes)?;
-            rows_left -= removed.rows;
+            rows_left = rows_left.saturating_sub(removed.rows);
             if removed.keeps_some || rows_left == 0 || bytes + JOURNAL_BYTES_AT_ONCE <= bytes_before {
                 break;
             }
@@ -164,6 +163,7 @@ impl Sweep {
         let (from, to) = Key::whole(partition);
         let mut broken = None;
         let mut removed = Removed::default();
+        let mut trails: Vec<(u64, Vec<CustomerKey>)> = Vec::new();
         snapshot.range(Table::Journal, &from, &to, &mut |key, row| {
             let entries = match decode::<JournalRow>(Table::Journal, row) {
                 Ok(entries) => entries,
@@ -172,31 +172,54 @@ impl Sweep {
                     return ControlFlow::Break(());
                 }
             };
-            let is_old = entries.first().is_none_or(|entry| entry.now < oldest);
-            let is_too_much = *bytes > self.retention.journal_bytes_max;
-            if !(is_old || is_too_much) {
-                removed.keeps_some = true;
+            let Some(commit) = Key::commit_of(key) else {
+                broken = Some(StoreError::unreadable(Table::Journal, "a key without a commit"));
                 return ControlFlow::Break(());
-            }
-            if removed.rows == rows_max || !is_old && removed.rows >= JOURNAL_ROWS_AT_ONCE {
-                return ControlFlow::Break(());
+            };
+            // The rows of a commit go together: a customer may have entries in several.
+            let is_next = trails.last().is_none_or(|(last, _)| *last != commit);
+            if is_next {
+                let is_old = entries.first().is_none_or(|entry| entry.now < oldest);
+                let is_too_much = *bytes > self.retention.journal_bytes_max;
+                if !(is_old || is_too_much) {
+                    removed.keeps_some = true;
+                    return ControlFlow::Break(());
+                }
+                if removed.rows >= rows_max || !is_old && removed.rows >= JOURNAL_ROWS_AT_ONCE {
+                    return ControlFlow::Break(());
+                }
+                trails.push((commit, Vec::new()));
             }
             removed.rows += 1;
             *bytes = bytes.saturating_sub(row.len() as u64);
-            if let Some(commit) = Key::commit_of(key) {
-                for customer in entries.iter().filter_map(|entry| entry.customer) {
-                    changes.delete(Table::Trail, Key::trail(customer, commit));
-                }
-            }
+            let customers = entries.iter().filter_map(|entry| entry.customer);
+            trails.last_mut().expect("this commit was added").1.extend(customers);
             changes.delete(Table::Journal, key.to_vec());
             ControlFlow::Continue(())
         })?;
-        broken.map_or(Ok(removed), Err)
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        for (commit, customers) in trails {
+            for key in TrailKey::of_commit(snapshot, partition, commit, customers)? {
+                changes.delete(Table::Trail, key.encode());
+            }
+        }
+        Ok(removed)
     }
+}
+
+/// The partition with this number, and the number of the one after it.
+fn next(number: &mut u8) -> Partition {
+    let partition = Partition::of_key(&[*number]).expect("it is always a partition's");
+    *number = (*number + 1) % Partition::COUNT;
+    partition
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::event::EventId;
     use crate::store::records::{Cause, JournalEntry};
@@ -205,9 +228,13 @@ mod tests {
     const COMMITS: u64 = 1000;
 
     fn row(now: Millis) -> Vec<u8> {
+        encode(&vec![entry(now, None)])
+    }
+
+    fn entry(now: Millis, customer: Option<CustomerKey>) -> JournalEntry {
         let cause = Cause::Event { code: "OnPurchaseConfirm".into() };
         let (event_id, outcomes) = (EventId::NONE, Vec::new());
-        encode(&vec![JournalEntry { event_id, customer: None, cause, now, rule_set: 1, outcomes, again: None }])
+        JournalEntry { event_id, customer, cause, now, rule_set: 1, outcomes, again: None }
     }
 
     /// The most bytes that the journal holds while so many commits, one a millisecond, add a row to each of some partitions.
@@ -242,6 +269,56 @@ mod tests {
             let journal_bytes_max = (row(0).len() * partitions.len() * 100) as u64;
             let most = journal_bytes_most(&partitions, Retention { journal_bytes_max, ..Retention::default() });
             assert!(most < 2 * journal_bytes_max, "{} partitions: {most} of {journal_bytes_max}", partitions.len());
+        }
+    }
+
+    /// Shows every row of a table.
+    fn for_each(store: &MemoryStore, table: Table, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        let visit = &mut |key: &[u8], row: &[u8]| {
+            visit(key, row);
+            ControlFlow::Continue(())
+        };
+        store.snapshot().unwrap().range(table, &[], &[Partition::COUNT], visit).unwrap();
+    }
+
+    #[test]
+    fn the_trail_goes_with_the_journal_and_not_before() {
+        let store = MemoryStore::new("test");
+        let customers = [1, 65, 129].map(|number| CustomerKey::from_bytes([number; 16]));
+        let partition = Partition::of_customer(customers[0]);
+        let row = |now, of: [usize; 2]| encode(&of.map(|at| entry(now, Some(customers[at]))).to_vec());
+        let journal_bytes_max = row(0, [0, 1]).len() as u64 * 300;
+        store.set_upkeep(Box::new(Sweep::new(Retention { journal_bytes_max, ..Retention::default() })));
+        let mut progress = Progress::default();
+        for commit in 1..=COMMITS {
+            let mut changes = Changes::new();
+            progress.now = commit as Millis;
+            let period = progress.trail.of(commit);
+            // Customers of one partition, each of whom has entries in two of a commit's rows.
+            for (part, of) in [(0, [0, 1]), (1, [1, 2]), (2, [2, 0])] {
+                let row = row(progress.now, of);
+                progress.journal_bytes += row.len() as u64;
+                changes.put(Table::Journal, Key::commit(partition, commit, part), row);
+            }
+            for customer in customers {
+                changes.put(Table::Trail, TrailKey { period, customer, commit }.encode(), Vec::new());
+            }
+            progress.trail.add(changes.put_in(Table::Trail));
+            changes.put(Table::Meta, Progress::KEY, encode(&progress));
+            store.append(changes).unwrap();
+
+            let [mut journal, mut trail] = [const { BTreeSet::new() }; 2];
+            for_each(&store, Table::Journal, &mut |key, row| {
+                let commit = Key::commit_of(key).unwrap();
+                let entries = decode::<JournalRow>(Table::Journal, row).unwrap();
+                journal.extend(entries.into_iter().map(|entry| (commit, entry.customer.unwrap())));
+            });
+            for_each(&store, Table::Trail, &mut |key, _| {
+                let key = TrailKey::decode(key).unwrap();
+                trail.insert((key.commit, key.customer));
+            });
+            assert_eq!(journal, trail);
+            assert!(journal.len() < 3 * 200, "{} entries are kept", journal.len());
         }
     }
 

@@ -30,6 +30,14 @@ pub enum StoreError {
     )]
     Older { file: PathBuf, found: u32, oldest: u32 },
     #[error(
+        "`{}` is of format {found}, which an older version of hailer wrote; `hailer run` brings it to format {known}, from which there is no \
+         way back: copy it before, or ask the version that wrote it",
+        file.display()
+    )]
+    ToUpgrade { file: PathBuf, found: u32, known: u32 },
+    #[error("`{}` was being brought to another format when that was interrupted; `hailer run` goes on with it", file.display())]
+    Upgrading { file: PathBuf },
+    #[error(
         "`{}` belongs to the environment `{found}`, and this engine is of `{wanted}`; correct `environment`, or name the \
          data directory of `{wanted}`",
         file.display()

@@ -14,8 +14,10 @@ pub(super) const IDENTITY_KEY: &[u8] = b"store";
 /// The key in `Meta` of what says that the tables are not whole without the log; a store that was closed has no such row.
 pub(super) const LOG_KEY: &[u8] = b"log";
 
-/// What this version writes. Since 2 a store that was not closed may have commits in its log.
-const FORMAT: u32 = 2;
+/// What this version writes. Since 2 a store that was not closed may have commits in its log; since 4 a key of the trail has a period.
+pub(super) const FORMAT: u32 = 4;
+/// What a store is while it is brought to this version's: older versions must leave it alone, and no version may use it as it is.
+pub(super) const ON_THE_WAY: u32 = 3;
 const OLDEST_FORMAT: u32 = 1;
 
 /// What tells a store from another.
@@ -41,9 +43,9 @@ impl Identity {
         Identity { format: FORMAT, environment: environment.to_owned(), id, created_at: Timestamp::now() }
     }
 
-    /// The same store, as this version writes it.
-    pub(super) fn upgraded(&self) -> Identity {
-        Identity { format: FORMAT, ..self.clone() }
+    /// The same store, with the number of another format.
+    pub(super) fn of_format(&self, format: u32) -> Identity {
+        Identity { format, ..self.clone() }
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {

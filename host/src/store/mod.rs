@@ -14,6 +14,7 @@ mod identity;
 mod log;
 mod memory;
 mod redb;
+mod upgrade;
 
 pub mod records;
 

@@ -55,12 +55,14 @@ pub struct Opening<'a> {
     /// is trusted: a damaged value is still an error when it is read, but a damaged key may look like none, until
     /// `verify`.
     pub check_bytes_max: u64,
+    /// Brings a store that an older version wrote to the format of this one, from which there is no way back. Without it, one is an error.
+    pub upgrade: bool,
 }
 
 impl<'a> Opening<'a> {
     #[must_use]
     pub fn of(environment: &'a str) -> Opening<'a> {
-        Opening { environment, create: false, cache_bytes: 64 << 20, check_bytes_max: 256 << 20 }
+        Opening { environment, create: false, cache_bytes: 64 << 20, check_bytes_max: 256 << 20, upgrade: false }
     }
 }
 
@@ -154,9 +156,21 @@ impl RedbStore {
             Some(mark) => rows.put(Table::Meta, LOG_KEY, mark.to_bytes()),
             None => rows.delete(Table::Meta, LOG_KEY),
         }
-        // A version that knows nothing of the log must not open the store.
-        rows.put(Table::Meta, IDENTITY_KEY, self.identity.upgraded().to_bytes());
         self.commit_checked(changes, &rows)
+    }
+
+    /// Says of which format the tables are from now on.
+    pub(super) fn commit_format(&mut self, format: u32) -> Result<(), StoreError> {
+        let identity = self.identity.of_format(format);
+        let mut rows = Changes::new();
+        rows.put(Table::Meta, IDENTITY_KEY, identity.to_bytes());
+        self.commit_checked(&Changes::new(), &rows)?;
+        self.identity = identity;
+        Ok(())
+    }
+
+    pub(super) fn file(&self) -> &Path {
+        &self.file
     }
 
     fn view(&self) -> Arc<View> {

@@ -9,7 +9,7 @@ use crate::clock::Millis;
 use crate::event::{Customer, CustomerKey, EventId};
 use crate::store::records::{
     Cause, CustomerRow, Decided, JournalEntry, Key, OutboxItem, Outcome, Partition, PendingTimer, Proposed, TimerKey,
-    Verdict, encode,
+    TrailKey, Verdict, encode,
 };
 use crate::store::{Changes, MemoryStore, Store, Table};
 
@@ -41,7 +41,8 @@ impl History {
         for entry in entries {
             let customer = entry.customer.unwrap();
             let partition = Partition::of_customer(customer);
-            changes.put(Table::Trail, Key::trail(customer, self.commit), Vec::new());
+            let trail = TrailKey { period: self.commit / 2 * 2, customer, commit: self.commit };
+            changes.put(Table::Trail, trail.encode(), Vec::new());
             if !waiting.is_empty() {
                 let row: Vec<_> = waiting.iter().map(|id| item(id)).collect();
                 changes.put(Table::Outbox, Key::commit(partition, self.commit, 0), encode(&row));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Pending, time};
 use crate::event::{Customer, CustomerKey};
-use crate::store::records::{CustomerRow, Key, Partition, decode, visit_failures};
+use crate::store::records::{CustomerRow, Key, Partition, TrailKey, decode, visit_failures};
 use crate::store::{Snapshot, StoreError, Table};
 
 /// Merges that are followed, in each direction: nobody has this many accounts.
@@ -135,12 +135,7 @@ fn is_known(snapshot: &dyn Snapshot, key: CustomerKey) -> Result<bool, StoreErro
     if has_failures {
         return Ok(true);
     }
-    let mut has_trail = false;
-    snapshot.range(Table::Trail, &Key::trail(key, 0), &Key::trail(key, u64::MAX), &mut |_, _| {
-        has_trail = true;
-        ControlFlow::Break(())
-    })?;
-    Ok(has_trail)
+    Ok(TrailKey::before(snapshot, key, u64::MAX)?.is_some())
 }
 
 fn row_of(snapshot: &dyn Snapshot, key: CustomerKey) -> Result<Option<CustomerRow>, StoreError> {

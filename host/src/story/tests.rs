@@ -2,7 +2,7 @@
 
 use super::fixture::{EIGHT, History, MINUTE, answers, customer, entry, outcome, sends};
 use super::*;
-use crate::store::records::{Decided, JournalEntry, Key, Partition, Progress, Verdict, encode};
+use crate::store::records::{Decided, JournalEntry, Key, Partition, Progress, TrailKey, Verdict, encode};
 use crate::store::{Changes, Store, Table};
 
 fn ask(id: &str) -> Question {
@@ -123,7 +123,7 @@ fn of_somebody_unknown_nothing_is_told() {
 fn ids_are_tried_in_the_engines_order_and_the_others_are_named() {
     let mut history = of_every_ending();
     let group = crate::event::Customer { account_group_id: Some("7".into()), ..Default::default() }.key().unwrap();
-    history.put(Table::Trail, Key::trail(group, 1), Vec::new());
+    history.put(Table::Trail, TrailKey { period: 0, customer: group, commit: 1 }.encode(), Vec::new());
     let story = told(&history, &ask("7"), None);
     assert_eq!((story.found_by, story.also_by), (Some(By::CustomerId), vec![By::AccountGroupId]));
     let story = told(&history, &Question { by: Some(By::AccountGroupId), ..ask("7") }, None);

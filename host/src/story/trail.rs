@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use crate::clock::Millis;
 use crate::event::CustomerKey;
-use crate::store::records::{Decided, JournalEntry, JournalRow, Key, OutboxRow, Partition, Verdict, decode, encode};
+use crate::store::records::{
+    Decided, JournalEntry, JournalRow, Key, OutboxRow, Partition, TrailKey, Verdict, decode, encode,
+};
 use crate::store::{Snapshot, StoreError, Table};
 
 /// As many events as anybody reads.
@@ -48,7 +50,8 @@ pub(super) fn read(
 ) -> Result<Trail, StoreError> {
     let mut walks = Vec::new();
     for &customer in customers {
-        walks.extend(commit_before(snapshot, customer, u64::MAX)?.map(|commit| Walk { customer, commit }));
+        let last = TrailKey::before(snapshot, customer, u64::MAX)?;
+        walks.extend(last.map(|TrailKey { commit, .. }| Walk { customer, commit }));
     }
     let mut trail = Trail { entries: Vec::new(), is_cut: false };
     let (mut kept_bytes, mut read_bytes) = (0, 0);
@@ -76,9 +79,10 @@ pub(super) fn read(
             kept_bytes += encode(&entry).len();
             trail.entries.push(Entry { customer, entry, waiting: Arc::clone(&waiting) });
         }
-        match commit_before(snapshot, customer, commit)? {
-            Some(earlier) if !is_over => walks[at].commit = earlier,
-            _ => {
+        let earlier = if is_over { None } else { TrailKey::before(snapshot, customer, commit)? };
+        match earlier {
+            Some(earlier) => walks[at].commit = earlier.commit,
+            None => {
                 walks.swap_remove(at);
             }
         }
@@ -101,15 +105,6 @@ pub(super) fn kept_since(snapshot: &dyn Snapshot, customers: &[CustomerKey]) -> 
         oldest = oldest.into_iter().chain(first).min();
     }
     Ok(oldest)
-}
-
-/// A customer's last commit before this one.
-fn commit_before(snapshot: &dyn Snapshot, customer: CustomerKey, commit: u64) -> Result<Option<u64>, StoreError> {
-    let last = snapshot.last(Table::Trail, &Key::trail(customer, 0), &Key::trail(customer, commit))?;
-    let commit = last.map(|(key, _)| Key::commit_of_trail(&key));
-    commit
-        .map(|commit| commit.ok_or_else(|| StoreError::unreadable(Table::Trail, "a key without a commit")))
-        .transpose()
 }
 
 fn has_passed(entry: &JournalEntry) -> bool {

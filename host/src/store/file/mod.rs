@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::applier::Applier;
 use super::log::{Left, Log, Nonce};
 use super::redb::{FILE_NAME, LogMark, Opening, RedbStore, Step, Verified};
+use super::upgrade::{refuse_older, upgrade};
 use super::{Changes, Identity, Place, Sizes, Snapshot, Store, StoreError, Upkeep, redb};
 
 /// A store in a directory.
@@ -39,13 +40,15 @@ struct Writer {
 }
 
 impl FileStore {
-    /// Opens the store of a directory, and brings over what its log has and its tables lack.
+    /// Opens the store of a directory, brings over what its log has and its tables lack, and upgrades what an older version wrote, if it may.
     ///
     /// # Errors
     /// When there is none and none may be made, or it can't be used; see [`StoreError`].
     pub fn open(directory: &Path, opening: Opening<'_>) -> Result<FileStore, StoreError> {
-        let tables = RedbStore::open(directory, opening)?;
+        let mut tables = RedbStore::open(directory, opening)?;
+        refuse_older(&tables, opening.upgrade)?;
         bring_over(&tables, directory)?;
+        upgrade(&mut tables)?;
         let tables = Arc::new(tables);
         let writer = Mutex::new(Writer { log: None, last: 0, closed: None });
         Ok(FileStore { applier: Applier::start(Arc::clone(&tables)), tables, writer, directory: directory.into() })

@@ -75,18 +75,6 @@ impl Key {
         Some(u64::from_be_bytes(*key.get(1..)?.first_chunk()?))
     }
 
-    /// That a customer has entries in the journal of a commit.
-    #[must_use]
-    pub fn trail(customer: CustomerKey, commit: u64) -> Vec<u8> {
-        of(Partition::of_customer(customer), &[customer.as_bytes(), &commit.to_be_bytes()])
-    }
-
-    /// The number in a key of [`Self::trail`].
-    #[must_use]
-    pub fn commit_of_trail(key: &[u8]) -> Option<u64> {
-        Some(u64::from_be_bytes(key.get(17..)?.try_into().ok()?))
-    }
-
     /// The redirect of a customer who has become another.
     #[must_use]
     pub fn redirect(from: CustomerKey) -> Vec<u8> {
@@ -205,7 +193,7 @@ fn ordered(time: Millis) -> [u8; 8] {
     (time as u64 ^ SIGN).to_be_bytes()
 }
 
-fn of(partition: Partition, parts: &[&[u8]]) -> Vec<u8> {
+pub(super) fn of(partition: Partition, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
     key.push(partition.0);
     parts.iter().for_each(|part| key.extend_from_slice(part));
@@ -254,11 +242,8 @@ mod tests {
     }
 
     #[test]
-    fn a_commits_number_comes_back_from_its_keys() {
-        let customer = CustomerKey::from_bytes([9; 16]);
-        let partition = Partition::of_customer(customer);
+    fn a_commits_number_comes_back_from_its_key() {
+        let partition = Partition::of_customer(CustomerKey::from_bytes([9; 16]));
         assert_eq!(Key::commit_of(&Key::commit(partition, 77, 3)), Some(77));
-        assert_eq!(Key::commit_of_trail(&Key::trail(customer, 78)), Some(78));
-        assert_eq!(Partition::of_key(&Key::trail(customer, 78)), Some(partition));
     }
 }

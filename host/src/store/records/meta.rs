@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::failure::FailureTotal;
+use super::trail::Period;
 use crate::clock::Millis;
 
 /// How far the engine has come. Written with every commit.
@@ -28,6 +29,9 @@ pub struct Progress {
     /// What the failures of each campaign amount to.
     #[serde(default)]
     pub failures: BTreeMap<Arc<str>, FailureTotal>,
+    /// To which period of the trail this commit has added.
+    #[serde(default = "Period::of_before")]
+    pub trail: Period,
 }
 
 /// When the last sessions of the source were last known to be alive.
@@ -74,4 +78,21 @@ impl Swept {
 
 impl Progress {
     pub const KEY: &'static [u8] = b"progress";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{decode, encode};
+    use super::*;
+    use crate::store::Table;
+
+    #[test]
+    fn what_a_version_without_periods_has_written_has_none_to_go_on_with() {
+        let now = encode(&Progress { commit: 7, ..Progress::default() });
+        // One member fewer: an array of two small numbers.
+        let mut before = now[..now.len() - 3].to_vec();
+        before[0] -= 1;
+        let read: Progress = decode(Table::Meta, &before).unwrap();
+        assert_eq!(read, Progress { commit: 7, trail: Period::of_before(), ..Progress::default() });
+    }
 }

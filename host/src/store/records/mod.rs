@@ -11,6 +11,7 @@ mod keys;
 mod meta;
 mod outbox;
 mod seen;
+mod trail;
 
 use std::cell::RefCell;
 
@@ -27,6 +28,8 @@ pub use keys::{Key, Partition, TimerKey};
 pub use meta::{Progress, Sessions, Swept};
 pub use outbox::{OutboxItem, OutboxRow};
 pub use seen::{OpenOccurrence, SeenRow};
+pub(crate) use trail::trail_key_of_before;
+pub use trail::{Period, TrailKey};
 
 /// The room for a row in the making that a thread keeps, in bytes.
 const ROOM_BYTES_KEPT_MAX: usize = 64 << 10;

@@ -1,0 +1,107 @@
+//! Stores that older versions wrote.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::event::CustomerKey;
+use crate::store::records::TrailKey;
+use crate::store::{FileStore, Opening};
+
+/// More than one commit takes.
+const KEYS: usize = KEYS_AT_ONCE + 100;
+const UPGRADING: Opening<'_> =
+    Opening { environment: "test", create: true, cache_bytes: 64 << 20, check_bytes_max: 0, upgrade: true };
+
+fn trail_key(number: usize) -> TrailKey {
+    let mut customer = [0; 16];
+    customer[..8].copy_from_slice(&(number as u64 / 3).to_le_bytes());
+    customer[8] = number as u8;
+    TrailKey { period: 0, customer: CustomerKey::from_bytes(customer), commit: number as u64 }
+}
+
+/// A key as it was before there were periods.
+fn before(mut key: Vec<u8>) -> Vec<u8> {
+    key.drain(1..9);
+    key
+}
+
+/// A store as a version with this format left it.
+fn older(format: u32) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let mut tables = RedbStore::open(directory.path(), UPGRADING).unwrap();
+    let mut changes = Changes::new();
+    for number in 0..KEYS {
+        changes.put(Table::Trail, before(trail_key(number).encode()), Vec::new());
+    }
+    tables.commit(&changes).unwrap();
+    tables.commit_format(format).unwrap();
+    directory
+}
+
+/// Every key is there, as it is now.
+fn assert_upgraded(directory: &Path) {
+    let tables = RedbStore::open(directory, Opening::of("test")).unwrap();
+    assert_eq!(tables.identity().format, FORMAT);
+    let mut trail = Vec::new();
+    let visit = &mut |key: &[u8], _: &[u8]| {
+        trail.push(key.to_vec());
+        ControlFlow::Continue(())
+    };
+    tables.snapshot().unwrap().range(Table::Trail, &[], &[Partition::COUNT], visit).unwrap();
+    let mut wanted: Vec<_> = (0..KEYS).map(|number| trail_key(number).encode()).collect();
+    wanted.sort_unstable();
+    assert!(trail == wanted, "the trail is another");
+}
+
+#[test]
+fn every_older_format_is_upgraded_when_an_engine_opens_it() {
+    for format in [1, 2] {
+        let directory = older(format);
+        let asked = FileStore::open(directory.path(), Opening::of("test")).unwrap_err();
+        assert!(matches!(asked, StoreError::ToUpgrade { found, .. } if found == format), "{asked}");
+        let store = FileStore::open(directory.path(), UPGRADING).unwrap();
+        assert_eq!(store.identity().format, FORMAT);
+        drop(store);
+        assert_upgraded(directory.path());
+    }
+}
+
+#[test]
+fn an_upgrade_that_was_killed_goes_on_and_what_it_left_is_read_by_nobody() {
+    let directory = older(2);
+    let mut tables = RedbStore::open(directory.path(), UPGRADING).unwrap();
+    tables.commit_format(ON_THE_WAY).unwrap();
+    let mut after = Vec::new();
+    let changes = next_of_trail(&*tables.snapshot().unwrap(), &mut after).unwrap();
+    assert_eq!(changes.put_in(Table::Trail), KEYS_AT_ONCE);
+    tables.commit(&changes).unwrap();
+    drop(tables);
+    const { assert!(ON_THE_WAY > 2 && ON_THE_WAY < FORMAT) };
+    let asked = FileStore::open(directory.path(), Opening::of("test")).unwrap_err();
+    assert!(matches!(asked, StoreError::Upgrading { .. }), "{asked}");
+    drop(FileStore::open(directory.path(), UPGRADING).unwrap());
+    assert_upgraded(directory.path());
+}
+
+#[test]
+fn what_the_log_of_an_older_version_has_is_upgraded_too() {
+    let directory = older(2);
+    let store = FileStore::open(directory.path(), UPGRADING).unwrap();
+    // As the older version would have appended it, and then been killed.
+    let mut changes = Changes::new();
+    let (gone, kept) = (trail_key(5).encode(), before(trail_key(5).encode()));
+    changes.delete(Table::Trail, gone);
+    changes.put(Table::Trail, kept, Vec::new());
+    store.append(changes).unwrap();
+    let image = TempDir::new().unwrap();
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), image.path().join(entry.file_name())).unwrap();
+    }
+    drop(store);
+    RedbStore::open(image.path(), UPGRADING).unwrap().commit_format(2).unwrap();
+    drop(FileStore::open(image.path(), UPGRADING).unwrap());
+    assert_upgraded(image.path());
+}
