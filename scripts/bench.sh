@@ -22,21 +22,20 @@ peers() (
   BENCH_PEERS=$modules "$CARGO_TARGET_DIR/release/hailer-peers"
 )
 
-# All of it at once, and by no other choice of packages below: cargo would build the engine again for each. By name, as --benches would build every
-# library a second time.
-cargo build --release --workspace --bins --bench engine "${of_host[@]/#/--bench=}"
+# All of it at once, and by no other choice below: cargo would build the engine again for each. By name, as --benches would build every library a
+# second time.
+cargo build --release --workspace --bins --bench engine --bench layers
 [ -z "${CARGO_TARGET_DIR:-}" ] || CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
 target=${CARGO_TARGET_DIR:-$PWD/target}
 modules=$(mktemp -d)
 trap 'rm -rf "$modules"' EXIT
 "$target/release/hailer" build rules/* --out "$modules" >&2
-export BENCH_RULES=$modules BENCH_MARKS=$modules/marks
+export BENCH_HAILER=$target/release/hailer BENCH_RULES=$modules BENCH_MARKS=$modules/marks
 : >"$BENCH_MARKS"
 
 for bench in "${of_host[@]}"; do
   is_wanted "$bench" || continue
-  printf '\n== %s\n' "$bench"
-  cargo bench --quiet --workspace --bench "$bench"
+  cargo bench --quiet --workspace --bench layers -- "$bench"
 done
 if is_wanted peers; then
   printf '\n== peers\n'

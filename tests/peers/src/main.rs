@@ -23,10 +23,10 @@ mod report;
 mod same;
 mod typed;
 
-#[path = "../../../host/benches/marks/mod.rs"]
+#[path = "../../../host/benches/layers/marks.rs"]
 mod marks;
 #[expect(dead_code, reason = "rounds are made here of batches, whose messages are not part of what is measured")]
-#[path = "../../../host/benches/timing/mod.rs"]
+#[path = "../../../host/benches/layers/timing.rs"]
 mod timing;
 
 use std::path::PathBuf;

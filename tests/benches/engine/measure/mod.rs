@@ -6,7 +6,7 @@ pub(crate) mod campaigns;
 pub(crate) mod events;
 pub(crate) mod flow;
 
-#[path = "../../../../host/benches/marks/mod.rs"]
+#[path = "../../../../host/benches/layers/marks.rs"]
 mod marks;
 
 use std::fs::File;

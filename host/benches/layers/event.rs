@@ -4,23 +4,18 @@
 //! `serde_json` is given every advantage: it borrows its strings, takes the amount as a float, and neither checks the encoding of
 //! what it skips nor looks for the customer.
 
-#![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
-
-mod marks;
-mod timing;
-
 use std::hint::black_box;
 
+use crate::marks::{Against, mark};
+use crate::timing::{ROUNDS, Spread, time, turns_of};
 use bytes::Bytes;
 use hailer::event::{Event, PlanBuilder, Projection};
 use hailer_abi::manifest::{Field, FieldKind};
-use marks::{Against, mark};
 use serde::Deserialize;
-use timing::{ROUNDS, Spread, time, turns_of};
 
-const PURCHASE: &str = include_str!("../../guest-sdk/abi/events/OnPurchaseConfirm.json");
+const PURCHASE: &str = include_str!("../../../guest-sdk/abi/events/OnPurchaseConfirm.json");
 
-fn main() {
+pub(crate) fn run() {
     let mut builder = PlanBuilder::new();
     for (name, kind, path) in [
         ("amount", FieldKind::Decimal, "/purchaseOperationInfo/purchaseData/amount"),

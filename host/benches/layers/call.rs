@@ -5,27 +5,20 @@
 //! 32 calls a crossing, as in a full batch. Big-basket is also called one by one, and beside all of them stands a guest that only
 //! answers: what the crossing itself costs. And before them what it costs to find by a handler's condition that there is no call to be made.
 
-#![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
-#![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up has nothing to say")]
-
-#[path = "../../tests/fixtures/hostile/mod.rs"]
+#[path = "../../../tests/fixtures/hostile/mod.rs"]
 mod fixtures;
-
-mod campaigns;
-mod marks;
-mod timing;
 
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
-use campaigns::{campaign, modules};
+use crate::campaigns::{campaign, modules};
+use crate::marks::{Against, mark};
+use crate::timing::{ROUNDS, Spread, time, turns_of};
 use hailer::engine::{Batch, Campaign, CampaignSpec, Decided, Guests, Limits, RuleSet, Sandbox, verify};
 use hailer::event::{Event, Projection};
 use hailer_abi::catalogue::{EVENTS, event_named};
 use hailer_abi::manifest::{Handler, Manifest};
-use marks::{Against, mark};
-use timing::{ROUNDS, Spread, time, turns_of};
 
 /// As many as cross together in a busy engine.
 const TOGETHER: usize = 32;
@@ -33,7 +26,7 @@ const CALL_NS_MAX: f64 = 200.0;
 const MISS_NS_MAX: f64 = 20.0;
 const NOW: i64 = 1_764_547_200_000;
 
-fn main() {
+pub(crate) fn run() {
     let sandbox = Sandbox::new(Limits::default()).unwrap();
     let body = format!(r#"{{"eventCode":"{}"}}"#, fixtures::EVENT_CODE);
     let honest = Event::read(body.into()).unwrap();

@@ -9,25 +9,18 @@
 //!
 //! `BENCH_RULES` names a directory of modules, the examples.
 
-#![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
-#![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up has nothing to say")]
-
-mod campaigns;
-mod marks;
-mod timing;
-
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use campaigns::campaign_with;
+use crate::campaigns::campaign_with;
+use crate::marks::{Against, mark};
+use crate::timing::{ROUNDS, Spread, time, turns_of};
 use hailer::engine::{Batch, Campaign, Decided, Guests, Limits, RuleSet, Sandbox};
 use hailer::event::{Event, Projection};
 use hailer::rehearsal::{Arrived, Redirects, Rehearsal, Settings};
 use hailer_abi::catalogue::event_named;
-use marks::{Against, mark};
-use timing::{ROUNDS, Spread, time, turns_of};
 
 /// As many as cross together in a busy engine.
 const TOGETHER: usize = 32;
@@ -56,7 +49,7 @@ const DECLINES: Example =
     Example { name: "big-basket", params: "threshold = '1000000'", does: "reads lists, and answers with a note" };
 const SENDS: Example = Example { name: "big-basket", params: "threshold = '0'", does: "reads lists, and sends" };
 
-fn main() {
+pub(crate) fn run() {
     let Some(directory) = std::env::var_os("BENCH_RULES") else {
         println!("no rules: name a directory of modules in BENCH_RULES");
         return;

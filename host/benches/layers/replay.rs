@@ -3,28 +3,20 @@
 //!
 //! `BENCH_RULES` names a directory of modules, the examples: the first ten are taken, with their own parameters.
 
-#![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
-#![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up has nothing to say")]
-
-mod campaigns;
-mod marks;
-#[allow(dead_code, reason = "a replay is timed as a whole")]
-mod timing;
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use campaigns::{campaign, modules};
+use crate::campaigns::{campaign, modules};
+use crate::marks::{Against, mark};
+use crate::timing::Spread;
 use hailer::engine::{Batch, Decided, Guests, Limits, RuleSet, Sandbox};
 use hailer::event::{Event, Projection};
 use hailer::generate::{Generator, Options as Generated};
 use hailer::recording::{Archive, Origin};
 use hailer::replay::{Options, Report, Trial, replay};
-use marks::{Against, mark};
-use timing::Spread;
 
 const EVENTS: usize = 1_000_000;
 const SEED: u64 = 7;
@@ -35,7 +27,7 @@ const TOGETHER: usize = 32;
 const LINE_BYTES_MAX: usize = 1 << 20;
 const RATIO_MAX: f64 = 1.3;
 
-fn main() {
+pub(crate) fn run() {
     let Some(directory) = std::env::var_os("BENCH_RULES") else {
         println!("no rules: name a directory of modules in BENCH_RULES");
         return;

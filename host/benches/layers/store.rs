@@ -7,15 +7,11 @@
 //! *by partition* gives each of the four a row a partition and group; *by group* gives each one row a group. The last lines
 //! hand redb the same rows in the order of their keys and as they come.
 
-#![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
-
-mod marks;
-
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use crate::marks::{Against, mark};
 use hailer::store::{Changes, FileStore, Opening, RedbStore, Store, Table};
-use marks::{Against, mark};
 use redb::{Database, Durability, TableDefinition};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -42,7 +38,7 @@ enum Layout {
     ByGroup,
 }
 
-fn main() -> Outcome<()> {
+pub(crate) fn run() -> Outcome<()> {
     let directory = tempfile::tempdir()?;
     let mut numbers = Numbers(1);
     {
