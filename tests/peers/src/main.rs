@@ -32,8 +32,7 @@ mod timing;
 use std::path::PathBuf;
 
 fn main() {
-    let modules =
-        std::env::var_os("BENCH_PEERS").expect("BENCH_PEERS names the directory of the modules");
+    let modules = std::env::var_os("BENCH_PEERS").expect("BENCH_PEERS names the directory of the modules");
     let modules = PathBuf::from(modules);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
