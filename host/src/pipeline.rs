@@ -32,6 +32,7 @@ pub(crate) mod rehearse;
 mod requests;
 mod retries;
 mod rows;
+mod seen;
 mod senders;
 mod settings;
 mod shard;
@@ -218,6 +219,7 @@ impl Pipeline {
             trials: trials::Registry::default(),
         };
         let arrivals = Arc::clone(&shared.arrivals);
+        let (seen_filters, seen) = seen::open(&*store, &progress, retention.seen_ms)?;
         let (groups, groups_decided) = mpsc::channel(GROUPS_MAX);
         let waiting_max = (settings.in_flight_max / settings.shards).max(1);
         let [budget, outgoing, unreadable] = [(); 3].map(|()| Budget::new(settings.in_flight_bytes_max));
@@ -226,7 +228,7 @@ impl Pipeline {
         let shown: Arc<[_]> = (0..settings.shards).map(|_| Arc::<AtomicU64>::default()).collect();
         for (number, shown) in shown.iter().enumerate() {
             let (entrance, events) = mpsc::channel(waiting_max);
-            let view = View::Store(Memory::new(Arc::clone(&store), Arc::clone(shown)));
+            let view = View::Store(Memory::new(Arc::clone(&store), Arc::clone(&seen_filters), Arc::clone(shown)));
             let exit = Some(Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() });
             let shard = Shard::new(number, &settings, rules.clone(), view, shared.clone(), exit);
             shards.spawn_blocking(move || shard.run(events));
@@ -257,6 +259,7 @@ impl Pipeline {
         let committer = Committer {
             store: Arc::clone(&store),
             progress,
+            seen,
             shown,
             unshown: VecDeque::new(),
             must_show_timers: clock == Clock::Events,

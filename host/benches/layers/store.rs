@@ -3,7 +3,7 @@
 //!
 //! An event updates one customer's 150 bytes and leaves 17 + 16 bytes in `Seen`, 25 in `Trail`, and 800 in `Outbox` and
 //! `Journal`. *Scattered* gives `Seen` and `Trail` a row an event, in the order of hashes, and the others a row a partition;
-//! *by period*, which is how the engine keeps `Trail`, the same, but that the keys of the first two begin with a period, to which 65,536 of the rows belong;
+//! *by period*, which is how the engine keeps them, the same, but that the keys of the first two begin with a period, to which 65,536 and 16,384 rows belong;
 //! *by partition* gives each of the four a row a partition and group; *by group* gives each one row a group. The last lines
 //! hand redb the same rows in the order of their keys and as they come.
 
@@ -19,9 +19,10 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const CUSTOMERS: u64 = 1_000_000;
 const PARTITIONS: u64 = 64;
-/// The last period, and how many rows it has when the first event comes.
+/// The last period, and how many rows of each table it has when the first event comes.
 const PERIOD: [u8; 8] = [0; 8];
-const PERIOD_ROWS: u64 = 1 << 16;
+const PERIOD_SEEN: u64 = 1 << 16;
+const PERIOD_TRAIL: u64 = 1 << 14;
 const ROUNDS: usize = 15;
 /// Rounds of bringing much over; in each so many events, which are brought over at once, and before it so many commits that nothing is beside.
 const BRINGING_ROUNDS: usize = 10;
@@ -134,10 +135,13 @@ fn fill(store: &dyn Store) -> Outcome<()> {
         store.commit(&changes)?;
     }
     let mut changes = Changes::new();
-    for key in (CUSTOMERS..CUSTOMERS + PERIOD_ROWS).map(customer) {
+    for number in 0..PERIOD_SEEN {
+        let key = customer(CUSTOMERS + number);
         let (partition, rest) = key.split_at(1);
         changes.put(Table::Seen, [partition, &PERIOD, rest].concat(), [7; 16]);
-        changes.put(Table::Trail, [partition, &PERIOD, rest, &[7; 8]].concat(), []);
+        if number < PERIOD_TRAIL {
+            changes.put(Table::Trail, [partition, &PERIOD, rest, &[7; 8]].concat(), []);
+        }
     }
     Ok(store.commit(&changes)?)
 }

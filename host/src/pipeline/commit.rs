@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::failures::FailureTotals;
 use super::outbox::{Kept, OutboxSender, Waiting};
+use super::seen::{SeenPiece, SeenWriter};
 use super::timers::Due;
 use super::{Arrivals, Group};
 use crate::clock::Millis;
@@ -64,6 +65,7 @@ pub(super) struct Removal {
 pub(super) struct Committer {
     pub(super) store: Arc<dyn Store>,
     pub(super) progress: Progress,
+    pub(super) seen: SeenWriter,
     /// For each shard the number of its last group that the store shows.
     pub(super) shown: Arc<[Arc<AtomicU64>]>,
     pub(super) unshown: VecDeque<Unshown>,
@@ -91,6 +93,7 @@ pub(super) struct Unshown {
 #[derive(Default)]
 struct Taken {
     changes: Changes,
+    seen: Vec<SeenPiece>,
     journal: Vec<JournalPiece>,
     outbox: Vec<(Partition, Communication)>,
     failures: Vec<FailureDelta>,
@@ -154,14 +157,16 @@ impl Committer {
     }
 
     fn commit(&mut self, taken: Taken) -> Result<(), StoreError> {
-        let Taken { mut changes, journal, outbox, failures, removed, mut groups, .. } = taken;
+        let Taken { mut changes, seen, journal, outbox, failures, removed, mut groups, .. } = taken;
         if groups.iter().any(|group| group.has_open_occurrences) {
             self.alive_at = Some(Instant::now() + self.settles_after + ALIVE_MARGIN);
         }
         let commit = self.progress.commit + 1;
         self.advance(commit);
+        self.seen.add(seen, &mut self.progress, &mut changes);
         let kept = put_outbox(commit, outbox, &mut changes);
-        self.progress.journal_bytes += put_journal(commit, self.progress.trail.of(commit), journal, &mut changes);
+        self.progress.journal_bytes +=
+            put_journal(commit, self.progress.trail.at_commit(commit), journal, &mut changes);
         self.progress.trail.add(changes.put_in(Table::Trail));
         let freed: u64 = groups.iter().map(|group| group.journal_bytes_freed).sum();
         self.progress.journal_bytes = self.progress.journal_bytes.saturating_sub(freed);
@@ -224,6 +229,7 @@ impl Taken {
         self.bytes += group.bytes();
         self.events += group.events();
         self.changes.append(std::mem::take(&mut group.changes));
+        self.seen.append(&mut group.seen);
         self.journal.append(&mut group.journal);
         self.outbox.append(&mut group.outbox);
         self.failures.append(&mut group.failures);

@@ -233,6 +233,7 @@ mod tests {
 
     use super::*;
     use crate::pipeline::memory::Memory;
+    use crate::pipeline::seen::SeenFilters;
     use crate::store::records::FailureStatus;
     use crate::store::{MemoryStore, Store};
 
@@ -249,7 +250,7 @@ mod tests {
     #[test]
     fn a_body_stays_for_as_long_as_any_failure_of_its_event_needs_it() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new("test"));
-        let mut view = View::Store(Memory::new(Arc::clone(&store), Arc::default()));
+        let mut view = View::Store(Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), Arc::default()));
         let mut rows = FailureRows::new(Arc::new(FailureTotals::new(&Progress::default(), 1 << 20)));
         let body = r#"{"eventCode":"A","customerInfo":{"customerId":1}}"#;
         let event = Event::read(Bytes::from_static(body.as_bytes())).unwrap();

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::budget::Held;
 use super::commit::JournalPiece;
 use super::retries::Concluded;
+use super::seen::SeenPiece;
 use super::suspects::Acquittal;
 use crate::communication::Communication;
 use crate::delivery::Receipt;
@@ -22,6 +23,7 @@ pub(super) struct Group {
     /// Counts up from 1 in each shard.
     pub(super) number: u64,
     pub(super) changes: Changes,
+    pub(super) seen: Vec<SeenPiece>,
     pub(super) journal: Vec<JournalPiece>,
     /// In the order in which they were decided.
     pub(super) outbox: Vec<(Partition, Communication)>,
@@ -59,6 +61,7 @@ impl Group {
             shard: None,
             number: 0,
             changes: Changes::default(),
+            seen: Vec::new(),
             journal: Vec::new(),
             outbox: Vec::new(),
             receipts: Vec::new(),
@@ -86,9 +89,10 @@ impl Group {
 
     /// About what it adds to the store, in bytes.
     pub(super) fn bytes(&self) -> usize {
+        let seen: usize = self.seen.iter().map(|piece| piece.bytes.len()).sum();
         let journal: usize = self.journal.iter().map(|piece| piece.bytes.len()).sum();
         let outbox: usize = self.outbox.iter().map(|(_, communication)| communication.body.len()).sum();
-        self.changes.bytes() + journal + outbox
+        self.changes.bytes() + seen + journal + outbox
     }
 
     /// Everything that these events and timers led to is durable.

@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foldhash::HashMap;
 use serde::de::DeserializeOwned;
 
+use super::seen::{SeenFilters, SeenPiece};
 use crate::event::{CustomerKey, DedupKey};
-use crate::store::records::{CustomerRow, Key, Partition, SeenRow, decode, encode};
+use crate::store::records::{CustomerRow, Key, Partition, SeenKey, SeenRow, decode, encode};
 use crate::store::{Changes, Snapshot, Store, StoreError, Table};
 
 pub(super) struct Memory {
     store: Arc<dyn Store>,
+    filters: Arc<SeenFilters>,
     /// The number of this shard's last group that the store shows.
     shown: Arc<AtomicU64>,
     /// Only while a batch is decided: a store keeps what a snapshot can see.
@@ -26,8 +28,9 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new(store: Arc<dyn Store>, shown: Arc<AtomicU64>) -> Memory {
-        Memory { store, shown, snapshot: None, group: 0, customers: Recent::default(), seen: Recent::default() }
+    pub(super) fn new(store: Arc<dyn Store>, filters: Arc<SeenFilters>, shown: Arc<AtomicU64>) -> Memory {
+        let (customers, seen) = Default::default();
+        Memory { store, filters, shown, snapshot: None, group: 0, customers, seen }
     }
 
     /// Begins the next group.
@@ -59,7 +62,13 @@ impl Memory {
         if let Some(row) = self.seen.get(&(partition, key)) {
             return Ok(Some(row.clone()));
         }
-        self.get(Table::Seen, &Key::seen(partition, key))
+        for period in self.filters.periods_of(key.as_bytes()) {
+            let row = self.get(Table::Seen, &SeenKey { partition, period, hash: *key.as_bytes() }.encode())?;
+            if row.is_some() {
+                return Ok(row);
+            }
+        }
+        Ok(None)
     }
 
     /// Remembers that an event was seen.
@@ -77,8 +86,8 @@ impl Memory {
         self.snapshot.as_deref().expect("rows are read while a group is decided")
     }
 
-    /// Ends the group: what it changes, and its number.
-    pub(super) fn end(&mut self) -> (u64, Changes) {
+    /// Ends the group: its number, what it changes, and what it has seen.
+    pub(super) fn end(&mut self) -> (u64, Changes, Vec<SeenPiece>) {
         self.snapshot = None;
         let mut changes = Changes::default();
         for (key, row) in self.customers.of_group(self.group) {
@@ -88,10 +97,13 @@ impl Memory {
                 changes.put(Table::Customers, Key::customer(*key), encode(row));
             }
         }
-        for ((partition, key), row) in self.seen.of_group(self.group) {
-            changes.put(Table::Seen, Key::seen(*partition, *key), encode(row));
-        }
-        (self.group, changes)
+        let piece = |(&(partition, key), row): (&(_, DedupKey), _)| SeenPiece {
+            partition,
+            hash: *key.as_bytes(),
+            bytes: encode(row),
+        };
+        let seen = self.seen.of_group(self.group).map(piece).collect();
+        (self.group, changes, seen)
     }
 }
 

@@ -342,7 +342,7 @@ impl Shard {
         group.acquittal = self.acquittal.take();
         group.must_show = std::mem::take(&mut self.has_united);
         let timers = self.rows.flush(self.view.memory());
-        (group.number, group.changes) = self.view.memory().end();
+        (group.number, group.changes, group.seen) = self.view.memory().end();
         group.changes.append(timers);
         let (failures, deltas) = self.failures.flush();
         group.changes.append(failures);

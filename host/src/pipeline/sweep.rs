@@ -1,20 +1,20 @@
 //! Keeps the store bounded: with every commit to the tables a few rows that nobody needs any more are removed, in proportion to what is added.
 //!
-//! What was seen expires by connected time. It is not found by its age: a cursor goes round and round over the rows, looks at
-//! [`LOOKS_PER_ROW`] of them for each row that is added, and removes the expired. So the table never holds more than what is alive and
-//! what expired within the last round. The journal is kept by commit, the oldest first, so its end is found at once. **Twice as many of the journal's
-//! rows may go as come (G10)**, so that it comes back under its bound however fast it grows.
+//! What was seen expires by connected time, a period as a whole. The journal is kept by commit. Both are kept the oldest first, so their ends are
+//! found at once. **Twice as many rows may go as come (G10)**, so that they come back under their bounds however fast they grow.
 
 use std::ops::ControlFlow;
 
 use crate::clock::Millis;
 use crate::event::CustomerKey;
-use crate::store::records::{JournalRow, Key, Partition, Progress, SeenRow, Swept, TrailKey, decode, encode};
+use crate::store::records::{
+    ClosedPeriod, JournalRow, Key, Partition, Progress, SeenKey, Swept, TrailKey, decode, encode,
+};
 use crate::store::{Changes, Snapshot, StoreError, Table, Upkeep};
 
-/// Rows looked at for each that is added: a round is over before the table has grown by half.
-const LOOKS_PER_ROW: usize = 2;
-const LOOKS_MIN: usize = 16;
+/// Rows of what was seen that may go for each that comes; to be done with a partition counts as one.
+const SEEN_ROWS_PER_ROW: usize = 2;
+const SEEN_ROWS_MIN: usize = 4 * Partition::COUNT as usize;
 /// Rows of the journal that may go for each that comes.
 const JOURNAL_ROWS_PER_ROW: usize = 2;
 const JOURNAL_ROWS_MIN: usize = 4;
@@ -45,12 +45,25 @@ const HOUR_MS: Millis = 3_600_000;
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
     retention: Retention,
-    /// The key after which the next look at what was seen begins.
-    seen_after: Vec<u8>,
+    /// The oldest period of what was seen that was not removed yet; none until it has been looked for.
+    expiring: Option<Expiring>,
+    /// All before this one have been removed.
+    seen_from: u64,
     /// The partition whose journal is looked at next.
     journal_partition: u8,
     /// What has been removed so far; none until that has been read.
     swept: Option<Swept>,
+}
+
+/// A period of what was seen, and how much of it has been removed.
+#[derive(Debug)]
+struct Expiring {
+    period: u64,
+    ended_ms: Millis,
+    /// The partition whose rows go next; all have gone if there is none with this number.
+    partition: u8,
+    /// The first of them that may be there.
+    from: Vec<u8>,
 }
 
 /// What was done with a partition's journal.
@@ -69,7 +82,7 @@ impl Upkeep for Sweep {
             return Ok(());
         };
         let progress: Progress = decode(Table::Meta, progress)?;
-        self.sweep_seen(before, &progress, (seen * LOOKS_PER_ROW).max(LOOKS_MIN), changes)?;
+        self.sweep_seen(before, &progress, (seen * SEEN_ROWS_PER_ROW).max(SEEN_ROWS_MIN), changes)?;
         self.sweep_journal(before, &progress, (journal * JOURNAL_ROWS_PER_ROW).max(JOURNAL_ROWS_MIN), changes)
     }
 }
@@ -79,41 +92,53 @@ impl Sweep {
         Sweep { retention, ..Sweep::default() }
     }
 
+    /// Removes the rows of the oldest period if all of it is too old, partition by partition; the next time goes on where it stopped.
     fn sweep_seen(
         &mut self,
         snapshot: &dyn Snapshot,
         progress: &Progress,
-        looks: usize,
+        mut steps: usize,
         changes: &mut Changes,
     ) -> Result<(), StoreError> {
         let oldest = progress.connected_ms - self.retention.seen_ms;
-        let mut looked = 0;
-        let mut broken = None;
-        let mut last = Vec::new();
-        snapshot.range(Table::Seen, &self.seen_after, &[Partition::COUNT], &mut |key, row| {
-            match decode::<SeenRow>(Table::Seen, row) {
-                // What this very commit saw again is in its changes, and stays.
-                Ok(row) if row.connected_ms < oldest && !changes.has(Table::Seen, key) => {
-                    changes.delete(Table::Seen, key.to_vec());
+        while steps > 0 {
+            let expiring = match &mut self.expiring {
+                Some(expiring) => expiring,
+                none => match first_closed(snapshot, self.seen_from)? {
+                    Some((period, ended_ms)) => {
+                        none.insert(Expiring { period, ended_ms, partition: 0, from: Vec::new() })
+                    }
+                    None => return Ok(()),
+                },
+            };
+            if expiring.ended_ms >= oldest {
+                return Ok(());
+            }
+            let Some(partition) = Partition::of_key(&[expiring.partition]) else {
+                changes.delete(Table::Meta, ClosedPeriod::key(expiring.period));
+                self.seen_from = expiring.period + 1;
+                self.expiring = None;
+                continue;
+            };
+            let (first, to) = SeenKey::of_period(partition, expiring.period);
+            let mut stopped_at = None;
+            snapshot.range(Table::Seen, &std::mem::take(&mut expiring.from).max(first), &to, &mut |key, _| {
+                if steps == 0 {
+                    stopped_at = Some(key.to_vec());
+                    return ControlFlow::Break(());
                 }
-                Ok(_) => {}
-                Err(error) => broken = Some(error),
+                steps -= 1;
+                changes.delete(Table::Seen, key.to_vec());
+                ControlFlow::Continue(())
+            })?;
+            match stopped_at {
+                Some(key) => expiring.from = key,
+                None => {
+                    expiring.partition += 1;
+                    steps = steps.saturating_sub(1);
+                }
             }
-            looked += 1;
-            if looked < looks && broken.is_none() {
-                return ControlFlow::Continue(());
-            }
-            last = key.to_vec();
-            ControlFlow::Break(())
-        })?;
-        if let Some(error) = broken {
-            return Err(error);
         }
-        // The least key behind the last; from the first again at the end.
-        if !last.is_empty() {
-            last.push(0);
-        }
-        self.seen_after = last;
         Ok(())
     }
 
@@ -209,6 +234,17 @@ impl Sweep {
     }
 }
 
+/// The first closed period from this one on, and when it ended.
+fn first_closed(snapshot: &dyn Snapshot, period: u64) -> Result<Option<(u64, Millis)>, StoreError> {
+    let (from, to) = ClosedPeriod::from(period);
+    let mut first = None;
+    snapshot.range(Table::Meta, &from, &to, &mut |key, row| {
+        first = Some(ClosedPeriod::read(key, row).map(|(period, ended_ms, _)| (period, ended_ms)));
+        ControlFlow::Break(())
+    })?;
+    first.transpose()
+}
+
 /// The partition with this number, and the number of the one after it.
 fn next(number: &mut u8) -> Partition {
     let partition = Partition::of_key(&[*number]).expect("it is always a partition's");
@@ -218,7 +254,7 @@ fn next(number: &mut u8) -> Partition {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::event::EventId;
@@ -281,6 +317,72 @@ mod tests {
         store.snapshot().unwrap().range(table, &[], &[Partition::COUNT], visit).unwrap();
     }
 
+    /// Rows of what was seen, as many a commit, each in a partition of its own; commits are an hour apart, and a period is over after so many.
+    struct Seeing {
+        rows: u64,
+        commits_in_period: u64,
+        restarts_every: u64,
+    }
+
+    /// Checks after each commit that no row has gone that is not as old as it has to be. Returns the most rows that there were.
+    fn seen_rows_most(seeing: &Seeing, commits: u64) -> usize {
+        const HOURS: Millis = 24;
+        let retention = Retention { seen_ms: HOURS * HOUR_MS, ..Retention::default() };
+        let store = MemoryStore::new("test");
+        store.set_upkeep(Box::new(Sweep::new(retention)));
+        let mut progress = Progress::default();
+        let (mut began, mut most) = (1, 0);
+        for commit in 1..=commits {
+            if commit % seeing.restarts_every == 0 {
+                store.set_upkeep(Box::new(Sweep::new(retention)));
+            }
+            let mut changes = Changes::new();
+            progress.connected_ms += HOUR_MS;
+            if commit - began == seeing.commits_in_period {
+                let closed = ClosedPeriod { period: began, ended_ms: progress.connected_ms, filter: Vec::new() };
+                changes.put(Table::Meta, ClosedPeriod::key(began), closed.encode());
+                began = commit;
+            }
+            for row in 0..seeing.rows {
+                let partition = Partition::of_key(&[(row % 64) as u8]).unwrap();
+                let mut hash = [0; 16];
+                hash[..8].copy_from_slice(&commit.to_be_bytes());
+                hash[8..].copy_from_slice(&row.to_be_bytes());
+                changes.put(Table::Seen, SeenKey { partition, period: began, hash }.encode(), Vec::new());
+            }
+            changes.put(Table::Meta, Progress::KEY, encode(&progress));
+            store.append(changes).unwrap();
+
+            let mut of_commit = BTreeMap::<u64, u64>::new();
+            for_each(&store, Table::Seen, &mut |key, _| {
+                let SeenKey { hash, .. } = SeenKey::decode(key).unwrap();
+                *of_commit.entry(u64::from_be_bytes(*hash.first_chunk().unwrap())).or_default() += 1;
+            });
+            for kept in commit.saturating_sub(HOURS as u64).max(1)..=commit {
+                assert_eq!(of_commit.get(&kept), Some(&seeing.rows), "of commit {kept} after {commit}");
+            }
+            most = most.max(of_commit.values().sum::<u64>());
+            let closed = first_closed(&*store.snapshot().unwrap(), 0).unwrap();
+            assert!(
+                closed.is_none_or(|(period, _)| of_commit.keys().all(|kept| *kept >= period)),
+                "rows without a period"
+            );
+        }
+        most as usize
+    }
+
+    #[test]
+    fn what_was_seen_goes_when_all_of_its_period_is_too_old_as_fast_as_new_comes() {
+        for rows in [1, 3, 64, 200] {
+            for (commits_in_period, restarts_every) in [(1, u64::MAX), (10, u64::MAX), (10, 7)] {
+                let most = seen_rows_most(&Seeing { rows, commits_in_period, restarts_every }, 300);
+                // What is kept, its oldest period that is not over yet, and one that is going.
+                let alive = rows * (24 + 1 + 3 * commits_in_period);
+                assert!(most as u64 <= alive, "{rows} rows, {commits_in_period} commits: {most} of {alive}");
+            }
+        }
+    }
+
     #[test]
     fn the_trail_goes_with_the_journal_and_not_before() {
         let store = MemoryStore::new("test");
@@ -293,7 +395,7 @@ mod tests {
         for commit in 1..=COMMITS {
             let mut changes = Changes::new();
             progress.now = commit as Millis;
-            let period = progress.trail.of(commit);
+            let period = progress.trail.at_commit(commit);
             // Customers of one partition, each of whom has entries in two of a commit's rows.
             for (part, of) in [(0, [0, 1]), (1, [1, 2]), (2, [2, 0])] {
                 let row = row(progress.now, of);

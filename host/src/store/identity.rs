@@ -14,8 +14,9 @@ pub(super) const IDENTITY_KEY: &[u8] = b"store";
 /// The key in `Meta` of what says that the tables are not whole without the log; a store that was closed has no such row.
 pub(super) const LOG_KEY: &[u8] = b"log";
 
-/// What this version writes. Since 2 a store that was not closed may have commits in its log; since 4 a key of the trail has a period.
-pub(super) const FORMAT: u32 = 4;
+/// What this version writes. Since 2 a store that was not closed may have commits in its log; since 4 a key of the trail has a period,
+/// and since 5 a key of what was seen.
+pub(super) const FORMAT: u32 = 5;
 /// What a store is while it is brought to this version's: older versions must leave it alone, and no version may use it as it is.
 pub(super) const ON_THE_WAY: u32 = 3;
 const OLDEST_FORMAT: u32 = 1;

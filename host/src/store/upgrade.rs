@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use super::identity::{FORMAT, ON_THE_WAY};
-use super::records::{Partition, trail_key_of_before};
+use super::records::{ClosedPeriod, Partition, Progress, decode};
 use super::redb::RedbStore;
 use super::{Changes, Snapshot, Store, StoreError, Table};
 
@@ -34,33 +34,50 @@ pub(super) fn upgrade(tables: &mut RedbStore) -> Result<(), StoreError> {
     }
     tracing::warn!(found, now = FORMAT, "the store is brought to the format of this version, which no older one reads");
     tables.commit_format(ON_THE_WAY)?;
-    let (mut after, mut moved, mut said) = (Vec::new(), 0, 0);
-    loop {
-        let changes = next_of_trail(&*tables.snapshot()?, &mut after)?;
-        tables.commit(&changes)?;
-        moved += changes.put_in(Table::Trail);
-        if after.is_empty() {
-            break;
-        }
-        if moved - said >= SAYS_EVERY {
-            said = moved;
-            tracing::info!(keys = moved, "keys of the trail have been written anew");
+    let (mut moved, mut said) = (0, 0);
+    for table in [Table::Trail, Table::Seen] {
+        let mut after = Vec::new();
+        loop {
+            let changes = next_of(table, &*tables.snapshot()?, &mut after)?;
+            tables.commit(&changes)?;
+            moved += changes.put_in(table);
+            if after.is_empty() {
+                break;
+            }
+            if moved - said >= SAYS_EVERY {
+                said = moved;
+                tracing::info!(keys = moved, "keys of what was seen and of the trail have been written anew");
+            }
         }
     }
+    close_period_of_before(tables)?;
     tables.commit_format(FORMAT)?;
     tracing::info!(keys = moved, "the store is of the format of this version");
     Ok(())
 }
 
-/// Gives the next keys of the trail that have no period one; says after which key the rest begins.
-fn next_of_trail(snapshot: &dyn Snapshot, after: &mut Vec<u8>) -> Result<Changes, StoreError> {
+/// What was seen before there were periods is one that is over, and has no filter.
+fn close_period_of_before(tables: &RedbStore) -> Result<(), StoreError> {
+    let progress = tables.snapshot()?.get(Table::Meta, Progress::KEY)?;
+    let ended_ms = match progress {
+        Some(progress) => decode::<Progress>(Table::Meta, &progress)?.connected_ms,
+        None => 0,
+    };
+    let mut changes = Changes::new();
+    let closed = ClosedPeriod { period: 0, ended_ms, filter: Vec::new() };
+    changes.put(Table::Meta, ClosedPeriod::key(closed.period), closed.encode());
+    tables.commit(&changes)
+}
+
+/// Gives the next keys of a table that have no period the period 0; says after which key the rest begins.
+fn next_of(table: Table, snapshot: &dyn Snapshot, after: &mut Vec<u8>) -> Result<Changes, StoreError> {
     let mut changes = Changes::new();
     let mut count = 0;
     let from = std::mem::take(after);
-    snapshot.range(Table::Trail, &from, &[Partition::COUNT], &mut |key, value| {
-        if let Some(now) = trail_key_of_before(key) {
-            changes.delete(Table::Trail, key);
-            changes.put(Table::Trail, now, value);
+    snapshot.range(table, &from, &[Partition::COUNT], &mut |key, value| {
+        if let Some(now) = key_with_period(table, key) {
+            changes.delete(table, key);
+            changes.put(table, now, value);
             count += 1;
         }
         if count < KEYS_AT_ONCE {
@@ -70,6 +87,19 @@ fn next_of_trail(snapshot: &dyn Snapshot, after: &mut Vec<u8>) -> Result<Changes
         ControlFlow::Break(())
     })?;
     Ok(changes)
+}
+
+/// What a key without a period has become; `None` if it has one.
+fn key_with_period(table: Table, key: &[u8]) -> Option<Vec<u8>> {
+    let (partition, rest) = key.split_first_chunk::<1>()?;
+    let bytes_before = match table {
+        // A hash.
+        Table::Seen => 16,
+        // A customer and a commit.
+        Table::Trail => 16 + 8,
+        _ => return None,
+    };
+    (rest.len() == bytes_before).then(|| [&partition[..], &[0; 8], rest].concat())
 }
 
 #[cfg(test)]

@@ -50,11 +50,6 @@ impl Key {
         of(Partition::of_customer(customer), &[customer.as_bytes()])
     }
 
-    #[must_use]
-    pub fn seen(partition: Partition, key: DedupKey) -> Vec<u8> {
-        of(partition, &[key.as_bytes()])
-    }
-
     /// A row of a commit: journal and outbox. What is too much for one row goes on in the next part.
     #[must_use]
     pub fn commit(partition: Partition, commit: u64, part: u16) -> Vec<u8> {

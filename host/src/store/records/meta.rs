@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::failure::FailureTotal;
+use super::seen::SeenPeriod;
 use super::trail::Period;
 use crate::clock::Millis;
 
@@ -32,6 +33,9 @@ pub struct Progress {
     /// To which period of the trail this commit has added.
     #[serde(default = "Period::of_before")]
     pub trail: Period,
+    /// To which period of what was seen this commit has added; `None` if none has begun.
+    #[serde(default)]
+    pub seen: Option<SeenPeriod>,
 }
 
 /// When the last sessions of the source were last known to be alive.
@@ -89,10 +93,12 @@ mod tests {
     #[test]
     fn what_a_version_without_periods_has_written_has_none_to_go_on_with() {
         let now = encode(&Progress { commit: 7, ..Progress::default() });
-        // One member fewer: an array of two small numbers.
-        let mut before = now[..now.len() - 3].to_vec();
-        before[0] -= 1;
-        let read: Progress = decode(Table::Meta, &before).unwrap();
-        assert_eq!(read, Progress { commit: 7, trail: Period::of_before(), ..Progress::default() });
+        // One member fewer: nothing. And one more: an array of two small numbers.
+        for (bytes, members, trail) in [(1, 1, Period::default()), (4, 2, Period::of_before())] {
+            let mut before = now[..now.len() - bytes].to_vec();
+            before[0] -= members;
+            let read: Progress = decode(Table::Meta, &before).unwrap();
+            assert_eq!(read, Progress { commit: 7, trail, ..Progress::default() });
+        }
     }
 }

@@ -27,8 +27,7 @@ pub use journal::{Cause, Decided, JournalEntry, JournalRow, Outcome, Proposed, V
 pub use keys::{Key, Partition, TimerKey};
 pub use meta::{Progress, Sessions, Swept};
 pub use outbox::{OutboxItem, OutboxRow};
-pub use seen::{OpenOccurrence, SeenRow};
-pub(crate) use trail::trail_key_of_before;
+pub use seen::{ClosedPeriod, OpenOccurrence, SeenKey, SeenPeriod, SeenRow};
 pub use trail::{Period, TrailKey};
 
 /// The room for a row in the making that a thread keeps, in bytes.

@@ -10,8 +10,8 @@ use super::keys::{Partition, of};
 use crate::event::CustomerKey;
 use crate::store::{Snapshot, StoreError, Table};
 
-/// With so many keys a period is over. Every test of what is committed goes through some.
-const KEYS_MAX: u64 = if cfg!(test) { 1 << 6 } else { 1 << 16 };
+/// With so many keys a period is over: few enough for some pages of each partition. Every test of what is committed goes through some periods.
+const KEYS_MAX: u64 = if cfg!(test) { 1 << 6 } else { 1 << 14 };
 
 /// A key of the trail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +85,6 @@ impl TrailKey {
     }
 }
 
-/// The key of what format 2 had under this one, which was without a period; `None` if it is of this format.
-pub(crate) fn trail_key_of_before(key: &[u8]) -> Option<Vec<u8>> {
-    let (partition, rest) = key.split_first_chunk::<1>()?;
-    // A customer and a commit.
-    let is_before = rest.len() == 16 + 8;
-    is_before.then(|| [&partition[..], &[0; 8], rest].concat())
-}
-
 /// The last period of a partition that began before a commit.
 fn period_before(snapshot: &dyn Snapshot, partition: Partition, commit: u64) -> Result<Option<u64>, StoreError> {
     let last = snapshot.last(Table::Trail, &of(partition, &[]), &of(partition, &[&commit.to_be_bytes()]))?;
@@ -118,8 +110,8 @@ impl Period {
         Period { began: 0, keys: KEYS_MAX }
     }
 
-    /// The period to which a commit adds: this one, or the next, which it begins.
-    pub fn of(&mut self, commit: u64) -> u64 {
+    /// The period to which a commit adds: this one, or the next, which the commit begins.
+    pub fn at_commit(&mut self, commit: u64) -> u64 {
         if self.keys >= KEYS_MAX {
             *self = Period { began: commit, keys: 0 };
         }
@@ -209,11 +201,11 @@ mod tests {
     fn a_period_is_over_when_it_has_enough() {
         let mut period = Period::default();
         period.add(KEYS_MAX as usize - 1);
-        assert_eq!(period.of(2), 0);
+        assert_eq!(period.at_commit(2), 0);
         period.add(7);
-        assert_eq!(period.of(3), 3);
+        assert_eq!(period.at_commit(3), 3);
         period.add(1);
         assert_eq!(period, Period { began: 3, keys: 1 });
-        assert_eq!(Period::of_before().of(5), 5);
+        assert_eq!(Period::of_before().at_commit(5), 5);
     }
 }

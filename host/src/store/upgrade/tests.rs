@@ -1,16 +1,19 @@
 //! Stores that older versions wrote.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock::Millis;
 use crate::event::CustomerKey;
-use crate::store::records::TrailKey;
+use crate::store::records::{SeenKey, TrailKey, encode};
 use crate::store::{FileStore, Opening};
 
 /// More than one commit takes.
 const KEYS: usize = KEYS_AT_ONCE + 100;
+const CONNECTED_MS: Millis = 12_345;
 const UPGRADING: Opening<'_> =
     Opening { environment: "test", create: true, cache_bytes: 64 << 20, check_bytes_max: 0, upgrade: true };
 
@@ -19,6 +22,11 @@ fn trail_key(number: usize) -> TrailKey {
     customer[..8].copy_from_slice(&(number as u64 / 3).to_le_bytes());
     customer[8] = number as u8;
     TrailKey { period: 0, customer: CustomerKey::from_bytes(customer), commit: number as u64 }
+}
+
+fn seen_key(number: usize) -> SeenKey {
+    let hash = *blake3::hash(&number.to_le_bytes()).as_bytes().first_chunk().unwrap();
+    SeenKey { partition: Partition::of_key(&[number as u8 % 64]).unwrap(), period: 0, hash }
 }
 
 /// A key as it was before there were periods.
@@ -33,8 +41,11 @@ fn older(format: u32) -> TempDir {
     let mut tables = RedbStore::open(directory.path(), UPGRADING).unwrap();
     let mut changes = Changes::new();
     for number in 0..KEYS {
-        changes.put(Table::Trail, before(trail_key(number).encode()), Vec::new());
+        let trail = trail_key(number).encode();
+        changes.put(Table::Trail, if format < 4 { before(trail) } else { trail }, Vec::new());
+        changes.put(Table::Seen, before(seen_key(number).encode()), number.to_be_bytes());
     }
+    changes.put(Table::Meta, Progress::KEY, encode(&Progress { connected_ms: CONNECTED_MS, ..Progress::default() }));
     tables.commit(&changes).unwrap();
     tables.commit_format(format).unwrap();
     directory
@@ -44,20 +55,25 @@ fn older(format: u32) -> TempDir {
 fn assert_upgraded(directory: &Path) {
     let tables = RedbStore::open(directory, Opening::of("test")).unwrap();
     assert_eq!(tables.identity().format, FORMAT);
-    let mut trail = Vec::new();
-    let visit = &mut |key: &[u8], _: &[u8]| {
-        trail.push(key.to_vec());
-        ControlFlow::Continue(())
-    };
-    tables.snapshot().unwrap().range(Table::Trail, &[], &[Partition::COUNT], visit).unwrap();
-    let mut wanted: Vec<_> = (0..KEYS).map(|number| trail_key(number).encode()).collect();
-    wanted.sort_unstable();
-    assert!(trail == wanted, "the trail is another");
+    let snapshot = tables.snapshot().unwrap();
+    let trail = (0..KEYS).map(|number| (trail_key(number).encode(), Vec::new())).collect();
+    let seen = (0..KEYS).map(|number| (seen_key(number).encode(), number.to_be_bytes().to_vec())).collect();
+    for (table, wanted) in [(Table::Trail, trail), (Table::Seen, seen)] {
+        let mut rows = BTreeMap::new();
+        let visit = &mut |key: &[u8], row: &[u8]| {
+            rows.insert(key.to_vec(), row.to_vec());
+            ControlFlow::Continue(())
+        };
+        snapshot.range(table, &[], &[Partition::COUNT], visit).unwrap();
+        assert!(rows == wanted, "{} has other rows", table.name());
+    }
+    let closed = snapshot.get(Table::Meta, &ClosedPeriod::key(0)).unwrap().unwrap();
+    assert_eq!(ClosedPeriod::read(&ClosedPeriod::key(0), &closed).unwrap(), (0, CONNECTED_MS, &[][..]));
 }
 
 #[test]
 fn every_older_format_is_upgraded_when_an_engine_opens_it() {
-    for format in [1, 2] {
+    for format in [1, 2, 4] {
         let directory = older(format);
         let asked = FileStore::open(directory.path(), Opening::of("test")).unwrap_err();
         assert!(matches!(asked, StoreError::ToUpgrade { found, .. } if found == format), "{asked}");
@@ -74,7 +90,7 @@ fn an_upgrade_that_was_killed_goes_on_and_what_it_left_is_read_by_nobody() {
     let mut tables = RedbStore::open(directory.path(), UPGRADING).unwrap();
     tables.commit_format(ON_THE_WAY).unwrap();
     let mut after = Vec::new();
-    let changes = next_of_trail(&*tables.snapshot().unwrap(), &mut after).unwrap();
+    let changes = next_of(Table::Trail, &*tables.snapshot().unwrap(), &mut after).unwrap();
     assert_eq!(changes.put_in(Table::Trail), KEYS_AT_ONCE);
     tables.commit(&changes).unwrap();
     drop(tables);
