@@ -13,7 +13,7 @@ use crate::communication::Communication;
 use crate::delivery::Receipt;
 use crate::metrics;
 use crate::store::Changes;
-use crate::store::records::{FailureDelta, Partition, TimerKey};
+use crate::store::records::{FailureDelta, Partition, SeenKey, TimerKey};
 
 /// Everything that a batch led to: it is committed as a whole.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Group {
 
     /// About what it adds to the store, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let seen: usize = self.seen.iter().map(|piece| piece.bytes.len()).sum();
+        let seen: usize = self.seen.iter().map(|piece| SeenKey::BYTES + piece.bytes.len()).sum();
         let journal: usize = self.journal.iter().map(|piece| piece.bytes.len()).sum();
         let outbox: usize = self.outbox.iter().map(|(_, communication)| communication.body.len()).sum();
         self.changes.bytes() + seen + journal + outbox

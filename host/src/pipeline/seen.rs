@@ -17,19 +17,31 @@ use crate::clock::Millis;
 use crate::store::records::{ClosedPeriod, Partition, Progress, SeenKey, SeenPeriod};
 use crate::store::{Changes, Snapshot, Store, StoreError, Table};
 
-/// With so many rows a period is over: few enough for some pages of each partition. A build for tests goes through many periods.
-const ROWS_MAX: u64 = if cfg!(debug_assertions) { 1 << 10 } else { 1 << 16 };
+/// With so many rows a period is over: few enough for some pages of each partition. Tests go through many periods, and so does a debug build.
+const ROWS_MAX: u64 = if cfg!(test) {
+    1 << 6
+} else if cfg!(debug_assertions) {
+    1 << 10
+} else {
+    1 << 16
+};
 /// A period is over after this part of the time for which rows are kept, too: so much longer some of them are kept.
 const PERIODS_IN_TIME: Millis = 8;
 /// 16 for every row of a full period.
 const POSITIONS: usize = 16 * ROWS_MAX as usize;
 const POSITION_BITS: u32 = POSITIONS.trailing_zeros();
-/// Of each key. With 16 positions a row, 11 take the fewest keys for others: one in 2,000. Part of the store's format.
+/// Of each key. With 16 positions a row, 11 take the fewest keys for others: one in 2,000.
 const PROBES: u64 = 11;
+/// Which kind of filter this is: another for whoever changes [`positions`]. How many there are is told by its length.
+const KIND: u8 = 1;
 /// Periods whose filters lie side by side, in 8 MiB.
 const SIDE_BY_SIDE: usize = u64::BITS as usize;
-/// More periods than fit are not begun: the last goes on, and more and more keys are taken for others.
+/// With 512 MiB of filters, of 268 million keys, it is enough: then periods are only over by time, and more and more keys are taken for others.
 const BLOCKS_MAX: usize = 64;
+/// So many slots are left for those: more than are kept at once.
+const SLOTS_FOR_TIME: usize = 2 * PERIODS_IN_TIME as usize;
+/// A filter with so many times the keys that it is for takes nearly all for others, and is not made again at a start.
+const OVERFULL: u64 = 8;
 
 /// A row of what was seen, on its way to its period.
 #[derive(Debug)]
@@ -43,9 +55,9 @@ pub(super) struct SeenPiece {
 #[derive(Debug)]
 pub(super) struct SeenFilters {
     /// A word for each position, made when the first of its periods is.
-    blocks: Box<[OnceLock<Box<[AtomicU64]>>]>,
+    blocks: Vec<OnceLock<Box<[AtomicU64]>>>,
     /// For each slot its period and one; 0 if it is free, and then its filter is empty.
-    periods: Box<[AtomicU64]>,
+    periods: Vec<AtomicU64>,
 }
 
 /// What adds to the filters; there is one.
@@ -61,6 +73,10 @@ pub(super) struct SeenWriter {
     has_said_full: bool,
 }
 
+/// A filter that was kept, and says nothing of its keys: it is none, or of another kind.
+#[derive(Debug, PartialEq, Eq)]
+struct Unknown;
+
 /// Finds what the store has.
 pub(super) fn open(
     store: &dyn Store,
@@ -68,41 +84,37 @@ pub(super) fn open(
     kept_ms: Millis,
 ) -> Result<(Arc<SeenFilters>, SeenWriter), StoreError> {
     let snapshot = store.snapshot()?;
-    let mut closed = Vec::new();
+    let mut filters = SeenFilters::new(BLOCKS_MAX);
+    let mut closed = VecDeque::new();
+    let oldest = progress.connected_ms.saturating_sub(kept_ms);
     for_each(&*snapshot, Table::Meta, ClosedPeriod::from(0), &mut |key, row| {
         let (period, ended_ms, filter) = ClosedPeriod::read(key, row)?;
-        if ended_ms >= progress.connected_ms - kept_ms {
-            closed.push((period, ended_ms, filter.to_vec()));
+        if ended_ms >= oldest {
+            let slot = filters.slot_for(period);
+            if filters.load(slot, filter) == Err(Unknown) {
+                tracing::info!(period, "what was seen in a period has no filter, and is looked for with every event");
+            }
+            closed.push_back((slot, ended_ms));
         }
         Ok(())
     })?;
-    // One more for the current period, and one for the next.
-    let blocks = BLOCKS_MAX.max((closed.len() + 2).div_ceil(SIDE_BY_SIDE));
-    let filters = Arc::new(SeenFilters::new(blocks));
-    let mut writer = SeenWriter { filters, kept_ms, current: None, closed: VecDeque::new(), has_said_full: false };
-    for (period, ended_ms, filter) in closed {
-        let slot = writer.filters.free_slot().expect("there are as many as periods");
-        writer.filters.occupy(slot, period);
-        if !writer.filters.load(slot, &filter) {
-            tracing::info!(
-                period,
-                "a period of what was seen has no filter of this version, and is looked at for every event"
-            );
+    let current = progress.seen.map(|SeenPeriod { began, rows, .. }| (filters.slot_for(began), began, rows));
+    match current {
+        Some((slot, _, rows)) if rows >= OVERFULL * ROWS_MAX => filters.fill(slot),
+        Some((slot, began, _)) => {
+            for partition in Partition::all() {
+                for_each(&*snapshot, Table::Seen, SeenKey::of_period(partition, began), &mut |key, _| {
+                    filters.mark(slot, &SeenKey::decode(key)?.hash);
+                    Ok(())
+                })?;
+            }
         }
-        writer.closed.push_back((slot, ended_ms));
+        None => {}
     }
-    if let Some(SeenPeriod { began, .. }) = progress.seen {
-        let slot = writer.filters.free_slot().expect("there are as many as periods");
-        writer.filters.occupy(slot, began);
-        for partition in Partition::all() {
-            for_each(&*snapshot, Table::Seen, SeenKey::of_period(partition, began), &mut |key, _| {
-                writer.filters.mark(slot, &SeenKey::decode(key)?.hash);
-                Ok(())
-            })?;
-        }
-        writer.current = Some(slot);
-    }
-    Ok((Arc::clone(&writer.filters), writer))
+    let filters = Arc::new(filters);
+    let current = current.map(|(slot, ..)| slot);
+    let writer = SeenWriter { filters: Arc::clone(&filters), kept_ms, current, closed, has_said_full: false };
+    Ok((filters, writer))
 }
 
 /// Shows rows until one of them is an error.
@@ -132,6 +144,7 @@ impl SeenWriter {
         let slot = self.slot_of_commit(progress, changes);
         let period = progress.seen.as_mut().expect("a period has begun");
         period.rows += pieces.len() as u64;
+        period.last_ms = progress.connected_ms;
         for SeenPiece { partition, hash, bytes } in pieces {
             self.filters.mark(slot, &hash);
             changes.put(Table::Seen, SeenKey { partition, period: period.began, hash }.encode(), bytes);
@@ -146,35 +159,41 @@ impl SeenWriter {
         {
             return slot;
         }
-        self.forget_before(progress.connected_ms - self.kept_ms);
-        let Some(slot) = self.filters.free_slot() else {
-            return self.go_on();
+        self.forget_before(progress.connected_ms.saturating_sub(self.kept_ms));
+        let slot = match (self.filters.free_slot(), last) {
+            (Some(slot), _) => slot,
+            // Only if more is kept now than was before.
+            (None, Some((_, slot))) => return slot,
+            (None, None) => unreachable!("those that are closed leave a slot"),
         };
-        if let Some((SeenPeriod { began, .. }, slot)) = last {
-            let ended_ms = progress.connected_ms;
-            let closed = ClosedPeriod { period: began, ended_ms, filter: self.filters.bits_of(slot) };
+        if let Some((SeenPeriod { began, last_ms, .. }, slot)) = last {
+            let closed = ClosedPeriod { period: began, ended_ms: last_ms, filter: self.filters.kept(slot) };
             changes.put(Table::Meta, ClosedPeriod::key(began), closed.encode());
-            self.closed.push_back((slot, ended_ms));
+            self.closed.push_back((slot, last_ms));
         }
         self.filters.occupy(slot, progress.commit);
         self.current = Some(slot);
-        progress.seen = Some(SeenPeriod { began: progress.commit, began_ms: progress.connected_ms, rows: 0 });
+        let (began, began_ms) = (progress.commit, progress.connected_ms);
+        progress.seen = Some(SeenPeriod { began, began_ms, rows: 0, last_ms: began_ms });
         slot
     }
 
-    fn is_over(&self, period: SeenPeriod, connected_ms: Millis) -> bool {
-        period.rows >= ROWS_MAX || connected_ms - period.began_ms >= self.kept_ms / PERIODS_IN_TIME
+    fn is_over(&mut self, period: SeenPeriod, connected_ms: Millis) -> bool {
+        let is_long = connected_ms.saturating_sub(period.began_ms) >= self.kept_ms / PERIODS_IN_TIME;
+        is_long || period.rows >= ROWS_MAX && self.has_room()
     }
 
-    fn go_on(&mut self) -> usize {
-        if !std::mem::replace(&mut self.has_said_full, true) {
-            let periods = self.filters.periods.len();
+    /// Whether there are slots for periods with many rows.
+    fn has_room(&mut self) -> bool {
+        let periods = self.closed.len() + 1;
+        let has_room = periods + SLOTS_FOR_TIME < self.filters.periods.len();
+        if !has_room && !std::mem::replace(&mut self.has_said_full, true) {
             tracing::warn!(
                 periods,
-                "what was seen fills all its filters: more events than before are looked for in the store; a shorter store.deduplication_hours helps"
+                "there are no more filters for what was seen, and more and more events are looked for in the store; a lower store.deduplication_hours takes fewer"
             );
         }
-        self.current.expect("a slot that is not free has a period, and the last of them is the current one")
+        has_room
     }
 
     /// Lets go of the periods that ended before this time.
@@ -187,10 +206,14 @@ impl SeenWriter {
 
 impl SeenFilters {
     pub(super) fn new(blocks: usize) -> SeenFilters {
-        SeenFilters {
-            blocks: std::iter::repeat_with(OnceLock::new).take(blocks).collect(),
-            periods: std::iter::repeat_with(AtomicU64::default).take(blocks * SIDE_BY_SIDE).collect(),
-        }
+        let mut filters = SeenFilters { blocks: Vec::new(), periods: Vec::new() };
+        (0..blocks).for_each(|_| filters.add_block());
+        filters
+    }
+
+    fn add_block(&mut self) {
+        self.blocks.push(OnceLock::new());
+        self.periods.extend(std::iter::repeat_with(AtomicU64::default).take(SIDE_BY_SIDE));
     }
 
     /// The periods of which a key may be, the last first.
@@ -219,6 +242,17 @@ impl SeenFilters {
         self.periods.iter().position(|period| period.load(Ordering::Relaxed) == 0)
     }
 
+    /// Gives a period that the store has a slot, also if there are more than this version makes.
+    fn slot_for(&mut self, period: u64) -> usize {
+        // The last is left for the next period.
+        let slot = self.free_slot().filter(|slot| slot + 1 < self.periods.len()).unwrap_or_else(|| {
+            self.add_block();
+            self.periods.len() - SIDE_BY_SIDE
+        });
+        self.occupy(slot, period);
+        slot
+    }
+
     fn occupy(&self, slot: usize, period: u64) {
         self.blocks[slot / SIDE_BY_SIDE]
             .get_or_init(|| std::iter::repeat_with(AtomicU64::default).take(POSITIONS).collect());
@@ -239,22 +273,34 @@ impl SeenFilters {
         }
     }
 
-    fn bits_of(&self, slot: usize) -> Vec<u8> {
-        let is_set = |word: &AtomicU64| word.load(Ordering::Relaxed) & bit(slot) != 0;
-        let byte = |words: &[AtomicU64]| words.iter().rev().fold(0, |byte, word| byte << 1 | u8::from(is_set(word)));
-        self.words(slot).chunks(u8::BITS as usize).map(byte).collect()
+    /// A slot's filter, to be kept.
+    fn kept(&self, slot: usize) -> Vec<u8> {
+        let is_set = |word: &AtomicU64| word.load(Ordering::Relaxed) >> (slot % SIDE_BY_SIDE) & 1;
+        let byte = |words: &[AtomicU64]| words.iter().rev().fold(0, |byte, word| byte << 1 | is_set(word) as u8);
+        let bytes = self.words(slot).chunks(u8::BITS as usize).map(byte);
+        std::iter::once(KIND).chain(bytes).collect()
     }
 
-    /// Fills a slot's filter with bits that were kept. If there are none, or of filters with other positions, it may be every key; returns whether there are.
-    fn load(&self, slot: usize, bits: &[u8]) -> bool {
-        let is_filter = bits.len() * u8::BITS as usize == POSITIONS;
-        let bytes = bits.iter().copied().filter(|_| is_filter).chain(std::iter::repeat(u8::MAX));
+    /// Fills a slot's filter with what was kept of it. If that is none, or of another kind, it may be every key.
+    fn load(&self, slot: usize, kept: &[u8]) -> Result<(), Unknown> {
+        let bytes = match kept {
+            [KIND, bytes @ ..] if bytes.len() * u8::BITS as usize == POSITIONS => bytes,
+            _ => {
+                self.fill(slot);
+                return Err(Unknown);
+            }
+        };
         for (words, byte) in self.words(slot).chunks(u8::BITS as usize).zip(bytes) {
-            for (_, word) in words.iter().enumerate().filter(|(position, _)| byte >> position & 1 == 1) {
-                change(word, |word| word | bit(slot));
+            for (position, word) in words.iter().enumerate() {
+                change(word, |word| word | u64::from(byte >> position & 1) << (slot % SIDE_BY_SIDE));
             }
         }
-        is_filter
+        Ok(())
+    }
+
+    /// Makes a slot's filter one that may be every key.
+    fn fill(&self, slot: usize) {
+        self.words(slot).iter().for_each(|word| change(word, |word| word | bit(slot)));
     }
 
     fn words(&self, slot: usize) -> &[AtomicU64] {
@@ -275,7 +321,7 @@ fn bit(slot: usize) -> u64 {
 fn positions(hash: &[u8; 16]) -> impl Iterator<Item = usize> {
     let (first, step) = hash.split_at(8);
     let [first, step] = [first, step].map(|half| u64::from_le_bytes(half.try_into().expect("half of sixteen bytes")));
-    // An odd step meets no position twice.
+    // An odd step: none would be the same position again and again.
     (0..PROBES)
         .map(move |probe| (first.wrapping_add(probe.wrapping_mul(step | 1)) >> (u64::BITS - POSITION_BITS)) as usize)
 }
@@ -283,12 +329,14 @@ fn positions(hash: &[u8; 16]) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::sweep::{Retention, Sweep};
     use crate::store::MemoryStore;
+    use crate::store::records::encode;
 
     const HOUR_MS: Millis = 3_600_000;
     const KEPT_MS: Millis = 24 * HOUR_MS;
 
-    /// An engine that sees keys, a commit at a time.
+    /// An engine that sees keys, a commit at a time, and removes what is too old.
     struct Engine {
         store: MemoryStore,
         progress: Progress,
@@ -298,53 +346,75 @@ mod tests {
 
     impl Engine {
         fn new() -> Engine {
-            Engine::open(MemoryStore::new("test"), Progress::default())
+            Engine::open(MemoryStore::new("test"), Progress::default(), KEPT_MS)
         }
 
-        fn open(store: MemoryStore, progress: Progress) -> Engine {
-            let (filters, writer) = open(&store, &progress, KEPT_MS).unwrap();
+        fn open(store: MemoryStore, progress: Progress, kept_ms: Millis) -> Engine {
+            store.set_upkeep(Box::new(Sweep::new(Retention { seen_ms: kept_ms, ..Retention::default() })));
+            let (filters, writer) = open(&store, &progress, kept_ms).unwrap();
             Engine { store, progress, filters, writer }
         }
 
         fn restart(self) -> Engine {
-            Engine::open(self.store, self.progress)
+            self.restart_keeping(KEPT_MS)
+        }
+
+        fn restart_keeping(self, kept_ms: Millis) -> Engine {
+            Engine::open(self.store, self.progress, kept_ms)
         }
 
         fn sees(&mut self, numbers: impl IntoIterator<Item = u64>) {
             let mut changes = Changes::new();
             self.progress.commit += 1;
+            let commit = self.progress.commit;
             let pieces = numbers.into_iter().map(|number| {
-                let (partition, hash) = (Partition::of_key(&[(number % 64) as u8]).unwrap(), hash(number));
-                SeenPiece { partition, hash, bytes: number.to_be_bytes().to_vec() }
+                let (partition, hash) = (partition(number), hash(number));
+                SeenPiece { partition, hash, bytes: commit.to_be_bytes().to_vec() }
             });
             self.writer.add(pieces.collect(), &mut self.progress, &mut changes);
-            self.store.commit(&changes).unwrap();
+            changes.put(Table::Meta, Progress::KEY, encode(&self.progress));
+            self.store.append(changes).unwrap();
         }
 
         fn passes(&mut self, time: Millis) {
             self.progress.connected_ms += time;
         }
 
-        /// Whether it finds the row of a key.
-        fn knows(&self, number: u64) -> bool {
-            let partition = Partition::of_key(&[(number % 64) as u8]).unwrap();
+        /// The commit that saw a key last.
+        fn seen_by(&self, number: u64) -> Option<u64> {
             let snapshot = self.store.snapshot().unwrap();
-            self.filters.periods_of(&hash(number)).into_iter().any(|period| {
-                let key = SeenKey { partition, period, hash: hash(number) }.encode();
-                snapshot.get(Table::Seen, &key).unwrap().is_some()
-            })
+            let row = self.filters.periods_of(&hash(number)).into_iter().find_map(|period| {
+                let key = SeenKey { partition: partition(number), period, hash: hash(number) };
+                snapshot.get(Table::Seen, &key.encode()).unwrap()
+            });
+            row.map(|row| u64::from_be_bytes(row.try_into().unwrap()))
+        }
+
+        fn knows(&self, number: u64) -> bool {
+            self.seen_by(number).is_some()
+        }
+
+        fn count(&self, table: Table, (from, to): (Vec<u8>, Vec<u8>)) -> usize {
+            let mut count = 0;
+            let visit = &mut |_: &[u8], _: &[u8]| {
+                count += 1;
+                Ok(())
+            };
+            for_each(&*self.store.snapshot().unwrap(), table, (from, to), visit).unwrap();
+            count
         }
 
         fn closed(&self) -> usize {
-            let mut closed = 0;
-            let snapshot = self.store.snapshot().unwrap();
-            for_each(&*snapshot, Table::Meta, ClosedPeriod::from(0), &mut |_, _| {
-                closed += 1;
-                Ok(())
-            })
-            .unwrap();
-            closed
+            self.count(Table::Meta, ClosedPeriod::from(0))
         }
+
+        fn rows(&self) -> usize {
+            self.count(Table::Seen, (Vec::new(), vec![Partition::COUNT]))
+        }
+    }
+
+    fn partition(number: u64) -> Partition {
+        Partition::of_key(&[(number % 64) as u8]).unwrap()
     }
 
     fn hash(number: u64) -> [u8; 16] {
@@ -354,17 +424,59 @@ mod tests {
     #[test]
     fn a_key_that_was_added_is_never_denied_also_after_restarts() {
         let mut engine = Engine::new();
-        let count = 5 * ROWS_MAX;
-        for first in (0..count).step_by(100) {
-            engine.sees(first..first + 100);
-            if first % 700 == 0 {
+        let count = 50 * ROWS_MAX;
+        for first in (0..count).step_by(10) {
+            engine.sees(first..first + 10);
+            if first % 70 == 0 {
                 engine = engine.restart();
             }
         }
-        assert!((3..=5).contains(&engine.closed()), "{} periods are closed", engine.closed());
+        assert!((40..=50).contains(&engine.closed()), "{} periods are closed", engine.closed());
         let denied: Vec<_> = (0..count).filter(|number| !engine.knows(*number)).collect();
         assert!(denied.is_empty(), "{denied:?}");
         assert!(!engine.knows(1 << 40));
+    }
+
+    #[test]
+    fn what_is_too_old_goes_and_nothing_younger_also_when_the_time_is_set_anew() {
+        for per_hour in [1, 5, ROWS_MAX, 3 * ROWS_MAX] {
+            let mut engine = Engine::new();
+            let mut kept_hours = 24;
+            let mut kept_since = 0;
+            for hour in 0..200 {
+                engine.passes(HOUR_MS);
+                engine.sees(hour * per_hour..(hour + 1) * per_hour);
+                match hour {
+                    60 => kept_hours = 6,
+                    120 => kept_hours = 48,
+                    _ => {}
+                }
+                // What was too old once is not expected to be there when the time is longer again.
+                kept_since = kept_since.max((hour + 1).saturating_sub(kept_hours));
+                if hour % 5 == 0 {
+                    engine = engine.restart_keeping(kept_hours as Millis * HOUR_MS);
+                }
+                if hour % 5 < 2 {
+                    let denied = (kept_since * per_hour..(hour + 1) * per_hour).find(|number| !engine.knows(*number));
+                    assert_eq!(denied, None, "{per_hour} an hour, after {hour} hours");
+                }
+                let hours = 48_u64.min(hour + 1) + 48 / 8 + 5;
+                assert!(engine.rows() as u64 <= hours * per_hour, "{} rows of {per_hour} an hour", engine.rows());
+            }
+        }
+    }
+
+    #[test]
+    fn of_several_rows_of_a_key_the_last_holds() {
+        let mut engine = Engine::new();
+        for commit in 1..=20 {
+            engine.sees([7]);
+            engine.passes(KEPT_MS / 10);
+            if commit % 3 == 0 {
+                engine = engine.restart();
+            }
+            assert_eq!(engine.seen_by(7), Some(commit));
+        }
     }
 
     #[test]
@@ -384,19 +496,24 @@ mod tests {
         let filters = SeenFilters::new(1);
         for slot in [0, 7, 63] {
             filters.occupy(slot, slot as u64);
-            (0..1000).for_each(|number| filters.mark(slot, &hash(slot as u64 * 1000 + number)));
+            (0..40).for_each(|number| filters.mark(slot, &hash(slot as u64 * 1000 + number)));
         }
-        let bits = filters.bits_of(7);
+        let kept = filters.kept(7);
         filters.free(7);
-        assert!(filters.bits_of(7).iter().all(|byte| *byte == 0));
+        assert!(filters.kept(7)[1..].iter().all(|byte| *byte == 0));
         assert!(filters.periods_of(&hash(7001)).is_empty());
         filters.occupy(9, 9);
-        assert!(filters.load(9, &bits));
-        assert_eq!(filters.bits_of(9), bits);
+        filters.load(9, &kept).unwrap();
+        assert_eq!(filters.kept(9), kept);
         assert_eq!(filters.periods_of(&hash(7001)), [9]);
         assert_eq!(filters.periods_of(&hash(63_001)), [63]);
-        assert!(!filters.load(9, &bits[1..]));
-        assert_eq!(filters.periods_of(&hash(1 << 40)), [9], "any key may be in it");
+        let other_kind = [&[KIND + 1], &kept[1..]].concat();
+        for kept in [&[][..], &kept[..kept.len() - 1], &other_kind] {
+            filters.free(9);
+            filters.occupy(9, 9);
+            assert_eq!(filters.load(9, kept), Err(Unknown));
+            assert_eq!(filters.periods_of(&hash(1 << 40)), [9], "any key may be in it");
+        }
     }
 
     #[test]
@@ -446,7 +563,7 @@ mod tests {
         let mut engine = Engine::new();
         let partition = Partition::of_key(&[5]).unwrap();
         let mut changes = Changes::new();
-        changes.put(Table::Seen, SeenKey { partition, period: 0, hash: hash(5) }.encode(), Vec::new());
+        changes.put(Table::Seen, SeenKey { partition, period: 0, hash: hash(5) }.encode(), [0; 8]);
         let closed = ClosedPeriod { period: 0, ended_ms: 0, filter: Vec::new() };
         changes.put(Table::Meta, ClosedPeriod::key(0), closed.encode());
         engine.store.commit(&changes).unwrap();
@@ -457,20 +574,45 @@ mod tests {
     }
 
     #[test]
-    fn without_a_free_slot_the_last_period_goes_on() {
+    fn without_room_for_full_periods_they_are_over_by_time() {
         let mut engine = Engine::new();
         engine.sees([0]);
-        let slots = engine.filters.periods.len();
-        (1..slots).for_each(|slot| engine.filters.periods[slot].store(1 << 40, Ordering::Relaxed));
-        engine.passes(KEPT_MS / 4);
-        engine.sees([1]);
-        engine.sees([2]);
-        assert_eq!((engine.progress.seen.unwrap().rows, engine.closed()), (3, 0));
-        assert!((0..3).all(|number| engine.knows(number)));
-        engine.filters.free(7);
-        engine.sees([3]);
-        assert_eq!((engine.progress.seen.unwrap().rows, engine.closed()), (1, 1));
-        assert!((0..4).all(|number| engine.knows(number)));
+        // As if so many were full.
+        for slot in 1..engine.filters.periods.len() - SLOTS_FOR_TIME {
+            engine.filters.periods[slot].store(1 << 40, Ordering::Relaxed);
+            engine.writer.closed.push_back((slot, Millis::MAX));
+        }
+        let count = 2 * OVERFULL * ROWS_MAX;
+        for first in (1..count).step_by(64) {
+            engine.sees(first..first + 64);
+        }
+        assert!(engine.progress.seen.unwrap().rows >= count && engine.closed() == 0);
+        assert!((0..count).all(|number| engine.knows(number)));
+        engine = engine.restart();
+        assert!((0..count).all(|number| engine.knows(number)), "what is overfull is looked at for every event");
+        for hour in 0..100 {
+            engine.sees([1 << 40 | hour]);
+            engine.passes(HOUR_MS);
+        }
+        assert!(!engine.knows(0) && engine.rows() < 40, "and goes when it is too old");
+    }
+
+    #[test]
+    fn a_store_with_more_periods_than_are_made_is_read_all_the_same() {
+        let mut engine = Engine::new();
+        let mut changes = Changes::new();
+        let periods = (BLOCKS_MAX * SIDE_BY_SIDE) as u64 + 100;
+        for period in 0..periods {
+            let key = SeenKey { partition: partition(period), period, hash: hash(period) };
+            changes.put(Table::Seen, key.encode(), period.to_be_bytes());
+            let closed = ClosedPeriod { period, ended_ms: 0, filter: Vec::new() };
+            changes.put(Table::Meta, ClosedPeriod::key(period), closed.encode());
+        }
+        engine.store.commit(&changes).unwrap();
+        engine.progress.commit = periods;
+        engine = engine.restart();
+        engine.sees([1 << 40]);
+        assert!((0..periods).all(|number| engine.seen_by(number) == Some(number)) && engine.knows(1 << 40));
     }
 
     #[test]

@@ -12,9 +12,12 @@ use crate::store::records::{
 };
 use crate::store::{Changes, Snapshot, StoreError, Table, Upkeep};
 
-/// Rows of what was seen that may go for each that comes; to be done with a partition counts as one.
+/// Rows of what was seen that may go for each that comes.
 const SEEN_ROWS_PER_ROW: usize = 2;
-const SEEN_ROWS_MIN: usize = 4 * Partition::COUNT as usize;
+const SEEN_ROWS_MIN: usize = 16;
+/// Looks for them. A period takes one for each partition and one for itself: of periods with hardly any rows one may go for each row that comes.
+const SEEN_LOOKS_PER_PERIOD: usize = Partition::COUNT as usize + 1;
+const SEEN_PERIODS_MAX: usize = 1024;
 /// Rows of the journal that may go for each that comes.
 const JOURNAL_ROWS_PER_ROW: usize = 2;
 const JOURNAL_ROWS_MIN: usize = 4;
@@ -82,7 +85,7 @@ impl Upkeep for Sweep {
             return Ok(());
         };
         let progress: Progress = decode(Table::Meta, progress)?;
-        self.sweep_seen(before, &progress, (seen * SEEN_ROWS_PER_ROW).max(SEEN_ROWS_MIN), changes)?;
+        self.sweep_seen(before, &progress, seen, changes)?;
         self.sweep_journal(before, &progress, (journal * JOURNAL_ROWS_PER_ROW).max(JOURNAL_ROWS_MIN), changes)
     }
 }
@@ -97,11 +100,17 @@ impl Sweep {
         &mut self,
         snapshot: &dyn Snapshot,
         progress: &Progress,
-        mut steps: usize,
+        added: usize,
         changes: &mut Changes,
     ) -> Result<(), StoreError> {
-        let oldest = progress.connected_ms - self.retention.seen_ms;
-        while steps > 0 {
+        let oldest = progress.connected_ms.saturating_sub(self.retention.seen_ms);
+        let mut rows_left = (added * SEEN_ROWS_PER_ROW).max(SEEN_ROWS_MIN);
+        // One more than can have come, so that what is behind catches up.
+        let periods = (added + 1).min(SEEN_PERIODS_MAX);
+        for _ in 0..periods * SEEN_LOOKS_PER_PERIOD {
+            if rows_left == 0 {
+                break;
+            }
             let expiring = match &mut self.expiring {
                 Some(expiring) => expiring,
                 none => match first_closed(snapshot, self.seen_from)? {
@@ -123,20 +132,17 @@ impl Sweep {
             let (first, to) = SeenKey::of_period(partition, expiring.period);
             let mut stopped_at = None;
             snapshot.range(Table::Seen, &std::mem::take(&mut expiring.from).max(first), &to, &mut |key, _| {
-                if steps == 0 {
+                if rows_left == 0 {
                     stopped_at = Some(key.to_vec());
                     return ControlFlow::Break(());
                 }
-                steps -= 1;
+                rows_left -= 1;
                 changes.delete(Table::Seen, key.to_vec());
                 ControlFlow::Continue(())
             })?;
             match stopped_at {
                 Some(key) => expiring.from = key,
-                None => {
-                    expiring.partition += 1;
-                    steps = steps.saturating_sub(1);
-                }
+                None => expiring.partition += 1,
             }
         }
         Ok(())

@@ -15,10 +15,13 @@ pub(super) const IDENTITY_KEY: &[u8] = b"store";
 pub(super) const LOG_KEY: &[u8] = b"log";
 
 /// What this version writes. Since 2 a store that was not closed may have commits in its log; since 4 a key of the trail has a period,
-/// and since 5 a key of what was seen.
-pub(super) const FORMAT: u32 = 5;
-/// What a store is while it is brought to this version's: older versions must leave it alone, and no version may use it as it is.
-pub(super) const ON_THE_WAY: u32 = 3;
+/// and since 6 a key of what was seen.
+pub(super) const FORMAT: u32 = 6;
+/// What a store is while it is brought to this version's: older versions must leave it alone, and no version may use it as it is. So it is more than any
+/// older format, and less than this one.
+pub(super) const ON_THE_WAY: u32 = 5;
+/// What a store is that an older version was bringing to its own.
+pub(super) const ON_THE_WAY_TO_4: u32 = 3;
 const OLDEST_FORMAT: u32 = 1;
 
 /// What tells a store from another.

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use super::identity::{FORMAT, ON_THE_WAY};
+use super::identity::{FORMAT, ON_THE_WAY, ON_THE_WAY_TO_4};
 use super::records::{ClosedPeriod, Partition, Progress, decode};
 use super::redb::RedbStore;
 use super::{Changes, Snapshot, Store, StoreError, Table};
@@ -21,13 +21,18 @@ pub(super) fn refuse_older(tables: &RedbStore, may_upgrade: bool) -> Result<(), 
     match found {
         FORMAT => Ok(()),
         _ if may_upgrade => Ok(()),
-        ON_THE_WAY => Err(StoreError::Upgrading { file }),
+        ON_THE_WAY | ON_THE_WAY_TO_4 => Err(StoreError::Upgrading { file }),
         _ => Err(StoreError::ToUpgrade { file, found, known: FORMAT }),
     }
 }
 
 /// What the log has is in the tables already.
 pub(super) fn upgrade(tables: &mut RedbStore) -> Result<(), StoreError> {
+    upgrade_noting(tables, &mut |_| {})
+}
+
+/// Shows the store before each of the commits that change rows.
+fn upgrade_noting(tables: &mut RedbStore, before_commit: &mut dyn FnMut(&RedbStore)) -> Result<(), StoreError> {
     let found = tables.identity().format;
     if found == FORMAT {
         return Ok(());
@@ -39,6 +44,7 @@ pub(super) fn upgrade(tables: &mut RedbStore) -> Result<(), StoreError> {
         let mut after = Vec::new();
         loop {
             let changes = next_of(table, &*tables.snapshot()?, &mut after)?;
+            before_commit(tables);
             tables.commit(&changes)?;
             moved += changes.put_in(table);
             if after.is_empty() {
@@ -46,10 +52,11 @@ pub(super) fn upgrade(tables: &mut RedbStore) -> Result<(), StoreError> {
             }
             if moved - said >= SAYS_EVERY {
                 said = moved;
-                tracing::info!(keys = moved, "keys of what was seen and of the trail have been written anew");
+                tracing::info!(keys = moved, "keys of the trail and of what was seen have been written anew");
             }
         }
     }
+    before_commit(tables);
     close_period_of_before(tables)?;
     tables.commit_format(FORMAT)?;
     tracing::info!(keys = moved, "the store is of the format of this version");

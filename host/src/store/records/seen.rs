@@ -43,6 +43,9 @@ pub struct SeenKey {
 }
 
 impl SeenKey {
+    /// How long a key is.
+    pub const BYTES: usize = 1 + 8 + 16;
+
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         of(self.partition, &[&self.period.to_be_bytes(), &self.hash])
@@ -78,15 +81,16 @@ pub struct SeenPeriod {
     pub began: u64,
     /// When that was, in connected time.
     pub began_ms: Millis,
-    /// How many rows were added to it.
+    /// How many rows were added to it, and when the last was.
     pub rows: u64,
+    pub last_ms: Millis,
 }
 
 /// A period to which nothing is added any more: a row of `Meta`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosedPeriod {
     pub period: u64,
-    /// When its last row was added, or later, in connected time.
+    /// When its last row was added, in connected time.
     pub ended_ms: Millis,
     /// Tells whether a key may be in it; empty if nothing does.
     pub filter: Vec<u8>,
@@ -118,9 +122,10 @@ impl ClosedPeriod {
     /// When it is something else.
     pub fn read<'a>(key: &[u8], row: &'a [u8]) -> Result<(u64, Millis, &'a [u8]), StoreError> {
         let parts = || {
-            let period = key.strip_prefix(Self::PREFIX)?.try_into().ok()?;
+            let period = u64::from_be_bytes(key.strip_prefix(Self::PREFIX)?.try_into().ok()?);
             let (ended_ms, filter) = row.split_first_chunk()?;
-            Some((u64::from_be_bytes(period), Millis::from_be_bytes(*ended_ms), filter))
+            // No commit has that number.
+            (period < u64::MAX).then_some((period, Millis::from_be_bytes(*ended_ms), filter))
         };
         parts().ok_or_else(|| StoreError::unreadable(Table::Meta, "a period that is none"))
     }
@@ -146,6 +151,7 @@ mod tests {
         }
         assert!(SeenKey::decode(&key(7, 1).encode()[1..]).is_err());
         assert!(SeenKey::decode(&[]).is_err());
+        assert_eq!(key(7, 1).encode().len(), SeenKey::BYTES);
     }
 
     #[test]
@@ -160,6 +166,7 @@ mod tests {
             }
             assert!(ClosedPeriod::read(&key, &row[..7]).is_err());
             assert!(ClosedPeriod::read(&key[1..], &row).is_err());
+            assert!(ClosedPeriod::read(&ClosedPeriod::key(u64::MAX), &row).is_err());
         }
     }
 }

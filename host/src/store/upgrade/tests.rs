@@ -73,10 +73,15 @@ fn assert_upgraded(directory: &Path) {
 
 #[test]
 fn every_older_format_is_upgraded_when_an_engine_opens_it() {
-    for format in [1, 2, 4] {
+    for format in [1, 2, ON_THE_WAY_TO_4, 4] {
         let directory = older(format);
         let asked = FileStore::open(directory.path(), Opening::of("test")).unwrap_err();
-        assert!(matches!(asked, StoreError::ToUpgrade { found, .. } if found == format), "{asked}");
+        let is_refused = match asked {
+            StoreError::ToUpgrade { found, .. } => found == format,
+            StoreError::Upgrading { .. } => format == ON_THE_WAY_TO_4,
+            _ => false,
+        };
+        assert!(is_refused, "{asked}");
         let store = FileStore::open(directory.path(), UPGRADING).unwrap();
         assert_eq!(store.identity().format, FORMAT);
         drop(store);
@@ -86,19 +91,31 @@ fn every_older_format_is_upgraded_when_an_engine_opens_it() {
 
 #[test]
 fn an_upgrade_that_was_killed_goes_on_and_what_it_left_is_read_by_nobody() {
-    let directory = older(2);
+    const { assert!(ON_THE_WAY > 4 && ON_THE_WAY < FORMAT) };
+    for (format, table) in [(2, Table::Trail), (2, Table::Seen), (4, Table::Seen)] {
+        let directory = older(format);
+        let mut tables = RedbStore::open(directory.path(), UPGRADING).unwrap();
+        tables.commit_format(ON_THE_WAY).unwrap();
+        let mut after = Vec::new();
+        let changes = next_of(table, &*tables.snapshot().unwrap(), &mut after).unwrap();
+        assert_eq!(changes.put_in(table), KEYS_AT_ONCE);
+        tables.commit(&changes).unwrap();
+        drop(tables);
+        let asked = FileStore::open(directory.path(), Opening::of("test")).unwrap_err();
+        assert!(matches!(asked, StoreError::Upgrading { .. }), "{asked}");
+        drop(FileStore::open(directory.path(), UPGRADING).unwrap());
+        assert_upgraded(directory.path());
+    }
+}
+
+#[test]
+fn an_upgrade_begins_with_the_number_that_older_versions_refuse_and_ends_with_its_own() {
+    let directory = older(4);
     let mut tables = RedbStore::open(directory.path(), UPGRADING).unwrap();
-    tables.commit_format(ON_THE_WAY).unwrap();
-    let mut after = Vec::new();
-    let changes = next_of(Table::Trail, &*tables.snapshot().unwrap(), &mut after).unwrap();
-    assert_eq!(changes.put_in(Table::Trail), KEYS_AT_ONCE);
-    tables.commit(&changes).unwrap();
-    drop(tables);
-    const { assert!(ON_THE_WAY > 2 && ON_THE_WAY < FORMAT) };
-    let asked = FileStore::open(directory.path(), Opening::of("test")).unwrap_err();
-    assert!(matches!(asked, StoreError::Upgrading { .. }), "{asked}");
-    drop(FileStore::open(directory.path(), UPGRADING).unwrap());
-    assert_upgraded(directory.path());
+    let mut formats = Vec::new();
+    upgrade_noting(&mut tables, &mut |tables| formats.push(tables.identity().format)).unwrap();
+    assert!(formats.len() > 2 && formats.iter().all(|format| *format == ON_THE_WAY), "{formats:?}");
+    assert_eq!(tables.identity().format, FORMAT);
 }
 
 #[test]
@@ -110,6 +127,9 @@ fn what_the_log_of_an_older_version_has_is_upgraded_too() {
     let (gone, kept) = (trail_key(5).encode(), before(trail_key(5).encode()));
     changes.delete(Table::Trail, gone);
     changes.put(Table::Trail, kept, Vec::new());
+    let (gone, kept) = (seen_key(5).encode(), before(seen_key(5).encode()));
+    changes.delete(Table::Seen, gone);
+    changes.put(Table::Seen, kept, 5_usize.to_be_bytes());
     store.append(changes).unwrap();
     let image = TempDir::new().unwrap();
     for entry in std::fs::read_dir(directory.path()).unwrap() {

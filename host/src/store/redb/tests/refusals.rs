@@ -70,7 +70,7 @@ fn another_format_is_refused_by_its_number_whatever_else_it_says() {
         });
         reopen(directory.path()).unwrap_err()
     };
-    assert!(matches!(with(br#"{"format":6,"new":true}"#), StoreError::Newer { found: 6, known: 5, .. }));
+    assert!(matches!(with(br#"{"format":7,"new":true}"#), StoreError::Newer { found: 7, known: 6, .. }));
     assert!(matches!(with(br#"{"format":0}"#), StoreError::Older { found: 0, oldest: 1, .. }));
     assert!(matches!(with(br#"{"format":1}"#), StoreError::Damaged { .. }));
     assert!(matches!(with(b"?"), StoreError::Damaged { .. }));
