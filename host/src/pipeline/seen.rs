@@ -87,7 +87,7 @@ pub(super) fn open(
     let mut filters = SeenFilters::new(BLOCKS_MAX);
     let mut closed = VecDeque::new();
     let oldest = progress.connected_ms.saturating_sub(kept_ms);
-    for_each(&*snapshot, Table::Meta, ClosedPeriod::from(0), &mut |key, row| {
+    for_each(&*snapshot, Table::Meta, ClosedPeriod::from(0), |key, row| {
         let (period, ended_ms, filter) = ClosedPeriod::read(key, row)?;
         if ended_ms >= oldest {
             let slot = filters.slot_for(period);
@@ -103,7 +103,7 @@ pub(super) fn open(
         Some((slot, _, rows)) if rows >= OVERFULL * ROWS_MAX => filters.fill(slot),
         Some((slot, began, _)) => {
             for partition in Partition::all() {
-                for_each(&*snapshot, Table::Seen, SeenKey::of_period(partition, began), &mut |key, _| {
+                for_each(&*snapshot, Table::Seen, SeenKey::of_period(partition, began), |key, _| {
                     filters.mark(slot, &SeenKey::decode(key)?.hash);
                     Ok(())
                 })?;
@@ -122,7 +122,7 @@ fn for_each(
     snapshot: &dyn Snapshot,
     table: Table,
     (from, to): (Vec<u8>, Vec<u8>),
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut broken = Ok(());
     snapshot.range(table, &from, &to, &mut |key, row| match visit(key, row) {
@@ -396,7 +396,7 @@ mod tests {
 
         fn count(&self, table: Table, (from, to): (Vec<u8>, Vec<u8>)) -> usize {
             let mut count = 0;
-            let visit = &mut |_: &[u8], _: &[u8]| {
+            let visit = |_: &[u8], _: &[u8]| {
                 count += 1;
                 Ok(())
             };

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ::redb::{Database, TableDefinition, WriteTransaction};
 
 use self::disk::Failure;
+pub(super) use self::disk::Pace;
 use self::open::{Opened, failed, guarded, open};
 use self::view::View;
 use super::checksum::seal;
@@ -74,6 +75,7 @@ pub struct RedbStore {
     /// Held by whoever commits; says why nobody may any more.
     closed: Mutex<Option<String>>,
     failure: Arc<Failure>,
+    pace: Arc<Pace>,
     database: Database,
 }
 
@@ -137,9 +139,9 @@ impl RedbStore {
         let opened = open(&directory.join(FILE_NAME), cache_bytes, check_bytes_max)?;
         // Under the file's lock, so nobody is still writing them.
         new::remove_unfinished(directory);
-        let Opened { file, identity, view, failure, database } = opened;
+        let Opened { file, identity, view, failure, pace, database } = opened;
         let view = Mutex::new(Arc::new(view));
-        Ok(RedbStore { file, identity, view, closed: Mutex::new(None), failure, database })
+        Ok(RedbStore { file, identity, view, closed: Mutex::new(None), failure, pace, database })
     }
 
     /// Which log the tables are not whole without; none if the store was closed.
@@ -171,6 +173,11 @@ impl RedbStore {
 
     pub(super) fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// How its commits are brought to the disk.
+    pub(super) fn pace(&self) -> &Arc<Pace> {
+        &self.pace
     }
 
     fn view(&self) -> Arc<View> {

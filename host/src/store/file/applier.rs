@@ -1,14 +1,14 @@
 //! Brings what the log has to the tables: many commits in one, on a thread of its own.
 //!
 //! It waits for company, up to a time and a size, as a page of a table costs the same for one row as for ten; and for nobody when somebody
-//! waits for it. Whoever appends much faster than it can go on waits when the log is full.
+//! waits for it. What nobody waits for is brought over gently, so that the log's syncs needn't wait for it either. Whoever appends much faster than it can go on waits when the log is full.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::super::log::{BLOCK_BYTES, Nonce};
-use super::super::redb::{LogMark, RedbStore};
+use super::super::redb::{LogMark, Pace, RedbStore};
 use super::super::{Changes, Store, StoreError, Upkeep};
 use crate::metrics;
 
@@ -32,6 +32,7 @@ struct Shared {
     /// The tables show more, or never will.
     has_shown: Condvar,
     upkeep: Mutex<Option<Box<dyn Upkeep>>>,
+    pace: Arc<Pace>,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +53,7 @@ struct Waiting {
 
 impl Applier {
     pub(super) fn start(tables: Arc<RedbStore>) -> Applier {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::new(Shared { pace: Arc::clone(tables.pace()), ..Shared::default() });
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || theirs.run(&tables));
         // Without the thread nothing is ever shown, and the first who waits is told.
@@ -76,6 +77,9 @@ impl Applier {
         waiting.bytes += changes.bytes().next_multiple_of(BLOCK_BYTES);
         waiting.changes.push(changes);
         waiting.since.get_or_insert_with(Instant::now);
+        if waiting.bytes >= BYTES_ENOUGH {
+            self.shared.pace.set_gentle(false);
+        }
         drop(waiting);
         self.shared.is_wanted.notify_one();
         Ok(())
@@ -92,6 +96,7 @@ impl Applier {
     pub(super) fn hasten(&self) {
         let mut waiting = self.shared.lock();
         waiting.wanted = waiting.added;
+        self.shared.pace.set_gentle(false);
         drop(waiting);
         self.shared.is_wanted.notify_one();
     }
@@ -108,6 +113,7 @@ impl Applier {
         while waiting.shown < number {
             waiting.check()?;
             waiting.wanted = waiting.wanted.max(number);
+            self.shared.pace.set_gentle(false);
             self.shared.is_wanted.notify_one();
             waiting = self.shared.has_shown.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
@@ -117,6 +123,7 @@ impl Applier {
     /// Ends the thread when everything is in the tables; returns whether it is.
     pub(super) fn finish(&mut self) -> bool {
         self.shared.lock().is_ending = true;
+        self.shared.pace.set_gentle(false);
         self.shared.is_wanted.notify_one();
         let has_ended = self.thread.take().is_some_and(|thread| thread.join().is_ok());
         let waiting = self.shared.lock();
@@ -161,6 +168,8 @@ impl Shared {
                 left => self.is_wanted.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
+        // Whoever begins to wait meanwhile sees to it that it is no longer.
+        self.pace.set_gentle(!waiting.is_awaited());
         waiting.since = None;
         waiting.bytes = 0;
         let mark = LogMark { nonce: waiting.nonce, shown: waiting.added };
@@ -183,8 +192,12 @@ impl Shared {
 
 impl Waiting {
     fn is_due(&self) -> bool {
-        let has_waited = || self.since.is_some_and(|since| since.elapsed() >= WAITS_MAX);
-        self.is_ending || self.wanted > self.shown || self.bytes >= BYTES_ENOUGH || has_waited()
+        self.is_awaited() || self.since.is_some_and(|since| since.elapsed() >= WAITS_MAX)
+    }
+
+    /// Somebody waits for it, or would soon.
+    fn is_awaited(&self) -> bool {
+        self.is_ending || self.wanted > self.shown || self.bytes >= BYTES_ENOUGH
     }
 
     fn check(&self) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ::redb::backends::FileBackend;
@@ -64,16 +64,43 @@ impl Failure {
     }
 }
 
+/// A gentle commit is synced whenever it has written so much. A sync of one page and one of so many differ little beside one of the thousand that a
+/// commit may write.
+const GENTLY_BYTES: usize = 128 << 10;
+
+/// How a commit's pages are brought to the disk. A sync takes the longer the more pages it has to write, and what is synced meanwhile waits for it: the log,
+/// and a broker on the same machine. Gently, that is a few pages at a time, which takes longer as a whole.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Pace {
+    is_gentle: AtomicBool,
+    #[cfg(test)]
+    pub(super) syncs: AtomicUsize,
+}
+
+impl Pace {
+    /// Also for a commit that is on its way.
+    pub(in crate::store) fn set_gentle(&self, is_gentle: bool) {
+        self.is_gentle.store(is_gentle, Ordering::Relaxed);
+    }
+
+    pub(in crate::store) fn is_gentle(&self) -> bool {
+        self.is_gentle.load(Ordering::Relaxed)
+    }
+}
+
 /// A file, and what became of it.
 #[derive(Debug)]
 pub(super) struct Disk {
     file: FileBackend,
     failure: Arc<Failure>,
+    pace: Arc<Pace>,
+    /// What was written since the last sync, in bytes.
+    unsynced: AtomicUsize,
 }
 
 impl Disk {
-    pub(super) fn new(file: FileBackend, failure: Arc<Failure>) -> Disk {
-        Disk { file, failure }
+    pub(super) fn new(file: FileBackend, failure: Arc<Failure>, pace: Arc<Pace>) -> Disk {
+        Disk { file, failure, pace, unsynced: AtomicUsize::new(0) }
     }
 }
 
@@ -93,12 +120,19 @@ impl StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         Failpoint::DuringApply.pass();
+        self.unsynced.store(0, Ordering::Relaxed);
+        #[cfg(test)]
+        self.pace.syncs.fetch_add(1, Ordering::Relaxed);
         self.failure.attempt(|| self.file.sync_data());
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.failure.attempt(|| self.file.write(offset, data));
+        let unsynced = self.unsynced.fetch_add(data.len(), Ordering::Relaxed) + data.len();
+        if unsynced >= GENTLY_BYTES && self.pace.is_gentle() {
+            return self.sync_data();
+        }
         Ok(())
     }
 

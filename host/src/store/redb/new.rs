@@ -112,7 +112,7 @@ fn write(place: &Path, fill: &mut dyn FnMut(&mut Target<'_>) -> Result<(), Store
     let failure = Arc::new(Failure::default());
     let backend = unfinished.reopen().map_err(unusable)?;
     let backend = FileBackend::new(backend).map_err(|error| failed(place, error.into()))?;
-    let disk = Disk::new(backend, failure.clone());
+    let disk = Disk::new(backend, failure.clone(), Arc::default());
     let filled = guarded(place, || {
         let database = Builder::new().set_cache_size(2 * CHUNK_BYTES).create_with_backend(disk);
         let database = database.map_err(|error| failed(place, error.into()))?;

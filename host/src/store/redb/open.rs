@@ -12,7 +12,7 @@ use ::redb::backends::FileBackend;
 use ::redb::{Builder, Database, StorageBackend};
 use rustix::fs::OFlags;
 
-use super::disk::{Disk, Failure};
+use super::disk::{Disk, Failure, Pace};
 use super::header::{self, FLAGS_AT, HEADER_BYTES};
 use super::view::View;
 use crate::store::identity::IDENTITY_KEY;
@@ -26,6 +26,7 @@ pub(super) struct Opened {
     pub(super) identity: Identity,
     pub(super) view: View,
     pub(super) failure: Arc<Failure>,
+    pub(super) pace: Arc<Pace>,
     pub(super) database: Database,
 }
 
@@ -58,7 +59,8 @@ pub(super) fn open_with(
     if let Some(flags) = header.undecided {
         file.write_all_at(&[flags], FLAGS_AT).map_err(unusable)?;
     }
-    let disk = Disk::new(backend, failure.clone());
+    let pace = Arc::<Pace>::default();
+    let disk = Disk::new(backend, failure.clone(), Arc::clone(&pace));
     guarded(path, || {
         let database = Builder::new()
             .set_cache_size(cache_bytes)
@@ -71,7 +73,7 @@ pub(super) fn open_with(
         let reason = "it has no row that says which store it is".to_owned();
         let row = row.ok_or_else(|| StoreError::NotAStore { file: path.to_owned(), reason })?;
         let identity = Identity::read(&row, path)?;
-        Ok(Opened { file: path.into(), identity, view, failure: failure.clone(), database })
+        Ok(Opened { file: path.into(), identity, view, failure: failure.clone(), pace: Arc::clone(&pace), database })
     })
 }
 

@@ -91,3 +91,26 @@ impl Drop for Unmount<'_> {
         let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
     }
 }
+
+#[test]
+fn a_gentle_commit_is_synced_a_few_pages_at_a_time() {
+    let syncs_of = |is_gentle| {
+        let directory = TempDir::new().unwrap();
+        let store = new_store(&directory);
+        store.pace().set_gentle(is_gentle);
+        let before = store.pace().syncs.load(std::sync::atomic::Ordering::Relaxed);
+        let mut changes = Changes::new();
+        for key in 0..1000_u32 {
+            changes.put(Table::Customers, key.to_be_bytes(), vec![7; 3000]);
+        }
+        store.commit(&changes).unwrap();
+        let syncs = store.pace().syncs.load(std::sync::atomic::Ordering::Relaxed) - before;
+        drop(store);
+        (syncs, contents(&reopen(directory.path()).unwrap()))
+    };
+    let ((at_once, rows), (gently, same)) = (syncs_of(false), syncs_of(true));
+    // At least 1000 pages, of which 32 go at a time.
+    assert!(at_once < 10 && gently >= 1000 / 32 + at_once, "{at_once} syncs, and {gently}");
+    let is_data = |(table, _): &(Table, Vec<u8>)| *table == Table::Customers;
+    assert!(rows.iter().filter(|(key, _)| is_data(key)).eq(same.iter().filter(|(key, _)| is_data(key))));
+}
