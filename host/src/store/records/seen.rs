@@ -13,7 +13,7 @@ use crate::store::{StoreError, Table};
 /// What is known of one deduplication key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenRow {
-    /// The engine's connected time when it was last seen: rows expire by the time for which a source was there to send copies.
+    /// The engine's connected time when it was last seen. Nothing reads it: what is too old goes with its period.
     pub connected_ms: Millis,
     /// For messages without an id: the number of the next occurrence.
     #[serde(default)]

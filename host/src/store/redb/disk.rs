@@ -68,8 +68,7 @@ impl Failure {
 /// commit may write.
 const GENTLY_BYTES: usize = 128 << 10;
 
-/// How a commit's pages are brought to the disk. A sync takes the longer the more pages it has to write, and what is synced meanwhile waits for it: the log,
-/// and a broker on the same machine. Gently, that is a few pages at a time, which takes longer as a whole.
+/// How a commit's pages are brought to the disk. A sync takes the longer the more pages it has to write, and the log's sync meanwhile waits for it. Gently, that is a few pages at a time, which takes longer as a whole.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Pace {
     is_gentle: AtomicBool,

@@ -1,0 +1,311 @@
+//! Engines that see keys, restart, and forget.
+
+use super::*;
+use crate::pipeline::sweep::{Retention, Sweep};
+use crate::store::MemoryStore;
+use crate::store::records::encode;
+
+const HOUR_MS: Millis = 3_600_000;
+const KEPT_MS: Millis = 24 * HOUR_MS;
+
+/// An engine that sees keys, a commit at a time, and removes what is too old.
+struct Engine {
+    store: MemoryStore,
+    progress: Progress,
+    filters: Arc<SeenFilters>,
+    writer: SeenWriter,
+}
+
+impl Engine {
+    fn new() -> Engine {
+        Engine::open(MemoryStore::new("test"), Progress::default(), KEPT_MS)
+    }
+
+    fn open(store: MemoryStore, progress: Progress, kept_ms: Millis) -> Engine {
+        store.set_upkeep(Box::new(Sweep::new(Retention { seen_ms: kept_ms, ..Retention::default() })));
+        let (filters, writer) = open(&store, &progress, kept_ms).unwrap();
+        Engine { store, progress, filters, writer }
+    }
+
+    fn restart(self) -> Engine {
+        self.restart_keeping(KEPT_MS)
+    }
+
+    fn restart_keeping(self, kept_ms: Millis) -> Engine {
+        Engine::open(self.store, self.progress, kept_ms)
+    }
+
+    fn sees(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        let mut changes = Changes::new();
+        self.progress.commit += 1;
+        let commit = self.progress.commit;
+        let pieces = numbers.into_iter().map(|number| {
+            let (partition, hash) = (partition(number), hash(number));
+            SeenPiece { partition, hash, bytes: commit.to_be_bytes().to_vec() }
+        });
+        self.writer.add(pieces.collect(), &mut self.progress, &mut changes);
+        changes.put(Table::Meta, Progress::KEY, encode(&self.progress));
+        self.store.append(changes).unwrap();
+    }
+
+    fn passes(&mut self, time: Millis) {
+        self.progress.connected_ms += time;
+    }
+
+    /// The commit that saw a key last.
+    fn seen_by(&self, number: u64) -> Option<u64> {
+        let snapshot = self.store.snapshot().unwrap();
+        let row = self.filters.periods_of(&hash(number)).into_iter().find_map(|period| {
+            let key = SeenKey { partition: partition(number), period, hash: hash(number) };
+            snapshot.get(Table::Seen, &key.encode()).unwrap()
+        });
+        row.map(|row| u64::from_be_bytes(row.try_into().unwrap()))
+    }
+
+    fn knows(&self, number: u64) -> bool {
+        self.seen_by(number).is_some()
+    }
+
+    fn count(&self, table: Table, (from, to): (Vec<u8>, Vec<u8>)) -> usize {
+        let mut count = 0;
+        let visit = |_: &[u8], _: &[u8]| {
+            count += 1;
+            Ok(())
+        };
+        for_each(&*self.store.snapshot().unwrap(), table, (from, to), visit).unwrap();
+        count
+    }
+
+    fn closed(&self) -> usize {
+        self.count(Table::Meta, ClosedPeriod::from(0))
+    }
+
+    fn rows(&self) -> usize {
+        self.count(Table::Seen, (Vec::new(), vec![Partition::COUNT]))
+    }
+}
+
+fn partition(number: u64) -> Partition {
+    Partition::of_key(&[(number % 64) as u8]).unwrap()
+}
+
+fn hash(number: u64) -> [u8; 16] {
+    *blake3::hash(&number.to_be_bytes()).as_bytes().first_chunk().unwrap()
+}
+
+#[test]
+fn a_key_that_was_added_is_never_denied_also_after_restarts() {
+    let mut engine = Engine::new();
+    let count = 50 * ROWS_MAX;
+    for first in (0..count).step_by(10) {
+        engine.sees(first..first + 10);
+        if first % 70 == 0 {
+            engine = engine.restart();
+        }
+    }
+    assert!((40..=50).contains(&engine.closed()), "{} periods are closed", engine.closed());
+    let denied: Vec<_> = (0..count).filter(|number| !engine.knows(*number)).collect();
+    assert!(denied.is_empty(), "{denied:?}");
+    assert!(!engine.knows(1 << 40));
+}
+
+#[test]
+fn what_is_too_old_goes_and_nothing_younger_also_when_the_time_is_set_anew() {
+    for per_hour in [1, 5, ROWS_MAX, 3 * ROWS_MAX] {
+        let mut engine = Engine::new();
+        let mut kept_hours = 24;
+        let mut kept_since = 0;
+        for hour in 0..200 {
+            engine.passes(HOUR_MS);
+            engine.sees(hour * per_hour..(hour + 1) * per_hour);
+            match hour {
+                60 => kept_hours = 6,
+                120 => kept_hours = 48,
+                _ => {}
+            }
+            // What was too old once is not expected to be there when the time is longer again.
+            kept_since = kept_since.max((hour + 1).saturating_sub(kept_hours));
+            if hour % 5 == 0 {
+                engine = engine.restart_keeping(kept_hours as Millis * HOUR_MS);
+            }
+            if hour % 5 < 2 {
+                let denied = (kept_since * per_hour..(hour + 1) * per_hour).find(|number| !engine.knows(*number));
+                assert_eq!(denied, None, "{per_hour} an hour, after {hour} hours");
+            }
+            let hours = 48_u64.min(hour + 1) + 48 / 8 + 5;
+            assert!(engine.rows() as u64 <= hours * per_hour, "{} rows of {per_hour} an hour", engine.rows());
+        }
+    }
+}
+
+#[test]
+fn of_several_rows_of_a_key_the_last_holds() {
+    let mut engine = Engine::new();
+    for commit in 1..=20 {
+        engine.sees([7]);
+        engine.passes(KEPT_MS / 10);
+        if commit % 3 == 0 {
+            engine = engine.restart();
+        }
+        assert_eq!(engine.seen_by(7), Some(commit));
+    }
+}
+
+#[test]
+fn few_keys_are_taken_for_others() {
+    let filters = SeenFilters::new(1);
+    filters.occupy(0, 1);
+    filters.occupy(1, 2);
+    for number in 0..ROWS_MAX {
+        filters.mark(0, &hash(number));
+    }
+    let taken: usize = (0..100_000).map(|number| filters.periods_of(&hash(1 << 40 | number)).len()).sum();
+    assert!((1..100).contains(&taken), "{taken} of 100,000");
+}
+
+#[test]
+fn a_filter_that_was_kept_is_the_same_and_no_other_slots() {
+    let filters = SeenFilters::new(1);
+    for slot in [0, 7, 63] {
+        filters.occupy(slot, slot as u64);
+        (0..40).for_each(|number| filters.mark(slot, &hash(slot as u64 * 1000 + number)));
+    }
+    let kept = filters.kept(7);
+    filters.free(7);
+    assert!(filters.kept(7)[1..].iter().all(|byte| *byte == 0));
+    assert!(filters.periods_of(&hash(7001)).is_empty());
+    filters.occupy(9, 9);
+    filters.load(9, &kept).unwrap();
+    assert_eq!(filters.kept(9), kept);
+    assert_eq!(filters.periods_of(&hash(7001)), [9]);
+    assert_eq!(filters.periods_of(&hash(63_001)), [63]);
+    let other_kind = [&[KIND + 1], &kept[1..]].concat();
+    for kept in [&[][..], &kept[..kept.len() - 1], &other_kind] {
+        filters.free(9);
+        filters.occupy(9, 9);
+        assert_eq!(filters.load(9, kept), Err(Unknown));
+        assert_eq!(filters.periods_of(&hash(1 << 40)), [9], "any key may be in it");
+    }
+}
+
+#[test]
+fn the_last_period_comes_first() {
+    let mut engine = Engine::new();
+    for _ in 0..4 {
+        engine.sees([1]);
+        engine.passes(KEPT_MS / 4);
+    }
+    engine = engine.restart();
+    assert_eq!(engine.filters.periods_of(&hash(1)), [4, 3, 2, 1]);
+}
+
+#[test]
+fn a_key_is_known_for_its_time_and_not_for_much_longer() {
+    for restarts in [false, true] {
+        let mut engine = Engine::new();
+        engine.sees([0]);
+        let mut known_for = 0;
+        while !engine.filters.periods_of(&hash(0)).is_empty() {
+            known_for += HOUR_MS / 2;
+            engine.passes(HOUR_MS / 2);
+            engine.sees([known_for as u64]);
+            if restarts {
+                engine = engine.restart();
+            }
+        }
+        let longest = KEPT_MS + 2 * (KEPT_MS / PERIODS_IN_TIME) + HOUR_MS;
+        assert!((KEPT_MS..longest).contains(&known_for), "for {} hours", known_for / HOUR_MS);
+    }
+}
+
+#[test]
+fn the_room_of_what_is_forgotten_is_used_again() {
+    let mut engine = Engine::new();
+    for half_day in 0..300 {
+        engine.sees([half_day]);
+        engine.passes(KEPT_MS / 2);
+    }
+    assert_eq!(engine.filters.blocks.iter().filter_map(OnceLock::get).count(), 1);
+    let occupied = engine.filters.periods.iter().filter(|period| period.load(Ordering::Relaxed) > 0).count();
+    assert!(occupied <= 4, "{occupied} periods");
+}
+
+#[test]
+fn a_period_without_a_filter_is_always_looked_at() {
+    let mut engine = Engine::new();
+    let partition = Partition::of_key(&[5]).unwrap();
+    let mut changes = Changes::new();
+    changes.put(Table::Seen, SeenKey { partition, period: 0, hash: hash(5) }.encode(), [0; 8]);
+    let closed = ClosedPeriod { period: 0, ended_ms: 0, filter: Vec::new() };
+    changes.put(Table::Meta, ClosedPeriod::key(0), closed.encode());
+    engine.store.commit(&changes).unwrap();
+    engine = engine.restart();
+    engine.sees([6]);
+    assert!(engine.knows(5) && engine.knows(6) && !engine.knows(7));
+    assert_eq!(engine.filters.periods_of(&hash(7)), [0]);
+}
+
+#[test]
+fn without_room_for_full_periods_they_are_over_by_time() {
+    let mut engine = Engine::new();
+    engine.sees([0]);
+    // As if so many were full.
+    for slot in 1..engine.filters.periods.len() - SLOTS_FOR_TIME {
+        engine.filters.periods[slot].store(1 << 40, Ordering::Relaxed);
+        engine.writer.closed.push_back((slot, Millis::MAX));
+    }
+    let count = 2 * OVERFULL * ROWS_MAX;
+    for first in (1..count).step_by(64) {
+        engine.sees(first..first + 64);
+    }
+    assert!(engine.progress.seen.unwrap().rows >= count && engine.closed() == 0);
+    assert!((0..count).all(|number| engine.knows(number)));
+    engine = engine.restart();
+    assert!((0..count).all(|number| engine.knows(number)), "what is overfull is looked at for every event");
+    for hour in 0..100 {
+        engine.sees([1 << 40 | hour]);
+        engine.passes(HOUR_MS);
+    }
+    assert!(!engine.knows(0) && engine.rows() < 40, "and goes when it is too old");
+}
+
+#[test]
+fn a_store_with_more_periods_than_are_made_is_read_all_the_same() {
+    let mut engine = Engine::new();
+    let mut changes = Changes::new();
+    let periods = (BLOCKS_MAX * SIDE_BY_SIDE) as u64 + 100;
+    for period in 0..periods {
+        let key = SeenKey { partition: partition(period), period, hash: hash(period) };
+        changes.put(Table::Seen, key.encode(), period.to_be_bytes());
+        let closed = ClosedPeriod { period, ended_ms: 0, filter: Vec::new() };
+        changes.put(Table::Meta, ClosedPeriod::key(period), closed.encode());
+    }
+    engine.store.commit(&changes).unwrap();
+    engine.progress.commit = periods;
+    engine = engine.restart();
+    engine.sees([1 << 40]);
+    assert!((0..periods).all(|number| engine.seen_by(number) == Some(number)) && engine.knows(1 << 40));
+}
+
+#[test]
+fn shards_that_look_while_keys_are_added_find_all_that_are_shown() {
+    const KEYS: u64 = 100_000;
+    let filters = SeenFilters::new(1);
+    filters.occupy(0, 1);
+    let shown = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..KEYS {
+                filters.mark(0, &hash(number));
+                shown.store(number + 1, Ordering::Release);
+            }
+        });
+        scope.spawn(|| {
+            while shown.load(Ordering::Relaxed) < KEYS {
+                if let Some(number) = shown.load(Ordering::Acquire).checked_sub(1) {
+                    assert_eq!(filters.periods_of(&hash(number)), [1]);
+                }
+            }
+        });
+    });
+}
