@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
+use crate::measure::bare::{Route, move_messages};
 use crate::measure::events::purchase_of;
-use crate::measure::flow::{empty, of_engine, rate};
+use crate::measure::flow::{empty, of_bare, of_engine, rate};
 use crate::measure::{Against, Outcome, campaigns, listed, mark, median};
 use hailer_tests::broker::Broker;
 use hailer_tests::wiring::Wiring;
@@ -42,19 +43,32 @@ pub(crate) async fn run() -> Outcome<()> {
     let beside = "which another customer's communication comes later than in the order of the events, at most";
     mark("the same, for the others", median(later), Against::AtMost(LATER_MAX), " places", beside);
 
-    empty(&wiring).await;
-    for first in (0..BACKLOG).step_by(AT_ONCE) {
-        let bodies = (first..first + AT_ONCE).map(|number| purchase_of(any_customer(number), number));
-        wiring.send(bodies).await;
-    }
+    let bare_steady = of_bare(&wiring, &events).await?;
+    fill_with_backlog(&wiring).await;
+    let program = tokio::spawn(move_messages(Route::of(&wiring), BACKLOG));
+    let bare = rate(&wiring, BACKLOG).await;
+    program.abort();
+    println!("the bare program: steady {bare_steady:.0}/s, a backlog {bare:.0}/s");
+    fill_with_backlog(&wiring).await;
     let site = campaigns::ten();
     let engine = site.start(&wiring.flags());
     let drained = rate(&wiring, BACKLOG).await;
     engine.stop().await;
     let steady = median(steady);
-    let beside = format!("{drained:.0} events a second, of the steady {steady:.0}");
+    let beside = format!(
+        "{drained:.0} events a second, of the steady {steady:.0}; the bare program {bare:.0}, {:.2} of its steady {bare_steady:.0}",
+        bare / bare_steady
+    );
     mark("a backlog of a million events", drained / steady, Against::AtLeast(OF_STEADY_LEAST), "", &beside);
     Ok(())
+}
+
+async fn fill_with_backlog(wiring: &Wiring) {
+    empty(wiring).await;
+    for first in (0..BACKLOG).step_by(AT_ONCE) {
+        let bodies = (first..first + AT_ONCE).map(|number| purchase_of(any_customer(number), number));
+        wiring.send(bodies).await;
+    }
 }
 
 fn any_customer(number: usize) -> u64 {
