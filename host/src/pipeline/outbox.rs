@@ -23,11 +23,11 @@ use super::commit::Removal;
 use crate::communication::Communication;
 use crate::failpoint::Failpoint;
 use crate::metrics;
-use crate::sinks::{Confirmed, Sink, SinkError};
+use crate::sinks::{Confirmed, OUTSTANDING_MAX, Sink, SinkError};
 use crate::store::records::{Key, OutboxRow, Partition, decode};
 use crate::store::{Snapshot, Store, StoreError, Table};
 
-/// The most communications that are published together, and that may wait for their confirms when more are taken; one commit's may come on top.
+/// The most communications that are published together; one commit's may come on top.
 const PUBLISH_MAX: usize = 1024;
 
 /// The most bytes that are published together, unless it is one communication.
@@ -334,7 +334,7 @@ impl UnderWay {
     }
 
     fn has_room(&self) -> bool {
-        self.communications < PUBLISH_MAX && self.bytes < PUBLISH_BYTES_MAX
+        self.communications < OUTSTANDING_MAX && self.bytes < PUBLISH_BYTES_MAX
     }
 
     fn add(&mut self, confirms: VecDeque<Confirmed>, bytes: usize, removal: Removal) {
@@ -454,7 +454,7 @@ mod tests {
         let mut under_way = UnderWay::default();
         let [tell_first, tell_second] = [1, 2].map(|number| {
             let (tell, told) = oneshot::channel();
-            let removal = Removal { keys: vec![vec![number]], communications: PUBLISH_MAX / 2, since: Vec::new() };
+            let removal = Removal { keys: vec![vec![number]], communications: OUTSTANDING_MAX / 2, since: Vec::new() };
             under_way.add([Confirmed::when(told)].into(), 10, removal);
             tell
         });

@@ -18,6 +18,10 @@ use crate::health::Health;
 use lines::{LinesDeadLetters, LinesSink};
 use rabbitmq::{RabbitMqDeadLetters, RabbitMqSink};
 
+/// Publications that may wait for their confirms at once. A busy broker takes a fifth of a second for a confirm, as it confirms what it has synced; and as
+/// many at most go out again after a crash.
+pub(crate) const OUTSTANDING_MAX: usize = 4096;
+
 /// Takes communications.
 pub trait Sink: Send {
     /// Takes `batch`, to be published in order behind everything that was taken before, as soon as there is room. What it returns tells when all

@@ -22,9 +22,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::{BrokerError, Dialer};
 use crate::failpoint::Failpoint;
+use crate::sinks::OUTSTANDING_MAX;
 
-/// Publications that may wait for their confirms at once.
-const OUTSTANDING_MAX: usize = 1024;
 const OUTSTANDING_BYTES_MAX: usize = 8 << 20;
 /// Without any confirm for so long, the session is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
