@@ -5,7 +5,7 @@
 //! the owner has put a rule set on the stage that follows it, so that there is no gap between the two.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -15,6 +15,8 @@ use super::Target;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Brake {
     orders: Arc<ArcSwap<Vec<(u64, Order)>>>,
+    /// How many orders there are at most: there is hardly ever one, and every shard asks before every call.
+    standing: Arc<AtomicUsize>,
     last: Arc<AtomicU64>,
 }
 
@@ -41,6 +43,7 @@ impl Brake {
     /// Puts an order in force, after all that were given before.
     pub(super) fn order(&self, order: Order) -> Hold {
         let number = self.last.fetch_add(1, Ordering::Relaxed);
+        self.standing.fetch_add(1, Ordering::Release);
         self.orders.rcu(|orders| {
             let mut orders = Vec::clone(orders);
             orders.push((number, order.clone()));
@@ -51,6 +54,9 @@ impl Brake {
 
     /// Whether the last order that is of this campaign stops it.
     pub(super) fn stops(&self, campaign: &str, generation: u64) -> bool {
+        if self.standing.load(Ordering::Acquire) == 0 {
+            return false;
+        }
         let orders = self.orders.load();
         orders.iter().rev().find_map(|(_, order)| order.stops(campaign, generation)).unwrap_or(false)
     }
@@ -78,6 +84,7 @@ impl Drop for Hold {
             orders.retain(|(number, _)| *number != self.number);
             orders
         });
+        self.brake.standing.fetch_sub(1, Ordering::Release);
     }
 }
 
