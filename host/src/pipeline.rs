@@ -50,7 +50,6 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -75,7 +74,7 @@ use commit::Committer;
 use event_clock::EventClock;
 use failures::FailureTotals;
 use group::Group;
-use memory::Memory;
+use memory::{Memory, Recent};
 use outbox::{Fill, PublishError};
 pub use queues::{Cursor, Which};
 use quota::Quotas;
@@ -173,6 +172,7 @@ pub struct Entrance {
     /// Of dead letters: they may wait for their queue longer than anything else should.
     unreadable: Budget,
     redirects: Redirects,
+    failures: Arc<FailureTotals>,
     store: Arc<dyn Store>,
     suspects: Arc<Suspects>,
     /// With a clock that the events tell.
@@ -225,10 +225,11 @@ impl Pipeline {
         let [budget, outgoing, unreadable] = [(); 3].map(|()| Budget::new(settings.in_flight_bytes_max));
         let mut entrances = Vec::new();
         let mut shards = JoinSet::new();
-        let shown: Arc<[_]> = (0..settings.shards).map(|_| Arc::<AtomicU64>::default()).collect();
-        for (number, shown) in shown.iter().enumerate() {
+        let recent = Arc::new(Recent::new(settings.shards));
+        for number in 0..settings.shards {
             let (entrance, events) = mpsc::channel(waiting_max);
-            let view = View::Store(Memory::new(Arc::clone(&store), Arc::clone(&seen_filters), Arc::clone(shown)));
+            let memory = Memory::new(Arc::clone(&store), Arc::clone(&seen_filters), Arc::clone(&recent), number);
+            let view = View::Store(memory);
             let exit = Some(Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() });
             let shard = Shard::new(number, &settings, rules.clone(), view, shared.clone(), exit);
             shards.spawn_blocking(move || shard.run(events));
@@ -243,6 +244,7 @@ impl Pipeline {
             arrivals: Arc::clone(&arrivals),
             shards: entrances.iter().map(mpsc::Sender::downgrade).collect(),
             budget: budget.clone(),
+            redirects: shared.redirects.clone(),
             handled: handled.clone(),
         };
         let requests = Requests {
@@ -260,7 +262,7 @@ impl Pipeline {
             store: Arc::clone(&store),
             progress,
             seen,
-            shown,
+            recent,
             unshown: VecDeque::new(),
             must_show_timers: clock == Clock::Events,
             outbox,
@@ -295,6 +297,7 @@ impl Pipeline {
             budget,
             unreadable,
             redirects: shared.redirects,
+            failures: shared.failures,
             store,
             suspects: shared.suspects,
             event_clock,
@@ -398,12 +401,16 @@ impl Intake for Entrance {
 }
 
 impl Entrance {
-    /// Waits for room. A merge has the whole budget: it is decided when the store shows all before it, and all behind it when the store shows that.
+    /// Waits for room. A merge has the whole budget: it is decided when all before it is durable, and all behind it when that is. If failures are kept, which are
+    /// read from the store alone, the store has to show it, too.
     async fn room_for(&self, event: &Event) -> Result<Held, IntakeClosed> {
         if merge::merge_of(event).is_none() {
             return Ok(self.budget.take(event.held_bytes()).await);
         }
         let held = self.budget.take(usize::MAX).await;
+        if !self.failures.are_any() {
+            return Ok(held);
+        }
         let store = Arc::clone(&self.store);
         match tokio::task::spawn_blocking(move || store.catch_up()).await {
             Ok(Ok(())) => Ok(held),

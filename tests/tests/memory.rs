@@ -183,3 +183,52 @@ fn a_second_reading_after_a_merge_changes_nothing() {
     assert_eq!(printed.len(), 0, "two purchases are not four");
     assert!(outcome.stderr.contains("3 copies of events that had been decided"), "{}", outcome.stderr);
 }
+
+/// On the clock of the machine nobody waits for the store to show what was decided: each merge finds what it needs in memory, whichever shard has it.
+#[test]
+fn merges_follow_each_other_before_the_store_shows_them() {
+    const PAIRS: u64 = 100;
+    let site = site_with("tally", "");
+    let bought = |customer: u64, number: u64| {
+        let mut event: Value = serde_json::from_str(&purchase(number as usize, customer as usize)).unwrap();
+        event["externalId"] = format!("purchase {number}").into();
+        event["purchaseOperationInfo"]["purchaseData"]["purchaseId"] = number.into();
+        event.to_string()
+    };
+    let mut lines = String::new();
+    for pair in 0..PAIRS {
+        let [from, to, last] = [1, 2, 3].map(|one| 10 * pair + one);
+        let events = [
+            bought(from, from),
+            bought(to, to),
+            merged(from, to),
+            // A copy, whose original another shard may have decided.
+            bought(from, from),
+            bought(from, 10 * pair + 3),
+            merged(to, last),
+            bought(from, from),
+            bought(from, 10 * pair + 4),
+            // Who was gone is back, and the others are theirs.
+            merged(last, from),
+            bought(to, to),
+            bought(to, 10 * pair + 5),
+        ];
+        events.iter().for_each(|event| lines += &format!("{event}\n"));
+    }
+    let source = format!("file:{}", site.write("merges.jsonl", &lines).display());
+    let store = site.path("store").display().to_string();
+    let flags = ["--source", &source, "--sink", "-", "--shards", "4", "--store", &store];
+    let outcome = site.run(&flags).expect(0);
+    let mut told: Vec<_> = outcome
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["data"].clone())
+        .map(|data| (data["number"].as_u64().unwrap(), data["count"].as_u64().unwrap()))
+        .collect();
+    told.sort_unstable();
+    let expected =
+        (0..PAIRS).flat_map(|pair| [(1, 1), (2, 1), (3, 3), (4, 4), (5, 5)].map(|(n, c)| (10 * pair + n, c)));
+    assert_eq!(told, expected.collect::<Vec<_>>(), "{}", outcome.stderr);
+    let copies = format!("{} copies of events that had been decided", 3 * PAIRS);
+    assert!(outcome.stderr.contains(&copies), "{}", outcome.stderr);
+}

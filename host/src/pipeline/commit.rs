@@ -8,12 +8,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::failures::FailureTotals;
+use super::memory::Recent;
 use super::outbox::{Kept, OutboxSender, Waiting};
 use super::seen::{SeenPiece, SeenWriter};
 use super::timers::Due;
@@ -66,8 +66,8 @@ pub(super) struct Committer {
     pub(super) store: Arc<dyn Store>,
     pub(super) progress: Progress,
     pub(super) seen: SeenWriter,
-    /// For each shard the number of its last group that the store shows.
-    pub(super) shown: Arc<[Arc<AtomicU64>]>,
+    /// Is told what the store shows.
+    pub(super) recent: Arc<Recent>,
     pub(super) unshown: VecDeque<Unshown>,
     /// Timers have to be shown before what changed them is settled: the clock jumps to the next that the store shows.
     pub(super) must_show_timers: bool,
@@ -205,7 +205,7 @@ impl Committer {
         let shown = self.store.shown()?;
         while let Some(Unshown { groups, timers, .. }) = self.unshown.pop_front_if(|first| first.place <= shown) {
             for (shard, number) in groups {
-                self.shown[shard].store(number, Ordering::Release);
+                self.recent.show(shard, number);
             }
             self.due.settled(&timers);
         }

@@ -63,6 +63,11 @@ impl FailureTotals {
         self.lock().clone_from(&progress.failures);
     }
 
+    /// Whether any were kept as of the last commit.
+    pub(super) fn are_any(&self) -> bool {
+        self.lock().values().any(|total| total.count > 0)
+    }
+
     fn has_room(&self, campaign: &str) -> bool {
         self.lock().get(campaign).is_none_or(|total| total.bytes < self.bytes_max)
     }
@@ -85,6 +90,11 @@ impl FailureRows {
             deltas: Vec::new(),
             blocked: HashSet::new(),
         }
+    }
+
+    /// Whether any were kept as of the last commit.
+    pub(super) fn are_any(&self) -> bool {
+        self.totals.are_any()
     }
 
     /// A place for one more failure of a campaign; `None` if as many are kept as may be.
@@ -232,7 +242,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::pipeline::memory::Memory;
+    use crate::pipeline::memory::{Memory, Recent};
     use crate::pipeline::seen::SeenFilters;
     use crate::store::records::FailureStatus;
     use crate::store::{MemoryStore, Store};
@@ -250,7 +260,8 @@ mod tests {
     #[test]
     fn a_body_stays_for_as_long_as_any_failure_of_its_event_needs_it() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new("test"));
-        let mut view = View::Store(Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), Arc::default()));
+        let mut view =
+            View::Store(Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), Arc::new(Recent::new(1)), 0));
         let mut rows = FailureRows::new(Arc::new(FailureTotals::new(&Progress::default(), 1 << 20)));
         let body = r#"{"eventCode":"A","customerInfo":{"customerId":1}}"#;
         let event = Event::read(Bytes::from_static(body.as_bytes())).unwrap();

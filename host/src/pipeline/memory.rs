@@ -1,13 +1,13 @@
 //! What a shard knows of its customers and of the events that it has seen: what the store shows, and over it
-//! what the shard itself has decided since. A customer belongs to one shard, so nobody else changes these rows.
+//! what has been decided since. A customer belongs to one shard, so nobody else changes these rows; but a customer who is merged into another goes
+//! to that one's shard, which then finds here what theirs has decided.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::HashMap;
-use serde::de::DeserializeOwned;
 
 use super::seen::{SeenFilters, SeenPiece};
 use crate::event::{CustomerKey, DedupKey};
@@ -17,55 +17,104 @@ use crate::store::{Changes, Snapshot, Store, StoreError, Table};
 pub(super) struct Memory {
     store: Arc<dyn Store>,
     filters: Arc<SeenFilters>,
-    /// The number of this shard's last group that the store shows.
-    shown: Arc<AtomicU64>,
+    recent: Arc<Recent>,
+    shard: usize,
     /// Only while a batch is decided: a store keeps what a snapshot can see.
     snapshot: Option<Box<dyn Snapshot>>,
     /// The number of the group that is being decided.
     group: u64,
-    customers: Recent<CustomerKey, CustomerRow>,
-    seen: Recent<(Partition, DedupKey), SeenRow>,
+    customers: Changed<CustomerKey>,
+    seen: Changed<(Partition, DedupKey)>,
+}
+
+/// What all shards have decided and the store may not show yet.
+#[derive(Debug)]
+pub(super) struct Recent {
+    /// For each shard the number of its last group that the store shows.
+    shown: Arc<[AtomicU64]>,
+    customers: Rows<CustomerKey, CustomerRow>,
+    seen: Rows<(Partition, DedupKey), SeenRow>,
+}
+
+/// A group that the store may not show yet.
+#[derive(Clone, Debug)]
+pub(super) struct RecentGroup {
+    recent: Arc<Recent>,
+    shard: usize,
+    group: u64,
+}
+
+impl Recent {
+    pub(super) fn new(shards: usize) -> Recent {
+        Recent { shown: (0..shards).map(|_| AtomicU64::new(0)).collect(), customers: Rows::new(), seen: Rows::new() }
+    }
+
+    /// The store shows a shard's groups up to this one.
+    pub(super) fn show(&self, shard: usize, group: u64) {
+        self.shown[shard].store(group, Ordering::Release);
+    }
+
+    fn shows(&self, shard: usize, group: u64) -> bool {
+        self.shown[shard].load(Ordering::Acquire) >= group
+    }
+}
+
+impl RecentGroup {
+    /// Whether it is still so. Once it is not, every view of the store that is taken from then on shows the group.
+    pub(super) fn is_unshown(&self) -> bool {
+        !self.recent.shows(self.shard, self.group)
+    }
 }
 
 impl Memory {
-    pub(super) fn new(store: Arc<dyn Store>, filters: Arc<SeenFilters>, shown: Arc<AtomicU64>) -> Memory {
+    pub(super) fn new(store: Arc<dyn Store>, filters: Arc<SeenFilters>, recent: Arc<Recent>, shard: usize) -> Memory {
         let (customers, seen) = Default::default();
-        Memory { store, filters, shown, snapshot: None, group: 0, customers, seen }
+        Memory { store, filters, recent, shard, snapshot: None, group: 0, customers, seen }
     }
 
     /// Begins the next group.
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         self.group += 1;
-        // Read before the snapshot is taken, which therefore includes at least these groups.
-        let shown = self.shown.load(Ordering::Acquire);
+        // Whoever misses what is forgotten here looks at the store after that, which shows it.
+        let shown = self.recent.shown[self.shard].load(Ordering::Acquire);
         self.snapshot = Some(self.store.recent()?);
-        self.customers.forget(shown);
-        self.seen.forget(shown);
+        self.customers.forget(shown, self.shard, &self.recent.customers);
+        self.seen.forget(shown, self.shard, &self.recent.seen);
         Ok(())
+    }
+
+    /// The group that is being decided.
+    pub(super) fn group(&self) -> RecentGroup {
+        RecentGroup { recent: Arc::clone(&self.recent), shard: self.shard, group: self.group }
     }
 
     /// What is kept about a customer.
     pub(super) fn customer(&self, key: CustomerKey) -> Result<CustomerRow, StoreError> {
-        if let Some(row) = self.customers.get(&key) {
-            return Ok(row.clone());
+        match self.known(&self.recent.customers, &key) {
+            Some(row) => Ok(row),
+            None => CustomerRow::get(&*self.store.recent()?, key),
         }
-        CustomerRow::get(self.snapshot(), key)
     }
 
     /// Remembers what is kept about a customer from now on.
     pub(super) fn keep(&mut self, key: CustomerKey, row: CustomerRow) {
-        self.customers.set(key, self.group, row);
+        self.customers.set(key, row, (self.shard, self.group), &self.recent.customers);
     }
 
     /// What is known of a deduplication key; `None` if it was never seen, or long ago.
     pub(super) fn seen(&self, partition: Partition, key: DedupKey) -> Result<Option<SeenRow>, StoreError> {
-        if let Some(row) = self.seen.get(&(partition, key)) {
-            return Ok(Some(row.clone()));
+        if let Some(row) = self.known(&self.recent.seen, &(partition, key)) {
+            return Ok(Some(row));
         }
+        let mut snapshot = None;
         for period in self.filters.periods_of(key.as_bytes()) {
-            let row = self.get(Table::Seen, &SeenKey { partition, period, hash: *key.as_bytes() }.encode())?;
-            if row.is_some() {
-                return Ok(row);
+            let snapshot = match &mut snapshot {
+                Some(snapshot) => snapshot,
+                none => none.insert(self.store.recent()?),
+            };
+            let place = SeenKey { partition, period, hash: *key.as_bytes() }.encode();
+            if let Some(row) = snapshot.get(Table::Seen, &place)? {
+                return decode(Table::Seen, &row).map(Some);
             }
         }
         Ok(None)
@@ -73,12 +122,14 @@ impl Memory {
 
     /// Remembers that an event was seen.
     pub(super) fn saw(&mut self, partition: Partition, key: DedupKey, row: SeenRow) {
-        self.seen.set((partition, key), self.group, row);
+        self.seen.set((partition, key), row, (self.shard, self.group), &self.recent.seen);
     }
 
-    /// A row as the store shows it, whatever has been decided since.
-    fn get<T: DeserializeOwned>(&self, table: Table, key: &[u8]) -> Result<Option<T>, StoreError> {
-        self.snapshot().get(table, key)?.map(|bytes| decode(table, &bytes)).transpose()
+    /// A row that the store may not show. What another shard left there and the store shows may have been erased from the store since.
+    fn known<K: Place, V: Clone>(&self, rows: &Rows<K, V>, key: &K) -> Option<V> {
+        let rows = rows.of(key);
+        let Row { row, shard, group } = rows.get(key)?;
+        (*shard == self.shard || !self.recent.shows(*shard, *group)).then(|| row.clone())
     }
 
     /// What the store shows, whatever has been decided since.
@@ -90,87 +141,170 @@ impl Memory {
     pub(super) fn end(&mut self) -> (u64, Changes, Vec<SeenPiece>) {
         self.snapshot = None;
         let mut changes = Changes::default();
-        for (key, row) in self.customers.of_group(self.group) {
+        self.customers.of_group(self.group, &self.recent.customers, |key, row| {
             if row.is_empty() {
                 changes.delete(Table::Customers, Key::customer(*key));
             } else {
                 changes.put(Table::Customers, Key::customer(*key), encode(row));
             }
-        }
-        let piece = |(&(partition, key), row): (&(_, DedupKey), _)| SeenPiece {
-            partition,
-            hash: *key.as_bytes(),
-            bytes: encode(row),
-        };
-        let seen = self.seen.of_group(self.group).map(piece).collect();
+        });
+        let mut seen = Vec::new();
+        self.seen.of_group(self.group, &self.recent.seen, |(partition, key), row| {
+            seen.push(SeenPiece { partition: *partition, hash: *key.as_bytes(), bytes: encode(row) });
+        });
         (self.group, changes, seen)
     }
 }
 
-/// Rows that the snapshot may not have yet, each with the last group that changed it.
+/// Rows, each with the last group that changed it. A lock for each partition: the shards hardly ever meet at one.
 #[derive(Debug)]
-struct Recent<K, V> {
-    rows: HashMap<K, (V, u64)>,
-    /// What each group changed, the oldest group first.
-    groups: VecDeque<(u64, Vec<K>)>,
+struct Rows<K, V>(Box<[Mutex<Partitioned<K, V>>]>);
+
+type Partitioned<K, V> = HashMap<K, Row<V>>;
+
+#[derive(Debug)]
+struct Row<V> {
+    row: V,
+    shard: usize,
+    group: u64,
 }
 
-impl<K: Copy + Eq + Hash, V> Recent<K, V> {
-    fn get(&self, key: &K) -> Option<&V> {
-        self.rows.get(key).map(|(row, _)| row)
-    }
+/// What lies in a partition.
+trait Place: Copy + Eq + Hash {
+    fn partition(&self) -> Partition;
+}
 
-    fn set(&mut self, key: K, group: u64, row: V) {
-        if self.rows.insert(key, (row, group)).is_some_and(|(_, last)| last == group) {
+impl Place for CustomerKey {
+    fn partition(&self) -> Partition {
+        Partition::of_customer(*self)
+    }
+}
+
+impl Place for (Partition, DedupKey) {
+    fn partition(&self) -> Partition {
+        self.0
+    }
+}
+
+impl<K: Place, V> Rows<K, V> {
+    fn of(&self, key: &K) -> MutexGuard<'_, Partitioned<K, V>> {
+        // A row is put or taken as a whole.
+        self.0[usize::from(key.partition().number())].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K, V> Rows<K, V> {
+    fn new() -> Rows<K, V> {
+        Rows(Partition::all().map(|_| Mutex::default()).collect())
+    }
+}
+
+/// What each group of a shard changed, the oldest group first.
+#[derive(Debug)]
+struct Changed<K>(VecDeque<(u64, Vec<K>)>);
+
+impl<K: Place> Changed<K> {
+    fn set<V>(&mut self, key: K, row: V, (shard, group): (usize, u64), rows: &Rows<K, V>) {
+        let before = rows.of(&key).insert(key, Row { row, shard, group });
+        if before.is_some_and(|before| (before.shard, before.group) == (shard, group)) {
             return;
         }
-        match self.groups.back_mut() {
+        match self.0.back_mut() {
             Some((last, keys)) if *last == group => keys.push(key),
-            _ => self.groups.push_back((group, vec![key])),
+            _ => self.0.push_back((group, vec![key])),
         }
     }
 
-    fn of_group(&self, group: u64) -> impl Iterator<Item = (&K, &V)> {
-        let keys = self.groups.back().filter(|(last, _)| *last == group).map_or(&[][..], |(_, keys)| keys);
-        keys.iter().filter_map(|key| Some((key, &self.rows.get(key)?.0)))
+    fn of_group<V>(&self, group: u64, rows: &Rows<K, V>, mut visit: impl FnMut(&K, &V)) {
+        let keys = self.0.back().filter(|(last, _)| *last == group).map_or(&[][..], |(_, keys)| keys);
+        for key in keys {
+            if let Some(row) = rows.of(key).get(key) {
+                visit(key, &row.row);
+            }
+        }
     }
 
-    /// Forgets what no later group than this has changed: the snapshot has it.
-    fn forget(&mut self, shown: u64) {
-        while self.groups.front().is_some_and(|(group, _)| *group <= shown) {
-            let (_, keys) = self.groups.pop_front().expect("there is a front");
+    /// Forgets what this shard and no later group of it than this has changed: the store shows it.
+    fn forget<V>(&mut self, shown: u64, shard: usize, rows: &Rows<K, V>) {
+        while self.0.front().is_some_and(|(group, _)| *group <= shown) {
+            let (_, keys) = self.0.pop_front().expect("there is a front");
             for key in keys {
-                if self.rows.get(&key).is_some_and(|(_, last)| *last <= shown) {
-                    self.rows.remove(&key);
+                let mut rows = rows.of(&key);
+                if rows.get(&key).is_some_and(|row| row.shard == shard && row.group <= shown) {
+                    rows.remove(&key);
                 }
             }
         }
     }
 }
 
-impl<K, V> Default for Recent<K, V> {
+impl<K> Default for Changed<K> {
     fn default() -> Self {
-        Recent { rows: HashMap::default(), groups: VecDeque::new() }
+        Changed(VecDeque::new())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::MemoryStore;
+
+    fn customer(number: u8) -> CustomerKey {
+        CustomerKey::from_bytes([number; 16])
+    }
 
     #[test]
     fn a_row_is_forgotten_once_its_last_change_is_shown() {
-        let mut recent = Recent::default();
-        recent.set("a", 1, 10);
-        recent.set("b", 1, 20);
-        recent.set("a", 2, 11);
-        recent.set("a", 2, 12);
-        assert_eq!(recent.of_group(2).collect::<Vec<_>>(), [(&"a", &12)]);
-        recent.forget(1);
-        assert_eq!((recent.get(&"a"), recent.get(&"b")), (Some(&12), None));
-        recent.forget(2);
-        assert_eq!(recent.get(&"a"), None);
-        assert!(recent.rows.is_empty() && recent.groups.is_empty());
-        assert_eq!(recent.of_group(2).count(), 0);
+        let (mut changed, rows) = (Changed::default(), Rows::new());
+        let [a, b] = [1, 2].map(customer);
+        changed.set(a, 10, (0, 1), &rows);
+        changed.set(b, 20, (0, 1), &rows);
+        changed.set(a, 11, (0, 2), &rows);
+        changed.set(a, 12, (0, 2), &rows);
+        let of_group = |changed: &Changed<_>, group| {
+            let mut found = Vec::new();
+            changed.of_group(group, &rows, |key, row| found.push((*key, *row)));
+            found
+        };
+        let row = |key| rows.of(&key).get(&key).map(|row| row.row);
+        assert_eq!(of_group(&changed, 2), [(a, 12)]);
+        changed.forget(1, 0, &rows);
+        assert_eq!((row(a), row(b)), (Some(12), None));
+        changed.forget(2, 0, &rows);
+        assert_eq!(row(a), None);
+        assert!(changed.0.is_empty());
+        assert!(of_group(&changed, 2).is_empty());
+    }
+
+    #[test]
+    fn what_another_shard_has_changed_since_is_not_forgotten() {
+        let ([mut first, mut second], rows) = ([const { Changed(VecDeque::new()) }; 2], Rows::new());
+        let a = customer(1);
+        first.set(a, 10, (0, 7), &rows);
+        second.set(a, 20, (1, 3), &rows);
+        first.forget(7, 0, &rows);
+        assert_eq!(rows.of(&a).get(&a).map(|row| row.row), Some(20));
+        second.forget(3, 1, &rows);
+        assert!(rows.of(&a).is_empty());
+    }
+
+    #[test]
+    fn a_row_of_another_shard_counts_until_the_store_shows_it() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new("test"));
+        let recent = Arc::new(Recent::new(2));
+        let [mut first, second] = [0, 1]
+            .map(|shard| Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), Arc::clone(&recent), shard));
+        let (a, mut row) = (customer(1), CustomerRow::default());
+        row.absorbed.push(customer(2));
+        first.begin().unwrap();
+        first.keep(a, row.clone());
+        let group = first.group();
+        first.end();
+        assert!(group.is_unshown());
+        assert!(second.customer(a).unwrap() == row);
+        // The store, which shows it, has nothing by now: somebody has erased it.
+        recent.show(0, 1);
+        assert!(!group.is_unshown());
+        assert!(second.customer(a).unwrap() == CustomerRow::default());
     }
 }

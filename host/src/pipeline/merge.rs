@@ -1,7 +1,8 @@
 //! Two customers become one: what is kept about the one who goes is united with what is kept about the one who stays.
 //!
-//! A merge is decided alone, when everything before it is durable: the two may belong to different shards. What moves (states, timers) and the
-//! redirect from the one to the other are one commit with the event's own outcome.
+//! A merge is decided alone, when everything before it is durable, and nothing is behind it until it is durable itself: the two may belong to
+//! different shards. What moves (states, timers) and the redirect from the one to the other are one commit with the event's own outcome. What the
+//! store doesn't show of it yet, memory does (`memory.rs`, `redirects.rs`); only if failures are kept, which are read from the store, does a merge wait for it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -93,8 +94,9 @@ impl Shard {
         if self.exit.is_some() {
             Failpoint::DuringMerge.pass();
         }
-        self.redirects.united(from, to);
-        self.has_united = true;
+        self.redirects.united(from, to, self.view.group());
+        // Failures are read from the store alone.
+        self.must_show |= self.failures.are_any();
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::memory::RecentGroup;
 use crate::event::CustomerKey;
 use crate::store::records::{Key, Partition, decode};
 use crate::store::{Store, StoreError, Table};
@@ -23,6 +24,8 @@ enum Known {
         store: Arc<dyn Store>,
         /// Most stores have none, and needn't be asked.
         are_any: Arc<AtomicBool>,
+        /// Those that the store may not show yet: whom somebody has become, or that they are themselves again.
+        recent: Arc<RwLock<HashMap<CustomerKey, (Option<CustomerKey>, RecentGroup)>>>,
     },
     /// Those of a rehearsal.
     Here(Arc<RwLock<HashMap<CustomerKey, CustomerKey>>>),
@@ -36,7 +39,8 @@ impl Redirects {
             are_any = true;
             ControlFlow::Break(())
         })?;
-        Ok(Redirects(Known::Store { store: Arc::clone(store), are_any: Arc::new(AtomicBool::new(are_any)) }))
+        let (store, are_any, recent) = (Arc::clone(store), Arc::new(AtomicBool::new(are_any)), Arc::default());
+        Ok(Redirects(Known::Store { store, are_any, recent }))
     }
 
     /// Nobody has become another yet, and no store is asked.
@@ -52,14 +56,19 @@ impl Redirects {
     pub fn resolve(&self, customer: CustomerKey) -> Result<CustomerKey, StoreError> {
         match &self.0 {
             Known::Store { are_any, .. } if !are_any.load(Ordering::Acquire) => Ok(customer),
-            Known::Store { store, .. } => {
-                // A merge is shown before anything behind it is let in.
-                let snapshot = store.recent()?;
-                follow(customer, |now| match snapshot.get(Table::Redirects, &Key::redirect(now))? {
+            Known::Store { store, recent, .. } => follow(customer, |now| {
+                let recent = recent.read().unwrap_or_else(PoisonError::into_inner);
+                if let Some((next, commit)) = recent.get(&now)
+                    && commit.is_unshown()
+                {
+                    return Ok(*next);
+                }
+                drop(recent);
+                match store.recent()?.get(Table::Redirects, &Key::redirect(now))? {
                     Some(row) => decode(Table::Redirects, &row).map(Some),
                     None => Ok(None),
-                })
-            }
+                }
+            }),
             Known::Here(known) => {
                 let known = known.read().unwrap_or_else(PoisonError::into_inner);
                 follow(customer, |now| Ok(known.get(&now).copied()))
@@ -67,11 +76,18 @@ impl Redirects {
         }
     }
 
-    /// From now on the one is meant by the other's name. In a store, the commit says so.
-    pub(super) fn united(&self, from: CustomerKey, to: CustomerKey) {
-        match &self.0 {
-            Known::Store { are_any, .. } => are_any.store(true, Ordering::Release),
-            Known::Here(known) => {
+    /// From now on the one is meant by the other's name. In a store, the commit of the group says so.
+    pub(super) fn united(&self, from: CustomerKey, to: CustomerKey, group: Option<RecentGroup>) {
+        match (&self.0, group) {
+            (Known::Store { are_any, recent, .. }, Some(group)) => {
+                let mut recent = recent.write().unwrap_or_else(PoisonError::into_inner);
+                recent.retain(|_, (_, group)| group.is_unshown());
+                recent.insert(to, (None, group.clone()));
+                recent.insert(from, (Some(to), group));
+                are_any.store(true, Ordering::Release);
+            }
+            (Known::Store { .. }, None) => unreachable!("a rehearsal follows no redirects of a store"),
+            (Known::Here(known), _) => {
                 let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
                 known.remove(&to);
                 known.insert(from, to);

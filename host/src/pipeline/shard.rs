@@ -55,7 +55,7 @@ pub(super) struct Shard {
     /// Of what is being decided, for its group.
     acquittal: Option<Acquittal>,
     /// Of what is being decided: two customers have become one.
-    pub(super) has_united: bool,
+    pub(super) must_show: bool,
     /// `None` in a rehearsal, where whoever asks is given what was decided.
     pub(super) exit: Option<Exit>,
     batch_max: usize,
@@ -137,7 +137,7 @@ impl Shard {
             arrivals,
             suspects,
             acquittal: None,
-            has_united: false,
+            must_show: false,
             exit,
             batch_max: settings.batch_max,
             environment: Arc::clone(&settings.environment),
@@ -340,7 +340,7 @@ impl Shard {
             group.held_in.absorb(held);
         }
         group.acquittal = self.acquittal.take();
-        group.must_show = std::mem::take(&mut self.has_united);
+        group.must_show = std::mem::take(&mut self.must_show);
         let timers = self.rows.flush(self.view.memory());
         (group.number, group.changes, group.seen) = self.view.memory().end();
         group.changes.append(timers);

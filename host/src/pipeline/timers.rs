@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::arrivals::Arrivals;
 use super::budget::Budget;
 use super::suspects::Name;
-use super::{Accepted, What, shard_of};
+use super::{Accepted, Redirects, What};
 use crate::clock::{self, Millis};
 use crate::metrics;
 use crate::store::records::{Key, Partition, TimerKey};
@@ -54,6 +54,7 @@ pub(super) struct Timers {
     /// It doesn't keep the shards alive: they end with their sources.
     pub(super) shards: Vec<mpsc::WeakSender<Accepted>>,
     pub(super) budget: Budget,
+    pub(super) redirects: Redirects,
     /// Everything that was waiting in the source at this moment has been handled.
     pub(super) handled: watch::Receiver<Millis>,
 }
@@ -72,7 +73,7 @@ impl Timers {
             let (store, due) = (Arc::clone(&self.store), Arc::clone(&self.due));
             let found = tokio::task::spawn_blocking(move || find(&*store, &due, until));
             for timer in found.await.map_err(|_| StoreError::Interrupted)?? {
-                if self.send(timer).await.is_none() {
+                if self.send(timer).await?.is_none() {
                     return Ok(());
                 }
             }
@@ -92,7 +93,7 @@ impl Timers {
             let (now_due, later): (Vec<_>, Vec<_>) = found.into_iter().partition(|timer| timer.due <= next);
             self.due.settled(&later);
             for timer in now_due {
-                if self.send(timer).await.is_none() {
+                if self.send(timer).await?.is_none() {
                     return Ok(());
                 }
             }
@@ -102,13 +103,17 @@ impl Timers {
     }
 
     /// Sends a timer to its shard; `None` if there are none any more.
-    async fn send(&self, timer: TimerKey) -> Option<()> {
+    async fn send(&self, timer: TimerKey) -> Result<Option<()>, StoreError> {
         let held = self.budget.take(TIMER_BYTES).await;
         let name = Some(Name::of_timer(&timer));
+        // Who has become another may still have it in the view in which it was found: the other's shard knows.
+        let now = self.redirects.resolve(timer.customer)?;
         let accepted = Accepted { what: What::Timer(timer), name, now: self.arrivals.now(), receipt: None, held };
-        let shard = self.shards.get(shard_of(&accepted, self.shards.len()))?.upgrade()?;
+        let Some(shard) = self.shards.get(now.shard(self.shards.len())).and_then(mpsc::WeakSender::upgrade) else {
+            return Ok(None);
+        };
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
-        shard.send(accepted).await.ok()
+        Ok(shard.send(accepted).await.ok())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use foldhash::HashMap;
 
-use super::memory::Memory;
+use super::memory::{Memory, RecentGroup};
 use crate::clock::Millis;
 use crate::event::{CustomerKey, DedupKey};
 use crate::store::records::{CustomerRow, Partition, SeenRow};
@@ -40,6 +40,14 @@ impl View {
         match self {
             View::Store(memory) => memory,
             View::Rehearsal(_) => unreachable!("a rehearsal begins and ends no group"),
+        }
+    }
+
+    /// The group that a running engine's shard decides.
+    pub(super) fn group(&self) -> Option<RecentGroup> {
+        match self {
+            View::Store(memory) => Some(memory.group()),
+            View::Rehearsal(_) => None,
         }
     }
 
