@@ -4,7 +4,7 @@
 //! rules, policies) → **commit** (what was seen, journal, outbox: one transaction) → **acknowledge**. Beside it the **outbox** publishes what is
 //! committed, and dead letters are **buried**.
 //!
-//! Accepting happens where the source runs; deciding on one thread a shard, which owns its guests and takes no lock; committing on a thread;
+//! Accepting happens where the source runs; deciding on one thread a shard, which owns its guests and waits for no other; committing on a thread;
 //! publishing and burying in a task each. Every channel between them is bounded, in events and in bytes, so a slow part stops the source. **A receipt is settled
 //! only after everything that its event led to is durable (G1).** When a part dies the pipeline ends, and nothing more is acknowledged but what the
 //! committer still made durable.
@@ -74,7 +74,7 @@ use commit::Committer;
 use event_clock::EventClock;
 use failures::FailureTotals;
 use group::Group;
-use memory::{Memory, Recent};
+use memory::{Ahead, Memory};
 use outbox::{Fill, PublishError};
 pub use queues::{Cursor, Which};
 use quota::Quotas;
@@ -225,10 +225,10 @@ impl Pipeline {
         let [budget, outgoing, unreadable] = [(); 3].map(|()| Budget::new(settings.in_flight_bytes_max));
         let mut entrances = Vec::new();
         let mut shards = JoinSet::new();
-        let recent = Arc::new(Recent::new(settings.shards));
+        let ahead = Arc::new(Ahead::new(settings.shards));
         for number in 0..settings.shards {
             let (entrance, events) = mpsc::channel(waiting_max);
-            let memory = Memory::new(Arc::clone(&store), Arc::clone(&seen_filters), Arc::clone(&recent), number);
+            let memory = Memory::new(Arc::clone(&store), Arc::clone(&seen_filters), Arc::clone(&ahead), number);
             let view = View::Store(memory);
             let exit = Some(Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() });
             let shard = Shard::new(number, &settings, rules.clone(), view, shared.clone(), exit);
@@ -262,7 +262,7 @@ impl Pipeline {
             store: Arc::clone(&store),
             progress,
             seen,
-            recent,
+            ahead,
             unshown: VecDeque::new(),
             must_show_timers: clock == Clock::Events,
             outbox,

@@ -230,6 +230,23 @@ async fn the_failures_of_a_merged_customer_are_those_of_whom_they_have_become() 
     assert_eq!((&*printed[2].0, &*printed[3].0), ("2", "2"), "sent to whom they have become");
 }
 
+/// The store shows a little later what was settled; nobody may take it from there before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_merge_right_behind_it_does_not_bring_a_settled_failure_back() {
+    let site = site("");
+    let mut engine = start(&site, &[]).await;
+    engine.write(&bought(5, 1));
+    are_kept(&site, 1).await;
+    mend(&site, &engine, "").await;
+    settle(&site, &["retry", "--all"]).expect(0);
+    engine.write(&[merged(1, 2), bought(6, 2)].concat());
+    let printed = told(&engine.prints(2).await);
+    assert_eq!(printed[0], ("1".into(), json!([5, 1, 5])));
+    assert_eq!((&*printed[1].0, &printed[1].1[1]), ("2", &json!(2)));
+    assert_eq!(failures(&site, &[]), [] as [Value; 0]);
+    engine.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn more_failures_than_may_be_kept_are_counted_and_not_kept() {
     let site = site("on_fault = \"skip\"");

@@ -229,6 +229,9 @@ fn merges_follow_each_other_before_the_store_shows_them() {
     let expected =
         (0..PAIRS).flat_map(|pair| [(1, 1), (2, 1), (3, 3), (4, 4), (5, 5)].map(|(n, c)| (10 * pair + n, c)));
     assert_eq!(told, expected.collect::<Vec<_>>(), "{}", outcome.stderr);
-    let copies = format!("{} copies of events that had been decided", 3 * PAIRS);
-    assert!(outcome.stderr.contains(&copies), "{}", outcome.stderr);
+    let copies = |count: u64| format!("{count} copies of events that had been decided");
+    assert!(outcome.stderr.contains(&copies(3 * PAIRS)), "{}", outcome.stderr);
+    let again = site.run(&flags).expect(0);
+    assert_eq!(again.stdout, "");
+    assert!(again.stderr.contains(&copies(11 * PAIRS)), "{}", again.stderr);
 }

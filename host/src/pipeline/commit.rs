@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::failures::FailureTotals;
-use super::memory::Recent;
+use super::memory::Ahead;
 use super::outbox::{Kept, OutboxSender, Waiting};
 use super::seen::{SeenPiece, SeenWriter};
 use super::timers::Due;
@@ -67,7 +67,7 @@ pub(super) struct Committer {
     pub(super) progress: Progress,
     pub(super) seen: SeenWriter,
     /// Is told what the store shows.
-    pub(super) recent: Arc<Recent>,
+    pub(super) ahead: Arc<Ahead>,
     pub(super) unshown: VecDeque<Unshown>,
     /// Timers have to be shown before what changed them is settled: the clock jumps to the next that the store shows.
     pub(super) must_show_timers: bool,
@@ -173,7 +173,11 @@ impl Committer {
         let failures_change = !failures.is_empty();
         self.failures.count(&mut self.progress, failures);
         let timers_change = || changes.touches(Table::Timers) || groups.iter().any(|group| !group.timers.is_empty());
-        let must_show = groups.iter().any(|group| group.must_show) || self.must_show_timers && timers_change();
+        // Whoever sees by the totals that none is left need not look for them.
+        let no_failure_is_left = failures_change && self.progress.failures.values().all(|total| total.count == 0);
+        let must_show = no_failure_is_left
+            || groups.iter().any(|group| group.must_show)
+            || self.must_show_timers && timers_change();
         changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&self.progress));
         Failpoint::BeforeCommit.pass();
         let began = Instant::now();
@@ -205,7 +209,7 @@ impl Committer {
         let shown = self.store.shown()?;
         while let Some(Unshown { groups, timers, .. }) = self.unshown.pop_front_if(|first| first.place <= shown) {
             for (shard, number) in groups {
-                self.recent.show(shard, number);
+                self.ahead.show(shard, number);
             }
             self.due.settled(&timers);
         }

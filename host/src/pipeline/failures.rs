@@ -63,7 +63,7 @@ impl FailureTotals {
         self.lock().clone_from(&progress.failures);
     }
 
-    /// Whether any were kept as of the last commit.
+    /// Whether any were kept as of the last commit. If not, the store shows none.
     pub(super) fn are_any(&self) -> bool {
         self.lock().values().any(|total| total.count > 0)
     }
@@ -92,7 +92,7 @@ impl FailureRows {
         }
     }
 
-    /// Whether any were kept as of the last commit.
+    /// Whether any were kept as of the last commit. If not, the store shows none.
     pub(super) fn are_any(&self) -> bool {
         self.totals.are_any()
     }
@@ -242,7 +242,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::pipeline::memory::{Memory, Recent};
+    use crate::pipeline::memory::{Ahead, Memory};
     use crate::pipeline::seen::SeenFilters;
     use crate::store::records::FailureStatus;
     use crate::store::{MemoryStore, Store};
@@ -261,7 +261,7 @@ mod tests {
     fn a_body_stays_for_as_long_as_any_failure_of_its_event_needs_it() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new("test"));
         let mut view =
-            View::Store(Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), Arc::new(Recent::new(1)), 0));
+            View::Store(Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), Arc::new(Ahead::new(1)), 0));
         let mut rows = FailureRows::new(Arc::new(FailureTotals::new(&Progress::default(), 1 << 20)));
         let body = r#"{"eventCode":"A","customerInfo":{"customerId":1}}"#;
         let event = Event::read(Bytes::from_static(body.as_bytes())).unwrap();

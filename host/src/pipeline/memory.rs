@@ -17,7 +17,7 @@ use crate::store::{Changes, Snapshot, Store, StoreError, Table};
 pub(super) struct Memory {
     store: Arc<dyn Store>,
     filters: Arc<SeenFilters>,
-    recent: Arc<Recent>,
+    ahead: Arc<Ahead>,
     shard: usize,
     /// Only while a batch is decided: a store keeps what a snapshot can see.
     snapshot: Option<Box<dyn Snapshot>>,
@@ -29,24 +29,28 @@ pub(super) struct Memory {
 
 /// What all shards have decided and the store may not show yet.
 #[derive(Debug)]
-pub(super) struct Recent {
+pub(super) struct Ahead {
     /// For each shard the number of its last group that the store shows.
-    shown: Arc<[AtomicU64]>,
-    customers: Rows<CustomerKey, CustomerRow>,
-    seen: Rows<(Partition, DedupKey), SeenRow>,
+    shown: Box<[AtomicU64]>,
+    customers: AheadRows<CustomerKey, CustomerRow>,
+    seen: AheadRows<(Partition, DedupKey), SeenRow>,
 }
 
 /// A group that the store may not show yet.
 #[derive(Clone, Debug)]
-pub(super) struct RecentGroup {
-    recent: Arc<Recent>,
+pub(super) struct AheadGroup {
+    ahead: Arc<Ahead>,
     shard: usize,
     group: u64,
 }
 
-impl Recent {
-    pub(super) fn new(shards: usize) -> Recent {
-        Recent { shown: (0..shards).map(|_| AtomicU64::new(0)).collect(), customers: Rows::new(), seen: Rows::new() }
+impl Ahead {
+    pub(super) fn new(shards: usize) -> Ahead {
+        Ahead {
+            shown: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            customers: AheadRows::new(),
+            seen: AheadRows::new(),
+        }
     }
 
     /// The store shows a shard's groups up to this one.
@@ -59,38 +63,38 @@ impl Recent {
     }
 }
 
-impl RecentGroup {
+impl AheadGroup {
     /// Whether it is still so. Once it is not, every view of the store that is taken from then on shows the group.
     pub(super) fn is_unshown(&self) -> bool {
-        !self.recent.shows(self.shard, self.group)
+        !self.ahead.shows(self.shard, self.group)
     }
 }
 
 impl Memory {
-    pub(super) fn new(store: Arc<dyn Store>, filters: Arc<SeenFilters>, recent: Arc<Recent>, shard: usize) -> Memory {
+    pub(super) fn new(store: Arc<dyn Store>, filters: Arc<SeenFilters>, ahead: Arc<Ahead>, shard: usize) -> Memory {
         let (customers, seen) = Default::default();
-        Memory { store, filters, recent, shard, snapshot: None, group: 0, customers, seen }
+        Memory { store, filters, ahead, shard, snapshot: None, group: 0, customers, seen }
     }
 
     /// Begins the next group.
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         self.group += 1;
         // Whoever misses what is forgotten here looks at the store after that, which shows it.
-        let shown = self.recent.shown[self.shard].load(Ordering::Acquire);
+        let shown = self.ahead.shown[self.shard].load(Ordering::Acquire);
         self.snapshot = Some(self.store.recent()?);
-        self.customers.forget(shown, self.shard, &self.recent.customers);
-        self.seen.forget(shown, self.shard, &self.recent.seen);
+        self.customers.forget(shown, self.shard, &self.ahead.customers);
+        self.seen.forget(shown, self.shard, &self.ahead.seen);
         Ok(())
     }
 
     /// The group that is being decided.
-    pub(super) fn group(&self) -> RecentGroup {
-        RecentGroup { recent: Arc::clone(&self.recent), shard: self.shard, group: self.group }
+    pub(super) fn group(&self) -> AheadGroup {
+        AheadGroup { ahead: Arc::clone(&self.ahead), shard: self.shard, group: self.group }
     }
 
     /// What is kept about a customer.
     pub(super) fn customer(&self, key: CustomerKey) -> Result<CustomerRow, StoreError> {
-        match self.known(&self.recent.customers, &key) {
+        match self.known(&self.ahead.customers, &key) {
             Some(row) => Ok(row),
             None => CustomerRow::get(&*self.store.recent()?, key),
         }
@@ -98,12 +102,12 @@ impl Memory {
 
     /// Remembers what is kept about a customer from now on.
     pub(super) fn keep(&mut self, key: CustomerKey, row: CustomerRow) {
-        self.customers.set(key, row, (self.shard, self.group), &self.recent.customers);
+        self.customers.set(key, row, (self.shard, self.group), &self.ahead.customers);
     }
 
     /// What is known of a deduplication key; `None` if it was never seen, or long ago.
     pub(super) fn seen(&self, partition: Partition, key: DedupKey) -> Result<Option<SeenRow>, StoreError> {
-        if let Some(row) = self.known(&self.recent.seen, &(partition, key)) {
+        if let Some(row) = self.known(&self.ahead.seen, &(partition, key)) {
             return Ok(Some(row));
         }
         let mut snapshot = None;
@@ -122,14 +126,14 @@ impl Memory {
 
     /// Remembers that an event was seen.
     pub(super) fn saw(&mut self, partition: Partition, key: DedupKey, row: SeenRow) {
-        self.seen.set((partition, key), row, (self.shard, self.group), &self.recent.seen);
+        self.seen.set((partition, key), row, (self.shard, self.group), &self.ahead.seen);
     }
 
     /// A row that the store may not show. What another shard left there and the store shows may have been erased from the store since.
-    fn known<K: Place, V: Clone>(&self, rows: &Rows<K, V>, key: &K) -> Option<V> {
+    fn known<K: InPartition, V: Clone>(&self, rows: &AheadRows<K, V>, key: &K) -> Option<V> {
         let rows = rows.of(key);
         let Row { row, shard, group } = rows.get(key)?;
-        (*shard == self.shard || !self.recent.shows(*shard, *group)).then(|| row.clone())
+        (*shard == self.shard || !self.ahead.shows(*shard, *group)).then(|| row.clone())
     }
 
     /// What the store shows, whatever has been decided since.
@@ -141,7 +145,7 @@ impl Memory {
     pub(super) fn end(&mut self) -> (u64, Changes, Vec<SeenPiece>) {
         self.snapshot = None;
         let mut changes = Changes::default();
-        self.customers.of_group(self.group, &self.recent.customers, |key, row| {
+        self.customers.of_group(self.group, &self.ahead.customers, |key, row| {
             if row.is_empty() {
                 changes.delete(Table::Customers, Key::customer(*key));
             } else {
@@ -149,16 +153,16 @@ impl Memory {
             }
         });
         let mut seen = Vec::new();
-        self.seen.of_group(self.group, &self.recent.seen, |(partition, key), row| {
+        self.seen.of_group(self.group, &self.ahead.seen, |(partition, key), row| {
             seen.push(SeenPiece { partition: *partition, hash: *key.as_bytes(), bytes: encode(row) });
         });
         (self.group, changes, seen)
     }
 }
 
-/// Rows, each with the last group that changed it. A lock for each partition: the shards hardly ever meet at one.
+/// Rows, each with the last group that changed it. A lock for each partition, held for one row at a time.
 #[derive(Debug)]
-struct Rows<K, V>(Box<[Mutex<Partitioned<K, V>>]>);
+struct AheadRows<K, V>(Box<[Mutex<Partitioned<K, V>>]>);
 
 type Partitioned<K, V> = HashMap<K, Row<V>>;
 
@@ -170,32 +174,32 @@ struct Row<V> {
 }
 
 /// What lies in a partition.
-trait Place: Copy + Eq + Hash {
+trait InPartition: Copy + Eq + Hash {
     fn partition(&self) -> Partition;
 }
 
-impl Place for CustomerKey {
+impl InPartition for CustomerKey {
     fn partition(&self) -> Partition {
         Partition::of_customer(*self)
     }
 }
 
-impl Place for (Partition, DedupKey) {
+impl InPartition for (Partition, DedupKey) {
     fn partition(&self) -> Partition {
         self.0
     }
 }
 
-impl<K: Place, V> Rows<K, V> {
+impl<K: InPartition, V> AheadRows<K, V> {
     fn of(&self, key: &K) -> MutexGuard<'_, Partitioned<K, V>> {
         // A row is put or taken as a whole.
         self.0[usize::from(key.partition().number())].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K, V> Rows<K, V> {
-    fn new() -> Rows<K, V> {
-        Rows(Partition::all().map(|_| Mutex::default()).collect())
+impl<K, V> AheadRows<K, V> {
+    fn new() -> AheadRows<K, V> {
+        AheadRows(Partition::all().map(|_| Mutex::default()).collect())
     }
 }
 
@@ -203,8 +207,8 @@ impl<K, V> Rows<K, V> {
 #[derive(Debug)]
 struct Changed<K>(VecDeque<(u64, Vec<K>)>);
 
-impl<K: Place> Changed<K> {
-    fn set<V>(&mut self, key: K, row: V, (shard, group): (usize, u64), rows: &Rows<K, V>) {
+impl<K: InPartition> Changed<K> {
+    fn set<V>(&mut self, key: K, row: V, (shard, group): (usize, u64), rows: &AheadRows<K, V>) {
         let before = rows.of(&key).insert(key, Row { row, shard, group });
         if before.is_some_and(|before| (before.shard, before.group) == (shard, group)) {
             return;
@@ -215,7 +219,7 @@ impl<K: Place> Changed<K> {
         }
     }
 
-    fn of_group<V>(&self, group: u64, rows: &Rows<K, V>, mut visit: impl FnMut(&K, &V)) {
+    fn of_group<V>(&self, group: u64, rows: &AheadRows<K, V>, mut visit: impl FnMut(&K, &V)) {
         let keys = self.0.back().filter(|(last, _)| *last == group).map_or(&[][..], |(_, keys)| keys);
         for key in keys {
             if let Some(row) = rows.of(key).get(key) {
@@ -225,7 +229,7 @@ impl<K: Place> Changed<K> {
     }
 
     /// Forgets what this shard and no later group of it than this has changed: the store shows it.
-    fn forget<V>(&mut self, shown: u64, shard: usize, rows: &Rows<K, V>) {
+    fn forget<V>(&mut self, shown: u64, shard: usize, rows: &AheadRows<K, V>) {
         while self.0.front().is_some_and(|(group, _)| *group <= shown) {
             let (_, keys) = self.0.pop_front().expect("there is a front");
             for key in keys {
@@ -255,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_row_is_forgotten_once_its_last_change_is_shown() {
-        let (mut changed, rows) = (Changed::default(), Rows::new());
+        let (mut changed, rows) = (Changed::default(), AheadRows::new());
         let [a, b] = [1, 2].map(customer);
         changed.set(a, 10, (0, 1), &rows);
         changed.set(b, 20, (0, 1), &rows);
@@ -278,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_another_shard_has_changed_since_is_not_forgotten() {
-        let ([mut first, mut second], rows) = ([const { Changed(VecDeque::new()) }; 2], Rows::new());
+        let ([mut first, mut second], rows) = ([const { Changed(VecDeque::new()) }; 2], AheadRows::new());
         let a = customer(1);
         first.set(a, 10, (0, 7), &rows);
         second.set(a, 20, (1, 3), &rows);
@@ -291,9 +295,9 @@ mod tests {
     #[test]
     fn a_row_of_another_shard_counts_until_the_store_shows_it() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new("test"));
-        let recent = Arc::new(Recent::new(2));
+        let ahead = Arc::new(Ahead::new(2));
         let [mut first, second] = [0, 1]
-            .map(|shard| Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), Arc::clone(&recent), shard));
+            .map(|shard| Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), Arc::clone(&ahead), shard));
         let (a, mut row) = (customer(1), CustomerRow::default());
         row.absorbed.push(customer(2));
         first.begin().unwrap();
@@ -303,7 +307,7 @@ mod tests {
         assert!(group.is_unshown());
         assert!(second.customer(a).unwrap() == row);
         // The store, which shows it, has nothing by now: somebody has erased it.
-        recent.show(0, 1);
+        ahead.show(0, 1);
         assert!(!group.is_unshown());
         assert!(second.customer(a).unwrap() == CustomerRow::default());
     }

@@ -84,7 +84,11 @@ impl Shard {
                 self.merge_waits(&campaign, case, other);
             }
         }
-        self.failures.unite(&self.view, from, to, &recipient)?;
+        // They are read from the store alone, which has to show them, then, and what becomes of them.
+        if self.failures.are_any() {
+            self.failures.unite(&self.view, from, to, &recipient)?;
+            self.must_show = true;
+        }
         // Who stays may have become another once, and is meant by their own name again.
         let before = self.redirects.resolve(to)?;
         self.rows.load(&self.view, before)?;
@@ -95,8 +99,6 @@ impl Shard {
             Failpoint::DuringMerge.pass();
         }
         self.redirects.united(from, to, self.view.group());
-        // Failures are read from the store alone.
-        self.must_show |= self.failures.are_any();
         Ok(())
     }
 

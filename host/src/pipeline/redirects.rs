@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::memory::RecentGroup;
+use super::memory::AheadGroup;
 use crate::event::CustomerKey;
 use crate::store::records::{Key, Partition, decode};
 use crate::store::{Store, StoreError, Table};
@@ -25,7 +25,7 @@ enum Known {
         /// Most stores have none, and needn't be asked.
         are_any: Arc<AtomicBool>,
         /// Those that the store may not show yet: whom somebody has become, or that they are themselves again.
-        recent: Arc<RwLock<HashMap<CustomerKey, (Option<CustomerKey>, RecentGroup)>>>,
+        ahead: Arc<RwLock<HashMap<CustomerKey, (Option<CustomerKey>, AheadGroup)>>>,
     },
     /// Those of a rehearsal.
     Here(Arc<RwLock<HashMap<CustomerKey, CustomerKey>>>),
@@ -39,8 +39,8 @@ impl Redirects {
             are_any = true;
             ControlFlow::Break(())
         })?;
-        let (store, are_any, recent) = (Arc::clone(store), Arc::new(AtomicBool::new(are_any)), Arc::default());
-        Ok(Redirects(Known::Store { store, are_any, recent }))
+        let (store, are_any, ahead) = (Arc::clone(store), Arc::new(AtomicBool::new(are_any)), Arc::default());
+        Ok(Redirects(Known::Store { store, are_any, ahead }))
     }
 
     /// Nobody has become another yet, and no store is asked.
@@ -56,14 +56,14 @@ impl Redirects {
     pub fn resolve(&self, customer: CustomerKey) -> Result<CustomerKey, StoreError> {
         match &self.0 {
             Known::Store { are_any, .. } if !are_any.load(Ordering::Acquire) => Ok(customer),
-            Known::Store { store, recent, .. } => follow(customer, |now| {
-                let recent = recent.read().unwrap_or_else(PoisonError::into_inner);
-                if let Some((next, commit)) = recent.get(&now)
-                    && commit.is_unshown()
+            Known::Store { store, ahead, .. } => follow(customer, |now| {
+                let ahead = ahead.read().unwrap_or_else(PoisonError::into_inner);
+                if let Some((next, group)) = ahead.get(&now)
+                    && group.is_unshown()
                 {
                     return Ok(*next);
                 }
-                drop(recent);
+                drop(ahead);
                 match store.recent()?.get(Table::Redirects, &Key::redirect(now))? {
                     Some(row) => decode(Table::Redirects, &row).map(Some),
                     None => Ok(None),
@@ -77,13 +77,13 @@ impl Redirects {
     }
 
     /// From now on the one is meant by the other's name. In a store, the commit of the group says so.
-    pub(super) fn united(&self, from: CustomerKey, to: CustomerKey, group: Option<RecentGroup>) {
+    pub(super) fn united(&self, from: CustomerKey, to: CustomerKey, group: Option<AheadGroup>) {
         match (&self.0, group) {
-            (Known::Store { are_any, recent, .. }, Some(group)) => {
-                let mut recent = recent.write().unwrap_or_else(PoisonError::into_inner);
-                recent.retain(|_, (_, group)| group.is_unshown());
-                recent.insert(to, (None, group.clone()));
-                recent.insert(from, (Some(to), group));
+            (Known::Store { are_any, ahead, .. }, Some(group)) => {
+                let mut ahead = ahead.write().unwrap_or_else(PoisonError::into_inner);
+                ahead.retain(|_, (_, group)| group.is_unshown());
+                ahead.insert(to, (None, group.clone()));
+                ahead.insert(from, (Some(to), group));
                 are_any.store(true, Ordering::Release);
             }
             (Known::Store { .. }, None) => unreachable!("a rehearsal follows no redirects of a store"),

@@ -6,7 +6,7 @@
 //! period, and then costs a look.
 //!
 //! The committer alone adds, to the periods that it begins and closes; the shards look, and wait for nothing. A key is in its filter before the store
-//! shows its row, and until then the shard that decided it knows of it.
+//! shows its row, and until then memory has it.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;

@@ -1,5 +1,5 @@
 //! One shard: a thread that decides the events of its customers, batch by batch, under one rule set a batch (G8). It
-//! owns its guests; nothing here waits for a lock.
+//! owns its guests; no lock here is held for longer than a row is read.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,7 +54,7 @@ pub(super) struct Shard {
     pub(super) suspects: Arc<Suspects>,
     /// Of what is being decided, for its group.
     acquittal: Option<Acquittal>,
-    /// Of what is being decided: two customers have become one.
+    /// What comes behind what is being decided reads the store, and has to find it there.
     pub(super) must_show: bool,
     /// `None` in a rehearsal, where whoever asks is given what was decided.
     pub(super) exit: Option<Exit>,

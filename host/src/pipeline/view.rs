@@ -1,9 +1,9 @@
-//! What a shard reads of what was before: in a running engine the store, with what the shard has decided since laid over it; in a rehearsal
+//! What a shard reads of what was before: in a running engine the store, with what has been decided since laid over it; in a rehearsal
 //! nothing but what the rehearsal itself has seen. **A rehearsal reads no store and writes none.**
 
 use foldhash::HashMap;
 
-use super::memory::{Memory, RecentGroup};
+use super::memory::{AheadGroup, Memory};
 use crate::clock::Millis;
 use crate::event::{CustomerKey, DedupKey};
 use crate::store::records::{CustomerRow, Partition, SeenRow};
@@ -44,7 +44,7 @@ impl View {
     }
 
     /// The group that a running engine's shard decides.
-    pub(super) fn group(&self) -> Option<RecentGroup> {
+    pub(super) fn group(&self) -> Option<AheadGroup> {
         match self {
             View::Store(memory) => Some(memory.group()),
             View::Rehearsal(_) => None,

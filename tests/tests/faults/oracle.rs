@@ -9,6 +9,8 @@ use super::ledger::{Event, LOYAL_EVERY, Message};
 
 /// So many purchases the campaign `third` thanks for.
 const THANKED_FOR: usize = 3;
+/// Purchases before this one do not fault: until then no failure is kept, and merges wait for nothing but what is durable.
+pub(super) const FAULTS_FROM: u32 = 400;
 /// Purchases whose number is a multiple of this fault in the campaign `flaky`.
 pub(super) const FAULT_EVERY: u32 = 7;
 
@@ -94,11 +96,12 @@ impl Expected {
 
     fn tell(&mut self, customer: u32, number: u32) {
         let resolved = self.resolve(customer);
-        let is_held = number.is_multiple_of(HELD_EVERY) || self.waiting.contains_key(&resolved);
+        let faults = |every| number >= FAULTS_FROM && number.is_multiple_of(every);
+        let is_held = faults(HELD_EVERY) || self.waiting.contains_key(&resolved);
         if is_held {
             self.waiting.entry(resolved).or_default().push(number);
         }
-        for (campaign, faults) in [("tally", false), ("flaky", number.is_multiple_of(FAULT_EVERY)), ("held", is_held)] {
+        for (campaign, faults) in [("tally", false), ("flaky", faults(FAULT_EVERY)), ("held", is_held)] {
             if faults {
                 self.failures += 1;
             } else {

@@ -18,7 +18,7 @@ use lapin::options::{BasicAckOptions, BasicCancelOptions};
 
 use super::check::{Collected, Count, compare_store};
 use super::ledger::{Ledger, Message};
-use super::oracle::{Expected, FAULT_EVERY, HELD_EVERY};
+use super::oracle::{Expected, FAULT_EVERY, FAULTS_FROM, HELD_EVERY};
 use super::random::Random;
 
 /// From the beginning of a registration to its reminder. Whatever calls one off is published within a fraction of it.
@@ -51,7 +51,7 @@ impl Stand {
             site.put(&format!("modules/{module}.wasm"), example_module(module));
         }
         let wait = format!("[params]\nwait_seconds = {}", WAIT.as_secs());
-        let flaky = format!("on_fault = \"skip\"\n{wait}\nfault_every = {FAULT_EVERY}");
+        let flaky = format!("on_fault = \"skip\"\n{wait}\nfault_every = {FAULT_EVERY}\nfault_from = {FAULTS_FROM}");
         site.put("basket.toml", campaign("big-basket", "[params]\nthreshold = \"0\""));
         site.put("third.toml", campaign("nth-purchase", "[params]\npurchases = 3"));
         site.put("tally.toml", campaign("tally", &wait));
@@ -66,7 +66,8 @@ impl Stand {
 
     /// Has the campaign `held` fault on purchases with a multiple of this number, and hold what comes behind; on none with 0.
     pub(super) fn hold_every(&self, number: u32) {
-        let params = format!("[params]\nwait_seconds = {}\nfault_every = {number}", WAIT.as_secs());
+        let params =
+            format!("[params]\nwait_seconds = {}\nfault_every = {number}\nfault_from = {FAULTS_FROM}", WAIT.as_secs());
         self.site.put("held.toml", campaign("tally", &format!("on_fault = \"hold\"\n{params}")));
     }
 
