@@ -235,11 +235,11 @@ async fn the_failures_of_a_merged_customer_are_those_of_whom_they_have_become() 
 async fn a_merge_right_behind_it_does_not_bring_a_settled_failure_back() {
     let site = site("");
     let mut engine = start(&site, &[]).await;
-    engine.write(&bought(5, 1));
+    engine.write(bought(5, 1));
     are_kept(&site, 1).await;
     mend(&site, &engine, "").await;
     let _ = settle(&site, &["retry", "--all"]).expect(0);
-    engine.write(&[merged(1, 2), bought(6, 2)].concat());
+    engine.write([merged(1, 2), bought(6, 2)].concat());
     let printed = told(&engine.prints(2).await);
     assert_eq!(printed[0], ("1".into(), json!([5, 1, 5])));
     assert_eq!((&*printed[1].0, &printed[1].1[1]), ("2", &json!(2)));

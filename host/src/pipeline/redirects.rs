@@ -18,6 +18,8 @@ const HOPS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Redirects(Known);
 
+type Ahead = HashMap<CustomerKey, (Option<CustomerKey>, AheadGroup)>;
+
 #[derive(Clone, Debug)]
 enum Known {
     Store {
@@ -25,7 +27,7 @@ enum Known {
         /// Most stores have none, and needn't be asked.
         are_any: Arc<AtomicBool>,
         /// Those that the store may not show yet: whom somebody has become, or that they are themselves again.
-        ahead: Arc<RwLock<HashMap<CustomerKey, (Option<CustomerKey>, AheadGroup)>>>,
+        ahead: Arc<RwLock<Ahead>>,
     },
     /// Those of a rehearsal.
     Here(Arc<RwLock<HashMap<CustomerKey, CustomerKey>>>),
