@@ -4,7 +4,7 @@
 //! rules, policies) → **commit** (what was seen, journal, outbox: one transaction) → **acknowledge**. Beside it the **outbox** publishes what is
 //! committed, and dead letters are **buried**.
 //!
-//! Accepting happens where the source runs; deciding on one thread a shard, which owns its guests and waits for no other; committing on a thread;
+//! Accepting happens where the source runs; deciding on one thread a shard, which owns its guests; committing on a thread;
 //! publishing and burying in a task each. Every channel between them is bounded, in events and in bytes, so a slow part stops the source. **A receipt is settled
 //! only after everything that its event led to is durable (G1).** When a part dies the pipeline ends, and nothing more is acknowledged but what the
 //! committer still made durable.

@@ -173,7 +173,7 @@ impl Committer {
         let failures_change = !failures.is_empty();
         self.failures.count(&mut self.progress, failures);
         let timers_change = || changes.touches(Table::Timers) || groups.iter().any(|group| !group.timers.is_empty());
-        // Whoever sees by the totals that none is left need not look for them.
+        // The totals say that none is left only when the store shows it: whoever goes by them does not look.
         let no_failure_is_left = failures_change && self.progress.failures.values().all(|total| total.count == 0);
         let must_show = no_failure_is_left
             || groups.iter().any(|group| group.must_show)

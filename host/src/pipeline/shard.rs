@@ -1,5 +1,5 @@
 //! One shard: a thread that decides the events of its customers, batch by batch, under one rule set a batch (G8). It
-//! owns its guests; no lock here is held for longer than a row is read.
+//! owns its guests; the lock of a partition's rows is held for one row at a time (`memory.rs`).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -301,8 +301,16 @@ impl Shard {
     }
 
     /// Sends on everything that was decided, to be committed as a whole.
-    fn close(&mut self, done: Vec<Case>, repeated: Vec<Repeated>, rule_set: u64) -> Result<(), Stop> {
+    fn close(&mut self, mut done: Vec<Case>, repeated: Vec<Repeated>, rule_set: u64) -> Result<(), Stop> {
         let mut group = Group::of_shard(self.number);
+        // First, as nobody may know of what is decided here if the store can't be read.
+        for case in &mut done {
+            let event = match &case.reason {
+                Reason::Event { event, .. } => Some(&**event),
+                Reason::Timer { .. } | Reason::Merge { .. } => None,
+            };
+            self.failures.keep(&self.view, std::mem::take(&mut case.failures), event)?;
+        }
         for case in done {
             if !case.is_void() {
                 let (event_id, customer, cause) = (case.id, case.customer, case.cause());
@@ -315,21 +323,14 @@ impl Shard {
             }
             let partition = case.partition;
             group.outbox.extend(case.communications.into_iter().map(|communication| (partition, communication)));
-            let event = match case.reason {
-                Reason::Event { event, seen } => {
-                    if let Some((key, seen)) = seen {
-                        self.view.saw(seen_in(&event, key), key, seen);
-                        group.has_open_occurrences |= !key.has_id();
-                    }
-                    Some(event)
+            match case.reason {
+                Reason::Event { event, seen: Some((key, seen)) } => {
+                    self.view.saw(seen_in(&event, key), key, seen);
+                    group.has_open_occurrences |= !key.has_id();
                 }
-                Reason::Timer { timer, .. } if case.retry.is_none() => {
-                    group.timers.push(timer);
-                    None
-                }
-                Reason::Timer { .. } | Reason::Merge { .. } => None,
-            };
-            self.failures.keep(&self.view, case.failures, event.as_deref())?;
+                Reason::Timer { timer, .. } if case.retry.is_none() => group.timers.push(timer),
+                Reason::Event { .. } | Reason::Timer { .. } | Reason::Merge { .. } => {}
+            }
             group.concluded.extend(case.retry.map(|retry| retry.into_concluded()));
             group.receipts.extend(case.receipt);
             group.held_in.absorb(case.held);
