@@ -182,8 +182,8 @@ impl Shard {
         self.senders.adopt(&rules);
         self.trials.begin(&rules, &self.rules.owner);
         self.rule_set = rules.number;
-        self.view.memory().begin()?;
         self.failures.forget();
+        self.view.memory().begin()?;
         let suspects = Arc::clone(&self.suspects);
         let part = suspects.part(accepted);
         self.acquittal = part.acquittal(&suspects);
