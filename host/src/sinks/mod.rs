@@ -20,7 +20,7 @@ use rabbitmq::{RabbitMqDeadLetters, RabbitMqSink};
 
 /// Publications that may wait for their confirms at once. A busy broker takes a fifth of a second for a confirm, as it confirms what it has synced; and as
 /// many at most go out again after a crash.
-pub(crate) const OUTSTANDING_MAX: usize = 4096;
+pub(crate) const OUTSTANDING_MAX: usize = 1024;
 
 /// Takes communications.
 pub trait Sink: Send {
