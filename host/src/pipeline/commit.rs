@@ -2,7 +2,7 @@
 //!
 //! What waits is committed together, in the order in which it was decided: state, what was seen, the journal and the outbox, all or
 //! nothing. While one commit is on its way to the disk, the shards decide what the next will take. A commit is durable before the store
-//! shows it: until then the shards remember what they decided. **An event's receipt is settled only
+//! shows it: until then memory has it for the shards. **An event's receipt is settled only
 //! after the commit that holds everything it led to (G1).** After an error nothing more is committed, published or settled: the pipeline
 //! ends, and the next start goes on from what the store has.
 

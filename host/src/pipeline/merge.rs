@@ -84,7 +84,7 @@ impl Shard {
                 self.merge_waits(&campaign, case, other);
             }
         }
-        // They are read from the store alone, which has to show them, then, and what becomes of them.
+        // They are read from the store alone: it shows them, as the merge has waited for that, and has to show what becomes of them.
         if self.failures.are_any() {
             self.failures.unite(&self.view, from, to, &recipient)?;
             self.must_show = true;

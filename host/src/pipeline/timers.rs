@@ -1,4 +1,5 @@
-//! Due timers come back as ordinary work: this part looks for them in the store and sends them to the shards of their customers.
+//! Due timers come back as ordinary work: this part looks for them in the store and sends them to the shards of
+//! their customers, or of whom these have become.
 //!
 //! What it finds is a hint; whether a timer still stands, its shard knows (a timer behind its own cancellation does not fire). **No timer fires
 //! before everything that was waiting in the source when it fell due has been handled (G6)**: the source says up to which moment that is.

@@ -77,7 +77,7 @@ impl View {
         }
     }
 
-    /// The store as of the last commit.
+    /// What the store shows, which may lag behind the last commits.
     pub(super) fn snapshot(&self) -> &dyn Snapshot {
         match self {
             View::Store(memory) => memory.snapshot(),
