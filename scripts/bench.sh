@@ -51,11 +51,13 @@ printf '\n== marks\n'
 { printf 'mark\tmeasured\tagainst\treached or missed\n'; cat "$BENCH_MARKS"; } | column -t -s "$(printf '\t')" -o ' | '
 [ ${#wanted[@]} -eq 0 ] || exit 0
 
+# Before the page is opened, which is tracked.
+commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
 of_cpu() { awk -F ': ' -v name="$1" '$1 ~ "^" name { print $2; exit }' /proc/cpuinfo; }
 {
   printf '# Benchmarks\n\n'
   printf 'Written by `make bench`, which measures everything here again: medians of several rounds, and each ratio against something measured in the same run.\n\n'
-  printf -- '- commit %s, %s\n' "$(git describe --always --dirty 2>/dev/null || echo unknown)" "$(date -u +%F)"
+  printf -- '- commit %s, %s\n' "$commit" "$(date -u +%F)"
   printf -- '- %s, %s cores, %s GiB of memory, Linux %s\n' "$(of_cpu 'model name')" "$(nproc)" \
     "$(awk '/^MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo)" "$(uname -r)"
   printf -- '- %s; RabbitMQ %s on the same machine\n\n' "$(rustc --version)" \
