@@ -26,7 +26,8 @@ use crate::engine::{RuleSet, Sandbox};
 use crate::health::Health;
 use crate::metrics;
 use crate::pipeline::{
-    Door, Doorway, IN_FLIGHT_FILE, Keeping, Pipeline, PipelineError, Retention, Rules, Settings, Suspects, Tally,
+    Clock, Door, Doorway, IN_FLIGHT_FILE, Keeping, Pipeline, PipelineError, Retention, Rules, Settings, Suspects,
+    Tally, doubt_at_start,
 };
 use crate::recording::Recording;
 use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
@@ -227,11 +228,21 @@ async fn run_pipeline(
         outbox_max: config.store.outbox_max,
         failures_bytes_max: config.store.failures_bytes_max,
         suspects: Arc::new(open_suspects(config)?),
+        health: health.clone(),
     };
+    check_clock(config, &*around.store)?;
     let recording = Recording::begin(&config.record, health)?;
     let (entrance, mut pipeline) = Pipeline::start(settings, &rules, keeping, doorway, sink, dead_letters)?;
     let entrance = entrance.recorded_by(recording.as_ref().map(Recording::recorder));
-    let mut source = tokio::spawn(source.run(entrance, shutdown.clone()));
+    let until = shutdown.clone();
+    let mut source = tokio::spawn(async move {
+        // Deliveries that nobody may decide are better left with the broker.
+        tokio::select! {
+            () = entrance.clock_is_believed() => {}
+            () = until.draining() => {}
+        }
+        source.run(entrance, until).await
+    });
     // The pipeline outlives the source; when it ends first, a part of it has died.
     let finished = tokio::select! {
         ended = &mut source => {
@@ -274,6 +285,19 @@ async fn run_pipeline(
         None => 0,
     };
     Ok((tally, not_recorded))
+}
+
+/// A clock that is in doubt. An engine of a broker waits for an operator's word; a run over a file or standard input, for which nobody may be waiting, does not begin.
+fn check_clock(config: &Config, store: &dyn Store) -> anyhow::Result<()> {
+    let doubt = match config.clock.source {
+        Clock::Wall => doubt_at_start(&*store.snapshot()?)?,
+        Clock::Events => None,
+    };
+    clock::set_in_doubt(doubt.is_some());
+    match doubt {
+        Some(doubt) if !config.source.starts_with("amqp") => anyhow::bail!("{doubt}"),
+        _ => Ok(()),
+    }
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {

@@ -22,6 +22,7 @@ pub const DECIDE_SECONDS: &str = "hailer_decide_seconds";
 pub const COMMIT_SECONDS: &str = "hailer_commit_seconds";
 pub const APPLY_SECONDS: &str = "hailer_apply_seconds";
 pub const TIMERS_FIRED_TOTAL: &str = "hailer_timers_fired_total";
+pub const CLOCK_IN_DOUBT: &str = "hailer_clock_in_doubt";
 pub const FAILURES: &str = "hailer_failures";
 pub const FAILURES_NOT_KEPT_TOTAL: &str = "hailer_failures_not_kept_total";
 pub const SUSPECTS: &str = "hailer_suspects";
@@ -87,6 +88,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "Time that bringing what the store's log has to its tables took, many commits at once",
     ),
     (Kind::Counter, TIMERS_FIRED_TOTAL, "Timers that have fired"),
+    (
+        Kind::Gauge,
+        CLOCK_IN_DOUBT,
+        "1 while the machine's clock is not believed: no event is taken in, no timer fires and nothing expires",
+    ),
     (Kind::Gauge, FAILURES, "Failures that are kept, and what waits behind them, by campaign"),
     (Kind::Counter, FAILURES_NOT_KEPT_TOTAL, "Failures over what is kept of a campaign's, by campaign"),
     (

@@ -15,6 +15,7 @@ mod breaker;
 mod budget;
 mod bury;
 mod case;
+mod clock_doubt;
 mod commit;
 mod event_clock;
 mod failures;
@@ -70,6 +71,7 @@ use arrivals::Arrivals;
 pub use arrivals::Clock;
 pub use breaker::BreakerSettings;
 use budget::{Budget, Held};
+pub use clock_doubt::{ClockDoubt, Contradiction, accept_clock, clock_doubt, doubt_at_start};
 use commit::Committer;
 use event_clock::EventClock;
 use failures::FailureTotals;
@@ -208,8 +210,8 @@ impl Pipeline {
         sink: impl Sink + 'static,
         dead_letters: impl DeadLetters + 'static,
     ) -> Result<(Entrance, Pipeline), StoreError> {
-        let Keeping { store, clock, run_on_ms, retention, outbox_max, failures_bytes_max, suspects } = keeping;
-        let progress = begin_run(&*store)?;
+        let Keeping { store, clock, run_on_ms, retention, outbox_max, failures_bytes_max, suspects, health } = keeping;
+        let progress = begin_run(&*store, clock)?;
         let shared = Shared {
             redirects: Redirects::open(&store)?,
             arrivals: Arc::new(Arrivals::new(&progress, clock, settings.settles_after)),
@@ -246,7 +248,12 @@ impl Pipeline {
             budget: budget.clone(),
             redirects: shared.redirects.clone(),
             handled: handled.clone(),
+            health,
         };
+        if clock == Clock::Wall {
+            // Before a source can say that it is ready.
+            timers.report(arrivals.look_at_clock());
+        }
         let requests = Requests {
             store: Arc::clone(&store),
             arrivals: Arc::clone(&arrivals),
@@ -254,6 +261,7 @@ impl Pipeline {
             groups: groups.downgrade(),
             budget: budget.clone(),
             entrance: handled,
+            journal_ms: retention.journal_ms,
         };
         let (removals, removals_sent) = mpsc::channel(REMOVALS_MAX);
         let (outbox, publisher, fill) = outbox::open(&store, removals, Arc::clone(&arrivals))?;
@@ -345,13 +353,17 @@ impl Pipeline {
 }
 
 /// Goes on from where the last run stopped. Writing that down shows that the store can be written.
-fn begin_run(store: &dyn Store) -> Result<Progress, StoreError> {
+fn begin_run(store: &dyn Store, source: Clock) -> Result<Progress, StoreError> {
     let last = store.snapshot()?.get(Table::Meta, Progress::KEY)?;
     let mut progress = match last {
         Some(bytes) => decode::<Progress>(Table::Meta, &bytes)?,
         None => Progress::default(),
     };
     progress.runs += 1;
+    let reading = clock::reading();
+    if source == Clock::Wall && clock_doubt(&progress.clock, progress.now, reading).is_none() {
+        progress.clock.mark = Some(reading);
+    }
     let mut changes = Changes::default();
     changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&progress));
     store.append(changes)?;
@@ -363,6 +375,7 @@ fn begin_run(store: &dyn Store) -> Result<Progress, StoreError> {
 impl Intake for Entrance {
     async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
         self.outbox.is_below(self.outbox_max).await;
+        self.clock_is_believed().await;
         let read = self.read(&delivery);
         if let Some(clock) = &self.event_clock {
             let event = read.as_ref().ok().map(|(event, ..)| event);
@@ -417,6 +430,11 @@ impl Entrance {
             // The committer meets the same error, and tells it.
             _ => Err(IntakeClosed),
         }
+    }
+
+    /// Waits until the machine's clock is believed: what was taken in meanwhile would have the wrong time for ever.
+    pub async fn clock_is_believed(&self) {
+        self.arrivals.clock_is_believed().await;
     }
 
     /// Has every event that can be read recorded, too.

@@ -6,6 +6,7 @@
 mod authoring;
 mod bad_input;
 mod broker_trouble;
+mod clock;
 mod commands;
 mod docs;
 mod edges;

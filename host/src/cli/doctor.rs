@@ -6,15 +6,20 @@ use std::path::Path;
 use clap::Args;
 
 use super::settings::{Global, SettingFlags};
-use super::{DONE, EXIT_CODES, FAILED, engine, logging, output, toolchain};
+use super::{DONE, EXIT_CODES, FAILED, engine, logging, output, reading, toolchain};
+use crate::clock;
 use crate::config::{Config, ConfigError, Purpose};
 use crate::control::{Client, ControlError, check_data_directory};
 use crate::daemon::{self, Finding};
+use crate::store::{FILE_NAME, Store};
+use crate::story;
+
+const NO_ENGINE: &str = "none runs with this data directory";
 
 /// Find out what is missing on this machine, and what to do about it
 ///
 /// Looks at the toolchain for building rules, the configuration, the directories of rules, data and recordings, the socket, the
-/// address space that the sandbox reserves, and what a start needs of the broker. Changes nothing.
+/// address space that the sandbox reserves, the machine's clock, and what a start needs of the broker. Changes nothing.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("Examples:\n  hailer doctor\n  hailer doctor --config /etc/hailer/hailer.toml --json\n\n{EXIT_CODES}"))]
 pub(super) struct Doctor {
@@ -44,7 +49,10 @@ impl Doctor {
         findings.push(rules(&config));
         findings.push(data(&config.data));
         findings.extend(daemon::check_recording(&config));
-        findings.push(socket(&config)?);
+        let engine = socket(&config)?;
+        let is_stopped = engine.next_step.is_none() && engine.detail == NO_ENGINE;
+        findings.push(engine);
+        findings.extend(is_stopped.then(|| clock(&config)).flatten());
         findings.push(daemon::check_address_space(&config, campaigns_in(&config.rules)));
         findings.extend(daemon::check_broker(&config));
         show(&findings, global.json)
@@ -117,6 +125,23 @@ fn data(data: &Path) -> Finding {
     Finding::well(&subject, "writable and private")
 }
 
+/// The machine's clock, beside the time of a stopped engine. A running one has its clock among its problems. `None` if there is no store that can be read.
+fn clock(config: &Config) -> Option<Finding> {
+    let directory = config.store_dir().unwrap_or_else(|| config.default_store_dir());
+    if !directory.join(FILE_NAME).exists() {
+        return None;
+    }
+    let store = reading::open(config, &directory).ok()?;
+    let snapshot = Store::snapshot(&store).ok()?;
+    let doubt = story::doubt_of(&story::progress(&*snapshot).ok()?, clock::reading());
+    Some(match doubt {
+        None => Finding::well("clock", "the machine's clock agrees with the engine's time"),
+        Some(doubt) => {
+            Finding::problem("clock", doubt.to_string(), "`hailer store clock` shows both clocks, and settles it")
+        }
+    })
+}
+
 fn socket(config: &Config) -> anyhow::Result<Finding> {
     Ok(match engine::wait(Client::new(&config.data).status())? {
         Ok(status) if status.problems.is_empty() => {
@@ -127,7 +152,7 @@ fn socket(config: &Config) -> anyhow::Result<Finding> {
             let detail = format!("version {} runs as process {}, and has problems", status.version, status.pid);
             Finding::problem("engine", detail, problems.join("; "))
         }
-        Err(ControlError::NoEngine { .. }) => Finding::well("engine", "none runs with this data directory"),
+        Err(ControlError::NoEngine { .. }) => Finding::well("engine", NO_ENGINE),
         Err(error) => {
             Finding::problem("engine", error.to_string(), "see that commands and engine run as the same user")
         }

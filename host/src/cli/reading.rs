@@ -8,6 +8,7 @@ use anyhow::bail;
 
 use super::engine;
 use super::settings::{Global, StoreFlags};
+use crate::clock::Millis;
 use crate::config::{Config, Purpose};
 use crate::control::{Client, ControlError, EngineStatus};
 use crate::store::{FILE_NAME, FileStore, Opening, StoreError};
@@ -66,20 +67,30 @@ pub(super) fn stopped(global: &Global, flags: &StoreFlags, what: &str) -> anyhow
 impl Stopped {
     /// Opens it. What its log has is brought to its tables, if it was not closed; nothing else is changed.
     pub(super) fn open(&self) -> anyhow::Result<FileStore> {
-        let Config { environment, store, .. } = &self.config;
-        let opening = Opening {
-            environment,
-            create: false,
-            cache_bytes: store.cache_bytes,
-            check_bytes_max: store.check_bytes_max,
-            upgrade: false,
-        };
-        FileStore::open(&self.directory, opening).map_err(explained)
+        open(&self.config, &self.directory).map_err(explained)
+    }
+
+    /// For how long decisions are kept.
+    pub(super) fn journal_ms(&self) -> Millis {
+        self.config.store.journal_days as Millis * 86_400_000
     }
 
     pub(super) fn file(&self) -> PathBuf {
         self.directory.join(FILE_NAME)
     }
+}
+
+/// Opens a store that is there, as [`Stopped::open`] does.
+pub(super) fn open(config: &Config, directory: &Path) -> Result<FileStore, StoreError> {
+    let Config { environment, store, .. } = config;
+    let opening = Opening {
+        environment,
+        create: false,
+        cache_bytes: store.cache_bytes,
+        check_bytes_max: store.check_bytes_max,
+        upgrade: false,
+    };
+    FileStore::open(directory, opening)
 }
 
 /// A command makes no store, so it needn't say how one is made.

@@ -14,14 +14,16 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::protocol::{
-    BackupRequest, BackupStatus, EngineStatus, FailuresRequest, PauseRequest, Refusal, ReloadRequest, RollbackRequest,
-    ShowFailureRequest,
+    BackupRequest, BackupStatus, ClockRequest, EngineStatus, FailuresRequest, PauseRequest, Refusal, ReloadRequest,
+    RollbackRequest, ShowFailureRequest,
 };
 use super::{ControlError, socket_path};
 use crate::erasure::{Erased, Whose};
 use crate::pipeline::{Cursor, DropPage, RetryPage, Which};
 use crate::reload::{CampaignStatus, LoadReport, Target};
-use crate::story::{DecisionPage, DecisionQuery, FailurePage, FailureQuery, FailureShown, Overview, Question, Story};
+use crate::story::{
+    ClockReport, DecisionPage, DecisionQuery, FailurePage, FailureQuery, FailureShown, Overview, Question, Story,
+};
 
 /// A reload compiles what has changed, which may take the compiler's whole allowance for a few modules.
 const ANSWER_SECONDS_MAX: u64 = 120;
@@ -127,6 +129,14 @@ impl Client {
     /// When no engine answers, or its store can't be read.
     pub async fn store(&self) -> Result<Overview, ControlError> {
         self.ask(Method::GET, "/store", &()).await
+    }
+
+    /// Compares the engine's time with the machine's clock, and accepts the latter if that is asked for.
+    ///
+    /// # Errors
+    /// When no engine answers, or it can't now.
+    pub async fn clock(&self, accept: bool) -> Result<ClockReport, ControlError> {
+        self.ask(Method::POST, "/store/clock", &ClockRequest { accept }).await
     }
 
     /// # Errors

@@ -72,6 +72,15 @@ pub(super) struct ShowFailureRequest {
     pub number: u64,
 }
 
+/// `POST /store/clock`; answered with a `ClockReport`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ClockRequest {
+    /// The machine's clock is right, if it is in doubt.
+    #[serde(default)]
+    pub accept: bool,
+}
+
 /// `POST /store/backup`: begins one. `GET /store/backup` tells how it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

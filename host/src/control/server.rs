@@ -11,15 +11,17 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::protocol::{
-    BackupRequest, BackupStatus, EngineStatus, FailuresRequest, PauseRequest, Refusal, ReloadRequest, RollbackRequest,
-    ShowFailureRequest,
+    BackupRequest, BackupStatus, ClockRequest, EngineStatus, FailuresRequest, PauseRequest, Refusal, ReloadRequest,
+    RollbackRequest, ShowFailureRequest,
 };
 use super::store::{ReadError, StoreDoor};
 use crate::erasure::{Erased, Whose};
 use crate::health::Health;
 use crate::pipeline::{self, Door, DropPage, RetryPage};
 use crate::reload::{CampaignStatus, LoadReport, OwnerGone, ReloadHandle, Request};
-use crate::story::{DecisionPage, DecisionQuery, FailurePage, FailureQuery, FailureShown, Overview, Question, Story};
+use crate::story::{
+    ClockReport, DecisionPage, DecisionQuery, FailurePage, FailureQuery, FailureShown, Overview, Question, Story,
+};
 
 /// No request is longer than a campaign's name.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
@@ -51,6 +53,7 @@ pub(super) fn router(context: Context) -> Router {
         .route("/failures/drop", post(drop_failures))
         .route("/erase", post(erase))
         .route("/store", get(store))
+        .route("/store/clock", post(clock))
         .route("/store/backup", get(backup).post(begin_backup))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(context)
@@ -125,6 +128,11 @@ async fn erase(State(context): State<Context>, body: Body<Whose>) -> Answer<Opti
 
 async fn store(State(context): State<Context>) -> Answer<Overview> {
     Ok(Json(context.store.overview().await?))
+}
+
+async fn clock(State(context): State<Context>, body: Body<ClockRequest>) -> Answer<ClockReport> {
+    let accept = body?.0.accept;
+    answered(context.pipeline.ask(|reply| pipeline::Request::Clock { accept, reply }).await)
 }
 
 async fn begin_backup(State(context): State<Context>, body: Body<BackupRequest>) -> Answer<()> {

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::protocol::BackupStatus;
+use crate::clock;
 use crate::engine::{Mode, RuleSet};
 use crate::store::{Store, StoreError};
 use crate::story::{
@@ -76,7 +77,7 @@ impl StoreDoor {
 
     pub(super) async fn overview(&self) -> Result<Overview, ReadError> {
         let file = self.file.as_ref().map(|file| file.display().to_string());
-        self.read(move |store| story::overview(store, file)).await
+        self.read(move |store| story::overview(store, file, clock::reading())).await
     }
 
     /// Begins a backup, which goes on whoever waits for it; one at a time.

@@ -4,11 +4,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Tally;
 use super::awake::Awake;
+use super::clock_doubt::{ClockDoubt, Contradiction, clock_doubt};
 use crate::clock::{self, Millis};
 use crate::delivery::{Receipt, Session};
-use crate::store::records::{Progress, Sessions};
+use crate::store::records::{ClockMark, ClockRecord, Progress, Sessions, SetBack};
 
 /// What tells the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -29,11 +32,15 @@ pub(super) struct Arrivals {
     /// Sessions of this run are told from those of others by it.
     run: u64,
     connected_ms: AtomicI64,
+    doubt: watch::Sender<Option<ClockDoubt>>,
 }
 
 #[derive(Debug)]
 struct Known {
     last_now: Millis,
+    clock: ClockRecord,
+    /// The operator had `last_now` set back, and no commit says so yet.
+    set_back: Option<Millis>,
     sessions: Sessions,
     /// The session of the last delivery.
     session: Option<(u64, Session)>,
@@ -52,13 +59,69 @@ impl Arrivals {
     pub(super) fn new(progress: &Progress, clock: Clock, settles_after: Duration) -> Arrivals {
         let known = Known {
             last_now: progress.now,
+            clock: ClockRecord { is_of_events: clock == Clock::Events, ..progress.clock },
+            set_back: None,
             sessions: progress.sessions.clone(),
             session: None,
             tally: Tally::default(),
         };
         let connected_ms = AtomicI64::new(progress.connected_ms);
         let awake = Awake::new(settles_after);
-        Arrivals { known: Mutex::new(known), clock, awake, run: progress.runs, connected_ms }
+        let (known, run, doubt) = (Mutex::new(known), progress.runs, watch::Sender::new(None));
+        Arrivals { known, clock, awake, run, connected_ms, doubt }
+    }
+
+    /// Looks at the machine's clock. The doubt about it, if there is one.
+    pub(super) fn look_at_clock(&self) -> Option<ClockDoubt> {
+        if self.clock == Clock::Events {
+            return None;
+        }
+        self.look(&mut self.lock(), clock::reading());
+        *self.doubt.borrow()
+    }
+
+    /// Waits until the machine's clock is believed.
+    pub(super) async fn clock_is_believed(&self) {
+        // The sender is this.
+        let _ = self.doubt.subscribe().wait_for(Option::is_none).await;
+    }
+
+    /// The machine's clock is right, by the word of an operator: goes by it. The doubt that was settled, if there was one.
+    pub(super) fn accept_clock(&self) -> Option<ClockDoubt> {
+        self.accept(clock::reading())
+    }
+
+    fn accept(&self, reading: ClockMark) -> Option<ClockDoubt> {
+        let mut known = self.lock();
+        self.look(&mut known, reading);
+        let doubt = (*self.doubt.borrow())?;
+        if doubt.contradiction == Contradiction::Behind {
+            known.last_now = reading.wall_ms;
+            known.sessions.set_back(reading.wall_ms);
+            known.set_back = Some(reading.wall_ms);
+        }
+        known.clock.mark = Some(reading);
+        self.look(&mut known, reading);
+        Some(doubt)
+    }
+
+    /// Lets the time go on if the clock is believed.
+    fn look(&self, known: &mut Known, reading: ClockMark) {
+        let found = clock_doubt(&known.clock, known.last_now, reading);
+        if found.is_none() {
+            known.clock.mark = Some(reading);
+            // Never backwards, if the machine's clock goes back a little.
+            known.last_now = reading.wall_ms.max(known.last_now);
+        }
+        let contradiction = |doubt: &Option<ClockDoubt>| doubt.map(|doubt| doubt.contradiction);
+        self.doubt.send_if_modified(|known| {
+            // The first reading of a doubt stands for it: what is said of it does not change with every look.
+            let is_another = contradiction(known) != contradiction(&found);
+            if is_another {
+                *known = found;
+            }
+            is_another
+        });
     }
 
     /// Notes a delivery.
@@ -79,9 +142,8 @@ impl Arrivals {
     /// The `now` of what comes of itself.
     pub(super) fn now(&self) -> Millis {
         let mut known = self.lock();
-        // Never backwards, whatever the machine's clock does.
         if self.clock == Clock::Wall {
-            known.last_now = clock::now_ms().max(known.last_now);
+            self.look(&mut known, clock::reading());
         }
         known.last_now
     }
@@ -97,6 +159,15 @@ impl Arrivals {
         known.last_now = known.last_now.max(now);
     }
 
+    /// What is known of the machine's clock, for the commit after `commit`.
+    pub(super) fn clock_record(&self, commit: u64) -> ClockRecord {
+        let mut known = self.lock();
+        if let Some(now) = known.set_back.take() {
+            known.clock.set_back = Some(SetBack { commit, now });
+        }
+        known.clock
+    }
+
     /// The latest `now`, and when each session was last known to be alive: the last one now, if it is still open.
     pub(super) fn now_and_sessions(&self) -> (Millis, Sessions) {
         let is_certain = self.awake.is_certain(clock::since_boot());
@@ -105,7 +176,8 @@ impl Arrivals {
             && let Some(session) =
                 known.session.as_ref().filter(|(_, session)| session.is_open()).map(|(number, _)| *number)
         {
-            known.sessions.alive(session, clock::now_ms());
+            let now = if self.doubt.borrow().is_some() { known.last_now } else { clock::now_ms() };
+            known.sessions.alive(session, now);
         }
         (known.last_now, known.sessions.clone())
     }
@@ -126,5 +198,60 @@ impl Arrivals {
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Millis = 1_800_000_000_000;
+    const HOUR: Millis = 3_600_000;
+
+    /// An engine that has run for an hour, whose machine's clock is then so far from right.
+    fn wrong_by(ms: Millis) -> (Arrivals, impl Fn(&Arrivals, Millis, Millis)) {
+        let arrivals = Arrivals::new(&Progress::default(), Clock::Wall, Duration::ZERO);
+        let look = |arrivals: &Arrivals, passed_ms: Millis, wrong_ms: Millis| {
+            let wall_ms = START + passed_ms + wrong_ms;
+            arrivals.look(&mut arrivals.lock(), ClockMark { boot: 1, since_boot_ms: passed_ms, wall_ms });
+        };
+        look(&arrivals, HOUR, 0);
+        look(&arrivals, HOUR + 200, ms);
+        (arrivals, look)
+    }
+
+    fn doubt(arrivals: &Arrivals) -> Option<Contradiction> {
+        arrivals.doubt.borrow().map(|doubt| doubt.contradiction)
+    }
+
+    #[test]
+    fn a_clock_that_leaps_while_the_engine_runs_moves_no_time_until_it_is_right_again() {
+        for (wrong_ms, contradiction) in [(HOUR, Contradiction::Leap), (-HOUR, Contradiction::Behind)] {
+            let (arrivals, look) = wrong_by(wrong_ms);
+            assert_eq!((doubt(&arrivals), arrivals.last_now()), (Some(contradiction), START + HOUR));
+            assert_eq!(arrivals.clock_record(7).mark.unwrap().wall_ms, START + HOUR, "what is committed is believed");
+            look(&arrivals, 2 * HOUR, wrong_ms);
+            assert_eq!((doubt(&arrivals), arrivals.last_now()), (Some(contradiction), START + HOUR));
+            look(&arrivals, 3 * HOUR, 0);
+            assert_eq!((doubt(&arrivals), arrivals.last_now()), (None, START + 3 * HOUR));
+        }
+        let (arrivals, _) = wrong_by(-60_000);
+        assert_eq!((doubt(&arrivals), arrivals.last_now()), (None, START + HOUR), "a little is held");
+    }
+
+    #[test]
+    fn an_operators_word_moves_the_time_either_way() {
+        for wrong_ms in [HOUR, -HOUR] {
+            let (arrivals, look) = wrong_by(wrong_ms);
+            arrivals.lock().sessions.alive(1, START + HOUR);
+            let wall_ms = START + HOUR + 400 + wrong_ms;
+            assert!(arrivals.accept(ClockMark { boot: 1, since_boot_ms: HOUR + 400, wall_ms }).is_some());
+            assert_eq!((doubt(&arrivals), arrivals.last_now()), (None, wall_ms));
+            let set_back = arrivals.clock_record(7).set_back;
+            assert_eq!(set_back, (wrong_ms < 0).then_some(SetBack { commit: 7, now: wall_ms }));
+            assert_eq!(arrivals.lock().sessions.last_alive(1), Some(wall_ms.min(START + HOUR)));
+            look(&arrivals, HOUR + 600, wrong_ms);
+            assert_eq!(doubt(&arrivals), None);
+        }
     }
 }

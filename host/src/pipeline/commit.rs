@@ -38,6 +38,8 @@ const ROW_BYTES_MAX: usize = 4 << 20;
 const REMOVAL_DELAY: Duration = Duration::from_millis(25);
 /// How often to look whether the store shows what is durable, when nothing else happens.
 const LOOKS_EVERY: Duration = Duration::from_millis(20);
+/// An idle engine notes that it runs so often: how long it was stopped is told from then on.
+const NOTES_TIME_EVERY: Duration = Duration::from_secs(3600);
 /// The time between two commits counts as connected up to this.
 const CONNECTED_STEP_MAX_MS: Millis = 60_000;
 
@@ -115,8 +117,10 @@ impl Committer {
         mut removals: mpsc::Receiver<Removal>,
     ) -> Result<(), StoreError> {
         let mut deciding = true;
+        let mut notes_time_at = Instant::now() + NOTES_TIME_EVERY;
         loop {
             let mut taken = Taken::default();
+            let is_believed = self.arrivals.look_at_clock().is_none();
             tokio::select! {
                 biased;
                 group = groups.recv(), if deciding => match group {
@@ -137,6 +141,7 @@ impl Committer {
                     None => break,
                 },
                 () = sleep_until(self.alive_at) => self.alive_at = None,
+                () = sleep_until(Some(notes_time_at)), if is_believed => {}
                 () = tokio::time::sleep(LOOKS_EVERY), if !self.unshown.is_empty() => {
                     self.note_shown()?;
                     continue;
@@ -152,6 +157,7 @@ impl Committer {
                 taken.remove(removed);
             }
             self.commit(taken)?;
+            notes_time_at = Instant::now() + NOTES_TIME_EVERY;
         }
         self.store.catch_up()
     }
@@ -221,8 +227,10 @@ impl Committer {
         let (now, sessions) = self.arrivals.now_and_sessions();
         let progress = &mut self.progress;
         progress.connected_ms += (now - progress.now).clamp(0, CONNECTED_STEP_MAX_MS);
+        progress.clock = self.arrivals.clock_record(progress.commit);
         progress.commit = commit;
-        progress.now = now.max(progress.now);
+        // It goes back only by the word of an operator.
+        progress.now = now;
         progress.sessions = sessions;
         self.arrivals.set_connected(progress.connected_ms);
     }

@@ -18,10 +18,11 @@ use super::queues::{self, Chosen, Cursor, Dropped, Round, Which};
 use super::retries::RetryWork;
 use super::suspects::Name;
 use super::{Accepted, Tried, TryResult, What, shard_of};
-use crate::clock::Millis;
+use crate::clock::{self, Millis};
 use crate::erasure::{self, Erased, Whose};
 use crate::store::records::FailureDelta;
 use crate::store::{Changes, Store, StoreError};
+use crate::story::{self, ClockReport};
 
 /// A page is done after so long, if there is more.
 const PAGE_TIME: Duration = Duration::from_secs(5);
@@ -58,9 +59,25 @@ pub struct DropPage {
 /// What can be asked.
 #[derive(Debug)]
 pub enum Request {
-    Retry { which: Which, from: Option<Cursor>, reply: Reply<RetryPage> },
-    Drop { which: Which, from: Option<Cursor>, reply: Reply<DropPage> },
-    Erase { whose: Whose, reply: Reply<Option<Erased>> },
+    Retry {
+        which: Which,
+        from: Option<Cursor>,
+        reply: Reply<RetryPage>,
+    },
+    Drop {
+        which: Which,
+        from: Option<Cursor>,
+        reply: Reply<DropPage>,
+    },
+    Erase {
+        whose: Whose,
+        reply: Reply<Option<Erased>>,
+    },
+    /// Compare the clocks, and accept the machine's if that is asked for.
+    Clock {
+        accept: bool,
+        reply: Reply<ClockReport>,
+    },
 }
 
 /// Where the answer goes; an error is a sentence for whoever asked.
@@ -117,6 +134,8 @@ pub(super) struct Requests {
     pub(super) budget: Budget,
     /// Ends when the entrance is gone.
     pub(super) entrance: watch::Receiver<Millis>,
+    /// For how long decisions are kept.
+    pub(super) journal_ms: Millis,
 }
 
 /// Why a request is not done.
@@ -169,6 +188,9 @@ impl Requests {
                 }
                 Request::Erase { whose, reply } => {
                     let _ = reply.send(said(self.erase(whose).await)?);
+                }
+                Request::Clock { accept, reply } => {
+                    let _ = reply.send(said(self.clock(accept).await)?);
                 }
             }
         }
@@ -250,6 +272,21 @@ impl Requests {
             }
             erased = Some(so_far);
         }
+    }
+
+    /// Compares the engine's time with the machine's clock. If that is accepted, it is so when this returns, also for the next start.
+    async fn clock(&self, accept: bool) -> Result<ClockReport, Undone> {
+        let doubt = self.arrivals.look_at_clock();
+        let told = (self.arrivals.last_now(), doubt);
+        let (machine_ms, journal_ms) = (clock::now_ms(), self.journal_ms);
+        let report = move |store: &dyn Store| story::clock_report(&*store.snapshot()?, told, machine_ms, journal_ms);
+        let mut report = self.read(report).await?;
+        if accept && self.arrivals.accept_clock().is_some() {
+            report.is_accepted = true;
+            tracing::warn!(?doubt, "an operator has accepted the machine's clock; the engine goes by it");
+            self.commit(Changes::default(), Vec::new(), 0, Arc::default()).await?;
+        }
+        Ok(report)
     }
 
     /// Has changes committed, and waits for it.

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use super::{BreakerSettings, Clock, Retention, Suspects};
 use crate::clock::Millis;
 use crate::engine::{RuleSet, Sandbox};
+use crate::health::Health;
 use crate::reload::ReloadHandle;
 use crate::store::Store;
 
@@ -53,4 +54,6 @@ pub struct Keeping {
     pub failures_bytes_max: u64,
     /// Who may have taken the engine down.
     pub suspects: Arc<Suspects>,
+    /// Where the pipeline says that it does not believe the machine's clock.
+    pub health: Health,
 }

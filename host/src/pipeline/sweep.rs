@@ -210,7 +210,7 @@ impl Sweep {
             // The rows of a commit go together: a customer may have entries in several.
             let is_next = trails.last().is_none_or(|(last, _)| *last != commit);
             if is_next {
-                let is_old = entries.first().is_none_or(|entry| entry.now < oldest);
+                let is_old = entries.first().is_none_or(|entry| progress.clock.dated(commit, entry.now) < oldest);
                 let is_too_much = *bytes > self.retention.journal_bytes_max;
                 if !(is_old || is_too_much) {
                     removed.keeps_some = true;

@@ -10,6 +10,7 @@ use super::*;
 use crate::communication::Communication;
 use crate::delivery::Ledger;
 use crate::engine::{Campaign, CampaignSpec, Limits, RuleSet, Sandbox, fixture, verify};
+use crate::health::Health;
 use crate::reload::ReloadHandle;
 use crate::sinks::Confirmed;
 use crate::store::MemoryStore;
@@ -89,6 +90,7 @@ fn keeping() -> Keeping {
         outbox_max: 1000,
         failures_bytes_max: 1 << 20,
         suspects: Arc::new(Suspects::none()),
+        health: Health::default(),
     }
 }
 

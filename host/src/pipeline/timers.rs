@@ -13,15 +13,19 @@ use tokio::sync::{mpsc, watch};
 
 use super::arrivals::Arrivals;
 use super::budget::Budget;
+use super::clock_doubt::ClockDoubt;
 use super::suspects::Name;
 use super::{Accepted, Redirects, What};
 use crate::clock::{self, Millis};
+use crate::health::{Condition, Health};
 use crate::metrics;
 use crate::store::records::{Key, Partition, TimerKey};
 use crate::store::{Store, StoreError, Table};
 
 /// How often it looks. A timer is late by as much at most, when nothing waits; one that was set within the last second by a second more.
 const LOOKS_EVERY: Duration = Duration::from_millis(200);
+/// Says in `/readyz` whether the machine's clock is believed.
+const CLOCK_ROOM: &str = "clock";
 /// The most timers that are on their way at once.
 const ON_THEIR_WAY_MAX: usize = 4096;
 /// What a timer takes of the budget, in bytes, about.
@@ -58,6 +62,7 @@ pub(super) struct Timers {
     pub(super) redirects: Redirects,
     /// Everything that was waiting in the source at this moment has been handled.
     pub(super) handled: watch::Receiver<Millis>,
+    pub(super) health: Health,
 }
 
 impl Timers {
@@ -70,6 +75,11 @@ impl Timers {
                 _ = looks.tick() => self.arrivals.awake.tick(clock::since_boot()),
                 () = ended(&mut self.handled) => return Ok(()),
             }
+            let doubt = self.arrivals.look_at_clock();
+            self.report(doubt);
+            if doubt.is_some() {
+                continue;
+            }
             let until = clock::now_ms().min(*self.handled.borrow());
             let (store, due) = (Arc::clone(&self.store), Arc::clone(&self.due));
             let found = tokio::task::spawn_blocking(move || find(&*store, &due, until));
@@ -79,6 +89,14 @@ impl Timers {
                 }
             }
         }
+    }
+
+    /// Says whether the machine's clock is believed.
+    pub(super) fn report(&self, doubt: Option<ClockDoubt>) {
+        ::metrics::gauge!(metrics::CLOCK_IN_DOUBT).set(if doubt.is_some() { 1.0 } else { 0.0 });
+        clock::set_in_doubt(doubt.is_some());
+        let condition = doubt.map_or(Condition::Ready, |doubt| Condition::NotReady(doubt.to_string()));
+        self.health.report(CLOCK_ROOM, condition);
     }
 
     /// With a clock that the events tell: lets it jump from timer to timer up to a moment. Each jump waits until everything before it is

@@ -9,6 +9,7 @@ mod lines;
 mod people;
 mod trail;
 
+mod clock;
 mod comparison;
 mod decisions;
 mod failures;
@@ -29,6 +30,7 @@ use crate::clock::Millis;
 use crate::event::CustomerKey;
 use crate::store::{Snapshot, StoreError};
 
+pub use clock::{ClockReport, clock_report, doubt_of, progress};
 pub use comparison::{Comparison, Difference, How, Side};
 pub use decisions::{Cursor, Decision, DecisionPage, DecisionQuery, Sent, decisions};
 pub(crate) use ending::Moment;

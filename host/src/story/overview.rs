@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::time;
+use super::{doubt_of, progress, time};
 use crate::clock::Millis;
-use crate::store::records::{JournalRow, Key, Partition, Progress, TimerKey, decode, items_in};
+use crate::store::records::{ClockMark, JournalRow, Key, Partition, TimerKey, decode, items_in};
 use crate::store::{Identity, Row, Sizes, Snapshot, Store, StoreError, Table};
 
 /// A store, for people.
@@ -32,6 +32,12 @@ pub struct Overview {
     /// When the first timer is due, or is looked at again.
     pub oldest_timer: Option<Timestamp>,
     pub journal: Option<JournalSpan>,
+    /// The latest `now` of the engine; `None` if it has none yet.
+    #[serde(default)]
+    pub now: Option<Timestamp>,
+    /// Why the machine's clock is not believed, if it is not.
+    #[serde(default)]
+    pub clock_in_doubt: Option<String>,
 }
 
 /// A table of the store.
@@ -54,7 +60,7 @@ pub struct JournalSpan {
 ///
 /// # Errors
 /// When a row can't be read.
-pub fn overview(store: &dyn Store, file: Option<String>) -> Result<Overview, StoreError> {
+pub fn overview(store: &dyn Store, file: Option<String>, reading: ClockMark) -> Result<Overview, StoreError> {
     let Sizes { tables, file_bytes } = store.sizes()?;
     let snapshot = &*store.snapshot()?;
     let dedup_rows = tables.iter().find(|size| size.table == Table::Seen).map_or(0, |size| size.rows);
@@ -62,10 +68,7 @@ pub fn overview(store: &dyn Store, file: Option<String>) -> Result<Overview, Sto
         let name = size.table.name().to_owned();
         TableOverview { name, rows: size.rows, bytes: size.bytes }
     });
-    let progress: Progress = match snapshot.get(Table::Meta, Progress::KEY)? {
-        Some(progress) => decode(Table::Meta, &progress)?,
-        None => Progress::default(),
-    };
+    let progress = progress(snapshot)?;
     Ok(Overview {
         file,
         identity: store.identity().clone(),
@@ -77,6 +80,8 @@ pub fn overview(store: &dyn Store, file: Option<String>) -> Result<Overview, Sto
         dedup_rows,
         oldest_timer: oldest_timer(snapshot)?,
         journal: journal_span(snapshot)?,
+        now: (progress.now != 0).then(|| time(progress.now)),
+        clock_in_doubt: doubt_of(&progress, reading).map(|doubt| doubt.to_string()),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::fixture::{EIGHT, History, MINUTE, answers, customer, entry, outcome, sends};
 use super::*;
-use crate::store::records::{Decided, JournalEntry, Key, Partition, Progress, TrailKey, Verdict, encode};
+use crate::store::records::{ClockMark, Decided, JournalEntry, Key, Partition, Progress, TrailKey, Verdict, encode};
 use crate::store::{Changes, Store, Table};
 
 fn ask(id: &str) -> Question {
@@ -293,7 +293,7 @@ fn an_overview_counts_what_is_in_a_store() {
     history.put(Table::Seen, vec![1, 2, 3], Vec::new());
     let progress = Progress { commit: 4, runs: 2, ..Progress::default() };
     history.put(Table::Meta, Progress::KEY.to_vec(), encode(&progress));
-    let overview = overview(&history.store, None).unwrap();
+    let overview = overview(&history.store, None, ClockMark::default()).unwrap();
     assert_eq!((overview.commit, overview.runs, overview.outbox_waiting, overview.dedup_rows), (4, 2, 1, 1));
     assert_eq!(overview.oldest_timer, Some(time(EIGHT - MINUTE)));
     assert_eq!(overview.journal, Some(JournalSpan { first: time(EIGHT), last: time(EIGHT + 60 * MINUTE) }));
@@ -301,5 +301,8 @@ fn an_overview_counts_what_is_in_a_store() {
     assert_eq!((rows("journal"), rows("timers"), rows("outbox")), (4, 2, 1));
     let again: Overview = serde_json::from_str(&serde_json::to_string(&overview).unwrap()).unwrap();
     assert_eq!(again, overview);
-    assert_eq!(super::overview(&crate::store::MemoryStore::new("test"), None).unwrap().journal, None);
+    assert_eq!(
+        super::overview(&crate::store::MemoryStore::new("test"), None, ClockMark::default()).unwrap().journal,
+        None
+    );
 }

@@ -1,6 +1,7 @@
 //! `hailer store`: what is done to the store as a whole.
 
 mod backup;
+mod clock;
 mod compact;
 mod show;
 mod verify;
@@ -10,7 +11,7 @@ use clap::{Args, Subcommand};
 use super::logging;
 use super::settings::Global;
 
-/// Look at the store, check it, back it up, and make it smaller
+/// Look at the store, check it, back it up, make it smaller, and settle what its clock is
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(super) struct StoreCommand {
@@ -24,6 +25,7 @@ enum Which {
     Verify(verify::Verify),
     Backup(backup::Backup),
     Compact(compact::Compact),
+    Clock(clock::Clock),
 }
 
 impl StoreCommand {
@@ -34,6 +36,7 @@ impl StoreCommand {
             Which::Verify(command) => command.run(global),
             Which::Backup(command) => command.run(global),
             Which::Compact(command) => command.run(global),
+            Which::Clock(command) => command.run(global),
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::cli::moment::zone;
 use crate::cli::reading::{Place, place};
 use crate::cli::settings::{Global, StoreFlags};
 use crate::cli::{DONE, EXIT_CODES, engine, output};
+use crate::clock;
 use crate::story::{self, Moment, Overview};
 
 /// Show what the store is, how much is in it, and how far it has come
@@ -30,7 +31,7 @@ impl Show {
             Place::Engine(client) => engine::wait(client.store())??,
             Place::Stopped(stopped) => {
                 let file = stopped.file().canonicalize().unwrap_or_else(|_| stopped.file());
-                story::overview(&stopped.open()?, Some(file.display().to_string()))?
+                story::overview(&stopped.open()?, Some(file.display().to_string()), clock::reading())?
             }
         };
         if global.json {
@@ -60,8 +61,12 @@ pub(super) fn text(overview: &Overview, zone: &TimeZone) -> String {
         ),
         ("journal", journal.unwrap_or_else(|| "empty".to_owned())),
         ("dedup rows", overview.dedup_rows.to_string()),
+        ("now", overview.now.map_or_else(|| "none yet".to_owned(), moment)),
     ];
     let mut text: String = facts.into_iter().map(|(name, value)| format!("{name:<11}  {value}\n")).collect();
+    if let Some(why) = &overview.clock_in_doubt {
+        text += &format!("clock        in doubt: {why}\n");
+    }
     let row = |table: &story::TableOverview| [table.name.clone(), table.rows.to_string(), output::size(table.bytes)];
     text += "\n";
     text + &output::table(["table", "rows", "size"], overview.tables.iter().map(row))

@@ -36,6 +36,51 @@ pub struct Progress {
     /// To which period of what was seen this commit has added; `None` if none has begun.
     #[serde(default)]
     pub seen: Option<SeenPeriod>,
+    /// What is known of the machine's clock.
+    #[serde(default)]
+    pub clock: ClockRecord,
+}
+
+/// What the machine's clocks said together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockMark {
+    /// The start of the machine; 0 if it is unknown.
+    pub boot: u64,
+    /// Milliseconds since that start, with those for which the machine was suspended.
+    pub since_boot_ms: Millis,
+    /// The machine's clock, in milliseconds since 1970-01-01 UTC.
+    pub wall_ms: Millis,
+}
+
+/// What is known of the machine's clock, to compare it with at the next start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockRecord {
+    /// The last reading that was not in doubt; `None` in a store that no engine has run with on the machine's clock.
+    pub mark: Option<ClockMark>,
+    /// The last time that an operator set the kept time back.
+    pub set_back: Option<SetBack>,
+    /// The events tell the time (`clock.source = "events"`), so the machine's clock says nothing about `now`.
+    pub is_of_events: bool,
+}
+
+/// The kept time was ahead of the machine's clock, and was set back to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetBack {
+    /// The last commit before.
+    pub commit: u64,
+    /// The time to which it was set.
+    pub now: Millis,
+}
+
+impl ClockRecord {
+    /// The age of what a commit holds counts from here: a commit from before the kept time was set back is not younger than that.
+    #[must_use]
+    pub fn dated(&self, commit: u64, now: Millis) -> Millis {
+        match self.set_back {
+            Some(set_back) if commit <= set_back.commit => now.min(set_back.now),
+            _ => now,
+        }
+    }
 }
 
 /// When the last sessions of the source were last known to be alive.
@@ -59,6 +104,14 @@ impl Sessions {
                 }
                 self.alive.push((session, now));
             }
+        }
+    }
+
+    /// The kept time is set back: no session was alive later.
+    pub fn set_back(&mut self, now: Millis) {
+        // What has settled stays settled.
+        for (_, last) in self.alive.iter_mut().filter(|(_, last)| *last != Millis::MAX) {
+            *last = now.min(*last);
         }
     }
 
@@ -93,8 +146,10 @@ mod tests {
     #[test]
     fn what_a_version_without_periods_has_written_has_none_to_go_on_with() {
         let now = encode(&Progress { commit: 7, ..Progress::default() });
-        // One member fewer: nothing. And one more: an array of two small numbers.
-        for (bytes, members, trail) in [(1, 1, Period::default()), (4, 2, Period::of_before())] {
+        // The clock is an array of nothing, nothing and false. Before it: nothing. And before that: an array of two small numbers.
+        for (bytes, members, trail) in
+            [(4, 1, Period::default()), (5, 2, Period::default()), (8, 3, Period::of_before())]
+        {
             let mut before = now[..now.len() - bytes].to_vec();
             before[0] -= members;
             let read: Progress = decode(Table::Meta, &before).unwrap();
