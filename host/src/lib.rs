@@ -37,6 +37,7 @@ mod fork;
 pub mod health;
 pub mod metrics;
 pub mod shutdown;
+mod zones;
 
 pub mod cli;
 pub mod generate;

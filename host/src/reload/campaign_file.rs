@@ -14,6 +14,7 @@ use toml::value::Datetime;
 use super::Problem;
 use crate::clock::Millis;
 use crate::engine::{Mode, OnFault, closest, shown};
+use crate::zones;
 
 /// The largest campaign file, in bytes.
 pub const CAMPAIGN_FILE_BYTES_MAX: usize = 64 << 10;
@@ -366,10 +367,10 @@ impl<'text> Reader<'_, 'text> {
     fn time_zone(&mut self, table: &DeTable<'text>) -> Option<TimeZone> {
         let Some((value, span)) = spot(table, "time_zone") else { return Some(TimeZone::UTC) };
         let name = value.as_str().unwrap_or_default();
-        match TimeZone::get(name) {
-            Ok(zone) if !name.is_empty() => Some(zone),
-            _ => {
-                let reason = format!("`time_zone` is no time zone that this system knows: `{}`", shown(name));
+        match zones::zone(name) {
+            Some(zone) => Some(zone),
+            None => {
+                let reason = format!("`time_zone` is no time zone that the engine knows: `{}`", shown(name));
                 self.problem(Some(span), reason, "write a name such as `time_zone = \"Europe/Moscow\"`");
                 None
             }

@@ -13,6 +13,7 @@ use super::step::Step;
 use crate::clock::Millis;
 use crate::engine::{encode_params, shown};
 use crate::reload::Problem;
+use crate::zones;
 
 /// The largest file of scenarios, in bytes: it is also what a module may bring along.
 pub const SCENARIO_FILE_BYTES_MAX: usize = 64 << 10;
@@ -199,9 +200,9 @@ impl<'text> Reader<'_, 'text> {
     fn zone(&mut self, table: &DeTable<'text>) -> Option<TimeZone> {
         let hint = "write a name such as time_zone = \"Europe/Moscow\"";
         let (name, span) = self.text(table, "time_zone", hint)?;
-        match TimeZone::get(&name) {
-            Ok(zone) if !name.is_empty() => Some(zone),
-            _ => {
+        match zones::zone(&name) {
+            Some(zone) => Some(zone),
+            None => {
                 self.problem(Some(span), format!("there is no time zone `{}`", shown(&name)), hint);
                 None
             }
