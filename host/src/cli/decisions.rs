@@ -171,8 +171,22 @@ fn list(items: &[impl Serialize]) -> serde_json::Result<String> {
     if items.is_empty() { Ok(String::new()) } else { serde_json::to_string(items) }
 }
 
+/// Text of an event's body may be a formula for a spreadsheet, or a command for a terminal: it is neither here. Control characters are escaped, and a cell that would begin a formula
+/// begins with an apostrophe.
 fn cell(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    let mut shown = String::with_capacity(text.len());
+    if text.starts_with(['=', '+', '-', '@']) {
+        shown.push('\'');
+    }
+    for letter in text.chars() {
+        if letter.is_control() {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    let text = shown;
+    if text.contains(['"', ',']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 #[cfg(test)]
@@ -202,8 +216,21 @@ mod tests {
             cancelled: vec![],
             state_changed: false,
         };
-        let expected = "2026-03-01T08:00:00Z,81,,\"On\nPurchase\",,7,welcome,1,failed,\"it said \"\"no\"\"\",\
+        let expected = "2026-03-01T08:00:00Z,81,,On\\nPurchase,,7,welcome,1,failed,\"it said \"\"no\"\"\",\
                         \"[{\"\"channel\"\":\"\"push\"\",\"\"template\"\":\"\"a, b\"\",\"\"verdict\"\":\"\"passed\"\",\"\"id\"\":null}]\",,,,false\n";
         assert_eq!(row(&decision).unwrap(), expected);
+        for (text, shown) in [
+            ("=HYPERLINK(\"x\")", "\"'=HYPERLINK(\"\"x\"\")\""),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "\\t=1"),
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+            ("\u{9b}2J", "\\u{9b}2J"),
+            ("a\r\nb", "a\\r\\nb"),
+            ("OnPurchaseConfirm", "OnPurchaseConfirm"),
+        ] {
+            assert_eq!(cell(text), shown);
+        }
     }
 }
