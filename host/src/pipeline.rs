@@ -217,7 +217,7 @@ impl Pipeline {
             arrivals: Arc::new(Arrivals::new(&progress, clock, settings.settles_after)),
             suspects,
             failures: Arc::new(FailureTotals::new(&progress, failures_bytes_max)),
-            quotas: Quotas::default(),
+            quotas: Quotas::new(&progress.hours, rules.current.load().number),
             trials: trials::Registry::default(),
         };
         let arrivals = Arc::clone(&shared.arrivals);

@@ -138,3 +138,21 @@ async fn an_engine_whose_clock_is_far_ahead_is_unready_and_fires_nothing_until_a
     engine.ready().await;
     engine.stop().await;
 }
+
+#[test]
+fn a_start_lifts_no_limit_of_an_hour() {
+    let site = Site::empty();
+    site.put("modules/big-basket.wasm", example_module("big-basket"));
+    site.put("basket.toml", campaign("big-basket", "per_hour_max = 4\n[params]\nthreshold = \"0\""));
+    // In the middle of an hour, so that it is one.
+    let into_hour_ms = jiff::Timestamp::now().as_millisecond().rem_euclid(3_600_000);
+    let shift_ms = 1_800_000 - into_hour_ms;
+    ahead(&site, shift_ms);
+    let sent: Vec<_> = (0..3)
+        .map(|run_number| {
+            let events: Vec<_> = (0..3).map(|event| purchase(run_number * 3 + event + 1, 10 + event)).collect();
+            run(&site, &format!("{run_number}.jsonl"), &events.join("\n")).expect(0).stdout.lines().count()
+        })
+        .collect();
+    assert_eq!(sent, [3, 1, 0]);
+}

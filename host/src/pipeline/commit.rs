@@ -17,7 +17,7 @@ use super::memory::Ahead;
 use super::outbox::{Kept, OutboxSender, Waiting};
 use super::seen::{SeenPiece, SeenWriter};
 use super::timers::Due;
-use super::{Arrivals, Group};
+use super::{Arrivals, Group, quota};
 use crate::clock::Millis;
 use crate::communication::Communication;
 use crate::event::CustomerKey;
@@ -176,6 +176,9 @@ impl Committer {
         self.progress.trail.add(changes.put_in(Table::Trail));
         let freed: u64 = groups.iter().map(|group| group.journal_bytes_freed).sum();
         self.progress.journal_bytes = self.progress.journal_bytes.saturating_sub(freed);
+        let hours = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.hours));
+        hours.for_each(|taken| taken.count(&mut self.progress.hours));
+        quota::forget_before(&mut self.progress.hours, self.progress.now);
         let failures_change = !failures.is_empty();
         self.failures.count(&mut self.progress, failures);
         let timers_change = || changes.touches(Table::Timers) || groups.iter().any(|group| !group.timers.is_empty());

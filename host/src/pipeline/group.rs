@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::budget::Held;
 use super::commit::JournalPiece;
+use super::quota::Taken;
 use super::retries::Concluded;
 use super::seen::SeenPiece;
 use super::suspects::Acquittal;
@@ -32,6 +33,8 @@ pub(super) struct Group {
     pub(super) timers: Vec<TimerKey>,
     /// What it changes of what is kept for campaigns that failed.
     pub(super) failures: Vec<FailureDelta>,
+    /// Places in campaigns' hours that its communications have taken.
+    pub(super) hours: Vec<Taken>,
     /// What was erased of the journal, in bytes.
     pub(super) journal_bytes_freed: u64,
     /// To be told when it is durable.
@@ -67,6 +70,7 @@ impl Group {
             receipts: Vec::new(),
             timers: Vec::new(),
             failures: Vec::new(),
+            hours: Vec::new(),
             journal_bytes_freed: 0,
             committed: None,
             concluded: Vec::new(),

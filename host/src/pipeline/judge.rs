@@ -165,9 +165,11 @@ impl Shard {
         let spec = &campaign.spec;
         let channel = proposal.channel;
         let recipient = case.recipient();
-        let takes = |max| self.quotas.take(spec.acts_for(), max, case.now, self.rule_set);
         let may_go = spec.mode == Mode::Live && recipient.is_some();
-        let hour_is_full = may_go && !spec.per_hour_max.is_none_or(takes);
+        let taken = spec.per_hour_max.filter(|_| may_go);
+        let taken = taken.map(|max| self.quotas.take(spec.acts_for(), max, case.now, self.rule_set));
+        let hour_is_full = taken.as_ref().is_some_and(|taken| !taken.has_room);
+        self.taken.extend(taken.filter(|_| self.exit.is_some()));
         if let (true, Some(max)) = (hour_is_full, spec.per_hour_max) {
             self.suspend(campaign, &format!("it sends more than {max} communications an hour (per_hour_max)"));
         }

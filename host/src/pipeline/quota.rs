@@ -1,12 +1,14 @@
 //! How many communications a campaign may send in an hour (`per_hour_max`), counted over all shards. What comes on top does not go out, and the
 //! campaign is suspended: something is wrong with it, or with whoever set the number.
 //!
-//! Hours are those of the clock, and the count begins anew when the engine starts or the campaign is resumed.
+//! Hours are those of the clock. What is taken is committed with what is sent, so an engine that ends and starts anew goes on counting. The count begins anew when
+//! the campaign is resumed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Millis;
+use crate::store::records::HourCount;
 
 const HOUR_MS: Millis = 3_600_000;
 
@@ -17,32 +19,56 @@ pub(super) struct Quotas(Arc<Mutex<HashMap<Arc<str>, Hour>>>);
 #[derive(Clone, Copy, Debug, Default)]
 struct Hour {
     number: Millis,
+    /// How often the campaign was resumed in this hour after it had sent too much.
+    round: u32,
     sent: u32,
     /// The number of the rule set in which it was too much. A later one that still has the campaign has had it resumed.
     full_in: Option<u64>,
 }
 
+/// A place in an hour that was taken, or that there was none: to be committed with the communication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    campaign: Arc<str>,
+    number: Millis,
+    round: u32,
+    pub(super) has_room: bool,
+}
+
 impl Quotas {
+    /// Goes on from what was committed. A campaign whose hour was full, and that is in the rule set of the start, was not resumed.
+    pub(super) fn new(committed: &BTreeMap<Arc<str>, HourCount>, rule_set: u64) -> Quotas {
+        let hour = |count: &HourCount| Hour {
+            number: count.number,
+            round: count.round,
+            sent: count.sent,
+            full_in: count.is_full.then_some(rule_set),
+        };
+        let hours = committed.iter().map(|(campaign, count)| (Arc::clone(campaign), hour(count)));
+        Quotas(Arc::new(Mutex::new(hours.collect())))
+    }
+
     /// Whether there is room for one more, as far as is known now.
     pub(super) fn has_room(&self, campaign: &str, max: u32, now: Millis, rule_set: u64) -> bool {
         let hours = self.lock();
-        let hour = hours.get(campaign).filter(|hour| !hour.is_over(now, rule_set));
+        let hour = hours.get(campaign).filter(|hour| hour.next(now, rule_set).is_none());
         hour.is_none_or(|hour| hour.sent < max)
     }
 
     /// Counts a communication of this moment, if there is room for it under `max`.
-    pub(super) fn take(&self, campaign: &Arc<str>, max: u32, now: Millis, rule_set: u64) -> bool {
+    pub(super) fn take(&self, campaign: &Arc<str>, max: u32, now: Millis, rule_set: u64) -> Taken {
         let mut hours = self.lock();
         let hour = hours.entry(Arc::clone(campaign)).or_default();
-        if hour.is_over(now, rule_set) {
-            *hour = Hour { number: now.div_euclid(HOUR_MS), ..Hour::default() };
+        if let Some(next) = hour.next(now, rule_set) {
+            *hour = next;
         }
-        if hour.sent < max {
+        let has_room = hour.sent < max;
+        if has_room {
             hour.sent += 1;
-            return true;
+        } else {
+            hour.full_in.get_or_insert(rule_set);
         }
-        hour.full_in.get_or_insert(rule_set);
-        false
+        Taken { campaign: Arc::clone(campaign), number: hour.number, round: hour.round, has_room }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Hour>> {
@@ -51,10 +77,39 @@ impl Quotas {
 }
 
 impl Hour {
-    /// Whether another begins, by the clock or because the campaign was resumed.
-    fn is_over(&self, now: Millis, rule_set: u64) -> bool {
-        now.div_euclid(HOUR_MS) > self.number || self.full_in.is_some_and(|full_in| rule_set > full_in)
+    /// The hour that begins, by the clock or because the campaign was resumed. Shards may be behind by an hour, and count with the others; a later hour is one of a clock that was
+    /// set back.
+    fn next(&self, now: Millis, rule_set: u64) -> Option<Hour> {
+        let number = now.div_euclid(HOUR_MS);
+        if number > self.number || number + 1 < self.number {
+            return Some(Hour { number, ..Hour::default() });
+        }
+        let is_resumed = self.full_in.is_some_and(|full_in| rule_set > full_in);
+        is_resumed.then(|| Hour { number: self.number, round: self.round + 1, ..Hour::default() })
     }
+}
+
+impl Taken {
+    /// Counts it among what is committed. Another hour, or another round of it, begins anew; what is left of an earlier one does not count any more.
+    pub(super) fn count(self, committed: &mut BTreeMap<Arc<str>, HourCount>) {
+        let Taken { campaign, number, round, has_room } = self;
+        let count = committed.entry(campaign).or_default();
+        let is_before = number + 1 == count.number || (number == count.number && round < count.round);
+        if is_before {
+            return;
+        }
+        if (count.number, count.round) != (number, round) {
+            *count = HourCount { number, round, ..HourCount::default() };
+        }
+        count.sent += u32::from(has_room);
+        count.is_full |= !has_room;
+    }
+}
+
+/// Lets go of hours that are over, so that campaigns that are gone leave nothing behind.
+pub(super) fn forget_before(committed: &mut BTreeMap<Arc<str>, HourCount>, now: Millis) {
+    let number = now.div_euclid(HOUR_MS);
+    committed.retain(|_, count| count.number + 1 >= number);
 }
 
 #[cfg(test)]
@@ -65,18 +120,57 @@ mod tests {
     fn an_hour_has_room_for_so_many_and_the_next_hour_for_as_many_again() {
         let quotas = Quotas::default();
         let name: Arc<str> = "welcome".into();
-        let sent = |now| (0..10).filter(|_| quotas.take(&name, 3, now, 1)).count();
+        let sent = |now| (0..10).filter(|_| quotas.take(&name, 3, now, 1).has_room).count();
         assert_eq!((sent(HOUR_MS), sent(2 * HOUR_MS - 1), sent(2 * HOUR_MS)), (3, 0, 3));
         assert_eq!(sent(HOUR_MS), 0, "a shard that is behind counts with the others");
-        assert!(quotas.take(&"other".into(), 3, HOUR_MS, 1));
+        assert!(quotas.take(&"other".into(), 3, HOUR_MS, 1).has_room);
+        assert_eq!(sent(90 * HOUR_MS), 3);
+        assert_eq!(sent(2 * HOUR_MS), 3, "the clock was set back");
     }
 
     #[test]
     fn a_campaign_that_was_resumed_has_room_again() {
         let quotas = Quotas::default();
         let name: Arc<str> = "welcome".into();
-        let take = |rule_set| quotas.take(&name, 1, 0, rule_set);
+        let take = |rule_set| quotas.take(&name, 1, 0, rule_set).has_room;
         assert_eq!([take(4), take(4), take(4)], [true, false, false]);
         assert_eq!([take(6), take(6)], [true, false]);
+    }
+
+    /// Takes as often, and starts anew after each.
+    fn take_and_restart(committed: &mut BTreeMap<Arc<str>, HourCount>, now: Millis, rule_set: u64, times: u32) -> u32 {
+        let name: Arc<str> = "welcome".into();
+        let mut sent = 0;
+        for _ in 0..times {
+            let taken = Quotas::new(committed, rule_set).take(&name, 3, now, rule_set);
+            sent += u32::from(taken.has_room);
+            taken.count(committed);
+        }
+        sent
+    }
+
+    #[test]
+    fn a_start_lifts_no_limit_and_a_resumption_does() {
+        let mut committed = BTreeMap::new();
+        assert_eq!(take_and_restart(&mut committed, HOUR_MS, 1, 10), 3);
+        assert_eq!(take_and_restart(&mut committed, 2 * HOUR_MS, 1, 10), 3, "another hour");
+        // It was suspended, and the engine that it is resumed in has a later rule set.
+        let quotas = Quotas::new(&committed, 1);
+        let taken = quotas.take(&"welcome".into(), 3, 2 * HOUR_MS, 2);
+        assert!(taken.has_room);
+        taken.count(&mut committed);
+        assert_eq!(take_and_restart(&mut committed, 2 * HOUR_MS, 2, 10), 2);
+    }
+
+    #[test]
+    fn what_is_committed_late_of_an_earlier_round_does_not_count_against_the_next() {
+        let (quotas, name, mut committed) = (Quotas::default(), Arc::<str>::from("welcome"), BTreeMap::new());
+        let before = [quotas.take(&name, 1, 0, 1), quotas.take(&name, 1, 0, 1)];
+        let after = quotas.take(&name, 1, 0, 2);
+        after.count(&mut committed);
+        before.into_iter().for_each(|taken| taken.count(&mut committed));
+        assert_eq!(committed[&name], HourCount { number: 0, round: 1, sent: 1, is_full: false });
+        forget_before(&mut committed, 2 * HOUR_MS);
+        assert!(committed.is_empty());
     }
 }

@@ -16,7 +16,7 @@ use super::counts::Counts;
 use super::failures::{FailureRows, FailureTotals};
 use super::group::Group;
 use super::identify::{Arrival, Identity, identify};
-use super::quota::Quotas;
+use super::quota::{Quotas, Taken};
 use super::redirects::Redirects;
 use super::rehearse::hear;
 use super::rows::Rows;
@@ -67,6 +67,8 @@ pub(super) struct Shard {
     pub(super) decided: Decided,
     pub(super) counts: Counts,
     pub(super) quotas: Quotas,
+    /// What was taken of them by what is being decided.
+    pub(super) taken: Vec<Taken>,
     pub(super) trials: Trials,
     /// The number of the rule set that decides now.
     pub(super) rule_set: u64,
@@ -148,6 +150,7 @@ impl Shard {
             decided: Decided::default(),
             counts: Counts::new(settings.breaker),
             quotas,
+            taken: Vec::new(),
             trials: Trials::new(trials),
             rule_set: 0,
         }
@@ -348,6 +351,7 @@ impl Shard {
         let (failures, deltas) = self.failures.flush();
         group.changes.append(failures);
         group.failures = deltas;
+        group.hours = std::mem::take(&mut self.taken);
         match &self.exit {
             Some(exit) if !group.is_empty() => exit.send(group),
             _ => Ok(()),

@@ -39,6 +39,21 @@ pub struct Progress {
     /// What is known of the machine's clock.
     #[serde(default)]
     pub clock: ClockRecord,
+    /// What campaigns with `per_hour_max` have sent in their hour.
+    #[serde(default)]
+    pub hours: BTreeMap<Arc<str>, HourCount>,
+}
+
+/// What a campaign has sent in one hour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HourCount {
+    /// Hours since 1970-01-01 UTC.
+    pub number: Millis,
+    /// How often the campaign was resumed in this hour after it had sent too much.
+    pub round: u32,
+    pub sent: u32,
+    /// It was about to send more.
+    pub is_full: bool,
 }
 
 /// What the machine's clocks said together.
@@ -146,10 +161,13 @@ mod tests {
     #[test]
     fn what_a_version_without_periods_has_written_has_none_to_go_on_with() {
         let now = encode(&Progress { commit: 7, ..Progress::default() });
-        // The clock is an array of nothing, nothing and false. Before it: nothing. And before that: an array of two small numbers.
-        for (bytes, members, trail) in
-            [(4, 1, Period::default()), (5, 2, Period::default()), (8, 3, Period::of_before())]
-        {
+        // The hours are an empty map, the clock an array of nothing, nothing and false. Before it: nothing. And before that: an array of two small numbers.
+        for (bytes, members, trail) in [
+            (1, 1, Period::default()),
+            (5, 2, Period::default()),
+            (6, 3, Period::default()),
+            (9, 4, Period::of_before()),
+        ] {
             let mut before = now[..now.len() - bytes].to_vec();
             before[0] -= members;
             let read: Progress = decode(Table::Meta, &before).unwrap();
