@@ -7,7 +7,7 @@ HAILER := $(CARGO) run --quiet --package hailer --
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := event outcome manifest campaign scenarios
 
-.PHONY: help setup demo rules test faults lint bench fuzz
+.PHONY: help setup demo rules test faults soak lint bench fuzz
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test: ## Run all tests, against a RabbitMQ that they start themselves
 faults: ## Kill and torment the engine for some twenty minutes; HAILER_FAULTS_SEED=N for another seed
 	@scripts/setup.sh build test
 	@scripts/faults.sh
+
+soak: ## Run two million events through standard input and see that memory stays flat; HAILER_SOAK_EVENTS=N for another number
+	@scripts/setup.sh build
+	@scripts/soak.sh
 
 lint: ## Check formatting, lints, documentation, and dependencies if cargo-deny is there
 	@scripts/setup.sh build

@@ -171,6 +171,9 @@ async fn surround(
         let observed = Observed { health: health.clone(), metrics: recorder };
         let ended = shutdown.clone();
         answering.push(tokio::spawn(http.serve(observed, async move { ended.ended().await })));
+    } else {
+        // What nobody asks for would be kept to be told.
+        answering.push(tokio::spawn(metrics::keep_up(recorder)));
     }
     let surroundings = Surroundings { reload, first_load, current, sandbox, store, health };
     Ok((surroundings, doorway, Background { owner, answering }))
@@ -216,15 +219,17 @@ async fn run_pipeline(
         current: Arc::clone(&around.current),
         owner: around.reload.clone(),
     };
+    let retention = Retention {
+        seen_ms: config.store.deduplication_hours as Millis * HOUR_MS,
+        journal_ms: config.store.journal_days as Millis * 24 * HOUR_MS,
+        journal_bytes_max: config.store.journal_bytes_max,
+        seen_rows_max: None,
+    };
     let keeping = Keeping {
         store: Arc::clone(&around.store),
         clock: config.clock.source,
         run_on_ms: config.clock.run_on_minutes as Millis * 60_000,
-        retention: Retention {
-            seen_ms: config.store.deduplication_hours as Millis * HOUR_MS,
-            journal_ms: config.store.journal_days as Millis * 24 * HOUR_MS,
-            journal_bytes_max: config.store.journal_bytes_max,
-        },
+        retention: if config.store_dir().is_some() { retention } else { retention.in_memory() },
         outbox_max: config.store.outbox_max,
         failures_bytes_max: config.store.failures_bytes_max,
         suspects: Arc::new(open_suspects(config)?),

@@ -3,6 +3,7 @@
 //! event: their number is bounded, and no personal data can get into one.**
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -154,6 +155,18 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe();
     *installed = Some(handle.clone());
     Ok(handle)
+}
+
+/// Between two of [`keep_up`]'s turns.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Sums up what was timed, for ever: until then each time is kept by itself.
+pub async fn keep_up(handle: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        handle.run_upkeep();
+    }
 }
 
 fn describe() {

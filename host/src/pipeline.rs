@@ -221,7 +221,7 @@ impl Pipeline {
             trials: trials::Registry::default(),
         };
         let arrivals = Arc::clone(&shared.arrivals);
-        let (seen_filters, seen) = seen::open(&*store, &progress, retention.seen_ms)?;
+        let (seen_filters, seen) = seen::open(&*store, &progress, (retention.seen_ms, retention.seen_rows_max))?;
         let (groups, groups_decided) = mpsc::channel(GROUPS_MAX);
         let waiting_max = (settings.in_flight_max / settings.shards).max(1);
         let [budget, outgoing, unreadable] = [(); 3].map(|()| Budget::new(settings.in_flight_bytes_max));
@@ -265,7 +265,7 @@ impl Pipeline {
         };
         let (removals, removals_sent) = mpsc::channel(REMOVALS_MAX);
         let (outbox, publisher, fill) = outbox::open(&store, removals, Arc::clone(&arrivals))?;
-        store.set_upkeep(Box::new(Sweep::new(retention)));
+        store.set_upkeep(Box::new(Sweep::new(retention).with_floor(seen.floor())));
         let committer = Committer {
             store: Arc::clone(&store),
             progress,

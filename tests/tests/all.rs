@@ -24,6 +24,7 @@ mod replay;
 mod scenarios;
 mod seed;
 mod sizes;
+mod soak;
 mod standard_streams;
 mod store_commands;
 mod stream_replay;

@@ -71,7 +71,8 @@ fn rehearsed(events: &str) -> Vec<Decision> {
         Campaign::started(&sandbox, spec, sandbox.compile_here(&module.bytes).unwrap(), 1).unwrap()
     });
     let rules = Arc::new(RuleSet::build(campaigns.into(), 1));
-    let settings = Settings { environment: "test".into(), recheck_one_in: 0, begins: 0, gives_up: None };
+    let settings =
+        Settings { environment: "test".into(), recheck_one_in: 0, begins: 0, gives_up: None, are_told_apart: false };
     let mut rehearsal = Rehearsal::new(&rules, &sandbox, &settings, Redirects::of_rehearsal()).unwrap();
     let arrived = events.lines().zip(0..).map(|(line, number)| {
         let Line { message_id, timestamp, body } = serde_json::from_str(line).unwrap();

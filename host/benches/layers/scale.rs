@@ -124,7 +124,13 @@ struct Shard {
 impl Shard {
     fn new(sandbox: &Arc<Sandbox>, campaigns: &[Arc<Campaign>]) -> Shard {
         let rules = Arc::new(RuleSet::build(campaigns.to_vec(), 1));
-        let settings = Settings { environment: "bench".into(), recheck_one_in: 1000, begins: BEGINS, gives_up: None };
+        let settings = Settings {
+            environment: "bench".into(),
+            recheck_one_in: 1000,
+            begins: BEGINS,
+            gives_up: None,
+            are_told_apart: false,
+        };
         let rehearsal = Rehearsal::new(&rules, sandbox, &settings, Redirects::of_rehearsal()).unwrap();
         let sample = event_named("Purchase").unwrap().sample;
         let customer = r#""customerId":107"#;

@@ -19,8 +19,6 @@ use crate::health::Health;
 /// A scraper or two, a probe or two, each answered at once.
 const BOUNDS: Bounds =
     Bounds { connections_max: 32, head_timeout: Duration::from_secs(5), connection_timeout: Duration::from_secs(60) };
-/// How often histograms are emptied of samples that nobody has come for.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// A bound listener.
 #[derive(Debug)]
@@ -63,13 +61,7 @@ impl Http {
     /// Answers until `shutdown` is done, whatever becomes of single connections.
     pub async fn serve(self, observed: Observed, shutdown: impl Future<Output = ()>) {
         let metrics = observed.metrics.clone();
-        let upkeep = async move {
-            let mut ticks = tokio::time::interval(UPKEEP);
-            loop {
-                ticks.tick().await;
-                metrics.run_upkeep();
-            }
-        };
+        let upkeep = crate::metrics::keep_up(metrics);
         let serving = serve_until(self.listener, BOUNDS, router(observed), shutdown);
         tokio::select! {
             () = serving => {}

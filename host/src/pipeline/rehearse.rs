@@ -38,6 +38,8 @@ pub(crate) struct Decider {
     sessions: Sessions,
     /// Campaigns whose rule gave two answers to one call.
     impure: Vec<Arc<str>>,
+    /// No event comes twice.
+    are_told_apart: bool,
 }
 
 /// An event that has been read, on its way to be decided.
@@ -179,7 +181,18 @@ impl Decider {
         shard.counts.adopt(rules);
         shard.senders.adopt(rules);
         shard.rule_set = rules.number;
-        Ok(Decider { shard, rules: Arc::clone(rules), sessions: Sessions::default(), impure: Vec::new() })
+        Ok(Decider {
+            shard,
+            rules: Arc::clone(rules),
+            sessions: Sessions::default(),
+            impure: Vec::new(),
+            are_told_apart: false,
+        })
+    }
+
+    /// Each event has an id or a place of its own, and comes once: nothing is remembered of it.
+    pub(crate) fn of_events_told_apart(self, are_told_apart: bool) -> Decider {
+        Decider { are_told_apart, ..self }
     }
 
     /// Whether cases of one customer have to be decided one after the other.
@@ -200,13 +213,16 @@ impl Decider {
             customer => customer,
         };
         let seen_in = seen_in(&event, key);
-        let known = self.shard.view.seen(seen_in, key)?;
+        let is_remembered = !(self.are_told_apart && key.has_id());
+        let known = if is_remembered { self.shard.view.seen(seen_in, key)? } else { None };
         let arrival =
             Arrival { key, redelivered: false, session: SESSION, now, connected_ms: now, settles_after_ms: 0 };
         let (identity, mut seen) = identify(arrival, known, &self.sessions);
         // Only a copy of another session could ask for these.
         seen.open.clear();
-        self.shard.view.saw(seen_in, key, seen);
+        if is_remembered {
+            self.shard.view.saw(seen_in, key, seen);
+        }
         let Identity::Fresh(id) = identity else { return Ok(None) };
         let partition = Partition::of_event(customer, key);
         let case = Case::new(Reason::Event { event, seen: None }, id, now, customer, partition);

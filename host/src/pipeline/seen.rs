@@ -70,6 +70,10 @@ pub(super) struct SeenWriter {
     current: Option<usize>,
     /// The slots of those that are closed, and when they ended; the oldest first.
     closed: VecDeque<(usize, Millis)>,
+    /// The most periods that stay closed.
+    closed_max: usize,
+    /// Periods before this one are more than that.
+    floor: Arc<AtomicU64>,
     has_said_full: bool,
 }
 
@@ -81,7 +85,7 @@ struct Unknown;
 pub(super) fn open(
     store: &dyn Store,
     progress: &Progress,
-    kept_ms: Millis,
+    (kept_ms, rows_max): (Millis, Option<u64>),
 ) -> Result<(Arc<SeenFilters>, SeenWriter), StoreError> {
     let snapshot = store.snapshot()?;
     let mut filters = SeenFilters::new(BLOCKS_MAX);
@@ -113,7 +117,10 @@ pub(super) fn open(
     }
     let filters = Arc::new(filters);
     let current = current.map(|(slot, ..)| slot);
-    let writer = SeenWriter { filters: Arc::clone(&filters), kept_ms, current, closed, has_said_full: false };
+    let closed_max = rows_max.map_or(usize::MAX, |rows| usize::try_from(rows / ROWS_MAX).unwrap_or(usize::MAX).max(1));
+    let floor = Arc::<AtomicU64>::default();
+    let writer =
+        SeenWriter { filters: Arc::clone(&filters), kept_ms, current, closed, closed_max, floor, has_said_full: false };
     Ok((filters, writer))
 }
 
@@ -170,6 +177,7 @@ impl SeenWriter {
             let closed = ClosedPeriod { period: began, ended_ms: last_ms, filter: self.filters.kept(slot) };
             changes.put(Table::Meta, ClosedPeriod::key(began), closed.encode());
             self.closed.push_back((slot, last_ms));
+            self.keep_few();
         }
         self.filters.occupy(slot, progress.commit);
         self.current = Some(slot);
@@ -194,6 +202,22 @@ impl SeenWriter {
             );
         }
         has_room
+    }
+
+    /// Where [`Sweep`](super::sweep::Sweep) reads from which period on they are kept.
+    pub(super) fn floor(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.floor)
+    }
+
+    /// Lets go of periods that are more than are kept.
+    fn keep_few(&mut self) {
+        while self.closed.len() > self.closed_max
+            && let Some((slot, _)) = self.closed.pop_front()
+        {
+            // The number of a period and one, so it is the next's.
+            self.floor.store(self.filters.periods[slot].load(Ordering::Relaxed), Ordering::Release);
+            self.filters.free(slot);
+        }
     }
 
     /// Lets go of the periods that ended before this time.

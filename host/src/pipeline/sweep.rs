@@ -4,6 +4,8 @@
 //! found at once. **Twice as many rows may go as come (G10)**, so that they come back under their bounds however fast they grow.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Millis;
 use crate::event::CustomerKey;
@@ -26,6 +28,11 @@ const JOURNAL_ROWS_AT_ONCE: usize = 4;
 /// No more is removed from the journal at once, in bytes, but for the row with which it comes to that: more than is added at once.
 const JOURNAL_BYTES_AT_ONCE: u64 = 32 << 20;
 
+/// What a store in memory keeps of the journal, in bytes.
+const JOURNAL_BYTES_IN_MEMORY: u64 = 32 << 20;
+/// What a store in memory keeps of deduplication keys: 131,072 at least.
+const SEEN_ROWS_IN_MEMORY: u64 = 1 << 17;
+
 /// For how long things are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
@@ -34,11 +41,30 @@ pub struct Retention {
     /// The journal.
     pub journal_ms: Millis,
     pub journal_bytes_max: u64,
+    /// The most deduplication keys that are kept, about: the oldest go first. `None`: as many as come in `seen_ms`.
+    pub seen_rows_max: Option<u64>,
+}
+
+impl Retention {
+    /// Of a store in memory: what it keeps of a long input is bounded, whatever the settings let a store on disk have.
+    #[must_use]
+    pub fn in_memory(self) -> Retention {
+        Retention {
+            journal_bytes_max: self.journal_bytes_max.min(JOURNAL_BYTES_IN_MEMORY),
+            seen_rows_max: Some(SEEN_ROWS_IN_MEMORY),
+            ..self
+        }
+    }
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Retention { seen_ms: 24 * HOUR_MS, journal_ms: 30 * 24 * HOUR_MS, journal_bytes_max: 5 << 30 }
+        Retention {
+            seen_ms: 24 * HOUR_MS,
+            journal_ms: 30 * 24 * HOUR_MS,
+            journal_bytes_max: 5 << 30,
+            seen_rows_max: None,
+        }
     }
 }
 
@@ -52,6 +78,8 @@ pub(super) struct Sweep {
     expiring: Option<Expiring>,
     /// All before this one have been removed.
     seen_from: u64,
+    /// Periods before this one are too many.
+    seen_floor: Arc<AtomicU64>,
     /// The partition whose journal is looked at next.
     journal_partition: u8,
     /// What has been removed so far; none until that has been read.
@@ -95,6 +123,11 @@ impl Sweep {
         Sweep { retention, ..Sweep::default() }
     }
 
+    /// What was seen goes by this, too: the writer of it says what is too much.
+    pub(super) fn with_floor(self, seen_floor: Arc<AtomicU64>) -> Sweep {
+        Sweep { seen_floor, ..self }
+    }
+
     /// Removes the rows of the oldest period if all of it is too old, partition by partition; the next time goes on where it stopped.
     fn sweep_seen(
         &mut self,
@@ -104,6 +137,7 @@ impl Sweep {
         changes: &mut Changes,
     ) -> Result<(), StoreError> {
         let oldest = progress.connected_ms.saturating_sub(self.retention.seen_ms);
+        let floor = self.seen_floor.load(Ordering::Acquire);
         let mut rows_left = (added * SEEN_ROWS_PER_ROW).max(SEEN_ROWS_MIN);
         // One more than can have come, so that what is behind catches up.
         let periods = (added + 1).min(SEEN_PERIODS_MAX);
@@ -120,7 +154,7 @@ impl Sweep {
                     None => return Ok(()),
                 },
             };
-            if expiring.ended_ms >= oldest {
+            if expiring.ended_ms >= oldest && expiring.period >= floor {
                 return Ok(());
             }
             let Some(partition) = Partition::of_key(&[expiring.partition]) else {

@@ -48,6 +48,8 @@ pub struct Settings {
     /// By the machine's clock: what is not decided by then is not decided at all; nor is what comes behind more than can be held. For what comes
     /// from strangers.
     pub gives_up: Option<Instant>,
+    /// Whoever hands events in sorts copies out, and knows each event by an id or a place of its own: nothing has to be remembered of them.
+    pub are_told_apart: bool,
 }
 
 /// Why a rehearsal can't go on.
@@ -95,8 +97,9 @@ impl Rehearsal {
         settings: &Settings,
         redirects: Redirects,
     ) -> Result<Rehearsal, RehearsalError> {
-        let Settings { environment, recheck_one_in, begins, gives_up } = settings;
+        let Settings { environment, recheck_one_in, begins, gives_up, are_told_apart } = settings;
         let decider = quietly(|| Decider::new(rules, sandbox, environment, *recheck_one_in, redirects))?;
+        let decider = decider.of_events_told_apart(*are_told_apart);
         Ok(Rehearsal { decider, clock: *begins, wakeups: Wakeups::default(), repeats: 0, gives_up: *gives_up })
     }
 

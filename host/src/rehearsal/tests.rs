@@ -92,7 +92,7 @@ fn rehearsal(rules: &Arc<RuleSet>, sandbox: &Arc<Sandbox>, redirects: Redirects)
 }
 
 fn settings(gives_up: Option<Instant>) -> Settings {
-    Settings { environment: "test".into(), recheck_one_in: 0, begins: 0, gives_up }
+    Settings { environment: "test".into(), recheck_one_in: 0, begins: 0, gives_up, are_told_apart: false }
 }
 
 /// Sends an hour after a purchase.

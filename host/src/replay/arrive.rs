@@ -11,6 +11,8 @@ use crate::fork::{fork, parts_of};
 use crate::recording::{Broken, Chunk, Entry, Recorded, Troubles};
 use crate::rehearsal::Arrived;
 
+/// Of so many at least, the last ones: a clock that stands still forgets nothing.
+const KNOWN_MAX: usize = 1 << 20;
 /// Lines that a thread reads before it takes others.
 const PART_LINES: usize = 512;
 /// For so long at least a copy of an event is known for one: longer than a rehearsal, which is one of several, remembers by itself.
@@ -184,7 +186,7 @@ impl Known {
     /// Whether an id comes for the first time, as far as is remembered.
     fn is_new(&mut self, id: DedupKey, now: Millis) -> bool {
         let since = *self.since.get_or_insert(now);
-        if now >= since.saturating_add(KNOWN_FOR_MS) {
+        if now >= since.saturating_add(KNOWN_FOR_MS) || self.new.len() >= KNOWN_MAX {
             self.old = std::mem::take(&mut self.new);
             self.since = Some(now);
         }

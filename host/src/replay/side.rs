@@ -41,6 +41,7 @@ impl Side {
             recheck_one_in: options.recheck_one_in,
             begins,
             gives_up: None,
+            are_told_apart: true,
         };
         let rehearsal = |_| Rehearsal::new(&rules, &trial.sandbox, &settings, redirects.clone());
         let rehearsals = (0..options.threads.max(1)).map(rehearsal).collect::<Result<_, _>>()?;

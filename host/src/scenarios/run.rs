@@ -70,6 +70,7 @@ impl Stand {
             environment: "test".into(),
             recheck_one_in: u32::from(self.checks_purity),
             begins: scenario.starts,
+            are_told_apart: false,
             gives_up: bounds.until,
         };
         let told = |error: RehearsalError| error.to_string();

@@ -18,12 +18,13 @@ struct Engine {
 
 impl Engine {
     fn new() -> Engine {
-        Engine::open(MemoryStore::new("test"), Progress::default(), KEPT_MS)
+        Engine::open(MemoryStore::new("test"), Progress::default(), (KEPT_MS, None))
     }
 
-    fn open(store: MemoryStore, progress: Progress, kept_ms: Millis) -> Engine {
-        store.set_upkeep(Box::new(Sweep::new(Retention { seen_ms: kept_ms, ..Retention::default() })));
-        let (filters, writer) = open(&store, &progress, kept_ms).unwrap();
+    fn open(store: MemoryStore, progress: Progress, kept: (Millis, Option<u64>)) -> Engine {
+        let (filters, writer) = open(&store, &progress, kept).unwrap();
+        let retention = Retention { seen_ms: kept.0, ..Retention::default() };
+        store.set_upkeep(Box::new(Sweep::new(retention).with_floor(writer.floor())));
         Engine { store, progress, filters, writer }
     }
 
@@ -32,7 +33,7 @@ impl Engine {
     }
 
     fn restart_keeping(self, kept_ms: Millis) -> Engine {
-        Engine::open(self.store, self.progress, kept_ms)
+        Engine::open(self.store, self.progress, (kept_ms, None))
     }
 
     fn sees(&mut self, numbers: impl IntoIterator<Item = u64>) {
@@ -107,6 +108,20 @@ fn a_key_that_was_added_is_never_denied_also_after_restarts() {
     let denied: Vec<_> = (0..count).filter(|number| !engine.knows(*number)).collect();
     assert!(denied.is_empty(), "{denied:?}");
     assert!(!engine.knows(1 << 40));
+}
+
+/// Without any time going by: nothing is too old.
+#[test]
+fn of_many_keys_the_last_are_kept_if_there_is_a_bound() {
+    let bound = 4 * ROWS_MAX;
+    let mut engine = Engine::open(MemoryStore::new("test"), Progress::default(), (KEPT_MS, Some(bound)));
+    for first in (0..50 * ROWS_MAX).step_by(8) {
+        engine.sees(first..first + 8);
+        let kept_from = (first + 8).saturating_sub(bound);
+        assert!(engine.knows(kept_from) && engine.knows(first), "{kept_from} of {first}");
+        assert!(engine.rows() as u64 <= 2 * bound, "{} rows", engine.rows());
+    }
+    assert!(!engine.knows(0));
 }
 
 #[test]
