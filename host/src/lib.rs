@@ -37,6 +37,7 @@ mod fork;
 pub mod health;
 pub mod metrics;
 pub mod shutdown;
+pub mod timeline;
 mod zones;
 
 pub mod cli;

@@ -23,6 +23,7 @@ pub const DECIDE_SECONDS: &str = "hailer_decide_seconds";
 pub const COMMIT_SECONDS: &str = "hailer_commit_seconds";
 pub const APPLY_SECONDS: &str = "hailer_apply_seconds";
 pub const TIMERS_FIRED_TOTAL: &str = "hailer_timers_fired_total";
+pub const TIMES_NOT_BELIEVED_TOTAL: &str = "hailer_times_not_believed_total";
 pub const CLOCK_IN_DOUBT: &str = "hailer_clock_in_doubt";
 pub const FAILURES: &str = "hailer_failures";
 pub const FAILURES_NOT_KEPT_TOTAL: &str = "hailer_failures_not_kept_total";
@@ -89,6 +90,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "Time that bringing what the store's log has to its tables took, many commits at once",
     ),
     (Kind::Counter, TIMERS_FIRED_TOTAL, "Timers that have fired"),
+    (
+        Kind::Counter,
+        TIMES_NOT_BELIEVED_TOTAL,
+        "Times of events that did not move the clock of the events, by reason: range, leap",
+    ),
     (
         Kind::Gauge,
         CLOCK_IN_DOUBT,

@@ -133,6 +133,9 @@ enum What {
     Retry(Box<RetryWork>),
 }
 
+/// What was read of a delivery; or why it is to be buried.
+type Read = Result<(Event, DedupKey, Name), String>;
+
 /// A message that can't be read, on its way to be buried.
 #[derive(Debug)]
 struct Unreadable {
@@ -377,10 +380,54 @@ impl Intake for Entrance {
         self.outbox.is_below(self.outbox_max).await;
         self.clock_is_believed().await;
         let read = self.read(&delivery);
-        if let Some(clock) = &self.event_clock {
-            let event = read.as_ref().ok().map(|(event, ..)| event);
-            clock.advance_to(&delivery, event).await.map_err(|_| IntakeClosed)?;
+        match &self.event_clock {
+            Some(clock) => {
+                clock.push(delivery, read).await;
+                self.hand_on_settled(clock, false).await
+            }
+            None => self.hand_on(delivery, read).await,
         }
+    }
+
+    async fn rested(&self) {
+        if let Some(clock) = &self.event_clock {
+            // A source that goes on finds the pipeline closed, too.
+            let _ = self.hand_on_settled(clock, true).await;
+        }
+    }
+
+    async fn ended(&self) {
+        if let Some(clock) = &self.event_clock
+            && self.hand_on_settled(clock, true).await.is_ok()
+        {
+            // An error ends the pipeline, which tells it.
+            let _ = clock.run_on(self.run_on_ms).await;
+        }
+    }
+
+    fn handled_until(&self, moment: Millis) {
+        self.handled.send_if_modified(|handled| {
+            let further = moment > *handled;
+            *handled = moment.max(*handled);
+            further
+        });
+    }
+}
+
+impl Entrance {
+    /// Hands on everything that has its time.
+    async fn hand_on_settled(&self, clock: &EventClock, is_end: bool) -> Result<(), IntakeClosed> {
+        while let Some((delivery, read)) = clock.next(is_end).await.map_err(|_| IntakeClosed)? {
+            if self.hand_on(delivery, read).await.is_err() {
+                clock.clear().await;
+                return Err(IntakeClosed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands an event to its shard, or what can't be read to be buried.
+    async fn hand_on(&self, delivery: Delivery, read: Read) -> Result<(), IntakeClosed> {
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         match read {
             Ok((event, key, name)) => {
@@ -397,23 +444,6 @@ impl Intake for Entrance {
         }
     }
 
-    async fn ended(&self) {
-        if let Some(clock) = &self.event_clock {
-            // An error ends the pipeline, which tells it.
-            let _ = clock.run_on(self.run_on_ms).await;
-        }
-    }
-
-    fn handled_until(&self, moment: Millis) {
-        self.handled.send_if_modified(|handled| {
-            let further = moment > *handled;
-            *handled = moment.max(*handled);
-            further
-        });
-    }
-}
-
-impl Entrance {
     /// Waits for room. A merge has the whole budget: it is decided when all before it is durable, and all behind it when that is. If failures are kept, which are
     /// read from the store alone, the store has to show it, too.
     async fn room_for(&self, event: &Event) -> Result<Held, IntakeClosed> {
@@ -444,7 +474,7 @@ impl Entrance {
     }
 
     /// Validates the whole body and reads the envelope; or says why it can't be read, or not be decided.
-    fn read(&self, delivery: &Delivery) -> Result<(Event, DedupKey, Name), String> {
+    fn read(&self, delivery: &Delivery) -> Read {
         if let Some(defect) = &delivery.defect {
             return Err(defect.to_string());
         }

@@ -11,6 +11,7 @@ mod commands;
 mod docs;
 mod edges;
 mod erase;
+mod event_times;
 mod failures;
 mod faults;
 mod golden;

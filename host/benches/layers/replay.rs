@@ -153,6 +153,7 @@ fn replayed(trial: &Trial, path: &Path, threads: usize) -> Report {
         until: None,
         warm_up_ms: 0,
         run_on_ms: 0,
+        machine_ms: i64::MAX,
         is_strict: true,
     };
     replay(archive, trial, None, &options, None, |_| {}).unwrap()

@@ -14,6 +14,7 @@ use clap::Args;
 use super::moment::{moment, span_ms, zone};
 use super::settings::{Global, SettingFlags};
 use super::{DONE, EXIT_CODES, FAILED, UsageError, logging, origins, output};
+use crate::clock;
 use crate::config::{Config, Purpose};
 use crate::daemon;
 use crate::engine::Sandbox;
@@ -138,6 +139,7 @@ impl Replay {
             until: until.map(jiff::Timestamp::as_millisecond),
             warm_up_ms,
             run_on_ms,
+            machine_ms: clock::now_ms(),
             is_strict: self.strict,
         };
         let report = self.replay(archive, &trial, other.as_ref(), &options, out)?;

@@ -40,6 +40,9 @@ impl fmt::Display for Summary {
         for (count, what) in counted.iter().filter(|(count, _)| *count > 0) {
             writeln!(formatter, "  {count} {what}")?;
         }
+        if tally.times_not_believed.count > 0 {
+            writeln!(formatter, "  {}", tally.times_not_believed)?;
+        }
         let width = tally.campaigns.keys().map(|name| name.len()).max().unwrap_or(0);
         for (name, campaign) in &tally.campaigns {
             write!(formatter, "  {name:width$}  {} decided", campaign.decided)?;

@@ -43,3 +43,4 @@ pub(crate) use own_time::OwnTimes;
 pub use plan::{Plan, PlanBuilder, Slot};
 pub use project::Projection;
 pub(crate) use rewrite::Rewrite;
+pub(crate) use timestamp::read as read_time;

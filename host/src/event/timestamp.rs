@@ -7,7 +7,7 @@ use crate::clock::Millis;
 pub(super) const TEXT_BYTES_MAX: usize = 64;
 
 /// Milliseconds since 1970-01-01 UTC; `None` if the text is no timestamp.
-pub(super) fn read(text: &[u8]) -> Option<Millis> {
+pub(crate) fn read(text: &[u8]) -> Option<Millis> {
     let (date_time, rest) = text.split_at_checked(19)?;
     let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
     if separators.iter().any(|&(at, separator)| date_time[at] != separator)

@@ -23,6 +23,9 @@ pub enum Clock {
     Events,
 }
 
+/// Some years before the last date that there is, 9999-12-31.
+const DATES_UNTIL_MS: Millis = 253_000_000_000_000;
+
 /// Shared by the entrance, the shards and the committer.
 #[derive(Debug)]
 pub(super) struct Arrivals {
@@ -58,7 +61,8 @@ impl Arrivals {
     /// Goes on from where the engine stopped.
     pub(super) fn new(progress: &Progress, clock: Clock, settles_after: Duration) -> Arrivals {
         let known = Known {
-            last_now: progress.now,
+            // Whatever wrote it: every moment is a date.
+            last_now: progress.now.min(DATES_UNTIL_MS),
             clock: ClockRecord { is_of_events: clock == Clock::Events, ..progress.clock },
             set_back: None,
             sessions: progress.sessions.clone(),

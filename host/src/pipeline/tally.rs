@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::timeline::NotBelieved;
+
 /// The numbers of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,6 +24,8 @@ pub struct Tally {
     pub unclaimed: u64,
     /// Fields that were absent because their value was of another kind or out of range.
     pub field_mismatches: u64,
+    /// With the clock of the events: times that did not move it.
+    pub times_not_believed: NotBelieved,
     pub campaigns: BTreeMap<Arc<str>, CampaignTally>,
 }
 
@@ -56,6 +60,10 @@ impl Tally {
         self.timers += other.timers;
         self.unclaimed += other.unclaimed;
         self.field_mismatches += other.field_mismatches;
+        // The entrance alone counts these.
+        if other.times_not_believed.count > 0 {
+            self.times_not_believed = other.times_not_believed;
+        }
         for (name, theirs) in other.campaigns {
             let ours = self.campaigns.entry(name).or_default();
             ours.decided += theirs.decided;

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::chunk::Work;
-use super::{Options, ReplayError, Report};
+use super::{CHUNK_LINES, Options, ReplayError, Report};
 use crate::clock::Millis;
 use crate::event::{DedupKey, OwnTimes, Projection};
 use crate::fork::{fork, parts_of};
 use crate::recording::{Broken, Chunk, Entry, Recorded, Troubles};
 use crate::rehearsal::Arrived;
+use crate::timeline::{NotBelieved, Timeline, Told};
 
 /// Of so many at least, the last ones: a clock that stands still forgets nothing.
 const KNOWN_MAX: usize = 1 << 20;
@@ -22,6 +23,10 @@ const KNOWN_FOR_MS: Millis = 72 * 3_600_000;
 pub(super) struct Arrivals {
     options: Options,
     times: OwnTimes,
+    timeline: Timeline<Arriving>,
+    /// Events whose time is settled, but for those that tell none before the first that does.
+    early: Vec<Arriving>,
+    not_believed: NotBelieved,
     clock: Option<Millis>,
     begins: Millis,
     number: u64,
@@ -57,6 +62,9 @@ impl Arrivals {
         Arrivals {
             options: options.clone(),
             times: OwnTimes::new(),
+            timeline: Timeline::new(options.begins, options.machine_ms),
+            early: Vec::new(),
+            not_believed: NotBelieved::default(),
             clock: options.begins,
             begins: 0,
             number: 0,
@@ -70,8 +78,8 @@ impl Arrivals {
         }
     }
 
-    /// The events of a chunk; twice, if two are to decide them.
-    pub(super) fn read(&mut self, chunk: Chunk, twice: bool) -> Result<Work, ReplayError> {
+    /// Events of a chunk, and those before it that waited for it; twice, if two are to decide them. `None` if all wait for what comes next.
+    pub(super) fn read(&mut self, chunk: Chunk, twice: bool) -> Result<Option<Work>, ReplayError> {
         for broken in chunk.broken {
             self.troubles.add(broken)?;
         }
@@ -81,18 +89,50 @@ impl Arrivals {
             let read = |(file, entry)| arriving(file, &entry, bytes_max, times, &mut projection, twice);
             entries.into_iter().map(read).collect::<Vec<_>>()
         });
-        let mut read = Vec::new();
         for arriving in parts.into_iter().flatten() {
             match arriving {
-                Ok(arriving) => read.push(arriving),
+                Ok(arriving) => {
+                    let at = arriving.at;
+                    self.timeline.push(arriving, at);
+                    self.settle_times(false);
+                }
                 Err(broken) => self.troubles.add(broken)?,
             }
         }
+        self.work(false, twice)
+    }
+
+    /// What still waits at the end of the input.
+    pub(super) fn finish(&mut self, twice: bool) -> Result<Option<Work>, ReplayError> {
+        self.settle_times(true);
+        self.work(true, twice)
+    }
+
+    fn settle_times(&mut self, is_end: bool) {
+        while let Some((mut arriving, told)) = self.timeline.next(is_end) {
+            arriving.at = match told {
+                Told::At(at) => Some(at),
+                Told::Nothing => None,
+                Told::OutOfRange | Told::Leap => {
+                    let (file, line) = &arriving.place;
+                    self.not_believed.add(format!("{file}:{line}"));
+                    None
+                }
+            };
+            self.early.push(arriving);
+        }
+    }
+
+    fn work(&mut self, is_end: bool, twice: bool) -> Result<Option<Work>, ReplayError> {
+        let events = self.early.len();
+        if self.clock.is_none() && self.early.iter().all(|arriving| arriving.at.is_none()) {
+            let is_too_late = is_end || events >= CHUNK_LINES;
+            return if events > 0 && is_too_late { Err(ReplayError::NoTime { events }) } else { Ok(None) };
+        }
+        let mut read = std::mem::take(&mut self.early);
         self.leave_out(&mut read);
-        let mut clock = match self.clock.or_else(|| read.iter().find_map(|arriving| arriving.at)) {
-            Some(clock) => clock,
-            None if read.is_empty() => 0,
-            None => return Err(ReplayError::NoTime { events: read.len() }),
+        let Some(mut clock) = self.clock.or_else(|| read.iter().find_map(|arriving| arriving.at)) else {
+            return Ok(None);
         };
         if self.number == 0 {
             self.begins = clock;
@@ -117,7 +157,7 @@ impl Arrivals {
             self.clock = Some(clock);
         }
         work.until = clock;
-        Ok(work)
+        Ok(Some(work))
     }
 
     /// Takes away what happened before or after what is wanted. An event that tells no time has that of the one before; of which nothing is known at all, stays.
@@ -175,6 +215,7 @@ impl Arrivals {
             from: is_something.then(|| Arriving::timestamp(self.counts_from())),
             until: is_something.then(|| Arriving::timestamp(self.clock())),
             not_read: self.troubles,
+            times_not_believed: self.not_believed,
             campaigns: Vec::new(),
             other: None,
             changes: None,

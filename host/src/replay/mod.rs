@@ -28,6 +28,7 @@ use crate::clock::Millis;
 use crate::engine::{RuleSet, Sandbox};
 use crate::recording::{Archive, ArchiveError, Broken, Chunks, Troubles};
 use crate::rehearsal::RehearsalError;
+use crate::timeline::NotBelieved;
 use arrive::{Arrivals, Arriving};
 use chunk::Work;
 use compare::Comparison;
@@ -58,6 +59,8 @@ pub struct Options {
     pub warm_up_ms: Millis,
     /// For how long the clock goes on after the last event.
     pub run_on_ms: Millis,
+    /// The machine's clock: a time at the very end that nothing confirms counts if it is not beyond this and a day.
+    pub machine_ms: Millis,
     /// The first line that can't be read is the end.
     pub is_strict: bool,
 }
@@ -102,6 +105,8 @@ pub struct Report {
     pub left_out: u64,
     /// What could not be read.
     pub not_read: Troubles,
+    /// Events whose time did not move the clock: they were decided at the time of the event before.
+    pub times_not_believed: NotBelieved,
     /// By the events' own clock: when the first thing that counts happened, and the last.
     pub from: Option<jiff::Timestamp>,
     pub until: Option<jiff::Timestamp>,
@@ -138,15 +143,24 @@ pub fn replay(
     let mut arrivals = Arrivals::new(options);
     let mut sides: Vec<Side> = Vec::new();
     let mut comparison = other.map(|_| Comparison::default());
-    while let Some(chunk) = chunks.next() {
-        let mut work = arrivals.read(chunk?, other.is_some())?;
-        if sides.is_empty() {
-            let begins = arrivals.begins();
-            for trial in std::iter::once(trial).chain(other) {
-                sides.push(Side::new(trial, options, begins)?);
+    let mut is_end = false;
+    while !is_end {
+        let work = match chunks.next() {
+            Some(chunk) => arrivals.read(chunk?, other.is_some())?,
+            None => {
+                is_end = true;
+                arrivals.finish(other.is_some())?
             }
+        };
+        if let Some(mut work) = work {
+            if sides.is_empty() {
+                let begins = arrivals.begins();
+                for trial in std::iter::once(trial).chain(other) {
+                    sides.push(Side::new(trial, options, begins)?);
+                }
+            }
+            step(&mut sides, &mut work, options, &mut comparison, &mut out)?;
         }
-        step(&mut sides, &mut work, options, &mut comparison, &mut out)?;
         let (bytes_read, bytes_total) = (chunks.bytes_read().load(Ordering::Relaxed), chunks.bytes_total());
         progress(Progress { events: arrivals.so_far(), bytes_read, bytes_total });
     }

@@ -19,6 +19,11 @@ pub trait Intake: Clone + Send + Sync + 'static {
     /// source should stop.
     fn accept(&self, delivery: Delivery) -> impl Future<Output = Result<(), IntakeClosed>> + Send;
 
+    /// Says that nothing has come for a while, and that what waits for what comes next should wait no longer.
+    fn rested(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Says that nothing more will come, as the input has ended; waits until what follows from that is under way.
     fn ended(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())

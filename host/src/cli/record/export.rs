@@ -15,6 +15,7 @@ use crate::config::Purpose;
 use crate::fork::{fork, parts_of};
 use crate::pseudonyms::{Key, Pseudonyms};
 use crate::recording::{Archive, Broken, Chunks, Entry, Recorded, Troubles};
+use crate::timeline::is_time;
 
 const CHUNK_LINES: usize = 16 << 10;
 const CHUNK_BYTES: usize = 32 << 20;
@@ -86,6 +87,7 @@ struct Exported {
     rows: Vec<u8>,
     events: u64,
     without_time: u64,
+    out_of_range: Vec<String>,
     broken: Vec<Broken>,
 }
 
@@ -139,7 +141,8 @@ impl Selection {
     fn export(&self, archive: Archive, mut out: Out, mut troubles: Troubles) -> anyhow::Result<u8> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut progress = output::Progress::new();
-        let (mut events, mut without_time) = (0, 0);
+        let (mut events, mut without_time, mut out_of_range) = (0, 0, 0);
+        let mut first_out_of_range = None;
         for chunk in Chunks::of(archive, CHUNK_LINES, CHUNK_BYTES) {
             let chunk = chunk?;
             for broken in chunk.broken {
@@ -148,6 +151,8 @@ impl Selection {
             for exported in fork(cores, parts_of(chunk.entries, PART_LINES), |entries| self.entries(entries)) {
                 events += exported.events;
                 without_time += exported.without_time;
+                out_of_range += exported.out_of_range.len();
+                first_out_of_range = first_out_of_range.or(exported.out_of_range.into_iter().next());
                 out.write_all(&exported.rows)?;
                 for broken in exported.broken {
                     troubles.add(broken)?;
@@ -160,6 +165,11 @@ impl Selection {
         output::say(&format!("{events} events written"));
         if without_time > 0 {
             output::say(&format!("{without_time} events have no time, and --since and --until leave them out"));
+        }
+        if let Some(first) = first_out_of_range {
+            output::say(&format!(
+                "{out_of_range} events have a time that is out of range, and are written without it; the first is {first}"
+            ));
         }
         if troubles.count > 0 {
             output::say(troubles.to_string().trim_end());
@@ -180,6 +190,10 @@ impl Selection {
             };
             match Recorded::read(&entry, self.bytes_max) {
                 Ok(recorded) if self.takes(&entry, &recorded, &mut exported) => {
+                    let mut recorded = recorded;
+                    if recorded.timestamp_ms.take_if(|at| !is_time(*at)).is_some() {
+                        exported.out_of_range.push(format!("{file}:{}", entry.number()));
+                    }
                     let before = exported.rows.len();
                     match recorded.append_to(self.pseudonyms.as_ref(), &mut exported.rows) {
                         Ok(()) => exported.events += 1,

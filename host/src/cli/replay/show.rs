@@ -57,6 +57,9 @@ fn period(report: &Report) -> String {
     for (count, what) in beside.iter().filter(|(count, _)| *count > 0) {
         text += &format!(", {count} {what}");
     }
+    if report.times_not_believed.count > 0 {
+        text += &format!("\n{}", report.times_not_believed);
+    }
     text + "\n"
 }
 

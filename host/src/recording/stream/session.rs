@@ -239,11 +239,11 @@ fn message(came: Option<Result<Delivery, lapin::Error>>) -> Result<Message, Trou
 fn entry(offset: u64, delivery: Delivery) -> Entry {
     let present = |text: &str| (!text.is_empty()).then(|| text.into());
     let properties = &delivery.properties;
-    let seconds = properties.timestamp().and_then(|seconds| Millis::try_from(seconds).ok());
+    let seconds = properties.timestamp().map(|seconds| Millis::try_from(seconds).unwrap_or(Millis::MAX));
     let envelope = Envelope {
         message_id: properties.message_id().as_ref().and_then(|id| present(id.as_str())),
         routing_key: present(delivery.routing_key.as_str()),
-        timestamp_ms: seconds.and_then(|seconds| seconds.checked_mul(1000)),
+        timestamp_ms: seconds.map(|seconds| seconds.saturating_mul(1000)),
         body: Bytes::from(delivery.data),
     };
     Entry::Message { offset, envelope }

@@ -14,6 +14,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::clock::Millis;
+use crate::event::read_time;
 
 /// What a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,10 +141,18 @@ fn timestamp(value: &RawValue) -> Result<Option<Millis>, Defect> {
     if let Ok(timestamp_ms) = serde_json::from_str::<Option<Millis>>(value.get()) {
         return Ok(timestamp_ms);
     }
+    // Another number is out of every range, which is not the envelope's to judge.
+    if let Ok(number) = serde_json::from_str::<f64>(value.get()) {
+        return Ok(Some(number as Millis));
+    }
     let text = serde_json::from_str::<String>(value.get()).ok();
-    let timestamp = text.and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    // As in a body: every date up to the year 9999 is read, whether or not it can be that of an event.
+    let read = |text: String| {
+        let other = || Some(text.parse::<jiff::Timestamp>().ok()?.as_millisecond());
+        read_time(text.as_bytes()).or_else(other)
+    };
     let wrong = || Defect::from("the envelope's timestamp is neither milliseconds nor an RFC 3339 time");
-    timestamp.map(|timestamp| Some(timestamp.as_millisecond())).ok_or_else(wrong)
+    text.and_then(read).map(Some).ok_or_else(wrong)
 }
 
 fn from_hex(text: &str) -> Option<Bytes> {
@@ -186,6 +195,10 @@ mod tests {
         assert_eq!((envelope.routing_key.as_deref(), envelope.message_id.as_deref()), (Some("a.b"), Some("m")));
         assert_eq!(envelope.timestamp_ms, Some(1000));
         assert_eq!(open(r#"{"timestamp":1500,"body":{}}"#).0.timestamp_ms, Some(1500));
+        let last = open(r#"{"timestamp":"9999-12-31T23:59:59.9999999","body":{}}"#).0.timestamp_ms;
+        assert_eq!(last, Some(253_402_300_799_999));
+        assert_eq!(open(r#"{"timestamp":1.8e18,"body":{}}"#).0.timestamp_ms, Some(1_800_000_000_000_000_000));
+        assert_eq!(open(r#"{"timestamp":99999999999999999999,"body":{}}"#).0.timestamp_ms, Some(Millis::MAX));
         assert_eq!(open(r#"{"messageId":null,"routingKey":"","body":{}}"#).0.message_id, None);
         assert_eq!(&*open(r#"{"bodyHex":"00fF"}"#).0.body, b"\x00\xff");
     }

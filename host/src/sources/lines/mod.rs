@@ -19,6 +19,7 @@ use std::io::Read;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -36,6 +37,8 @@ use quiet::{Quiet, stays_open};
 pub(crate) use split::{Line, LineSplitter};
 
 const ROOM: &str = "source";
+/// An input that stays open rests when it has said nothing for so long.
+const RESTS_AFTER: Duration = Duration::from_secs(1);
 /// Blocks of lines that may wait for the pipeline.
 const BLOCKS_MAX: usize = 4;
 
@@ -108,7 +111,7 @@ impl LinesSource {
         let mut blocks = read_apart(LineSplitter::new(reader, self.line_bytes_max));
         let mut looks = interval(quiet::LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut tag = 0;
+        let (mut tag, mut read_at) = (0, Some(Instant::now()));
         let unreadable = |source| SourceError::Read { place: place.to_owned(), source };
         let lines = ::metrics::counter!(metrics::SOURCE_MESSAGES_TOTAL);
         let was_read_to_its_end = 'reading: loop {
@@ -117,6 +120,10 @@ impl LinesSource {
                 () = shutdown.draining() => break false,
                 block = blocks.recv() => block,
                 _ = looks.tick(), if stays_open => {
+                    if read_at.is_some_and(|read_at| read_at.elapsed() >= RESTS_AFTER) {
+                        read_at = None;
+                        intake.rested().await;
+                    }
                     // No block is in hand here, so what was read waits in the channel or is in the ledger.
                     if let Some(moment) = quiet.since(clock::now_ms(), || blocks.is_empty() && ledger.open_count() == 0) {
                         intake.handled_until(moment);
@@ -128,6 +135,7 @@ impl LinesSource {
                 intake.ended().await;
                 break true;
             };
+            read_at = Some(Instant::now());
             for line in block.map_err(unreadable)? {
                 tag += 1;
                 lines.increment(1);
@@ -139,6 +147,12 @@ impl LinesSource {
                 }
             }
         };
+        if !was_read_to_its_end {
+            tokio::select! {
+                () = intake.rested() => {}
+                () = shutdown.ended() => {}
+            }
+        }
         settled(&ledger, prefix, shutdown).await;
         if was_read_to_its_end && ledger.open_count() == 0 {
             intake.handled_until(clock::now_ms());

@@ -153,11 +153,11 @@ async fn pump<I: Intake>(
 fn delivery(message: Message, ledger: &Arc<Ledger>) -> Delivery {
     let present = |text: &str| (!text.is_empty()).then(|| text.into());
     let properties = &message.properties;
-    let seconds = properties.timestamp().and_then(|seconds| Millis::try_from(seconds).ok());
+    let seconds = properties.timestamp().map(|seconds| Millis::try_from(seconds).unwrap_or(Millis::MAX));
     Delivery {
         message_id: properties.message_id().as_ref().and_then(|id| present(id.as_str())),
         routing_key: present(message.routing_key.as_str()),
-        timestamp_ms: seconds.and_then(|seconds| seconds.checked_mul(1000)),
+        timestamp_ms: seconds.map(|seconds| seconds.saturating_mul(1000)),
         position: None,
         redelivered: message.redelivered,
         defect: None,
