@@ -17,6 +17,7 @@ mod faults;
 mod golden;
 mod hostile_guests;
 mod hot_reload;
+mod input_forms;
 mod memory;
 mod new_rule;
 mod privacy;

@@ -146,6 +146,11 @@ impl Replay {
         let is_read = report.not_read.count == 0;
         if !is_read {
             output::say(report.not_read.to_string().trim_end());
+            if report.events + report.warm_up + report.repeats + report.left_out == 0 {
+                output::say(
+                    "nothing of the input is an event; an input has one event a line, as `hailer events --samples` prints them",
+                );
+            }
         }
         let is_on_stdout = self.out.as_deref() == Some(Path::new("-"));
         match (global.json, is_on_stdout) {

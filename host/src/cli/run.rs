@@ -3,10 +3,13 @@
 use clap::Args;
 
 use super::settings::{Global, SettingFlags};
-use super::{DONE, code_of, logging, output};
+use super::{DONE, FAILED, code_of, logging, output};
 use crate::config::{LogFormat, Purpose};
 use crate::daemon::{self, Summary};
 use crate::failpoint;
+
+const NOTHING_READ: &str =
+    "nothing of the input is an event; an input has one event a line, as `hailer events --samples` prints them";
 
 /// Run the engine: events in, communications out
 ///
@@ -24,7 +27,7 @@ use crate::failpoint;
     "  hailer events --generate 1000 | hailer run --source - --sink file:out.jsonl\n",
     "  hailer run --config /etc/hailer/hailer.toml\n",
     "  HAILER_SOURCE=amqps://hailer@broker/ hailer run --set rabbitmq.password_file=/run/secrets/amqp\n\n",
-    "Exit codes: 0 the input ended or the engine was told to stop, 1 it failed, 2 usage or configuration.",
+    "Exit codes: 0 the input ended or the engine was told to stop, 1 it failed or nothing of the input is an event, 2 usage or configuration.",
 ))]
 pub(super) struct Run {
     #[command(flatten)]
@@ -44,19 +47,35 @@ impl Run {
         }
         // A log for machines is one to its last line.
         let for_machines = loaded.config.log.format == LogFormat::Json;
-        match daemon::run(loaded.config) {
+        // A broker's queue that held nothing but dead letters is no mistake of the command.
+        let is_of_lines = !loaded.config.source.starts_with("amqp");
+        let mut code = DONE;
+        let ended = daemon::run(loaded.config).inspect(|Summary { tally, .. }| {
+            if is_of_lines && tally.events == 0 && tally.dead_letters > 0 {
+                code = FAILED;
+            }
+        });
+        match ended {
             Ok(Summary { tally, elapsed_ms, .. }) if for_machines => {
                 let communications = tally.communications();
                 let (events, dead_letters, repeats) = (tally.events, tally.dead_letters, tally.repeats);
                 tracing::info!(events, communications, dead_letters, repeats, elapsed_ms, "the run has ended");
+                if code == FAILED {
+                    tracing::error!("{NOTHING_READ}");
+                }
             }
-            Ok(summary) => output::say(summary.to_string().trim_end()),
+            Ok(summary) => {
+                output::say(summary.to_string().trim_end());
+                if code == FAILED {
+                    output::say(&format!("error: {NOTHING_READ}"));
+                }
+            }
             Err(error) if for_machines && !output::is_closed_pipe(&error) => {
                 tracing::error!(error = format!("{error:#}"), "the run has failed");
                 return Ok(code_of(&error));
             }
             Err(error) => return Err(error),
         }
-        Ok(DONE)
+        Ok(code)
     }
 }

@@ -10,6 +10,7 @@ use crate::event::{DedupKey, OwnTimes, Projection};
 use crate::fork::{fork, parts_of};
 use crate::recording::{Broken, Chunk, Entry, Recorded, Troubles};
 use crate::rehearsal::Arrived;
+use crate::sources::lines::shape;
 use crate::timeline::{NotBelieved, Timeline, Told};
 
 /// Of so many at least, the last ones: a clock that stands still forgets nothing.
@@ -254,7 +255,14 @@ fn arriving(
             Entry::Message { .. } => "it is passed over; an engine makes it a dead letter".to_owned(),
         },
     };
-    let recorded = Recorded::read(entry, bytes_max).map_err(broken)?;
+    let recorded = Recorded::read(entry, bytes_max).map_err(|reason| {
+        let hint = match entry {
+            Entry::Line(line) if number == 1 => shape(&line.text),
+            _ => None,
+        };
+        let Broken { place, reason, next_step } = broken(reason);
+        Broken { place, reason, next_step: hint.map_or(next_step, ToOwned::to_owned) }
+    })?;
     let at = recorded.timestamp_ms.or_else(|| times.of(&recorded.event, projection));
     let has_id = recorded.message_id.is_some() || recorded.event.external_id().is_some();
     let position = format!("{file}:{number}");

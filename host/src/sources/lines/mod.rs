@@ -12,6 +12,7 @@
 
 mod envelope;
 mod quiet;
+mod shape;
 mod split;
 
 use std::fs::File;
@@ -34,6 +35,7 @@ use crate::shutdown::Shutdown;
 use super::{Intake, SourceError};
 pub(crate) use envelope::Envelope;
 use quiet::{Quiet, stays_open};
+pub(crate) use shape::shape;
 pub(crate) use split::{Line, LineSplitter};
 
 const ROOM: &str = "source";
@@ -138,6 +140,11 @@ impl LinesSource {
             read_at = Some(Instant::now());
             for line in block.map_err(unreadable)? {
                 tag += 1;
+                if tag == 1
+                    && let Some(reason) = shape(&line.text)
+                {
+                    tracing::warn!(place, reason, "an input has one event a line, and this one has not");
+                }
                 lines.increment(1);
                 let delivery = self.delivery(line, place, &ledger, tag);
                 tokio::select! {
