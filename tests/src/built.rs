@@ -36,8 +36,8 @@ pub fn hailer() -> &'static Path {
         let profile = directory.file_name().and_then(|name| name.to_str()).expect("a profile's name");
         let profile = if profile == "debug" { "dev" } else { profile };
         let mut cargo = cargo();
-        // The whole workspace, so that dependencies get the features that they have in the tests, and are not built twice.
-        cargo.args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
+        // The whole workspace, with a test: cargo then gives dependencies the features that they have in the tests, and builds them only once.
+        cargo.args(["build", "--quiet", "--workspace", "--bins", "--test", "all", "--profile", profile]);
         succeed(cargo.current_dir(checkout()));
         directory.join("hailer")
     });
