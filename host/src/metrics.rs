@@ -49,6 +49,7 @@ pub const RELOAD_TOTAL: &str = "hailer_reload_total";
 pub const ARTIFACTS_TOTAL: &str = "hailer_artifacts_total";
 pub const CAMPAIGNS: &str = "hailer_campaigns";
 pub const RULE_SET: &str = "hailer_rule_set";
+pub const ROLLBACKS_TOTAL: &str = "hailer_rollbacks_total";
 
 /// What kind of number a metric is.
 #[derive(Clone, Copy)]
@@ -130,6 +131,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, RECORD_MISSING_TOTAL, "Events that could not be recorded, and were decided all the same"),
     (Kind::Counter, RELOAD_TOTAL, "Readings of the rules' directory by result"),
     (Kind::Counter, ARTIFACTS_TOTAL, "Compiled modules asked for by result: cached, compiled, damaged"),
+    (Kind::Counter, ROLLBACKS_TOTAL, "Rollbacks by campaign and cause"),
     (Kind::Gauge, CAMPAIGNS, "Campaigns by state"),
     (Kind::Gauge, RULE_SET, "Number of the rule set that runs"),
 ];

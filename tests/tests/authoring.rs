@@ -124,14 +124,21 @@ pub struct Failing;
 #[handlers]
 impl Failing {
     fn purchase(&self, Purchase { amount, .. }: Purchase, ctx: &mut Context) {
-        let turns = endless(amount.is_zero());
+        let turns = endless(amount.is_zero() || is_trial(ctx));
         ctx.note(if turns == 0 { "none" } else { "some" });
     }
 
     fn activated(&self, _: CardActivated, ctx: &mut Context) {
         ctx.note("activated");
-        panic!("no such step");
+        if !is_trial(ctx) {
+            panic!("no such step");
+        }
     }
+}
+
+/// The trial at load is of the year 2025: a rule that faults there on every sample is refused.
+fn is_trial(ctx: &Context) -> bool {
+    ctx.now().date().0 == 2025
 }
 
 #[inline(never)]
@@ -156,7 +163,7 @@ fn a_panic_shows_its_text_and_line_and_a_deadline_where_the_call_was() {
     let store = site.path("store").display().to_string();
     let arguments = ["--source", &source, "--sink", "-", "--set", "limits.call_deadline_ms=50", "--store", &store];
     let said = site.run(&arguments).expect(0).stderr;
-    for part in ["campaign=\"failing\"", "OnCardActivation", "panicked: no such step, at src/lib.rs:17"] {
+    for part in ["campaign=\"failing\"", "OnCardActivation", "panicked: no such step, at src/lib.rs:18"] {
         assert!(said.contains(part), "{part} in {said}");
     }
     let place = "in failing::endless, called by the handler `purchase`";

@@ -285,6 +285,34 @@ async fn a_campaign_that_faults_again_and_again_is_suspended_and_can_be_resumed(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_version_that_faults_right_after_its_swap_gives_way_to_the_one_before() {
+    let site = site("");
+    site.put("tally.toml", campaign("tally", "on_fault = \"skip\"\n"));
+    let mut engine = start(&site, &["--shards", "1"]).await;
+    engine.write(bought(1, 1));
+    engine.prints(1).await;
+    faulty(&site, "on_fault = \"skip\"");
+    assert_eq!(engine.reload().await.changed, ["tally"]);
+    engine.write((1..=20).map(|number| bought(number * 5, number)).collect::<String>());
+    let why = wait::until_some("the rollback", async || engine.campaign("tally").await?.rolled_back).await;
+    assert!(why.contains("20 times in a row"), "{why}");
+    engine.metric_is("hailer_rollbacks_total{campaign=\"tally\",cause=\"engine\"}", 1.0).await;
+    engine.write(bought(200, 30));
+    assert_eq!(engine.prints(2).await.len(), 2, "the version before decides");
+    // It outlives a crash, and what the bad version owes is decided by the good one.
+    engine.kill();
+    let engine = start(&site, &["--shards", "1"]).await;
+    assert!(engine.campaign("tally").await.unwrap().rolled_back.is_some());
+    let tried = settle(&site, &["retry", "--all"]).expect(0).json();
+    assert_eq!(tried["settled"], 20, "{tried}");
+    engine.prints(20).await;
+    let listed = site.command(&["campaigns"]).expect(0).stdout;
+    assert!(listed.contains("hailer rollback --undo tally"), "{listed}");
+    let _ = site.command(&["rollback", "--undo", "tally"]).expect(0);
+    assert_eq!(engine.campaign("tally").await.unwrap().rolled_back, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_campaign_sends_no_more_in_an_hour_than_it_may_and_is_suspended() {
     let site = site("");
     site.put("tally.toml", campaign("tally", "per_hour_max = 3"));

@@ -106,6 +106,32 @@ async fn a_rule_that_does_not_load_is_refused_with_a_reason_and_the_others_run()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_rule_that_faults_on_every_sample_displaces_no_good_one_and_starts_nowhere() {
+    let site = site(&["honest"]);
+    let rules = site.rules().display().to_string();
+    let mut engine = site.start(&["--source", "-", "--sink", "-"]);
+    engine.ready().await;
+    let good = engine.campaign("honest").await.unwrap().version;
+    site.put("modules/honest.wasm", fixtures::module("trap-always"));
+    let report = engine.reload().await;
+    assert!(report.changed.is_empty() && report.problems[0].reason.contains("faulted on every sample"), "{report:?}");
+    let status = engine.campaign("honest").await.unwrap();
+    assert_eq!((status.state, status.version), (CampaignState::Running, good));
+    engine.close_input();
+    assert_eq!(engine.ended().await, Some(0));
+    let checked = site.command_without_data(&["check", "--no-broker", "--rules", &rules]);
+    assert!(checked.code == Some(1) && checked.stdout.contains("faulted on every sample"), "{checked:?}");
+
+    // A new module of a first start.
+    let fresh = Site::empty();
+    fresh.put("modules/trap-always.wasm", fixtures::module("trap-always"));
+    fresh.put("trap-always.toml", campaign("trap-always", ""));
+    let engine = fresh.start(&["--source", "-", "--sink", "-"]);
+    wait::until("the socket answers", async || engine.client.campaigns().await.is_ok()).await;
+    assert_eq!(engine.campaign("trap-always").await.unwrap().state, CampaignState::Failed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_rule_found_impure_at_work_is_suspended() {
     let site = site(&["counter-of-others"]);
     let always = "purity.recheck_one_in=1";

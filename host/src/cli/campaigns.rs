@@ -57,12 +57,21 @@ pub(super) fn text(campaigns: &[CampaignStatus]) -> String {
             let name = &campaign.name;
             text += &format!("\n{name} is suspended: {reason}\n  → when that is mended: hailer resume {name}\n");
         }
-        if let Some(digest) = &campaign.refused_digest {
-            let digest = digest.get(..8).unwrap_or(digest);
-            text += &format!(
-                "\n{} is rolled back: digest {digest}… is kept out until a third one appears\n",
-                campaign.name
-            );
+        let name = &campaign.name;
+        let undo = format!("  → to run it all the same: hailer rollback --undo {name}\n");
+        match (&campaign.rolled_back, &campaign.refused_digest) {
+            (Some(reason), _) => {
+                text += &format!(
+                    "\n{name} was rolled back by the engine, as the version in the directory misbehaved: {reason}\n  \
+                     → correct it and copy it again\n{undo}"
+                );
+            }
+            (None, Some(digest)) => {
+                let digest = digest.get(..8).unwrap_or(digest);
+                text +=
+                    &format!("\n{name} is rolled back: digest {digest}… is kept out until a third one appears\n{undo}");
+            }
+            (None, None) => {}
         }
     }
     text

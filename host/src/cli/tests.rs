@@ -59,6 +59,7 @@ fn running() -> CampaignStatus {
         problem: None,
         suspended: None,
         refused_digest: None,
+        rolled_back: None,
     }
 }
 
@@ -88,6 +89,7 @@ fn campaigns_are_shown_with_what_is_wrong_below() {
         mode: Some(Mode::Shadow),
         events: vec!["OnPurchaseRefund".into(), "OnPurchaseConfirm".into()],
         refused_digest: Some("0123456789abcdef".into()),
+        rolled_back: None,
         ..running()
     };
     let suspended = CampaignStatus {

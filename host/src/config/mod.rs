@@ -143,6 +143,8 @@ pub struct ReloadConfig {
     pub debounce_ms: u64,
     /// How often the directory is read although nothing said that it changed.
     pub poll_ms: u64,
+    /// A version that faults within this time after its swap is rolled back, in minutes; 0 is never.
+    pub rollback_minutes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -291,7 +293,7 @@ impl Default for RabbitMqConfig {
 
 impl Default for ReloadConfig {
     fn default() -> Self {
-        Self { bare_modules: BareModules::Live, debounce_ms: 100, poll_ms: 10_000 }
+        Self { bare_modules: BareModules::Live, debounce_ms: 100, poll_ms: 10_000, rollback_minutes: 60 }
     }
 }
 

@@ -31,6 +31,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("rabbitmq.prefetch", 1..=65_535),
     ("reload.debounce_ms", 0..=60_000),
     ("reload.poll_ms", 100..=3_600_000),
+    ("reload.rollback_minutes", 0..=10_080),
     ("limits.call_deadline_ms", 1..=60_000),
     ("limits.memory_bytes_max", 1 << 20..=1 << 32),
     ("limits.stack_bytes_max", 64 << 10..=1 << 20),

@@ -73,8 +73,8 @@ impl Client {
 
     /// # Errors
     /// When no engine answers, or it refuses.
-    pub async fn rollback(&self, campaign: String) -> Result<CampaignStatus, ControlError> {
-        self.ask(Method::POST, "/rollback", &RollbackRequest { campaign }).await
+    pub async fn rollback(&self, campaign: String, undo: bool) -> Result<CampaignStatus, ControlError> {
+        self.ask(Method::POST, "/rollback", &RollbackRequest { campaign, undo }).await
     }
 
     /// # Errors

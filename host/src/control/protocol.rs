@@ -53,6 +53,9 @@ pub struct ReloadRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RollbackRequest {
     pub campaign: String,
+    /// End a rollback in place of making one.
+    #[serde(default)]
+    pub undo: bool,
 }
 
 /// `POST /failures/retry` and `POST /failures/drop`, page by page; answered with a `RetryPage` or a `DropPage`.

@@ -90,8 +90,12 @@ async fn resume(State(context): State<Context>, body: Body<PauseRequest>) -> Ans
 }
 
 async fn rollback(State(context): State<Context>, body: Body<RollbackRequest>) -> Answer<CampaignStatus> {
-    let RollbackRequest { campaign } = body?.0;
-    answered(context.reload.ask(|reply| Request::Rollback { campaign, reply }).await?)
+    let RollbackRequest { campaign, undo } = body?.0;
+    let request = |reply| match undo {
+        true => Request::UndoRollback { campaign, reply },
+        false => Request::Rollback { campaign, reply },
+    };
+    answered(context.reload.ask(request).await?)
 }
 
 /// Asked with a body, as an id of a customer does not belong into an address.

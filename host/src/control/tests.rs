@@ -66,6 +66,7 @@ fn campaign(name: &str) -> CampaignStatus {
         problem: None,
         suspended: None,
         refused_digest: None,
+        rolled_back: None,
     }
 }
 
@@ -86,7 +87,9 @@ async fn commands_reach_the_directorys_owner_and_bring_its_answer_back() {
                 }
                 Request::Pause { target, reply, .. } => reply.send(Ok(vec![format!("{target:?}")])).is_ok(),
                 Request::Resume { reply, .. } => reply.send(Err("no campaign `x`".into())).is_ok(),
-                Request::Rollback { campaign: name, reply } => reply.send(Ok(campaign(&name))).is_ok(),
+                Request::Rollback { campaign: name, reply } | Request::UndoRollback { campaign: name, reply } => {
+                    reply.send(Ok(campaign(&name))).is_ok()
+                }
                 Request::Suspend { .. } => false,
             };
         }
@@ -99,7 +102,7 @@ async fn commands_reach_the_directorys_owner_and_bring_its_answer_back() {
     assert_eq!(client.pause(Target::Campaign("a".into())).await.unwrap(), ["Campaign(\"a\")"]);
     let refused = client.resume(Target::Campaign("x".into())).await.unwrap_err();
     assert_eq!(refused.to_string(), "no campaign `x`");
-    assert_eq!(client.rollback("welcome".into()).await.unwrap(), campaign("welcome"));
+    assert_eq!(client.rollback("welcome".into(), false).await.unwrap(), campaign("welcome"));
     engine.stop.send(()).unwrap();
     engine.served.await.unwrap();
     assert_eq!(owner.await.unwrap(), 7);

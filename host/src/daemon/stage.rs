@@ -142,8 +142,17 @@ impl Stage for EngineStage {
             return Campaign::admitted_before(spec, compiled, generation).map_err(|error| error.to_string());
         }
         let sandbox = Arc::clone(&self.loader.sandbox);
-        let campaign =
-            Campaign::admit(&sandbox, spec, compiled.clone(), generation).map_err(|error| error.to_string())?;
+        let admitted = match proof {
+            Proof::Renewed => Campaign::admit_again(&sandbox, spec, compiled.clone(), generation).map(|(campaign, faulty)| {
+                if let Some(faulty) = faulty {
+                    let name = &*campaign.spec.name;
+                    tracing::warn!(campaign = name, %faulty, "a version that was accepted before runs on, although it may fault");
+                }
+                campaign
+            }),
+            Proof::Needed | Proof::Given => Campaign::admit(&sandbox, spec, compiled.clone(), generation),
+        };
+        let campaign = admitted.map_err(|error| error.to_string())?;
         self.try_scenarios(module, &compiled)?;
         Ok(campaign)
     }

@@ -36,7 +36,8 @@ impl Stopwatch {
     }
 }
 
-fn processor_time() -> Duration {
+/// The time that the processor has spent on this thread.
+pub(super) fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     // Neither is negative: it is a span of time.
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

@@ -9,6 +9,7 @@ mod cost;
 mod custom_section;
 mod data;
 mod deadline;
+mod fitness;
 mod guards;
 mod instance;
 mod limits;

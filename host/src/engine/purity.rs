@@ -8,6 +8,7 @@ use hailer_abi::catalogue::EVENTS;
 
 use super::batch::{write_head, write_state};
 use super::campaign::{Campaign, CampaignSpec};
+use super::fitness;
 use super::guards::guards_of;
 use super::instance::{GuestFault, Instance};
 use super::outcome::{Outcomes, StateChange};
@@ -32,6 +33,15 @@ pub enum AdmissionError {
         "the condition of handler `{handler}` does not fit its fields and the rule's parameters; rebuild the rule with `hailer build`"
     )]
     Condition { handler: String },
+    #[error(
+        "handler `{handler}` faulted on every sample that it takes ({calls} calls); the last fault on `{code}`: it {fault}"
+    )]
+    Faulty { handler: String, code: String, calls: usize, fault: GuestFault },
+    #[error(
+        "the rule is not a pure function: handler `{handler}` answered {calls} calls of one crossing otherwise than \
+         the same calls one by one; keep nothing between calls (statics, thread locals)"
+    )]
+    Crossing { handler: String, calls: usize },
 }
 
 /// Two moments and two customers: a rule may depend on both, and has to depend on them in the same way each time.
@@ -42,15 +52,25 @@ const STATES_MAX: usize = 8;
 
 /// One call of the trial.
 #[derive(Clone)]
-struct Trial {
-    handler: u32,
+pub(super) struct Trial {
+    pub(super) handler: u32,
     /// The event's code, or the timer's name.
-    what: String,
-    now: Millis,
+    pub(super) what: String,
+    pub(super) now: Millis,
     seed: u64,
     state: Option<Vec<u8>>,
     /// The fields, as they cross.
     fields: Vec<u8>,
+    /// A sample event for which the handler's condition holds: an engine makes such calls. A timer or a merge of the trial has a made-up state.
+    pub(super) is_sample: bool,
+}
+
+impl Trial {
+    /// Adds the call's input; `version` is that of the state's shape.
+    pub(super) fn write(&self, version: Option<u32>, input: &mut Vec<u8>) {
+        write_head(self.now, self.seed, version.zip(self.state.as_deref()), input);
+        input.extend_from_slice(&self.fields);
+    }
 }
 
 impl Campaign {
@@ -87,16 +107,31 @@ impl Campaign {
 
     /// Starts a campaign's rule, configures it, and tries it on the catalogue's examples of the events that it takes, on its timers and its merge;
     /// first without state, then with what it made of that; whether their conditions match or not. Each call on a fresh instance, then all on one instance, then all on one in reversed
-    /// order. A fault on an example is not a reason to refuse it.
+    /// order; then many calls in one crossing, several times over. A fault on some samples is no reason to refuse the campaign.
     ///
     /// # Errors
-    /// When it doesn't start, refuses its parameters, or is not pure.
+    /// When it doesn't start, refuses its parameters, is not pure, or has a handler that faults on every sample.
     pub fn admit(
         sandbox: &Arc<Sandbox>,
         spec: CampaignSpec,
         module: wasmtime::Module,
         generation: u64,
     ) -> Result<Arc<Campaign>, AdmissionError> {
+        let (campaign, faulty) = Campaign::admit_again(sandbox, spec, module, generation)?;
+        faulty.map_or(Ok(campaign), Err)
+    }
+
+    /// Tries a campaign like [`Self::admit`], and hands it out although a handler of it faults on every sample; says so beside it. For a
+    /// version that has run already: the events of this installation are no samples.
+    ///
+    /// # Errors
+    /// When it doesn't start, refuses its parameters, or is not pure.
+    pub fn admit_again(
+        sandbox: &Arc<Sandbox>,
+        spec: CampaignSpec,
+        module: wasmtime::Module,
+        generation: u64,
+    ) -> Result<(Arc<Campaign>, Option<AdmissionError>), AdmissionError> {
         let campaign = Campaign::started(sandbox, spec, module, generation)?;
         let start = || Instance::start(sandbox, &campaign.module, &campaign.spec.params);
         let version = campaign.spec.manifest.state_version;
@@ -120,7 +155,10 @@ impl Campaign {
                 }
             }
         }
-        Ok(campaign)
+        let faults = fitness::faults_of(&campaign, &trials, &fresh, sandbox.limits());
+        fitness::check_crossings(&campaign, &trials, &fresh, &faults, &start)?;
+        let faulty = fitness::check_faults(&campaign, &trials, &faults).err();
+        Ok((campaign, faulty))
     }
 }
 
@@ -134,8 +172,7 @@ fn answer(
     let mut output = Vec::new();
     let Some(running) = instance else { return Err(GuestFault::Trap("it did not start again".into())) };
     let mut input = Vec::new();
-    write_head(trial.now, trial.seed, version.zip(trial.state.as_deref()), &mut input);
-    input.extend_from_slice(&trial.fields);
+    trial.write(version, &mut input);
     let crossed = running.cross(trial.handler, 1, &input, &mut output);
     if crossed.is_err() {
         *instance = start().ok();
@@ -157,10 +194,10 @@ fn is_same_answer(one: &Result<Vec<u8>, GuestFault>, other: &Result<Vec<u8>, Gue
 fn trials_of(campaign: &Arc<Campaign>) -> Vec<Trial> {
     let rules = RuleSet::build(vec![Arc::clone(campaign)], 0);
     let mut trials = Vec::new();
-    let mut add = |handler: u32, what: &str, fields: &[u8]| {
+    let mut add = |handler: u32, what: &str, fields: &[u8], is_sample: bool| {
         trials.extend(CIRCUMSTANCES.map(|(now, seed)| {
             let (what, fields) = (what.to_owned(), fields.to_vec());
-            Trial { handler, what, now, seed, state: None, fields }
+            Trial { handler, what, now, seed, state: None, fields, is_sample }
         }));
     };
     let mut projection = Projection::new();
@@ -171,16 +208,16 @@ fn trials_of(campaign: &Arc<Campaign>) -> Vec<Trial> {
         for subscription in &reading.subscriptions {
             let mut fields = Vec::new();
             if subscription.write_fields(&projection, &mut fields).is_ok() {
-                add(subscription.handler, event.code(), &fields);
+                add(subscription.handler, event.code(), &fields, subscription.matches(&projection));
             }
         }
     }
     for (handler, number) in campaign.spec.manifest.handlers.iter().zip(0..) {
         if let Some(timer) = &handler.timer {
-            add(number, timer, NO_FIELDS);
+            add(number, timer, NO_FIELDS, false);
         }
         if handler.merge {
-            add(number, "a merge", &other_state(campaign, None));
+            add(number, "a merge", &other_state(campaign, None), false);
         }
     }
     trials

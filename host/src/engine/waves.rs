@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Crossing};
 use super::campaign::{Campaign, CampaignSpec};
+use super::deadline::processor_time;
 use super::instance::{GuestFault, Instance};
 use super::log::LogLine;
 use super::outcome::{Action, Outcome, Outcomes, StateChange};
@@ -39,7 +40,7 @@ pub struct GuestLine {
     pub line: LogLine,
 }
 
-/// How long calls took that were made together, by the clock; a machine that stops for a while counts for no more than their deadlines.
+/// How long calls took that were made together, in the processor's time: calls that the machine keeps waiting are not slow.
 #[derive(Clone, Copy, Debug)]
 pub struct Spent {
     pub campaign: usize,
@@ -67,7 +68,7 @@ pub struct Decided {
     /// By event, then by campaign.
     pub verdicts: Vec<Verdict>,
     pub lines: Vec<GuestLine>,
-    /// One for each crossing.
+    /// One for each crossing whose time is known.
     pub spent: Vec<Spent>,
     /// One for each call, if they are counted.
     pub costs: Vec<CallCost>,
@@ -96,6 +97,21 @@ pub struct Guests {
 struct Place {
     instance: Option<Instance>,
     calls: u64,
+    /// So many crossings more are measured in the processor's time.
+    measured: u32,
+}
+
+/// A crossing that takes no more than this by the clock, for each call, was not kept waiting for a time slice: the clock, which costs nothing,
+/// is as good as the processor's time.
+const QUICK_CALL: Duration = Duration::from_micros(32);
+/// After a crossing that was not quick, so many are measured in the processor's time.
+const MEASURED: u32 = 256;
+
+impl Place {
+    /// The next call gets a new instance.
+    fn renew(&mut self) {
+        (self.instance, self.calls) = (None, 0);
+    }
 }
 
 impl Guests {
@@ -186,7 +202,7 @@ impl Guests {
         let (verdicts_before, output_before) = (decided.verdicts.len(), decided.output_bytes);
         let crossed = self.cross_unchecked(crossing, decided);
         if crossed.is_err() {
-            self.places[crossing.campaign] = Place::default();
+            self.places[crossing.campaign].renew();
             decided.verdicts.truncate(verdicts_before);
             decided.output_bytes = output_before;
         }
@@ -204,11 +220,18 @@ impl Guests {
             }
         };
         let calls = crossing.count() as u32;
+        let processor_began = (place.measured > 0).then(processor_time);
         let began = Instant::now();
         let crossed = instance.cross(crossing.handler, calls, crossing.input(), &mut self.output);
-        let time_max = Duration::from_millis(self.sandbox.limits().call_deadline_ms) * calls;
         let time = began.elapsed();
-        decided.spent.push(Spent { campaign, calls, time: time.min(time_max) });
+        let is_quick = time <= QUICK_CALL * calls;
+        let spent = match processor_began {
+            Some(processor_began) => Some(processor_time().saturating_sub(processor_began)),
+            // How much of a long time was waiting is not known the first time.
+            None => is_quick.then_some(time),
+        };
+        place.measured = if is_quick { place.measured.saturating_sub(1) } else { MEASURED };
+        decided.spent.extend(spent.map(|time| Spent { campaign, calls, time }));
         if let (true, Some(event)) = (self.sandbox.is_metered(), crossing.event(0)) {
             let (fuel, memory_bytes) = (instance.fuel_burnt(), instance.memory_bytes());
             let output_bytes = if crossed.is_ok() { self.output.len() } else { 0 };
@@ -244,7 +267,7 @@ impl Guests {
         outcomes.end().map_err(GuestFault::BadOutput)?;
         place.calls += crossing.count() as u64;
         if place.calls >= CALLS_PER_INSTANCE_MAX || instance.is_bloated() {
-            *place = Place::default();
+            place.renew();
         }
         Ok(())
     }
@@ -287,7 +310,12 @@ impl Guests {
 }
 
 /// What the bytes alone do not show: a state's size, and whether every timer's moment exists, so that whoever resolves it again has one.
-fn check_bounds(outcome: &Outcome, now: Millis, spec: &CampaignSpec, limit_bytes: usize) -> Result<(), GuestFault> {
+pub(super) fn check_bounds(
+    outcome: &Outcome,
+    now: Millis,
+    spec: &CampaignSpec,
+    limit_bytes: usize,
+) -> Result<(), GuestFault> {
     match &outcome.state {
         StateChange::Set(state) if state.len() > limit_bytes => {
             return Err(GuestFault::StateTooLarge { got: state.len(), limit_bytes });

@@ -18,6 +18,7 @@ use crate::engine::{
 };
 use crate::event::CustomerKey;
 use crate::policies::{Facts, PolicyVerdict, judge};
+use crate::reload::Misbehaviour;
 use crate::store::StoreError;
 use crate::store::records::{self, Decided, FailureRow, FailureStatus, Proposed, Work};
 
@@ -171,7 +172,8 @@ impl Shard {
         let hour_is_full = taken.as_ref().is_some_and(|taken| !taken.has_room);
         self.taken.extend(taken.filter(|_| self.exit.is_some()));
         if let (true, Some(max)) = (hour_is_full, spec.per_hour_max) {
-            self.suspend(campaign, &format!("it sends more than {max} communications an hour (per_hour_max)"));
+            let reason = format!("it sends more than {max} communications an hour (per_hour_max)");
+            self.suspend(campaign, Misbehaviour::Excessive(reason));
         }
         let verdict = judge(Facts { mode: spec.mode, has_recipient: recipient.is_some(), hour_is_full });
         let recipient = match (verdict, recipient) {
@@ -290,7 +292,7 @@ impl Shard {
             tracing::warn!(campaign = name, version, event = %case.id, code, fault, count, "a rule faulted; the event goes on without it, and is kept for it: `hailer failures list`");
         }
         if let Some(reason) = suspended_for {
-            self.suspend(campaign, &reason);
+            self.suspend(campaign, Misbehaviour::Unfit(reason));
         }
         said
     }
@@ -320,29 +322,30 @@ impl Shard {
         }
         for &Spent { campaign: at, calls, time } in &self.decided.spent {
             if let Some(reason) = self.counts.of(at).took(calls, time) {
-                self.suspend(&rules.campaigns()[at], &reason);
+                self.suspend(&rules.campaigns()[at], Misbehaviour::Unfit(reason));
             }
         }
         for canary in rules.canaries() {
             if let Some(reason) = self.trials.drift(rules, canary) {
-                self.suspend(&rules.campaigns()[canary], &reason);
+                self.suspend(&rules.campaigns()[canary], Misbehaviour::Excessive(reason));
             }
         }
         self.counts.rechecked(self.decided.rechecked);
         for campaign in std::mem::take(&mut self.decided.impure) {
-            self.suspend(&rules.campaigns()[campaign], "it is not a pure function: it gave two answers to one call");
+            let reason = "it is not a pure function: it gave two answers to one call".to_owned();
+            self.suspend(&rules.campaigns()[campaign], Misbehaviour::Unfit(reason));
         }
     }
 
-    /// Has a campaign suspended: it is not called any more from now on. When its owner is too busy to hear it, the next
+    /// Has a campaign stopped: this version is not called any more from now on. When its owner is too busy to hear it, the next
     /// misbehaviour tells it again.
-    fn suspend(&self, campaign: &Campaign, reason: &str) {
+    fn suspend(&self, campaign: &Campaign, misbehaviour: Misbehaviour) {
         let spec = &campaign.spec;
         if self.rules.owner.is_stopped(&spec.name, campaign.generation) {
             return;
         }
-        tracing::error!(campaign = &*spec.name, reason, "suspending a campaign");
-        self.rules.owner.suspend(spec.name.to_string(), campaign.generation, reason.to_owned());
+        tracing::error!(campaign = &*spec.name, reason = misbehaviour.reason(), "stopping a campaign");
+        self.rules.owner.suspend(spec.name.to_string(), campaign.generation, misbehaviour);
     }
 }
 

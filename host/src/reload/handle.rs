@@ -39,13 +39,36 @@ pub enum Request {
         campaign: String,
         reply: oneshot::Sender<Result<CampaignStatus, String>>,
     },
-    /// A guest proved to be impure, or faults too often: suspend its campaign, and say why.
+    /// Ends a rollback: the version that was kept out is loaded again from the directory.
+    UndoRollback {
+        campaign: String,
+        reply: oneshot::Sender<Result<CampaignStatus, String>>,
+    },
+    /// A campaign misbehaves: the owner goes back to the version before, or suspends it.
     Suspend {
         campaign: String,
         generation: u64,
-        reason: String,
+        misbehaviour: Misbehaviour,
         hold: Hold,
     },
+}
+
+/// Why the engine stops a campaign; the text says it for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misbehaviour {
+    /// It faults, is late or is impure. A version that ran well may be better.
+    Unfit(String),
+    /// It sends too much, or drifts from its campaign: only an operator may let it go on.
+    Excessive(String),
+}
+
+impl Misbehaviour {
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Misbehaviour::Unfit(reason) | Misbehaviour::Excessive(reason) => reason,
+        }
+    }
 }
 
 /// Who pauses something is answered after this long, whatever the owner is at: it is in force, and is written down later.
@@ -87,6 +110,9 @@ pub struct CampaignStatus {
     pub suspended: Option<String>,
     /// Rolled back: the digest that is kept out.
     pub refused_digest: Option<String>,
+    /// Why the engine went back to this version by itself, if it did.
+    #[serde(default)]
+    pub rolled_back: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -259,11 +285,11 @@ impl ReloadHandle {
         self.ask(|reply| Request::Resume { target, hold, reply }).await
     }
 
-    /// Suspends what runs as this generation, at once and without waiting; `false` if the owner is too busy to hear
-    /// it now: then it runs on, and is to be suspended again.
-    pub fn suspend(&self, campaign: String, generation: u64, reason: String) -> bool {
+    /// Stops what runs as this generation, at once and without waiting; the owner then goes back to the version before or suspends it.
+    /// `false` if the owner is too busy to hear it now: then it runs on, and is to be stopped again.
+    pub fn suspend(&self, campaign: String, generation: u64, misbehaviour: Misbehaviour) -> bool {
         let hold = self.brake.order(Order::Suspend { campaign: campaign.clone(), generation });
-        self.requests.try_send(Request::Suspend { campaign, generation, reason, hold }).is_ok()
+        self.requests.try_send(Request::Suspend { campaign, generation, misbehaviour, hold }).is_ok()
     }
 
     /// Whether somebody stopped a campaign that the rule set may still hold.

@@ -11,6 +11,7 @@ use super::campaign_file::{CampaignFile, PROBLEMS_MAX, is_campaign_name, module_
 use super::directory::{Found, Snapshot};
 use super::kept::{KeptCampaign, Version};
 use super::owner::{Entry, Owner, Running, Trigger};
+use super::rollback::Probation;
 use super::{NoRoom, Problem, Proof, Stage};
 use crate::config::BareModules;
 use crate::engine::{CampaignSpec, closest, shown};
@@ -77,26 +78,30 @@ impl<C> Taken<C> {
         text.into_iter().chain([(&*self.version.module_digest, &*self.module)])
     }
 
-    /// What is kept of the campaign once this version runs.
+    /// What is kept of the campaign once this version runs. `now` is the time of the swap.
     pub(super) fn kept_after(
         &self,
         before: Option<&KeptCampaign>,
         campaigns: &BTreeMap<String, Entry<C>>,
         terms: &str,
+        probation: Probation,
     ) -> KeptCampaign {
-        let (version, tried) = (self.version.clone(), Some(terms.to_owned()));
-        let Some(before) = before else {
-            return KeptCampaign { version, previous: None, refused_digest: None, suspended: None, tried };
-        };
-        let has_new_module = before.version.module_digest != version.module_digest;
+        let fresh = KeptCampaign::of(self.version.clone(), Some(terms.to_owned()));
+        let now = probation.now;
+        let Some(before) = before else { return KeptCampaign { swapped_ms: Some(now), ..fresh } };
+        let has_new_module = before.version.module_digest != fresh.version.module_digest;
         let previous = if has_new_module { Some(before.version.clone()) } else { before.previous.clone() };
         // A rollback lasts until a third module has been accepted; the one that it went back to is not a third one.
         let refused_digest = before.refused_digest.clone().filter(|_| !has_new_module);
-        // A suspension is of what ran: new code or new parameters may have cured it.
         let running = campaigns.get(&*self.running.spec.name).and_then(|entry| entry.running.as_ref());
         let is_what_ran = running.is_some_and(|running| running.generation == self.running.generation);
-        let suspended = before.suspended.clone().filter(|_| is_what_ran);
-        KeptCampaign { version, previous, refused_digest, suspended, tried }
+        let kept = KeptCampaign { previous, refused_digest, ..fresh };
+        if is_what_ran {
+            // A suspension, or a rollback, is of this code with these parameters.
+            let KeptCampaign { suspended, swapped_ms, ran_well, refused, rolled_back, .. } = before.clone();
+            return KeptCampaign { suspended, swapped_ms, ran_well, refused, rolled_back, ..kept };
+        }
+        KeptCampaign { swapped_ms: Some(now), ran_well: probation.ran_well(before), ..kept }
     }
 }
 
@@ -249,7 +254,7 @@ impl<S: Stage> Owner<S> {
     ) -> Verdict<S::Campaign> {
         let entry = self.campaigns.get(&application.name);
         if let Some(kept) = entry.and_then(|entry| entry.kept.as_ref()) {
-            if kept.refused_digest.as_ref() == Some(&version.module_digest) {
+            if kept.keeps_out(&version) {
                 return Verdict::KeptOut;
             }
             if kept.version == version && entry.is_some_and(|entry| entry.running.is_some()) {

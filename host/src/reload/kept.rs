@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ReloadError;
 use super::private_dir::PrivateDir;
+use crate::clock::Millis;
 use crate::engine::digest_of;
 
 const LEDGER: &str = "active";
@@ -49,6 +50,18 @@ pub(super) struct KeptCampaign {
     /// The terms under which this version was tried and has passed.
     #[serde(default)]
     pub(super) tried: Option<String>,
+    /// When this code with these parameters was accepted; `None` if that was before the engine noted it, or after a rollback.
+    #[serde(default)]
+    pub(super) swapped_ms: Option<Millis>,
+    /// The last version with other code or parameters that ran well: what the engine goes back to by itself.
+    #[serde(default)]
+    pub(super) ran_well: Option<Version>,
+    /// The version that the engine went back from by itself. It is kept out, with its parameters.
+    #[serde(default)]
+    pub(super) refused: Option<Version>,
+    /// Why the engine went back from it.
+    #[serde(default)]
+    pub(super) rolled_back: Option<String>,
 }
 
 /// One accepted pair of a campaign's file and its module.
@@ -61,6 +74,33 @@ pub(super) struct Version {
     pub(super) text_digest: Option<String>,
     pub(super) module_path: String,
     pub(super) module_digest: String,
+}
+
+impl KeptCampaign {
+    /// A version that has just been accepted, and nothing beside it.
+    pub(super) fn of(version: Version, tried: Option<String>) -> KeptCampaign {
+        KeptCampaign {
+            version,
+            previous: None,
+            refused_digest: None,
+            suspended: None,
+            tried,
+            swapped_ms: None,
+            ran_well: None,
+            refused: None,
+            rolled_back: None,
+        }
+    }
+
+    /// Whether a version is kept out by a rollback.
+    pub(super) fn keeps_out(&self, version: &Version) -> bool {
+        self.refused_digest.as_ref() == Some(&version.module_digest) || self.refused.as_ref() == Some(version)
+    }
+
+    /// The versions whose bytes are kept.
+    fn versions(&self) -> impl Iterator<Item = &Version> {
+        [Some(&self.version), self.previous.as_ref(), self.ran_well.as_ref()].into_iter().flatten()
+    }
 }
 
 impl Ledger {
@@ -127,9 +167,8 @@ impl Kept {
     }
 
     fn forget_unnamed(&self, ledger: &Ledger) {
-        let versions = ledger.campaigns.values().flat_map(|kept| [Some(&kept.version), kept.previous.as_ref()]);
+        let versions = ledger.campaigns.values().flat_map(KeptCampaign::versions);
         let named: BTreeSet<&str> = versions
-            .flatten()
             .flat_map(|version| [Some(&version.module_digest), version.text_digest.as_ref()])
             .flatten()
             .map(String::as_str)

@@ -17,6 +17,7 @@ mod kept;
 mod owner;
 mod private_dir;
 mod requests;
+mod rollback;
 mod run;
 mod stage;
 mod swap;
@@ -31,7 +32,8 @@ pub use compile::{COMPILE_COMMAND, ChildCommand, CompileError, Compiler};
 pub use compile_child::compile_child_main;
 pub use error::ReloadError;
 pub use handle::{
-    CampaignState, CampaignStatus, LoadReport, OwnerGone, Problem, ReloadHandle, Request, Requests, Target,
+    CampaignState, CampaignStatus, LoadReport, Misbehaviour, OwnerGone, Problem, ReloadHandle, Request, Requests,
+    Target,
 };
 pub use owner::{Owner, Trigger};
 pub use stage::{NoRoom, Proof, Stage};

@@ -13,6 +13,7 @@ use super::directory::{Directory, Signature, Snapshot, Unread};
 use super::judge::Taken;
 use super::kept::{Kept, KeptCampaign, Version};
 use super::{LoadReport, Problem, Proof, ReloadError, Stage};
+use crate::clock::Millis;
 use crate::config::{BareModules, Config};
 use crate::engine::{CampaignSpec, Limits};
 use crate::health::Health;
@@ -34,6 +35,8 @@ pub struct Owner<S: Stage> {
     pub(super) bare_modules: BareModules,
     pub(super) debounce: Duration,
     pub(super) poll: Duration,
+    /// For how long after a swap a version that misbehaves is rolled back; 0 is never.
+    pub(super) rollback_ms: Millis,
     pub(super) stage: S,
     pub(super) health: Health,
     pub(super) kept: Kept,
@@ -94,6 +97,7 @@ impl<S: Stage> Owner<S> {
             bare_modules: config.reload.bare_modules,
             debounce: Duration::from_millis(config.reload.debounce_ms),
             poll: Duration::from_millis(config.reload.poll_ms.max(100)),
+            rollback_ms: config.reload.rollback_minutes as Millis * 60_000,
             stage,
             health,
             kept,
@@ -172,7 +176,7 @@ impl<S: Stage> Owner<S> {
         admission.verify_ahead(&modules);
         for (name, mut kept) in campaigns {
             let is_tried = kept.tried.as_deref() == Some(self.stage.terms());
-            let proof = if is_tried { Proof::Given } else { Proof::Needed };
+            let proof = if is_tried { Proof::Given } else { Proof::Renewed };
             let (running, problems) = match self.revive(&mut admission, &name, &kept.version, proof) {
                 Ok(taken) => {
                     kept.tried = Some(self.stage.terms().to_owned());

@@ -1,12 +1,11 @@
-//! Answering requests: status, the manual brake, rollback, and suspension by the engine. What is decided here outlives
+//! Answering requests: status, the manual brake, and suspension by the engine; rollbacks are in `rollback.rs`. What is decided here outlives
 //! a restart: it is written down before it is done. What stops a campaign is done even if it can't be written down.
 
 use std::io;
 
-use super::admission::Admission;
 use super::kept::KeptCampaign;
 use super::owner::{Entry, Owner, Trigger};
-use super::{CampaignState, CampaignStatus, Proof, Request, Stage, Target};
+use super::{CampaignState, CampaignStatus, Request, Stage, Target};
 use crate::engine::{closest, shown};
 
 impl<S: Stage> Owner<S> {
@@ -33,8 +32,11 @@ impl<S: Stage> Owner<S> {
             Request::Rollback { campaign, reply } => {
                 let _ = reply.send(self.rollback(&campaign));
             }
-            Request::Suspend { campaign, generation, reason, hold } => {
-                self.suspend(&campaign, generation, &reason);
+            Request::UndoRollback { campaign, reply } => {
+                let _ = reply.send(self.undo_rollback(&campaign));
+            }
+            Request::Suspend { campaign, generation, misbehaviour, hold } => {
+                self.misbehaves(&campaign, generation, &misbehaviour);
                 drop(hold);
             }
         }
@@ -85,48 +87,6 @@ impl<S: Stage> Owner<S> {
         Ok(names)
     }
 
-    /// Goes back to the module that ran before this one, with the file that it ran with, and keeps this one out.
-    ///
-    /// # Errors
-    /// When there is nothing to go back to, it no longer loads, or it can't be written down.
-    pub fn rollback(&mut self, campaign: &str) -> Result<CampaignStatus, String> {
-        let name = self.names_of(&Target::Campaign(campaign.to_owned()))?.remove(0);
-        let kept = self.campaigns.get(&name).and_then(|entry| entry.kept.clone());
-        let Some(KeptCampaign { version, previous: Some(previous), .. }) = kept else {
-            let refused = kept.and_then(|kept| kept.refused_digest);
-            return Err(match refused {
-                Some(refused) => format!(
-                    "`{name}` is rolled back already, and {}… is kept out; copy a third module, or remove the campaign and put it back",
-                    &refused[..8]
-                ),
-                None => {
-                    format!("no earlier module of `{name}` is kept; parameters are put back by putting its file back")
-                }
-            });
-        };
-        let limits = self.limits.clone();
-        let taken = self
-            .revive(&mut Admission::new(&limits, self.running_names()), &name, &previous, Proof::Needed)
-            .map_err(|problems| {
-                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                format!("the version before can't run any more: {}", problems.join("; "))
-            })?;
-        let mut ledger = self.ledger();
-        let (refused_digest, tried) = (Some(version.module_digest.clone()), Some(self.stage.terms().to_owned()));
-        let kept = KeptCampaign { version: previous, previous: None, refused_digest, suspended: None, tried };
-        ledger.campaigns.insert(name.clone(), kept.clone());
-        self.write_down(&mut ledger, std::iter::once(&taken)).map_err(|error| unwritten(&error))?;
-        tracing::warn!(campaign = name, from = version.module_digest, to = kept.version.module_digest, "rolled back");
-        let entry = self.campaigns.entry(name.clone()).or_default();
-        entry.running = Some(taken.running);
-        entry.kept = Some(kept);
-        entry.refused = None;
-        self.swap();
-        self.report_states();
-        let is_paused = self.paused.contains(&name);
-        Ok(self.campaigns.entry(name.clone()).or_default().status(&name, is_paused))
-    }
-
     /// The engine found a campaign unfit to run. A suspension of an older generation is of something that is gone.
     pub fn suspend(&mut self, campaign: &str, generation: u64, reason: &str) {
         let is_current =
@@ -150,7 +110,12 @@ impl<S: Stage> Owner<S> {
     }
 
     /// Writes changed states down, and only then makes them so.
-    fn change_states(&mut self, names: &[String], what: &str, change: impl Fn(&mut KeptCampaign)) -> io::Result<()> {
+    pub(super) fn change_states(
+        &mut self,
+        names: &[String],
+        what: &str,
+        change: impl Fn(&mut KeptCampaign),
+    ) -> io::Result<()> {
         let mut ledger = self.ledger();
         let changed = |(name, _): &(&String, &mut KeptCampaign)| names.contains(name);
         ledger.campaigns.iter_mut().filter(changed).for_each(|(_, kept)| change(kept));
@@ -168,7 +133,7 @@ impl<S: Stage> Owner<S> {
         Ok(())
     }
 
-    fn names_of(&self, target: &Target) -> Result<Vec<String>, String> {
+    pub(super) fn names_of(&self, target: &Target) -> Result<Vec<String>, String> {
         match target {
             Target::All => Ok(self.campaigns.keys().cloned().collect()),
             Target::Campaign(name) if self.campaigns.contains_key(name) => Ok(vec![name.clone()]),
@@ -212,10 +177,11 @@ impl<C> Entry<C> {
             problem: self.problems.first().cloned(),
             suspended: kept.and_then(|kept| kept.suspended.clone()),
             refused_digest: kept.and_then(|kept| kept.refused_digest.clone()),
+            rolled_back: kept.and_then(|kept| kept.rolled_back.clone()),
         }
     }
 }
 
-fn unwritten(error: &io::Error) -> String {
+pub(super) fn unwritten(error: &io::Error) -> String {
     format!("it can't be written down, so nothing was changed: {error}; make room in the data directory, and writable")
 }

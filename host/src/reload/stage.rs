@@ -15,6 +15,8 @@ pub struct NoRoom {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     Needed,
+    /// It ran before, for another engine or before a rollback. It is tried, and stays although its handlers fault on the samples.
+    Renewed,
     /// It has, before a restart, with these bytes and to a stage with these [`Stage::terms`].
     Given,
 }

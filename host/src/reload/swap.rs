@@ -24,7 +24,7 @@ impl<S: Stage> Owner<S> {
                 Verdict::Taken(taken) => {
                     let before = ledger.campaigns.get(name);
                     if before.is_some() { &mut report.changed } else { &mut report.added }.push(name.clone());
-                    let kept = taken.kept_after(before, &self.campaigns, self.stage.terms());
+                    let kept = taken.kept_after(before, &self.campaigns, self.stage.terms(), self.probation());
                     ledger.campaigns.insert(name.clone(), kept);
                 }
                 _ => report.unchanged += usize::from(ledger.campaigns.contains_key(name)),
@@ -133,7 +133,7 @@ impl<S: Stage> Owner<S> {
     pub(super) fn swap(&mut self) {
         let may_run = |(name, entry): (&String, &Entry<S::Campaign>)| {
             let is_suspended = entry.kept.as_ref().is_some_and(|kept| kept.suspended.is_some());
-            let running = entry.running.as_ref().filter(|_| !is_suspended && !self.paused.contains(name));
+            let running = entry.running.as_ref().filter(|_| !is_suspended && !self.is_paused(name));
             running.map(|running| Arc::clone(&running.campaign))
         };
         let campaigns = self.campaigns.iter().filter_map(may_run).collect();

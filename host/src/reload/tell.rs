@@ -50,6 +50,10 @@ impl<S: Stage> Owner<S> {
         Condition::Ready
     }
 
+    pub(super) fn is_paused(&self, name: &str) -> bool {
+        self.paused.contains(name)
+    }
+
     pub(super) fn report_states(&self) {
         for state in CampaignState::ALL {
             let count = self.statuses().iter().filter(|status| status.state == state).count();
@@ -60,7 +64,7 @@ impl<S: Stage> Owner<S> {
     /// How every campaign stands, by name.
     #[must_use]
     pub fn statuses(&self) -> Vec<CampaignStatus> {
-        let status = |(name, entry): (&String, &Entry<_>)| entry.status(name, self.paused.contains(name));
+        let status = |(name, entry): (&String, &Entry<_>)| entry.status(name, self.is_paused(name));
         let mut statuses: Vec<CampaignStatus> = self.campaigns.iter().map(status).collect();
         let runs = |status: &CampaignStatus| status.state == CampaignState::Running && status.mode != Some(Mode::Off);
         let running: BTreeSet<String> =

@@ -113,3 +113,33 @@ fn a_campaign_that_faults_leaves_other_campaigns_alone() {
 fn a_deadline_is_a_calls_own_and_not_its_crossings() {
     assert_eq!(Stage::new().outcomes("slow", &[1; 32]), vec!["ok"; 32]);
 }
+
+/// Other threads take the processor meanwhile: by the clock the calls take far longer than by the processor's time.
+#[test]
+fn calls_count_with_the_time_of_the_processor_and_not_with_what_the_machine_keeps_them_waiting() {
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let spin = || {
+        while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+            std::hint::spin_loop()
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(spin);
+        }
+        let mut stage = Stage::new();
+        let rules = rule_set([stage.campaign("slow").unwrap()]);
+        let processor_time = || {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+            std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        };
+        let before = processor_time();
+        let mut spent = std::time::Duration::ZERO;
+        for _ in 0..100 {
+            spent += stage.decide(&rules, &[1]).spent.iter().map(|spent| spent.time).sum::<std::time::Duration>();
+        }
+        let took = processor_time() - before;
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(spent > took / 4 && spent <= took, "{spent:?} of {took:?}");
+    });
+}

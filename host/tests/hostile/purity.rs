@@ -14,9 +14,40 @@ fn a_rule_that_counts_its_calls_is_refused_with_its_handler_and_event() {
 }
 
 #[test]
-fn a_rule_that_faults_on_the_examples_is_admitted() {
-    for fixture in ["parrot-once", "place"] {
-        assert!(Stage::new().configured(fixture, &[0xff; 8], 1).is_ok(), "{fixture}");
+fn a_rule_that_faults_on_every_sample_is_refused_and_its_last_fault_named() {
+    let nonsense: &[u8] = &[0xff; 8];
+    let faulty = [
+        ("trap-always", &[0x80][..], "trap"),
+        ("loop-always", &[0x80], "deadline"),
+        ("errs-always", &[0x80], "error"),
+        ("parrot-once", nonsense, "output"),
+        ("place", nonsense, "output"),
+    ];
+    for (fixture, params, kind) in faulty {
+        match Stage::new().tried(fixture, params, 1) {
+            Err(AdmissionError::Faulty { fault, calls, .. }) => {
+                assert_eq!(fault.kind(), kind, "{fixture}");
+                assert!(calls > 0, "{fixture}");
+            }
+            other => panic!("{fixture}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_faults_on_some_samples_is_admitted() {
+    for fixture in ["honest", "trap", "trap-on-one-circumstance", "endless-loop", "errs", "panic"] {
+        assert!(Stage::new().tried(fixture, &[0x80], 1).is_ok(), "{fixture}");
+    }
+}
+
+#[test]
+fn a_rule_that_answers_a_later_crossing_of_many_calls_wrongly_is_refused() {
+    for fixture in ["wrong-second-crossing", "trap-in-second-crossing"] {
+        match Stage::new().tried(fixture, &[0x80], 1) {
+            Err(AdmissionError::Crossing { handler, calls }) => assert_eq!((&*handler, calls), ("h", 32), "{fixture}"),
+            other => panic!("{fixture}: {other:?}"),
+        }
     }
 }
 

@@ -36,7 +36,7 @@ impl Stage {
         Stage { sandbox, guests, batch: Batch::default(), decided: Decided::default() }
     }
 
-    /// The campaign of a fixture: verified, compiled, tried.
+    /// The campaign of a fixture: verified, compiled, tried. One that faults on every sample is handed out all the same: here it is to fault.
     pub(crate) fn campaign(&self, fixture: &str) -> Result<Arc<Campaign>, AdmissionError> {
         self.configured(fixture, &[0x80], 1)
     }
@@ -48,10 +48,25 @@ impl Stage {
         params: &[u8],
         generation: u64,
     ) -> Result<Arc<Campaign>, AdmissionError> {
+        match self.tried(fixture, params, generation) {
+            Err(AdmissionError::Faulty { .. } | AdmissionError::Crossing { .. }) => {
+                let (spec, compiled) = self.compiled(fixture, params);
+                Campaign::started(&self.sandbox, spec, compiled, generation)
+            }
+            tried => tried,
+        }
+    }
+
+    /// The campaign of a fixture as an engine takes it.
+    pub(crate) fn tried(&self, fixture: &str, params: &[u8], generation: u64) -> Result<Arc<Campaign>, AdmissionError> {
+        let (spec, compiled) = self.compiled(fixture, params);
+        Campaign::admit(&self.sandbox, spec, compiled, generation)
+    }
+
+    fn compiled(&self, fixture: &str, params: &[u8]) -> (CampaignSpec, wasmtime::Module) {
         let module = verify(fixtures::module(fixture).into(), self.sandbox.limits()).unwrap();
         let spec = CampaignSpec::of(fixture, &module, params.to_vec());
-        let compiled = self.sandbox.compile_here(&module.bytes).unwrap();
-        Campaign::admit(&self.sandbox, spec, compiled, generation)
+        (spec, self.sandbox.compile_here(&module.bytes).unwrap())
     }
 
     /// Decides one event for each seed, in one batch.

@@ -80,3 +80,30 @@ fn what_no_manifest_was_checked_for_is_refused_and_not_passed_over() {
     let error = guards_of(&spec).unwrap_err().to_string();
     assert!(error.contains("the condition of handler `purchase` does not fit"), "{error}");
 }
+
+#[test]
+fn a_handler_that_faults_only_where_its_condition_excludes_the_sample_is_admitted() {
+    let manifest = r#"{ "abi": 1, "name": "choosy", "version": "0.1.0",
+      "handlers": [{ "name": "purchase", "events": ["OnPurchaseConfirm"],
+        "when": { "ge": [{ "field": "amount" }, { "param": "least" }] },
+        "fields": [{ "name": "amount", "type": "decimal", "paths": ["/purchaseOperationInfo/purchaseData/amount"] }] }],
+      "params": [{ "name": "least", "type": "decimal" }] }"#;
+    let configure = format!(
+        r#"(data (i32.const 16) "\91\c0")
+        (func (export "hailer_configure") (param i32) (result i64) (i64.const {}))
+        (func (export "hailer_handle") (param i32 i32 i32) (result i64) unreachable)"#,
+        16_u64 << 32 | 2
+    );
+    let sandbox = Sandbox::new(Limits::default()).unwrap();
+    let parts = [fixture::MEMORY, fixture::INPUT, &configure, &fixture::custom(manifest)];
+    let module = verify(fixture::module(&parts), sandbox.limits()).unwrap();
+    let admitted = |params: &str| {
+        let params = DeTable::parse(params).unwrap();
+        let params = encode_params(&module.manifest.params, params.get_ref()).unwrap();
+        let spec = CampaignSpec::of("choosy", &module, params);
+        Campaign::admit(&sandbox, spec, sandbox.compile_here(&module.bytes).unwrap(), 1)
+    };
+    assert!(admitted("least = \"1000000\"").is_ok());
+    let refused = admitted("least = \"0\"").unwrap_err();
+    assert!(matches!(refused, AdmissionError::Faulty { .. }), "{refused}");
+}

@@ -179,6 +179,12 @@ impl Owner<FakeStage> {
         checked(self.load(ASKED))
     }
 
+    /// Moves the moment of a campaign's swap, by so many milliseconds.
+    fn note_swapped(&mut self, name: &str, by: i64) {
+        let kept = self.campaigns.get_mut(name).unwrap().kept.as_mut().unwrap();
+        kept.swapped_ms = kept.swapped_ms.map(|swapped| swapped + by);
+    }
+
     fn status(&self, name: &str) -> CampaignStatus {
         self.statuses().into_iter().find(|status| status.name == name).unwrap()
     }

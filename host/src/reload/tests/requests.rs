@@ -1,7 +1,7 @@
 //! Pause, resume, suspension and rollback.
 
 use super::*;
-use crate::reload::Target;
+use crate::reload::{Misbehaviour, Target};
 
 fn named(name: &str) -> Target {
     Target::Campaign(name.to_owned())
@@ -184,4 +184,104 @@ fn a_rollback_cures_a_suspension_and_not_a_pause() {
     assert_eq!(owner.rollback("one").unwrap().state, CampaignState::Paused);
     owner.resume(&named("one")).unwrap();
     assert_eq!((world.running()[0].as_str(), owner.status("one").suspended), ("one 1.0.0", None));
+}
+
+fn unfit() -> Misbehaviour {
+    Misbehaviour::Unfit("it faulted 20 times in a row".into())
+}
+
+/// A campaign whose first version has outlived its probation, and whose second has just been swapped in.
+fn swapped(world: &World) -> Owner<FakeStage> {
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 1\n"));
+    let mut owner = world.open();
+    owner.note_swapped("big", -2 * owner.rollback_ms);
+    world.write("modules/basket.wasm", rule("2.0.0"));
+    assert_eq!(owner.changed().changed, ["big"]);
+    owner
+}
+
+#[test]
+fn a_version_that_faults_right_after_its_swap_gives_way_to_the_one_that_ran_well_and_can_be_had_back() {
+    let world = World::new();
+    let mut owner = swapped(&world);
+    owner.misbehaves("big", world.campaign("big").generation, &unfit());
+    assert_eq!((world.running(), owner.state("big")), (vec!["big 1.0.0".to_owned()], CampaignState::Running));
+    assert!(owner.status("big").rolled_back.unwrap().contains("20 times in a row"));
+    assert!(!owner.asked().has_changes(), "the bad version is kept out");
+    drop(owner);
+    let mut owner = world.open();
+    assert_eq!(world.running(), ["big 1.0.0"], "a restart is no way back");
+    let status = owner.undo_rollback("big").unwrap();
+    assert_eq!((status.rolled_back, status.refused_digest), (None, None));
+    assert_eq!(world.running(), ["big 2.0.0"]);
+    assert!(owner.undo_rollback("big").unwrap_err().contains("not rolled back"));
+    // It is on probation again.
+    owner.misbehaves("big", world.campaign("big").generation, &unfit());
+    assert_eq!(world.running(), ["big 1.0.0"]);
+    // A third one ends the rollback.
+    world.write("modules/basket.wasm", rule("3.0.0"));
+    owner.changed();
+    assert_eq!((world.running(), owner.status("big").rolled_back), (vec!["big 3.0.0".to_owned()], None));
+}
+
+#[test]
+fn parameters_that_make_a_rule_fault_are_rolled_back_with_their_file() {
+    let world = World::new();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 1\n"));
+    let mut owner = world.open();
+    let params = world.campaign("big").spec.params;
+    world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 2\n"));
+    owner.changed();
+    owner.misbehaves("big", world.campaign("big").generation, &unfit());
+    assert_eq!(world.campaign("big").spec.params, params);
+    assert!(!owner.asked().has_changes());
+    world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 3\n"));
+    assert_eq!(owner.changed().changed, ["big"]);
+    assert_eq!(owner.status("big").rolled_back, None);
+}
+
+#[test]
+fn a_version_that_has_run_for_long_is_suspended_and_so_is_one_that_sends_too_much() {
+    let world = World::new();
+    let mut owner = swapped(&world);
+    let generation = world.campaign("big").generation;
+    owner.misbehaves("big", generation, &Misbehaviour::Excessive("it sends more than 3 an hour".into()));
+    assert_eq!(owner.state("big"), CampaignState::Suspended);
+    owner.resume(&named("big")).unwrap();
+    owner.note_swapped("big", -2 * owner.rollback_ms);
+    owner.misbehaves("big", generation, &unfit());
+    assert_eq!((owner.state("big"), owner.status("big").rolled_back), (CampaignState::Suspended, None));
+}
+
+#[test]
+fn the_engine_goes_back_past_versions_that_did_not_run_well() {
+    let world = World::new();
+    let mut owner = swapped(&world);
+    // The second had no time to show itself, and was suspended.
+    owner.suspend("big", world.campaign("big").generation, "two runs differed");
+    world.write("modules/basket.wasm", rule("3.0.0"));
+    owner.changed();
+    owner.misbehaves("big", world.campaign("big").generation, &unfit());
+    assert_eq!(world.running(), ["big 1.0.0"]);
+    // What it went back to has nothing before it.
+    owner.misbehaves("big", world.campaign("big").generation, &unfit());
+    assert_eq!(owner.state("big"), CampaignState::Suspended);
+}
+
+#[test]
+fn a_version_that_may_have_written_a_newer_state_is_suspended() {
+    let world = World::new();
+    let newer = |version: &str| {
+        let manifest = fixture::MANIFEST
+            .replace("\"version\": \"0.1.0\"", &format!("\"version\": \"{version}\", \"stateVersion\": 2"));
+        fixture::rule(&manifest)
+    };
+    world.write("one.wasm", rule("1.0.0"));
+    let mut owner = world.open();
+    world.write("one.wasm", newer("2.0.0"));
+    assert_eq!(owner.changed().changed, ["one"]);
+    owner.misbehaves("one", world.campaign("one").generation, &unfit());
+    assert_eq!(owner.state("one"), CampaignState::Suspended);
 }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::reload::{ReloadError, ReloadHandle, Request, Target};
+use crate::reload::{Misbehaviour, ReloadError, ReloadHandle, Request, Target};
 
 /// An owner at work, and how to end it.
 struct Living {
@@ -114,7 +114,7 @@ async fn a_pause_holds_and_is_answered_while_the_owner_compiles() {
     assert_eq!(paused.unwrap(), ["welcome"]);
     assert!(living.handle.is_stopped("welcome", generation), "it is on the stage, and not called");
     assert!(!living.handle.is_stopped("other", 99));
-    assert!(living.handle.suspend("other".into(), 99, "two runs differed".into()));
+    assert!(living.handle.suspend("other".into(), 99, Misbehaviour::Unfit("two runs differed".into())));
     assert!(living.handle.is_stopped("other", 99));
     assert_eq!(world.running(), ["welcome 1.0.0"]);
 
