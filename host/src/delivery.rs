@@ -48,6 +48,7 @@ pub struct Receipt {
     ledger: Arc<Ledger>,
     tag: u64,
     since: Instant,
+    taken: bool,
     settled: bool,
 }
 
@@ -95,6 +96,11 @@ impl Receipt {
         self.since
     }
 
+    /// The delivery is in the pipeline: even if the receipt is dropped, its outcome may be durable.
+    pub fn take(&mut self) {
+        self.taken = true;
+    }
+
     /// What this delivery promised is done.
     pub fn settle(mut self) {
         self.settled = true;
@@ -103,7 +109,7 @@ impl Receipt {
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        self.ledger.resolve(self.tag, self.settled);
+        self.ledger.resolve(self.tag, self.settled, self.taken);
     }
 }
 
@@ -128,6 +134,10 @@ struct Open {
     outstanding: usize,
     /// A receipt was dropped unsettled, so the prefix ends before it and later tags needn't be kept.
     abandoned: bool,
+    /// How many receipts were settled, within the prefix or behind it.
+    settled_count: u64,
+    /// A receipt was dropped unsettled after its delivery was taken.
+    is_uncertain: bool,
 }
 
 impl Ledger {
@@ -139,7 +149,15 @@ impl Ledger {
         let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
         let session = Session { number, is_open: Arc::new(AtomicBool::new(true)) };
         let (settled_upto, prefix) = watch::channel(0);
-        let open = Open { next: 1, first: 1, settled: VecDeque::new(), outstanding: 0, abandoned: false };
+        let open = Open {
+            next: 1,
+            first: 1,
+            settled: VecDeque::new(),
+            outstanding: 0,
+            abandoned: false,
+            settled_count: 0,
+            is_uncertain: false,
+        };
         (Arc::new(Ledger { session, open: Mutex::new(open), settled_upto }), prefix)
     }
 
@@ -156,7 +174,20 @@ impl Ledger {
         if !open.abandoned {
             open.settled.push_back(false);
         }
-        Receipt { ledger: Arc::clone(self), tag, since: Instant::now(), settled: false }
+        Receipt { ledger: Arc::clone(self), tag, since: Instant::now(), taken: false, settled: false }
+    }
+
+    /// The session that these deliveries are of.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Whether acknowledging up to this tag covers every delivery whose outcome may be durable. Deliveries that were never taken don't count.
+    #[must_use]
+    pub fn is_covered_by(&self, acknowledged: u64) -> bool {
+        let open = self.lock();
+        open.outstanding == 0 && !open.is_uncertain && open.settled_count == acknowledged
     }
 
     /// To be dropped when the session ends: an acknowledgement that is sent later reaches nobody.
@@ -184,10 +215,12 @@ impl Ledger {
         while self.outstanding() > 0 && prefix.changed().await.is_ok() {}
     }
 
-    fn resolve(&self, tag: u64, settled: bool) {
+    fn resolve(&self, tag: u64, settled: bool, taken: bool) {
         let mut open = self.lock();
         open.outstanding -= 1;
         open.abandoned |= !settled;
+        open.settled_count += u64::from(settled);
+        open.is_uncertain |= taken && !settled;
         let place = (tag - open.first) as usize;
         if settled && let Some(slot) = open.settled.get_mut(place) {
             *slot = true;
@@ -262,6 +295,34 @@ mod tests {
         first.settle();
         assert_eq!(*prefix.borrow(), 1);
         assert_eq!(ledger.outstanding(), 0);
+    }
+
+    #[test]
+    fn acknowledgements_cover_a_session_only_if_nothing_that_was_taken_is_left() {
+        let (ledger, _prefix) = Ledger::new();
+        assert!(ledger.is_covered_by(0), "nothing was delivered");
+        let mut receipts: Vec<_> = (1..=3).map(|tag| ledger.receipt(tag)).collect();
+        receipts.iter_mut().take(2).for_each(Receipt::take);
+        receipts.remove(0).settle();
+        assert!(!ledger.is_covered_by(1), "the second is on its way");
+        receipts.remove(0).settle();
+        drop(receipts);
+        assert!(!ledger.is_covered_by(1), "the second was not acknowledged");
+        assert!(ledger.is_covered_by(2), "the third was never taken");
+        let mut lost = ledger.receipt(4);
+        lost.take();
+        drop(lost);
+        assert!(!ledger.is_covered_by(2), "the outcome of the fourth may be durable");
+    }
+
+    #[test]
+    fn what_is_settled_behind_a_gap_is_not_covered() {
+        let (ledger, prefix) = Ledger::new();
+        let (first, second) = (ledger.receipt(1), ledger.receipt(2));
+        drop(first);
+        second.settle();
+        assert_eq!(*prefix.borrow(), 0);
+        assert!(!ledger.is_covered_by(0));
     }
 
     #[test]

@@ -59,7 +59,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::{self, Millis};
 use crate::communication::DeadLetter;
-use crate::delivery::{Delivery, Receipt};
+use crate::delivery::{Delivery, Receipt, Session};
 use crate::event::{CustomerKey, DedupKey, Event, EventErrorKind};
 use crate::metrics;
 use crate::recording::Recorder;
@@ -389,6 +389,10 @@ impl Intake for Entrance {
         }
     }
 
+    fn session_settled(&self, session: &Session) {
+        self.arrivals.session_settled(session);
+    }
+
     async fn rested(&self) {
         if let Some(clock) = &self.event_clock {
             // A source that goes on finds the pipeline closed, too.
@@ -514,7 +518,8 @@ impl Entrance {
         if was_repaired {
             ::metrics::counter!(metrics::EVENTS_REPAIRED_TOTAL).increment(1);
         }
-        let Delivery { redelivered, receipt, .. } = delivery;
+        let Delivery { redelivered, mut receipt, .. } = delivery;
+        receipt.take();
         let what = What::Event { event: Box::new(event), customer, key, redelivered, session: stamp.session };
         Ok(Accepted { what, name: Some(name), now: stamp.now, receipt: Some(receipt), held })
     }

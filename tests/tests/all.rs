@@ -10,6 +10,7 @@ mod clock;
 mod commands;
 mod docs;
 mod edges;
+mod equal_messages;
 mod erase;
 mod event_times;
 mod failures;

@@ -47,6 +47,8 @@ struct Known {
     sessions: Sessions,
     /// The session of the last delivery.
     session: Option<(u64, Session)>,
+    /// A session has settled since the committer asked last.
+    has_settled: bool,
     tally: Tally,
 }
 
@@ -67,6 +69,7 @@ impl Arrivals {
             set_back: None,
             sessions: progress.sessions.clone(),
             session: None,
+            has_settled: false,
             tally: Tally::default(),
         };
         let connected_ms = AtomicI64::new(progress.connected_ms);
@@ -133,14 +136,29 @@ impl Arrivals {
         let now = self.now();
         let is_certain = self.awake.is_certain(clock::since_boot());
         let mut known = self.lock();
-        // More than four thousand million sessions in one run are not to be had.
-        let session = self.run << 32 | receipt.session().number();
+        let session = self.number_of(receipt.session());
         if known.session.as_ref().is_none_or(|(last, _)| *last != session) {
             known.session = Some((session, receipt.session().clone()));
         }
         // What a session delivered before the process stood still is found after it, and says nothing but that there was that session.
         known.sessions.alive(session, if is_certain { now } else { Millis::MIN });
         Stamp { now, session }
+    }
+
+    /// A session has ended, and its source knows that every acknowledgement has arrived.
+    pub(super) fn session_settled(&self, session: &Session) {
+        let mut known = self.lock();
+        known.has_settled |= known.sessions.settle(self.number_of(session));
+    }
+
+    /// Whether a session has settled since this was asked last.
+    pub(super) fn take_settled(&self) -> bool {
+        std::mem::take(&mut self.lock().has_settled)
+    }
+
+    /// The session's number among those of all runs: one run has fewer than 2³² sessions.
+    fn number_of(&self, session: &Session) -> u64 {
+        self.run << 32 | session.number()
     }
 
     /// The `now` of what comes of itself.

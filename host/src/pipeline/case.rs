@@ -69,7 +69,8 @@ pub(super) enum Reason {
 pub(super) struct Repeated {
     pub(super) key: DedupKey,
     pub(super) partition: Partition,
-    pub(super) seen: SeenRow,
+    /// The key's last row of the batch, with one repeat of each key; `None` with the others.
+    pub(super) seen: Option<SeenRow>,
     pub(super) receipt: Option<Receipt>,
     pub(super) held: Held,
 }

@@ -128,6 +128,10 @@ impl Committer {
                     None => {
                         deciding = false;
                         self.outbox.close();
+                        // The source has ended by now. What it said of its last session must outlive this run.
+                        if self.arrivals.take_settled() {
+                            self.commit(taken)?;
+                        }
                         continue;
                     }
                 },

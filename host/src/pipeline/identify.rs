@@ -4,7 +4,8 @@
 //! apart by counting; a copy that the broker says it has delivered before repeats an occurrence of an earlier session that is not settled.
 //!
 //! An occurrence settles once the session in which it was decided has outlived two heartbeats: until then its acknowledgement may be
-//! on its way on a connection that is dead already. What stays ambiguous is counted: a copy that is taken for a repeat may be the first
+//! on its way on a connection that is dead already. All occurrences of a session settle at once if the broker has confirmed its close behind the last
+//! acknowledgement ([`Sessions::settle`]). What stays ambiguous is counted: a copy that is taken for a repeat may be the first
 //! delivery of an equal event, if both came in the last seconds of a session that broke.
 
 use crate::clock::Millis;
@@ -13,6 +14,8 @@ use crate::store::records::{OpenOccurrence, SeenRow, Sessions};
 
 /// Equal messages of one broken session that are told apart; of more, the oldest are taken for settled.
 const OPEN_MAX: usize = 1024;
+/// A count goes on by less than 16 384 in a millisecond, and so never overtakes the clock.
+const OCCURRENCES_PER_MS_BITS: u32 = 14;
 
 /// A delivery, as far as its identity goes.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +48,8 @@ pub(super) fn identify(arrival: Arrival, known: Option<SeenRow>, sessions: &Sess
         };
         return (identity, SeenRow { connected_ms, ..SeenRow::default() });
     }
-    // A count that starts anew must not meet the ids of one that was forgotten.
-    let fresh = || SeenRow { next: now as u64, ..SeenRow::default() };
+    // A count that starts anew must not meet the ids of one that was forgotten, however fast that one went.
+    let fresh = || SeenRow { next: (now as u64) << OCCURRENCES_PER_MS_BITS, ..SeenRow::default() };
     let mut row = known.unwrap_or_else(fresh);
     row.connected_ms = connected_ms;
     row.open.retain(|open| open.session == session || !has_settled(open, sessions, settles_after_ms));
@@ -150,6 +153,26 @@ mod tests {
         assert_eq!(story.arrives(2, true, 30_000), REPEAT, "its acknowledgement may have been lost");
         story.sessions.alive(2, 30_000 + SETTLES_AFTER_MS);
         story.is_fresh(3, true, 60_000);
+    }
+
+    #[test]
+    fn a_session_that_closed_with_everything_acknowledged_leaves_nothing_open() {
+        let mut story = Story::default();
+        let first = story.is_fresh(1, false, 0);
+        assert!(story.sessions.settle(1));
+        let second = story.is_fresh(2, true, 5);
+        assert_ne!(first, second, "delivered before, and never taken: an equal event");
+        story.sessions.alive(1, 6);
+        assert_eq!(story.arrives(3, true, 7), REPEAT, "of the session that was not closed");
+        story.is_fresh(3, true, 8);
+    }
+
+    #[test]
+    fn a_count_that_was_forgotten_gives_no_id_again_however_fast_it_went() {
+        let mut story = Story::default();
+        let ids: std::collections::HashSet<_> = (0..2000).map(|_| story.is_fresh(1, false, 1000)).collect();
+        story.known = None;
+        assert!(!ids.contains(&story.is_fresh(1, false, 1001)));
     }
 
     #[test]

@@ -288,22 +288,29 @@ impl Shard {
             let settles_after_ms = self.settles_after_ms;
             let arrival = Arrival { key, redelivered, session, now, connected_ms, settles_after_ms };
             let (identity, seen) = identify(arrival, known, sessions);
-            added.insert(key, seen.clone());
             match identity {
                 Identity::Fresh(id) => {
+                    added.insert(key, seen.clone());
                     let reason = Reason::Event { event, seen: Some((key, seen)) };
                     cases.push(Case { receipt, held, ..Case::new(reason, id, now, customer, partition) });
                 }
                 Identity::Repeat { is_certain } => {
+                    added.insert(key, seen);
                     self.counts.repeat(is_certain);
-                    repeated.push(Repeated { key, partition: seen_in, seen, receipt, held });
+                    repeated.push(Repeated { key, partition: seen_in, seen: None, receipt, held });
                 }
             }
+        }
+        // Repeats are closed behind all events of their batch, so their row is the key's last. The row as it was at the repeat may be older than
+        // that of an event behind it, and would take the count back.
+        for repeat in &mut repeated {
+            repeat.seen = added.remove(&repeat.key);
         }
         Ok((cases, repeated))
     }
 
-    /// Sends on everything that was decided, to be committed as a whole.
+    /// Sends on everything that was decided, to be committed as a whole. **A row of a dedup key claims no occurrence that is decided in a later
+    /// part of the batch (G4)**: an event brings the row as it was at that event, and repeats come with the last part.
     fn close(&mut self, mut done: Vec<Case>, repeated: Vec<Repeated>, rule_set: u64) -> Result<(), Stop> {
         let mut group = Group::of_shard(self.number);
         // First, as nobody may know of what is decided here if the store can't be read.
@@ -339,7 +346,9 @@ impl Shard {
             group.held_in.absorb(case.held);
         }
         for Repeated { key, partition, seen, receipt, held } in repeated {
-            self.view.saw(partition, key, seen);
+            if let Some(seen) = seen {
+                self.view.saw(partition, key, seen);
+            }
             group.receipts.extend(receipt);
             group.held_in.absorb(held);
         }
@@ -393,3 +402,6 @@ fn waves(cases: Vec<Case>, have_memory: bool) -> Vec<Vec<Case>> {
 fn bytes_of(communication: &Communication) -> usize {
     communication.body.len() + COMMUNICATION_BYTES
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ pub mod rabbitmq;
 use crate::address::Address;
 use crate::clock::Millis;
 use crate::config::Config;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Session};
 use crate::health::Health;
 use crate::shutdown::Shutdown;
 use lines::LinesSource;
@@ -28,6 +28,9 @@ pub trait Intake: Clone + Send + Sync + 'static {
     fn ended(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
+
+    /// The session has ended, and the source is sure that each of its acknowledgements has arrived: nothing that was decided in it comes again.
+    fn session_settled(&self, _session: &Session) {}
 
     /// Everything that was waiting in the source at `moment` has been settled, and everything before that. A source
     /// that can't be sure says nothing; it may say the same twice, or an earlier moment after a later one.

@@ -13,6 +13,8 @@ use super::stand::{Stand, send};
 const EVENTS: usize = 120;
 /// At random, an engine is killed at most so long after its start, which is about twice what it takes to come to the first event.
 const KILLED_WITHIN_MS: usize = 1200;
+/// At random, an engine is told to end at most so long after it is ready, which is about what it takes to come to the last event.
+const STOPPED_WITHIN_MS: usize = 300;
 
 /// Ends the engine at this point, and leaves what it left.
 pub(super) async fn at(stand: &mut Stand, point: Failpoint) {
@@ -129,6 +131,19 @@ pub(super) async fn retried(stand: &mut Stand) -> (Engine, usize) {
     let _ = stand.site.command(&["failures", "retry", "--campaign", "held"]).expect(0);
     assert!(struck >= 1, "it never ended");
     (engine, struck)
+}
+
+/// Tells the engine to end at a random moment, while events come in, and sees that it drains.
+pub(super) async fn stopped(stand: &mut Stand) {
+    let messages = stand.ledger.write(EVENTS / 2);
+    let engine = stand.start();
+    engine.ready().await;
+    let moment = Duration::from_millis(stand.random.below(STOPPED_WITHIN_MS) as u64);
+    let stopping = async {
+        tokio::time::sleep(moment).await;
+        engine.stop().await;
+    };
+    tokio::join!(send(&stand.wiring, &messages), stopping);
 }
 
 /// Ends the engine at a random moment, while events come in: during its start, or after it.

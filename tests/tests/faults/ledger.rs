@@ -57,6 +57,8 @@ pub(super) struct Ledger {
     messages: Vec<Message>,
     random: Random,
     with_ids: bool,
+    /// Most purchases say the same as one before, although nothing but their number tells them apart.
+    are_equal: bool,
     since: Millis,
     /// Customers who have not become others.
     present: Vec<u32>,
@@ -72,7 +74,13 @@ impl Ledger {
         let present: Vec<u32> = (1..=CUSTOMERS).collect();
         let (names, since) = (present.clone(), now_ms() - BOUGHT_AGO_MS);
         let (messages, bought) = (Vec::new(), Vec::new());
-        Ledger { messages, random, with_ids, since, present, names, bought, numbers: 0, registered: 0 }
+        let are_equal = false;
+        Ledger { messages, random, with_ids, are_equal, since, present, names, bought, numbers: 0, registered: 0 }
+    }
+
+    /// The same without ids, and with many messages that say the same. Only for faults after which nothing comes again that was decided.
+    pub(super) fn of_equal_messages(random: Random) -> Ledger {
+        Ledger { are_equal: true, ..Ledger::new(random, false) }
     }
 
     pub(super) fn with_ids(&self) -> bool {
@@ -91,8 +99,9 @@ impl Ledger {
                 0..14 => self.registration(),
                 14..19 => self.refund(),
                 19..22 => self.merge(),
-                // Without ids nobody could tell these apart from what a fault brings twice.
+                // Without ids these look like what a fault brings twice.
                 22..25 if self.with_ids => self.same_again(),
+                22..90 if self.are_equal => self.same_again(),
                 25..28 if self.with_ids => self.copy(),
                 _ => self.purchase(),
             }

@@ -148,20 +148,48 @@ impl Total {
         struck.done();
     }
 
-    fn add(&mut self, Count { events, communications, lost, twice, repeats }: Count) {
+    /// Streams of equal messages without ids. An engine that was told to end, and had time to, leaves nothing open, so that each message is an event
+    /// of its own. After a crash some may be taken for copies; but no id is given twice.
+    pub(super) async fn equal_messages(&mut self, broker: &Arc<Broker>, name: &str, seed: u64, times: usize) {
+        let stand = Stand::of_equal_messages(broker, &format!("{name}-clean"), seed).await;
+        let mut struck = Struck { stand, count: Count::default(), total: self };
+        let mut left = times;
+        while left > 0 {
+            let some = left.min(5);
+            for _ in 0..some {
+                kills::stopped(&mut struck.stand).await;
+            }
+            left -= some;
+            struck.survives("clean restarts among equal messages", some, None).await;
+        }
+        struck.done();
+        let stand = Stand::of_equal_messages(broker, &format!("{name}-killed"), seed + 1).await;
+        let mut struck = Struck { stand, count: Count::default(), total: self };
+        for _ in 0..times {
+            kills::at_random(&mut struck.stand).await;
+        }
+        let (count, checked) = struck.stand.settle_ids().await;
+        struck.count = count;
+        struck.total.faults += times;
+        struck.done();
+        checked.unwrap_or_else(|wrong| panic!("after kills among equal messages: {wrong}\n{}", self.tell()));
+    }
+
+    fn add(&mut self, Count { events, communications, lost, twice, repeats, altered }: Count) {
         self.done.events += events;
         self.done.communications += communications;
         self.done.lost += lost;
         self.done.twice += twice;
         self.done.repeats += repeats;
+        self.done.altered += altered;
     }
 
     /// What it came to, in a line; and where `make faults` finds it, if that is who runs this.
     pub(super) fn tell(&self) -> String {
-        let Count { events, communications, lost, twice, repeats } = self.done;
+        let Count { events, communications, lost, twice, repeats, altered } = self.done;
         let faults = self.faults;
         let line = format!(
-            "faults {faults}, events {events}, communications {communications}, lost {lost}, twice {twice}, repeats {repeats}"
+            "faults {faults}, events {events}, communications {communications}, lost {lost}, twice {twice}, repeats {repeats}, altered {altered}"
         );
         if let Some(file) = std::env::var_os("HAILER_FAULTS_SUMMARY") {
             std::fs::write(file, format!("{line}\n")).expect("a file for the summary");

@@ -54,6 +54,11 @@ async fn killed_at_random_it_loses_nothing_and_repeats_only_the_same_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn equal_messages_without_ids_keep_ids_of_their_own_across_restarts() {
+    Total::default().equal_messages(&shared_broker(), "faults-equal", seed(), 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it takes some twenty minutes: `make faults`"]
 async fn the_long_form() {
     let (seed, mut total, broker) = (seed(), Total::default(), shared_broker());
@@ -65,8 +70,9 @@ async fn the_long_form() {
         let own = Arc::new(Broker::start());
         total.surroundings(&own, &name("surroundings"), with_ids, seed + 2).await;
     }
+    total.equal_messages(&broker, "equal", seed + 3, 40).await;
     let line = total.tell();
-    assert!(line.contains("lost 0, twice 0"), "{line}");
+    assert!(line.contains("lost 0, twice 0") && line.ends_with("altered 0"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

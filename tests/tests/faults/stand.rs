@@ -64,6 +64,13 @@ impl Stand {
         stand
     }
 
+    /// The same with a ledger of equal messages without ids.
+    pub(super) async fn of_equal_messages(broker: &Arc<Broker>, name: &str, seed: u64) -> Stand {
+        let mut stand = Stand::new(broker, name, false, seed).await;
+        stand.ledger = Ledger::of_equal_messages(stand.random.split());
+        stand
+    }
+
     /// Has the campaign `held` fault on purchases with a multiple of this number, and hold what comes behind; on none with 0.
     pub(super) fn hold_every(&self, number: u32) {
         let params =
@@ -152,6 +159,26 @@ impl Stand {
             "seed {seed}, message ids: {ids}, {count:?}:\n{wrong}\nand {more} more; the last engine said:\n{log}"
         );
         (count, Err(text))
+    }
+
+    /// Runs an engine until nothing waits any more, and checks what holds even if equal messages were taken for copies.
+    ///
+    /// # Errors
+    /// What is wrong, in words, beside the count.
+    pub(super) async fn settle_ids(&mut self) -> (Count, Result<(), String>) {
+        let engine = self.start();
+        engine.ready().await;
+        wait::until("nothing waits any more", async || {
+            self.collect().await;
+            let (events, _) = self.wiring.client.counts(&self.wiring.events).await;
+            events == 0 && engine.metric("hailer_in_flight").await + engine.metric("hailer_outbox").await == 0.0
+        })
+        .await;
+        engine.stop().await;
+        self.collect().await;
+        let mut wrong = Vec::new();
+        let count = self.collected.compare_ids(&Expected::of(self.ledger.messages()), &mut wrong);
+        (count, if wrong.is_empty() { Ok(()) } else { Err(format!("seed {}: {}", self.seed, wrong.join("\n"))) })
     }
 
     /// Sees that the store of a stopped engine is sound.

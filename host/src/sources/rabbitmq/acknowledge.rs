@@ -46,6 +46,11 @@ impl Acknowledger {
         }
     }
 
+    /// The tag up to which everything has been acknowledged.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
     /// Acknowledges all that is settled now.
     pub(super) async fn flush(&mut self) -> Result<(), lapin::Error> {
         let prefix = *self.prefix.borrow_and_update();

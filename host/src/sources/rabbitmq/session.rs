@@ -103,6 +103,10 @@ impl Session {
             connection.close(200, "OK".into()).await
         };
         match tokio::time::timeout(FAREWELL, farewell).await {
+            // The broker handles a connection's frames in order: it has confirmed the close, so it has had every acknowledgement.
+            Ok(Ok(())) if ledger.is_covered_by(acknowledger.acknowledged()) => {
+                intake.session_settled(ledger.session());
+            }
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "the connection did not close politely"),
             Err(_) => tracing::debug!("the broker did not answer the farewell"),

@@ -130,6 +130,12 @@ impl Sessions {
         }
     }
 
+    /// The session has ended, and every acknowledgement of it has reached the broker. False if it is not known.
+    pub fn settle(&mut self, session: u64) -> bool {
+        let known = self.alive.iter_mut().rev().find(|(known, _)| *known == session);
+        known.map(|(_, last)| *last = Millis::MAX).is_some()
+    }
+
     /// When the session was last known to be alive; `None` if it is forgotten, which it is long after its end.
     #[must_use]
     pub fn last_alive(&self, session: u64) -> Option<Millis> {
