@@ -134,7 +134,7 @@ enum What {
 }
 
 /// What was read of a delivery; or why it is to be buried.
-type Read = Result<(Event, DedupKey, Name), String>;
+type Read = Result<(Event, DedupKey, Name), Refusal>;
 
 /// A message that can't be read, on its way to be buried.
 #[derive(Debug)]
@@ -142,6 +142,14 @@ struct Unreadable {
     letter: DeadLetter,
     receipt: Receipt,
     held: Held,
+}
+
+/// Why a delivery becomes a dead letter.
+#[derive(Debug)]
+struct Refusal {
+    reason: String,
+    /// The event's name and code, if the engine ended too often while it decided the event.
+    given_up: Option<(Name, Box<str>)>,
 }
 
 /// Why a pipeline ended early. What was not committed was not acknowledged, and will be delivered again.
@@ -186,6 +194,8 @@ pub struct Entrance {
     recorder: Option<Recorder>,
     /// Everything that was waiting in the source at this moment has been settled.
     handled: watch::Sender<Millis>,
+    /// Errors of the store that the entrance meets; they end the pipeline.
+    errors: mpsc::Sender<StoreError>,
 }
 
 /// A pipeline at work.
@@ -297,6 +307,8 @@ impl Pipeline {
         parts.spawn(async move { Ok(publisher.publish(sink).await?) });
         parts.spawn(async move { Ok(requests.run(doorway).await?) });
         parts.spawn(async move { Ok(bury::bury(letters_sent, dead_letters).await?) });
+        let (errors, mut error) = mpsc::channel(1);
+        parts.spawn(async move { error.recv().await.map_or(Ok(()), |error: StoreError| Err(error.into())) });
         let outbox = Arc::clone(&fill);
         let entrance = Entrance {
             shards: entrances.into(),
@@ -315,6 +327,7 @@ impl Pipeline {
             run_on_ms,
             recorder: None,
             handled: handled_until,
+            errors,
         };
         Ok((entrance, Pipeline { arrivals, shards, parts, tally: Tally::default(), outbox }))
     }
@@ -421,7 +434,7 @@ impl Intake for Entrance {
 impl Entrance {
     /// Hands on everything that has its time.
     async fn hand_on_settled(&self, clock: &EventClock, is_end: bool) -> Result<(), IntakeClosed> {
-        while let Some((delivery, read)) = clock.next(is_end).await.map_err(|_| IntakeClosed)? {
+        while let Some((delivery, read)) = self.or_close(clock.next(is_end).await)? {
             if self.hand_on(delivery, read).await.is_err() {
                 clock.clear().await;
                 return Err(IntakeClosed);
@@ -432,20 +445,22 @@ impl Entrance {
 
     /// Hands an event to its shard, or what can't be read to be buried.
     async fn hand_on(&self, delivery: Delivery, read: Read) -> Result<(), IntakeClosed> {
-        ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
+        // **A delivery leaves a trace only once it has its place (G4)**: the source may cancel this at every wait, and the broker delivers again.
         match read {
             Ok((event, key, name)) => {
                 let held = self.room_for(&event).await?;
-                let Ok(accepted) = self.stamp((event, key, name), delivery, held) else { return Err(IntakeClosed) };
-                let shard = shard_of(&accepted, self.shards.len());
-                self.shards[shard].send(accepted).await.map_err(|_| IntakeClosed)
+                let customer = self.customer_of(&event).await?;
+                let shard = shard_of_event(customer, key, self.shards.len());
+                let place = self.shards[shard].reserve().await.map_err(|_| IntakeClosed)?;
+                place.send(self.stamp((event, key, name), customer, delivery, held));
             }
-            Err(reason) => {
-                let held = self.unreadable.take(delivery.body.len() + reason.len()).await;
-                let letter = self.dead_letter(delivery, reason, held);
-                self.letters.send(letter).await.map_err(|_| IntakeClosed)
+            Err(unreadable) => {
+                let held = self.unreadable.take(delivery.body.len() + unreadable.reason.len()).await;
+                let place = self.letters.reserve().await.map_err(|_| IntakeClosed)?;
+                place.send(self.dead_letter(delivery, unreadable, held));
             }
         }
+        Ok(())
     }
 
     /// Waits for room. A merge has the whole budget: it is decided when all before it is durable, and all behind it when that is. If failures are kept, which are
@@ -459,16 +474,33 @@ impl Entrance {
             return Ok(held);
         }
         let store = Arc::clone(&self.store);
-        match tokio::task::spawn_blocking(move || store.catch_up()).await {
-            Ok(Ok(())) => Ok(held),
-            // The committer meets the same error, and tells it.
-            _ => Err(IntakeClosed),
+        let caught_up = tokio::task::spawn_blocking(move || store.catch_up()).await;
+        self.or_close(caught_up.unwrap_or(Err(StoreError::Interrupted)))?;
+        Ok(held)
+    }
+
+    /// The customer whom an event is about, after redirects from merges. A merge is about the customer whom it names.
+    async fn customer_of(&self, event: &Event) -> Result<Option<CustomerKey>, IntakeClosed> {
+        match event.customer_key() {
+            Some(customer) if merge::merge_of(event).is_none() => {
+                self.or_close(self.redirects.find(customer).await).map(Some)
+            }
+            customer => Ok(customer),
         }
     }
 
     /// Waits until the machine's clock is believed: what was taken in meanwhile would have the wrong time for ever.
     pub async fn clock_is_believed(&self) {
         self.arrivals.clock_is_believed().await;
+    }
+
+    /// Closes the intake at an error of the store, which ends the pipeline.
+    fn or_close<T>(&self, result: Result<T, StoreError>) -> Result<T, IntakeClosed> {
+        result.map_err(|error| {
+            // Only the first matters, and it has room.
+            let _ = self.errors.try_send(error);
+            IntakeClosed
+        })
     }
 
     /// Has every event that can be read recorded, too.
@@ -479,8 +511,9 @@ impl Entrance {
 
     /// Validates the whole body and reads the envelope; or says why it can't be read, or not be decided.
     fn read(&self, delivery: &Delivery) -> Read {
+        let because = |reason| Refusal { reason, given_up: None };
         if let Some(defect) = &delivery.defect {
-            return Err(defect.to_string());
+            return Err(because(defect.to_string()));
         }
         let limit_bytes = self.event_bytes_max;
         let read = Event::read_within(delivery.body.clone(), limit_bytes).map_err(|error| match error.kind {
@@ -489,23 +522,25 @@ impl Entrance {
             }
             _ => error.to_string(),
         });
-        let event = read?;
+        let event = read.map_err(because)?;
         let key = event.dedup_key(delivery.message_id.as_deref(), delivery.position.as_deref());
         let name = Name::of_event(&event, delivery, key);
-        self.suspects.refuse_event(name, &event)?;
-        Ok((event, key, name))
+        match self.suspects.refuses_event(name) {
+            Some(reason) => Err(Refusal { reason, given_up: Some((name, event.code().into())) }),
+            None => Ok((event, key, name)),
+        }
     }
 
+    /// Notes that a delivery comes in, now that nothing keeps it out any more.
     fn stamp(
         &self,
         (event, key, name): (Event, DedupKey, Name),
-        delivery: Delivery,
+        customer: Option<CustomerKey>,
+        mut delivery: Delivery,
         held: Held,
-    ) -> Result<Accepted, StoreError> {
-        let customer = match event.customer_key() {
-            Some(customer) if merge::merge_of(&event).is_none() => Some(self.redirects.resolve(customer)?),
-            customer => customer,
-        };
+    ) -> Accepted {
+        ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
+        delivery.receipt.take();
         let stamp = self.arrivals.stamp(&delivery.receipt);
         let was_repaired = event.was_repaired();
         if let Some(recorder) = &self.recorder {
@@ -518,13 +553,18 @@ impl Entrance {
         if was_repaired {
             ::metrics::counter!(metrics::EVENTS_REPAIRED_TOTAL).increment(1);
         }
-        let Delivery { redelivered, mut receipt, .. } = delivery;
-        receipt.take();
+        let Delivery { redelivered, receipt, .. } = delivery;
         let what = What::Event { event: Box::new(event), customer, key, redelivered, session: stamp.session };
-        Ok(Accepted { what, name: Some(name), now: stamp.now, receipt: Some(receipt), held })
+        Accepted { what, name: Some(name), now: stamp.now, receipt: Some(receipt), held }
     }
 
-    fn dead_letter(&self, delivery: Delivery, reason: String, held: Held) -> Unreadable {
+    fn dead_letter(&self, mut delivery: Delivery, refusal: Refusal, held: Held) -> Unreadable {
+        ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
+        delivery.receipt.take();
+        let Refusal { reason, given_up } = refusal;
+        if let Some((name, code)) = given_up {
+            self.suspects.give_up_event(name, &code);
+        }
         ::metrics::counter!(metrics::EVENTS_TOTAL, "outcome" => "deadletter").increment(1);
         let count = self.arrivals.count(|tally| {
             tally.dead_letters += 1;
@@ -550,11 +590,15 @@ impl Entrance {
 /// A customer belongs to one shard, so that their events stay in order (G5); and so do the copies of an event.
 fn shard_of(accepted: &Accepted, shards: usize) -> usize {
     match (accepted.customer(), &accepted.what) {
-        (None, What::Event { key, .. }) => usize::from(key.as_bytes()[0]) % shards,
+        (customer, What::Event { key, .. }) => shard_of_event(customer, *key, shards),
         (Some(customer), _) => customer.shard(shards),
         (None, What::Timer(timer)) => timer.customer.shard(shards),
         (None, What::Retry(work)) => usize::from(work.partition.number()) % shards,
     }
+}
+
+fn shard_of_event(customer: Option<CustomerKey>, key: DedupKey, shards: usize) -> usize {
+    customer.map_or_else(|| usize::from(key.as_bytes()[0]) % shards, |customer| customer.shard(shards))
 }
 
 // ---- decide, on the shard's thread: `shard.rs`. Commit and acknowledge: `commit.rs`. Publish: `outbox.rs` ---------------

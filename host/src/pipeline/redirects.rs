@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::memory::AheadGroup;
@@ -24,8 +24,7 @@ type Ahead = HashMap<CustomerKey, (Option<CustomerKey>, AheadGroup)>;
 enum Known {
     Store {
         store: Arc<dyn Store>,
-        /// Most stores have none, and needn't be asked.
-        are_any: Arc<AtomicBool>,
+        gone: Arc<Gone>,
         /// Those that the store may not show yet: whom somebody has become, or that they are themselves again.
         ahead: Arc<RwLock<Ahead>>,
     },
@@ -36,13 +35,19 @@ enum Known {
 impl Redirects {
     pub(super) fn open(store: &Arc<dyn Store>) -> Result<Redirects, StoreError> {
         let snapshot = store.snapshot()?;
-        let mut are_any = false;
-        snapshot.range(Table::Redirects, &[0], &[Partition::COUNT], &mut |_, _| {
-            are_any = true;
-            ControlFlow::Break(())
+        let gone = Gone::nobody();
+        let mut unreadable = false;
+        snapshot.range(Table::Redirects, &[0], &[Partition::COUNT], &mut |key, _| {
+            match key.get(1..).and_then(|key| key.try_into().ok()) {
+                Some(customer) => gone.add(CustomerKey::from_bytes(customer)),
+                None => unreadable = true,
+            }
+            if unreadable { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        let (store, are_any, ahead) = (Arc::clone(store), Arc::new(AtomicBool::new(are_any)), Arc::default());
-        Ok(Redirects(Known::Store { store, are_any, ahead }))
+        if unreadable {
+            return Err(StoreError::unreadable(Table::Redirects, "a key that is no customer's"));
+        }
+        Ok(Redirects(Known::Store { store: Arc::clone(store), gone: Arc::new(gone), ahead: Arc::default() }))
     }
 
     /// Nobody has become another yet, and no store is asked.
@@ -57,8 +62,10 @@ impl Redirects {
     /// When the store can't be read.
     pub fn resolve(&self, customer: CustomerKey) -> Result<CustomerKey, StoreError> {
         match &self.0 {
-            Known::Store { are_any, .. } if !are_any.load(Ordering::Acquire) => Ok(customer),
-            Known::Store { store, ahead, .. } => follow(customer, |now| {
+            Known::Store { store, gone, ahead } => follow(customer, |now| {
+                if !gone.may_hold(now) {
+                    return Ok(None);
+                }
                 let ahead = ahead.read().unwrap_or_else(PoisonError::into_inner);
                 if let Some((next, group)) = ahead.get(&now)
                     && group.is_unshown()
@@ -78,15 +85,31 @@ impl Redirects {
         }
     }
 
+    /// The same for a task, which must not wait for the store where it runs.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub(super) async fn find(&self, customer: CustomerKey) -> Result<CustomerKey, StoreError> {
+        match &self.0 {
+            Known::Store { gone, .. } if gone.may_hold(customer) => {
+                let redirects = self.clone();
+                let found = tokio::task::spawn_blocking(move || redirects.resolve(customer)).await;
+                found.unwrap_or(Err(StoreError::Interrupted))
+            }
+            Known::Store { .. } => Ok(customer),
+            Known::Here(_) => self.resolve(customer),
+        }
+    }
+
     /// From now on the one is meant by the other's name. In a store, the commit of the group says so.
     pub(super) fn united(&self, from: CustomerKey, to: CustomerKey, group: Option<AheadGroup>) {
         match (&self.0, group) {
-            (Known::Store { are_any, ahead, .. }, Some(group)) => {
+            (Known::Store { gone, ahead, .. }, Some(group)) => {
+                gone.add(from);
                 let mut ahead = ahead.write().unwrap_or_else(PoisonError::into_inner);
                 ahead.retain(|_, (_, group)| group.is_unshown());
                 ahead.insert(to, (None, group.clone()));
                 ahead.insert(from, (Some(to), group));
-                are_any.store(true, Ordering::Release);
             }
             (Known::Store { .. }, None) => unreachable!("a rehearsal follows no redirects of a store"),
             (Known::Here(known), _) => {
@@ -110,4 +133,71 @@ fn follow(
         }
     }
     Ok(now)
+}
+
+/// A Bloom filter of the customers who have a redirect, or had one: nearly every customer has none, which is known without a look at the store.
+/// **A customer who has one is never denied.**
+#[derive(Debug)]
+struct Gone(Box<[AtomicU64]>);
+
+/// 2 MiB: of a million redirects, one look in 400 is for nothing; of ten million, every second.
+const GONE_BITS: u64 = 1 << 24;
+/// Bits for each customer.
+const GONE_PROBES: u64 = 4;
+
+impl Gone {
+    fn nobody() -> Gone {
+        Gone(std::iter::repeat_with(AtomicU64::default).take((GONE_BITS / u64::from(u64::BITS)) as usize).collect())
+    }
+
+    fn add(&self, customer: CustomerKey) {
+        for (word, bit) in places(customer) {
+            self.0[word].fetch_or(bit, Ordering::AcqRel);
+        }
+    }
+
+    fn may_hold(&self, customer: CustomerKey) -> bool {
+        places(customer).all(|(word, bit)| self.0[word].load(Ordering::Acquire) & bit != 0)
+    }
+}
+
+/// The words of a customer's bits, and each bit in its word. A key is a hash already.
+fn places(customer: CustomerKey) -> impl Iterator<Item = (usize, u64)> {
+    let key = u128::from_le_bytes(*customer.as_bytes());
+    // An odd step: none would be the same place again and again.
+    let (first, step) = (key as u64, (key >> u64::BITS) as u64 | 1);
+    (0..GONE_PROBES).map(move |probe| {
+        let place = first.wrapping_add(probe.wrapping_mul(step)) % GONE_BITS;
+        ((place / u64::from(u64::BITS)) as usize, 1 << (place % u64::from(u64::BITS)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::records::encode;
+    use crate::store::{Changes, MemoryStore};
+
+    fn customer(number: u128) -> CustomerKey {
+        // Spread like the hashes that keys are.
+        CustomerKey::from_bytes((number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).to_le_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_store_is_asked_only_for_customers_who_may_have_a_redirect() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new("test"));
+        let mut changes = Changes::default();
+        for number in 1..=100 {
+            changes.put(Table::Redirects, Key::redirect(customer(number)), encode(&customer(number + 1)));
+        }
+        store.append(changes).unwrap();
+        let redirects = Redirects::open(&store).unwrap();
+        assert_eq!(redirects.resolve(customer(60)).unwrap(), customer(101));
+        assert_eq!(redirects.find(customer(60)).await.unwrap(), customer(101));
+        assert_eq!(redirects.find(customer(101)).await.unwrap(), customer(101));
+        let Known::Store { gone, .. } = &redirects.0 else { panic!("it is of a store") };
+        assert!((1..=100).all(|number| gone.may_hold(customer(number))), "nobody is denied");
+        let asked = (1000..11_000).filter(|number| gone.may_hold(customer(*number))).count();
+        assert!(asked < 10, "{asked} of 10,000 looks are for nothing");
+    }
 }

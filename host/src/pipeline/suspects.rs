@@ -144,15 +144,16 @@ impl Suspects {
         InFlight { suspects: self, shard, _gate: gate }
     }
 
-    /// Says so if an event is not to be decided any more. Should it come once more, after all, one more end is enough.
-    pub(super) fn refuse_event(&self, name: Name, event: &Event) -> Result<(), String> {
-        let Some(ends) = self.sentence(name, "event") else { return Ok(()) };
-        tracing::error!(
-            code = event.code(),
-            ends,
-            "the engine ended each time it decided this event alone: dead letter"
-        );
-        Err(format!("the engine ended {ends} times while it decided this event alone"))
+    /// Why an event is not to be decided any more; `None` if it is. Changes nothing.
+    pub(super) fn refuses_event(&self, name: Name) -> Option<String> {
+        let ends = self.ends_of(name).filter(|ends| *ends >= ENDS_MAX)?;
+        Some(format!("the engine ended {ends} times while it decided this event alone"))
+    }
+
+    /// An event is not decided any more. Should it come once more, after all, one more end is enough.
+    pub(super) fn give_up_event(&self, name: Name, code: &str) {
+        let ends = self.sentence(name, "event");
+        tracing::error!(code, ends, "the engine ended each time it decided this event alone: dead letter");
     }
 
     /// The same for a timer.

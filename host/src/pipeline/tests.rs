@@ -350,3 +350,54 @@ async fn what_the_source_says_is_handled_never_goes_back() {
     assert!(!handled.has_changed().unwrap());
     assert_eq!(*handled.borrow(), 20);
 }
+
+#[tokio::test]
+async fn a_delivery_that_is_given_up_while_it_waits_leaves_no_trace() {
+    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let shown = metrics.handle();
+    let _local = ::metrics::set_default_local_recorder(&metrics);
+    let (entrance, mut pipeline) = start(Working);
+    let (ledger, prefix) = Ledger::new();
+    let bodies = [r#"{"eventCode":"A"}"#, "no event"];
+    let no_trace = || {
+        let tally = entrance.arrivals.count(|tally| (tally.events, tally.dead_letters));
+        assert_eq!(tally, (0, 0), "it is not counted");
+        assert!(!shown.render().contains(metrics::IN_FLIGHT), "it is not in flight");
+        assert!(ledger.is_covered_by(0), "it was not taken");
+    };
+    let held = [entrance.budget.take(usize::MAX).await, entrance.unreadable.take(usize::MAX).await];
+    for (tag, body) in (1..).zip(bodies) {
+        assert!(waits(std::pin::pin!(entrance.accept(delivery(&ledger, tag, body)))).await, "its budget is taken");
+        no_trace();
+    }
+    drop(held);
+    let shards: Vec<_> = entrance.shards.iter().map(full).collect();
+    let letters = full(&entrance.letters);
+    for (tag, body) in (3..).zip(bodies) {
+        assert!(waits(std::pin::pin!(entrance.accept(delivery(&ledger, tag, body)))).await, "its channel is full");
+        no_trace();
+    }
+    drop((shards, letters));
+    // The next session brings them again.
+    let (ledger, next_prefix) = Ledger::new();
+    for (tag, body) in (1..).zip(bodies) {
+        entrance.accept(delivery(&ledger, tag, body)).await.unwrap();
+    }
+    assert_eq!(entrance.arrivals.count(|tally| (tally.events, tally.dead_letters)), (1, 1));
+    drop(entrance);
+    timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    assert_eq!((*prefix.borrow(), *next_prefix.borrow()), (0, 2));
+}
+
+/// All places of a channel.
+fn full<T>(channel: &mpsc::Sender<T>) -> Vec<mpsc::Permit<'_, T>> {
+    std::iter::from_fn(|| channel.try_reserve().ok()).collect()
+}
+
+#[tokio::test]
+async fn a_redirect_that_cannot_be_read_ends_the_pipeline_with_the_reason() {
+    let (entrance, mut pipeline) = start(Working);
+    assert!(entrance.or_close::<()>(Err(StoreError::Interrupted)).is_err(), "the source stops");
+    let finished = timeout(PATIENCE, pipeline.finished()).await.expect("it is noticed");
+    assert!(matches!(finished, Err(PipelineError::Store(StoreError::Interrupted))), "{finished:?}");
+}

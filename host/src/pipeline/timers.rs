@@ -126,13 +126,14 @@ impl Timers {
         let held = self.budget.take(TIMER_BYTES).await;
         let name = Some(Name::of_timer(&timer));
         // Who has become another may still have it in the view in which it was found: the other's shard knows.
-        let now = self.redirects.resolve(timer.customer)?;
-        let accepted = Accepted { what: What::Timer(timer), name, now: self.arrivals.now(), receipt: None, held };
+        let now = self.redirects.find(timer.customer).await?;
         let Some(shard) = self.shards.get(now.shard(self.shards.len())).and_then(mpsc::WeakSender::upgrade) else {
             return Ok(None);
         };
+        let Ok(place) = shard.reserve().await else { return Ok(None) };
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
-        Ok(shard.send(accepted).await.ok())
+        place.send(Accepted { what: What::Timer(timer), name, now: self.arrivals.now(), receipt: None, held });
+        Ok(Some(()))
     }
 }
 

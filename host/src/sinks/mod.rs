@@ -60,7 +60,7 @@ impl Confirmed {
     /// When nobody works on it any more.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SinkError>> {
         if let Some(told) = &mut self.0 {
-            ready!(Pin::new(told).poll(context)).map_err(|_| SinkError::ended())?;
+            ready!(Pin::new(told).poll(context)).map_err(|_| SinkError::Died)?;
             self.0 = None;
         }
         Poll::Ready(Ok(()))
@@ -82,12 +82,8 @@ pub enum SinkError {
     Closed { place: String },
     #[error("{0}")]
     Configuration(String),
-}
-
-impl SinkError {
-    fn ended() -> SinkError {
-        SinkError::Configuration("the publishing task has ended".to_owned())
-    }
+    #[error("the publishing task stopped unexpectedly; what it held goes out at the next start")]
+    Died,
 }
 
 /// The sink that a configuration names.

@@ -33,7 +33,7 @@ struct Bench {
     shard: Shard,
     ahead: Arc<Ahead>,
     groups: mpsc::Receiver<Group>,
-    runtime: tokio::runtime::Runtime,
+    _runtime: tokio::runtime::Runtime,
 }
 
 impl Bench {
@@ -70,13 +70,13 @@ impl Bench {
             quotas: Quotas::default(),
             trials: trials::Registry::default(),
         };
-        let (filters, writer) = seen::open(&*store, &progress, 86_400_000).unwrap();
+        let (filters, writer) = seen::open(&*store, &progress, (86_400_000, None)).unwrap();
         let ahead = Arc::new(Ahead::new(1));
         let view = View::Store(Memory::new(Arc::clone(&store), filters, Arc::clone(&ahead), 0));
         let (sender, groups) = mpsc::channel(64);
         let exit = Exit { groups: sender, budget: Budget::new(1 << 20), runtime: runtime.handle().clone() };
         let shard = Shard::new(0, &settings, rules, view, shared, Some(exit));
-        Bench { store, sandbox, progress, writer, shard, ahead, groups, runtime }
+        Bench { store, sandbox, progress, writer, shard, ahead, groups, _runtime: runtime }
     }
 
     /// The engine ends, and another goes on with what was committed.

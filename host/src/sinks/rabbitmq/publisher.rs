@@ -58,7 +58,7 @@ impl Publisher {
         let (done, published) = oneshot::channel();
         let (sent, confirmed, undelivered) = (0, 0, Vec::new());
         let order = Order { batch, sent, confirmed, undelivered, since: Instant::now(), done };
-        self.orders.send(order).await.map_err(|_| SinkError::ended())?;
+        self.orders.send(order).await.map_err(|_| SinkError::Died)?;
         Ok(Confirmed::when(published))
     }
 }
