@@ -270,7 +270,8 @@ fn read_bounded(setting: &'static str, path: &Path) -> Result<String, AddressErr
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
     std::io::Read::read_to_string(&mut std::io::Read::take(file, SECRET_BYTES_MAX), &mut text).map_err(unreadable)?;
-    Ok(text)
+    // Editors on Windows write a byte order mark before a text; it is not part of the text.
+    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
 #[cfg(test)]

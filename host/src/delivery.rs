@@ -28,6 +28,8 @@ pub struct Delivery {
     pub position: Option<Box<str>>,
     /// The broker has delivered it before.
     pub redelivered: bool,
+    /// Something around the body had to be forgiven: the event counts as a repaired one.
+    pub was_repaired: bool,
     /// Why the source knows already that this can't be read as an event (a line that is too long, a broken envelope).
     /// It goes on with the others all the same, so that it is buried in its turn and acknowledged like them.
     pub defect: Option<Box<str>>,

@@ -71,7 +71,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
         EVENTS_AMBIGUOUS_TOTAL,
         "Copies without an id, of a session that broke, that were taken for repeats of an event just decided",
     ),
-    (Kind::Counter, FIELD_MISMATCHES_TOTAL, "Fields that were there, and of another type than the rules asked for"),
+    (Kind::Counter, FIELD_MISMATCHES_TOTAL, "Values that were there and could not be used, by field"),
     (Kind::Gauge, IN_FLIGHT, "Events taken in whose outcome is not yet durable"),
     (Kind::Seconds, EVENT_SECONDS, "Time from taking an event in until everything that it led to was durable"),
     (Kind::Counter, CALLS_TOTAL, "Calls of rules by campaign and outcome"),

@@ -542,13 +542,17 @@ impl Entrance {
         ::metrics::gauge!(metrics::IN_FLIGHT).increment(1);
         delivery.receipt.take();
         let stamp = self.arrivals.stamp(&delivery.receipt);
-        let was_repaired = event.was_repaired();
         if let Some(recorder) = &self.recorder {
-            recorder.note(&delivery, was_repaired, stamp.now);
+            recorder.note(&delivery, event.was_repaired(), stamp.now);
+        }
+        let was_repaired = event.was_repaired() || delivery.was_repaired;
+        for field in event.unusable_ids() {
+            ::metrics::counter!(metrics::FIELD_MISMATCHES_TOTAL, "field" => *field).increment(1);
         }
         self.arrivals.count(|tally| {
             tally.events += 1;
             tally.repaired += u64::from(was_repaired);
+            tally.field_mismatches += event.unusable_ids().len() as u64;
         });
         if was_repaired {
             ::metrics::counter!(metrics::EVENTS_REPAIRED_TOTAL).increment(1);

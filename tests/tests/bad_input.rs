@@ -120,7 +120,13 @@ async fn mistyped_and_missing_fields_are_absent_and_counted_and_no_failure() {
     engine.metric_is("hailer_calls_total{campaign=\"basket\",outcome=\"skipped\"}", 2.0).await;
     engine.metric_is("hailer_calls_total{campaign=\"basket\",outcome=\"ok\"}", 2.0).await;
     // The times of all four, the list that is a text, and the amount that is one.
-    engine.metric_is("hailer_field_mismatches_total", 6.0).await;
+    for (field, values) in [("date_time", 4.0), ("items", 1.0), ("amount", 1.0)] {
+        engine.metric_is(&format!("hailer_field_mismatches_total{{field=\"{field}\"}}"), values).await;
+    }
+    let why = site.command(&["why", "7"]).expect(0).stdout;
+    for reason in ["not called: `amount` is there, and of another type", "not called: the event has no `amount`"] {
+        assert!(why.contains(reason), "{why}");
+    }
     assert_eq!(engine.metric("hailer_events_total{outcome=\"deadletter\"}").await, 0.0);
     engine.close_input();
     assert_eq!(engine.ended().await, Some(0));

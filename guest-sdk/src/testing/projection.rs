@@ -54,9 +54,13 @@ fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer, missing: &m
             writer.str(text);
             Some(())
         }
-        (FieldKind::Id, Json::Number(text)) => is_integer_literal(text).then(|| writer.str(text)),
+        (FieldKind::Id, Json::Number(text)) if is_integer_literal(text) => {
+            writer.str(text);
+            Some(())
+        }
+        (FieldKind::Id, Json::Number(text)) => int(text).map(|value| writer.str(&value.to_string())),
         (FieldKind::Decimal, Json::Number(text)) => decimal(text).map(|value| writer.decimal(value)),
-        (FieldKind::Timestamp, Json::Text(text)) => text.parse().ok().map(|value: Timestamp| writer.timestamp(value)),
+        (FieldKind::Timestamp, Json::Text(text)) => moment(text).map(|value| writer.timestamp(value)),
         (FieldKind::Map, Json::Object(members)) => map(members, writer),
         (FieldKind::List, Json::Array(elements)) => {
             let elements: Vec<_> = elements.iter().filter(|element| !is_absent(element)).collect();
@@ -110,6 +114,39 @@ fn raw(value: &Json, writer: &mut Writer) {
             }
         }
     }
+}
+
+/// A moment in any of the spellings of `docs/abi.md`: what is not RFC 3339 is written so first.
+fn moment(text: &str) -> Option<Timestamp> {
+    text.parse().ok().or_else(|| in_rfc_3339(text)?.parse().ok())
+}
+
+fn in_rfc_3339(text: &str) -> Option<String> {
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_extended = text.as_bytes().get(4) == Some(&b'-');
+    let (date, rest) = text.split_at_checked(if is_extended { 10 } else { 8 })?;
+    let date = if is_extended {
+        date.to_owned()
+    } else {
+        is_digits(date).then(|| format!("{}-{}-{}", &date[..4], &date[4..6], &date[6..]))?
+    };
+    let rest = rest.strip_prefix(['T', 't', ' '])?;
+    let (time, offset) = rest.split_at(rest.find(['Z', 'z', '+', '-', ' ']).unwrap_or(rest.len()));
+    let (time, fraction) = time.split_once(['.', ',']).map_or((time, None), |(time, fraction)| (time, Some(fraction)));
+    let time = match time.len() {
+        4 if is_digits(time) && fraction.is_none() => format!("{}:{}:00", &time[..2], &time[2..]),
+        6 if is_digits(time) => format!("{}:{}:{}", &time[..2], &time[2..4], &time[4..]),
+        5 if fraction.is_none() => format!("{time}:00"),
+        _ => time.to_owned(),
+    };
+    let fraction = fraction.map(|fraction| format!(".{fraction}")).unwrap_or_default();
+    let offset = offset.strip_prefix(' ').filter(|offset| !offset.is_empty()).unwrap_or(offset);
+    let offset = match offset.get(1..) {
+        Some(hours) if hours.len() == 2 => format!("{offset}:00"),
+        Some(digits) if digits.len() == 4 && is_digits(digits) => format!("{}:{}", &offset[..3], &offset[3..]),
+        _ => offset.to_owned(),
+    };
+    Some(format!("{date}T{time}{fraction}{offset}"))
 }
 
 fn is_integer_literal(text: &str) -> bool {

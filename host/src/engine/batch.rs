@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::instance::GuestFault;
-use super::ruleset::{RuleSet, Subscription, write_array_header};
+use super::ruleset::{Missing, RuleSet, Subscription, write_array_header};
 use crate::clock::Millis;
 use crate::event::Projection;
 
@@ -50,8 +50,7 @@ struct Call {
 /// Why a call was not added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotCalled {
-    /// The index, in the handler's fields, of the required field that is absent.
-    Absent(usize),
+    Missing(Missing),
     /// As if it had been called and had failed.
     Fault(GuestFault),
 }
@@ -98,9 +97,9 @@ impl Batch {
         let input = &mut self.lanes[subscription.lane].input;
         let start = input.len();
         write_head(now, seed, state, input);
-        if let Err(absent) = subscription.write_fields(projection, input) {
+        if let Err(missing) = subscription.write_fields(projection, input) {
             input.truncate(start);
-            return Err(NotCalled::Absent(absent));
+            return Err(NotCalled::Missing(missing));
         }
         self.close(subscription, event, now, start);
         Ok(())

@@ -210,9 +210,9 @@ impl Bench {
         for call in 0..calls {
             let added = self.batch.add(subscription, call, NOW, SEED + call as u64, state, &projection);
             added.map_err(|not_called| match not_called {
-                NotCalled::Absent(field) => {
-                    let field = &manifest.handlers[subscription.handler as usize].fields[field].name;
-                    format!("not called: the source's sample has no `{field}`")
+                NotCalled::Missing(missing) => {
+                    let field = missing.name(&manifest.handlers[subscription.handler as usize]);
+                    format!("not called: the source's sample has no usable `{field}`")
                 }
                 NotCalled::Fault(fault) => format!("the rule {fault}"),
             })?;

@@ -1,13 +1,14 @@
 //! The conditions of handlers, asked before a call is written: of a rule that does not care for an event that is all there is to pay.
 //! What a condition means is the ABI's crate to say; here it meets a campaign's parameters and an event's fields.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use hailer_abi::guard::{Fields, Guard};
 
 use super::campaign::CampaignSpec;
 use super::purity::AdmissionError;
-use super::ruleset::Wanted;
+use super::ruleset::{Missing, Wanted};
 use crate::event::Projection;
 
 /// One place for each handler of a campaign.
@@ -34,6 +35,23 @@ pub(super) fn guards_of(spec: &CampaignSpec) -> Result<Guards, AdmissionError> {
 pub(super) struct Asked<'a> {
     pub(super) fields: &'a [Wanted],
     pub(super) projection: &'a Projection,
+}
+
+/// The same, and the first of them that is there and can't be used.
+pub(super) struct Watched<'a> {
+    pub(super) asked: Asked<'a>,
+    pub(super) unusable: Cell<Option<Missing>>,
+}
+
+impl Fields for Watched<'_> {
+    fn field(&self, index: usize) -> Option<&[u8]> {
+        let found = self.asked.field(index);
+        let unusable = self.asked.fields.get(index).and_then(|wanted| self.asked.projection.unusable(wanted.slot));
+        if unusable.is_some() && self.unusable.get().is_none() {
+            self.unusable.set(Some(Missing { field: index, sub_field: None, unusable }));
+        }
+        found
+    }
 }
 
 impl Fields for Asked<'_> {

@@ -44,7 +44,7 @@ pub use outcome::{Action, Outcome, Outcomes, StateChange};
 pub use params::{ParamError, encode_params, param_example};
 pub use personal::{mark_personal, personal_fields};
 pub use purity::AdmissionError;
-pub use ruleset::{Place, Reading, RuleSet, Subscription};
+pub use ruleset::{Missing, Place, Reading, RuleSet, Subscription};
 pub use sandbox::{INSTANCE_ADDRESS_BYTES, INSTANCE_MAPPINGS, Sandbox, SandboxError};
 pub use waves::{CallCost, Decided, GuestLine, Guests, Spent, Verdict};
 pub(crate) use wording::{closest, one_line, shown};

@@ -1,6 +1,7 @@
 //! The rules that run now: which campaigns, which events each takes, and what to read of those. Built off to the
 //! side, never changed, swapped as a whole. **An event sees exactly one rule set (G8).**
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,8 +9,8 @@ use hailer_abi::guard::Guard;
 use hailer_abi::manifest::{ANY_EVENT, Handler};
 
 use super::campaign::{Campaign, CampaignSpec, Mode, OnFault, Trial};
-use super::guards::Asked;
-use crate::event::{CustomerKey, Plan, PlanBuilder, Projection, Slot};
+use super::guards::{Asked, Watched};
+use crate::event::{CustomerKey, Plan, PlanBuilder, Projection, Slot, Unusable};
 
 /// Everything that runs.
 #[derive(Debug)]
@@ -263,17 +264,36 @@ impl Subscription {
         self.guard.as_deref().map(Guard::text)
     }
 
-    /// Writes the fields of a call, in the handler's order. When a required one is absent it writes nothing and returns its index.
+    /// A field that the condition asked for and that is there, but can't be used, if the condition is neither true nor false for that.
+    #[must_use]
+    pub fn unusable_in_condition(&self, projection: &Projection) -> Option<Missing> {
+        let watched = Watched { asked: Asked { fields: &self.fields, projection }, unusable: Cell::new(None) };
+        let answer = self.guard.as_ref()?.answer(&watched);
+        watched.unusable.get().filter(|_| answer.is_none())
+    }
+
+    /// The fields that the handler asks for: where each is, in the handler's order.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.fields.iter().map(|wanted| wanted.slot)
+    }
+
+    /// Writes the fields of a call, in the handler's order. When a required one is missing it writes nothing.
     ///
     /// # Errors
-    /// The index, in the handler's fields, of the required field that is absent.
-    pub fn write_fields(&self, projection: &Projection, input: &mut Vec<u8>) -> Result<(), usize> {
-        let absent = |wanted: &Wanted| match projection.get(wanted.slot) {
-            None => wanted.required,
-            Some(_) => projection.missing_inside(wanted.slot),
+    /// The first required field that is missing.
+    pub fn write_fields(&self, projection: &Projection, input: &mut Vec<u8>) -> Result<(), Missing> {
+        let missing = |(field, wanted): (usize, &Wanted)| match projection.get(wanted.slot) {
+            None if wanted.required => {
+                Some(Missing { field, sub_field: None, unusable: projection.unusable(wanted.slot) })
+            }
+            None => None,
+            Some(_) => {
+                let lack = projection.lacks(wanted.slot)?;
+                Some(Missing { field, sub_field: Some(lack.sub_field), unusable: lack.unusable })
+            }
         };
-        if let Some(index) = self.fields.iter().position(absent) {
-            return Err(index);
+        if let Some(missing) = self.fields.iter().enumerate().find_map(missing) {
+            return Err(missing);
         }
         write_array_header(self.fields.len(), input);
         for wanted in &self.fields {
@@ -283,6 +303,28 @@ impl Subscription {
             }
         }
         Ok(())
+    }
+}
+
+/// A required field that an event does not have, or has in a way that can't be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The index in the handler's fields.
+    pub field: usize,
+    /// The sub-field that an element of the list lacks, by its index in the list's.
+    pub sub_field: Option<usize>,
+    pub unusable: Option<Unusable>,
+}
+
+impl Missing {
+    /// The field's name in the handler's manifest: `items.amount` inside of a list.
+    #[must_use]
+    pub fn name(&self, handler: &Handler) -> String {
+        let Some(field) = handler.fields.get(self.field) else { return String::new() };
+        match self.sub_field.and_then(|sub_field| field.of.get(sub_field)) {
+            Some(sub_field) => format!("{}.{}", field.name, sub_field.name),
+            None => field.name.clone(),
+        }
     }
 }
 

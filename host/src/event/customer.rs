@@ -22,8 +22,8 @@ pub struct Customer {
 }
 
 impl Customer {
-    /// The customer of a `customerInfo`; `None` if it is no object, or names nobody.
-    pub(super) fn read(info: Value<'_>) -> Option<Customer> {
+    /// The customer of a `customerInfo`; `None` if it is no object, or names nobody. Adds the names of ids that are there and can't be used.
+    pub(super) fn read(info: Value<'_>, unusable: &mut Vec<&'static str>) -> Option<Customer> {
         let mut roles: [Option<Value<'_>>; ROLE_NAMES.len()] = [None; ROLE_NAMES.len()];
         for member in info.members() {
             if let Some(role) = ROLE_NAMES.iter().position(|name| member.key.is(name)) {
@@ -31,8 +31,11 @@ impl Customer {
                 roles[role] = Some(member.value);
             }
         }
-        let [id, group, misspelt_group, uid, code, device, identifier, application] =
-            roles.map(|role| role.and_then(id_text));
+        let mut ids = [const { None }; ROLE_NAMES.len()];
+        for ((id, role), name) in ids.iter_mut().zip(roles).zip(ROLE_NAMES) {
+            *id = role.and_then(|value| id_of(name, value, unusable));
+        }
+        let [id, group, misspelt_group, uid, code, device, identifier, application] = ids;
         let customer = Customer {
             customer_id: id,
             account_group_id: group.or(misspelt_group),
@@ -73,14 +76,21 @@ const ROLE_NAMES: [&str; 8] = [
     "applicationId",
 ];
 
-/// The text of an id: a string that is not empty, or an integer.
-pub(super) fn id_text(value: Value<'_>) -> Option<Box<str>> {
-    match value.kind() {
-        _ if value.is_absent() => None,
-        Kind::Text | Kind::EscapedText => value.text().map(|text| text.to_boxed_str()),
-        Kind::Integer => Some(String::from_utf8_lossy(value.number()?.0).into()),
-        _ => None,
+/// The text of an id: a string that is not empty, or a number that is whole, however it is written. The name is noted of an id that is there and is
+/// anything else.
+pub(super) fn id_of(name: &'static str, value: Value<'_>, unusable: &mut Vec<&'static str>) -> Option<Box<str>> {
+    if value.is_absent() {
+        return None;
     }
+    let text = match value.kind() {
+        Kind::Text | Kind::EscapedText => value.text().map(|text| text.to_boxed_str()),
+        Kind::Integer => value.number().map(|literal| String::from_utf8_lossy(literal.0).into()),
+        _ => value.number().and_then(|literal| Some(literal.integer()?.to_string().into())),
+    };
+    if text.is_none() {
+        unusable.push(name);
+    }
+    text
 }
 
 impl fmt::Debug for Customer {

@@ -1,5 +1,5 @@
 //! JSON values as the MessagePack that `docs/abi.md` gives for each type. Nothing is coerced: a value of another kind or out of range is
-//! absent, and counted.
+//! absent, and counted with the reason.
 
 use hailer_abi::manifest::FieldKind;
 use hailer_abi::wire;
@@ -8,9 +8,33 @@ use super::locate::Located;
 use super::msgpack;
 use super::number::Literal;
 use super::plan::{Query, Shape};
+use super::project::Lack;
 use super::tape::{Document, Kind, Member, Value};
 use super::text::Text;
 use super::timestamp;
+
+/// Why a value that is there can't be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// Also of a list with an element of another type, and of a map with a member of one.
+    OtherType,
+    OutOfRange,
+    NotWhole,
+    NotAMoment,
+}
+
+impl Unusable {
+    /// What is said of the field behind its name.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Unusable::OtherType => "is there, and of another type",
+            Unusable::OutOfRange => "is there, and out of range",
+            Unusable::NotWhole => "is there, and no whole number",
+            Unusable::NotAMoment => "is there, and no time that can be read",
+        }
+    }
+}
 
 /// Writes the values of one event. Everything that it borrows is reused for the next one.
 pub(super) struct Encoder<'a, 'o> {
@@ -21,55 +45,68 @@ pub(super) struct Encoder<'a, 'o> {
     pub(super) members: &'o mut Vec<u32>,
     /// Values of another kind or out of range so far.
     pub(super) mismatches: u32,
-    /// An element of a list lacks a required sub-field.
-    pub(super) lacks: bool,
+    /// The first required sub-field that an element of a list lacks.
+    pub(super) lacks: Option<Lack>,
 }
 
 impl<'a> Encoder<'a, '_> {
-    /// Writes a field of the object that was entered last. If it is absent, writes nothing and returns false.
-    pub(super) fn field(&mut self, shape: &Shape, query: &Query) -> bool {
-        let Some(value) = self.located.answer(self.document, shape, query) else { return false };
+    /// Writes a field of the object that was entered last.
+    ///
+    /// # Errors
+    /// When it is absent, or can't be used; then nothing is written.
+    pub(super) fn field(&mut self, shape: &Shape, query: &Query) -> Result<(), Option<Unusable>> {
+        let value = self.located.answer(self.document, shape, query).ok_or(None)?;
         let start = self.out.len();
-        let fits = self.value(query, value).is_some();
-        if !fits {
+        self.value(query, value).map_err(|unusable| {
             self.out.truncate(start);
             self.mismatches = self.mismatches.saturating_add(1);
-        }
-        fits
+            Some(unusable)
+        })
     }
 
-    /// `None` if the value is of another kind or out of range; what has been written then is to be dropped.
-    fn value(&mut self, query: &Query, value: Value<'a>) -> Option<()> {
+    /// Writes a value. What has been written before an error is to be dropped.
+    fn value(&mut self, query: &Query, value: Value<'a>) -> Result<(), Unusable> {
+        let number = || value.number().ok_or(Unusable::OtherType);
+        let text = || value.text().ok_or(Unusable::OtherType);
         match query.kind {
             FieldKind::Bool => match value.kind() {
                 Kind::True => msgpack::boolean(self.out, true),
                 Kind::False => msgpack::boolean(self.out, false),
-                _ => return None,
+                _ => return Err(Unusable::OtherType),
             },
             FieldKind::Int => {
-                let integer = i64::try_from(value.number()?.integer()?).ok()?;
-                msgpack::signed(self.out, integer);
+                let literal = number()?;
+                let integer = literal.integer().and_then(|integer| i64::try_from(integer).ok());
+                msgpack::signed(self.out, integer.ok_or_else(|| why_no_integer(literal))?);
             }
-            FieldKind::Float => msgpack::float(self.out, value.number()?.float()?),
-            FieldKind::Str => self.text(value.text()?),
+            FieldKind::Float => msgpack::float(self.out, number()?.float().ok_or(Unusable::OutOfRange)?),
+            FieldKind::Str => self.text(text()?),
             FieldKind::Id => match value.kind() {
                 Kind::Integer => {
-                    let literal = value.number()?.0;
+                    let literal = number()?.0;
                     msgpack::str_head(self.out, literal.len());
                     self.out.extend_from_slice(literal);
                 }
-                _ => self.text(value.text()?),
+                Kind::Number => {
+                    let literal = number()?;
+                    let whole = literal.integer().ok_or_else(|| why_no_integer(literal))?.to_string();
+                    msgpack::str_head(self.out, whole.len());
+                    self.out.extend_from_slice(whole.as_bytes());
+                }
+                _ => self.text(text()?),
             },
-            FieldKind::Decimal => self.decimal(value.number()?)?,
+            FieldKind::Decimal => self.decimal(number()?)?,
             FieldKind::Timestamp => {
-                let millis = value.text()?.read::<{ timestamp::TEXT_BYTES_MAX }, _>(timestamp::read)?;
+                let millis = text()?.read::<{ timestamp::TEXT_BYTES_MAX }, _>(timestamp::read);
+                let millis = millis.ok_or(Unusable::NotAMoment)?;
                 msgpack::ext8(self.out, wire::EXT_TIMESTAMP, millis.to_be_bytes());
             }
             FieldKind::Map => self.map(value)?,
-            FieldKind::List => self.list(query.record.as_ref()?, value)?,
+            // A list's query has a record.
+            FieldKind::List => self.list(query.record.as_ref().ok_or(Unusable::OtherType)?, value)?,
             FieldKind::Raw => self.raw(value),
         }
-        Some(())
+        Ok(())
     }
 
     fn text(&mut self, text: Text<'_>) {
@@ -77,16 +114,17 @@ impl<'a> Encoder<'a, '_> {
         text.append_to(self.out);
     }
 
-    fn decimal(&mut self, literal: Literal<'_>) -> Option<()> {
-        msgpack::ext16(self.out, wire::EXT_DECIMAL, wire::decimal_to_wire(literal.decimal()?));
-        Some(())
+    fn decimal(&mut self, literal: Literal<'_>) -> Result<(), Unusable> {
+        let decimal = literal.decimal().ok_or(Unusable::OutOfRange)?;
+        msgpack::ext16(self.out, wire::EXT_DECIMAL, wire::decimal_to_wire(decimal));
+        Ok(())
     }
 
     /// An object of numbers. A member that is absent (null, "") is left out; one that is anything else spoils the map, as
     /// a sum over what is left of it would be wrong.
-    fn map(&mut self, object: Value<'a>) -> Option<()> {
+    fn map(&mut self, object: Value<'a>) -> Result<(), Unusable> {
         if object.kind() != Kind::Object {
-            return None;
+            return Err(Unusable::OtherType);
         }
         let document = self.document;
         // A map never stands inside of another one that is being written.
@@ -97,34 +135,40 @@ impl<'a> Encoder<'a, '_> {
         for index in 0..self.members.len() {
             let member = Member::of_value(document.value(self.members[index]));
             self.text(member.key);
-            self.decimal(member.value.number()?)?;
+            self.decimal(member.value.number().ok_or(Unusable::OtherType)?)?;
         }
-        Some(())
+        Ok(())
     }
 
     /// An array of objects, each as the record of the sub-fields. An element that is absent is left out; one that is
     /// no object spoils the list.
-    fn list(&mut self, record: &Shape, array: Value<'a>) -> Option<()> {
+    fn list(&mut self, record: &Shape, array: Value<'a>) -> Result<(), Unusable> {
         if array.kind() != Kind::Array {
-            return None;
+            return Err(Unusable::OtherType);
         }
         let present = || array.elements().filter(|element| !element.is_absent());
         msgpack::array_head(self.out, present().count());
         for element in present() {
             if element.kind() != Kind::Object {
-                return None;
+                return Err(Unusable::OtherType);
             }
             msgpack::array_head(self.out, record.queries.len());
             self.located.enter(record, element);
-            for query in &record.queries {
-                if !self.field(record, query) {
+            for (sub_field, query) in record.queries.iter().enumerate() {
+                let lacked_before = self.lacks.is_some();
+                if let Err(unusable) = self.field(record, query) {
                     msgpack::nil(self.out);
-                    self.lacks |= query.required;
+                    if query.required && !lacked_before {
+                        self.lacks = Some(Lack { sub_field, unusable });
+                    }
+                } else if let Some(lack) = self.lacks.as_mut().filter(|_| !lacked_before) {
+                    // What an inner list lacks, this list lacks in the inner list.
+                    lack.sub_field = sub_field;
                 }
             }
             self.located.leave(record);
         }
-        Some(())
+        Ok(())
     }
 
     /// A subtree as it is. The recursion is bounded by the depth that the scanner allows.
@@ -174,8 +218,9 @@ impl<'a> Encoder<'a, '_> {
                 return Some(());
             }
         }
-        if self.decimal(literal).is_none() {
-            msgpack::float(self.out, literal.float()?);
+        match literal.exact_decimal() {
+            Some(decimal) => msgpack::ext16(self.out, wire::EXT_DECIMAL, wire::decimal_to_wire(decimal)),
+            None => msgpack::float(self.out, literal.float()?),
         }
         Some(())
     }
@@ -200,4 +245,8 @@ impl<'a> Encoder<'a, '_> {
         self.members.truncate(outer + kept);
         outer
     }
+}
+
+fn why_no_integer(literal: Literal<'_>) -> Unusable {
+    if literal.significant_digits().exponent < 0 { Unusable::NotWhole } else { Unusable::OutOfRange }
 }

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use super::customer::{Customer, CustomerKey, id_text};
+use super::customer::{Customer, CustomerKey, id_of};
 use super::error::{EventError, EventErrorKind};
 use super::scan::{Scanned, scan};
 use super::tape::{Document, Node, Value};
@@ -24,6 +24,7 @@ pub struct Event {
     customer: Option<Customer>,
     merged_from: Option<Customer>,
     external_id: Option<Box<str>>,
+    unusable_ids: Vec<&'static str>,
     customer_key: OnceLock<Option<CustomerKey>>,
 }
 
@@ -31,7 +32,7 @@ impl Event {
     /// Validates the whole body, and reads the envelope.
     ///
     /// # Errors
-    /// If the body is not the JSON of an object (a comma before a closing bracket is forgiven), or has no event code.
+    /// If the body is not the JSON of an object (a comma before a closing bracket and a byte order mark are forgiven), or has no event code.
     pub fn read(body: Bytes) -> Result<Event, EventError> {
         Event::read_within(body, usize::MAX)
     }
@@ -44,22 +45,24 @@ impl Event {
         if body.len() > bytes_max {
             return Err(EventError { path: String::new(), kind: EventErrorKind::TooLarge, offset: bytes_max });
         }
-        let Scanned { nodes, had_trailing_commas } = scan(&body)?;
+        let Scanned { nodes, was_repaired } = scan(&body)?;
         let members = Envelope::of(Document { body: &body, nodes: &nodes });
         let code = members.code()?;
         // A merge names two customers, and is an event of the one that stays.
-        let customer =
-            members.to_customer.and_then(Customer::read).or_else(|| members.customer.and_then(Customer::read));
-        let merged_from = members.from_customer.and_then(Customer::read);
-        let external_id = members.external_id.and_then(id_text);
+        let mut unusable = Vec::new();
+        let mut read = |info: Option<Value<'_>>| Customer::read(info?, &mut unusable);
+        let customer = read(members.to_customer).or_else(|| read(members.customer));
+        let merged_from = read(members.from_customer);
+        let external_id = members.external_id.and_then(|id| id_of("externalId", id, &mut unusable));
         Ok(Event {
             raw: body,
             nodes,
-            was_repaired: had_trailing_commas,
+            was_repaired,
             code,
             customer,
             merged_from,
             external_id,
+            unusable_ids: unusable,
             customer_key: OnceLock::new(),
         })
     }
@@ -100,7 +103,13 @@ impl Event {
         self.external_id.as_deref()
     }
 
-    /// Whether a comma before a closing bracket had to be forgiven.
+    /// The names of the envelope's ids that are there and are no ids: not a text, nor a whole number.
+    #[must_use]
+    pub fn unusable_ids(&self) -> &[&'static str] {
+        &self.unusable_ids
+    }
+
+    /// Whether a comma before a closing bracket, or a byte order mark, had to be forgiven.
     #[must_use]
     pub fn was_repaired(&self) -> bool {
         self.was_repaired

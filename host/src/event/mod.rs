@@ -14,6 +14,7 @@ mod customer;
 mod hash;
 mod identity;
 
+mod members;
 mod scan;
 mod tape;
 mod token;
@@ -36,11 +37,13 @@ mod msgpack;
 mod tests;
 
 pub use customer::{Customer, CustomerKey};
+pub use encode::Unusable;
 pub use envelope::Event;
 pub use error::{EventError, EventErrorKind};
 pub use identity::{DedupKey, EventId};
+pub(crate) use members::members_of;
 pub(crate) use own_time::OwnTimes;
 pub use plan::{Plan, PlanBuilder, Slot};
-pub use project::Projection;
+pub use project::{Lack, Projection};
 pub(crate) use rewrite::Rewrite;
 pub(crate) use timestamp::read as read_time;

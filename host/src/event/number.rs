@@ -1,4 +1,5 @@
-//! Numbers, exactly as their literals write them. Nothing goes through a float unless a float was asked for.
+//! Numbers, exactly as their literals write them where a decimal holds that, and else rounded once. Nothing goes through a float unless a float was
+//! asked for.
 
 use rust_decimal::Decimal;
 
@@ -6,8 +7,44 @@ use rust_decimal::Decimal;
 #[derive(Clone, Copy)]
 pub(super) struct Literal<'a>(pub(super) &'a [u8]);
 
-/// The most significant digits of a decimal, and its largest scale.
+/// The most significant digits of which a decimal holds all numbers, and its largest scale.
 const DIGITS_MAX: i64 = 28;
+/// Of 29 digits, a decimal holds those numbers that 96 bits do.
+const DIGITS_ROUNDED_MAX: i64 = 29;
+const MAGNITUDE_MAX: i128 = (1 << 96) - 1;
+
+/// The digits of a literal: `digits` × 10^`exponent`, with no zero at either end.
+#[derive(Clone, Copy)]
+pub(super) struct Digits<'a> {
+    pub(super) is_negative: bool,
+    /// With the point, if it lies between them.
+    digits: &'a [u8],
+    pub(super) count: usize,
+    pub(super) exponent: i64,
+}
+
+impl Digits<'_> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = u8> {
+        self.digits.iter().copied().filter(|byte| *byte != b'.')
+    }
+
+    /// The first digits as an integer, with zeros behind them if there are fewer, rounded by what follows, half to even.
+    fn rounded_to(&self, count: i64) -> i128 {
+        if count < 0 {
+            return 0;
+        }
+        let mut digits = self.iter();
+        let mut next = || digits.next().unwrap_or(b'0');
+        let first = (0..count).fold(0_i128, |number, _| number * 10 + i128::from(next() - b'0'));
+        let dropped = next();
+        let is_up = match dropped {
+            // Zeros at the end are none of these digits.
+            b'5' => first % 2 == 1 || digits.next().is_some(),
+            dropped => dropped > b'5',
+        };
+        first + i128::from(is_up)
+    }
+}
 
 /// A literal's value: `mantissa` × 10^`exponent`, with no zero at the mantissa's end.
 struct Exact {
@@ -20,9 +57,54 @@ struct Exact {
 }
 
 impl Literal<'_> {
+    /// The number as a decimal: exact where 28 significant digits and 28 places hold it, else rounded to what 96 bits and 28 places hold, half to
+    /// even. `None` if it is too large for them.
+    pub(super) fn decimal(self) -> Option<Decimal> {
+        self.exact_decimal().or_else(|| self.rounded_decimal())
+    }
+
+    fn rounded_decimal(self) -> Option<Decimal> {
+        let digits = self.significant_digits();
+        // Digits before the point, and written ones after it.
+        let whole = digits.count as i64 + digits.exponent;
+        let mut scale = (-digits.exponent).clamp(0, DIGITS_MAX).min(DIGITS_ROUNDED_MAX - whole);
+        while scale >= 0 {
+            let magnitude = digits.rounded_to(whole + scale);
+            if magnitude <= MAGNITUDE_MAX {
+                let signed = if digits.is_negative { -magnitude } else { magnitude };
+                return Decimal::try_from_i128_with_scale(signed, scale as u32).ok();
+            }
+            scale -= 1;
+        }
+        None
+    }
+
+    /// The digits without zeros at either end; none of zero.
+    pub(super) fn significant_digits(&self) -> Digits<'_> {
+        let (is_negative, rest) = match self.0.strip_prefix(b"-") {
+            Some(rest) => (true, rest),
+            None => (false, self.0),
+        };
+        let end = rest.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(rest.len());
+        let written_exponent = rest.get(end + 1..).map_or(0, read_exponent);
+        let digits = &rest[..end];
+        let is_significant = |byte: &u8| matches!(byte, b'1'..=b'9');
+        let (Some(first), Some(last)) =
+            (digits.iter().position(is_significant), digits.iter().rposition(is_significant))
+        else {
+            return Digits { is_negative: false, digits: &[], count: 0, exponent: 0 };
+        };
+        let point = digits.iter().position(|byte| *byte == b'.').unwrap_or(end);
+        // The power of ten of the last digit: those before the point count up to it, those after it down.
+        let place = if last < point { (point - last - 1) as i64 } else { -((last - point) as i64) };
+        let digits = &digits[first..=last];
+        let count = digits.iter().filter(|byte| **byte != b'.').count();
+        Digits { is_negative, digits, count, exponent: place + written_exponent }
+    }
+
     /// The number as an exact decimal, with the scale that the literal has; `None` if it needs more than 28 significant digits, or more than
     /// 28 places.
-    pub(super) fn decimal(self) -> Option<Decimal> {
+    pub(super) fn exact_decimal(self) -> Option<Decimal> {
         let exact = self.exact()?;
         if exact.mantissa == 0 {
             return Some(Decimal::new(0, exact.scale.clamp(0, DIGITS_MAX) as u32));
@@ -141,16 +223,41 @@ mod tests {
         let zeros = "0".repeat(100);
         assert_eq!(decimal(&format!("1.{zeros}")), Some(format!("1.{}", &zeros[..27])));
         assert_eq!(decimal(&format!("0.{zeros}")), Some(format!("0.{}", &zeros[..28])));
-        for text in [
-            "10000000000000000000000000001",
-            "0.00000000000000000000000000001",
-            "1e28",
-            "1e-29",
-            "1e999999999999999999999",
+        assert_eq!(decimal("1e27").as_deref(), Some("1000000000000000000000000000"));
+    }
+
+    #[test]
+    fn more_digits_than_a_decimal_holds_are_rounded_half_to_even() {
+        let zero = format!("0.{}", "0".repeat(28));
+        let one = format!("0.{}1", "0".repeat(27));
+        for (text, expected) in [
+            // What .NET makes of 100m / 3 and 200m / 3.
+            ("33.333333333333333333333333333", "33.333333333333333333333333333"),
+            ("66.666666666666666666666666667", "66.666666666666666666666666667"),
+            ("0.1000000000000000055511151231257827021181583404541015625", "0.1000000000000000055511151231"),
+            ("99.99999999999999999999999999999", "100.00000000000000000000000000"),
+            ("-2.00000000000000000000000000005", "-2.0000000000000000000000000000"),
+            ("1.00000000000000000000000000015", "1.0000000000000000000000000002"),
+            ("1.00000000000000000000000000025", "1.0000000000000000000000000002"),
+            ("1.000000000000000000000000000250001", "1.0000000000000000000000000003"),
+            ("10000000000000000000000000001", "10000000000000000000000000001"),
+            ("1e28", "10000000000000000000000000000"),
+            ("79228162514264337593543950335", "79228162514264337593543950335"),
+            ("79228162514264337593543950335.4", "79228162514264337593543950335"),
+            ("7.92281625142643375935439503365", "7.922816251426433759354395034"),
+            ("1e-29", &zero),
+            ("1e-999999999999999999999", &zero),
+            ("5e-29", &zero),
+            ("5.1e-29", &one),
+            ("0.00000000000000000000000000015", &one.replace('1', "2")),
         ] {
+            assert_eq!(decimal(text).as_deref(), Some(expected), "{text}");
+        }
+        for text in
+            ["79228162514264337593543950336", "79228162514264337593543950335.5", "1e29", "-1e999999999999999999999"]
+        {
             assert_eq!(decimal(text), None, "{text}");
         }
-        assert_eq!(decimal("1e27").as_deref(), Some("1000000000000000000000000000"));
     }
 
     #[test]

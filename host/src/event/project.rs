@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::encode::Encoder;
+use super::encode::{Encoder, Unusable};
 use super::envelope::Event;
 use super::locate::Located;
 use super::plan::{Plan, Slot};
@@ -22,7 +22,18 @@ pub struct Projection {
 #[derive(Debug)]
 struct Placed {
     range: Range<usize>,
-    missing_inside: bool,
+    lacks: Option<Lack>,
+    unusable: Option<Unusable>,
+    mismatches: u32,
+}
+
+/// What an element of a list lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// The index of the required sub-field, of those of the list.
+    pub sub_field: usize,
+    /// Why its value can't be used, if there is one.
+    pub unusable: Option<Unusable>,
 }
 
 impl Projection {
@@ -39,10 +50,22 @@ impl Projection {
         self.bytes.get(placed.range.clone()).filter(|value| !value.is_empty())
     }
 
-    /// Whether it is a list with an element that lacks a required sub-field.
+    /// What an element lacks, if it is a list with an element without a required sub-field.
     #[must_use]
-    pub fn missing_inside(&self, slot: Slot) -> bool {
-        self.slots.get(slot.0 as usize).is_some_and(|placed| placed.missing_inside)
+    pub fn lacks(&self, slot: Slot) -> Option<Lack> {
+        self.slots.get(slot.0 as usize)?.lacks
+    }
+
+    /// Why the value can't be used, if there is one and it can't.
+    #[must_use]
+    pub fn unusable(&self, slot: Slot) -> Option<Unusable> {
+        self.slots.get(slot.0 as usize)?.unusable
+    }
+
+    /// How many values of this slot were of another kind than asked for, or out of range; of a list also those inside.
+    #[must_use]
+    pub fn mismatches_of(&self, slot: Slot) -> u32 {
+        self.slots.get(slot.0 as usize).map_or(0, |placed| placed.mismatches)
     }
 
     /// How many values of the last event were of another kind than asked for, or out of range.
@@ -66,13 +89,19 @@ impl Plan {
         located.clear();
         members.clear();
         let mut encoder =
-            Encoder { document: event.document(), out: bytes, located, members, mismatches: 0, lacks: false };
+            Encoder { document: event.document(), out: bytes, located, members, mismatches: 0, lacks: None };
         encoder.located.enter(&self.shape, event.document().root());
         for query in &self.shape.queries {
             let start = encoder.out.len();
-            encoder.lacks = false;
-            let present = encoder.field(&self.shape, query);
-            slots.push(Placed { range: start..encoder.out.len(), missing_inside: present && encoder.lacks });
+            let mismatches_before = encoder.mismatches;
+            encoder.lacks = None;
+            let found = encoder.field(&self.shape, query);
+            slots.push(Placed {
+                range: start..encoder.out.len(),
+                lacks: encoder.lacks.filter(|_| found.is_ok()),
+                unusable: found.err().flatten(),
+                mismatches: encoder.mismatches - mismatches_before,
+            });
         }
         *mismatches = encoder.mismatches;
     }

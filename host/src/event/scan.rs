@@ -1,8 +1,8 @@
 //! The one pass over a body: strict RFC 8259, and a tape of what it has seen.
 //!
-//! It accepts one thing that the RFC does not: a comma before a closing bracket, because the source's own example of a
-//! merge has one. The tape holds no commas, so it is the same with and without, and one pass does for the strict reading and
-//! the lenient one. It refuses everything else, and what lies deeper than [`DEPTH_MAX`].
+//! It accepts two things that the RFC does not: a comma before a closing bracket, because the source's own example of a
+//! merge has one; and a byte order mark at the beginning, which .NET and Windows write. The tape holds neither, so it is the same with and without, and
+//! one pass does for the strict reading and the lenient one. It refuses everything else, and what lies deeper than [`DEPTH_MAX`].
 
 use super::error::{EventError, EventErrorKind, path_of_stop};
 use super::tape::{BODY_BYTES_MAX, Kind, Node};
@@ -14,9 +14,12 @@ pub(super) const DEPTH_MAX: usize = 128;
 /// What the scanner leaves.
 pub(super) struct Scanned {
     pub(super) nodes: Vec<Node>,
-    /// There were commas before closing brackets.
-    pub(super) had_trailing_commas: bool,
+    /// There were commas before closing brackets, or a byte order mark.
+    pub(super) was_repaired: bool,
 }
+
+/// A byte order mark, as UTF-8 writes it.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Validates a whole body, whose root must be an object.
 pub(super) fn scan(body: &[u8]) -> Result<Scanned, EventError> {
@@ -34,10 +37,10 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, EventError> {
         nodes: Vec::with_capacity(body.len() / 8 + 8),
         open: [0; DEPTH_MAX],
         depth: 0,
-        had_trailing_commas: false,
+        was_repaired: false,
     };
     match scanner.document() {
-        Ok(()) => Ok(Scanned { nodes: scanner.nodes, had_trailing_commas: scanner.had_trailing_commas }),
+        Ok(()) => Ok(Scanned { nodes: scanner.nodes, was_repaired: scanner.was_repaired }),
         Err(stop) => Err(EventError {
             path: path_of_stop(body, &scanner.nodes, &scanner.open[..scanner.depth]),
             kind: stop.kind,
@@ -52,7 +55,7 @@ struct Scanner<'a> {
     /// The nodes of the containers that are open, outermost first.
     open: [u32; DEPTH_MAX],
     depth: usize,
-    had_trailing_commas: bool,
+    was_repaired: bool,
 }
 
 /// The offset after what was read.
@@ -61,13 +64,11 @@ type Step = Result<usize, Box<Stop>>;
 impl Scanner<'_> {
     fn document(&mut self) -> Result<(), Box<Stop>> {
         let tokens = self.tokens;
-        let at = tokens.skip_space(0);
+        self.was_repaired = tokens.0.starts_with(BYTE_ORDER_MARK);
+        let at = tokens.skip_space(if self.was_repaired { BYTE_ORDER_MARK.len() } else { 0 });
         if tokens.byte(at) != b'{' {
             return match tokens.0.get(at) {
                 None => stop(EventErrorKind::Empty, at),
-                Some(_) if tokens.0.starts_with("\u{feff}".as_bytes()) => {
-                    tokens.syntax("a byte order mark, which json must not begin with", at)
-                }
                 Some(_) => stop(EventErrorKind::NotAnObject, at),
             };
         }
@@ -120,7 +121,7 @@ impl Scanner<'_> {
                         }
                         break;
                     }
-                    self.had_trailing_commas = true;
+                    self.was_repaired = true;
                 } else if tokens.byte(at) != closing {
                     return tokens.syntax("neither a comma nor the closing bracket", at);
                 }

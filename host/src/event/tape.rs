@@ -166,6 +166,12 @@ impl<'a> Value<'a> {
         &self.document.body[node.at() - quote..self.end_offset()]
     }
 
+    /// Where the value's text begins in the body, opening quote or bracket included.
+    pub(super) fn offset(self) -> usize {
+        let node = self.node();
+        node.at() - usize::from(matches!(node.kind(), Kind::Text | Kind::EscapedText))
+    }
+
     /// Where the value's text ends in the body, closing quote or bracket included.
     pub(super) fn end_offset(self) -> usize {
         let node = self.node();

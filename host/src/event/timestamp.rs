@@ -1,39 +1,53 @@
-//! RFC 3339 timestamps. Two allowances for what the source sends: without an offset it is UTC, and a fraction may have any
-//! number of digits, of which three are kept.
+//! Moments in the spellings of ISO 8601 that databases and programmes write: RFC 3339; the basic format (`20260301T100000Z`); a space in place of the
+//! `T`; no seconds; a comma before the fraction, of which three digits are kept; an offset without minutes or colon, and behind a space.
+//! Without an offset it is UTC, as the source means it. A date alone is no moment.
 
 use crate::clock::Millis;
 
 /// The longest text that is looked at; what follows the third digit of a fraction is only validated.
 pub(super) const TEXT_BYTES_MAX: usize = 64;
 
-/// Milliseconds since 1970-01-01 UTC; `None` if the text is no timestamp.
+/// Milliseconds since 1970-01-01 UTC; `None` if the text is no moment.
 pub(crate) fn read(text: &[u8]) -> Option<Millis> {
-    let (date_time, rest) = text.split_at_checked(19)?;
-    let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
-    if separators.iter().any(|&(at, separator)| date_time[at] != separator)
-        || !matches!(date_time[10], b'T' | b't' | b' ')
-    {
-        return None;
-    }
-    let field = |at: usize, length: usize| number(&date_time[at..at + length]);
-    let (year, month, day) = (field(0, 4)?, field(5, 2)?, field(8, 2)?);
-    let (hour, minute, second) = (field(11, 2)?, field(14, 2)?, field(17, 2)?);
-    if !(1..=12).contains(&month) || !(1..=days_of_month(year, month)).contains(&day) {
-        return None;
-    }
-    // A leap second counts as the one before it.
-    if hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    let (millis, rest) = fraction(rest)?;
-    let offset_minutes = offset(rest)?;
-    let minutes = (days_since_epoch(year, month, day) * 24 + hour) * 60 + minute - offset_minutes;
-    Some((minutes * 60 + second.min(59)) * 1000 + millis)
+    let (days, rest) = date(text)?;
+    let (b'T' | b't' | b' ', rest) = rest.split_first()? else { return None };
+    let (millis_of_day, rest) = time(rest)?;
+    let minutes = days * 24 * 60 - offset(rest)?;
+    Some(minutes * 60_000 + millis_of_day)
 }
 
-/// The milliseconds of `.123…`, and what follows.
+/// The days of `2026-03-01` or `20260301` since 1970-01-01, and what follows.
+fn date(text: &[u8]) -> Option<(i64, &[u8])> {
+    let (year, rest) = digits::<4>(text)?;
+    let is_extended = rest.first() == Some(&b'-');
+    let (month, rest) = digits::<2>(behind(rest, is_extended, b'-')?)?;
+    let (day, rest) = digits::<2>(behind(rest, is_extended, b'-')?)?;
+    let is_date = (1..=12).contains(&month) && (1..=days_of_month(year, month)).contains(&day);
+    is_date.then(|| (days_since_epoch(year, month, day), rest))
+}
+
+/// The milliseconds of `10:00:00.123`, `10:00`, `100000,123` or `1000`, and what follows.
+fn time(text: &[u8]) -> Option<(i64, &[u8])> {
+    let (hour, rest) = digits::<2>(text)?;
+    let is_extended = rest.first() == Some(&b':');
+    let (minute, rest) = digits::<2>(behind(rest, is_extended, b':')?)?;
+    let has_seconds =
+        if is_extended { rest.first() == Some(&b':') } else { rest.first().is_some_and(u8::is_ascii_digit) };
+    let (second, millis, rest) = if has_seconds {
+        let (second, rest) = digits::<2>(behind(rest, is_extended, b':')?)?;
+        let (millis, rest) = fraction(rest)?;
+        (second, millis, rest)
+    } else {
+        (0, 0, rest)
+    };
+    // A leap second counts as the one before it.
+    let is_time = hour <= 23 && minute <= 59 && second <= 60;
+    is_time.then(|| (((hour * 60 + minute) * 60 + second.min(59)) * 1000 + millis, rest))
+}
+
+/// The milliseconds of `.123…` or `,123…`, and what follows.
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
-    let Some(digits) = text.strip_prefix(b".") else { return Some((0, text)) };
+    let [b'.' | b',', digits @ ..] = text else { return Some((0, text)) };
     let length = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = digits.split_at(length);
     let millis = [100, 10, 1].iter().zip(digits).map(|(weight, digit)| weight * i64::from(digit - b'0')).sum();
@@ -42,14 +56,33 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
 
 /// The minutes by which an offset is ahead of UTC.
 fn offset(text: &[u8]) -> Option<i64> {
-    let (sign, hours, minutes) = match text {
+    let text = text.strip_prefix(b" ").filter(|offset| !offset.is_empty()).unwrap_or(text);
+    let (sign, rest) = match text {
         [] | [b'Z' | b'z'] => return Some(0),
-        [b'+', hours @ .., b':', minute_tens, minute_ones] => (1, hours, [*minute_tens, *minute_ones]),
-        [b'-', hours @ .., b':', minute_tens, minute_ones] => (-1, hours, [*minute_tens, *minute_ones]),
+        [b'+', rest @ ..] => (1, rest),
+        [b'-', rest @ ..] => (-1, rest),
         _ => return None,
     };
-    let (hours, minutes) = (number(hours.first_chunk::<2>().filter(|_| hours.len() == 2)?)?, number(&minutes)?);
+    let (hours, rest) = digits::<2>(rest)?;
+    let minutes = match rest {
+        [] => 0,
+        rest => match digits::<2>(rest.strip_prefix(b":").unwrap_or(rest))? {
+            (minutes, []) => minutes,
+            _ => return None,
+        },
+    };
     (hours <= 23 && minutes <= 59).then_some(sign * (hours * 60 + minutes))
+}
+
+/// What stands behind a separator, if there must be one.
+fn behind(text: &[u8], is_there: bool, separator: u8) -> Option<&[u8]> {
+    if is_there { text.strip_prefix(&[separator]) } else { Some(text) }
+}
+
+/// A number of so many digits, and what follows.
+fn digits<const N: usize>(text: &[u8]) -> Option<(i64, &[u8])> {
+    let (digits, rest) = text.split_first_chunk::<N>()?;
+    Some((number(digits)?, rest))
 }
 
 fn number(digits: &[u8]) -> Option<i64> {
@@ -103,6 +136,16 @@ mod tests {
             ("1970-01-01T00:00:00-23:59", 86_340_000),
             ("2020-08-13T16:53:47Z", 1_597_337_627_000),
             ("1972-06-30T23:59:60Z", 78_796_799_000),
+            ("2020-08-13 16:53:47+00", 1_597_337_627_000),
+            ("2020-08-13 19:53:47+03", 1_597_337_627_000),
+            ("2020-08-13T13:23:47-0330", 1_597_337_627_000),
+            ("2020-08-13 16:53:47 +0000", 1_597_337_627_000),
+            ("2020-08-13T16:53:47,5Z", 1_597_337_627_500),
+            ("2020-08-13T16:53", 1_597_337_580_000),
+            ("2020-08-13 16:53Z", 1_597_337_580_000),
+            ("20200813T165347Z", 1_597_337_627_000),
+            ("20200813T195347.250+0300", 1_597_337_627_250),
+            ("20200813T1653", 1_597_337_580_000),
         ] {
             assert_eq!(read(text.as_bytes()), Some(expected), "{text}");
         }
@@ -113,7 +156,13 @@ mod tests {
         for text in [
             "",
             "2020-08-13",
-            "2020-08-13T16:53",
+            "20200813",
+            "2020-08-13T16",
+            "2020-08-13T16:53:",
+            "2020-08-13T16:53.5",
+            "2020-08-13T16:5347",
+            "2020-0813T16:53:47",
+            "202008-13T16:53:47",
             "2020-13-01T00:00:00Z",
             "2021-02-29T00:00:00Z",
             "2020-01-01T24:00:00Z",
@@ -121,10 +170,14 @@ mod tests {
             "2020-01-01T00:00:61Z",
             "2020-01-01T00:00:00.Z",
             "2020-01-01T00:00:00+3:00",
-            "2020-01-01T00:00:00+0300",
+            "2020-01-01T00:00:00+030",
+            "2020-01-01T00:00:00+03:",
+            "2020-01-01T00:00:00+03:0",
+            "2020-01-01T00:00:00+03000",
+            "2020-01-01T00:00:00  Z",
+            "2020-01-01T00:00:00 ",
             "2020-01-01T00:00:00+24:00",
             "2020-01-01T00:00:00Zz",
-            "2020-01-01T00:00:00 Z",
             "+020-01-01T00:00:00Z",
         ] {
             assert_eq!(read(text.as_bytes()), None, "{text}");

@@ -22,7 +22,6 @@ pub(super) struct Counts {
     tally: Tally,
     decided: Counter,
     unsubscribed: Counter,
-    mismatches: Counter,
     repeats: Counter,
     timers: Counter,
     rechecked: Counter,
@@ -58,7 +57,6 @@ impl Counts {
             unsubscribed: events("unsubscribed"),
             repeats: events("repeat"),
             timers: ::metrics::counter!(names::TIMERS_FIRED_TOTAL),
-            mismatches: ::metrics::counter!(names::FIELD_MISMATCHES_TOTAL),
             rechecked: ::metrics::counter!(names::RECHECKED_TOTAL),
             log_bytes_cut: ::metrics::counter!(names::LOG_BYTES_CUT_TOTAL),
             missing: Vec::new(),
@@ -84,7 +82,12 @@ impl Counts {
     pub(super) fn event(&mut self, mismatches: u32) {
         self.decided.increment(1);
         self.tally.field_mismatches += u64::from(mismatches);
-        self.mismatches.increment(u64::from(mismatches));
+    }
+
+    /// So many values of a field were there and could not be used. Rare, so the counter is looked up each time.
+    pub(super) fn unusable(&self, field: &str, mismatches: u32) {
+        let counter = ::metrics::counter!(names::FIELD_MISMATCHES_TOTAL, "field" => field.to_owned());
+        counter.increment(mismatches.into());
     }
 
     /// An event that has been decided before; without an id that may be an error.

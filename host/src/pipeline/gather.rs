@@ -8,8 +8,8 @@ use super::judge::{NOT_KEPT, outcome};
 use super::rows::TimerStep;
 use super::shard::Shard;
 use crate::clock::Millis;
-use crate::engine::{Campaign, CampaignSpec, NotCalled, Place, RuleSet, Subscription};
-use crate::event::{CustomerKey, EventId};
+use crate::engine::{Campaign, CampaignSpec, Missing, NotCalled, Place, Reading, RuleSet, Subscription};
+use crate::event::{CustomerKey, EventId, Unusable};
 use crate::store::StoreError;
 use crate::store::records::{self, TimerKey};
 
@@ -39,7 +39,8 @@ impl Shard {
     }
 
     /// Reads what the loaded rules want of an event, and adds a call for each campaign that takes it. An event that a handler's condition does
-    /// not match is not the campaign's: it waits behind no failure, and leaves nothing but a count.
+    /// not match is not the campaign's: it waits behind no failure, and leaves nothing but a count; or a note, if a field that the condition asks for can't
+    /// be used.
     fn gather_event(&mut self, rules: &RuleSet, number: usize, case: &mut Case) {
         let Reason::Event { event, .. } = &case.reason else { return };
         let now = case.now;
@@ -50,7 +51,11 @@ impl Shard {
             return;
         }
         reading.plan.project(event, &mut self.projection);
-        self.counts.event(self.projection.mismatches());
+        let mismatches = self.projection.mismatches();
+        self.counts.event(mismatches);
+        if mismatches > 0 {
+            self.count_unusable(rules, reading);
+        }
         for subscription in &reading.subscriptions {
             let campaign = &rules.campaigns()[subscription.campaign];
             if !self.runs(rules, subscription.campaign, now) {
@@ -62,6 +67,13 @@ impl Shard {
             if !subscription.matches(&self.projection) {
                 if decides {
                     self.counts.missed(subscription.campaign);
+                    let unusable =
+                        (mismatches > 0).then(|| subscription.unusable_in_condition(&self.projection)).flatten();
+                    if let Some(missing) = unusable {
+                        let (index, handler) = (subscription.campaign, subscription.handler);
+                        let decided = self.skipped(campaign, index, handler, case, missing);
+                        case.outcomes.push(outcome(spec, decided));
+                    }
                 }
                 continue;
             }
@@ -98,14 +110,41 @@ impl Shard {
         why: NotCalled,
     ) -> records::Decided {
         match why {
-            NotCalled::Absent(absent) => {
-                let spec = &campaign.spec;
-                let field = &spec.manifest.handlers[handler as usize].fields[absent].name;
-                tracing::debug!(campaign = &*spec.name, event = %case.id, field, "not called: a required field is absent");
-                self.counts.of(index).skipped();
-                records::Decided::Skipped { field: field.as_str().into() }
-            }
+            NotCalled::Missing(missing) => self.skipped(campaign, index, handler, case, missing),
             NotCalled::Fault(fault) => self.failed(campaign, index, case, case.work(), &fault, "".into()),
+        }
+    }
+
+    /// A campaign that is not called for want of a field that can be used.
+    fn skipped(
+        &mut self,
+        campaign: &Campaign,
+        index: usize,
+        handler: u32,
+        case: &Case,
+        missing: Missing,
+    ) -> records::Decided {
+        let spec = &campaign.spec;
+        let field = missing.name(&spec.manifest.handlers[handler as usize]);
+        let why = missing.unusable.map(Unusable::text);
+        tracing::debug!(campaign = &*spec.name, event = %case.id, field = field.as_str(), why, "not called: a field is absent, or can't be used");
+        self.counts.of(index).skipped();
+        records::Decided::Skipped { field: field.into(), why: why.map(Into::into) }
+    }
+
+    /// Counts fields that are there and can't be used, by the names that rules have for them.
+    fn count_unusable(&self, rules: &RuleSet, reading: &Reading) {
+        let mut counted = Vec::new();
+        for subscription in &reading.subscriptions {
+            let handlers = &rules.campaigns()[subscription.campaign].spec.manifest.handlers;
+            let fields = &handlers[subscription.handler as usize].fields;
+            for (slot, field) in subscription.slots().zip(fields) {
+                let mismatches = self.projection.mismatches_of(slot);
+                if mismatches > 0 && !counted.contains(&slot) {
+                    counted.push(slot);
+                    self.counts.unusable(&field.name, mismatches);
+                }
+            }
         }
     }
 

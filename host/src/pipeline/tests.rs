@@ -102,6 +102,7 @@ fn delivery(ledger: &Arc<Ledger>, tag: u64, body: &'static str) -> Delivery {
         timestamp_ms: None,
         position: None,
         redelivered: false,
+        was_repaired: false,
         defect: None,
         receipt: ledger.receipt(tag),
     }
@@ -214,7 +215,7 @@ async fn events_and_dead_letters_in_flight_are_bounded_in_bytes_and_a_huge_one_p
 }
 
 /// A rule that answers each call with one message of 60 000 letters, and with a state if it remembers.
-fn verbose(sandbox: &Arc<Sandbox>, remembers: bool) -> Arc<Campaign> {
+pub(super) fn verbose(sandbox: &Arc<Sandbox>, remembers: bool) -> Arc<Campaign> {
     let (state_version, state) = if remembers { ("1", &b"\xc4\x01s"[..]) } else { ("null", &b"\xc0"[..]) };
     let manifest = format!(
         r#"{{ "abi": 1, "sdk": "0.1.0", "name": "verbose", "version": "0.1.0", "description": "Much.",

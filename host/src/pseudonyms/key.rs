@@ -37,7 +37,8 @@ impl Key {
         }
         let mut text = String::new();
         file.take(1 << 10).read_to_string(&mut text).map_err(unreadable)?;
-        let key = blake3::Hash::from_hex(text.trim()).map_err(|_| KeyError::NoKey { path: path.to_owned() })?;
+        let key = blake3::Hash::from_hex(text.trim_start_matches('\u{feff}').trim())
+            .map_err(|_| KeyError::NoKey { path: path.to_owned() })?;
         Ok(Key(*key.as_bytes()))
     }
 

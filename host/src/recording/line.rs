@@ -36,7 +36,7 @@ impl Recorded {
             },
             Entry::Message { envelope, .. } => envelope.clone(),
         };
-        let Envelope { body, message_id, routing_key, timestamp_ms } = envelope;
+        let Envelope { body, message_id, routing_key, timestamp_ms, .. } = envelope;
         let event = Event::read_within(body, bytes_max).map_err(|error| match error.kind {
             EventErrorKind::TooLarge => format!("the event is over the limit of {bytes_max} bytes (event.bytes_max)"),
             _ => error.to_string(),

@@ -216,7 +216,7 @@ fn data<'a>(id: &str, decision: &'a Decision) -> &'a str {
 fn explain(of: Option<(&Decision, &Outcome)>) -> String {
     let Some((decision, outcome)) = of else { return "was not asked".to_owned() };
     let what = match &outcome.decided {
-        Decided::Skipped { field } => format!("was not called, as the event has no `{field}`"),
+        Decided::Skipped { field, why } => format!("was not called, as {}", Decided::skipped_as(field, why.as_deref())),
         Decided::Failed { error } => format!("failed: {error}"),
         Decided::Held => "waits behind an earlier failure".to_owned(),
         Decided::OutsideRollout => "is outside the rollout".to_owned(),

@@ -1,5 +1,7 @@
 //! One decision of one campaign as a line of JSON: what would have been, in full, for other programs.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -29,7 +31,7 @@ struct Row<'a> {
     version: &'a str,
     decision: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
+    reason: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     communications: Vec<Sent<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -99,8 +101,14 @@ pub(super) fn append(decision: &Decision, work: &Work, out: &mut Vec<u8>) {
 impl<'a> Row<'a> {
     fn fill(&mut self, outcome: &'a Outcome, decision: &'a Decision) {
         match &outcome.decided {
-            Decided::Skipped { field } => (self.decision, self.reason) = ("skipped", Some(&**field)),
-            Decided::Failed { error } => (self.decision, self.reason) = ("failed", Some(&**error)),
+            Decided::Skipped { field, why: None } => {
+                (self.decision, self.reason) = ("skipped", Some((&**field).into()))
+            }
+            Decided::Skipped { field, why } => {
+                let reason = Decided::skipped_as(field, why.as_deref());
+                (self.decision, self.reason) = ("skipped", Some(reason.into()));
+            }
+            Decided::Failed { error } => (self.decision, self.reason) = ("failed", Some((&**error).into())),
             Decided::Held => self.decision = "held",
             Decided::OutsideRollout => self.decision = "outside-rollout",
             Decided::Answered { communications, notes, state_changed, scheduled, cancelled } => {

@@ -90,8 +90,8 @@ pub(super) const HELD: &str = "not called: it waits behind an earlier failure";
 pub(super) const OUTSIDE_ROLLOUT: &str = "not called: the campaign has not been rolled out to this customer";
 
 /// As the SDK's scenarios put it.
-pub(super) fn skipped(field: &str) -> String {
-    format!("was not called: the event has no `{field}`")
+pub(super) fn skipped(field: &str, why: Option<&str>) -> String {
+    format!("was not called: {}", Outcome::skipped_as(field, why))
 }
 
 /// As the SDK's scenarios put it.
@@ -147,7 +147,7 @@ impl Decided {
                     }
                 }
             }
-            Outcome::Skipped { field } => decided.notes.push(skipped(field)),
+            Outcome::Skipped { field, why } => decided.notes.push(skipped(field, why.as_deref())),
             Outcome::Failed { error } => decided.error = Some(error.to_string()),
             Outcome::Held => decided.notes.push(HELD.to_owned()),
             Outcome::OutsideRollout => decided.notes.push(OUTSIDE_ROLLOUT.to_owned()),

@@ -177,7 +177,7 @@ impl Stage<'_> {
                             }
                         }
                     }
-                    Outcome::Skipped { field } => seen.notes.push(skipped(field)),
+                    Outcome::Skipped { field, why } => seen.notes.push(skipped(field, why.as_deref())),
                     Outcome::Failed { error } => seen.errors.push(error.to_string()),
                     Outcome::Held => seen.notes.push(HELD.to_owned()),
                     Outcome::OutsideRollout => seen.notes.push(OUTSIDE_ROLLOUT.to_owned()),

@@ -191,7 +191,7 @@ fn of_entry(entry: JournalEntry, campaigns: &[String], decisions: &mut Vec<Decis
 
 fn fill(decision: &mut Decision, decided: Decided) {
     let (name, reason) = match decided {
-        Decided::Skipped { field } => ("skipped", Some(format!("the event has no `{field}`"))),
+        Decided::Skipped { field, why } => ("skipped", Some(Decided::skipped_as(&field, why.as_deref()))),
         Decided::Failed { error } => ("failed", Some(error.into())),
         Decided::Held => ("held", None),
         Decided::OutsideRollout => ("outside-rollout", None),

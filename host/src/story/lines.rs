@@ -103,8 +103,9 @@ fn of_outcome(outcome: &Outcome, waiting: &HashSet<Box<str>>, lines: &mut Vec<Li
     let Outcome { campaign, version, decided } = outcome;
     let line = |subject, ending| line(campaign, Some(version), subject, ending);
     match decided {
-        Decided::Skipped { field } => {
-            let note = format!("not called: the event has no `{field}`, which it requires");
+        Decided::Skipped { field, why } => {
+            let requires = if why.is_some() { "" } else { ", which it requires" };
+            let note = format!("not called: {}{requires}", Decided::skipped_as(field, why.as_deref()));
             lines.push(line(None, Ending::ChoseNothing { note }));
         }
         Decided::Failed { error } => lines.push(line(None, Ending::Failed { error: error.to_string() })),

@@ -40,7 +40,7 @@ pub(crate) fn of_every_ending() -> History {
         outcome("quiet", answers(vec![], &["12 is below 500", "so be it"])),
         outcome("silent", answers(vec![], &[])),
         outcome("rollout", Decided::OutsideRollout),
-        outcome("wants-more", Decided::Skipped { field: "amount".into() }),
+        outcome("wants-more", Decided::Skipped { field: "amount".into(), why: None }),
     ];
     history.commit(vec![entry("7", 1, "OnPurchaseConfirm", outcomes)], &[]);
     let nudge = Decided::Answered {

@@ -23,8 +23,8 @@ pub struct BigBasket {
     /// Goods (`itemId`) that do not count towards the amount: carrier bags, gift cards.
     #[param(default = [])]
     excluded_items: Vec<String>,
-    /// Purchases older than this are not thanked for any more: after an outage, the queue may hold old ones. 0: of any
-    /// age.
+    /// Purchases older than this are not thanked for any more: after an outage, the queue may hold old ones. Nor are
+    /// those with a time that cannot be read; those without one are. 0: of any age.
     #[param(default = 0)]
     hours_max: u32,
     /// The push message's template. It is filled with `amount` (what counted), `items` (lines of the cheque that
@@ -50,6 +50,7 @@ impl BigBasket {
             amount,
             is_refund,
             date_time,
+            date_time_text,
             brand_id,
             currency_external_id,
             items: [ChequeItem { item_id, amount, .. }],
@@ -58,8 +59,14 @@ impl BigBasket {
         }: Purchase,
         ctx: &mut Context,
     ) {
-        if self.hours_max > 0 && date_time.is_some_and(|at| ctx.now().since(at) > hours(self.hours_max)) {
-            return ctx.note("not sent: the purchase is too long ago");
+        if self.hours_max > 0 {
+            match date_time {
+                Some(at) if ctx.now().since(at) > hours(self.hours_max) => {
+                    return ctx.note("not sent: the purchase is too long ago");
+                }
+                None if date_time_text.is_some() => return ctx.note("not sent: the purchase's time cannot be read"),
+                _ => {}
+            }
         }
         let (mut counted, mut lines) = (amount, items.len());
         for item in items.iter().filter(|item| self.excludes(item.item_id)) {
@@ -203,7 +210,10 @@ mod tests {
             .expect_nothing()
             .expect_note("too long ago")
             .event(Event::of("Purchase").without("date_time"))
-            .expect_sent(thanks(dec!(135), 2));
+            .expect_sent(thanks(dec!(135), 2))
+            .event(Event::of("Purchase").set("date_time_text", "last week"))
+            .expect_nothing()
+            .expect_note("cannot be read");
     }
 
     #[test]

@@ -36,6 +36,7 @@ impl ConfirmPhone {
             old_value,
             new_value,
             change_date_time,
+            change_date_time_text,
             ..
         }: AttributeUpdated,
         ctx: &mut Context,
@@ -52,8 +53,16 @@ impl ConfirmPhone {
         if old_value == new_value {
             return ctx.note("not sent: the number is the same as before");
         }
-        if self.minutes_max > 0 && change_date_time.is_some_and(|at| ctx.now().since(at) > minutes(self.minutes_max)) {
-            return ctx.note("not sent: changed too long ago");
+        if self.minutes_max > 0 {
+            match change_date_time {
+                Some(at) if ctx.now().since(at) > minutes(self.minutes_max) => {
+                    return ctx.note("not sent: changed too long ago");
+                }
+                None if change_date_time_text.is_some() => {
+                    return ctx.note("not sent: the time of the change cannot be read");
+                }
+                _ => {}
+            }
         }
         ctx.send(Sms::template(&self.template));
         ctx.note("asked to confirm the number");

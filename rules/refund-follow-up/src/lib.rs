@@ -40,11 +40,17 @@ impl RefundFollowUp {
     #[when(refunded_purchase_id.is_some())]
     fn refunded(
         &self,
-        PurchaseRefund { amount, refunded_purchase_id, date_time, .. }: PurchaseRefund,
+        PurchaseRefund { amount, refunded_purchase_id, date_time, date_time_text, .. }: PurchaseRefund,
         ctx: &mut Context,
     ) {
-        if self.hours_max > 0 && date_time.is_some_and(|at| ctx.now().since(at) > hours(self.hours_max)) {
-            return ctx.note("not sent: the refund is too long ago");
+        if self.hours_max > 0 {
+            match date_time {
+                Some(at) if ctx.now().since(at) > hours(self.hours_max) => {
+                    return ctx.note("not sent: the refund is too long ago");
+                }
+                None if date_time_text.is_some() => return ctx.note("not sent: the refund's time cannot be read"),
+                _ => {}
+            }
         }
         // Tills differ in the sign they give a refund; how much it is does not depend on it.
         let amount = amount.abs();

@@ -85,6 +85,12 @@ pub(super) const ATTRIBUTE_UPDATED: EventType = EventType {
             .personal(),
             field("change_date_time", Timestamp, &["/changeDateTime"], "When it changed (`changeDateTime`).",),
             field(
+                "change_date_time_text",
+                Id,
+                &["/changeDateTime"],
+                "`changeDateTime` as it is written. If `change_date_time` is absent and this is not, the time cannot be read.",
+            ),
+            field(
                 "from_batch_operation",
                 Bool,
                 &["/fromBatchOperation"],

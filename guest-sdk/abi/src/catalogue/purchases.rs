@@ -110,6 +110,10 @@ macro_rules! operation_fields {
                 "date_time", Timestamp, &[concat!($base, "/dateTime")],
                 concat!("When the ", $what, " was made (`dateTime`), in UTC."),
             ),
+            field(
+                "date_time_text", Id, &[concat!($base, "/dateTime")],
+                "`dateTime` as it is written. If `date_time` is absent and this is not, the time cannot be read.",
+            ),
             list(
                 "items", &[concat!($base, "/purchaseData/chequeItems")], &CHEQUE_ITEM,
                 "The lines of the cheque (`purchaseData.chequeItems`). A pattern names what it reads of each: \

@@ -21,9 +21,13 @@ fn serde_accepts(body: &[u8]) -> Option<bool> {
     }
 }
 
-/// Turns each comma before a closing bracket into a space, unless nothing stands before the comma.
+/// Turns each comma before a closing bracket into a space, unless nothing stands before the comma; and a byte order mark at the beginning.
 fn without_trailing_commas(body: &[u8]) -> Vec<u8> {
     let mut repaired = body.to_vec();
+    if body.starts_with("\u{feff}".as_bytes()) {
+        repaired[..3].fill(b' ');
+    }
+    let body = &repaired.clone();
     let (mut in_text, mut escaped, mut before) = (false, false, b' ');
     for index in 0..body.len() {
         let byte = body[index];

@@ -71,7 +71,8 @@ fn value(json: &Json, field: &Field, mismatches: &mut u32, missing: &mut bool) -
         (FieldKind::Float, Json::Number(literal)) => Packed::Float(float(literal)?),
         (FieldKind::Str | FieldKind::Id, Json::Str(text)) => Packed::Str(text.clone()),
         (FieldKind::Id, Json::Number(literal)) if is_integer_literal(literal) => Packed::Str(literal.clone()),
-        (FieldKind::Decimal, Json::Number(literal)) => decimal(literal)?,
+        (FieldKind::Id, Json::Number(literal)) => Packed::Str(integer(literal)?.to_string()),
+        (FieldKind::Decimal, Json::Number(literal)) => rounded(literal)?,
         (FieldKind::Timestamp, Json::Str(text)) => {
             let with_offset = if text.ends_with('Z') { text.clone() } else { format!("{text}Z") };
             let nanoseconds = with_offset.parse::<jiff::Timestamp>().ok()?.as_nanosecond();
@@ -82,7 +83,7 @@ fn value(json: &Json, field: &Field, mismatches: &mut u32, missing: &mut bool) -
             let mut map = BTreeMap::new();
             for (key, json) in members.iter().filter(|(_, json)| !json.is_absent()) {
                 let Json::Number(literal) = json else { return None };
-                map.insert(key.clone(), decimal(literal)?);
+                map.insert(key.clone(), rounded(literal)?);
             }
             Packed::Map(map)
         }
@@ -162,6 +163,32 @@ fn decimal(literal: &str) -> Option<Packed> {
         }
         let magnitude: i128 = format!("{sign}{digits}{}", "0".repeat(zeros)).parse().unwrap();
         Some(Packed::Decimal(Decimal::from_i128_with_scale(magnitude, scale as u32), scale as u32))
+    })
+}
+
+/// The decimal of a literal, rounded half to even to the largest scale that 96 bits hold, if 28 digits don't hold it.
+fn rounded(literal: &str) -> Option<Packed> {
+    if let Some(exact) = decimal(literal) {
+        return Some(exact);
+    }
+    let (sign, digits, exponent) = digits_of(literal);
+    (0..=(-exponent).clamp(0, 28)).rev().find_map(|scale| {
+        // The digits up to that scale, and those behind it.
+        let kept = digits.len() as i64 + exponent + scale;
+        if kept > 29 {
+            return None;
+        }
+        let kept = usize::try_from(kept).unwrap_or(0);
+        let leading = usize::try_from(-(digits.len() as i64 + exponent + scale)).unwrap_or(0).min(99);
+        let padded = format!("{}{digits:0<kept$}", "0".repeat(leading));
+        let (whole, rest) = padded.split_at(kept);
+        let whole: i128 = format!("0{whole}").parse().unwrap();
+        let half = format!("5{}", "0".repeat(rest.len().saturating_sub(1)));
+        let is_up = !rest.is_empty() && (*rest > *half || *rest == *half && whole % 2 == 1);
+        let magnitude = whole + i128::from(is_up);
+        let signed = if sign == "-" { -magnitude } else { magnitude };
+        let decimal = Decimal::try_from_i128_with_scale(signed, scale as u32).ok()?;
+        Some(Packed::Decimal(decimal, scale as u32))
     })
 }
 

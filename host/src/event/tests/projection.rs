@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use hailer_abi::manifest::FieldKind;
 use proptest::prelude::*;
 
+use super::super::{Lack, Unusable};
 use super::oracle::{Json, KEYS, any_json, any_object_of, expected};
 use super::*;
 
@@ -75,7 +76,7 @@ proptest! {
             let mut count = 0;
             let (value, missing) = expected(&json, field, &mut count);
             prop_assert_eq!(projection.get(slot).map(unpack), value, "{:?}", field);
-            prop_assert_eq!(projection.missing_inside(slot), missing, "{:?}", field);
+            prop_assert_eq!(projection.lacks(slot).is_some(), missing, "{:?}", field);
             mismatches.insert(slot, count);
         }
         prop_assert_eq!(projection.mismatches(), mismatches.values().sum::<u32>());
@@ -154,8 +155,8 @@ fn a_list_tells_that_an_element_lacks_what_is_required() {
         ("[{},1]", false),
     ] {
         plan.project(&event(&format!(r#""items":{items}"#)), &mut projection);
-        assert_eq!(projection.missing_inside(strict), missing, "{items}");
-        assert!(!projection.missing_inside(lax), "{items}");
+        assert_eq!(projection.lacks(strict).is_some(), missing, "{items}");
+        assert!(projection.lacks(lax).is_none(), "{items}");
     }
 }
 
@@ -198,4 +199,51 @@ fn a_warm_projection_allocates_nothing() {
         plan.project(&event, &mut projection);
     }
     assert_eq!(projection.capacities(), before);
+}
+
+#[test]
+fn a_value_that_is_there_and_cannot_be_used_says_why() {
+    let why = |kind, value: &str| {
+        let mut builder = PlanBuilder::new();
+        let of = if kind == FieldKind::List { vec![required(field(FieldKind::Decimal, &["/a"]))] } else { Vec::new() };
+        let slot = builder.add(&Field { of, ..field(kind, &["/x"]) });
+        let mut projection = Projection::new();
+        builder.build().project(&event(&format!(r#""x":{value}"#)), &mut projection);
+        assert_eq!(projection.get(slot).is_none(), projection.unusable(slot).is_some(), "{value}");
+        assert_eq!(projection.mismatches_of(slot), projection.mismatches());
+        (projection.unusable(slot), projection.lacks(slot))
+    };
+    let huge = "79228162514264337593543950336";
+    for (kind, value, expected) in [
+        (FieldKind::Bool, "1", Unusable::OtherType),
+        (FieldKind::Int, r#""1""#, Unusable::OtherType),
+        (FieldKind::Int, "1.5", Unusable::NotWhole),
+        (FieldKind::Int, "1e99", Unusable::OutOfRange),
+        (FieldKind::Float, "1e999", Unusable::OutOfRange),
+        (FieldKind::Str, "1", Unusable::OtherType),
+        (FieldKind::Id, "1.5", Unusable::NotWhole),
+        (FieldKind::Id, "true", Unusable::OtherType),
+        (FieldKind::Decimal, r#""33.33""#, Unusable::OtherType),
+        (FieldKind::Decimal, huge, Unusable::OutOfRange),
+        (FieldKind::Timestamp, "1772352000", Unusable::OtherType),
+        (FieldKind::Timestamp, r#""yesterday""#, Unusable::NotAMoment),
+        (FieldKind::Map, "[]", Unusable::OtherType),
+        (FieldKind::Map, r#"{"1":"2"}"#, Unusable::OtherType),
+        (FieldKind::Map, &format!(r#"{{"1":{huge}}}"#), Unusable::OutOfRange),
+        (FieldKind::List, "{}", Unusable::OtherType),
+        (FieldKind::List, "[1]", Unusable::OtherType),
+    ] {
+        assert_eq!(why(kind, value), (Some(expected), None), "{kind:?} {value}");
+    }
+    let lack = |unusable| (None, Some(Lack { sub_field: 0, unusable }));
+    assert_eq!(why(FieldKind::List, "[{}]"), lack(None));
+    assert_eq!(why(FieldKind::List, r#"[{"a":1},{"a":"1"}]"#), lack(Some(Unusable::OtherType)));
+}
+
+#[test]
+fn an_id_may_be_a_whole_number_however_it_is_written() {
+    for (value, expected) in [("11", "11"), ("11.0", "11"), ("1.1e1", "11"), ("-0.0", "0"), (r#""011""#, "011")] {
+        let found = project(&event(&format!(r#""x":{value}"#)), &field(FieldKind::Id, &["/x"]));
+        assert_eq!(found, (Some(Packed::Str(expected.to_owned())), 0), "{value}");
+    }
 }

@@ -159,9 +159,19 @@ fn a_leading_zero_and_an_early_end_are_named() {
 }
 
 #[test]
-fn a_byte_order_mark_is_named() {
-    let error = refusal("\u{feff}{\"eventCode\":\"E\"}");
-    assert!(error.to_string().contains("byte order mark"), "{error}");
+fn a_byte_order_mark_at_the_beginning_is_forgiven_and_nowhere_else() {
+    for body in ["\u{feff}{\"eventCode\":\"E\"}", "\u{feff} \n{\"eventCode\":\"E\",}"] {
+        let event = read(body).unwrap();
+        assert_eq!((event.code(), event.was_repaired()), ("E", true), "{body:?}");
+    }
+    for body in [
+        "\u{feff}\u{feff}{\"eventCode\":\"E\"}",
+        " \u{feff}{\"eventCode\":\"E\"}",
+        "{\u{feff}\"eventCode\":\"E\"}",
+        "\u{feff}",
+    ] {
+        refusal(body);
+    }
 }
 
 #[test]

@@ -230,6 +230,7 @@ fn a_line_of_standard_input_has_one_name_in_every_run_and_a_timer_whenever_it_is
             timestamp_ms: None,
             position: Some(position.into()),
             redelivered: false,
+            was_repaired: false,
             defect: None,
             receipt: ledger.receipt(1),
         };

@@ -245,6 +245,7 @@ fn entry(offset: u64, delivery: Delivery) -> Entry {
         routing_key: present(delivery.routing_key.as_str()),
         timestamp_ms: seconds.map(|seconds| seconds.saturating_mul(1000)),
         body: Bytes::from(delivery.data),
+        was_repaired: false,
     };
     Entry::Message { offset, envelope }
 }

@@ -1,6 +1,7 @@
 //! Tells an event from an envelope around one: `{"routingKey","messageId","timestamp","headers","body"}`, all but `body`
 //! optional. Whatever has an `eventCode` at its top level is an event, and so is whatever is no valid JSON: whether it
-//! can be read is the pipeline's to say, which forgives more than this does.
+//! can be read is the pipeline's to say. What is forgiven of an event is forgiven of an envelope: a comma before a closing bracket, and a byte order
+//! mark.
 //!
 //! The body of an envelope is an object, kept byte for byte, or a string that holds the raw message, or `bodyHex`, the
 //! message in hexadecimal where it is no valid UTF-8 (dead letters are written so).
@@ -14,7 +15,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::clock::Millis;
-use crate::event::read_time;
+use crate::event::{members_of, read_time};
 
 /// What a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,17 +24,20 @@ pub(crate) struct Envelope {
     pub(crate) message_id: Option<Box<str>>,
     pub(crate) routing_key: Option<Box<str>>,
     pub(crate) timestamp_ms: Option<Millis>,
+    /// Something of the envelope had to be forgiven.
+    pub(crate) was_repaired: bool,
 }
 
 /// The members of an object that matter here. Raw, so that their values are looked at only once it is an envelope.
 #[derive(Default)]
 struct Members<'line> {
     is_event: bool,
-    routing_key: Option<&'line RawValue>,
-    message_id: Option<&'line RawValue>,
-    timestamp: Option<&'line RawValue>,
-    body: Option<&'line RawValue>,
-    body_hex: Option<&'line RawValue>,
+    was_repaired: bool,
+    routing_key: Option<&'line str>,
+    message_id: Option<&'line str>,
+    timestamp: Option<&'line str>,
+    body: Option<&'line str>,
+    body_hex: Option<&'line str>,
 }
 
 type Defect = Box<str>;
@@ -41,7 +45,7 @@ type Defect = Box<str>;
 impl Envelope {
     /// The line itself is the event.
     pub(crate) fn event(line: Bytes) -> Envelope {
-        Envelope { body: line, message_id: None, routing_key: None, timestamp_ms: None }
+        Envelope { body: line, message_id: None, routing_key: None, timestamp_ms: None, was_repaired: false }
     }
 
     /// Reads a line. With a defect it goes on as it is.
@@ -50,32 +54,55 @@ impl Envelope {
         if !memmem::find_iter(&line, b"\"body").any(|at| matches!(line.get(at + 5), Some(b'"' | b'H'))) {
             return (Envelope::event(line), None);
         }
-        let envelope = match serde_json::from_slice::<Members<'_>>(&line) {
-            Ok(members) if !members.is_event && (members.body.is_some() || members.body_hex.is_some()) => {
-                members.envelope(&line)
-            }
-            _ => return (Envelope::event(line), None),
-        };
-        match envelope {
-            Ok(envelope) => (envelope, None),
-            Err(defect) => (Envelope::event(line), Some(defect)),
+        let members = serde_json::from_slice::<Members<'_>>(&line).ok().or_else(|| Members::forgiving(&line));
+        let is_envelope = |members: &Members<'_>| members.body.is_some() || members.body_hex.is_some();
+        let members = members.filter(|members| !members.is_event && is_envelope(members));
+        match members.map(|members| members.envelope(&line)) {
+            Some(Ok(envelope)) => (envelope, None),
+            Some(Err(defect)) => (Envelope::event(line), Some(defect)),
+            None => (Envelope::event(line), None),
         }
     }
 }
 
-impl Members<'_> {
+impl<'line> Members<'line> {
+    /// Those of a line that is no strict JSON.
+    fn forgiving(line: &'line [u8]) -> Option<Members<'line>> {
+        let mut members = Members { was_repaired: true, ..Members::default() };
+        for (name, place) in members_of(line)? {
+            let value = std::str::from_utf8(line.get(place)?).ok()?;
+            match members.of_name(&name) {
+                Some(member) => *member = Some(value),
+                None => members.is_event |= &*name == "eventCode",
+            }
+        }
+        Some(members)
+    }
+
+    fn of_name(&mut self, name: &str) -> Option<&mut Option<&'line str>> {
+        match name {
+            "routingKey" => Some(&mut self.routing_key),
+            "messageId" => Some(&mut self.message_id),
+            "timestamp" => Some(&mut self.timestamp),
+            "body" => Some(&mut self.body),
+            "bodyHex" => Some(&mut self.body_hex),
+            _ => None,
+        }
+    }
+
     fn envelope(&self, line: &Bytes) -> Result<Envelope, Defect> {
         Ok(Envelope {
             body: self.body(line)?,
             message_id: text("messageId", self.message_id)?,
             routing_key: text("routingKey", self.routing_key)?,
             timestamp_ms: self.timestamp.map_or(Ok(None), timestamp)?,
+            was_repaired: self.was_repaired,
         })
     }
 
     fn body(&self, line: &Bytes) -> Result<Bytes, Defect> {
         let wrong = || Defect::from("the envelope's body is neither an object nor a string");
-        if let Some(body) = self.body.map(RawValue::get) {
+        if let Some(body) = self.body {
             return match body.as_bytes().first() {
                 Some(b'{') => Ok(line.slice_ref(body.as_bytes())),
                 Some(b'"') => Ok(Bytes::from(serde_json::from_str::<String>(body).map_err(|_| wrong())?)),
@@ -105,53 +132,43 @@ impl<'de> Visitor<'de> for MembersVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
         let mut members = Members::default();
         while let Some(key) = map.next_key::<String>()? {
-            let member = match key.as_str() {
-                "eventCode" => {
-                    members.is_event = true;
+            match members.of_name(&key) {
+                Some(member) => *member = Some(map.next_value::<&RawValue>()?.get()),
+                None => {
+                    members.is_event |= key == "eventCode";
                     map.next_value::<IgnoredAny>()?;
-                    continue;
                 }
-                "routingKey" => &mut members.routing_key,
-                "messageId" => &mut members.message_id,
-                "timestamp" => &mut members.timestamp,
-                "body" => &mut members.body,
-                "bodyHex" => &mut members.body_hex,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
-            *member = Some(map.next_value()?);
+            }
         }
         Ok(members)
     }
 }
 
 /// A string; null and "" mean that there is none.
-fn text(name: &str, value: Option<&RawValue>) -> Result<Option<Box<str>>, Defect> {
+fn text(name: &str, value: Option<&str>) -> Result<Option<Box<str>>, Defect> {
     let Some(value) = value else { return Ok(None) };
-    match serde_json::from_str::<Option<Box<str>>>(value.get()) {
+    match serde_json::from_str::<Option<Box<str>>>(value) {
         Ok(text) => Ok(text.filter(|text| !text.is_empty())),
         Err(_) => Err(format!("the envelope's {name} is not a string").into()),
     }
 }
 
-/// Milliseconds since 1970-01-01 UTC, or RFC 3339 text.
-fn timestamp(value: &RawValue) -> Result<Option<Millis>, Defect> {
-    if let Ok(timestamp_ms) = serde_json::from_str::<Option<Millis>>(value.get()) {
+/// Milliseconds since 1970-01-01 UTC, or a time as an event may have one.
+fn timestamp(value: &str) -> Result<Option<Millis>, Defect> {
+    if let Ok(timestamp_ms) = serde_json::from_str::<Option<Millis>>(value) {
         return Ok(timestamp_ms);
     }
     // Another number is out of every range, which is not the envelope's to judge.
-    if let Ok(number) = serde_json::from_str::<f64>(value.get()) {
+    if let Ok(number) = serde_json::from_str::<f64>(value) {
         return Ok(Some(number as Millis));
     }
-    let text = serde_json::from_str::<String>(value.get()).ok();
+    let text = serde_json::from_str::<String>(value).ok();
     // As in a body: every date up to the year 9999 is read, whether or not it can be that of an event.
     let read = |text: String| {
         let other = || Some(text.parse::<jiff::Timestamp>().ok()?.as_millisecond());
         read_time(text.as_bytes()).or_else(other)
     };
-    let wrong = || Defect::from("the envelope's timestamp is neither milliseconds nor an RFC 3339 time");
+    let wrong = || Defect::from("the envelope's timestamp is neither milliseconds nor an ISO 8601 time");
     text.and_then(read).map(Some).ok_or_else(wrong)
 }
 
@@ -224,8 +241,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_forgiven_of_an_event_is_forgiven_of_an_envelope() {
+        let mark = "\u{feff}";
+        for (line, body) in [
+            (r#"{"messageId":"m","body":{"eventCode":"X","a":[1,],}}"#.to_owned(), r#"{"eventCode":"X","a":[1,],}"#),
+            (r#"{"messageId":"m","body":{"eventCode":"X"},}"#.to_owned(), r#"{"eventCode":"X"}"#),
+            (r#"{"messageId":"m","body":"{\"eventCode\":\"X\"}",}"#.to_owned(), r#"{"eventCode":"X"}"#),
+            (format!(r#"{mark}{{"messageId":"m","body":{{"eventCode":"X"}}}}"#), r#"{"eventCode":"X"}"#),
+        ] {
+            let (envelope, defect) = Envelope::open(Bytes::from(line.clone()));
+            assert_eq!((&*envelope.body, defect), (body.as_bytes(), None), "{line}");
+            assert_eq!((envelope.message_id.as_deref(), envelope.was_repaired), (Some("m"), true), "{line}");
+        }
+        let event = Bytes::from(format!(r#"{mark}{{"eventCode":"X","body":1,}}"#));
+        assert_eq!(Envelope::open(event.clone()), (Envelope::event(event), None));
+    }
+
+    #[test]
     fn what_is_no_json_is_left_to_the_pipeline() {
-        for line in ["", "{", r#"{"body":{"a":1,},}"#, r#""body""#, r#"["body"]"#, "\"body\" \u{0}"] {
+        for line in ["", "{", r#"{"body":{"a":1,},"#, r#""body""#, r#"["body"]"#, "\"body\" \u{0}"] {
             assert_eq!(open(line), (Envelope::event(Bytes::from_static(line.as_bytes())), None), "{line}");
         }
     }

@@ -184,6 +184,7 @@ impl LinesSource {
             timestamp_ms: envelope.timestamp_ms,
             position: Some(format!("{place}:{number}").into_boxed_str()),
             redelivered: false,
+            was_repaired: envelope.was_repaired,
             defect,
             receipt: ledger.receipt(tag),
         }

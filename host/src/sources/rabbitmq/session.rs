@@ -164,6 +164,7 @@ fn delivery(message: Message, ledger: &Arc<Ledger>) -> Delivery {
         timestamp_ms: seconds.map(|seconds| seconds.saturating_mul(1000)),
         position: None,
         redelivered: message.redelivered,
+        was_repaired: false,
         defect: None,
         receipt: ledger.receipt(message.delivery_tag),
         body: Bytes::from(message.data),

@@ -44,8 +44,12 @@ pub struct Outcome {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Decided {
-    /// Not called: this required field is absent.
-    Skipped { field: Box<str> },
+    /// Not called: this required field is absent; or it is there, and `why` says why it can't be used.
+    Skipped {
+        field: Box<str>,
+        #[serde(default)]
+        why: Option<Box<str>>,
+    },
     /// Called, and it answered.
     Answered {
         communications: Vec<Proposed>,
@@ -62,6 +66,17 @@ pub enum Decided {
     Held,
     /// Not called: the campaign has not been rolled out to this customer.
     OutsideRollout,
+}
+
+impl Decided {
+    /// The reason of [`Decided::Skipped`] in words: a clause about the event.
+    #[must_use]
+    pub fn skipped_as(field: &str, why: Option<&str>) -> String {
+        match why {
+            Some(why) => format!("`{field}` {why}"),
+            None => format!("the event has no `{field}`"),
+        }
+    }
 }
 
 /// A communication that a rule proposed.
