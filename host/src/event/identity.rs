@@ -2,14 +2,17 @@
 //!
 //! The source gives an event no id and mostly no time, so two equal messages may be two events. A message that has an id of its own (AMQP's
 //! `message_id`, else the body's `externalId`, else its place in a file) is known by it together with what it says; any other only by what it
-//! says, and the engine must count how often that occurred. What it says includes `externalId`, and leaves out `tryCount`, `delaySecond` and
+//! says, and the engine must count how often that occurred. A message with a `message_id` or an `externalId` says the same in other words
+//! (spaces, order of members, `150.00` for `150.0`); of any other, the bytes count. What it says includes `externalId`, and leaves out `tryCount`, `delaySecond` and
 //! `toErrorQueue`, which a retry of the same message may change.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::canonical;
 use super::envelope::Event;
+use super::text::Text;
 use crate::clock::Millis;
 
 /// Equal for two messages that may be one event.
@@ -34,19 +37,32 @@ impl Event {
         let ids = [(b'm', message_id), (b'e', self.external_id()), (b'p', position)];
         let mut present = ids.into_iter().filter_map(|(kind, id)| Some((kind, id.filter(|id| !id.is_empty())?)));
         let (kind, id) = present.next().unwrap_or((b'-', ""));
-        let mut hasher = Parts::new("hailer deduplication key 1");
+        let is_sent_again = matches!(kind, b'm' | b'e');
+        let mut hasher = Parts::new(if is_sent_again { PURPOSE_OF_CONTENT } else { PURPOSE_OF_BYTES });
         hasher.add(&[kind]);
         hasher.add(id.as_bytes());
         hasher.add(self.code().as_bytes());
         hasher.add(self.customer_key().as_ref().map_or(&[], |key| key.as_bytes().as_slice()));
-        for member in self.document().root().members() {
-            if !RETRY_NAMES.iter().any(|name| member.key.is(name)) {
-                hasher.add(member.source());
-            }
+        let root = self.document().root();
+        if is_sent_again {
+            let mut content = Vec::with_capacity(self.raw().len());
+            canonical::append_object(root, is_of_a_retry, &mut content);
+            hasher.add(&content);
+        } else {
+            root.members().filter(|member| !is_of_a_retry(member.key)).for_each(|member| hasher.add(member.source()));
         }
         DedupKey { hash: hasher.finish(), has_id: kind != b'-' }
     }
 }
+
+fn is_of_a_retry(name: Text<'_>) -> bool {
+    RETRY_NAMES.iter().any(|known| name.is_ignoring_case(known))
+}
+
+/// The key of a message that a sender may send again in other words: with an id of its own, and hashed by what it says.
+const PURPOSE_OF_CONTENT: &str = "hailer deduplication key 2";
+/// The key of any other message, hashed as it is written: a copy is the same bytes, from the broker or from the same line of a file.
+const PURPOSE_OF_BYTES: &str = "hailer deduplication key 1";
 
 impl DedupKey {
     /// Whether the message had an id of its own. Without one, equal keys may be two events.

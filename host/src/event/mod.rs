@@ -10,6 +10,7 @@
 mod envelope;
 mod error;
 
+mod canonical;
 mod customer;
 mod hash;
 mod identity;

@@ -32,6 +32,17 @@ impl<'a> Text<'a> {
         if self.escaped { self.bytes().eq(other.bytes()) } else { self.raw == other.as_bytes() }
     }
 
+    /// The same for a name in ASCII, whatever its case.
+    pub(super) fn is_ignoring_case(self, other: &str) -> bool {
+        match self.plain() {
+            Some(plain) => plain.eq_ignore_ascii_case(other.as_bytes()),
+            None => self
+                .bytes()
+                .map(|byte| byte.to_ascii_lowercase())
+                .eq(other.bytes().map(|byte| byte.to_ascii_lowercase())),
+        }
+    }
+
     pub(super) fn cmp(self, other: Text<'_>) -> Ordering {
         if self.escaped || other.escaped { self.bytes().cmp(other.bytes()) } else { self.raw.cmp(other.raw) }
     }

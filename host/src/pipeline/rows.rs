@@ -208,12 +208,18 @@ impl Rows {
             }
             for (name, due) in timers {
                 let key = |pending: &PendingTimer| TimerKey::of(customer, campaign, pending).encode();
-                if let Some(replaced) = row.take_timer(&name) {
+                let replaced = row.take_timer(&name);
+                let set = due.zip(recipient);
+                // Most timers that are set again are set for the same moment: the index has their row.
+                let stands = replaced.as_ref().zip(set).is_some_and(|(replaced, (due, _))| replaced.looked_at == due);
+                if let Some(replaced) = replaced.filter(|_| !stands) {
                     index.delete(Table::Timers, key(&replaced));
                 }
-                if let (Some(due), Some(recipient)) = (due, recipient) {
+                if let Some((due, recipient)) = set {
                     let pending = PendingTimer { name, due, looked_at: due, set_by, recipient: recipient.clone() };
-                    index.put(Table::Timers, key(&pending), Vec::new());
+                    if !stands {
+                        index.put(Table::Timers, key(&pending), Vec::new());
+                    }
                     row.timers.push(pending);
                 }
             }
@@ -298,5 +304,34 @@ impl Rows {
             memory.keep(customer, row.row);
         }
         std::mem::take(&mut self.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Limits, Sandbox};
+    use crate::pipeline::tests::verbose;
+
+    #[test]
+    fn a_timer_that_is_set_for_the_same_moment_again_leaves_the_index_alone() {
+        let sandbox = Sandbox::new(Limits::default()).unwrap();
+        let campaign = verbose(&sandbox, true);
+        let (view, customer) = (View::of_rehearsal().unwrap(), CustomerKey::from_bytes([7; 16]));
+        let recipient = Customer::default();
+        let mut rows = Rows::default();
+        rows.load(&view, customer).unwrap();
+        let mut touches = |due: Option<Millis>, set_by| {
+            let kept = Kept { state: StateChange::Unchanged, timers: vec![("t".into(), due)] };
+            rows.keep(customer, Some(&recipient), &campaign.spec, (set_by, 0), kept);
+            let pending = rows.campaign(customer, "verbose").and_then(|row| row.timer("t")).map(|timer| timer.set_by);
+            assert_eq!(pending, due.map(|_| set_by), "the last that set it counts");
+            std::mem::take(&mut rows.index).touches(Table::Timers)
+        };
+        let event = |number: u64| EventId::of_timer(EventId::NONE, "verbose", "t", number as Millis);
+        assert!(touches(Some(5000), event(1)));
+        assert!(!touches(Some(5000), event(2)), "the row is there");
+        assert!(touches(Some(6000), event(3)));
+        assert!(touches(None, event(4)));
     }
 }

@@ -34,6 +34,74 @@ fn any_other_difference_makes_another_event() {
 }
 
 #[test]
+fn a_message_with_an_id_that_says_the_same_in_other_words_is_the_same_event() {
+    let first = r#"{"eventCode":"E","externalId":"x","customerInfo":{"customerId":1},"a":150.0,"b":[{"c":"\u0416","d":null},1e2],"tryCount":1}"#;
+    for same in [
+        r#" { "externalId" : "x" , "eventCode":"E","b":[ {"d":null,"c":"Ж"},100 ], "a":150.00,"customerInfo":{"customerId":1} , } "#,
+        r#"{"eventCode":"E","externalId":"x","customerInfo":{"customerId":1},"a":1.5e2,"b":[{"c":"Ж","d":null},100.000],"TryCount":7}"#,
+        r#"{"a":7,"eventCode":"E","externalId":"x","customerInfo":{"customerId":1},"a":15000e-2,"b":[{"c":"Ж","d":null},1E+2],"TRYCOUNT":7}"#,
+    ] {
+        assert_eq!(key(first, None, None), key(same, None, None), "{same}");
+        assert_eq!(key(first, Some("m"), None), key(same, Some("m"), None), "{same}");
+    }
+    let without = |body: &str| body.replace(r#""externalId""#, r#""other""#);
+    let first = without(first);
+    for position in [None, Some("f:1")] {
+        let other = first.replace("150.0", "150.00");
+        assert_ne!(key(&first, None, position), key(&other, None, position), "without such an id the bytes count");
+    }
+}
+
+#[test]
+fn what_says_something_else_is_another_event_whatever_stands_beside_it() {
+    let bodies = [
+        "1",
+        "-1",
+        "10",
+        "1.01",
+        "true",
+        "null",
+        "[]",
+        "{}",
+        "[1]",
+        "[[1]]",
+        r#"["1"]"#,
+        r#""1""#,
+        "\"\"",
+        "[1,1]",
+        "[11]",
+        "[{}]",
+        r#"{"a":1}"#,
+        r#"{"b":1}"#,
+        r#"{"a":[1]}"#,
+        r#"{"a":{"tryCount":1}}"#,
+        r#"{"a":{"tryCount":2}}"#,
+        "0",
+        "0.5",
+    ];
+    let keys: Vec<_> =
+        bodies.iter().map(|x| key(&format!(r#"{{"eventCode":"E","x":{x}}}"#), Some("m"), None)).collect();
+    for (index, one) in keys.iter().enumerate() {
+        assert!(keys[..index].iter().all(|other| one != other), "{}", bodies[index]);
+    }
+}
+
+#[test]
+fn an_id_that_is_no_id_is_absent_and_named() {
+    let event = read(r#"{"eventCode":"E","externalId":true,"customerInfo":{"customerId":11.5,"customerUid":{},"accountgroupId":"g"}}"#).unwrap();
+    assert_eq!(event.unusable_ids(), ["customerId", "customerUid", "externalId"]);
+    assert_eq!((event.external_id(), event.customer().unwrap().customer_id.as_deref()), (None, None));
+    for id in ["11", "11.0", "1.1e1", r#""11""#] {
+        let event = read(format!(r#"{{"eventCode":"E","customerInfo":{{"customerId":{id}}}}}"#)).unwrap();
+        assert_eq!(
+            (event.customer().unwrap().customer_id.as_deref(), event.unusable_ids()),
+            (Some("11"), &[][..]),
+            "{id}"
+        );
+    }
+}
+
+#[test]
 fn the_kind_of_an_id_counts_and_the_message_id_goes_first() {
     let without = r#"{"eventCode":"E"}"#;
     let with = r#"{"eventCode":"E","externalId":"x"}"#;
@@ -63,7 +131,7 @@ fn only_an_event_without_an_id_is_told_apart_by_its_occurrence() {
 fn ids_are_the_same_in_every_version() {
     let event = read(sample!("OnBlockCard")).unwrap();
     let key = event.dedup_key(None, None);
-    assert_eq!(key.event_id(0).to_string(), "ee7664ccee5164814ab6080e324e3635");
+    assert_eq!(key.event_id(0).to_string(), "d7af12cf205b9a85f0eb223663a78490");
     assert_eq!(event.customer_key().unwrap().seed(), 0x8a89_2aa1_10fd_096e);
 }
 
