@@ -110,13 +110,14 @@ async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
         () = shutdown.ended() => anyhow::bail!(NOT_DRAINED),
     };
     let problems = health.problems();
+    let other_form = health.complaints().remove("source").filter(|_| !problems.contains_key("source"));
     drop(trigger);
     for task in background.answering {
         task.abort();
     }
     background.owner.abort();
     let elapsed_ms = clock::now_ms() - started_ms;
-    Ok(Summary { tally, not_recorded, elapsed_ms, first_load: surroundings.first_load, problems })
+    Ok(Summary { tally, not_recorded, elapsed_ms, first_load: surroundings.first_load, problems, other_form })
 }
 
 /// Takes the data directory, loads the rules, and opens the socket and the HTTP port. Requests that change what is kept come through the

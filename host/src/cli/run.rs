@@ -27,7 +27,7 @@ const NOTHING_READ: &str =
     "  hailer events --generate 1000 | hailer run --source - --sink file:out.jsonl\n",
     "  hailer run --config /etc/hailer/hailer.toml\n",
     "  HAILER_SOURCE=amqps://hailer@broker/ hailer run --set rabbitmq.password_file=/run/secrets/amqp\n\n",
-    "Exit codes: 0 the input ended or the engine was told to stop, 1 it failed or nothing of the input is an event, 2 usage or configuration.",
+    "Exit codes: 0 the input ended or the engine was told to stop, 1 it failed, or the input is a file of another form and nothing of it is an event, 2 usage or configuration.",
 ))]
 pub(super) struct Run {
     #[command(flatten)]
@@ -47,11 +47,9 @@ impl Run {
         }
         // A log for machines is one to its last line.
         let for_machines = loaded.config.log.format == LogFormat::Json;
-        // A broker's queue that held nothing but dead letters is no mistake of the command.
-        let is_of_lines = !loaded.config.source.starts_with("amqp");
         let mut code = DONE;
-        let ended = daemon::run(loaded.config).inspect(|Summary { tally, .. }| {
-            if is_of_lines && tally.events == 0 && tally.dead_letters > 0 {
+        let ended = daemon::run(loaded.config).inspect(|Summary { tally, other_form, .. }| {
+            if other_form.is_some() && tally.events == 0 {
                 code = FAILED;
             }
         });

@@ -16,6 +16,8 @@ pub struct Summary {
     pub first_load: LoadReport,
     /// What was not ready at the end, by room.
     pub problems: BTreeMap<&'static str, String>,
+    /// Why the input is not one event a line, if that was seen.
+    pub other_form: Option<String>,
 }
 
 impl fmt::Display for Summary {

@@ -143,7 +143,8 @@ impl LinesSource {
                 if tag == 1
                     && let Some(reason) = shape(&line.text)
                 {
-                    tracing::warn!(place, reason, "an input has one event a line, and this one has not");
+                    self.health
+                        .report(ROOM, Condition::Impaired(format!("{place} has not one event a line: {reason}")));
                 }
                 lines.increment(1);
                 let delivery = self.delivery(line, place, &ledger, tag);
