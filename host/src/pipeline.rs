@@ -224,14 +224,19 @@ impl Pipeline {
         dead_letters: impl DeadLetters + 'static,
     ) -> Result<(Entrance, Pipeline), StoreError> {
         let Keeping { store, clock, run_on_ms, retention, outbox_max, failures_bytes_max, suspects, health } = keeping;
-        let progress = begin_run(&*store, clock)?;
+        let mut progress = begin_run(&*store, clock)?;
+        let current = rules.current.load_full();
+        let runs = |name: &Arc<str>| current.campaigns().iter().any(|campaign| campaign.spec.name == *name);
+        progress.faults.retain(|campaign, _| runs(campaign));
+        progress.trials.retain(|canary, _| runs(canary));
         let shared = Shared {
             redirects: Redirects::open(&store)?,
             arrivals: Arc::new(Arrivals::new(&progress, clock, settings.settles_after)),
             suspects,
             failures: Arc::new(FailureTotals::new(&progress, failures_bytes_max)),
-            quotas: Quotas::new(&progress.hours, rules.current.load().number),
-            trials: trials::Registry::default(),
+            quotas: Quotas::new(&progress.hours, current.number),
+            faults: progress.faults.clone(),
+            trials: trials::Registry::new(&progress.trials),
         };
         let arrivals = Arc::clone(&shared.arrivals);
         let (seen_filters, seen) = seen::open(&*store, &progress, (retention.seen_ms, retention.seen_rows_max))?;
@@ -289,6 +294,7 @@ impl Pipeline {
             outbox,
             arrivals: Arc::clone(&arrivals),
             failures: Arc::clone(&shared.failures),
+            trials: shared.trials.clone(),
             due,
             settles_after: settings.settles_after,
             alive_at: None,

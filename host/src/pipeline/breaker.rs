@@ -1,11 +1,17 @@
 //! The circuit breaker: a campaign that faults again and again, or takes too long on the whole, is suspended, so that it does not cost the
 //! others their time. Its words hold no guest's: those may repeat what is personal. Each shard has its own, one a campaign and rule set, and any of them suspends.
+//!
+//! Faults are committed with what they led to, over all shards, and a start goes on from there: an engine that ends again and again lifts no limit. The mean time of calls is
+//! not kept: 256 calls tell it anew.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::GuestFault;
+use crate::store::records::FaultCount;
 
 /// Calls that are judged together.
 const CALLS_JUDGED: u32 = 256;
@@ -38,6 +44,46 @@ pub(super) struct Breaker {
     faults: u32,
     timed_calls: u32,
     time: Duration,
+    /// What has been counted since it was committed last.
+    change: FaultChange,
+}
+
+/// What the calls of one campaign on one shard came to, to be committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FaultChange {
+    has_answered: bool,
+    /// Faults behind the last answer.
+    in_a_row: u32,
+    calls: u32,
+    faults: u32,
+}
+
+impl FaultChange {
+    /// Adds it to what is committed of a campaign's version, whose counting began in this rule set. What is left of an earlier rule set does not count any more.
+    pub(super) fn count(
+        self,
+        (name, version): (Arc<str>, Arc<str>),
+        rule_set: u64,
+        committed: &mut BTreeMap<Arc<str>, FaultCount>,
+    ) {
+        let known = committed.get(&name);
+        if known.is_none() && self.faults == 0 || known.is_some_and(|known| known.rule_set > rule_set) {
+            return;
+        }
+        let count = committed.entry(Arc::clone(&name)).or_default();
+        if count.rule_set != rule_set || count.version != version {
+            *count = FaultCount { version, rule_set, ..FaultCount::default() };
+        }
+        count.in_a_row = if self.has_answered { self.in_a_row } else { count.in_a_row.saturating_add(self.in_a_row) };
+        count.calls = count.calls.saturating_add(self.calls);
+        count.faults = count.faults.saturating_add(self.faults);
+        if count.calls >= CALLS_JUDGED {
+            (count.calls, count.faults) = (0, 0);
+        }
+        if count.faults == 0 && count.in_a_row == 0 {
+            committed.remove(&name);
+        }
+    }
 }
 
 impl Breaker {
@@ -50,18 +96,32 @@ impl Breaker {
             faults: 0,
             timed_calls: 0,
             time: Duration::ZERO,
+            change: FaultChange::default(),
         }
+    }
+
+    /// Goes on from what was committed.
+    pub(super) fn going_on(settings: BreakerSettings, count: &FaultCount) -> Breaker {
+        let FaultCount { in_a_row, calls, faults, .. } = *count;
+        Breaker { faults_in_a_row: in_a_row, calls, faults, ..Breaker::new(settings) }
+    }
+
+    /// What has been counted since this was asked last; `None` if that is nothing.
+    pub(super) fn take_change(&mut self) -> Option<FaultChange> {
+        (self.change.calls > 0).then(|| std::mem::take(&mut self.change))
     }
 
     /// A call came back with an answer.
     pub(super) fn answered(&mut self) {
         (self.faults_in_a_row, self.late_in_a_row) = (0, 0);
+        (self.change.has_answered, self.change.in_a_row) = (true, 0);
         self.count(false);
     }
 
     /// A call faulted. Returns why the campaign is to be suspended, if it is.
     pub(super) fn faulted(&mut self, fault: &GuestFault) -> Option<String> {
         self.faults_in_a_row += 1;
+        self.change.in_a_row += 1;
         match fault {
             GuestFault::Deadline { .. } => self.late_in_a_row += 1,
             _ => self.late_in_a_row = 0,
@@ -104,6 +164,8 @@ impl Breaker {
         }
         self.calls += 1;
         self.faults += u32::from(has_faulted);
+        self.change.calls += 1;
+        self.change.faults += u32::from(has_faulted);
         self.faults
     }
 }
@@ -132,6 +194,46 @@ mod tests {
         }
         let why = breaker.faulted(&trap()).expect("the twentieth in a row");
         assert!(why.contains("20 times in a row") && why.contains("trap"), "{why}");
+    }
+
+    /// Makes calls, each behind a start of the engine; how many until the campaign is suspended.
+    fn calls_over_starts(faults: impl Fn(u32) -> bool) -> Option<u32> {
+        let mut committed = BTreeMap::new();
+        let names = || (Arc::<str>::from("faulty"), Arc::<str>::from("1+ab"));
+        (1..=2000).find(|call| {
+            let known = committed.get("faulty");
+            let mut breaker = known.map_or_else(breaker, |count| Breaker::going_on(BreakerSettings::default(), count));
+            let is_suspended = if faults(*call) {
+                breaker.faulted(&trap()).is_some()
+            } else {
+                breaker.answered();
+                false
+            };
+            breaker.take_change().expect("a call").count(names(), 1, &mut committed);
+            is_suspended
+        })
+    }
+
+    #[test]
+    fn a_start_lifts_no_limit() {
+        assert_eq!(calls_over_starts(|_| true), Some(20));
+        assert_eq!(calls_over_starts(|call| call % 19 != 0), Some(68), "65 faults in 68 calls");
+        assert_eq!(calls_over_starts(|call| call % 7 == 0), None);
+    }
+
+    #[test]
+    fn what_is_committed_of_an_earlier_rule_set_or_version_does_not_count() {
+        let (name, mut committed) = (Arc::<str>::from("faulty"), BTreeMap::new());
+        let faults = |number| FaultChange { has_answered: false, in_a_row: number, calls: number, faults: number };
+        let mut count = |version: &str, rule_set, number| {
+            faults(number).count((Arc::clone(&name), version.into()), rule_set, &mut committed);
+            committed[&name].in_a_row
+        };
+        assert_eq!([count("1", 4, 5), count("1", 4, 5), count("1", 3, 7)], [5, 10, 10]);
+        assert_eq!([count("1", 6, 2), count("1", 4, 9), count("2", 6, 1)], [2, 2, 1]);
+        let answered = FaultChange { has_answered: true, calls: CALLS_JUDGED, ..FaultChange::default() };
+        answered.count((Arc::clone(&name), "2".into()), 6, &mut committed);
+        assert!(committed.is_empty(), "nothing is kept of a campaign that does not fault: {committed:?}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::memory::Ahead;
 use super::outbox::{Kept, OutboxSender, Waiting};
 use super::seen::{SeenPiece, SeenWriter};
 use super::timers::Due;
+use super::trials::Registry;
 use super::{Arrivals, Group, quota};
 use crate::clock::Millis;
 use crate::communication::Communication;
@@ -76,6 +77,7 @@ pub(super) struct Committer {
     pub(super) outbox: OutboxSender,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) failures: Arc<FailureTotals>,
+    pub(super) trials: Registry,
     pub(super) due: Arc<Due>,
     /// Two heartbeats.
     pub(super) settles_after: Duration,
@@ -182,6 +184,9 @@ impl Committer {
         self.progress.journal_bytes = self.progress.journal_bytes.saturating_sub(freed);
         let hours = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.hours));
         hours.for_each(|taken| taken.count(&mut self.progress.hours));
+        let faults = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.faults));
+        faults.for_each(|faults| faults.count(&mut self.progress.faults));
+        self.trials.commit(&mut self.progress.trials);
         quota::forget_before(&mut self.progress.hours, self.progress.now);
         let failures_change = !failures.is_empty();
         self.failures.count(&mut self.progress, failures);

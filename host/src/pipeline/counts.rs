@@ -1,23 +1,27 @@
 //! What one shard counts, for the summary at the end and for `/metrics` meanwhile. Places and handles are looked up once a rule set, not once a
 //! call.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hailer_abi::wire::Channel;
 use metrics::Counter;
 
-use super::breaker::{Breaker, BreakerSettings};
+use super::breaker::{Breaker, BreakerSettings, FaultChange};
 use super::log_allowance::LogAllowance;
 use super::tally::{CampaignTally, Tally};
 use crate::engine::{Campaign, GuestFault, RuleSet};
 use crate::metrics as names;
 use crate::policies::Suppression;
+use crate::store::records::FaultCount;
 
 /// The counts of one shard.
 pub(super) struct Counts {
     rules: Arc<RuleSet>,
     breaker: BreakerSettings,
+    /// What was committed of campaigns that faulted, for the first rule set.
+    committed: BTreeMap<Arc<str>, FaultCount>,
     campaigns: Vec<CampaignCounts>,
     tally: Tally,
     decided: Counter,
@@ -40,17 +44,36 @@ pub(super) struct CampaignCounts {
     missed: u64,
     guard_misses: Option<Counter>,
     published: [Option<Counter>; Channel::ALL.len()],
+    version: Arc<str>,
     breaker: Breaker,
+    /// The rule set in which the breaker began to count.
+    began: u64,
     not_kept: u64,
     log: LogAllowance,
 }
 
+/// What a campaign's breaker has counted on one shard, to be committed.
+#[derive(Clone, Debug)]
+pub(super) struct CampaignFaults {
+    /// The campaign's name and version.
+    names: (Arc<str>, Arc<str>),
+    began: u64,
+    change: FaultChange,
+}
+
+impl CampaignFaults {
+    pub(super) fn count(self, committed: &mut BTreeMap<Arc<str>, FaultCount>) {
+        self.change.count(self.names, self.began, committed);
+    }
+}
+
 impl Counts {
-    pub(super) fn new(breaker: BreakerSettings) -> Counts {
+    pub(super) fn new(breaker: BreakerSettings, committed: BTreeMap<Arc<str>, FaultCount>) -> Counts {
         let events = |outcome: &'static str| ::metrics::counter!(names::EVENTS_TOTAL, "outcome" => outcome);
         Counts {
             rules: Arc::new(RuleSet::empty()),
             breaker,
+            committed,
             campaigns: Vec::new(),
             tally: Tally::default(),
             decided: events("decided"),
@@ -69,7 +92,12 @@ impl Counts {
             return;
         }
         self.put_away();
-        let counts = |campaign: &Arc<Campaign>| CampaignCounts::new(Arc::clone(&campaign.spec.name), self.breaker);
+        let committed = std::mem::take(&mut self.committed);
+        let counts = |campaign: &Arc<Campaign>| {
+            let spec = &campaign.spec;
+            let committed = committed.get(&spec.name).filter(|count| count.version == spec.version);
+            CampaignCounts::new((&spec.name, &spec.version), self.breaker, committed, rules.number)
+        };
         self.campaigns = rules.campaigns().iter().map(counts).collect();
         self.rules = Arc::clone(rules);
     }
@@ -139,6 +167,16 @@ impl Counts {
         self.log_bytes_cut.increment(bytes);
     }
 
+    /// What the breakers have counted since this was asked last.
+    pub(super) fn take_faults(&mut self) -> Vec<CampaignFaults> {
+        let changed = |campaign: &mut CampaignCounts| {
+            let change = campaign.breaker.take_change()?;
+            let names = (Arc::clone(&campaign.name), Arc::clone(&campaign.version));
+            Some(CampaignFaults { names, began: campaign.began, change })
+        };
+        self.campaigns.iter_mut().filter_map(changed).collect()
+    }
+
     /// All of it.
     pub(super) fn finish(mut self) -> Tally {
         self.put_away();
@@ -156,18 +194,25 @@ impl Counts {
 }
 
 impl CampaignCounts {
-    fn new(name: Arc<str>, breaker: BreakerSettings) -> CampaignCounts {
+    fn new(
+        (name, version): (&Arc<str>, &Arc<str>),
+        breaker: BreakerSettings,
+        committed: Option<&FaultCount>,
+        rule_set: u64,
+    ) -> CampaignCounts {
         CampaignCounts {
-            decided: calls(&name, "ok"),
-            skipped: calls(&name, "skipped"),
+            decided: calls(name, "ok"),
+            skipped: calls(name, "skipped"),
             missed: 0,
             guard_misses: None,
             published: Default::default(),
             tally: CampaignTally::default(),
-            breaker: Breaker::new(breaker),
+            breaker: committed.map_or_else(|| Breaker::new(breaker), |count| Breaker::going_on(breaker, count)),
+            began: committed.map_or(rule_set, |count| count.rule_set),
+            version: Arc::clone(version),
             not_kept: 0,
             log: LogAllowance::default(),
-            name,
+            name: Arc::clone(name),
         }
     }
 

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::budget::Held;
 use super::commit::JournalPiece;
+use super::counts::CampaignFaults;
 use super::quota::Taken;
 use super::retries::Concluded;
 use super::seen::SeenPiece;
@@ -35,6 +36,8 @@ pub(super) struct Group {
     pub(super) failures: Vec<FailureDelta>,
     /// Places in campaigns' hours that its communications have taken.
     pub(super) hours: Vec<Taken>,
+    /// What the circuit breakers have counted.
+    pub(super) faults: Vec<CampaignFaults>,
     /// What was erased of the journal, in bytes.
     pub(super) journal_bytes_freed: u64,
     /// To be told when it is durable.
@@ -71,6 +74,7 @@ impl Group {
             timers: Vec::new(),
             failures: Vec::new(),
             hours: Vec::new(),
+            faults: Vec::new(),
             journal_bytes_freed: 0,
             committed: None,
             concluded: Vec::new(),

@@ -1,6 +1,7 @@
 //! A shard that decides for whoever asks, in memory and at once: what `rehearsal` is built upon. The path of an event is the engine's own, from
 //! the identity on; only its ends differ: what is decided is handed back in place of being committed, and the rows stay here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,6 +171,7 @@ impl Decider {
             suspects: Arc::new(Suspects::none()),
             failures: Arc::new(FailureTotals::new(&progress, u64::MAX)),
             quotas: Quotas::default(),
+            faults: BTreeMap::new(),
             trials: Registry::default(),
         };
         // Nobody hears of what a shard would have its owner do: no campaign is suspended.

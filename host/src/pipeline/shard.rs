@@ -1,6 +1,7 @@
 //! One shard: a thread that decides the events of its customers, batch by batch, under one rule set a batch (G8). It
 //! owns its guests; the lock of a partition's rows is held for one row at a time (`memory.rs`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,7 +33,7 @@ use crate::event::{CustomerKey, DedupKey, Event, EventId, Projection};
 use crate::failpoint::Failpoint;
 use crate::metrics;
 use crate::store::StoreError;
-use crate::store::records::{JournalEntry, Partition, SeenRow, Sessions, encode};
+use crate::store::records::{FaultCount, JournalEntry, Partition, SeenRow, Sessions, encode};
 
 /// The most input that waits for its calls, in bytes: one large event read whole by many campaigns is decided before
 /// the next is read.
@@ -82,6 +83,8 @@ pub(super) struct Shared {
     pub(super) suspects: Arc<Suspects>,
     pub(super) failures: Arc<FailureTotals>,
     pub(super) quotas: Quotas,
+    /// What was committed of campaigns that faulted.
+    pub(super) faults: BTreeMap<Arc<str>, FaultCount>,
     pub(super) trials: Registry,
 }
 
@@ -127,7 +130,7 @@ impl Shard {
         shared: Shared,
         exit: Option<Exit>,
     ) -> Shard {
-        let Shared { redirects, arrivals, suspects, failures, quotas, trials } = shared;
+        let Shared { redirects, arrivals, suspects, failures, quotas, faults, trials } = shared;
         Shard {
             number,
             guests: Guests::new(Arc::clone(&rules.sandbox), settings.recheck_one_in),
@@ -148,7 +151,7 @@ impl Shard {
             batch: Batch::default(),
             projection: Projection::new(),
             decided: Decided::default(),
-            counts: Counts::new(settings.breaker),
+            counts: Counts::new(settings.breaker, faults),
             quotas,
             taken: Vec::new(),
             trials: Trials::new(trials),
@@ -361,6 +364,7 @@ impl Shard {
         group.changes.append(failures);
         group.failures = deltas;
         group.hours = std::mem::take(&mut self.taken);
+        group.faults = self.counts.take_faults();
         match &self.exit {
             Some(exit) if !group.is_empty() => exit.send(group),
             _ => Ok(()),

@@ -3,12 +3,13 @@
 //!
 //! Compared are rates by event, not by customer: whoever has half of all events then weighs on both sides of one rate, and not on the share of one side.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::{Campaign, Place, Reading, RuleSet};
 use crate::reload::ReloadHandle;
+use crate::store::records::TrialCount;
 
 /// Fewer events of a side say nothing.
 const EVENTS_MIN: u64 = 200;
@@ -19,7 +20,15 @@ const STANDARD_ERRORS_MIN: f64 = 4.0;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Registry(Arc<Mutex<Running>>);
 
-type Running = HashMap<Arc<str>, (Terms, Arc<Trial>)>;
+#[derive(Debug, Default)]
+struct Running {
+    trials: HashMap<Arc<str>, (Terms, Versions, Arc<Trial>)>,
+    /// What was committed before the start, for a trial that goes on.
+    committed: BTreeMap<Arc<str>, TrialCount>,
+}
+
+/// The campaign's, and the canary's.
+type Versions = (Arc<str>, Arc<str>);
 
 /// What is on trial beside what, and for how many: with any of it the counting begins anew.
 type Terms = (u64, u64, u32);
@@ -51,15 +60,56 @@ pub(super) struct Trials {
 }
 
 impl Registry {
+    /// Goes on from what was committed.
+    pub(super) fn new(committed: &BTreeMap<Arc<str>, TrialCount>) -> Registry {
+        Registry(Arc::new(Mutex::new(Running { trials: HashMap::new(), committed: committed.clone() })))
+    }
+
+    /// Notes for the next start what has been counted. What was not committed of it is decided, and counted, again: a trial is judged by hundreds of events.
+    pub(super) fn commit(&self, committed: &mut BTreeMap<Arc<str>, TrialCount>) {
+        let running = self.lock();
+        for (canary, ((_, _, percent), versions, trial)) in &running.trials {
+            let (campaign, of_canary) = (trial.campaign.counted(), trial.canary.counted());
+            let count = TrialCount { versions: versions.clone(), percent: *percent, campaign, canary: of_canary };
+            committed.insert(Arc::clone(canary), count);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn trial(&self, canary: &Campaign, of: &Campaign) -> Arc<Trial> {
         let percent = canary.spec.rollout.map_or(100, |rollout| rollout.percent);
-        let terms = (of.generation, canary.generation, percent);
-        let mut trials = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = trials.entry(Arc::clone(&canary.spec.name)).or_default();
+        let versions = (Arc::clone(&of.spec.version), Arc::clone(&canary.spec.version));
+        self.trial_of(&canary.spec.name, (of.generation, canary.generation, percent), versions)
+    }
+
+    fn trial_of(&self, canary: &Arc<str>, terms: Terms, versions: Versions) -> Arc<Trial> {
+        let mut running = self.lock();
+        // Generations begin anew with a start, versions do not.
+        let committed = running.committed.remove(canary);
+        let committed = committed.filter(|count| (&count.versions, count.percent) == (&versions, terms.2));
+        let known = running.trials.entry(Arc::clone(canary)).or_default();
         if known.0 != terms {
-            *known = (terms, Arc::default());
+            let trial = committed.map_or_else(Trial::default, |count| Trial::going_on(&count));
+            *known = (terms, versions, Arc::new(trial));
         }
-        Arc::clone(&known.1)
+        Arc::clone(&known.2)
+    }
+}
+
+impl Trial {
+    fn going_on(count: &TrialCount) -> Trial {
+        let side = |(events, sends): (u64, u64)| Side { events: events.into(), sends: sends.into() };
+        Trial { campaign: side(count.campaign), canary: side(count.canary) }
+    }
+}
+
+impl Side {
+    /// Events, and what was sent for them.
+    fn counted(&self) -> (u64, u64) {
+        (self.events.load(Ordering::Relaxed), self.sends.load(Ordering::Relaxed))
     }
 }
 
@@ -115,8 +165,7 @@ impl Trials {
     pub(super) fn drift(&self, rules: &RuleSet, canary: usize) -> Option<String> {
         let (trial, _) = self.here.get(canary)?.as_ref()?;
         let terms = rules.campaigns()[canary].spec.trial.as_ref()?;
-        let counted = |side: &Side| (side.events.load(Ordering::Relaxed), side.sends.load(Ordering::Relaxed));
-        let (own, other) = (counted(&trial.canary), counted(&trial.campaign));
+        let (own, other) = (trial.canary.counted(), trial.campaign.counted());
         if !have_drifted(own, other, terms.drift_percent_max) {
             return None;
         }
@@ -147,6 +196,20 @@ fn have_drifted(own: (u64, u64), other: (u64, u64), percent_max: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trial_goes_on_after_a_start_with_the_versions_that_it_had() {
+        let trial = |registry: &Registry, version: &str| {
+            let versions = ("1".into(), version.into());
+            registry.trial_of(&"next".into(), (1, 2, 10), versions)
+        };
+        let (registry, mut committed) = (Registry::default(), BTreeMap::new());
+        trial(&registry, "2").canary.events.fetch_add(150, Ordering::Relaxed);
+        registry.commit(&mut committed);
+        let again = Registry::new(&committed);
+        assert_eq!(trial(&again, "2").canary.counted(), (150, 0));
+        assert_eq!(trial(&Registry::new(&committed), "3").canary.counted(), (0, 0), "another version");
+    }
 
     #[test]
     fn rates_far_apart_have_drifted_either_way() {

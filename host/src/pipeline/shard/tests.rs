@@ -68,6 +68,7 @@ impl Bench {
             suspects: Arc::new(Suspects::none()),
             failures: Arc::new(FailureTotals::new(&progress, 0)),
             quotas: Quotas::default(),
+            faults: Default::default(),
             trials: trials::Registry::default(),
         };
         let (filters, writer) = seen::open(&*store, &progress, (86_400_000, None)).unwrap();

@@ -42,6 +42,36 @@ pub struct Progress {
     /// What campaigns with `per_hour_max` have sent in their hour.
     #[serde(default)]
     pub hours: BTreeMap<Arc<str>, HourCount>,
+    /// What the circuit breaker has counted of campaigns that faulted lately.
+    #[serde(default)]
+    pub faults: BTreeMap<Arc<str>, FaultCount>,
+    /// What the trials of canaries have counted, by canary.
+    #[serde(default)]
+    pub trials: BTreeMap<Arc<str>, TrialCount>,
+}
+
+/// What a campaign's calls came to lately. There is none for a campaign without a fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultCount {
+    /// Of the campaign.
+    pub version: Arc<str>,
+    /// The rule set in which the counting began.
+    pub rule_set: u64,
+    pub in_a_row: u32,
+    /// Of those that are judged together.
+    pub calls: u32,
+    pub faults: u32,
+}
+
+/// A canary beside its campaign.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialCount {
+    /// The versions of the campaign and of the canary.
+    pub versions: (Arc<str>, Arc<str>),
+    pub percent: u32,
+    /// Events, and what was sent for them.
+    pub campaign: (u64, u64),
+    pub canary: (u64, u64),
 }
 
 /// What a campaign has sent in one hour.
@@ -167,12 +197,13 @@ mod tests {
     #[test]
     fn what_a_version_without_periods_has_written_has_none_to_go_on_with() {
         let now = encode(&Progress { commit: 7, ..Progress::default() });
-        // The hours are an empty map, the clock an array of nothing, nothing and false. Before it: nothing. And before that: an array of two small numbers.
+        // The trials, the faults and the hours are empty maps, the clock an array of nothing, nothing and false. Before it: nothing. And before that: an array of two small numbers.
         for (bytes, members, trail) in [
             (1, 1, Period::default()),
-            (5, 2, Period::default()),
-            (6, 3, Period::default()),
-            (9, 4, Period::of_before()),
+            (3, 3, Period::default()),
+            (7, 4, Period::default()),
+            (8, 5, Period::default()),
+            (11, 6, Period::of_before()),
         ] {
             let mut before = now[..now.len() - bytes].to_vec();
             before[0] -= members;

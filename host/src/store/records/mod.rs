@@ -25,7 +25,7 @@ pub use failure::{BodyRow, FailureKey, FailureRow, FailureStatus, FailureTotal, 
 pub(crate) use failure::{FailureDelta, visit_failures};
 pub use journal::{Cause, Decided, JournalEntry, JournalRow, Outcome, Proposed, Verdict};
 pub use keys::{Key, Partition, TimerKey};
-pub use meta::{ClockMark, ClockRecord, HourCount, Progress, Sessions, SetBack, Swept};
+pub use meta::{ClockMark, ClockRecord, FaultCount, HourCount, Progress, Sessions, SetBack, Swept, TrialCount};
 pub use outbox::{OutboxItem, OutboxRow};
 pub use seen::{ClosedPeriod, OpenOccurrence, SeenKey, SeenPeriod, SeenRow};
 pub use trail::{Period, TrailKey};
