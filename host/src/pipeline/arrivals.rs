@@ -252,7 +252,7 @@ mod tests {
             let (arrivals, look) = wrong_by(wrong_ms);
             assert_eq!((doubt(&arrivals), arrivals.last_now()), (Some(contradiction), START + HOUR));
             assert_eq!(arrivals.clock_record(7).mark.unwrap().wall_ms, START + HOUR, "what is committed is believed");
-            look(&arrivals, 2 * HOUR, wrong_ms);
+            look(&arrivals, HOUR + 600_000, wrong_ms);
             assert_eq!((doubt(&arrivals), arrivals.last_now()), (Some(contradiction), START + HOUR));
             look(&arrivals, 3 * HOUR, 0);
             assert_eq!((doubt(&arrivals), arrivals.last_now()), (None, START + 3 * HOUR));
