@@ -151,7 +151,10 @@ mod tests {
             .advance(seconds(1))
             .event("AttributeUpdated")
             .expect_nothing()
-            .expect_note("too long ago");
+            .expect_note("too long ago")
+            .event(Event::of("AttributeUpdated").set("change_date_time_text", "some day"))
+            .expect_nothing()
+            .expect_note("cannot be read");
     }
 
     #[test]
