@@ -133,6 +133,7 @@ mod decimal;
 pub mod events;
 #[cfg(any(target_arch = "wasm32", test))]
 mod heap;
+mod merge;
 mod message;
 #[doc(hidden)]
 pub mod module;
@@ -151,6 +152,7 @@ pub use collections::Map;
 pub use context::{Context, Level};
 pub use decimal::{Decimal, InvalidDecimal};
 pub use hailer_macros::{State, handlers, rule};
+pub use merge::MergeContext;
 pub use message::{ChatBot, Mail, Message, Push, Sms, SocialNetworks, Value, Viber};
 pub use raw::Raw;
 pub use rule::Rule;
@@ -162,8 +164,9 @@ pub use time::{Duration, InvalidTimestamp, Timestamp, days, hours, minutes, seco
 pub mod prelude {
     pub use crate::events::*;
     pub use crate::{
-        ChatBot, Context, Decimal, Duration, Mail, Map, Message, Push, Raw, Rule, Sms, SocialNetworks, State, TimerId,
-        Timestamp, Viber, When, at, days, dec, every_year_on, handlers, hours, in_days, minutes, on, rule, seconds,
+        ChatBot, Context, Decimal, Duration, Mail, Map, MergeContext, Message, Push, Raw, Rule, Sms, SocialNetworks,
+        State, TimerId, Timestamp, Viber, When, at, days, dec, every_year_on, handlers, hours, in_days, minutes, on,
+        rule, seconds,
     };
 }
 
@@ -173,6 +176,7 @@ pub mod generated {
     pub use crate::condition;
     pub use crate::context::{Outcome, finish, finish_with};
     pub use crate::decimal::literal;
+    pub use crate::merge::fields as merge_fields;
     pub use crate::rule::{Declared, concat, digits, length};
     pub use crate::schedule::timer;
     pub use crate::state;

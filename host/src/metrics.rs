@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 pub const EVENTS_TOTAL: &str = "hailer_events_total";
 pub const EVENTS_REPAIRED_TOTAL: &str = "hailer_events_repaired_total";
+pub const REDIRECTS_WITHOUT_IDS_TOTAL: &str = "hailer_redirects_without_ids_total";
 pub const EVENTS_AMBIGUOUS_TOTAL: &str = "hailer_events_ambiguous_total";
 pub const FIELD_MISMATCHES_TOTAL: &str = "hailer_field_mismatches_total";
 pub const IN_FLIGHT: &str = "hailer_in_flight";
@@ -66,6 +67,11 @@ enum Kind {
 const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, EVENTS_TOTAL, "Events by what became of them: decided, unsubscribed, repeat, deadletter"),
     (Kind::Counter, EVENTS_REPAIRED_TOTAL, "Events that were readable only after repair"),
+    (
+        Kind::Counter,
+        REDIRECTS_WITHOUT_IDS_TOTAL,
+        "Events and timers of merged customers that stay addressed to the old id, as the merge was decided by a version that kept no ids",
+    ),
     (
         Kind::Counter,
         EVENTS_AMBIGUOUS_TOTAL,

@@ -60,7 +60,7 @@ use tokio::task::JoinSet;
 use crate::clock::{self, Millis};
 use crate::communication::DeadLetter;
 use crate::delivery::{Delivery, Receipt, Session};
-use crate::event::{CustomerKey, DedupKey, Event, EventErrorKind};
+use crate::event::{Customer, CustomerKey, DedupKey, Event, EventErrorKind};
 use crate::metrics;
 use crate::recording::Recorder;
 use crate::sinks::{DeadLetters, Sink, SinkError};
@@ -77,6 +77,7 @@ use event_clock::EventClock;
 use failures::FailureTotals;
 use group::Group;
 use memory::{Ahead, Memory};
+use merge::Meant;
 use outbox::{Fill, PublishError};
 pub use queues::{Cursor, Which};
 use quota::Quotas;
@@ -121,8 +122,10 @@ enum What {
     /// An event that has been read.
     Event {
         event: Box<Event>,
-        /// Whom it is about, or whom they have become.
+        /// The customer, after redirects from merges.
         customer: Option<CustomerKey>,
+        /// The ids of that customer, if a merge has made them others than the event names.
+        became: Option<Arc<Customer>>,
         key: DedupKey,
         redelivered: bool,
         session: u64,
@@ -455,10 +458,10 @@ impl Entrance {
         match read {
             Ok((event, key, name)) => {
                 let held = self.room_for(&event).await?;
-                let customer = self.customer_of(&event).await?;
-                let shard = shard_of_event(customer, key, self.shards.len());
+                let meant = self.customer_of(&event).await?;
+                let shard = shard_of_event(meant.0, key, self.shards.len());
                 let place = self.shards[shard].reserve().await.map_err(|_| IntakeClosed)?;
-                place.send(self.stamp((event, key, name), customer, delivery, held));
+                place.send(self.stamp((event, key, name), meant, delivery, held));
             }
             Err(unreadable) => {
                 let held = self.unreadable.take(delivery.body.len() + unreadable.reason.len()).await;
@@ -486,12 +489,13 @@ impl Entrance {
     }
 
     /// The customer whom an event is about, after redirects from merges. A merge is about the customer whom it names.
-    async fn customer_of(&self, event: &Event) -> Result<Option<CustomerKey>, IntakeClosed> {
+    async fn customer_of(&self, event: &Event) -> Result<Meant, IntakeClosed> {
         match event.customer_key() {
             Some(customer) if merge::merge_of(event).is_none() => {
-                self.or_close(self.redirects.find(customer).await).map(Some)
+                let resolved = self.or_close(self.redirects.find(customer).await)?;
+                Ok((Some(resolved.key), resolved.addressee()))
             }
-            customer => Ok(customer),
+            customer => Ok((customer, None)),
         }
     }
 
@@ -541,7 +545,7 @@ impl Entrance {
     fn stamp(
         &self,
         (event, key, name): (Event, DedupKey, Name),
-        customer: Option<CustomerKey>,
+        (customer, became): Meant,
         mut delivery: Delivery,
         held: Held,
     ) -> Accepted {
@@ -564,7 +568,8 @@ impl Entrance {
             ::metrics::counter!(metrics::EVENTS_REPAIRED_TOTAL).increment(1);
         }
         let Delivery { redelivered, receipt, .. } = delivery;
-        let what = What::Event { event: Box::new(event), customer, key, redelivered, session: stamp.session };
+        let (event, session) = (Box::new(event), stamp.session);
+        let what = What::Event { event, customer, became, key, redelivered, session };
         Accepted { what, name: Some(name), now: stamp.now, receipt: Some(receipt), held }
     }
 

@@ -1,6 +1,9 @@
 //! `hailer erase`, on a running engine and on the store of a stopped one: nothing is left that names or describes the customer, and nobody
 //! else loses anything.
 
+use std::ops::ControlFlow;
+
+use hailer::store::{FileStore, Opening, Store, Table};
 use hailer_tests::wait;
 use serde_json::json;
 
@@ -66,4 +69,42 @@ async fn the_store_of_a_stopped_engine_is_erased_from_alike() {
     let printed = engine.prints(1).await;
     assert_eq!(printed[0]["data"], json!({ "number": 7, "count": 1, "chain": 7 }));
     assert_eq!(site.command(&["failures", "list", "--all", "--json"]).expect(0).json().as_array().unwrap().len(), 2);
+}
+
+/// The ids of who remains stand in the redirects, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_erased_customer_leaves_no_id_behind_in_the_redirects_of_who_became_them() {
+    const NAMED: &str = "70000002";
+    const IDS: &str = "7000000";
+    let site = site("");
+    let mut engine = start(&site, &[]).await;
+    let merged = |from: &str, to: &str| {
+        let customer = |id: &str| json!({ "customerId": id });
+        let (from_info, to_info) = (customer(from), customer(to));
+        let body =
+            json!({ "eventCode": "MergeCustomersProfiles", "fromCustomerInfo": from_info, "toCustomerInfo": to_info });
+        line(&format!("merged-{from}-{to}"), &body)
+    };
+    engine.write([bought(3, 1), merged("1", "70000001"), merged("70000001", NAMED), bought(4, 1)].concat());
+    let printed = engine.prints(2).await;
+    assert_eq!(printed[1]["recipient"]["customerId"], NAMED);
+    engine.stop().await;
+    let directory = site.path("store");
+    let found = || {
+        let store = FileStore::open(&directory, Opening::of("local")).expect("the store of a stopped engine");
+        let snapshot = store.snapshot().expect("a view");
+        let mut found = 0;
+        for table in [Table::Redirects, Table::Customers, Table::Timers, Table::Failures] {
+            let shown = snapshot.range(table, &[0], &[u8::MAX], &mut |_, value| {
+                found += usize::from(value.windows(IDS.len()).any(|bytes| bytes == IDS.as_bytes()));
+                ControlFlow::Continue(())
+            });
+            shown.expect("rows that can be read");
+        }
+        found
+    };
+    assert_eq!(found(), 2, "each redirect names who remained");
+    let store = directory.display().to_string();
+    let _ = site.command(&["erase", NAMED, "--yes", "--store", &store]).expect(0);
+    assert_eq!(found(), 0);
 }

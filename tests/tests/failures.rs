@@ -383,6 +383,42 @@ async fn a_merge_that_fails_in_two_campaigns_is_kept_with_their_words_and_unites
     assert!(printed[4..].iter().all(|(_, what)| (&what[0], &what[1]) == (&json!(6), &json!(3))), "{printed:?}");
 }
 
+/// A purchase under an old id that fails is kept with the ids of who remains, and what waits behind it, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_failure_under_an_old_id_is_tried_again_for_who_remains() {
+    let site = site("");
+    let mut engine = start(&site, &[]).await;
+    engine.write([bought(3, 2), merged(1, 2), bought(5, 1), bought(6, 1)].concat());
+    are_kept(&site, 2).await;
+    mend(&site, &engine, "").await;
+    let tried = settle(&site, &["retry", "--all"]).expect(0).json();
+    assert_eq!(tried["settled"], 2, "{tried}");
+    let printed = told(&engine.prints(3).await);
+    assert_eq!(printed.iter().map(|(customer, _)| &**customer).collect::<Vec<_>>(), ["2", "2", "2"], "{printed:?}");
+    engine.stop().await;
+}
+
+/// The timer of a registration waits with the merge that failed, and fires for who remains when the merge is tried again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_merge_that_fails_keeps_the_timers_of_who_goes_and_moves_them_later() {
+    let site = site("");
+    site.put("tally.toml", campaign("tally", "[params]\nmerge_faults = true\nwait_seconds = 5"));
+    let mut engine = start(&site, &[]).await;
+    let begun = |customer: u32| {
+        let body = json!({ "eventCode": "OnBeginRegistration", "customerInfo": { "customerId": customer } });
+        line(&format!("began-{customer}"), &body)
+    };
+    engine.write([bought(3, 2), begun(1), merged(1, 2)].concat());
+    are_kept(&site, 1).await;
+    site.put("tally.toml", campaign("tally", ""));
+    engine.reload().await;
+    let tried = settle(&site, &["retry", "--all"]).expect(0).json();
+    assert_eq!(tried["settled"], 1, "{tried}");
+    let printed = engine.prints(2).await;
+    assert_eq!((&printed[1]["template"], &printed[1]["recipient"]["customerId"]), (&json!("reminder"), &json!("2")));
+    engine.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn states_of_a_paused_campaign_are_united_when_it_runs_again() {
     let site = site("");

@@ -170,6 +170,54 @@ fn a_merge_unites_counts_moves_timers_and_redirects_who_is_gone() {
     assert_eq!(printed[1]["recipient"]["customerId"], "2", "the timer is the survivor's");
 }
 
+/// Runs `lines` with a campaign that answers every purchase and one that waits for a customer to come back.
+fn run_answering(name: &str, lines: &str, run_on: i64, site: &Site, more: &[&str]) -> Vec<(String, String)> {
+    let (printed, _) = run(site, name, lines, run_on, more);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    printed.iter().map(|one| (text(&one["template"]), text(&one["recipient"]["customerId"]))).collect()
+}
+
+#[test]
+fn what_comes_under_an_old_id_is_addressed_to_who_remains_also_after_a_restart() {
+    let site = site_with("big-basket", "[params]\nthreshold = \"0\"");
+    site.put("modules/win-back.wasm", example_module("win-back"));
+    site.put("win-back.toml", campaign("win-back", ""));
+    let store = site.path("store").display().to_string();
+    let kept = ["--store", &store];
+    let to = |template: &str, customer: &str| (template.to_owned(), customer.to_owned());
+    let lines = [
+        at(0, &purchase(1, 6)),
+        at(MINUTE, &merged(5, 6)),
+        at(2 * MINUTE, &purchase(2, 5)),
+        at(3 * MINUTE, &merged(6, 7)),
+    ];
+    let sent = run_answering("first.jsonl", &lines.concat(), 0, &site, &kept);
+    assert_eq!(sent, [to("big-basket", "6"), to("big-basket", "6")]);
+    // Two merges lie between, and the store alone knows of them.
+    let sent = run_answering("second.jsonl", &at(HOUR, &purchase(3, 5)), 100 * DAY, &site, &kept);
+    assert_eq!(sent, [to("big-basket", "7"), to("we-miss-you", "7"), to("come-back", "7")]);
+}
+
+#[test]
+fn of_two_customers_who_become_one_the_last_purchase_counts_through_the_whole_engine() {
+    for (from, to) in [(1, 2), (2, 1)] {
+        let site = site_with("win-back", "");
+        let lines = [at(0, &purchase(1, 1)), at(57 * DAY, &purchase(2, 2)), at(59 * DAY, &merged(from, to))];
+        let (printed, outcome) = run(&site, "events.jsonl", &lines.concat(), 400 * DAY, &[]);
+        let sent: Vec<_> = printed.iter().map(|one| (&one["template"], &one["createdAt"])).collect();
+        let after = |days: i64| START / 1000 + (57 + days) * 24 * 3600;
+        assert_eq!(sent.len(), 2, "{from} into {to}: {sent:?} {}", outcome.stderr);
+        for ((template, moment), (expected, days)) in sent.into_iter().zip([("we-miss-you", 60), ("come-back", 90)]) {
+            assert_eq!(template, expected);
+            let moment: jiff::Timestamp = moment.as_str().unwrap().parse().unwrap();
+            let late = moment.as_second() - after(days);
+            assert!((0..24 * 3600).contains(&late), "{from} into {to}: {template} {late} s after the day began");
+        }
+        let to = to.to_string();
+        assert_eq!(customers(&printed), [&*to, &*to]);
+    }
+}
+
 /// What a copy is told by does not move when a merge moves the customer whom the event names.
 #[test]
 fn a_second_reading_after_a_merge_changes_nothing() {

@@ -125,8 +125,8 @@ fn a_difference_of_thresholds_lists_exactly_the_customers_between_them() {
     let arguments = [text(&events), "--rules", text(&low), "--diff", text(&high), "--json"];
     let report = replay(&site, &arguments).expect(0).json();
 
-    // Who has a purchase between the two, in the order of the first: read from the events alone. Whoever was merged goes on as the other, and is listed by the name that
-    // the first such purchase has.
+    // Who has a purchase between the two, in the order of the first: read from the events alone. A merged customer goes on as the other, and is listed by the id of
+    // the customer who remained at the first such purchase.
     let mut merged: BTreeMap<u64, u64> = BTreeMap::new();
     let mut expected: Vec<(u64, String, u64)> = Vec::new();
     for line in lines(&events) {
@@ -144,14 +144,13 @@ fn a_difference_of_thresholds_lists_exactly_the_customers_between_them() {
         }
         let amount = operation["amount"].as_f64().unwrap();
         if (300.0..500.0).contains(&amount) {
-            let named = body["customerInfo"]["customerId"].as_u64().unwrap();
-            let mut customer = named;
+            let mut customer = body["customerInfo"]["customerId"].as_u64().unwrap();
             while let Some(other) = merged.get(&customer) {
                 customer = *other;
             }
             match expected.iter_mut().find(|(known, ..)| *known == customer) {
                 Some((.., count)) => *count += 1,
-                None => expected.push((customer, named.to_string(), 1)),
+                None => expected.push((customer, customer.to_string(), 1)),
             }
         }
     }

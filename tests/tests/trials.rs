@@ -123,6 +123,47 @@ async fn a_shadow_begins_with_what_its_campaign_remembers() {
     engine.stop().await;
 }
 
+/// Customers who have a purchase fifty-seven days apart and become one on day 59, in both directions by turns.
+fn merging(site: &Site, pairs: usize) -> std::path::PathBuf {
+    let at = |day: i64, body: &str| {
+        let moment = 1_772_323_200_000 + day * 24 * 60 * 60 * 1000;
+        format!("{}\n", serde_json::json!({ "timestamp": moment, "body": body }))
+    };
+    let mut days = [String::new(), String::new(), String::new()];
+    for pair in 0..pairs {
+        let (older, newer) = (2 * pair + 1, 2 * pair + 2);
+        let (from, to) = if pair % 2 == 0 { (older, newer) } else { (newer, older) };
+        let merged = format!(
+            r#"{{"eventCode":"MergeCustomersProfiles","fromCustomerInfo":{{"customerId":{from}}},"toCustomerInfo":{{"customerId":{to}}}}}"#
+        );
+        days[0] += &at(0, &purchase(1, older));
+        days[1] += &at(57, &purchase(1, newer));
+        days[2] += &at(59, &merged);
+    }
+    site.write("merging.jsonl", days.concat())
+}
+
+#[test]
+fn a_merge_comes_to_the_same_in_a_campaign_in_its_shadow_and_in_its_canary() {
+    // Sixty days after the last purchase, which is as far as the clock runs on, each pair gets one message.
+    const PAIRS: usize = 20;
+    let site = site();
+    site.put("modules/win-back.wasm", example_module("win-back"));
+    site.put("win-back.toml", campaign("win-back", ""));
+    let events = merging(&site, PAIRS);
+    let told = |sent: &[Value]| -> Vec<(Value, Value)> {
+        sent.iter().map(|one| (one["id"].clone(), one["recipient"].clone())).collect()
+    };
+    let alone = told(&decide(&site, &events, "alone"));
+    assert_eq!(alone.len(), PAIRS);
+    site.put("win-next.toml", in_shadow(&campaign("win-back", ""), "win-back"));
+    assert_eq!(told(&decide(&site, &events, "shadow")), alone);
+    let compared = comparison(&site, "win-back", "shadow");
+    assert_eq!((&compared["alike"], &compared["shadow"]["sends"]), (&compared["compared"], &PAIRS.into()));
+    site.put("win-next.toml", campaign("win-back", "shadow_of = \"win-back\"\nrollout_percent = 50"));
+    assert_eq!(told(&decide(&site, &events, "canary")), alone);
+}
+
 /// So many purchases of each of these customers, each decided before the next is made.
 async fn buy(engine: &mut Engine, times: usize, customers: std::ops::RangeInclusive<usize>) {
     for _ in 0..times {

@@ -24,7 +24,17 @@ pub struct Manifest {
     /// The version of the state's shape; absent for a rule without state.
     #[serde(default)]
     pub state_version: Option<u32>,
+    /// How two customers become one: [`MERGES_OF_STATES`] or [`MERGES_WITH_TIMERS`].
+    #[serde(default = "merges_of_states", skip_serializing_if = "is_of_states")]
+    pub merges: u32,
 }
+
+/// The form of merges that a module without the member `merges` has: a merge handler is given the other's state, and timers are united by the
+/// host.
+pub const MERGES_OF_STATES: u32 = 1;
+
+/// The second form: a merge handler is given both customers' pending timers, too, and may schedule and cancel.
+pub const MERGES_WITH_TIMERS: u32 = 2;
 
 /// One handler: the events it takes and the fields it reads, or the timer whose moment it is called at, or the merge of
 /// two customers. Its index is its number on the wire.
@@ -52,6 +62,12 @@ impl Manifest {
     #[must_use]
     pub fn remembers(&self) -> bool {
         self.state_version.is_some() || self.handlers.iter().any(|handler| handler.timer.is_some())
+    }
+
+    /// Whether a merge hands the pending timers to the rule.
+    #[must_use]
+    pub fn merges_timers(&self) -> bool {
+        self.merges >= MERGES_WITH_TIMERS
     }
 }
 
@@ -134,6 +150,15 @@ pub enum ParamValue {
     Strs(Vec<String>),
     /// In the order in which they were written.
     Map(Vec<(String, String)>),
+}
+
+fn merges_of_states() -> u32 {
+    MERGES_OF_STATES
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_of_states(merges: &u32) -> bool {
+    *merges == MERGES_OF_STATES
 }
 
 /// An empty map and an empty list are written alike; the parameter's type says which one it is.

@@ -23,6 +23,7 @@ pub(crate) struct Handler {
     event: Option<EventUse>,
     /// The type of the state that it is lent.
     pub(crate) state: Option<Type>,
+    has_context: bool,
     /// What has to hold, or it is not called.
     when: Option<When>,
 }
@@ -45,13 +46,13 @@ impl Handler {
         let caller = take_caller(&mut method.attrs)?;
         let signature = Signature::of(caller, &method)?;
         let event = signature.event.map(|parameter| EventUse::parse(parameter, narrowed)).transpose()?;
-        let state = signature.state.cloned();
+        let (state, has_context) = (signature.state.cloned(), signature.has_context);
         let when = match (&when, &event) {
             (Some(when), Some(event)) => Some(When::parse(when, event.event, &event.fields)?),
             (Some(when), None) => return Err(misplaced(when)),
             (None, _) => None,
         };
-        Ok(Self { method, caller, event, state, when })
+        Ok(Self { method, caller, event, state, has_context, when })
     }
 
     pub(crate) fn declared(&self) -> Declared {
@@ -171,16 +172,21 @@ impl Handler {
         let context = quote!(&mut *context);
         let lent = self.state.as_ref().map(|_| quote!(&mut state,));
         if self.caller == Caller::Merge {
-            let type_ = &self.state;
+            let other = self.state.as_ref().map(|type_| {
+                quote! {
+                    let Some(other) = ::hailer_sdk::generated::state::kept::<#type_>(of_other, context) else { return };
+                }
+            });
+            let other_value = self.state.as_ref().map(|_| quote!(other,));
+            let merge_context =
+                self.has_context.then(|| quote!(&mut ::hailer_sdk::MergeContext::new(#context, timers)));
             return quote! {
                 #number => {
                     #load
-                    let unknown = reader.record(1);
-                    let other = *reader;
-                    reader.skip(1);
-                    reader.skip(unknown);
-                    let Some(other) = ::hailer_sdk::generated::state::kept::<#type_>(other, context) else { return };
-                    let outcome = self.#name(&mut state, other);
+                    #[allow(unused_variables)]
+                    let (of_other, timers) = ::hailer_sdk::generated::merge_fields(reader);
+                    #other
+                    let outcome = self.#name(#lent #other_value #merge_context);
                     #finish
                 }
             };

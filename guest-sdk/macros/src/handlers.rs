@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hailer_abi::manifest::MERGES_WITH_TIMERS;
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
@@ -74,6 +75,8 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
         }
         None => quote!("null"),
     };
+    let is_timed = handlers.iter().any(|handler| handler.caller != Caller::Event);
+    let end = if is_timed { format!(",\"merges\":{MERGES_WITH_TIMERS}}}") } else { "}".to_owned() };
     let timers = timers(&handlers);
     let condition = condition(&handlers);
     let params: TokenStream = handlers.iter().filter_map(|handler| handler.condition_params("rule")).collect();
@@ -93,7 +96,7 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
 
         const _: () = {
             const PARTS: &[&str] =
-                &[<#rule as ::hailer_sdk::generated::Declared>::DECLARATION, ",\"handlers\":", #declared, ",\"stateVersion\":", #state_version, "}"];
+                &[<#rule as ::hailer_sdk::generated::Declared>::DECLARATION, ",\"handlers\":", #declared, ",\"stateVersion\":", #state_version, #end];
             const LENGTH: usize = ::hailer_sdk::generated::length(PARTS);
 
             impl ::hailer_sdk::Rule for #rule {
@@ -242,9 +245,18 @@ fn refuse_two_merges(handlers: &[Handler]) -> Result<()> {
     if let Some(second) = merges.next() {
         return Err(Error::new_spanned(second.ident(), "one method can be `#[merge]`"));
     }
-    if handlers.iter().all(|handler| handler.state.is_none() || handler.caller == Caller::Merge) {
-        let reason = "there is nothing to unite: no other handler of this rule takes a state (`state: &mut T`)";
-        return Err(Error::new_spanned(first.ident(), reason));
-    }
-    Ok(())
+    let mut others = handlers.iter().filter(|handler| handler.caller != Caller::Merge);
+    let state = others.clone().find_map(|handler| handler.state.as_ref());
+    let has_timers = others.any(|handler| handler.caller == Caller::Timer);
+    let reason = match (&first.state, state) {
+        (Some(_), None) => "there is no state to unite: no other handler of this rule takes a state (`state: &mut T`)",
+        (None, Some(_)) => {
+            "this rule keeps a state: its merge is `fn merge(&self, state: &mut T, other: T, ctx: &mut MergeContext)`"
+        }
+        (None, None) if !has_timers => {
+            "there is nothing to unite: this rule has neither a state (`state: &mut T`) nor a `#[timer]`"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new_spanned(first.ident(), reason))
 }

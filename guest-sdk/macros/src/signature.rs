@@ -20,6 +20,8 @@ pub(crate) struct Signature<'method> {
     pub(crate) event: Option<&'method PatType>,
     /// `T` of `state: &mut T`.
     pub(crate) state: Option<&'method Type>,
+    /// Whether a merge's handler takes its context; every other handler does.
+    pub(crate) has_context: bool,
 }
 
 /// What calls a method, by its attributes, which are taken off.
@@ -56,7 +58,7 @@ impl<'method> Signature<'method> {
             Caller::Event => of_event(method, &parameters),
             Caller::Timer => {
                 let state = state_before_context(method, caller, &parameters)?;
-                Ok(Self { event: None, state })
+                Ok(Self { event: None, state, has_context: true })
             }
             Caller::Merge => of_merge(method, &parameters),
         }
@@ -66,7 +68,8 @@ impl<'method> Signature<'method> {
 fn of_event<'method>(method: &'method ImplItemFn, parameters: &[&'method PatType]) -> Result<Signature<'method>> {
     match parameters {
         [event, rest @ ..] if !is_context(&event.ty) => {
-            Ok(Signature { event: Some(event), state: state_before_context(method, Caller::Event, rest)? })
+            let state = state_before_context(method, Caller::Event, rest)?;
+            Ok(Signature { event: Some(event), state, has_context: true })
         }
         _ => Err(wrong(Caller::Event, method.sig.ident.span(), "this is no handler: it takes no event")),
     }
@@ -112,14 +115,38 @@ fn state_before_context<'method>(
 
 fn of_merge<'method>(method: &'method ImplItemFn, parameters: &[&'method PatType]) -> Result<Signature<'method>> {
     let error = |span, what: &str| Err(wrong(Caller::Merge, span, what));
-    match parameters {
-        [state, other] => match mutable(&state.ty) {
-            None => error(state.ty.span(), "the state of the customer who remains is lent: `state: &mut T`"),
-            Some(type_) if same(type_, &other.ty) => Ok(Signature { event: None, state: Some(type_) }),
-            Some(_) => error(other.ty.span(), "the other customer's state is of the same type, and given by value"),
-        },
-        _ => error(method.sig.ident.span(), "`#[merge]` unites the states of two customers who have become one"),
+    if let Some(context) = parameters.iter().find(|parameter| is_context(&parameter.ty)) {
+        return error(context.ty.span(), "a merge can't send: its context is `ctx: &mut MergeContext`");
     }
+    match parameters {
+        [context] if is_named(&context.ty, MERGE_CONTEXT) => {
+            check_merge_context(&context.ty)?;
+            Ok(Signature { event: None, state: None, has_context: true })
+        }
+        [state, other, context @ ..] if context.len() <= 1 => {
+            for context in context {
+                check_merge_context(&context.ty)?;
+            }
+            match mutable(&state.ty) {
+                None => error(state.ty.span(), "the state of the customer who remains is lent: `state: &mut T`"),
+                Some(type_) if same(type_, &other.ty) => {
+                    Ok(Signature { event: None, state: Some(type_), has_context: !context.is_empty() })
+                }
+                Some(_) => error(other.ty.span(), "the other customer's state is of the same type, and given by value"),
+            }
+        }
+        _ => error(
+            method.sig.ident.span(),
+            "`#[merge]` unites the states, or the timers, of two customers who have become one",
+        ),
+    }
+}
+
+fn check_merge_context(type_: &Type) -> Result<()> {
+    if is_named(type_, MERGE_CONTEXT) && mutable(type_).is_some() {
+        return Ok(());
+    }
+    Err(wrong(Caller::Merge, type_.span(), "the last parameter of a merge is `ctx: &mut MergeContext`, or left out"))
 }
 
 fn check_receiver(caller: Caller, method: &ImplItemFn) -> Result<()> {
@@ -150,7 +177,8 @@ fn wrong(caller: Caller, span: Span, what: &str) -> Error {
              `fn name(&self, state: &mut T, ctx: &mut Context)`"
         }
         Caller::Merge => {
-            "it is `fn merge(&self, state: &mut T, other: T)`, where `T` is the state of the other handlers"
+            "it is `fn merge(&self, state: &mut T, other: T, ctx: &mut MergeContext)`, where `T` is the state of the other handlers; \
+             the context may be left out, and a rule without state has `fn merge(&self, ctx: &mut MergeContext)`"
         }
     };
     Error::new(span, format!("{what}\n{form}"))
@@ -178,8 +206,14 @@ fn is_state(parameter: &PatType) -> bool {
     parameter.pat.to_token_stream().to_string().trim_start_matches("mut ").trim_start_matches('_') == "state"
 }
 
+const MERGE_CONTEXT: &str = "MergeContext";
+
 fn is_context(type_: &Type) -> bool {
-    matches!(plain(type_), Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Context"))
+    is_named(type_, "Context")
+}
+
+fn is_named(type_: &Type, name: &str) -> bool {
+    matches!(plain(type_), Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name))
 }
 
 fn is_mutable_context(type_: &Type) -> bool {

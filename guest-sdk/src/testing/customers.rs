@@ -12,6 +12,8 @@ pub(super) struct Customers {
     /// The version of its shape, and its bytes.
     states: BTreeMap<String, (u32, Vec<u8>)>,
     timers: Vec<Pending>,
+    /// The customers who were merged, each with the one who remained.
+    merged: BTreeMap<String, String>,
     /// How many timers have been scheduled.
     scheduled: u64,
 }
@@ -62,9 +64,23 @@ impl Customers {
         self.states.remove(customer)
     }
 
-    /// Gives a customer a state, unless there is one.
-    pub(super) fn leave_state(&mut self, customer: &str, state: (u32, Vec<u8>)) {
-        self.states.entry(customer.to_owned()).or_insert(state);
+    /// Sets a customer's state.
+    pub(super) fn put_state(&mut self, customer: &str, state: (u32, Vec<u8>)) {
+        self.states.insert(customer.to_owned(), state);
+    }
+
+    /// The customer whom an id means, after the merges so far.
+    pub(super) fn resolve(&self, mut customer: String) -> String {
+        while let Some(next) = self.merged.get(&customer) {
+            customer.clone_from(next);
+        }
+        customer
+    }
+
+    /// From now on the id of the one means the other. The id of the customer who remains means themselves again.
+    pub(super) fn redirect(&mut self, from: &str, to: &str) {
+        self.merged.remove(to);
+        self.merged.insert(from.to_owned(), to.to_owned());
     }
 
     pub(super) fn schedule(&mut self, customer: &str, handler: u32, due: Timestamp) {
@@ -88,14 +104,19 @@ impl Customers {
         Some(self.timers.remove(at))
     }
 
-    /// The timers of one customer become another's; of one that both have the earlier stays.
-    pub(super) fn move_timers(&mut self, from: &str, to: &str) {
-        let moving: Vec<_> = self.timers.extract_if(.., |timer| timer.customer == from).collect();
-        for timer in moving {
-            if self.due_of(to, timer.handler).is_none_or(|own| timer.due < own) {
-                self.cancel(to, timer.handler);
-                self.timers.push(Pending { customer: to.to_owned(), ..timer });
-            }
+    pub(super) fn timers(&self, customer: &str) -> impl Iterator<Item = &Pending> {
+        self.timers.iter().filter(move |timer| timer.customer == customer)
+    }
+
+    /// Takes out all timers of a customer.
+    pub(super) fn take_timers(&mut self, customer: &str) -> Vec<Pending> {
+        self.timers.extract_if(.., |timer| timer.customer == customer).collect()
+    }
+
+    /// Gives a customer a timer of another, unless the customer has that timer.
+    pub(super) fn leave_timer(&mut self, customer: &str, timer: Pending) {
+        if self.due_of(customer, timer.handler).is_none() {
+            self.timers.push(Pending { customer: customer.to_owned(), ..timer });
         }
     }
 }

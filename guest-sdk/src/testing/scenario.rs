@@ -108,6 +108,8 @@ impl<R: Rule> Scenario<R> {
         self.customer = customer_of(&event.body);
         if event_named("ProfilesMerged").is_some_and(|merge| merge.all_codes().any(|merged| merged == code)) {
             self.unite(&merged_away(&event.body));
+        } else {
+            self.customer = self.customers.resolve(std::mem::take(&mut self.customer));
         }
         let takes = |wanted: &str| {
             self.manifest.handlers.iter().position(|handler| handler.events.iter().any(|code| code == wanted))
@@ -122,7 +124,7 @@ impl<R: Rule> Scenario<R> {
                 (None, Err(missing)) => Some(format!("the event has no `{missing}`")),
             };
             match reason {
-                None => self.call(number as u32, &fields),
+                None => _ = self.call(number as u32, &fields),
                 Some(reason) => self.outcome.notes.push(format!("`{}` was not called: {reason}", handler.name)),
             }
         }
@@ -150,8 +152,8 @@ impl<R: Rule> Scenario<R> {
         self
     }
 
-    /// Calls a handler for the customer of now, and does what it asks for.
-    fn call(&mut self, number: u32, fields: &Writer) {
+    /// Calls a handler for the customer of now, and does what it asks for. Returns the timers that it scheduled or cancelled.
+    fn call(&mut self, number: u32, fields: &Writer) -> Vec<u32> {
         let mut input = Writer::default();
         input.array(4);
         input.int(self.now.as_millis());
@@ -162,7 +164,10 @@ impl<R: Rule> Scenario<R> {
         self.logs.extend(self.instance.take_logs());
         let version = self.manifest.state_version.unwrap_or_default();
         self.customers.change_state(&self.customer, called.state.clone(), version);
+        let mut requested = Vec::new();
         for request in &called.timers {
+            let (TimerRequest::Cancel(handler) | TimerRequest::Schedule(handler, _)) = *request;
+            requested.push(handler);
             match *request {
                 TimerRequest::Cancel(handler) => self.customers.cancel(&self.customer, handler),
                 TimerRequest::Schedule(handler, when) => match when.resolve(self.now.as_millis(), &self.zone) {
@@ -172,6 +177,7 @@ impl<R: Rule> Scenario<R> {
             }
         }
         self.outcome.add(called);
+        requested
     }
 
     /// Makes what is kept about a customer part of what is kept about the customer of now.
@@ -179,18 +185,38 @@ impl<R: Rule> Scenario<R> {
         if from.is_empty() || from == self.customer {
             return;
         }
-        if let Some((version, bytes)) = self.customers.take_state(from) {
-            match self.manifest.handlers.iter().position(|handler| handler.merge) {
-                Some(number) => {
-                    let mut fields = Writer::default();
-                    fields.array(1);
-                    write_state(Some((version, &bytes)), &mut fields);
-                    self.call(number as u32, &fields);
-                }
-                None => self.customers.leave_state(&self.customer, (version, bytes)),
+        let to = self.customer.clone();
+        self.customers.redirect(from, &to);
+        let (other, theirs) = (self.customers.take_state(from), self.customers.take_timers(from));
+        let Some(number) = self.manifest.handlers.iter().position(|handler| handler.merge) else {
+            // State and timers stay together: those of the one customer or those of the other.
+            if self.customers.state(&to).is_none() && self.customers.timers(&to).next().is_none() {
+                other.into_iter().for_each(|state| self.customers.put_state(&to, state));
+                theirs.into_iter().for_each(|timer| self.customers.leave_timer(&to, timer));
+            }
+            return;
+        };
+        if other.is_none() && theirs.is_empty() {
+            return;
+        }
+        let mut fields = Writer::default();
+        fields.array(2);
+        write_state(other.as_ref().map(|(version, bytes)| (*version, &bytes[..])), &mut fields);
+        let ours: Vec<Pending> = self.customers.timers(&to).cloned().collect();
+        fields.array(ours.len() + theirs.len());
+        for (timers, are_theirs) in [(&ours, false), (&theirs, true)] {
+            for timer in timers {
+                fields.array(3);
+                fields.unsigned(u64::from(timer.handler));
+                fields.bool(are_theirs);
+                fields.int(timer.due.as_millis());
             }
         }
-        self.customers.move_timers(from, &self.customer);
+        let requested = self.call(number as u32, &fields);
+        if self.outcome.error.is_none() {
+            let untouched = theirs.into_iter().filter(|timer| !requested.contains(&timer.handler));
+            untouched.for_each(|timer| self.customers.leave_timer(&to, timer));
+        }
     }
 
     /// Calls every timer that is due until then, each when it is due, the clock standing there.

@@ -143,8 +143,11 @@ fn event(told: &Told, zone: &TimeZone) -> String {
         }
     };
     let whose = told.customer.as_ref().map_or_else(String::new, |key| format!(", of customer {}", short(key)));
+    let named = told.named.as_ref();
+    let named =
+        named.map_or_else(String::new, |key| format!(", under the id of customer {}, who was merged", short(key)));
     let again = told.again.map_or_else(String::new, |came| format!(", tried again, of {}", Moment(came, zone)));
-    let mut text = format!("{}  {cause} (event {}{whose}{again})\n", Moment(told.at, zone), told.event_id);
+    let mut text = format!("{}  {cause} (event {}{whose}{named}{again})\n", Moment(told.at, zone), told.event_id);
     for told in &told.lines {
         text += &format!("  {}\n", line(told, zone));
     }
@@ -183,7 +186,7 @@ fn short(key: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::story::fixture::{History, answers, entry, outcome};
+    use crate::story::fixture::{History, answers, customer, entry, outcome};
     use crate::story::of_every_ending;
 
     fn told(history: &History, question: &Question, zone: &str) -> String {
@@ -210,6 +213,17 @@ mod tests {
         history.commit(vec![entry("8", 61, "OnPurchaseConfirm", vec![outcome("later", answers(vec![], &[]))])], &[]);
         let since = Some("2026-03-01T08:01:00Z".parse().unwrap());
         insta::assert_snapshot!(told(&history, &Question { campaign: Some("later".into()), since, ..ask("8") }, "UTC"));
+    }
+
+    #[test]
+    fn an_event_under_the_id_of_a_merged_customer_says_so() {
+        let mut history = History::new();
+        history.merge("7", "8");
+        let late = entry("8", 0, "OnPurchaseConfirm", vec![]);
+        let late = crate::store::records::JournalEntry { named: Some(customer("7")), ..late };
+        history.commit(vec![late, entry("8", 1, "OnPurchaseConfirm", vec![])], &[]);
+        let text = told(&history, &ask("8"), "UTC");
+        assert_eq!(text.matches(", who was merged)").count(), 1, "{text}");
     }
 
     #[test]

@@ -66,6 +66,16 @@ pub(super) struct Crossing<'a> {
     input: &'a [u8],
 }
 
+/// A pending timer of one of two customers who become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergeTimer {
+    /// The index of the handler that it calls.
+    pub handler: u32,
+    /// Whether it is the customer's who goes.
+    pub is_other: bool,
+    pub due: Millis,
+}
+
 impl Batch {
     /// Empties the batch for a rule set.
     pub fn open(&mut self, rules: &RuleSet) {
@@ -127,8 +137,8 @@ impl Batch {
         Ok(())
     }
 
-    /// Adds the call of a merge handler, [`RuleSet::merge`]: `state` is that of the customer who remains, whose `seed` it is, `other` that of
-    /// the one who goes.
+    /// Adds the call of a merge handler, [`RuleSet::merge`]: the first state is that of the customer who remains, whose `seed` it is, the other that of
+    /// the one who goes. A rule of the second form of merges is handed both customers' `timers`.
     ///
     /// # Errors
     /// When no call is made: a state is of a later shape than the rule reads.
@@ -138,15 +148,14 @@ impl Batch {
         event: usize,
         now: Millis,
         seed: u64,
-        state: Option<(u32, &[u8])>,
-        other: Option<(u32, &[u8])>,
+        [state, other]: [Option<(u32, &[u8])>; 2],
+        timers: Option<&[MergeTimer]>,
     ) -> Result<(), GuestFault> {
         let (state, other) = (readable(subscription, state)?, readable(subscription, other)?);
         let input = &mut self.lanes[subscription.lane].input;
         let start = input.len();
         write_head(now, seed, state, input);
-        write_array_header(1, input);
-        write_state(other, input);
+        write_merge_fields(other, timers, input);
         self.close(subscription, event, now, start);
         Ok(())
     }
@@ -241,7 +250,23 @@ pub(super) fn write_head(now: Millis, seed: u64, state: Option<(u32, &[u8])>, ou
     write_state(state, out);
 }
 
-pub(super) fn write_state(state: Option<(u32, &[u8])>, out: &mut Vec<u8>) {
+/// The fields of a merge: the other's state, and in the second form the pending timers.
+pub(super) fn write_merge_fields(other: Option<(u32, &[u8])>, timers: Option<&[MergeTimer]>, out: &mut Vec<u8>) {
+    write_array_header(1 + usize::from(timers.is_some()), out);
+    write_state(other, out);
+    let Some(timers) = timers else { return };
+    write_array_header(timers.len(), out);
+    for MergeTimer { handler, is_other, due } in timers {
+        write_array_header(3, out);
+        out.push(rmp::Marker::U32.to_u8());
+        out.extend_from_slice(&handler.to_be_bytes());
+        out.push(if *is_other { rmp::Marker::True } else { rmp::Marker::False }.to_u8());
+        out.push(rmp::Marker::I64.to_u8());
+        out.extend_from_slice(&due.to_be_bytes());
+    }
+}
+
+fn write_state(state: Option<(u32, &[u8])>, out: &mut Vec<u8>) {
     let Some((version, bytes)) = state else {
         out.push(rmp::Marker::Null.to_u8());
         return;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use hailer_abi::ABI_VERSION;
-use hailer_abi::manifest::{ANY_EVENT, Field, FieldKind, Handler, Manifest};
+use hailer_abi::manifest::{ANY_EVENT, Field, FieldKind, Handler, MERGES_OF_STATES, MERGES_WITH_TIMERS, Manifest};
 use serde::Deserialize;
 
 use super::params::check_declaration;
@@ -182,9 +182,13 @@ fn check_caller(place: &str, handler: &Handler) -> Result<(), ManifestError> {
 }
 
 fn check_merge(manifest: &Manifest) -> Result<(), ManifestError> {
+    if !(MERGES_OF_STATES..=MERGES_WITH_TIMERS).contains(&manifest.merges) {
+        let reason = format!("the form {} of merges; this engine knows 1 and 2", manifest.merges);
+        return invalid("merges", reason);
+    }
     match manifest.handlers.iter().filter(|handler| handler.merge).count() {
         0 => Ok(()),
-        1 if manifest.state_version.is_some() => Ok(()),
+        1 if manifest.state_version.is_some() || manifest.merges_timers() => Ok(()),
         1 => invalid("handlers", "a merge unites states, and without `stateVersion` there are none"),
         _ => invalid("handlers", "a module has one handler with `merge`"),
     }

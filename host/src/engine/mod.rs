@@ -29,7 +29,7 @@ mod wording;
 #[cfg(test)]
 pub(crate) mod fixture;
 
-pub use batch::{Batch, NotCalled};
+pub use batch::{Batch, MergeTimer, NotCalled};
 pub use campaign::{Campaign, CampaignSpec, Mode, OnFault, Rollout, Trial};
 pub use cost::{SampleCost, sample_costs, time_samples};
 pub(crate) use custom_section::{append_custom_section, write_leb, write_text};

@@ -167,8 +167,13 @@ impl Reader<'_> {
             return Err("an action without a kind".into());
         }
         let kind = self.unsigned("an action's kind")?;
-        if caller.is_merge && kind != ACTION_NOTE {
-            return Err("something other than a note from a merge".into());
+        let may_set_timers = caller.manifest.merges_timers() && matches!(kind, ACTION_SCHEDULE | ACTION_CANCEL);
+        if caller.is_merge && kind != ACTION_NOTE && !may_set_timers {
+            return Err(match caller.manifest.merges_timers() {
+                false => "something other than a note from a merge",
+                true => "something other than a note, a schedule or a cancel from a merge",
+            }
+            .into());
         }
         let (action, read) = match kind {
             ACTION_SEND if members >= 4 => (self.send()?, 4),

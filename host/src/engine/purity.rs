@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hailer_abi::catalogue::EVENTS;
 
-use super::batch::{write_head, write_state};
+use super::batch::{MergeTimer, write_head, write_merge_fields};
 use super::campaign::{Campaign, CampaignSpec};
 use super::fitness;
 use super::guards::guards_of;
@@ -217,19 +217,28 @@ fn trials_of(campaign: &Arc<Campaign>) -> Vec<Trial> {
             add(number, timer, NO_FIELDS, false);
         }
         if handler.merge {
-            add(number, "a merge", &other_state(campaign, None), false);
+            add(number, "a merge", &merge_fields(campaign, None), false);
         }
     }
     trials
 }
 
+/// When the timers of a merge that is tried are due: in 2027.
+const MERGE_DUE_MS: Millis = 1_800_000_000_000;
+
 /// An empty array.
 const NO_FIELDS: &[u8] = &[0x90];
 
-/// The fields of a merge.
-fn other_state(campaign: &Campaign, other: Option<&[u8]>) -> Vec<u8> {
-    let mut fields = vec![0x91];
-    write_state(campaign.spec.manifest.state_version.zip(other), &mut fields);
+/// The fields of a merge. Every timer of a rule that is handed them is pending for both customers.
+fn merge_fields(campaign: &Campaign, other: Option<&[u8]>) -> Vec<u8> {
+    let manifest = &campaign.spec.manifest;
+    let timers = (0..).zip(&manifest.handlers).filter(|(_, handler)| handler.timer.is_some());
+    let pending = |(handler, _)| {
+        [(false, MERGE_DUE_MS), (true, MERGE_DUE_MS + 1)].map(|(is_other, due)| MergeTimer { handler, is_other, due })
+    };
+    let timers: Option<Vec<MergeTimer>> = manifest.merges_timers().then(|| timers.flat_map(pending).collect());
+    let mut fields = Vec::new();
+    write_merge_fields(manifest.state_version.zip(other), timers.as_deref(), &mut fields);
     fields
 }
 
@@ -255,7 +264,7 @@ fn trials_with_state(campaign: &Campaign, trials: &[Trial], answers: &[Result<Ve
                 again.push(Trial { state: Some(state.clone()), ..trial.clone() });
             }
             if handler.merge {
-                let fields = other_state(campaign, Some(other));
+                let fields = merge_fields(campaign, Some(other));
                 again.push(Trial { fields: fields.clone(), ..trial.clone() });
                 again.push(Trial { fields, state: Some(state.clone()), ..trial.clone() });
             }

@@ -1,11 +1,12 @@
 //! What is being decided: an event, or a timer that is due.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 use super::budget::Held;
 use super::rehearse::Heard;
 use super::retries::Retry;
-use super::rows::TimerStep;
+use super::rows::{TimerStep, Union};
 use super::{Accepted, What};
 use crate::clock::Millis;
 use crate::communication::{Cause as SentFor, Communication, Occasion};
@@ -24,6 +25,8 @@ pub(super) struct Case {
     /// The `now` of everything that it leads to.
     pub(super) now: Millis,
     pub(super) customer: Option<CustomerKey>,
+    /// The ids of the customer who remains, if a merge has made them others than the event names.
+    pub(super) became: Option<Arc<Customer>>,
     pub(super) partition: Partition,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) communications: Vec<Communication>,
@@ -59,8 +62,11 @@ pub(super) enum Reason {
     Merge {
         /// The event's.
         code: Box<str>,
-        /// Of the customer who has gone.
-        other: StateRow,
+        /// The state of the customer who has gone, and their pending timers.
+        other: Option<StateRow>,
+        timers: Vec<PendingTimer>,
+        /// How the two are united without a call, when the case is judged; `None` if the rule is called.
+        step: Option<Union>,
     },
 }
 
@@ -89,6 +95,7 @@ impl Case {
             id,
             now,
             customer,
+            became: None,
             partition,
             outcomes: Vec::new(),
             communications: Vec::new(),
@@ -105,24 +112,30 @@ impl Case {
     /// To whom its communications go. An application or a device is not a person: without a key there is nobody to send to.
     pub(super) fn recipient(&self) -> Option<&Customer> {
         match &self.reason {
-            Reason::Event { event, .. } => {
-                let moved = self.retry.as_ref().and_then(|retry| retry.recipient());
-                moved.or_else(|| self.customer.and(event.customer()))
-            }
+            Reason::Event { event, .. } => self.became.as_deref().or_else(|| self.customer.and(event.customer())),
             Reason::Timer { fired, .. } => fired.as_ref().map(|timer| &timer.recipient),
-            Reason::Merge { .. } => None,
+            Reason::Merge { .. } => self.became.as_deref(),
         }
+    }
+
+    /// The customer whom its event names, if a merge has made that another.
+    pub(super) fn named(&self) -> Option<CustomerKey> {
+        let Reason::Event { event, .. } = &self.reason else { return None };
+        event.customer_key().filter(|named| Some(*named) != self.customer)
     }
 
     /// What is kept of it if a campaign fails.
     pub(super) fn work(&self) -> Option<Work> {
         match &self.reason {
             Reason::Event { event, .. } => {
-                Some(Work::Event { id: self.id, code: event.code().into(), recipient: None })
+                let recipient = self.became.as_deref().cloned();
+                Some(Work::Event { id: self.id, code: event.code().into(), recipient })
             }
             Reason::Timer { fired, .. } => fired.clone().map(Work::Timer),
-            Reason::Merge { code, other } => {
-                Some(Work::Merge { id: self.id, code: code.clone(), other: other.clone() })
+            Reason::Merge { code, other, timers, .. } => {
+                let recipient = self.became.as_deref().cloned();
+                let (code, other, timers) = (code.clone(), other.clone(), timers.clone());
+                Some(Work::Merge { id: self.id, code, other, timers, recipient })
             }
         }
     }

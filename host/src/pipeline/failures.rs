@@ -213,7 +213,10 @@ impl FailureRows {
                     }
                 }
                 Work::Timer(timer) => timer.recipient = recipient.clone(),
-                Work::Merge { .. } => {}
+                Work::Merge { timers, recipient: sent_to, .. } => {
+                    *sent_to = Some(recipient.clone());
+                    timers.iter_mut().for_each(|timer| timer.recipient = recipient.clone());
+                }
             }
             self.changes.delete(Table::Failures, key.encode());
             self.put(&moved, &row);

@@ -30,7 +30,7 @@ impl Shard {
             Reason::Event { .. } => self.gather_event(rules, number, case),
             Reason::Timer { timer, .. } => {
                 let timer = timer.clone();
-                self.gather_timer(rules, number, case, &timer);
+                self.gather_timer(rules, number, case, &timer)?;
             }
             // Comes with its event, and later only as a retry.
             Reason::Merge { .. } => {}
@@ -150,15 +150,26 @@ impl Shard {
 
     /// Adds the call of a timer, if it is still pending: what stood among the timers that are due was a hint. One that nobody can take now is
     /// put off until its campaign is back, and its version has it.
-    fn gather_timer(&mut self, rules: &RuleSet, number: usize, case: &mut Case, timer: &TimerKey) {
+    fn gather_timer(
+        &mut self,
+        rules: &RuleSet,
+        number: usize,
+        case: &mut Case,
+        timer: &TimerKey,
+    ) -> Result<(), StoreError> {
         let runs = |index| self.runs(rules, index, case.now);
         let found = rules.decider(&timer.campaign, case.customer, runs);
         let taken = found.filter(|index| runs(*index) && rules.decides(*index, case.customer, runs));
         let mut step = |step, fired| case.reason = Reason::Timer { timer: timer.clone(), fired, step: Some(step) };
         let Some(subscription) = taken.and_then(|index| rules.timer(index, &timer.timer)) else {
-            return step(TimerStep::Park { now: case.now }, None);
+            step(TimerStep::Park { now: case.now }, None);
+            return Ok(());
         };
-        let Some(pending) = self.rows.pending(timer).cloned() else { return step(TimerStep::Leave, None) };
+        let Some(mut pending) = self.rows.pending(timer).cloned() else {
+            step(TimerStep::Leave, None);
+            return Ok(());
+        };
+        self.address_timer(timer.customer, &mut pending)?;
         let campaign = &rules.campaigns()[subscription.campaign];
         let id = EventId::of_timer(pending.set_by, &timer.campaign, &timer.timer, pending.due);
         if self.waits(&campaign.spec, case.customer) {
@@ -172,7 +183,7 @@ impl Shard {
                     case.reason = Reason::Timer { timer, fired: None, step: Some(TimerStep::Park { now }) };
                 }
             }
-            return;
+            return Ok(());
         }
         step(TimerStep::Fire, Some(pending));
         case.id = id;
@@ -185,6 +196,7 @@ impl Shard {
             let failed = self.failed(campaign, subscription.campaign, case, case.work(), &fault, "".into());
             case.outcomes.push(outcome(&campaign.spec, failed));
         }
+        Ok(())
     }
 
     /// Whether a campaign has sent as many in this hour as it may.

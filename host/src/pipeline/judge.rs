@@ -9,7 +9,7 @@ use tracing::Level;
 
 use super::case::{Case, Reason};
 use super::log_allowance::{LINES_AT_ONCE_MAX, LINES_PER_SECOND_MAX};
-use super::rows::{Kept, TimerChange};
+use super::rows::{Kept, TimerChange, UnitedTimers};
 use super::shard::Shard;
 use crate::clock::Millis;
 use crate::communication::{Occasion, Proposal};
@@ -77,6 +77,9 @@ impl Shard {
         if let Some((timer, step)) = timer {
             self.rows.step(timer, step);
         }
+        if let (Reason::Merge { step: Some(union), timers, .. }, Some(customer)) = (&case.reason, case.customer) {
+            self.rows.unite_kept(customer, union, timers);
+        }
         Ok(())
     }
 
@@ -140,8 +143,14 @@ impl Shard {
         let state_changed = !matches!(answer.state, StateChange::Unchanged);
         let scheduled = timers.iter().filter_map(|(name, due)| Some((name.clone(), (*due)?))).collect();
         let cancelled = timers.iter().filter(|(_, due)| due.is_none()).map(|(name, _)| name.clone()).collect();
+        let changed: Vec<Box<str>> = timers.iter().map(|(name, _)| name.clone()).collect();
         if state_changed || !timers.is_empty() {
             self.keep(spec, case, Kept { state: answer.state, timers });
+        }
+        if let (Reason::Merge { timers: theirs, .. }, Some(customer)) = (&case.reason, case.customer) {
+            let how = if spec.manifest.merges_timers() { UnitedTimers::Both } else { UnitedTimers::Earlier };
+            let untouched = theirs.iter().filter(|timer| !changed.contains(&timer.name));
+            self.rows.move_timers(customer, spec.acts_for(), untouched, how);
         }
         Ok(Decided::Answered { communications, notes, state_changed, scheduled, cancelled })
     }
@@ -360,7 +369,7 @@ fn hash_of(data: &str) -> u64 {
 }
 
 /// The last word about each timer: set to be due, or cancelled.
-fn timers_of(actions: &[Action], spec: &CampaignSpec, now: Millis) -> Result<Vec<TimerChange>, GuestFault> {
+pub(super) fn timers_of(actions: &[Action], spec: &CampaignSpec, now: Millis) -> Result<Vec<TimerChange>, GuestFault> {
     let mut timers: Vec<TimerChange> = Vec::new();
     for action in actions {
         let (handler, due) = match action {

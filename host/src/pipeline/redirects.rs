@@ -1,4 +1,5 @@
-//! Customers who have become others. Whoever is named by an old id is meant by the new one, however many merges lie between.
+//! Customers who have become others by merges. An old id means the customer who remains, however many merges lie between, and what comes under
+//! the old id is addressed to that customer.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -6,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::memory::AheadGroup;
-use crate::event::CustomerKey;
-use crate::store::records::{Key, Partition, decode};
+use crate::event::{Customer, CustomerKey};
+use crate::metrics;
+use crate::store::records::{Key, Partition, RedirectRow};
 use crate::store::{Store, StoreError, Table};
 
 /// No customer has been merged more often, one into the next. What is longer is cut there, which keeps a cycle from being endless; the
@@ -18,18 +20,28 @@ const HOPS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Redirects(Known);
 
-type Ahead = HashMap<CustomerKey, (Option<CustomerKey>, AheadGroup)>;
+type Ahead = HashMap<CustomerKey, (Option<Arc<RedirectRow>>, AheadGroup)>;
 
 #[derive(Clone, Debug)]
 enum Known {
     Store {
         store: Arc<dyn Store>,
         gone: Arc<Gone>,
-        /// Those that the store may not show yet: whom somebody has become, or that they are themselves again.
+        /// Redirects that the store may not show yet; `None` for a customer who means themselves again.
         ahead: Arc<RwLock<Ahead>>,
     },
     /// Those of a rehearsal.
-    Here(Arc<RwLock<HashMap<CustomerKey, CustomerKey>>>),
+    Here(Arc<RwLock<HashMap<CustomerKey, Arc<RedirectRow>>>>),
+}
+
+/// The customer whom an id means.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub key: CustomerKey,
+    /// Whether a merge has changed whom the id means.
+    pub is_merged: bool,
+    /// The ids of the customer who remains. `None` without a merge, and if the version that decided the merge kept no ids.
+    pub customer: Option<Arc<Customer>>,
 }
 
 impl Redirects {
@@ -50,17 +62,25 @@ impl Redirects {
         Ok(Redirects(Known::Store { store: Arc::clone(store), gone: Arc::new(gone), ahead: Arc::default() }))
     }
 
-    /// Nobody has become another yet, and no store is asked.
+    /// No customer has become another yet, and no store is asked.
     #[must_use]
     pub fn of_rehearsal() -> Redirects {
         Redirects(Known::Here(Arc::default()))
     }
 
-    /// Whom a customer has become; the customer themselves, if nobody.
+    /// The key of the customer whom a key means: the key itself without a merge.
     ///
     /// # Errors
     /// When the store can't be read.
     pub fn resolve(&self, customer: CustomerKey) -> Result<CustomerKey, StoreError> {
+        Ok(self.follow(customer)?.key)
+    }
+
+    /// The customer whom a key means, with the ids to which communications go.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn follow(&self, customer: CustomerKey) -> Result<Resolved, StoreError> {
         match &self.0 {
             Known::Store { store, gone, ahead } => follow(customer, |now| {
                 if !gone.may_hold(now) {
@@ -70,17 +90,17 @@ impl Redirects {
                 if let Some((next, group)) = ahead.get(&now)
                     && group.is_unshown()
                 {
-                    return Ok(*next);
+                    return Ok(next.clone());
                 }
                 drop(ahead);
                 match store.recent()?.get(Table::Redirects, &Key::redirect(now))? {
-                    Some(row) => decode(Table::Redirects, &row).map(Some),
+                    Some(row) => Ok(Some(Arc::new(RedirectRow::decode(&row)?))),
                     None => Ok(None),
                 }
             }),
             Known::Here(known) => {
                 let known = known.read().unwrap_or_else(PoisonError::into_inner);
-                follow(customer, |now| Ok(known.get(&now).copied()))
+                follow(customer, |now| Ok(known.get(&now).cloned()))
             }
         }
     }
@@ -88,51 +108,73 @@ impl Redirects {
     /// The same for a task, which must not wait for the store where it runs.
     ///
     /// # Errors
-    /// As [`Self::resolve`].
-    pub(super) async fn find(&self, customer: CustomerKey) -> Result<CustomerKey, StoreError> {
+    /// As [`Self::follow`].
+    pub(super) async fn find(&self, customer: CustomerKey) -> Result<Resolved, StoreError> {
         match &self.0 {
             Known::Store { gone, .. } if gone.may_hold(customer) => {
                 let redirects = self.clone();
-                let found = tokio::task::spawn_blocking(move || redirects.resolve(customer)).await;
+                let found = tokio::task::spawn_blocking(move || redirects.follow(customer)).await;
                 found.unwrap_or(Err(StoreError::Interrupted))
             }
-            Known::Store { .. } => Ok(customer),
-            Known::Here(_) => self.resolve(customer),
+            Known::Store { .. } => Ok(Resolved { key: customer, is_merged: false, customer: None }),
+            Known::Here(_) => self.follow(customer),
         }
     }
 
+    /// The ids of the customer whom `named` means by now, if they are others than these. A redirect without ids leaves those that are named, and
+    /// is counted.
+    pub(super) fn addressee(&self, named: &Customer) -> Result<Option<Arc<Customer>>, StoreError> {
+        let Some(key) = named.key() else { return Ok(None) };
+        Ok(self.follow(key)?.addressee())
+    }
+
     /// From now on the one is meant by the other's name. In a store, the commit of the group says so.
-    pub(super) fn united(&self, from: CustomerKey, to: CustomerKey, group: Option<AheadGroup>) {
+    pub(super) fn united(&self, from: CustomerKey, to: CustomerKey, customer: &Customer, group: Option<AheadGroup>) {
+        let row = Arc::new(RedirectRow { to, customer: Some(customer.clone()) });
         match (&self.0, group) {
             (Known::Store { gone, ahead, .. }, Some(group)) => {
                 gone.add(from);
                 let mut ahead = ahead.write().unwrap_or_else(PoisonError::into_inner);
                 ahead.retain(|_, (_, group)| group.is_unshown());
                 ahead.insert(to, (None, group.clone()));
-                ahead.insert(from, (Some(to), group));
+                ahead.insert(from, (Some(row), group));
             }
             (Known::Store { .. }, None) => unreachable!("a rehearsal follows no redirects of a store"),
             (Known::Here(known), _) => {
                 let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
                 known.remove(&to);
-                known.insert(from, to);
+                known.insert(from, row);
             }
         }
     }
 }
 
+impl Resolved {
+    /// The ids to which communications go in place of those that an event names. Counts a redirect that has none.
+    pub(super) fn addressee(self) -> Option<Arc<Customer>> {
+        if self.is_merged && self.customer.is_none() {
+            ::metrics::counter!(metrics::REDIRECTS_WITHOUT_IDS_TOTAL).increment(1);
+        }
+        self.customer
+    }
+}
+
 fn follow(
     customer: CustomerKey,
-    next: impl Fn(CustomerKey) -> Result<Option<CustomerKey>, StoreError>,
-) -> Result<CustomerKey, StoreError> {
-    let mut now = customer;
+    next: impl Fn(CustomerKey) -> Result<Option<Arc<RedirectRow>>, StoreError>,
+) -> Result<Resolved, StoreError> {
+    let (mut now, mut last) = (customer, None);
     for _ in 0..HOPS_MAX {
         match next(now)? {
-            Some(other) => now = other,
+            Some(row) => {
+                now = row.to;
+                last = Some(row);
+            }
             None => break,
         }
     }
-    Ok(now)
+    let customer = last.as_ref().and_then(|row| row.customer.clone()).map(Arc::new);
+    Ok(Resolved { key: now, is_merged: last.is_some(), customer })
 }
 
 /// A Bloom filter of the customers who have a redirect, or had one: nearly every customer has none, which is known without a look at the store.
@@ -193,8 +235,8 @@ mod tests {
         store.append(changes).unwrap();
         let redirects = Redirects::open(&store).unwrap();
         assert_eq!(redirects.resolve(customer(60)).unwrap(), customer(101));
-        assert_eq!(redirects.find(customer(60)).await.unwrap(), customer(101));
-        assert_eq!(redirects.find(customer(101)).await.unwrap(), customer(101));
+        assert_eq!(redirects.find(customer(60)).await.unwrap().key, customer(101));
+        assert_eq!(redirects.find(customer(101)).await.unwrap().key, customer(101));
         let Known::Store { gone, .. } = &redirects.0 else { panic!("it is of a store") };
         assert!((1..=100).all(|number| gone.may_hold(customer(number))), "nobody is denied");
         let asked = (1000..11_000).filter(|number| gone.may_hold(customer(*number))).count();

@@ -10,7 +10,7 @@ use super::breaker::BreakerSettings;
 use super::case::{Case, Reason};
 use super::failures::FailureTotals;
 use super::identify::{Arrival, Identity, identify};
-use super::merge::merge_of;
+use super::merge::{meant, merge_of};
 use super::quota::Quotas;
 use super::redirects::Redirects;
 use super::shard::{Shard, Shared, Stop, seen_in};
@@ -210,10 +210,7 @@ impl Decider {
     /// Gives an event its id, and finds whom it is about; `None` if it has been decided before.
     pub(crate) fn open(&mut self, arrived: Arrived) -> Result<Option<Task>, StoreError> {
         let Arrived { event, key, now, number } = arrived;
-        let customer = match event.customer_key() {
-            Some(customer) if merge_of(&event).is_none() => Some(self.shard.redirects.resolve(customer)?),
-            customer => customer,
-        };
+        let (customer, became) = meant(&event, &self.shard.redirects)?;
         let seen_in = seen_in(&event, key);
         let is_remembered = !(self.are_told_apart && key.has_id());
         let known = if is_remembered { self.shard.view.seen(seen_in, key)? } else { None };
@@ -228,6 +225,7 @@ impl Decider {
         let Identity::Fresh(id) = identity else { return Ok(None) };
         let partition = Partition::of_event(customer, key);
         let case = Case::new(Reason::Event { event, seen: None }, id, now, customer, partition);
+        let case = Case { became, ..case };
         Ok(Some(Task { case, number: Some(number), turn: Turn::Event }))
     }
 

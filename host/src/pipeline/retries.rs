@@ -15,8 +15,13 @@ use super::rows::{NEVER, TimerStep};
 use super::shard::Shard;
 use crate::engine::{NotCalled, RuleSet};
 use crate::event::{Customer, CustomerKey, Event, EventId};
-use crate::store::records::{Decided, FailureKey, FailureRow, FailureStatus, Outcome, Partition, TimerKey, Work};
+use crate::store::records::{
+    Decided, FailureKey, FailureRow, FailureStatus, Outcome, Partition, PendingTimer, TimerKey, Work,
+};
 use crate::store::{StoreError, Table};
+
+/// The note of a merge that is tried again and needs no call.
+const UNITED_WITHOUT_A_CALL: &str = "united as the default says: the rule has no merge handler for this";
 
 /// Failures of one customer and campaign, in their order.
 #[derive(Debug)]
@@ -94,14 +99,6 @@ impl Concluded {
 }
 
 impl Retry {
-    /// To whom its communications go, if a merge has changed that.
-    pub(super) fn recipient(&self) -> Option<&Customer> {
-        match &self.row.work {
-            Work::Event { recipient, .. } => recipient.as_ref(),
-            Work::Timer(_) | Work::Merge { .. } => None,
-        }
-    }
-
     pub(super) fn into_concluded(self) -> Concluded {
         let waits = || TryResult::NotCalled { reason: "what stands in front of it failed again".to_owned() };
         let result = self.result.unwrap_or_else(waits);
@@ -117,8 +114,12 @@ impl RetryWork {
         let case = |ToRetry { key, row, event }: ToRetry| {
             let (id, reason) = reason_of(&key, &row, event)?;
             let now = row.now;
+            let became = match &row.work {
+                Work::Event { recipient, .. } | Work::Merge { recipient, .. } => recipient.clone().map(Arc::new),
+                Work::Timer(_) => None,
+            };
             let retry = Some(Box::new(Retry { key, row, result: None, answer: answer.clone() }));
-            Ok(Case { retry, ..Case::new(reason, id, now, customer, partition) })
+            Ok(Case { retry, became, ..Case::new(reason, id, now, customer, partition) })
         };
         failures.into_iter().map(case).collect()
     }
@@ -140,7 +141,10 @@ fn reason_of(key: &FailureKey, row: &FailureRow, event: Option<Box<Event>>) -> R
             let id = EventId::of_timer(pending.set_by, &key.campaign, &pending.name, pending.due);
             (id, Reason::Timer { timer, fired: Some(pending.clone()), step: None })
         }
-        Work::Merge { id, code, other } => (*id, Reason::Merge { code: code.clone(), other: other.clone() }),
+        Work::Merge { id, code, other, timers, .. } => {
+            let (code, other, timers) = (code.clone(), other.clone(), timers.clone());
+            (*id, Reason::Merge { code, other, timers, step: None })
+        }
     })
 }
 
@@ -151,10 +155,35 @@ impl Shard {
         if let Some(customer) = case.customer {
             self.rows.load(&self.view, customer)?;
         }
+        self.address(case)?;
         if !(retry.row.is_queued && self.failures.is_blocked(&retry.key)) {
             retry.result = self.call_again(rules, number, case, &retry);
         }
         case.retry = Some(retry);
+        Ok(())
+    }
+
+    /// Has what an earlier version kept under an id that a merge has changed addressed to the customer who remains.
+    fn address(&self, case: &mut Case) -> Result<(), StoreError> {
+        match &mut case.reason {
+            Reason::Event { event, .. } if case.became.is_none() && case.customer.is_some() => {
+                if let Some(named) = event.customer().filter(|named| named.key() != case.customer) {
+                    case.became = self.redirects.addressee(named)?;
+                }
+            }
+            Reason::Timer { timer, fired: Some(fired), .. } => self.address_timer(timer.customer, fired)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Has a timer that was set under an id that a merge has changed addressed to the customer who remains.
+    pub(super) fn address_timer(&self, customer: CustomerKey, timer: &mut PendingTimer) -> Result<(), StoreError> {
+        if timer.recipient.key() != Some(customer)
+            && let Some(addressee) = self.redirects.addressee(&timer.recipient)?
+        {
+            timer.recipient = Customer::clone(&addressee);
+        }
         Ok(())
     }
 
@@ -174,7 +203,7 @@ impl Shard {
         let campaign = Arc::clone(&rules.campaigns()[index]);
         let spec = &campaign.spec;
         let seed = case.customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
-        let (mut handler, mut fires) = (0, false);
+        let (mut handler, mut fires, mut united) = (0, false, None);
         let allowed = self.suspects.refuse_retry(&retry.key).map_err(NotCalled::Fault);
         let added = match &case.reason {
             Reason::Event { event, .. } => {
@@ -209,20 +238,29 @@ impl Shard {
                 })
             }
             Reason::Timer { fired: None, .. } => return Some(TryResult::Void),
-            Reason::Merge { other, .. } => {
-                let (Some(subscription), Some(customer)) = (rules.merge(index), case.customer) else {
-                    return not_called(format!("the version of `{name}` that runs does not unite states"));
+            Reason::Merge { other, timers, .. } => {
+                let Some(customer) = case.customer else {
+                    return not_called("a merge without a customer; drop it".to_owned());
                 };
-                let state = self.rows.state(customer, spec, case.now);
-                let other = Some((other.version, &*other.bytes));
                 allowed.and_then(|()| {
-                    let added = self.batch.add_merge(&subscription, number, case.now, seed, state, other);
-                    added.map_err(NotCalled::Fault)
+                    let again = self.merge_again(rules, (index, number), case, customer, (other, timers));
+                    again.map(|union| united = union).map_err(NotCalled::Fault)
                 })
             }
         };
         if let Reason::Timer { step, .. } = &mut case.reason {
             *step = fires.then_some(TimerStep::Fire);
+        }
+        if let (Reason::Merge { step, .. }, Some(union)) = (&mut case.reason, united) {
+            let decided = Decided::Answered {
+                communications: Vec::new(),
+                notes: vec![UNITED_WITHOUT_A_CALL.into()],
+                state_changed: true,
+                scheduled: Vec::new(),
+                cancelled: Vec::new(),
+            };
+            case.outcomes.push(outcome(spec, decided));
+            *step = Some(union);
         }
         if let Err(not_called) = added {
             let decided = self.not_called(&campaign, index, handler, case, not_called);

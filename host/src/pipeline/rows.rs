@@ -10,7 +10,7 @@ use super::view::View;
 use crate::clock::Millis;
 use crate::engine::{CampaignSpec, StateChange, Trial};
 use crate::event::{Customer, CustomerKey, EventId};
-use crate::store::records::{CampaignRow, CustomerRow, Key, PendingTimer, StateRow, TimerKey, encode};
+use crate::store::records::{CampaignRow, CustomerRow, Key, PendingTimer, RedirectRow, StateRow, TimerKey};
 use crate::store::{Changes, StoreError, Table};
 
 const DAY_MS: Millis = 86_400_000;
@@ -35,11 +35,27 @@ struct Row {
     is_changed: bool,
 }
 
-/// The state that a rule made of two.
-#[derive(Debug)]
-pub(super) struct United {
+/// How what one campaign keeps about two customers becomes one.
+#[derive(Clone, Debug)]
+pub(super) struct Union {
     pub(super) campaign: Arc<str>,
     pub(super) state: Option<StateRow>,
+    pub(super) timers: UnitedTimers,
+    /// What the rule makes of its timers; it comes last.
+    pub(super) changes: Vec<TimerChange>,
+}
+
+/// Which pending timers the customer who remains has after a merge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnitedTimers {
+    /// The timers of both; of one that both have, the earlier. For modules whose merges know nothing of timers.
+    Earlier,
+    /// The timers of both; of one that both have, that of the customer who remains.
+    Both,
+    /// The timers of the customer who remains.
+    OfRemaining,
+    /// The timers of the customer who goes.
+    OfGone,
 }
 
 /// What becomes of a timer that is due.
@@ -206,31 +222,10 @@ impl Rows {
                 }
                 StateChange::Remove => row.state = None,
             }
-            for (name, due) in timers {
-                let key = |pending: &PendingTimer| TimerKey::of(customer, campaign, pending).encode();
-                let replaced = row.take_timer(&name);
-                let set = due.zip(recipient);
-                // Most timers that are set again are set for the same moment: the index has their row.
-                let stands = replaced.as_ref().zip(set).is_some_and(|(replaced, (due, _))| replaced.looked_at == due);
-                if let Some(replaced) = replaced.filter(|_| !stands) {
-                    index.delete(Table::Timers, key(&replaced));
-                }
-                if let Some((due, recipient)) = set {
-                    let pending = PendingTimer { name, due, looked_at: due, set_by, recipient: recipient.clone() };
-                    if !stands {
-                        index.put(Table::Timers, key(&pending), Vec::new());
-                    }
-                    row.timers.push(pending);
-                }
+            for change in timers {
+                set_timer(row, index, (customer, campaign), change, recipient, set_by);
             }
         });
-    }
-
-    /// Campaigns in which both have a state, and that of the one who goes.
-    pub(super) fn states_of_both(&self, from: CustomerKey, to: CustomerKey) -> Vec<(Arc<str>, StateRow)> {
-        let kept = self.rows.get(&from).map(|row| row.row.campaigns()).unwrap_or_default().iter();
-        let has_both = |row: &&CampaignRow| self.campaign(to, &row.name).is_some_and(|other| other.state.is_some());
-        kept.filter(has_both).filter_map(|row| Some((Arc::clone(&row.name), row.state.clone()?))).collect()
     }
 
     /// Somebody who had become another is somebody of their own again.
@@ -242,9 +237,16 @@ impl Rows {
         }
     }
 
-    /// Moves what is kept about a customer who goes to the one who stays, and has the one meant by the other from now on. Of a timer that both have
-    /// the earlier stays.
-    pub(super) fn unite(&mut self, from: CustomerKey, to: CustomerKey, recipient: &Customer, united: Vec<United>) {
+    /// Moves what is kept about a customer who goes to the one who stays, as the unions say, and has the one meant by the other from now on. What
+    /// rules set anew is set by the event `set_by`.
+    pub(super) fn unite(
+        &mut self,
+        from: CustomerKey,
+        to: CustomerKey,
+        recipient: &Customer,
+        unions: &[Union],
+        set_by: EventId,
+    ) {
         let gone = self.rows.get_mut(&from).expect("the row of whom is decided about is here");
         gone.is_changed = true;
         let gone = std::mem::take(&mut gone.row);
@@ -252,39 +254,52 @@ impl Rows {
         row.is_changed = true;
         let index = &mut self.index;
         for kept in gone.campaigns() {
-            let key = |customer, timer: &PendingTimer| TimerKey::of(customer, &kept.name, timer).encode();
+            let union = unions.iter().find(|union| union.campaign == kept.name);
+            let moved = |timer: &PendingTimer| PendingTimer { recipient: recipient.clone(), ..timer.clone() };
+            for timer in &kept.timers {
+                index.delete(Table::Timers, TimerKey::of(from, &kept.name, timer).encode());
+            }
             row.row.change(&kept.name, |row| {
-                if row.state.is_none() {
-                    row.state.clone_from(&kept.state);
-                }
                 row.held += kept.held;
                 row.follows = row.follows.or(kept.follows);
-                for timer in &kept.timers {
-                    index.delete(Table::Timers, key(from, timer));
-                    let own = row.take_timer(&timer.name);
-                    let moved = PendingTimer { recipient: recipient.clone(), ..timer.clone() };
-                    let stays = match own {
-                        Some(own) if own.due <= timer.due => own,
-                        Some(own) => {
-                            index.delete(Table::Timers, key(to, &own));
-                            moved
-                        }
-                        None => moved,
-                    };
-                    index.put(Table::Timers, key(to, &stays), Vec::new());
-                    row.timers.push(stays);
+                if let Some(union) = union {
+                    row.state.clone_from(&union.state);
+                    move_timers(row, index, (to, &kept.name), kept.timers.iter().map(moved).collect(), union.timers);
+                    for change in &union.changes {
+                        set_timer(row, index, (to, &kept.name), change.clone(), Some(recipient), set_by);
+                    }
                 }
             });
-        }
-        for United { campaign, state } in united {
-            row.row.change(&campaign, |row| row.state = state);
         }
         row.row.absorbed.retain(|absorbed| *absorbed != from && *absorbed != to);
         row.row.absorbed.extend(gone.absorbed.iter().filter(|absorbed| **absorbed != to));
         row.row.absorbed.push(from);
-        // Whoever stays is meant by their own name again, even if they had become somebody else once.
+        // The customer who stays is meant by their own name again, even if they had become another once.
         index.delete(Table::Redirects, Key::redirect(to));
-        index.put(Table::Redirects, Key::redirect(from), encode(&to));
+        let redirect = RedirectRow { to, customer: Some(recipient.clone()) };
+        index.put(Table::Redirects, Key::redirect(from), redirect.encode());
+    }
+
+    /// Unites what a failed merge has kept of the other customer with what is here, without the rule.
+    pub(super) fn unite_kept(&mut self, customer: CustomerKey, union: &Union, theirs: &[PendingTimer]) {
+        self.change(customer, &union.campaign, |row| row.state.clone_from(&union.state));
+        self.move_timers(customer, &union.campaign, theirs.iter(), union.timers);
+    }
+
+    /// Moves timers that a failed merge has kept to the customer who stays.
+    pub(super) fn move_timers<'a>(
+        &mut self,
+        customer: CustomerKey,
+        campaign: &Arc<str>,
+        theirs: impl Iterator<Item = &'a PendingTimer>,
+        how: UnitedTimers,
+    ) {
+        // What they waited behind, if anything, has been decided.
+        let theirs = theirs.map(|timer| PendingTimer { looked_at: timer.due, ..timer.clone() }).collect();
+        let index = &mut self.index;
+        let row = self.rows.get_mut(&customer).expect("the row of whom is decided about is here");
+        row.is_changed = true;
+        row.row.change(campaign, |row| move_timers(row, index, (customer, campaign), theirs, how));
     }
 
     fn change<T>(
@@ -304,6 +319,62 @@ impl Rows {
             memory.keep(customer, row.row);
         }
         std::mem::take(&mut self.index)
+    }
+}
+
+/// Gives a campaign's row the timers of the customer who goes, which are already addressed to the one who stays.
+fn move_timers(
+    row: &mut CampaignRow,
+    index: &mut Changes,
+    (customer, campaign): (CustomerKey, &Arc<str>),
+    theirs: Vec<PendingTimer>,
+    how: UnitedTimers,
+) {
+    let key = |timer: &PendingTimer| TimerKey::of(customer, campaign, timer).encode();
+    if how == UnitedTimers::OfGone {
+        row.timers.drain(..).for_each(|own| index.delete(Table::Timers, key(&own)));
+    }
+    for timer in theirs {
+        let own = row.timer(&timer.name).map(|own| own.due);
+        let moves = match how {
+            UnitedTimers::OfRemaining => false,
+            UnitedTimers::OfGone => true,
+            UnitedTimers::Both => own.is_none(),
+            UnitedTimers::Earlier => own.is_none_or(|own| timer.due < own),
+        };
+        if moves {
+            if let Some(own) = row.take_timer(&timer.name) {
+                index.delete(Table::Timers, key(&own));
+            }
+            index.put(Table::Timers, key(&timer), Vec::new());
+            row.timers.push(timer);
+        }
+    }
+}
+
+/// Sets a timer, or cancels it. A timer needs a customer to send to.
+fn set_timer(
+    row: &mut CampaignRow,
+    index: &mut Changes,
+    (customer, campaign): (CustomerKey, &Arc<str>),
+    (name, due): TimerChange,
+    recipient: Option<&Customer>,
+    set_by: EventId,
+) {
+    let key = |pending: &PendingTimer| TimerKey::of(customer, campaign, pending).encode();
+    let replaced = row.take_timer(&name);
+    let set = due.zip(recipient);
+    // Most timers that are set again are set for the same moment: the index has their row.
+    let stands = replaced.as_ref().zip(set).is_some_and(|(replaced, (due, _))| replaced.looked_at == due);
+    if let Some(replaced) = replaced.filter(|_| !stands) {
+        index.delete(Table::Timers, key(&replaced));
+    }
+    if let Some((due, recipient)) = set {
+        let pending = PendingTimer { name, due, looked_at: due, set_by, recipient: recipient.clone() };
+        if !stands {
+            index.put(Table::Timers, key(&pending), Vec::new());
+        }
+        row.timers.push(pending);
     }
 }
 

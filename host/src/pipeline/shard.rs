@@ -264,9 +264,9 @@ impl Shard {
         let mut added: HashMap<DedupKey, SeenRow> = HashMap::default();
         let (mut cases, mut repeated) = (Vec::with_capacity(accepted.len()), Vec::new());
         for Accepted { what, now, receipt, held, .. } in accepted.drain(..) {
-            let (event, customer, key, redelivered, session) = match what {
-                What::Event { event, customer, key, redelivered, session } => {
-                    (event, customer, key, redelivered, session)
+            let (event, customer, became, key, redelivered, session) = match what {
+                What::Event { event, customer, became, key, redelivered, session } => {
+                    (event, customer, became, key, redelivered, session)
                 }
                 What::Timer(timer) => {
                     let customer = Some(timer.customer);
@@ -295,7 +295,7 @@ impl Shard {
                 Identity::Fresh(id) => {
                     added.insert(key, seen.clone());
                     let reason = Reason::Event { event, seen: Some((key, seen)) };
-                    cases.push(Case { receipt, held, ..Case::new(reason, id, now, customer, partition) });
+                    cases.push(Case { became, receipt, held, ..Case::new(reason, id, now, customer, partition) });
                 }
                 Identity::Repeat { is_certain } => {
                     added.insert(key, seen);
@@ -331,7 +331,9 @@ impl Shard {
                     Some(_) => (self.arrivals.now(), Some(case.now)),
                     None => (case.now, None),
                 };
-                let entry = JournalEntry { event_id, customer, cause, now, rule_set, outcomes: case.outcomes, again };
+                let named = case.named();
+                let outcomes = case.outcomes;
+                let entry = JournalEntry { event_id, customer, cause, now, rule_set, outcomes, again, named };
                 group.journal.push(JournalPiece { partition: case.partition, customer, bytes: encode(&entry) });
             }
             let partition = case.partition;

@@ -310,7 +310,7 @@ mod tests {
     fn entry(now: Millis, customer: Option<CustomerKey>) -> JournalEntry {
         let cause = Cause::Event { code: "OnPurchaseConfirm".into() };
         let (event_id, outcomes) = (EventId::NONE, Vec::new());
-        JournalEntry { event_id, customer, cause, now, rule_set: 1, outcomes, again: None }
+        JournalEntry { event_id, customer, cause, now, rule_set: 1, outcomes, again: None, named: None }
     }
 
     /// The most bytes that the journal holds while so many commits, one a millisecond, add a row to each of some partitions.

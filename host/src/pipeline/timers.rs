@@ -126,7 +126,7 @@ impl Timers {
         let held = self.budget.take(TIMER_BYTES).await;
         let name = Some(Name::of_timer(&timer));
         // Who has become another may still have it in the view in which it was found: the other's shard knows.
-        let now = self.redirects.find(timer.customer).await?;
+        let now = self.redirects.find(timer.customer).await?.key;
         let Some(shard) = self.shards.get(now.shard(self.shards.len())).and_then(mpsc::WeakSender::upgrade) else {
             return Ok(None);
         };

@@ -31,6 +31,8 @@ fn send(template: &str) -> Vec<u8> {
 struct Rule {
     purchase: Vec<Vec<u8>>,
     nudge: Vec<Vec<u8>>,
+    /// The form of its merges.
+    merges: u32,
 }
 
 impl Rule {
@@ -67,7 +69,7 @@ impl Rule {
             &configured,
             &data(first, &purchases),
             &data(second, &nudges),
-            &fixture::custom(MANIFEST),
+            &fixture::custom(&MANIFEST.replacen('{', &format!("{{ \"merges\": {}, ", self.merges), 1)),
         ];
         rules_of(&parts, sandbox)
     }
@@ -97,7 +99,7 @@ fn settings(gives_up: Option<Instant>) -> Settings {
 
 /// Sends an hour after a purchase.
 fn nudging() -> Rule {
-    Rule { purchase: vec![schedule(3_600_000)], nudge: vec![send("nudge")] }
+    Rule { purchase: vec![schedule(3_600_000)], nudge: vec![send("nudge")], merges: 1 }
 }
 
 fn arrived(number: u64, body: String, now: Millis) -> Arrived {
@@ -169,7 +171,7 @@ fn a_timer_that_is_set_anew_fires_once() {
 fn of_one_moment_the_timers_that_were_waiting_come_first_and_those_it_has_set_itself_last() {
     let decisions = nudging().rehearsal().decide([purchase(1, 1, 0), purchase(2, 2, 60 * MINUTE_MS)], 0).unwrap();
     assert_eq!(minutes_and_causes(&decisions), [(0, "event"), (60, "timer"), (60, "event")]);
-    let at_once = Rule { purchase: vec![schedule(0)], nudge: vec![send("nudge")] };
+    let at_once = Rule { purchase: vec![schedule(0)], nudge: vec![send("nudge")], merges: 1 };
     let decisions = at_once.rehearsal().decide([purchase(1, 1, 0), purchase(2, 2, 0)], 1).unwrap();
     assert_eq!(minutes_and_causes(&decisions), [(0, "event"), (0, "event"), (0, "timer"), (0, "timer")]);
 }
@@ -216,6 +218,49 @@ fn a_merge_takes_the_timer_along_and_the_old_name_means_the_new_customer() {
     assert_eq!(rehearsal.timers(key(1)).count(), 0);
 }
 
+/// The times at which customer `of` has timers after purchases of 1 and 2, ten minutes apart, and a merge.
+fn due_after_merge(merges: u32, from: u64, to: u64, of: u64) -> Vec<Millis> {
+    let mut rehearsal = Rule { merges, ..nudging() }.rehearsal();
+    let events = [purchase(1, 1, 0), purchase(2, 2, 10 * MINUTE_MS), merge(3, from, to, 20 * MINUTE_MS)];
+    rehearsal.decide(events, 0).unwrap();
+    rehearsal.timers(key(of)).map(|(_, timer)| timer.due / MINUTE_MS).collect()
+}
+
+#[test]
+fn without_a_merge_handler_state_and_timers_are_those_of_one_customer_and_in_the_first_form_the_earlier_timer_stays() {
+    assert_eq!(due_after_merge(1, 1, 2, 2), [60]);
+    assert_eq!(due_after_merge(1, 2, 1, 1), [60]);
+    assert_eq!(due_after_merge(2, 1, 2, 2), [70], "who remains has a timer of their own");
+    assert_eq!(due_after_merge(2, 2, 1, 1), [60]);
+    for merges in [1, 2] {
+        assert_eq!(due_after_merge(merges, 1, 3, 3), [60], "who remains has nothing: it moves");
+        assert_eq!(due_after_merge(merges, 3, 1, 1), [60], "nothing moves");
+        assert_eq!(due_after_merge(merges, 1, 2, 1), [] as [Millis; 0]);
+    }
+}
+
+#[test]
+fn what_comes_under_an_old_id_is_addressed_to_the_last_of_a_chain_of_merges() {
+    for merges in [1, 2] {
+        let mut rehearsal = Rule { merges, ..nudging() }.rehearsal();
+        let to = |decision: &Decision| decision.recipient.as_ref().unwrap().customer_id.as_deref().unwrap().to_owned();
+        let events = [
+            purchase(1, 1, 0),
+            merge(2, 1, 2, MINUTE_MS),
+            merge(3, 2, 3, 2 * MINUTE_MS),
+            purchase(4, 1, 3 * MINUTE_MS),
+            // Back under their own name.
+            merge(5, 3, 1, 4 * MINUTE_MS),
+            purchase(6, 2, 5 * MINUTE_MS),
+        ];
+        let decisions = rehearsal.decide(events, 100 * MINUTE_MS).unwrap();
+        let told: Vec<_> =
+            decisions.iter().map(|decision| (decision.number.unwrap_or_default(), to(decision))).collect();
+        let expected = [(1, "1"), (2, "2"), (3, "3"), (4, "3"), (5, "1"), (6, "1"), (0, "1")];
+        assert_eq!(told, expected.map(|(number, to)| (number, to.to_owned())));
+    }
+}
+
 #[test]
 fn a_customer_can_be_handed_over_to_be_merged_with_one_of_another_part() {
     let sandbox = Sandbox::new(Limits::default()).unwrap();
@@ -241,7 +286,7 @@ fn a_message_that_comes_twice_is_decided_once() {
 
 #[test]
 fn a_timer_that_sets_itself_at_once_ends_the_rehearsal_and_is_named() {
-    let rule = Rule { purchase: vec![schedule(1)], nudge: vec![schedule(0)] };
+    let rule = Rule { purchase: vec![schedule(1)], nudge: vec![schedule(0)], merges: 1 };
     let error = rule.rehearsal().decide([purchase(1, 1, 0)], MINUTE_MS).unwrap_err();
     assert!(matches!(&error, RehearsalError::Endless { timer, .. } if timer == "nudge"), "{error}");
 }
@@ -250,7 +295,7 @@ fn a_timer_that_sets_itself_at_once_ends_the_rehearsal_and_is_named() {
 fn a_customers_later_events_wait_behind_a_fault_and_others_do_not() {
     // A timer that no handler has is an answer that the ABI does not allow.
     let broken = [&[0x93, ACTION_SCHEDULE as u8, 9, 0x92, WHEN_AFTER as u8, 1][..]].concat();
-    let rule = Rule { purchase: vec![broken], nudge: Vec::new() };
+    let rule = Rule { purchase: vec![broken], nudge: Vec::new(), merges: 1 };
     let mut rehearsal = rule.rehearsal();
     let decisions = rehearsal.decide([purchase(1, 1, 0), purchase(2, 1, 1), purchase(3, 2, 2)], 0).unwrap();
     let failed = |decision: &Decision| match &decision.outcomes[0].decided {
@@ -292,8 +337,11 @@ fn what_comes_from_strangers_ends_at_its_moment_and_before_it_is_too_much_to_hol
     assert!(matches!(late, Err(RehearsalError::GaveUp)), "{late:?}");
     // A letter a second, for a day and more.
     let template = "x".repeat(30);
-    let chatty =
-        Rule { purchase: vec![schedule(1)], nudge: [vec![send(&template); 14], vec![schedule(1000)]].concat() };
+    let chatty = Rule {
+        purchase: vec![schedule(1)],
+        nudge: [vec![send(&template); 14], vec![schedule(1000)]].concat(),
+        merges: 1,
+    };
     let ever = now + std::time::Duration::from_secs(600);
     let much = strangers(&chatty, ever).decide([purchase(1, 1, 0)], 2000 * MINUTE_MS);
     assert!(matches!(much, Err(RehearsalError::TooMuch { .. })));

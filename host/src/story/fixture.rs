@@ -109,6 +109,7 @@ pub(crate) fn entry(of: &str, minute: Millis, code: &str, outcomes: Vec<Outcome>
         rule_set: 3,
         outcomes,
         again: None,
+        named: None,
     }
 }
 

@@ -117,6 +117,9 @@ pub struct Told {
     /// The key of the customer whose event it was, if that is another than the one asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<String>,
+    /// The key of the customer whom the event named, if a merge had made it mean another by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<String>,
     pub rule_set: u64,
     /// A failure that was tried again: when it came the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -201,6 +204,7 @@ pub fn tell(snapshot: &dyn Snapshot, question: &Question, takers: Option<&[Taker
             event_id: entry.event_id.to_string(),
             cause: lines::cause(entry.cause),
             customer: (customer != asked).then(|| name_of(customer)),
+            named: entry.named.map(name_of),
             rule_set: entry.rule_set,
             again: entry.again.map(time),
             lines,

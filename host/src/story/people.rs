@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Pending, time};
 use crate::event::{Customer, CustomerKey};
-use crate::store::records::{CustomerRow, Key, Partition, TrailKey, decode, visit_failures};
+use crate::store::records::{CustomerRow, Key, Partition, RedirectRow, TrailKey, decode, visit_failures};
 use crate::store::{Snapshot, StoreError, Table};
 
 /// Merges that are followed, in each direction: nobody has this many accounts.
@@ -111,7 +111,7 @@ fn chain(snapshot: &dyn Snapshot, from: CustomerKey) -> Result<Vec<CustomerKey>,
     while chain.len() < MERGES_MAX
         && let Some(next) = snapshot.get(Table::Redirects, &Key::redirect(last))?
     {
-        last = decode(Table::Redirects, &next)?;
+        last = RedirectRow::decode(&next)?.to;
         if chain.contains(&last) {
             break;
         }

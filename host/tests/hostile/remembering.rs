@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hailer::engine::{Action, Decided, GuestFault, NotCalled, Outcomes, RuleSet, StateChange, When};
+use hailer::engine::{Action, Decided, GuestFault, MergeTimer, NotCalled, Outcomes, RuleSet, StateChange, When};
 use hailer::event::{Event, Projection};
 
 use super::calls::only_the_guilty_event_faults;
@@ -49,8 +49,14 @@ fn an_event_a_timer_and_a_merge_come_with_the_state_as_the_abi_says() {
         assert_eq!(state_of(decided), [HEAD, bytes, b"\x90"].concat());
         let merge = rules.merge(0).unwrap();
         for (other, other_bytes) in [(None, &b"\xc0"[..]), (STATE, STATE_BYTES)] {
-            let decided = stage.decide_one(&rules, |batch| batch.add_merge(&merge, 0, 5, 7, state, other).unwrap());
+            let decided =
+                stage.decide_one(&rules, |batch| batch.add_merge(&merge, 0, 5, 7, [state, other], None).unwrap());
             assert_eq!(state_of(decided), [HEAD, bytes, b"\x91", other_bytes].concat());
+            let timers = [MergeTimer { handler: 1, is_other: true, due: 6 }];
+            let decided = stage
+                .decide_one(&rules, |batch| batch.add_merge(&merge, 0, 5, 7, [state, other], Some(&timers)).unwrap());
+            let timer = b"\x91\x93\xce\0\0\0\x01\xc3\xd3\0\0\0\0\0\0\0\x06";
+            assert_eq!(state_of(decided), [HEAD, bytes, b"\x92", other_bytes, timer].concat());
         }
     }
 }
@@ -80,8 +86,8 @@ fn a_state_of_a_later_shape_is_a_fault_without_a_call() {
     });
     let (timer, merge) = (rules.timer(0, "t").unwrap(), rules.merge(0).unwrap());
     assert_eq!(batch.add_timer(&timer, 1, 5, 7, newer), Err(fault.clone()));
-    assert_eq!(batch.add_merge(&merge, 1, 5, 7, STATE, newer), Err(fault.clone()));
-    assert_eq!(batch.add_merge(&merge, 1, 5, 7, newer, STATE), Err(fault.clone()));
+    assert_eq!(batch.add_merge(&merge, 1, 5, 7, [STATE, newer], None), Err(fault.clone()));
+    assert_eq!(batch.add_merge(&merge, 1, 5, 7, [newer, STATE], None), Err(fault.clone()));
     let said = "was not called: its state was written by version 3 of its shape; this module reads up to 2";
     assert_eq!(fault.to_string(), said);
 }
@@ -120,15 +126,34 @@ fn a_merge_may_leave_notes_and_ask_for_nothing() {
     let rules = rule_set([stage.campaign("send-in-merge").unwrap()]);
     assert_eq!(told(stage.decide(&rules, &[1])), ["ok"]);
     let merge = rules.merge(0).unwrap();
-    let decided = stage.decide_one(&rules, |batch| batch.add_merge(&merge, 0, 5, 7, STATE, STATE).unwrap());
+    let decided = stage.decide_one(&rules, |batch| batch.add_merge(&merge, 0, 5, 7, [STATE, STATE], None).unwrap());
     match fault_of(decided) {
         GuestFault::BadOutput(what) => assert_eq!(what, "something other than a note from a merge"),
         other => panic!("{other:?}"),
     }
     let rules = rule_set([stage.configured("parrot-with-state", b"\x93\xc0\xc2\x91\x92\x02\xa2ok", 1).unwrap()]);
     let merge = rules.merge(0).unwrap();
-    let decided = stage.decide_one(&rules, |batch| batch.add_merge(&merge, 0, 5, 7, STATE, STATE).unwrap());
+    let decided = stage.decide_one(&rules, |batch| batch.add_merge(&merge, 0, 5, 7, [STATE, STATE], None).unwrap());
     assert_eq!(told(decided), ["ok"]);
+}
+
+#[test]
+fn a_merge_of_the_second_form_may_set_timers_and_still_sends_nothing() {
+    let text = r#"{"abi":1,"name":"x","version":"1.0.0","merges":2,
+        "handlers":[{"name":"t","timer":"t"},{"name":"m","merge":true}]}"#;
+    let second = hailer::engine::read_manifest(text.as_bytes()).unwrap();
+    let read = |bytes: &[u8]| {
+        let mut outcomes = Outcomes::new(bytes, &second, 1);
+        outcomes.next().map(|(outcome, _)| outcome.actions.len())
+    };
+    assert_eq!(read(b"\x93\xc0\xc0\x93\x92\x02\xa1n\x93\x03\0\x92\0\x05\x92\x04\0"), Ok(3));
+    let sends = read(b"\x93\xc0\xc0\x91\x94\x01\0\xa1t\x80").unwrap_err();
+    assert_eq!(sends, "something other than a note, a schedule or a cancel from a merge");
+    assert!(read(b"\x93\xc0\xc0\x91\x92\x04\x01").is_err(), "no timer calls the merge");
+    let unknown = hailer::engine::read_manifest(text.replace("\"merges\":2", "\"merges\":3").as_bytes()).unwrap_err();
+    assert!(unknown.to_string().contains("the form 3 of merges"), "{unknown}");
+    let first = hailer::engine::read_manifest(text.replace("\"merges\":2", "\"merges\":1").as_bytes()).unwrap_err();
+    assert!(first.to_string().contains("without `stateVersion`"), "{first}");
 }
 
 /// What an outcome of a rule that remembers comes to.

@@ -53,10 +53,15 @@ impl AbandonedRegistration {
         ctx.note("nudged");
     }
 
-    /// The registration that began later is the one that is waited for.
+    /// The registration that began later is the one that is waited for, with its timer.
     #[merge]
-    fn merge(&self, state: &mut Begun, other: Begun) {
-        state.at = state.at.max(other.at);
+    fn merge(&self, state: &mut Begun, other: Begun, ctx: &mut MergeContext) {
+        let mut due = ctx.due(Timer::NUDGE);
+        if other.at > state.at {
+            *state = other;
+            due = ctx.other_due(Timer::NUDGE);
+        }
+        ctx.set_timer(Timer::NUDGE, due);
     }
 }
 

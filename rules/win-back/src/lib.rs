@@ -52,6 +52,15 @@ impl WinBack {
         ctx.send(Mail::template(&self.second_template));
         ctx.note("missed: the second message");
     }
+
+    /// The last visit of the two counts: its timers are due later.
+    #[merge]
+    fn merge(&self, ctx: &mut MergeContext) {
+        for timer in [Timer::FIRST, Timer::SECOND] {
+            let later = ctx.due(timer).max(ctx.other_due(timer));
+            ctx.set_timer(timer, later);
+        }
+    }
 }
 
 impl WinBack {
@@ -65,7 +74,7 @@ impl WinBack {
 
 #[cfg(test)]
 mod tests {
-    use hailer_sdk::testing::Scenario;
+    use hailer_sdk::testing::{Event, Scenario};
 
     use super::*;
 
@@ -122,5 +131,43 @@ mod tests {
     fn messages_in_the_wrong_order_are_refused() {
         assert!(Scenario::<WinBack>::with_params(r#"{"first_days": 90}"#).is_err());
         assert!(Scenario::<WinBack>::with_params(r#"{"hour": 24}"#).is_err());
+    }
+
+    #[test]
+    fn of_two_customers_who_become_one_the_last_purchase_counts_both_ways_and_in_chains() {
+        let bought = |customer: i64| Event::of("Purchase").set("customer_id", customer);
+        let merged =
+            |from: i64, to: i64| Event::of("ProfilesMerged").set("from_customer_id", from).set("to_customer_id", to);
+        for merges in [&[(1, 2)][..], &[(2, 1)], &[(1, 2), (2, 3)], &[(2, 1), (1, 3)], &[(3, 2), (2, 1)]] {
+            let mut scenario = Scenario::new(WinBack::default());
+            scenario.event(bought(1)).at("2026-02-27T12:00:00Z").event(bought(2)).at("2026-03-01T12:00:00Z");
+            for (from, to) in merges {
+                scenario
+                    .event(merged(*from, *to))
+                    .expect_timer(Timer::FIRST, on(2026, 4, 28).at(11, 0))
+                    .expect_timer(Timer::SECOND, on(2026, 5, 28).at(11, 0));
+            }
+            scenario
+                .at("2026-04-28T10:59:00Z")
+                .expect_nothing()
+                .at("2026-12-31T00:00:00Z")
+                .expect_sent(Mail::template("we-miss-you"))
+                .expect_sent(Mail::template("come-back"))
+                .expect_nothing();
+        }
+    }
+
+    #[test]
+    fn a_purchase_under_the_old_id_is_that_of_who_remains() {
+        Scenario::new(WinBack::default())
+            .event(Event::of("Purchase").set("customer_id", 1))
+            .event(Event::of("ProfilesMerged").set("from_customer_id", 1).set("to_customer_id", 2))
+            .advance(days(30))
+            .event(Event::of("Purchase").set("customer_id", 1))
+            .event(Event::of("PurchaseRefund").set("customer_id", 2))
+            .advance(days(91))
+            .expect_sent(Mail::template("we-miss-you"))
+            .expect_sent(Mail::template("come-back"))
+            .expect_nothing();
     }
 }

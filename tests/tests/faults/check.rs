@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use hailer::event::{Customer, CustomerKey};
-use hailer::store::records::{CustomerRow, Partition};
+use hailer::store::records::{CustomerRow, Partition, RedirectRow};
 use hailer::store::{FileStore, Opening, Snapshot, Store, Table};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -147,7 +147,9 @@ pub(super) fn compare_store(directory: &Path, expected: &Expected, wrong: &mut V
         }
     });
     let mut redirects = BTreeMap::new();
-    all(&*snapshot, Table::Redirects, |from, to| _ = redirects.insert(from, read::<CustomerKey>(to)));
+    all(&*snapshot, Table::Redirects, |from, to| {
+        _ = redirects.insert(from, RedirectRow::decode(to).expect("a redirect").to)
+    });
     let as_kept = expected.redirects.iter().map(|(from, to)| (*from, key(*to))).collect();
     differ("the states of `tally`", &tally, &expected.tally, wrong);
     differ("the states of `flaky`", &flaky, &expected.flaky, wrong);

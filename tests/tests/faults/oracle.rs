@@ -23,7 +23,7 @@ const TALLIES: [&str; 3] = ["tally", "flaky", "held"];
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Fact {
     pub(super) campaign: String,
-    /// The customer as the event named them.
+    /// The customer whom the event means, after the merges before it.
     pub(super) recipient: u32,
     pub(super) template: String,
     /// The data, as far as a rule is told on by it.
@@ -79,7 +79,8 @@ impl Expected {
     fn decide(&mut self, event: Event) {
         match event {
             Event::Bought { customer, number } => {
-                self.send("basket", customer, "big-basket", vec![u64::from(number)]);
+                let resolved = self.resolve(customer);
+                self.send("basket", resolved, "big-basket", vec![u64::from(number)]);
                 self.tell(customer, number);
                 self.count(customer, number);
             }
@@ -105,13 +106,13 @@ impl Expected {
             if faults {
                 self.failures += 1;
             } else {
-                self.answer(campaign, customer, resolved, number);
+                self.answer(campaign, resolved, number);
             }
         }
     }
 
-    fn answer(&mut self, campaign: &str, customer: u32, resolved: u32, number: u32) {
-        let told = self.states(campaign).entry(resolved).or_default();
+    fn answer(&mut self, campaign: &str, customer: u32, number: u32) {
+        let told = self.states(campaign).entry(customer).or_default();
         told.count += 1;
         told.chain = told.chain.wrapping_mul(31).wrapping_add(number);
         let data = [number, told.count, told.chain].map(u64::from).to_vec();
@@ -123,7 +124,7 @@ impl Expected {
         for (customer, numbers) in std::mem::take(&mut self.waiting) {
             for number in numbers {
                 self.failures -= 1;
-                self.answer("held", customer, customer, number);
+                self.answer("held", customer, number);
             }
         }
     }
@@ -137,7 +138,7 @@ impl Expected {
         insert(purchases, number);
         if purchases.len() >= THANKED_FOR {
             let thanked_for = std::mem::take(purchases).len() as u64;
-            self.send("third", customer, "nth-purchase", vec![thanked_for]);
+            self.send("third", resolved, "nth-purchase", vec![thanked_for]);
         }
     }
 

@@ -72,15 +72,16 @@ impl Remembering {
     }
 
     #[merge]
-    fn merge(&self, state: &mut Kept, other: Kept) -> Result<(), String> {
+    fn merge(&self, state: &mut Kept, other: Kept, ctx: &mut MergeContext) -> Result<(), String> {
         state.count += other.count;
+        ctx.note("merged");
         Ok(())
     }
 }
 
 fn main() {
     let mut scenario = Scenario::new(Remembering);
-    assert!(scenario.manifest().ends_with(r#""stateVersion":3}"#));
+    assert!(scenario.manifest().ends_with(r#""stateVersion":3,"merges":2}"#));
     assert!(scenario.manifest().contains(r#"{"name":"soon","timer":"soon","fields":[]}"#));
     assert!(scenario.manifest().contains(r#"{"name":"merge","merge":true,"fields":[]}"#));
     scenario
@@ -108,7 +109,8 @@ fn main() {
         .event("Purchase")
         .event(Event::of("ProfilesMerged").set("from_customer_id", 107).set("to_customer_id", 8))
         .expect_state(|kept: &Kept| kept.count == 3)
-        // Both had set it, and the earlier one stays.
+        .expect_note("merged")
+        // Both had set it, and that of the customer who remains stays.
         .expect_timer(Timer::SOON, minutes(4))
         .event(Event::of("ProfilesMerged").set("from_customer_id", 8).set("to_customer_id", 9))
         .expect_timer(Timer::SOON, minutes(4))

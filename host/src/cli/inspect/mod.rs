@@ -74,7 +74,7 @@ impl Inspect {
 }
 
 fn text(facts: &ModuleFacts, limits: &Limits) -> String {
-    let Manifest { abi, sdk, name, version, description, handlers, params, state_version } = &facts.manifest;
+    let Manifest { abi, sdk, name, version, description, handlers, params, state_version, .. } = &facts.manifest;
     let mut text = format!("{name} {version}\n");
     if !description.is_empty() {
         text += &indent(description);
@@ -98,6 +98,9 @@ fn text(facts: &ModuleFacts, limits: &Limits) -> String {
         text += &format!("\nhandler {} ", handler.name);
         text += &match &handler.timer {
             Some(timer) => format!("is called by the timer {timer}\n"),
+            None if handler.merge && facts.manifest.merges_timers() => {
+                "unites the states and timers of merged customers\n".to_owned()
+            }
             None if handler.merge => "unites the states of merged customers\n".to_owned(),
             None => {
                 let when = handler.when.as_ref().map(|condition| format!("  when {}\n", condition_text(condition)));

@@ -155,7 +155,7 @@ fn event(key: usize) -> Event {
 fn accepted(key: usize, redelivered: bool, session: u64, receipt: crate::delivery::Receipt) -> Accepted {
     let event = event(key);
     let (customer, key) = (event.customer_key(), event.dedup_key(None, None));
-    let what = What::Event { event: Box::new(event), customer, key, redelivered, session };
+    let what = What::Event { event: Box::new(event), customer, became: None, key, redelivered, session };
     Accepted { what, name: None, now: 0, receipt: Some(receipt), held: Held::default() }
 }
 

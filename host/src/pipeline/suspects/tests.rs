@@ -44,7 +44,7 @@ fn accepted(customers: &[u32]) -> Vec<Accepted> {
     let accept = |&customer: &u32| {
         let event = Box::new(event(customer));
         let key = event.dedup_key(None, None);
-        let what = What::Event { event, customer: None, key, redelivered: false, session: 1 };
+        let what = What::Event { event, customer: None, became: None, key, redelivered: false, session: 1 };
         Accepted { what, name: Some(name(customer)), now: 0, receipt: None, held: Held::default() }
     };
     customers.iter().map(accept).collect()

@@ -49,13 +49,19 @@ pub enum Work {
     },
     /// One that has failed has fired; one that waits is still pending, and may be cancelled by what is in front of it.
     Timer(PendingTimer),
-    /// The states of two customers were to become one.
+    /// What a campaign keeps about two customers was to become one.
     Merge {
         id: EventId,
         /// The event's.
         code: Box<str>,
-        /// Of the one who has gone.
-        other: StateRow,
+        /// The state of the customer who has gone; `None` if there was none.
+        other: Option<StateRow>,
+        /// The pending timers of the customer who has gone. Empty if they moved with the merge.
+        #[serde(default)]
+        timers: Vec<PendingTimer>,
+        /// The customer who remains, as the last merge named them; `None` in a row of a version that did not keep it.
+        #[serde(default)]
+        recipient: Option<Customer>,
     },
 }
 

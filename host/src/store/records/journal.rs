@@ -25,6 +25,9 @@ pub struct JournalEntry {
     /// A failure that was tried again: the `now` that its rule was given, which is that of the first time.
     #[serde(default)]
     pub again: Option<Millis>,
+    /// The key of the customer whom the event names, if a merge has made it mean another: `customer`.
+    #[serde(default)]
+    pub named: Option<CustomerKey>,
 }
 
 /// What was decided upon.

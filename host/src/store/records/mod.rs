@@ -10,6 +10,7 @@ mod journal;
 mod keys;
 mod meta;
 mod outbox;
+mod redirect;
 mod seen;
 mod trail;
 
@@ -27,6 +28,7 @@ pub use journal::{Cause, Decided, JournalEntry, JournalRow, Outcome, Proposed, V
 pub use keys::{Key, Partition, TimerKey};
 pub use meta::{ClockMark, ClockRecord, FaultCount, HourCount, Progress, Sessions, SetBack, Swept, TrialCount};
 pub use outbox::{OutboxItem, OutboxRow};
+pub use redirect::RedirectRow;
 pub use seen::{ClosedPeriod, OpenOccurrence, SeenKey, SeenPeriod, SeenRow};
 pub use trail::{Period, TrailKey};
 
