@@ -3,7 +3,8 @@
 //! The birthday is the value of an attribute of the customer: the deployment says which. It is personal, so the campaign must be
 //! granted it; the rule keeps the month and the day, never the year, as nobody needs to know how old somebody is to congratulate. Who was
 //! born on the 29th of February is congratulated on the 28th in other years. A date that can't be read is left alone: better no
-//! congratulation than one on the wrong day.
+//! congratulation than one on the wrong day. So are a placeholder for an unknown date, and a date with a time other than midnight: at midnight
+//! in the customer's place it may be the day before in UTC.
 
 use hailer_sdk::prelude::*;
 
@@ -39,7 +40,7 @@ impl Birthday {
         if attribute_code != self.attribute {
             return ctx.note("another attribute");
         }
-        match new_value.and_then(day_of) {
+        match new_value.and_then(|date| day_of(date, ctx.now())) {
             Some(day) => {
                 *state = day;
                 self.wait(state, ctx);
@@ -63,12 +64,15 @@ impl Birthday {
         ctx.note("congratulated");
     }
 
-    /// The account that remains knows best.
+    /// The account that remains knows best. The timer goes with the day.
     #[merge]
-    fn merge(&self, state: &mut Day, other: Day) {
+    fn merge(&self, state: &mut Day, other: Day, ctx: &mut MergeContext) {
+        let mut due = ctx.due(Timer::TODAY);
         if state.month == 0 {
             *state = other;
+            due = ctx.other_due(Timer::TODAY);
         }
+        ctx.set_timer(Timer::TODAY, due);
     }
 }
 
@@ -79,15 +83,33 @@ impl Birthday {
     }
 }
 
-/// The day of a date; `None` if no calendar has it.
-fn day_of(date: &str) -> Option<Day> {
+/// No customer is older, in years.
+const AGE_MAX: i64 = 120;
+
+/// The day of a date of birth. `None` if no calendar has the date, no customer can be born on it, it stands for an unknown date, or its time
+/// leaves the day open.
+fn day_of(date: &str, now: Timestamp) -> Option<Day> {
     let (year, month, day) = match date.as_bytes().get(2) {
         Some(b'.') => (date.get(6..10)?, date.get(3..5)?, date.get(..2)?),
         _ => (date.get(..4)?, date.get(5..7)?, date.get(8..10)?),
     };
     let moment: Timestamp = [year, "-", month, "-", day, "T00:00:00Z"].concat().parse().ok()?;
-    let (_, month, day) = moment.date();
-    Some(Day { month, day })
+    let (year, month, day) = moment.date();
+    // The first days of two calendars of computers stand for unknown dates. The others, 0001-01-01 and 9999-12-31 among them, are too far off.
+    let is_placeholder = matches!((year, month, day), (1900 | 1970, 1, 1));
+    let is_possible = moment <= now && now.date().0 - year <= AGE_MAX;
+    (is_possible && !is_placeholder && is_midnight(date.get(10..)?)).then_some(Day { month, day })
+}
+
+/// Whether nothing stands behind a date, or midnight: `T00:00:00`, with an offset or without.
+fn is_midnight(time: &str) -> bool {
+    let mut bytes = time.bytes();
+    let is_clock = |byte| matches!(byte, b'0' | b':' | b'.');
+    match bytes.next() {
+        None => true,
+        Some(b'T' | b't' | b' ') => bytes.take_while(|byte| !matches!(byte, b'Z' | b'z' | b'+' | b'-')).all(is_clock),
+        Some(_) => false,
+    }
 }
 
 #[cfg(test)]
@@ -139,9 +161,18 @@ mod tests {
 
     #[test]
     fn what_is_no_date_is_left_alone_and_takes_the_one_before_away() {
-        for date in
-            ["", "soon", "1990-02-30", "1990-13-01", "32.01.1990", "15.06", "19900615", "15/06/1990", "ые.ыы.ыыыы"]
-        {
+        for date in [
+            "",
+            "soon",
+            "1990-02-30",
+            "1990-13-01",
+            "32.01.1990",
+            "15.06",
+            "19900615",
+            "15/06/1990",
+            "ые.ыы.ыыыы",
+            "1990-06-15x",
+        ] {
             Scenario::new(Birthday::default())
                 .event(born("1990-06-15"))
                 .event(born(date))
@@ -182,5 +213,78 @@ mod tests {
             .event(Event::of("ProfilesMerged").set("from_customer_id", 1).set("to_customer_id", 2))
             .expect_state(|day: &Day| day.month == 6)
             .expect_timer(Timer::TODAY, on(2026, 6, 15).at(10, 0));
+    }
+
+    #[test]
+    fn a_placeholder_for_an_unknown_date_is_no_birthday() {
+        let placeholders = [
+            "0001-01-01",
+            "0001-01-01T00:00:00",
+            "01.01.0001 00:00:00",
+            "1753-01-01",
+            "1899-12-30",
+            "1900-01-01",
+            "01.01.1900",
+            "1970-01-01T00:00:00Z",
+            "2026-06-15",
+            "9999-12-31",
+            "9999-12-31T23:59:59.9999999",
+        ];
+        for date in placeholders {
+            Scenario::new(Birthday::default())
+                .event(born("1990-06-15"))
+                .event(born(date))
+                .expect_note("is no date")
+                .expect_no_timer(Timer::TODAY)
+                .advance(days(400))
+                .expect_nothing();
+        }
+        // The years on both sides are somebody's.
+        for date in ["1907-06-15", "1970-01-02", "2025-06-15"] {
+            Scenario::new(Birthday::default()).event(born(date)).expect_note("waits for the birthday");
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_midnight_elsewhere_leaves_the_day_open() {
+        for date in [
+            "1990-06-14T21:00:00Z",
+            "1990-06-14T20:00:00.000Z",
+            "1990-06-14 22:00",
+            "14.06.1990 21:00:00",
+            "1990-06-15T12:00:00Z",
+        ] {
+            Scenario::new(Birthday::default())
+                .event(born(date))
+                .expect_note("is no date")
+                .expect_no_timer(Timer::TODAY);
+        }
+        for date in [
+            "1990-06-15T00:00:00.0000000",
+            "1990-06-15T00:00:00+03:00",
+            "1990-06-15T00:00:00-05:00",
+            "1990-06-15 00:00",
+        ] {
+            Scenario::new(Birthday::default()).event(born(date)).expect_timer(Timer::TODAY, on(2026, 6, 15).at(10, 0));
+        }
+    }
+
+    #[test]
+    fn of_two_birthdays_the_day_and_the_timer_of_who_remains_count_whichever_comes_first() {
+        let of = |event: Event, customer: i64| event.set("/customerInfo/customerId", customer);
+        let merged =
+            |from: i64, to: i64| Event::of("ProfilesMerged").set("from_customer_id", from).set("to_customer_id", to);
+        for (from, to, month) in [(1, 2, 12), (2, 1, 6)] {
+            Scenario::new(Birthday::default())
+                .event(of(born("1990-06-15"), 1))
+                .event(of(born("1985-12-15"), 2))
+                .at("2026-02-01T00:00:00Z")
+                .event(merged(from, to))
+                .expect_state(|day: &Day| day.month == month)
+                .expect_timer(Timer::TODAY, on(2026, u32::from(month), 15).at(10, 0))
+                .at("2027-01-01T00:00:00Z")
+                .expect_sent(congratulation())
+                .expect_nothing();
+        }
     }
 }
