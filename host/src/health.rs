@@ -16,6 +16,8 @@ pub enum Condition {
     Ready,
     /// Why not, and what happens next. No personal data: this is shown on TCP.
     NotReady(String),
+    /// All is well, and another engine does the work. As good as ready.
+    Standby(String),
     /// It works, but for something that events do not depend on.
     Impaired(String),
 }
@@ -35,6 +37,7 @@ impl Health {
         }
         match &condition {
             Condition::Ready => tracing::info!(room, "ready"),
+            Condition::Standby(why) => tracing::info!(room, why, "standby"),
             Condition::NotReady(why) => tracing::warn!(room, why, "not ready"),
             Condition::Impaired(why) => tracing::warn!(room, why, "impaired"),
         }
@@ -46,7 +49,16 @@ impl Health {
     pub fn problems(&self) -> BTreeMap<&'static str, String> {
         self.reasons(|condition| match condition {
             Condition::NotReady(why) => Some(why),
-            Condition::Ready | Condition::Impaired(_) => None,
+            Condition::Ready | Condition::Standby(_) | Condition::Impaired(_) => None,
+        })
+    }
+
+    /// Why a room stands by, by room; empty when none does.
+    #[must_use]
+    pub fn standbys(&self) -> BTreeMap<&'static str, String> {
+        self.reasons(|condition| match condition {
+            Condition::Standby(why) => Some(why),
+            Condition::Ready | Condition::NotReady(_) | Condition::Impaired(_) => None,
         })
     }
 
@@ -55,7 +67,7 @@ impl Health {
     pub fn complaints(&self) -> BTreeMap<&'static str, String> {
         self.reasons(|condition| match condition {
             Condition::NotReady(why) | Condition::Impaired(why) => Some(why),
-            Condition::Ready => None,
+            Condition::Ready | Condition::Standby(_) => None,
         })
     }
 

@@ -34,6 +34,8 @@ pub const OUTBOX: &str = "hailer_outbox";
 pub const OUTBOX_SECONDS: &str = "hailer_outbox_seconds";
 pub const COMMUNICATIONS_TOTAL: &str = "hailer_communications_total";
 pub const SOURCE_CONNECTED: &str = "hailer_source_connected";
+pub const SOURCE_STANDBY: &str = "hailer_source_standby";
+pub const SOURCE_GIVEN_BACK_TOTAL: &str = "hailer_source_given_back_total";
 pub const SOURCE_MESSAGES_TOTAL: &str = "hailer_source_messages_total";
 pub const SOURCE_REDELIVERED_TOTAL: &str = "hailer_source_redelivered_total";
 pub const SOURCE_RECONNECTS_TOTAL: &str = "hailer_source_reconnects_total";
@@ -123,6 +125,12 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Seconds, OUTBOX_SECONDS, "Time from a commit until its communications were confirmed"),
     (Kind::Counter, COMMUNICATIONS_TOTAL, "Communications that rules proposed, by campaign, channel and verdict"),
     (Kind::Gauge, SOURCE_CONNECTED, "1 while the source has a session, else 0"),
+    (Kind::Gauge, SOURCE_STANDBY, "1 while another engine is the active consumer and this one waits, else 0"),
+    (
+        Kind::Counter,
+        SOURCE_GIVEN_BACK_TOTAL,
+        "Sessions that were closed to give events back to the queue, as intake was paused for too long",
+    ),
     (Kind::Counter, SOURCE_MESSAGES_TOTAL, "Messages taken from the source"),
     (Kind::Counter, SOURCE_REDELIVERED_TOTAL, "Messages that the source had delivered before"),
     (Kind::Counter, SOURCE_RECONNECTS_TOTAL, "New sessions of the source after trouble"),

@@ -399,8 +399,7 @@ fn begin_run(store: &dyn Store, source: Clock) -> Result<Progress, StoreError> {
 
 impl Intake for Entrance {
     async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
-        self.outbox.is_below(self.outbox_max).await;
-        self.clock_is_believed().await;
+        self.unpaused().await;
         let read = self.read(&delivery);
         match &self.event_clock {
             Some(clock) => {
@@ -413,6 +412,16 @@ impl Intake for Entrance {
 
     fn session_settled(&self, session: &Session) {
         self.arrivals.session_settled(session);
+    }
+
+    async fn unpaused(&self) {
+        self.outbox.is_below(self.outbox_max).await;
+        self.clock_is_believed().await;
+    }
+
+    async fn refilled(&self) {
+        self.outbox.is_below(self.outbox_max.div_ceil(2)).await;
+        self.clock_is_believed().await;
     }
 
     async fn rested(&self) {

@@ -30,7 +30,16 @@ pub struct Proxy {
     weather: watch::Sender<Weather>,
     /// How often all connections were reset.
     resets: watch::Sender<u64>,
+    /// The request that never reaches the broker.
+    lost: watch::Sender<Option<Method>>,
 }
+
+/// A method of AMQP: the numbers of its class and of itself.
+pub type Method = (u16, u16);
+
+/// A frame's type, channel and size; and the byte that ends it.
+const HEAD_BYTES: usize = 7;
+const END_BYTES: usize = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Towards {
@@ -49,10 +58,22 @@ impl Proxy {
             port: listener.local_addr().expect("an address").port(),
             weather: watch::Sender::new(Weather::Fair),
             resets: watch::Sender::new(0),
+            lost: watch::Sender::new(None),
         };
         let (weather, resets) = (proxy.weather.subscribe(), proxy.resets.subscribe());
-        tokio::spawn(serve(listener, port, weather, resets));
+        tokio::spawn(serve(listener, port, weather, resets, proxy.lost.subscribe()));
         proxy
+    }
+
+    /// Loses every request of this method on its way to the broker, and nothing else, so that it is never answered.
+    pub fn loses(&self, method: Option<Method>) {
+        self.lost.send_replace(method);
+    }
+
+    /// [`Self::address`] with heartbeats that notice nothing while a test lasts.
+    #[must_use]
+    pub fn patient_address(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}?heartbeat=120", self.port)
     }
 
     /// Where clients connect in place of the broker's own address.
@@ -76,6 +97,7 @@ async fn serve(
     port: u16,
     mut weather: watch::Receiver<Weather>,
     mut resets: watch::Receiver<u64>,
+    lost: watch::Receiver<Option<Method>>,
 ) {
     loop {
         let accepted = tokio::select! {
@@ -88,8 +110,9 @@ async fn serve(
         let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
         resets.mark_unchanged();
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-        tokio::spawn(carry(from_client, to_server, Towards::Broker, weather.clone(), resets.clone()));
-        tokio::spawn(carry(from_server, to_client, Towards::Client, weather.clone(), resets.clone()));
+        let lost = lost.clone();
+        tokio::spawn(carry(from_client, to_server, Towards::Broker, weather.clone(), resets.clone(), lost.clone()));
+        tokio::spawn(carry(from_server, to_client, Towards::Client, weather.clone(), resets.clone(), lost));
     }
 }
 
@@ -100,8 +123,10 @@ async fn carry(
     towards: Towards,
     mut weather: watch::Receiver<Weather>,
     mut resets: watch::Receiver<u64>,
+    lost: watch::Receiver<Option<Method>>,
 ) {
     let mut buffer = vec![0; BUFFER_BYTES];
+    let mut frames = Frames::default();
     loop {
         let now = *weather.borrow_and_update();
         if now == Weather::HalfOpen {
@@ -121,9 +146,52 @@ async fn carry(
         };
         let Ok(count @ 1..) = read else { return };
         let is_swallowed = now == Weather::Deaf && towards == Towards::Client;
-        if !is_swallowed && to.write_all(&buffer[..count]).await.is_err() {
+        let kept;
+        let bytes = match towards {
+            Towards::Client => &buffer[..count],
+            Towards::Broker => {
+                kept = frames.without(&buffer[..count], *lost.borrow());
+                &kept[..]
+            }
+        };
+        if !is_swallowed && to.write_all(bytes).await.is_err() {
             return;
         }
+    }
+}
+
+/// What a client has sent, cut into frames.
+#[derive(Default)]
+struct Frames {
+    has_begun: bool,
+    /// Less than a frame.
+    rest: Vec<u8>,
+}
+
+impl Frames {
+    /// The whole frames that have come, without the requests of a method.
+    fn without(&mut self, bytes: &[u8], lost: Option<Method>) -> Vec<u8> {
+        self.rest.extend_from_slice(bytes);
+        let mut kept = Vec::new();
+        // The protocol's header comes first, and is no frame.
+        if !self.has_begun && self.rest.len() >= 8 {
+            kept.extend(self.rest.drain(..8));
+            self.has_begun = true;
+        }
+        while self.has_begun && self.rest.len() >= HEAD_BYTES {
+            let size = u32::from_be_bytes([self.rest[3], self.rest[4], self.rest[5], self.rest[6]]) as usize;
+            let bytes = HEAD_BYTES + size + END_BYTES;
+            if self.rest.len() < bytes {
+                break;
+            }
+            let frame: Vec<u8> = self.rest.drain(..bytes).collect();
+            let method = || Some((u16::from_be_bytes([frame[7], frame[8]]), u16::from_be_bytes([frame[9], frame[10]])));
+            let is_lost = frame[0] == 1 && size >= 4 && lost.is_some() && method() == lost;
+            if !is_lost {
+                kept.extend(frame);
+            }
+        }
+        kept
     }
 }
 

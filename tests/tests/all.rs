@@ -39,6 +39,8 @@ mod why;
 mod lines;
 mod rabbitmq_backlog;
 mod rabbitmq_recovery;
+mod rabbitmq_requests;
+mod rabbitmq_single;
 mod rabbitmq_sink;
 mod rabbitmq_source;
 mod rabbitmq_tls;

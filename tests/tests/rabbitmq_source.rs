@@ -170,8 +170,8 @@ async fn draining_takes_nothing_new_and_acknowledges_what_settles_late() {
     client.publish("", "drained", numbered(0..5)).await;
     let running = Running::start(&broker.address(), &queue("drained"));
     let held = running.pipeline.take_many(5).await;
+    // The source looks whether it drains before it looks for a delivery. Its consumer stays until the session is closed.
     running.trigger.drain();
-    wait::until("the consumer is gone", async || client.counts("drained").await.1 == 0).await;
     client.publish("", "drained", ["new"]).await;
     assert!(!running.ended.is_finished());
     held.into_iter().for_each(|delivery| delivery.receipt.settle());

@@ -5,8 +5,13 @@
 //! built anew, for ever, with a growing and jittered pause between**.
 
 mod backoff;
+mod request;
+mod single_active;
+mod version;
 
 pub use backoff::Backoff;
+pub use request::{ANSWER_MAX, answered, close};
+pub use single_active::{has_single_active_mark, single_active_mark};
 
 use std::time::Duration;
 
@@ -39,6 +44,8 @@ pub enum BrokerError {
     Address(#[from] AddressError),
     #[error("the broker does not answer within {timeout_ms} ms")]
     NoAnswer { timeout_ms: u64 },
+    #[error("the broker does not answer a request ({request}) within {seconds} s")]
+    Unanswered { request: &'static str, seconds: u64 },
     #[error("{}", told(.0))]
     Client(#[from] lapin::Error),
     #[error("{0}")]

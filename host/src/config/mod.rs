@@ -121,6 +121,8 @@ pub struct RabbitMqConfig {
     pub queue: String,
     /// Messages that the broker may have sent and not yet had acknowledged.
     pub prefetch: u16,
+    /// The longest that events are held while intake is paused, in ms; then they go back to the queue.
+    pub paused_ms_max: u64,
     /// Consume although the queue has a consumer already.
     pub take_over: bool,
     /// The topic exchange for communications.
@@ -160,6 +162,9 @@ pub struct PurityConfig {
     /// One in so many calls runs again on a fresh instance; 0 means none.
     pub recheck_one_in: u32,
 }
+
+/// Dead letters of standard input go into this file of the data directory.
+pub const DEAD_LETTERS_FILE: &str = "deadletters.jsonl";
 
 /// The store's place in the data directory.
 const STORE_DIR: &str = "store";
@@ -280,6 +285,7 @@ impl Default for RabbitMqConfig {
         Self {
             queue: "smc.customerEvents".into(),
             prefetch: 1000,
+            paused_ms_max: 30_000,
             take_over: false,
             exchange: "smc.communications".into(),
             deadletter_queue: "hailer.deadletter".into(),

@@ -29,6 +29,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("record.bytes_max", 1 << 20..=1 << 50),
     ("clock.run_on_minutes", 0..=10 * 366 * 24 * 60),
     ("rabbitmq.prefetch", 1..=65_535),
+    ("rabbitmq.paused_ms_max", 100..=1_500_000),
     ("reload.debounce_ms", 0..=60_000),
     ("reload.poll_ms", 100..=3_600_000),
     ("reload.rollback_minutes", 0..=10_080),

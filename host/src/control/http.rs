@@ -85,5 +85,10 @@ async fn metrics(State(observed): State<Observed>) -> Response {
 async fn readiness(State(observed): State<Observed>) -> Response {
     let problems = observed.health.problems();
     let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(serde_json::json!({ "ready": problems.is_empty(), "problems": problems }))).into_response()
+    let mut answer = serde_json::json!({ "ready": problems.is_empty(), "problems": problems });
+    let standbys = observed.health.standbys();
+    if !standbys.is_empty() {
+        answer["standby"] = serde_json::json!(standbys);
+    }
+    (status, Json(answer)).into_response()
 }

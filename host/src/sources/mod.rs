@@ -24,6 +24,16 @@ pub trait Intake: Clone + Send + Sync + 'static {
         std::future::ready(())
     }
 
+    /// Waits while intake is paused: as long as `accept` would wait for more than its turn.
+    fn unpaused(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
+    /// Waits until a paused intake has room for more than a few deliveries.
+    fn refilled(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Says that nothing more will come, as the input has ended; waits until what follows from that is under way.
     fn ended(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())

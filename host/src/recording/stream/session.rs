@@ -16,7 +16,7 @@ use lapin::{Channel, Connection, Consumer};
 use tokio::time::timeout;
 
 use super::StreamQueue;
-use crate::broker::{BrokerError, Dialer};
+use crate::broker::{BrokerError, Dialer, answered, close};
 use crate::clock::Millis;
 use crate::recording::entry::Entry;
 use crate::sources::lines::Envelope;
@@ -32,7 +32,6 @@ const LOOKS_MAX: usize = 32;
 /// A stream of which nothing has come for so long is empty, or has nothing since the moment that was asked for.
 const NOTHING_AFTER: Duration = Duration::from_secs(5);
 const STALLED_AFTER: Duration = Duration::from_secs(30);
-const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Why a stream can't be read on.
 #[derive(Debug)]
@@ -74,7 +73,7 @@ impl Session {
         match Reading::end(&connection, &queue.address.queue).await {
             Ok(Some(end)) => Ok(Some(Session { connection, queue: queue.clone(), reading: None, end, at: None })),
             nothing => {
-                let _ = timeout(FAREWELL, connection.close(200, "OK".into())).await;
+                close(&connection).await;
                 nothing.map(|_| None)
             }
         }
@@ -130,7 +129,7 @@ impl Session {
 
     /// A farewell that fails takes nothing back.
     pub(super) async fn close(self) {
-        let _ = timeout(FAREWELL, self.connection.close(200, "OK".into())).await;
+        close(&self.connection).await;
     }
 
     fn from(&self) -> AMQPValue {
@@ -144,12 +143,12 @@ impl Session {
 
 impl Reading {
     async fn begin(connection: &Connection, queue: &str, from: AMQPValue) -> Result<Reading, Trouble> {
-        let channel = connection.create_channel().await?;
-        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+        let channel = answered("channel.open", connection.create_channel()).await?;
+        answered("basic.qos", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
         let mut arguments = FieldTable::default();
         arguments.insert(OFFSET.into(), from);
-        let consumer =
-            channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), arguments).await?;
+        let consumer = channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), arguments);
+        let consumer = answered("basic.consume", consumer).await?;
         Ok(Reading { channel, consumer })
     }
 
@@ -178,7 +177,7 @@ impl Reading {
                 break;
             }
         }
-        reading.channel.close(200, "OK".into()).await?;
+        answered("channel.close", reading.channel.close(200, "OK".into())).await?;
         Ok(Some(last.offset))
     }
 
@@ -195,13 +194,14 @@ impl Reading {
     /// What has come when the broker has answered a question, and its answer: how many messages it counts, which may be some seconds old.
     async fn asked(&mut self, queue: &str) -> Result<(Option<Message>, u32), Trouble> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declared = self.channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
+        let declared = self.channel.queue_declare(queue.into(), passive, FieldTable::default());
+        let declared = answered("queue.declare", declared).await?;
         Ok((self.waiting()?, declared.message_count()))
     }
 
     /// Only makes room for more: a stream forgets nothing by it.
     async fn acknowledge(&self, tag: u64) -> Result<(), Trouble> {
-        Ok(self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?)
+        Ok(answered("basic.ack", self.channel.basic_ack(tag, BasicAckOptions { multiple: true })).await?)
     }
 }
 

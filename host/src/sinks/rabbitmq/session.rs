@@ -20,7 +20,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::broker::{BrokerError, Dialer};
+use crate::broker::{BrokerError, Dialer, answered, close};
 use crate::failpoint::Failpoint;
 use crate::sinks::OUTSTANDING_MAX;
 
@@ -75,28 +75,28 @@ impl Session {
     /// Connects, and sees that the route is there.
     pub(super) async fn open(dialer: &mut Dialer, route: &Route) -> Result<Session, BrokerError> {
         let connection = dialer.connect().await?;
-        let channel = connection.create_channel().await?;
+        let channel = answered("channel.open", connection.create_channel()).await?;
         let (checked, what) = match route {
             Route::Exchange(exchange) => {
                 let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
                 let arguments = FieldTable::default();
                 let kind = ExchangeKind::Topic;
-                let checked = channel.exchange_declare(exchange.clone(), kind, options, arguments).await;
-                (checked, format!("exchange `{exchange}`"))
+                let checked = channel.exchange_declare(exchange.clone(), kind, options, arguments);
+                (answered("exchange.declare", checked).await, format!("exchange `{exchange}`"))
             }
             Route::Queue(queue) => {
                 let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-                let checked = channel.queue_declare(queue.clone(), options, FieldTable::default()).await;
-                (checked.map(drop), format!("queue `{queue}`"))
+                let checked = channel.queue_declare(queue.clone(), options, FieldTable::default());
+                (answered("queue.declare", checked).await.map(drop), format!("queue `{queue}`"))
             }
         };
-        checked.map_err(|error| match BrokerError::from(error) {
+        checked.map_err(|error| match error {
             error if error.has_code(NOT_FOUND) => {
                 BrokerError::Session(format!("{what} does not exist; waiting for it ({HINT})"))
             }
             error => error,
         })?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        answered("confirm.select", channel.confirm_select(ConfirmSelectOptions::default())).await?;
         let mut look = tokio::time::interval(LOOK_AGAIN);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Session {
@@ -197,8 +197,7 @@ impl Session {
     }
 
     pub(super) async fn close(self) {
-        let farewell = self.connection.close(200, "OK".into());
-        let _ = tokio::time::timeout(Duration::from_secs(2), farewell).await;
+        close(&self.connection).await;
     }
 }
 

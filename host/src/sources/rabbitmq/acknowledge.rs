@@ -6,7 +6,7 @@ use lapin::Channel;
 use lapin::options::BasicAckOptions;
 use tokio::sync::watch;
 
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, answered};
 use crate::failpoint::Failpoint;
 use crate::metrics;
 
@@ -41,7 +41,7 @@ impl Acknowledger {
             // Either way there is something to acknowledge.
             let _ = tokio::time::timeout(PATIENCE, many).await;
             if let Err(error) = self.flush().await {
-                return error.into();
+                return error;
             }
         }
     }
@@ -52,7 +52,7 @@ impl Acknowledger {
     }
 
     /// Acknowledges all that is settled now.
-    pub(super) async fn flush(&mut self) -> Result<(), lapin::Error> {
+    pub(super) async fn flush(&mut self) -> Result<(), BrokerError> {
         let prefix = *self.prefix.borrow_and_update();
         if prefix <= self.acknowledged {
             return Ok(());
@@ -61,6 +61,6 @@ impl Acknowledger {
         Failpoint::BeforeAck.pass();
         // Noted before the await: the frame is queued at once, and acknowledging twice would end the channel.
         self.acknowledged = prefix;
-        self.channel.basic_ack(prefix, BasicAckOptions { multiple: true }).await
+        answered("basic.ack", self.channel.basic_ack(prefix, BasicAckOptions { multiple: true })).await
     }
 }

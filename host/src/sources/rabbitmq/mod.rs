@@ -2,13 +2,14 @@
 //!
 //! Owns one session after another, on a connection of its own (a memory or disk alarm blocks connections that publish;
 //! this one goes on acknowledging), and never makes a queue. Refuses a queue that somebody else consumes: SMC reads its
-//! queue itself, and a second consumer would take half of its events away.
+//! queue itself, and a second consumer would take half of its events away. Refuses a stream: it is for `hailer replay`.
 //!
 //! Trouble that may pass (the broker is away, the queue is not there, the consumer is cancelled) is waited out for ever,
 //! and shown in the health report as `source`.
 
 mod acknowledge;
 mod backlog;
+mod open;
 mod session;
 mod watcher;
 
@@ -22,6 +23,7 @@ use crate::metrics;
 use crate::shutdown::Shutdown;
 
 use super::{Intake, SourceError};
+use open::Waiting;
 use session::Session;
 
 const ROOM: &str = "source";
@@ -46,6 +48,8 @@ struct Queue {
     name: String,
     prefetch: u16,
     take_over: bool,
+    /// The longest that a paused intake may hold a delivery.
+    paused_max: Duration,
 }
 
 /// Why a session could not be opened, or did not last.
@@ -60,6 +64,15 @@ enum SessionError {
          `hailer topology`, or `--take-over`"
     )]
     Contested { queue: String },
+    #[error("queue `{queue}` got another consumer at the same moment; nothing was taken; trying again")]
+    Collided { queue: String },
+    #[error(
+        "queue `{queue}` is a stream, which forgets nothing that is consumed: read it with `hailer replay \
+         amqp://HOST/{queue}`, and consume a queue of your own (`hailer topology --own-queue-on EXCHANGE`)"
+    )]
+    Stream { queue: String },
+    #[error("intake is paused; the events that it could not take are back in the queue until there is room")]
+    Paused,
 }
 
 impl From<lapin::Error> for SessionError {
@@ -87,7 +100,12 @@ impl RabbitMqSource {
         health.report(ROOM, Condition::NotReady(format!("connecting to {address}")));
         Ok(Self {
             dialer: Dialer::new(address, ROOM),
-            queue: Queue { name, prefetch: config.prefetch, take_over: config.take_over },
+            queue: Queue {
+                name,
+                prefetch: config.prefetch,
+                take_over: config.take_over,
+                paused_max: Duration::from_millis(config.paused_ms_max),
+            },
             health,
             has_consumed: false,
             contested_since: None,
@@ -97,54 +115,105 @@ impl RabbitMqSource {
     /// Consumes until the shutdown drains or the intake closes.
     ///
     /// # Errors
-    /// When the queue already has a consumer at the start.
+    /// When the queue already has a consumer at the start, or is a stream.
     pub async fn run<I: Intake>(mut self, intake: I, shutdown: Shutdown) -> Result<(), SourceError> {
         let mut backoff = Backoff::default();
         loop {
-            let opened = tokio::select! {
+            let session = tokio::select! {
                 biased;
                 () = shutdown.draining() => return Ok(()),
-                opened = Session::open(&mut self.dialer, &self.queue) => opened,
+                session = self.session() => session,
             };
-            let error = match opened {
-                Ok(session) => {
-                    self.has_consumed = true;
-                    self.contested_since = None;
-                    self.health.report(ROOM, Condition::Ready);
-                    ::metrics::gauge!(metrics::SOURCE_CONNECTED).set(1.0);
+            let error = match session {
+                Ok(mut session) => {
                     let since = Instant::now();
-                    let consumed = session.consume(&intake, &shutdown).await;
-                    ::metrics::gauge!(metrics::SOURCE_CONNECTED).set(0.0);
+                    let consumed = self.consume(&mut session, &intake, &shutdown).await;
+                    session.close().await;
+                    if since.elapsed() >= GOOD_SESSION {
+                        backoff.reset();
+                    }
                     match consumed {
                         Ok(()) => return Ok(()),
-                        Err(error) => {
-                            if since.elapsed() >= GOOD_SESSION {
-                                backoff.reset();
-                            }
-                            error
-                        }
+                        Err(error) => error,
                     }
                 }
                 Err(error) => error,
             };
-            self.refuse_if_contested(&error)?;
-            ::metrics::counter!(metrics::SOURCE_RECONNECTS_TOTAL).increment(1);
+            self.refuse_for_good(&error)?;
             self.not_ready(error.to_string());
+            let pause = async {
+                if matches!(error, SessionError::Paused) {
+                    ::metrics::counter!(metrics::SOURCE_GIVEN_BACK_TOTAL).increment(1);
+                    return intake.refilled().await;
+                }
+                ::metrics::counter!(metrics::SOURCE_RECONNECTS_TOTAL).increment(1);
+                tokio::time::sleep(backoff.next_pause()).await;
+                // Consuming while nothing is taken in only makes the broker count deliveries.
+                intake.unpaused().await;
+            };
             tokio::select! {
                 () = shutdown.draining() => return Ok(()),
-                () = tokio::time::sleep(backoff.next_pause()) => {}
+                () = pause => {}
             }
         }
     }
 
-    /// At the first start a queue that stays taken is final. Later on the other consumer came after us, or is the ghost
-    /// of our own last connection: that is waited out.
-    fn refuse_if_contested(&mut self, error: &SessionError) -> Result<(), SourceError> {
-        if !matches!(error, SessionError::Contested { .. }) || self.has_consumed {
-            return Ok(());
+    /// Opens a session, as a standby if another engine is the active consumer.
+    async fn session(&mut self) -> Result<Session, SessionError> {
+        let (health, queue) = (&self.health, &self.queue);
+        let waiting = |waiting| {
+            let name = &queue.name;
+            ::metrics::gauge!(metrics::SOURCE_STANDBY).set(f64::from(u8::from(waiting == Waiting::Standby)));
+            health.report(
+                ROOM,
+                match waiting {
+                    Waiting::Standby => Condition::Standby(format!(
+                        "another engine is the active consumer of queue `{name}`; this one takes over when it is gone"
+                    )),
+                    Waiting::Unproven => Condition::NotReady(format!(
+                        "queue `{name}` has a consumer; whether it has a single active consumer shows when it is empty"
+                    )),
+                },
+            );
+        };
+        let opened = Session::open(&mut self.dialer, queue, waiting).await;
+        ::metrics::gauge!(metrics::SOURCE_STANDBY).set(0.0);
+        opened
+    }
+
+    async fn consume<I: Intake>(
+        &mut self,
+        session: &mut Session,
+        intake: &I,
+        shutdown: &Shutdown,
+    ) -> Result<(), SessionError> {
+        tokio::select! {
+            biased;
+            () = shutdown.draining() => return Ok(()),
+            held = session.hold() => held?,
         }
-        let since = *self.contested_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < CONTESTED_MAX { Ok(()) } else { Err(SourceError::Configuration(error.to_string())) }
+        tracing::info!(queue = self.queue.name, "consuming");
+        self.has_consumed = true;
+        self.contested_since = None;
+        self.health.report(ROOM, Condition::Ready);
+        ::metrics::gauge!(metrics::SOURCE_CONNECTED).set(1.0);
+        let consumed = session.consume(intake, shutdown).await;
+        ::metrics::gauge!(metrics::SOURCE_CONNECTED).set(0.0);
+        consumed
+    }
+
+    /// A stream is final; and at the first start, a queue that stays taken. Later on the other consumer came after us, or is the ghost
+    /// of our own last connection: that is waited out.
+    fn refuse_for_good(&mut self, error: &SessionError) -> Result<(), SourceError> {
+        let refused = || Err(SourceError::Configuration(error.to_string()));
+        match error {
+            SessionError::Stream { .. } => refused(),
+            SessionError::Contested { .. } if !self.has_consumed => {
+                let since = *self.contested_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < CONTESTED_MAX { Ok(()) } else { refused() }
+            }
+            _ => Ok(()),
+        }
     }
 
     fn not_ready(&self, why: String) {

@@ -29,7 +29,7 @@ use lapin::types::{FieldTable, ShortString};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, answered};
 use crate::clock::{self, Millis};
 use crate::sources::Intake;
 
@@ -91,7 +91,7 @@ impl Watcher {
                 Some((moment, ready)) = looks.next() => {
                     let ready = match ready {
                         Ok(ready) => ready,
-                        Err(error) => return error.into(),
+                        Err(error) => return error,
                     };
                     if let Some(moment) = found_empty {
                         question.send_replace(moment);
@@ -112,10 +112,10 @@ impl Watcher {
 }
 
 /// Messages that wait in the queue and have not been handed to any consumer.
-async fn ready(channel: &Channel, queue: &ShortString) -> Result<u32, lapin::Error> {
+async fn ready(channel: &Channel, queue: &ShortString) -> Result<u32, BrokerError> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let declared = channel.queue_declare(queue.clone(), passive, FieldTable::default()).await?;
-    Ok(declared.message_count())
+    let declared = channel.queue_declare(queue.clone(), passive, FieldTable::default());
+    Ok(answered("queue.declare", declared).await?.message_count())
 }
 
 /// Waits until there is something to tell. When the ledger is gone there never is; the session ends then.

@@ -1,0 +1,254 @@
+//! Opening a session: finds out what the queue is, and whether it may be consumed, before anything of it is consumed.
+//!
+//! **Events of one queue go to one engine at a time (G5).** A classic queue enforces this: its consumer is exclusive, or the
+//! queue has a single active consumer, which refuses exclusive ones. A quorum queue ignores `exclusive`. So an engine looks
+//! for other consumers before it consumes, and again a while after it: two engines that consume at the same time see each
+//! other, and both give back what they were sent before they hand anything on.
+//!
+//! An engine beside the active one of a queue with a single active consumer is a standby. It does not register a consumer:
+//! it looks until the active one is gone. So it needs nothing of the broker's own order of waiting consumers, and a queue
+//! that only seems to have a single active consumer is never split.
+
+use std::time::{Duration, Instant};
+
+use lapin::options::{BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, Connection, Consumer};
+
+use super::session::Session;
+use super::{Queue, SessionError};
+use crate::broker::{BrokerError, Dialer, answered, close, has_single_active_mark};
+
+const NOT_FOUND: u16 = 404;
+const ACCESS_REFUSED: u16 = 403;
+const RESOURCE_LOCKED: u16 = 405;
+const PRECONDITION_FAILED: u16 = 406;
+
+/// Two engines that consume a queue at the same time have seen each other after so long.
+const HOLD: Duration = Duration::from_millis(500);
+/// The time between two looks of a standby.
+const STANDBY_LOOKS_EVERY: Duration = Duration::from_millis(500);
+
+/// What RabbitMQ keeps a queue as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Classic,
+    Quorum,
+    Stream,
+    /// The broker says it in other words than those known.
+    Unknown,
+}
+
+/// What a passive declaration counts.
+struct Counts {
+    ready: u32,
+    consumers: u32,
+}
+
+/// Why an open session has to wait before it consumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// Another engine is the active consumer.
+    Standby,
+    /// Whether the queue has a single active consumer can't be seen while messages wait in it.
+    Unproven,
+}
+
+struct Opening<'a> {
+    connection: &'a Connection,
+    queue: &'a Queue,
+    name: ShortString,
+}
+
+impl Session {
+    /// Connects, and consumes the queue as soon as this engine may. Never makes the queue. `waiting` is told what the session
+    /// waits for.
+    pub(super) async fn open(
+        dialer: &mut Dialer,
+        queue: &Queue,
+        waiting: impl FnMut(Waiting),
+    ) -> Result<Session, SessionError> {
+        let connection = dialer.connect().await?;
+        match Opening::new(&connection, queue).consumer(waiting).await {
+            Ok((channel, consumer, consumed_at_risk)) => {
+                let name = ShortString::from(queue.name.as_str());
+                let Queue { prefetch, paused_max, .. } = *queue;
+                Ok(Session { connection, channel, consumer, queue: name, prefetch, paused_max, consumed_at_risk })
+            }
+            Err(error) => {
+                close(&connection).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until two engines that consume at the same time have seen each other, and ends the session if there is another
+    /// consumer. Nothing that was delivered has been handed on by then.
+    pub(super) async fn hold(&self) -> Result<(), SessionError> {
+        let Some(looked_at) = self.consumed_at_risk else { return Ok(()) };
+        // The other engine looks once more after this time, counted from its own consume. It sees this consumer only if
+        // that came soon after the look that saw none.
+        if looked_at.elapsed() > HOLD {
+            return Err(BrokerError::Session("consuming took the broker too long; starting afresh".to_owned()).into());
+        }
+        tokio::time::sleep(HOLD).await;
+        let counts = look(&self.channel, &self.queue).await?;
+        if counts.consumers > 1 {
+            return Err(SessionError::Collided { queue: self.queue.to_string() });
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Opening<'a> {
+    fn new(connection: &'a Connection, queue: &'a Queue) -> Opening<'a> {
+        Opening { connection, queue, name: ShortString::from(queue.name.as_str()) }
+    }
+
+    /// A consumer; and, of a queue in which the broker does not keep others out, when it was seen without one.
+    async fn consumer(
+        &self,
+        waiting: impl FnMut(Waiting),
+    ) -> Result<(Channel, Consumer, Option<Instant>), SessionError> {
+        let channel = channel(self.connection).await?;
+        look(&channel, &self.name).await.map_err(|error| self.missing(error))?;
+        let kind = self.kind().await?;
+        if kind == Kind::Stream {
+            return Err(SessionError::Stream { queue: self.queue.name.clone() });
+        }
+        if self.queue.take_over {
+            let consumer = self.consume(&channel, false).await.map_err(|error| self.refused(error))?;
+            return Ok((channel, consumer, None));
+        }
+        let looked_at = self.turn(&channel, kind, waiting).await?;
+        match self.consume(&channel, true).await {
+            Ok(consumer) => Ok((channel, consumer, (kind != Kind::Classic).then_some(looked_at))),
+            Err(error) if is_exclusive_use(&error) => {
+                let channel = self::channel(self.connection).await?;
+                // An exclusive consumer is refused although there is no other: the queue has a single active consumer.
+                if look(&channel, &self.name).await?.consumers > 0 {
+                    return Err(self.contested());
+                }
+                let consumer = self.consume(&channel, false).await.map_err(|error| self.refused(error))?;
+                Ok((channel, consumer, None))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until the queue has no consumer, if it is one at which engines stand by; returns when that was looked at.
+    async fn turn(
+        &self,
+        channel: &Channel,
+        kind: Kind,
+        mut waiting: impl FnMut(Waiting),
+    ) -> Result<Instant, SessionError> {
+        let (mut has_seen_one, mut is_single_active) = (false, false);
+        loop {
+            let looked_at = Instant::now();
+            let counts = look(channel, &self.name).await.map_err(|error| self.missing(error))?;
+            if counts.consumers == 0 && (is_single_active || !has_seen_one) {
+                return Ok(looked_at);
+            }
+            if !has_seen_one {
+                has_seen_one = true;
+                is_single_active = has_single_active_mark(self.connection, &self.queue.name).await?;
+                if !is_single_active && kind != Kind::Quorum {
+                    return Err(self.contested());
+                }
+            }
+            // `basic.get` takes no message now: none is ready, or no other consumer is there to overtake it.
+            if !is_single_active && (counts.ready == 0 || counts.consumers == 0) {
+                if !self.refuses_gets().await? {
+                    return Err(self.contested());
+                }
+                is_single_active = true;
+            }
+            if counts.consumers > 0 {
+                waiting(if is_single_active { Waiting::Standby } else { Waiting::Unproven });
+                tokio::time::sleep(STANDBY_LOOKS_EVERY).await;
+            }
+        }
+    }
+
+    /// What the queue is kept as. Each kind refuses one of these two arguments, and names itself when it does; so nothing is
+    /// ever consumed here.
+    async fn kind(&self) -> Result<Kind, SessionError> {
+        let channel = channel(self.connection).await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-priority".into(), AMQPValue::LongInt(0));
+        arguments.insert("x-stream-offset".into(), AMQPValue::LongString("next".into()));
+        qos(&channel, 1).await?;
+        let options = BasicConsumeOptions::default();
+        let refused = channel.basic_consume(self.name.clone(), "".into(), options, arguments);
+        let error = match answered("basic.consume", refused).await {
+            Err(error) if error.has_code(PRECONDITION_FAILED) => error.to_string(),
+            Err(error) => return Err(error.into()),
+            // A broker older than 3.9 does not check arguments. What was delivered goes back.
+            Ok(_consumer) => {
+                answered("channel.close", channel.close(200, "OK".into())).await?;
+                return Ok(Kind::Unknown);
+            }
+        };
+        let kind = error.rsplit_once("of queue type").map_or("", |(_, kind)| kind);
+        Ok(match () {
+            () if kind.contains("classic") => Kind::Classic,
+            () if kind.contains("quorum") => Kind::Quorum,
+            () if kind.contains("stream") => Kind::Stream,
+            () => Kind::Unknown,
+        })
+    }
+
+    /// A quorum queue with a single active consumer refuses `basic.get`.
+    async fn refuses_gets(&self) -> Result<bool, SessionError> {
+        let channel = channel(self.connection).await?;
+        let got = answered("basic.get", channel.basic_get(self.name.clone(), BasicGetOptions::default())).await;
+        match got {
+            Err(error) if error.has_code(RESOURCE_LOCKED) => Ok(error.to_string().contains("single active consumer")),
+            Err(error) => Err(error.into()),
+            Ok(_) => {
+                // What was taken goes back to its place.
+                answered("channel.close", channel.close(200, "OK".into())).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn consume(&self, channel: &Channel, exclusive: bool) -> Result<Consumer, BrokerError> {
+        qos(channel, self.queue.prefetch).await?;
+        let options = BasicConsumeOptions { exclusive, ..BasicConsumeOptions::default() };
+        let consumer = channel.basic_consume(self.name.clone(), "".into(), options, FieldTable::default());
+        answered("basic.consume", consumer).await
+    }
+
+    fn contested(&self) -> SessionError {
+        SessionError::Contested { queue: self.queue.name.clone() }
+    }
+
+    fn refused(&self, error: BrokerError) -> SessionError {
+        if is_exclusive_use(&error) { self.contested() } else { error.into() }
+    }
+
+    fn missing(&self, error: BrokerError) -> SessionError {
+        if error.has_code(NOT_FOUND) { SessionError::NoQueue { queue: self.queue.name.clone() } } else { error.into() }
+    }
+}
+
+async fn channel(connection: &Connection) -> Result<Channel, BrokerError> {
+    answered("channel.open", connection.create_channel()).await
+}
+
+async fn qos(channel: &Channel, prefetch: u16) -> Result<(), BrokerError> {
+    answered("basic.qos", channel.basic_qos(prefetch, BasicQosOptions::default())).await
+}
+
+async fn look(channel: &Channel, queue: &ShortString) -> Result<Counts, BrokerError> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let declared = channel.queue_declare(queue.clone(), passive, FieldTable::default());
+    let declared = answered("queue.declare", declared).await?;
+    Ok(Counts { ready: declared.message_count(), consumers: declared.consumer_count() })
+}
+
+fn is_exclusive_use(error: &BrokerError) -> bool {
+    error.has_code(ACCESS_REFUSED) && error.to_string().contains("exclusive")
+}

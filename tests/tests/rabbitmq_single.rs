@@ -1,0 +1,271 @@
+//! One queue is for one engine at a time: two that start together, one that waits for another, and queues of every kind.
+
+use hailer::broker::single_active_mark;
+use hailer_tests::broker::Client;
+use hailer_tests::engine::Engine;
+use hailer_tests::site::Site;
+use hailer_tests::wait;
+use hailer_tests::wiring::Wiring;
+use lapin::ExchangeKind;
+use lapin::options::ExchangeDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use rustix::process::Signal;
+
+use crate::edges::{Running, body, numbered, queue, shared_broker};
+use crate::swaps::purchase;
+
+const EVENTS: u32 = 20;
+const ROUNDS: usize = 8;
+
+fn quorum() -> (&'static str, AMQPValue) {
+    ("x-queue-type", AMQPValue::LongString("quorum".into()))
+}
+
+fn single_active() -> (&'static str, AMQPValue) {
+    ("x-single-active-consumer", AMQPValue::Boolean(true))
+}
+
+async fn marked(client: &Client, queue: &str) {
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let (mark, arguments) = (single_active_mark(queue), FieldTable::default());
+    let made = client.channel.exchange_declare(mark.as_str().into(), ExchangeKind::Fanout, options, arguments);
+    wait::end_of("a mark", made).await.unwrap();
+}
+
+async fn stands_by(running: &Running) {
+    wait::until("it stands by", async || running.health.standbys().contains_key("source")).await;
+    assert!(running.health.problems().is_empty(), "a standby is ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_engines_that_start_together_at_a_quorum_queue_never_split_its_events() {
+    let client = Client::connect(shared_broker()).await;
+    for (name, arguments) in [("pair.plain", vec![quorum()]), ("pair.single", vec![quorum(), single_active()])] {
+        for round in 0..ROUNDS {
+            let name = format!("{name}.{round}");
+            client.queue_with(&name, &arguments).await;
+            client.publish("", &name, numbered(0..EVENTS)).await;
+            let pair = [(); 2].map(|()| Running::start(&shared_broker().address(), &queue(&name)));
+            let all = || pair.iter().map(|running| running.pipeline.len()).sum::<usize>();
+            wait::until("every event is taken", async || all() >= EVENTS as usize).await;
+            let [one, other] = pair.map(|running| {
+                running.trigger.end();
+                running.pipeline.bodies()
+            });
+            let taken = if one.is_empty() {
+                other
+            } else {
+                assert!(other.is_empty(), "{one:?} {other:?}");
+                one
+            };
+            assert_eq!(taken, numbered(0..EVENTS));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_engine_at_a_quorum_queue_that_is_no_standbys_is_refused_and_takes_nothing() {
+    let client = Client::connect(shared_broker()).await;
+    client.queue_with("second", &[quorum()]).await;
+    let first = Running::start(&shared_broker().address(), &queue("second"));
+    first.ready().await;
+    let second = Running::start(&shared_broker().address(), &queue("second"));
+    let error = wait::end_of("the source", second.ended).await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("already has a consumer"), "{error}");
+    client.publish("", "second", numbered(0..EVENTS)).await;
+    let held = first.pipeline.take_many(EVENTS as usize).await;
+    assert!(held.iter().all(|delivery| !delivery.redelivered));
+    drop(held);
+    first.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_with_a_single_active_consumer_is_consumed_and_a_second_engine_stands_by() {
+    let client = Client::connect(shared_broker()).await;
+    let variants = [("single.quorum", vec![quorum(), single_active()]), ("single.classic", vec![single_active()])];
+    for (name, arguments) in variants {
+        client.queue_with(name, &arguments).await;
+        // A quorum queue tells by itself; a classic one is marked by `hailer topology`.
+        if name == "single.classic" {
+            marked(&client, name).await;
+        }
+        let active = Running::start(&shared_broker().address(), &queue(name));
+        active.ready().await;
+        let standby = Running::start(&shared_broker().address(), &queue(name));
+        stands_by(&standby).await;
+        client.publish("", name, numbered(0..EVENTS)).await;
+        let mut held = active.pipeline.take_many(EVENTS as usize).await;
+        assert_eq!(standby.pipeline.len(), 0);
+        held.drain(..5).for_each(|delivery| delivery.receipt.settle());
+        drop(held);
+        // What was not settled comes to the standby, in its order.
+        active.finish().await;
+        let rest = standby.pipeline.take_many(EVENTS as usize - 5).await;
+        assert_eq!(rest.iter().map(body).collect::<Vec<_>>(), numbered(5..EVENTS), "{name}");
+        standby.ready().await;
+        assert!(standby.health.standbys().is_empty());
+        rest.into_iter().for_each(|delivery| delivery.receipt.settle());
+        standby.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_with_a_backlog_is_not_looked_into_while_another_engine_consumes_it() {
+    let client = Client::connect(shared_broker()).await;
+    for (name, arguments, refused) in
+        [("busy.single", vec![quorum(), single_active()], false), ("busy.plain", vec![quorum()], true)]
+    {
+        client.queue_with(name, &arguments).await;
+        client.publish("", name, numbered(0..EVENTS)).await;
+        let config = hailer::config::RabbitMqConfig { prefetch: 5, ..queue(name) };
+        let active = Running::start(&shared_broker().address(), &config);
+        let mut held = active.pipeline.take_many(5).await;
+        let second = Running::start(&shared_broker().address(), &queue(name));
+        second.problem("shows when it is empty").await;
+        for _ in 0..EVENTS / 5 {
+            held.drain(..).for_each(|delivery| delivery.receipt.settle());
+            held = active.pipeline.take();
+            wait::until("it goes on", async || {
+                held.extend(active.pipeline.take());
+                held.len() >= 5 || client.counts(name).await.0 == 0
+            })
+            .await;
+            assert!(held.iter().all(|delivery| !delivery.redelivered), "nothing was taken and given back");
+        }
+        if refused {
+            let error = wait::end_of("the source", second.ended).await.unwrap().unwrap_err().to_string();
+            assert!(error.contains("already has a consumer"), "{error}");
+        } else {
+            stands_by(&second).await;
+            second.finish().await;
+        }
+        drop(held);
+        active.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_refused_with_what_to_do() {
+    let client = Client::connect(shared_broker()).await;
+    client.queue_with("a.stream", &[("x-queue-type", AMQPValue::LongString("stream".into()))]).await;
+    let running = Running::start(&shared_broker().address(), &queue("a.stream"));
+    let error = wait::end_of("the source", running.ended).await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("`a.stream` is a stream") && error.contains("hailer replay"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_takes_over_from_an_engine_that_is_killed_in_the_order_of_the_queue() {
+    const PURCHASES: usize = 400;
+    let wiring = Wiring::named(shared_broker(), "failover").await;
+    wiring.client.queue_with(&wiring.events, &[quorum(), single_active()]).await;
+    wiring.client.queue(&wiring.letters).await;
+    wiring.client.exchange(&wiring.exchange, &[]).await;
+    wiring.bind_out().await;
+    let sites = [Site::with_basket(), Site::with_basket()];
+    let flags = [wiring.flags(), ["--set", "rabbitmq.prefetch=20"].map(String::from).to_vec()].concat();
+    let active = sites[0].start(&flags);
+    active.ready().await;
+    let standby = sites[1].start(&flags);
+    standby.ready_with("\"standby\"").await;
+    assert_eq!(standby.readyz().await.0, 200);
+    assert_eq!(standby.metric("hailer_source_standby").await.to_bits(), 1_f64.to_bits());
+    wiring.send((0..PURCHASES).map(|number| purchase(number, number % 10))).await;
+    wait::until("some are published", async || wiring.client.counts(&wiring.out).await.0 > 20).await;
+    active.kill();
+    let mut last = [None; 10];
+    let mut numbers = std::collections::BTreeSet::new();
+    while numbers.len() < PURCHASES {
+        for (_, body) in wiring.communications(1).await {
+            let number = body["data"]["amount"].as_u64().unwrap();
+            // What the killed engine had published and not acknowledged comes again, from the other's store.
+            let before = &mut last[number as usize % 10];
+            assert!(numbers.contains(&number) || before.is_none_or(|before| before < number), "{number} {before:?}");
+            *before = Some((*before).map_or(number, |before: u64| before.max(number)));
+            numbers.insert(number);
+        }
+    }
+    standby.stop().await;
+    wiring.is_drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_engine_with_a_full_outbox_gives_events_back_and_waits_for_room() {
+    const EVENTS: usize = 600;
+    let wiring = Wiring::named(shared_broker(), "givenback").await;
+    wiring.client.queue(&wiring.letters).await;
+    let letters = AMQPValue::LongString(wiring.letters.as_str().into());
+    let arguments = [
+        quorum(),
+        ("x-delivery-limit", AMQPValue::LongInt(3)),
+        ("x-dead-letter-exchange", AMQPValue::LongString("".into())),
+        ("x-dead-letter-routing-key", letters),
+    ];
+    wiring.client.queue_with(&wiring.events, &arguments).await;
+    wiring.client.exchange(&wiring.exchange, &[]).await;
+    wiring.send((0..EVENTS).map(|number| purchase(number, number % 10))).await;
+    let site = Site::with_basket();
+    let bounds = [
+        "store.outbox_max=20",
+        "event.batch_max=1",
+        "event.in_flight_max=8",
+        "rabbitmq.prefetch=20",
+        "rabbitmq.paused_ms_max=300",
+    ];
+    let bounds = bounds.map(|bound| ["--set".to_owned(), bound.to_owned()]).concat();
+    let engine = site.start(&[wiring.flags(), bounds].concat());
+    engine.ready_with("back in the queue until there is room").await;
+    engine.metric_is("hailer_source_given_back_total", 1.0).await;
+    let is_back = async || wiring.client.counts(&wiring.events).await;
+    wait::until("the rest is in the queue, without a consumer", async || is_back().await.1 == 0).await;
+    let given_back = is_back().await.0;
+    assert!(given_back > 0, "the outbox holds them all");
+    // It does not consume while there is no room: the broker counts no more deliveries.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(is_back().await, (given_back, 0));
+    engine.metric_is("hailer_source_given_back_total", 1.0).await;
+    wiring.bind_out().await;
+    assert_eq!(wiring.communications(EVENTS).await.len(), EVENTS);
+    assert_eq!(wiring.client.counts(&wiring.letters).await.0, 0, "no good event is a dead letter");
+    engine.stop().await;
+    wiring.is_drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn check_and_doctor_do_not_report_the_running_engines_own_consumer() {
+    let wiring = Wiring::new(shared_broker(), "ownconsumer").await;
+    wiring.client.exchange("ownconsumer.communications.unrouted", &[]).await;
+    wiring.client.queue("ownconsumer.communications.unrouted").await;
+    let site = Site::with_basket();
+    let engine = site.start(&wiring.flags());
+    engine.ready().await;
+    let rules = site.rules().display().to_string();
+    let flags = [wiring.flags(), vec!["--rules".to_owned(), rules]].concat();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    for command in ["check", "doctor"] {
+        let arguments = [&[command][..], &flags].concat();
+        let asked = tokio::task::block_in_place(|| site.command(&arguments)).expect(0);
+        assert!(asked.stdout.contains("the running engine's among them"), "{}", asked.stdout);
+    }
+    let other = Client::connect(shared_broker()).await;
+    other.queue("ownconsumer.other").await;
+    let _consumer = other.consume("ownconsumer.other").await;
+    let elsewhere = [&["check"][..], &flags, &["--set", "rabbitmq.queue=ownconsumer.other"]].concat();
+    let site = Site::with_basket();
+    let asked = tokio::task::block_in_place(|| site.command(&elsewhere)).expect(1);
+    assert!(asked.stdout.contains("events would be split"), "{}", asked.stdout);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_second_signal_that_comes_with_the_first_does_not_end_at_once() {
+    let wiring = Wiring::new(shared_broker(), "signals").await;
+    wiring.send((0..300).map(|number| purchase(number, number % 10))).await;
+    let site = Site::with_basket();
+    let mut engine: Engine = site.start(&wiring.flags());
+    wait::until("some are published", async || wiring.client.counts(&wiring.out).await.0 > 20).await;
+    for signal in [Signal::TERM, Signal::TERM, Signal::INT] {
+        engine.signal(signal);
+    }
+    assert_eq!(engine.ended().await, Some(0), "it drains");
+    assert!(!engine.stderr().contains("ending at once"), "{}", engine.stderr());
+}
