@@ -12,7 +12,7 @@ mod stage;
 mod summary;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::address::{self, Address};
 use crate::clock::{self, Millis};
-use crate::config::{Config, LISTEN_OF_A_SERVICE};
+use crate::config::{Config, DEAD_LETTERS_FILE, LISTEN_OF_A_SERVICE};
 use crate::control::{self, Control, EngineStatus, Http, Observed, StoreDoor};
 use crate::engine::{RuleSet, Sandbox};
 use crate::health::Health;
@@ -36,17 +36,23 @@ use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
 use crate::store::{self, FileStore, MemoryStore, Opening, Store, StoreError};
 pub use checks::{
-    Beside, Finding, check_address_space, check_broker, check_recording, check_rules, load_rules, topology,
+    Beside, Finding, TopologyReport, check_address_space, check_broker, check_recording, check_rules, load_rules,
+    topology,
 };
 pub use measure::measure;
 use stage::EngineStage;
 pub use stage::Loader;
 pub use summary::Summary;
 
-/// Dead letters of standard input go into this file of the data directory.
-const DEAD_LETTERS_FILE: &str = "deadletters.jsonl";
-
 const HOUR_MS: Millis = 3_600_000;
+
+/// The rooms that publish.
+const SINK_ROOMS: [&str; 2] = ["sink", "deadletters"];
+/// A draining engine does not wait for a sink that has been unready for so long.
+const STUCK_AFTER: Duration = Duration::from_secs(2);
+const LOOKS_EVERY: Duration = Duration::from_millis(250);
+/// The longest that the parts of an engine with a store may take to end when the time for draining is up.
+const ENDS_WITHIN: Duration = Duration::from_secs(8);
 
 const NOT_DRAINED: &str = "ended before everything was drained; what was not acknowledged will be delivered again";
 
@@ -107,7 +113,7 @@ async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
             ended.context("the owner of the rules' directory stopped unexpectedly")??;
             anyhow::bail!(NOT_DRAINED)
         }
-        () = shutdown.ended() => anyhow::bail!(NOT_DRAINED),
+        () = ended_for_long(&config, &shutdown) => anyhow::bail!(NOT_DRAINED),
     };
     let problems = health.problems();
     let other_form = health.complaints().remove("source").filter(|_| !problems.contains_key("source"));
@@ -253,13 +259,14 @@ async fn run_pipeline(
     let finished = tokio::select! {
         ended = &mut source => {
             ended_source(ended)?;
+            anyhow::ensure!(!shutdown.has_ended(), NOT_DRAINED);
             tokio::select! {
                 biased;
                 finished = pipeline.finished() => finished,
                 // The source has nothing outstanding, so what is left is on disk.
-                () = shutdown.ended(), if config.store_dir().is_some() => {
+                why = nothing_goes_out(health, shutdown), if config.store_dir().is_some() => {
                     let communications = pipeline.in_outbox();
-                    tracing::warn!(communications, "the time for draining is up; what the outbox holds goes out at the next start");
+                    tracing::warn!(communications, why, "the engine ends; what the store holds goes out at the next start");
                     Ok(())
                 }
             }
@@ -303,6 +310,37 @@ fn check_clock(config: &Config, store: &dyn Store) -> anyhow::Result<()> {
     match doubt {
         Some(doubt) if !config.source.starts_with("amqp") => anyhow::bail!("{doubt}"),
         _ => Ok(()),
+    }
+}
+
+/// Waits until a draining engine can't publish what it has: its time is up, or its sink has been unready for a while.
+async fn nothing_goes_out(health: &Health, shutdown: &Shutdown) -> String {
+    let stuck = async {
+        shutdown.draining().await;
+        let mut unready_since = None;
+        loop {
+            let problems = health.problems();
+            let problem = SINK_ROOMS.iter().find_map(|room| problems.get(room));
+            let since = *unready_since.get_or_insert_with(Instant::now);
+            match problem {
+                Some(why) if since.elapsed() >= STUCK_AFTER => return why.clone(),
+                Some(_) => {}
+                None => unready_since = None,
+            }
+            tokio::time::sleep(LOOKS_EVERY).await;
+        }
+    };
+    tokio::select! {
+        why = stuck => why,
+        () = shutdown.ended() => "the time for draining is up".to_owned(),
+    }
+}
+
+/// Waits until the engine should have ended. A store leaves it time to end its parts in order.
+async fn ended_for_long(config: &Config, shutdown: &Shutdown) {
+    shutdown.ended().await;
+    if config.store_dir().is_some() {
+        tokio::time::sleep(ENDS_WITHIN).await;
     }
 }
 

@@ -45,6 +45,11 @@ impl Shutdown {
         *self.phase.borrow() >= Phase::Draining || self.phase.has_changed().is_err()
     }
 
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        *self.phase.borrow() >= Phase::Ended || self.phase.has_changed().is_err()
+    }
+
     async fn reached(&self, phase: Phase) {
         // An error means that the trigger is gone, which is the word as well.
         let _ = self.phase.clone().wait_for(|now| *now >= phase).await;

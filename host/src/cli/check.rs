@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::doctor::show;
+use super::doctor::{is_consumed_by_engine, show};
 use super::settings::{Global, SettingFlags};
 use super::{EXIT_CODES, logging};
 use crate::config::Purpose;
@@ -33,7 +33,7 @@ impl Check {
         findings.extend(daemon::check_rules(&config));
         findings.extend(daemon::check_recording(&config));
         if !self.no_broker {
-            findings.extend(daemon::check_broker(&config));
+            findings.extend(daemon::check_broker(&config, is_consumed_by_engine(&config)?));
         }
         show(&findings, global.json)
     }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::settings::{Global, SettingFlags};
 use super::{DONE, EXIT_CODES, FAILED, engine, logging, output, reading, toolchain};
+use crate::address::redacted;
 use crate::clock;
 use crate::config::{Config, ConfigError, Purpose};
 use crate::control::{Client, ControlError, check_data_directory};
@@ -54,7 +55,7 @@ impl Doctor {
         findings.push(engine);
         findings.extend(is_stopped.then(|| clock(&config)).flatten());
         findings.push(daemon::check_address_space(&config, campaigns_in(&config.rules)));
-        findings.extend(daemon::check_broker(&config));
+        findings.extend(daemon::check_broker(&config, is_consumed_by_engine(&config)?));
         show(&findings, global.json)
     }
 }
@@ -157,6 +158,12 @@ fn socket(config: &Config) -> anyhow::Result<Finding> {
             Finding::problem("engine", error.to_string(), "see that commands and engine run as the same user")
         }
     })
+}
+
+/// Whether an engine runs with this data directory, and consumes from this source.
+pub(super) fn is_consumed_by_engine(config: &Config) -> anyhow::Result<bool> {
+    let status = engine::wait(Client::new(&config.data).status())?;
+    Ok(status.is_ok_and(|status| status.source == redacted(&config.source) && !status.problems.contains_key("source")))
 }
 
 /// A bare module that a campaign file names is counted twice: at worst the sum is too large.

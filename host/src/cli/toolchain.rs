@@ -83,6 +83,10 @@ fn install_command() -> String {
 pub(super) fn finding() -> Finding {
     match check(Path::new(".")) {
         Ok(version) => Finding::well("toolchain", version),
+        // A host that runs the engine needs no Rust.
+        Err(error @ ToolchainError::NotRunning { .. }) => {
+            Finding::well("toolchain", format!("none, and only needed to build rules ({error})"))
+        }
         Err(error) => {
             let next_step = "only needed to build rules; a crate of `hailer new` names its own toolchain";
             Finding::problem("toolchain", error.to_string(), next_step)

@@ -116,8 +116,9 @@ pub fn check_address_space(config: &Config, campaigns: usize) -> Finding {
 }
 
 /// Asks the brokers that the configuration names for what a start would need of them. Nothing is consumed or made.
+/// `is_consumed` says that an engine of this data directory consumes the queue: a restart replaces its consumer.
 #[must_use]
-pub fn check_broker(config: &Config) -> Vec<Finding> {
+pub fn check_broker(config: &Config, is_consumed: bool) -> Vec<Finding> {
     let unusable = |error: anyhow::Error| Finding {
         subject: "broker".into(),
         detail: format!("{error:#}"),
@@ -128,23 +129,35 @@ pub fn check_broker(config: &Config) -> Vec<Finding> {
         Err(error) => return vec![unusable(error)],
     };
     let inspected = |(address, topology): (BrokerAddress, Topology)| {
-        inspect(config, &address, &topology).unwrap_or_else(|error| vec![unusable(error)])
+        inspect(config, &address, &topology, is_consumed).unwrap_or_else(|error| vec![unusable(error)])
     };
     parts.into_iter().flat_map(inspected).collect()
 }
 
-fn inspect(config: &Config, address: &BrokerAddress, topology: &Topology) -> anyhow::Result<Vec<Finding>> {
+fn inspect(
+    config: &Config,
+    address: &BrokerAddress,
+    topology: &Topology,
+    is_consumed: bool,
+) -> anyhow::Result<Vec<Finding>> {
     let standings = runtime()?.block_on(topology.inspect(address))?;
     let queue_in = format!("queue {}", config.rabbitmq.queue);
     let finding = |standing: crate::topology::Standing| {
         let (detail, next_step) = match standing.found {
             Ok(Found::Exchange) => ("is there".to_owned(), None),
-            Ok(Found::Queue { messages, consumers }) => {
-                let contested = standing.what == queue_in && consumers > 0 && !config.rabbitmq.take_over;
+            Ok(Found::Queue { messages, consumers, single_active }) => {
+                let is_read = standing.what == queue_in;
+                let own = u32::from(is_read && is_consumed && consumers > 0);
+                let is_contested = is_read && consumers > own && !config.rabbitmq.take_over && !single_active;
                 let next_step = "events would be split: bind a queue of your own, `hailer topology`, or `--take-over`";
+                let whose = match (is_read, own, single_active) {
+                    (true, 1, _) => ", the running engine's among them",
+                    (true, 0, true) if consumers > 0 => ", so an engine would stand by",
+                    _ => "",
+                };
                 (
-                    format!("is there, {messages} messages, {consumers} consumers"),
-                    contested.then(|| next_step.to_owned()),
+                    format!("is there, {messages} messages, {consumers} consumers{whose}"),
+                    is_contested.then(|| next_step.to_owned()),
                 )
             }
             Err(error) => (error.to_string(), Some("see `hailer topology --print`".to_owned())),
@@ -153,6 +166,9 @@ fn inspect(config: &Config, address: &BrokerAddress, topology: &Topology) -> any
     };
     Ok(standings.into_iter().map(finding).collect())
 }
+
+/// Stands in a permissions line for a user that is not known.
+const ENGINE_USER: &str = "ENGINE_USER";
 
 /// What an operator wants beside what an engine needs; exchanges that the source publishes to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -163,12 +179,28 @@ pub struct Beside<'a> {
     pub record_on: Option<&'a str>,
 }
 
-/// What the configuration needs of RabbitMQ, as people read it, or as definitions that RabbitMQ imports; made as well,
-/// if `apply`. Two brokers get a part each, under their addresses.
+/// What the configuration needs of RabbitMQ.
+#[derive(Debug)]
+pub struct TopologyReport {
+    /// As people read it, or as definitions that RabbitMQ imports.
+    pub text: String,
+    /// What `apply` left alone or could not make, a sentence each.
+    pub problems: Vec<String>,
+}
+
+/// What the configuration needs of RabbitMQ; made as well, if `apply`. Two brokers get a part each, under their addresses.
+/// The permissions are for `engine_user`. If it is `None`, the address names the user, except for `apply`: its address is
+/// an administrator's.
 ///
 /// # Errors
-/// When a broker can't be reached, or refuses.
-pub fn topology(config: &Config, beside: &Beside<'_>, apply: bool, as_json: bool) -> anyhow::Result<String> {
+/// When a broker can't be reached.
+pub fn topology(
+    config: &Config,
+    beside: &Beside<'_>,
+    engine_user: Option<&str>,
+    apply: bool,
+    as_json: bool,
+) -> anyhow::Result<TopologyReport> {
     let mut parts = parts(config, beside.own_queue_on.map(OwnQueue::on).as_ref())?;
     // The broker of events stands first.
     let Some((_, of_source)) = parts.first_mut() else {
@@ -179,17 +211,26 @@ pub fn topology(config: &Config, beside: &Beside<'_>, apply: bool, as_json: bool
         let stream = RecordedStream { exchange: exchange.to_owned(), keeps };
         *of_source = of_source.clone().with_stream(&config.rabbitmq, &stream);
     }
+    let mut problems = Vec::new();
     if apply {
         for (address, topology) in &parts {
-            runtime()?.block_on(topology.apply(address))?;
+            let applied = runtime()?.block_on(topology.apply(address))?;
+            let on = if parts.len() > 1 { format!("on {address}: ") } else { String::new() };
+            let all = applied.left_alone.into_iter().chain(applied.failed);
+            problems.extend(all.map(|problem| format!("{on}{problem}")));
         }
     }
     let definitions = |(address, topology): &(BrokerAddress, Topology)| topology.to_definitions(address.virtual_host());
     let text = |(address, topology): &(BrokerAddress, Topology)| {
-        let permissions = topology.to_permissions(address.user(), address.virtual_host());
-        format!("{topology}least permissions: {permissions}\n")
+        let user = match engine_user {
+            Some(user) => user,
+            None if apply => ENGINE_USER,
+            None => address.user(),
+        };
+        let permissions = topology.to_permissions(user, address.virtual_host());
+        format!("{topology}least permissions of the engine's user: {permissions}\n")
     };
-    Ok(match &parts[..] {
+    let text = match &parts[..] {
         [one] if as_json => format!("{:#}\n", definitions(one)),
         [one] => text(one),
         several if as_json => {
@@ -197,7 +238,8 @@ pub fn topology(config: &Config, beside: &Beside<'_>, apply: bool, as_json: bool
             format!("{:#}\n", serde_json::Value::Object(of_each.collect()))
         }
         several => several.iter().map(|part| format!("on {}\n{}", part.0, text(part))).collect(),
-    })
+    };
+    Ok(TopologyReport { text, problems })
 }
 
 /// The brokers that the configuration names, and what the engine needs of each: one has it all, two share it.
@@ -247,7 +289,8 @@ mod tests {
     #[test]
     fn definitions_of_two_brokers_stand_under_their_addresses_and_of_one_by_themselves() {
         let definitions = |source: &str, sink: &str| -> serde_json::Value {
-            serde_json::from_str(&topology(&config(source, sink), &Beside::default(), false, true).unwrap()).unwrap()
+            let report = topology(&config(source, sink), &Beside::default(), None, false, true).unwrap();
+            serde_json::from_str(&report.text).unwrap()
         };
         let both = definitions("amqp://u:secret@in/", "amqp://u:secret@out/");
         let names: Vec<_> = both.as_object().unwrap().keys().collect();

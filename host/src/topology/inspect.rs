@@ -7,7 +7,7 @@ use lapin::{Connection, ExchangeKind};
 use super::apply::TopologyError;
 use super::{Kind, Topology};
 use crate::address::BrokerAddress;
-use crate::broker::{BrokerError, Dialer};
+use crate::broker::{BrokerError, Dialer, answered, close, has_single_active_mark};
 
 /// One thing that an engine needs, and how it stands.
 #[derive(Debug)]
@@ -21,7 +21,12 @@ pub struct Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     Exchange,
-    Queue { messages: u32, consumers: u32 },
+    Queue {
+        messages: u32,
+        consumers: u32,
+        /// Engines may stand by at it.
+        single_active: bool,
+    },
 }
 
 impl Topology {
@@ -42,27 +47,29 @@ impl Topology {
         for name in queues {
             standings.push(Standing { what: format!("queue {name}"), found: find_queue(&connection, name).await });
         }
-        // Everything has been answered; a farewell that fails changes nothing.
-        let _ = connection.close(200, "OK".into()).await;
+        close(&connection).await;
         Ok(standings)
     }
 }
 
 /// A refusal closes its channel, so each look has one of its own.
 async fn find_exchange(connection: &Connection, name: &str, kind: Kind) -> Result<Found, BrokerError> {
-    let channel = connection.create_channel().await?;
+    let channel = answered("channel.open", connection.create_channel()).await?;
     let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
     let kind = match kind {
         Kind::Topic => ExchangeKind::Topic,
         Kind::Fanout => ExchangeKind::Fanout,
     };
-    channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await?;
+    let declared = channel.exchange_declare(name.into(), kind, options, FieldTable::default());
+    answered("exchange.declare", declared).await?;
     Ok(Found::Exchange)
 }
 
 async fn find_queue(connection: &Connection, name: &str) -> Result<Found, BrokerError> {
-    let channel = connection.create_channel().await?;
+    let channel = answered("channel.open", connection.create_channel()).await?;
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let queue = channel.queue_declare(name.into(), options, FieldTable::default()).await?;
-    Ok(Found::Queue { messages: queue.message_count(), consumers: queue.consumer_count() })
+    let declared = channel.queue_declare(name.into(), options, FieldTable::default());
+    let queue = answered("queue.declare", declared).await?;
+    let single_active = queue.consumer_count() > 0 && has_single_active_mark(connection, name).await?;
+    Ok(Found::Queue { messages: queue.message_count(), consumers: queue.consumer_count(), single_active })
 }

@@ -5,7 +5,8 @@
 //!   looked at, instead of nowhere.
 //! - The queue for dead letters.
 //! - If asked for, a queue of the engine's own for events, bound to the source's exchange. SMC consumes the queue that
-//!   Loymax's plugin makes, and two consumers of one queue split the events between them.
+//!   Loymax's plugin makes, and two consumers of one queue split the events between them. The queue has a single active
+//!   consumer, and an exchange beside it marks that: the broker shows a queue's arguments only to a user who may declare it.
 //! - If asked for, a stream queue that keeps every event for a while, for replays. The engine has no part in it.
 //!
 //! Queue types are left to the virtual host's default. A queue of events names the dead-letter queue as its dead-letter
@@ -15,7 +16,7 @@ mod apply;
 mod inspect;
 mod print;
 
-pub use apply::TopologyError;
+pub use apply::{Applied, TopologyError};
 pub use inspect::{Found, Standing};
 
 use hailer_abi::catalogue;
@@ -53,6 +54,8 @@ pub struct Queue {
     pub name: String,
     /// The queue that takes what the broker would drop.
     pub dead_letters_to: Option<String>,
+    /// The broker delivers to one consumer at a time, and a second engine stands by.
+    pub single_active: bool,
     /// It is a stream, and keeps so much.
     pub keeps: Option<Kept>,
     pub purpose: &'static str,
@@ -135,6 +138,7 @@ impl Topology {
             queues: vec![Queue {
                 name: deadletter_queue.clone(),
                 dead_letters_to: None,
+                single_active: false,
                 keeps: None,
                 purpose: "events that can't be read, the reason in their headers",
             }],
@@ -147,6 +151,7 @@ impl Topology {
             topology.queues.push(Queue {
                 name: queue.clone(),
                 dead_letters_to,
+                single_active: true,
                 keeps: None,
                 purpose: "events for the engine alone",
             });
@@ -166,7 +171,8 @@ impl Topology {
         self.bindings.extend(routing_keys().into_iter().map(bound));
         self.reads.push(name.clone());
         let purpose = "every event, to be replayed";
-        self.queues.push(Queue { name, dead_letters_to: None, keeps: Some(*keeps), purpose });
+        let queue = Queue { name, dead_letters_to: None, single_active: false, keeps: Some(*keeps), purpose };
+        self.queues.push(queue);
         self
     }
 
@@ -193,6 +199,7 @@ impl Topology {
             queues: vec![Queue {
                 name: unrouted.clone(),
                 dead_letters_to: None,
+                single_active: false,
                 keeps: None,
                 purpose: "communications that no binding took",
             }],

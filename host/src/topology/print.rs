@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::{Binding, Exchange, Kept, Queue, Topology};
+use crate::broker::single_active_mark;
 
 impl Topology {
     /// The same as RabbitMQ exports and imports it.
@@ -15,15 +16,19 @@ impl Topology {
             json!({ "name": name, "vhost": virtual_host, "type": kind.name(), "durable": true, "auto_delete": false,
                     "internal": false, "arguments": arguments })
         };
-        let queue = |Queue { name, dead_letters_to, keeps, .. }: &Queue| {
-            let arguments = match (dead_letters_to, keeps) {
+        let queue = |Queue { name, dead_letters_to, single_active, keeps, .. }: &Queue| {
+            let mut arguments = match (dead_letters_to, keeps) {
                 (Some(to), _) => json!({ "x-dead-letter-exchange": "", "x-dead-letter-routing-key": to }),
                 (None, Some(keeps)) => json!({ "x-queue-type": "stream", "x-max-age": keeps.age(),
                     "x-max-length-bytes": keeps.bytes_max, "x-stream-max-segment-size-bytes": keeps.segment_bytes() }),
                 (None, None) => json!({}),
             };
+            if *single_active {
+                arguments["x-single-active-consumer"] = json!(true);
+            }
             json!({ "name": name, "vhost": virtual_host, "durable": true, "auto_delete": false, "arguments": arguments })
         };
+        // An import does not say whether a queue that is there has other arguments, so it marks none.
         let binding = |Binding { exchange, queue, routing_key }: &Binding| {
             json!({ "source": exchange, "vhost": virtual_host, "destination": queue, "destination_type": "queue",
                     "routing_key": routing_key, "arguments": {} })
@@ -55,8 +60,11 @@ impl fmt::Display for Topology {
             }
             writeln!(formatter, "): {purpose}")?;
         }
-        for Queue { name, dead_letters_to, keeps, purpose } in &self.queues {
+        for Queue { name, dead_letters_to, single_active, keeps, purpose } in &self.queues {
             write!(formatter, "queue {name} (durable")?;
+            if *single_active {
+                write!(formatter, ", a single active consumer, marked by the exchange {}", single_active_mark(name))?;
+            }
             if let Some(to) = dead_letters_to {
                 write!(formatter, ", what the broker would drop goes to {to}")?;
             }
@@ -122,7 +130,7 @@ mod tests {
         exchange smc.communications (topic, durable, alternate exchange smc.communications.unrouted): communications, with the key communication.CHANNEL.CAMPAIGN
         queue smc.communications.unrouted (durable): communications that no binding took
         queue hailer.deadletter (durable): events that can't be read, the reason in their headers
-        queue hailer.events (durable, what the broker would drop goes to hailer.deadletter): events for the engine alone
+        queue hailer.events (durable, a single active consumer, marked by the exchange hailer.events.single-active-consumer, what the broker would drop goes to hailer.deadletter): events for the engine alone
         binding smc.communications.unrouted -> smc.communications.unrouted, key ``
         binding loymax -> hailer.events, key `customer.card.link`
         binding loymax -> hailer.events, key `сustomer.card.changeCategory` (U+0441 ustomer.card.changeCategory)
@@ -154,6 +162,7 @@ mod tests {
         let definitions = topology().to_definitions("/");
         assert_eq!(definitions["exchanges"][1]["arguments"]["alternate-exchange"], "smc.communications.unrouted");
         assert_eq!(definitions["queues"][2]["arguments"]["x-dead-letter-routing-key"], "hailer.deadletter");
+        assert_eq!(definitions["queues"][2]["arguments"]["x-single-active-consumer"], true);
         assert_eq!(definitions["bindings"].as_array().unwrap().len(), 3);
     }
 
