@@ -20,6 +20,8 @@ const CONNECTION_TIMEOUT_MS: u64 = 5000;
 /// A password or a key is never this long; whatever is, is the wrong file.
 const SECRET_BYTES_MAX: u64 = 1 << 20;
 
+const UNESCAPED: &str = "one of `@`, `/`, `?` and `#` stands unescaped before its last `@`: write %40, %2F, %3F or %23, or use rabbitmq.password_file";
+
 /// One end of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -175,7 +177,11 @@ impl FromStr for BrokerAddress {
     fn from_str(text: &str) -> Result<BrokerAddress, AddressError> {
         let refused = |reason: &str| AddressError::Broker { address: redacted(text), reason: reason.into() };
         let authority = authority_of(text).ok_or_else(|| refused("it has no host"))?;
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let (credentials, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+        // A parser would take a part of the password for the host, which is logged.
+        if credentials.contains(['@', '/', '?', '#']) {
+            return Err(refused(UNESCAPED));
+        }
         if host.is_empty() {
             return Err(refused("it has no host"));
         }
@@ -313,6 +319,24 @@ mod tests {
             assert!(!redacted(text).contains("ret"), "{text}");
         }
         assert_eq!(redacted("file:a@b:c"), "file:a@b:c");
+    }
+
+    #[test]
+    fn an_unescaped_separator_in_a_password_is_refused_and_no_part_of_the_password_is_shown() {
+        for text in [
+            "amqp://me:s3c@ret@host:5672",
+            "amqps://me:@s3cret@host/v",
+            "amqp://me:12/s3cret@host",
+            "amqp://me:12?s3cret@host",
+            "amqp://me:12#s3cret@host",
+        ] {
+            let error = text.parse::<Address>().unwrap_err().to_string();
+            assert!(error.contains("%40") && error.contains("password_file"), "{error}");
+            assert!(!error.contains("ret@") && !error.contains("s3cret"), "{error}");
+        }
+        let escaped = broker("amqp://me:s3c%40ret@host");
+        assert_eq!(escaped.to_string(), "amqp://me@host:5672");
+        assert_eq!(escaped.uri.authority.userinfo.password, "s3c@ret");
     }
 
     #[test]

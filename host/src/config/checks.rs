@@ -1,13 +1,15 @@
 //! What no single value shows: settings that contradict each other, and files and directories that are not there.
 
 use std::net::ToSocketAddrs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Loaded, Problem};
+use super::{DEAD_LETTERS_FILE, Loaded, Problem};
 use crate::address::{Address, redacted};
 use crate::pipeline::Clock;
+use crate::sinks::lines::dead_letters_beside;
 
 /// The longest name of an environment; it goes out with every communication.
 const ENVIRONMENT_NAME_MAX: usize = 64;
@@ -73,10 +75,8 @@ fn addresses(report: &mut Report<'_>) {
     let rabbitmq = &config.rabbitmq;
     let ends = [&config.source, &config.sink].map(|address| address.parse::<Address>().ok());
 
-    if let [Some(Address::File(from)), Some(Address::File(to))] = &ends
-        && from == to
-    {
-        report.add("sink", "the file that events are read from", "write communications to another file");
+    if let [Some(source), Some(sink)] = &ends {
+        one_file(report, source, sink);
     }
     if rabbitmq.password_file.is_some() {
         for (setting, address) in [("source", &config.source), ("sink", &config.sink)] {
@@ -114,6 +114,61 @@ fn addresses(report: &mut Report<'_>) {
     if rabbitmq.queue == rabbitmq.deadletter_queue {
         let reason = "the queue that events come from";
         report.add("rabbitmq.deadletter_queue", reason, "dead letters would come back as events: name another queue");
+    }
+}
+
+/// Refuses to write into what is read: communications would come back as events.
+fn one_file(report: &mut Report<'_>, source: &Address, sink: &Address) {
+    let config = &report.loaded.config;
+    let file_of = |end: &Address, standard: &str| match end {
+        Address::File(path) => Some(FileName::of(path)),
+        Address::Standard => Some(FileName::of(Path::new(standard))),
+        Address::RabbitMq(_) => None,
+    };
+    let (from, to) = (file_of(source, "/dev/stdin"), file_of(sink, "/dev/stdout"));
+    let letters = match source {
+        Address::File(path) => Some(FileName::of(&dead_letters_beside(path))),
+        Address::Standard => Some(FileName::of(&config.data.join(DEAD_LETTERS_FILE))),
+        Address::RabbitMq(_) => None,
+    };
+    let is_to = |other: &Option<FileName>| to.as_ref().zip(other.as_ref()).is_some_and(|(to, other)| to.is(other));
+    if is_to(&from) {
+        report.add("sink", "the file that events are read from", "write communications to another file");
+    } else if is_to(&letters) {
+        report.add("sink", "the file that dead letters are written to", "write communications to another file");
+    }
+}
+
+/// What a path means, in whichever spelling.
+struct FileName {
+    /// Without links and dots, as far as it is there.
+    path: PathBuf,
+    /// The device and the number of a file that is there. A device or a pipe has none: who reads one does not get what is
+    /// written to it.
+    file: Option<(u64, u64)>,
+}
+
+impl FileName {
+    fn of(path: &Path) -> FileName {
+        let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let parent = absolute.parent().and_then(|parent| parent.canonicalize().ok());
+        let beside = parent.zip(absolute.file_name()).map(|(parent, name)| parent.join(name));
+        // A link to a file that is not there yet names the file that is made.
+        let target = std::fs::read_link(path).ok().zip(path.parent()).map(|(target, parent)| parent.join(target));
+        let path = match target {
+            Some(target) if metadata.is_none() => target.canonicalize().unwrap_or(target),
+            _ => beside.unwrap_or(absolute),
+        };
+        FileName { path, file: metadata.map(|metadata| (metadata.dev(), metadata.ino())) }
+    }
+
+    fn is(&self, other: &FileName) -> bool {
+        match (self.file, other.file) {
+            (Some(one), Some(other)) => one == other,
+            (None, None) => self.path == other.path && !self.path.exists(),
+            _ => false,
+        }
     }
 }
 

@@ -110,3 +110,34 @@ fn a_password_stands_in_one_place_only() {
     assert_eq!(error.problems.len(), 1, "{error}");
     assert_eq!(PathBuf::from("p"), load("", &[], &flags[1..]).unwrap().config.rabbitmq.password_file.unwrap());
 }
+
+#[test]
+fn communications_are_never_written_into_what_is_read_however_it_is_spelt() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("e.jsonl"), "").unwrap();
+    std::fs::create_dir(at("below")).unwrap();
+    std::os::unix::fs::symlink(at("e.jsonl"), at("link.jsonl")).unwrap();
+    std::os::unix::fs::symlink("e.jsonl.deadletters.jsonl", at("dangling.jsonl")).unwrap();
+    std::fs::hard_link(at("e.jsonl"), at("hard.jsonl")).unwrap();
+    let file = |name: &str| format!("file:{}", at(name).display());
+    let source = file("e.jsonl");
+    let refused =
+        |sink: &str| load("", &[], &[("source", &source), ("sink", sink)]).err().map(|error| error.to_string());
+    for sink in ["e.jsonl", "./e.jsonl", "below/../e.jsonl", "link.jsonl", "hard.jsonl"] {
+        let error = refused(&file(sink)).unwrap_or_else(|| panic!("{sink} is taken"));
+        assert!(error.contains("the file that events are read from"), "{error}");
+    }
+    for sink in ["e.jsonl.deadletters.jsonl", "below/../e.jsonl.deadletters.jsonl", "dangling.jsonl"] {
+        let error = refused(&file(sink)).unwrap_or_else(|| panic!("{sink} is taken"));
+        assert!(error.contains("dead letters"), "{error}");
+    }
+    let data = at("").display().to_string();
+    let letters = file("deadletters.jsonl");
+    assert!(load("", &[], &[("source", "-"), ("data", &data), ("sink", &letters)]).is_err());
+    for sink in ["out.jsonl", "below/e.jsonl"] {
+        assert_eq!(refused(&file(sink)), None);
+    }
+    assert_eq!(refused("file:/dev/null"), None);
+    assert!(load("", &[], &[("source", "file:/dev/null"), ("sink", "file:/dev/null")]).is_ok());
+}

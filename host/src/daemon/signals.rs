@@ -9,7 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Trigger;
 use crate::shutdown::ShutdownTrigger;
 
-/// SIGTERM and SIGINT drain for `drain_max` and then end; a second one ends at once.
+/// A supervisor and its process group may both send the first signal. One that comes so soon after it means the same.
+const SAME_SIGNAL_WITHIN: Duration = Duration::from_secs(1);
+
+/// SIGTERM and SIGINT drain for `drain_max` and then end; a second one ends at once, unless it comes with the first.
 pub(super) fn listen(trigger: ShutdownTrigger, drain_max: Duration) -> anyhow::Result<Trigger> {
     let trigger = Arc::new(trigger);
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be heard")?;
@@ -27,9 +30,21 @@ pub(super) fn listen(trigger: ShutdownTrigger, drain_max: Duration) -> anyhow::R
         let signal = told().await;
         tracing::info!(signal, drain_max_ms = drain_max.as_millis() as u64, "draining; again to end at once");
         stopping.drain();
-        tokio::select! {
-            signal = told() => tracing::warn!(signal, "ending at once"),
-            () = tokio::time::sleep(drain_max) => tracing::warn!("the time for draining is up (drain_ms)"),
+        let began = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                signal = told() => {
+                    if began.elapsed() < SAME_SIGNAL_WITHIN {
+                        tracing::debug!(signal, "taken for the same signal as the one before");
+                        continue;
+                    }
+                    tracing::warn!(signal, "ending at once");
+                }
+                () = tokio::time::sleep_until(began + drain_max) => {
+                    tracing::warn!("the time for draining is up (drain_ms)");
+                }
+            }
+            break;
         }
         stopping.end();
     });

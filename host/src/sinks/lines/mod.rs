@@ -70,15 +70,21 @@ impl LinesDeadLetters {
     /// Beside the file that the events come from: `EVENTS.jsonl.deadletters.jsonl`.
     #[must_use]
     pub fn beside(events: &Path) -> LinesDeadLetters {
-        let mut name = events.as_os_str().to_owned();
-        name.push(".deadletters.jsonl");
-        LinesDeadLetters::file(Path::new(&name))
+        LinesDeadLetters::file(&dead_letters_beside(events))
     }
 
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The file of dead letters of a file of events.
+#[must_use]
+pub fn dead_letters_beside(events: &Path) -> PathBuf {
+    let mut name = events.as_os_str().to_owned();
+    name.push(".deadletters.jsonl");
+    name.into()
 }
 
 impl DeadLetters for LinesDeadLetters {

@@ -313,14 +313,20 @@ impl Trouble {
     }
 
     fn returned(message: &BasicReturnMessage) -> Trouble {
-        let exchange = message.exchange.as_str();
-        let place =
-            if exchange.is_empty() { "the default exchange".to_owned() } else { format!("exchange `{exchange}`") };
-        let why = format!(
-            "nothing takes what is published to {place} with the key `{}` ({}): bind a queue, or give the exchange an alternate one \
-             (`hailer topology`); trying again",
-            message.routing_key, message.reply_text
-        );
+        let (exchange, key) = (message.exchange.as_str(), &message.routing_key);
+        let why = if exchange.is_empty() {
+            // On the default exchange the key names the queue, and nothing can be bound.
+            format!(
+                "queue `{key}` does not exist ({}); waiting for it (`hailer topology --apply` makes it)",
+                message.reply_text
+            )
+        } else {
+            format!(
+                "nothing takes what is published to exchange `{exchange}` with the key `{key}` ({}): bind a queue, or give \
+                 the exchange an alternate one (`hailer topology`); trying again",
+                message.reply_text
+            )
+        };
         Trouble { reason: "return", why }
     }
 }
