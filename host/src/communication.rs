@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use hailer_abi::wire::Channel;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
 use crate::event::{Customer, EventId};
@@ -33,7 +33,7 @@ pub struct Communication {
 }
 
 /// An event that can't be read, on its way to where somebody will look at it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetter {
     /// The message as it came.
     pub body: Bytes,
@@ -44,6 +44,21 @@ pub struct DeadLetter {
     /// Where it stood, for a source that has places: `file:line`.
     pub position: Option<Box<str>>,
     pub received_ms: Millis,
+    /// What the producer said of the message beside; `None` if it said nothing.
+    pub origin: Option<Box<Origin>>,
+}
+
+/// Properties of a message as its producer set them. They are kept for dead letters and never decided on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Seconds since 1970, as AMQP has them.
+    pub timestamp_s: Option<u64>,
+    /// The AMQP property `type`.
+    pub kind: Option<Box<str>>,
+    pub content_type: Option<Box<str>>,
+    pub content_encoding: Option<Box<str>>,
+    pub correlation_id: Option<Box<str>>,
+    pub headers: Option<lapin::types::FieldTable>,
 }
 
 /// What all communications of one campaign have in common, written once.

@@ -26,8 +26,8 @@ use crate::engine::{RuleSet, Sandbox};
 use crate::health::Health;
 use crate::metrics;
 use crate::pipeline::{
-    Clock, Door, Doorway, IN_FLIGHT_FILE, Keeping, Pipeline, PipelineError, Retention, Rules, Settings, Suspects,
-    Tally, doubt_at_start,
+    Clock, Door, Doorway, IN_FLIGHT_FILE, Keeping, LettersBound, Pipeline, PipelineError, Retention, Rules, Settings,
+    Suspects, Tally, doubt_at_start,
 };
 use crate::recording::Recording;
 use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
@@ -199,15 +199,12 @@ async fn run_pipeline(
         sink = AnySink::new(config, health.clone()) => sink?,
         () = shutdown.draining() => return Ok((Tally::default(), 0)),
     };
-    let mut dead_letters = AnyDeadLetters::new(config, &config.data.join(DEAD_LETTERS_FILE), health.clone())?;
+    let dead_letters = AnyDeadLetters::new(config, &config.data.join(DEAD_LETTERS_FILE), health.clone())?;
     let run = format!("{:x}-{:x}", clock::now_ms(), std::process::id());
     let source = Source::new(config, &run, health.clone())?;
-    let routes = async {
-        sink.check_route().await?;
-        dead_letters.check_route().await
-    };
+    // Dead letters wait in the store for theirs.
     tokio::select! {
-        checked = routes => checked?,
+        checked = sink.check_route() => checked?,
         () = shutdown.draining() => return Ok((Tally::default(), 0)),
     }
     let settings = Settings {
@@ -239,6 +236,10 @@ async fn run_pipeline(
         retention: if config.store_dir().is_some() { retention } else { retention.in_memory() },
         outbox_max: config.store.outbox_max,
         failures_bytes_max: config.store.failures_bytes_max,
+        letters: LettersBound {
+            letters_max: config.store.deadletters_max,
+            bytes_max: config.store.deadletters_bytes_max,
+        },
         suspects: Arc::new(open_suspects(config)?),
         health: health.clone(),
     };
@@ -265,8 +266,8 @@ async fn run_pipeline(
                 finished = pipeline.finished() => finished,
                 // The source has nothing outstanding, so what is left is on disk.
                 why = nothing_goes_out(health, shutdown), if config.store_dir().is_some() => {
-                    let communications = pipeline.in_outbox();
-                    tracing::warn!(communications, why, "the engine ends; what the store holds goes out at the next start");
+                    let (communications, letters) = (pipeline.in_outbox(), pipeline.waiting_letters());
+                    tracing::warn!(communications, letters, why, "the engine ends; what the store holds goes out at the next start");
                     Ok(())
                 }
             }

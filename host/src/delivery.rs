@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::clock::Millis;
+use crate::communication::Origin;
 
 /// One message from a source.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Delivery {
     pub routing_key: Option<Box<str>>,
     /// When the sender says that it sent the message.
     pub timestamp_ms: Option<Millis>,
+    /// Kept for dead letters as well.
+    pub origin: Option<Box<Origin>>,
     /// Set by sources whose place is an identity: `file:line`.
     pub position: Option<Box<str>>,
     /// The broker has delivered it before.

@@ -32,6 +32,7 @@ pub const SUSPECTS: &str = "hailer_suspects";
 pub const GIVEN_UP_TOTAL: &str = "hailer_given_up_total";
 pub const OUTBOX: &str = "hailer_outbox";
 pub const OUTBOX_SECONDS: &str = "hailer_outbox_seconds";
+pub const DEAD_LETTERS: &str = "hailer_dead_letters";
 pub const COMMUNICATIONS_TOTAL: &str = "hailer_communications_total";
 pub const SOURCE_CONNECTED: &str = "hailer_source_connected";
 pub const SOURCE_STANDBY: &str = "hailer_source_standby";
@@ -123,6 +124,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (Kind::Gauge, OUTBOX, "Communications that are committed and not yet confirmed"),
     (Kind::Seconds, OUTBOX_SECONDS, "Time from a commit until its communications were confirmed"),
+    (Kind::Gauge, DEAD_LETTERS, "Dead letters that are durable and not yet delivered"),
     (Kind::Counter, COMMUNICATIONS_TOTAL, "Communications that rules proposed, by campaign, channel and verdict"),
     (Kind::Gauge, SOURCE_CONNECTED, "1 while the source has a session, else 0"),
     (Kind::Gauge, SOURCE_STANDBY, "1 while another engine is the active consumer and this one waits, else 0"),

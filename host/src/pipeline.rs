@@ -86,7 +86,7 @@ use requests::Requests;
 pub use requests::{Door, Doorway, DropPage, Reply, Request, RetryPage};
 use retries::RetryWork;
 pub use retries::{Tried, TryResult};
-pub use settings::{Keeping, Rules, Settings};
+pub use settings::{Keeping, LettersBound, Rules, Settings};
 use shard::{Exit, Shard, Shared};
 use suspects::Name;
 pub use suspects::{FILE_NAME as IN_FLIGHT_FILE, Suspects};
@@ -180,6 +180,8 @@ impl From<PublishError> for PipelineError {
 pub struct Entrance {
     shards: Arc<[mpsc::Sender<Accepted>]>,
     letters: mpsc::Sender<Unreadable>,
+    /// Dead letters that are durable and not yet delivered.
+    letters_waiting: Arc<bury::Waiting>,
     arrivals: Arc<Arrivals>,
     outbox: Arc<Fill>,
     outbox_max: usize,
@@ -210,6 +212,7 @@ pub struct Pipeline {
     /// Of the shards that have ended.
     tally: Tally,
     outbox: Arc<Fill>,
+    letters: Arc<bury::Waiting>,
 }
 
 impl Pipeline {
@@ -226,7 +229,8 @@ impl Pipeline {
         sink: impl Sink + 'static,
         dead_letters: impl DeadLetters + 'static,
     ) -> Result<(Entrance, Pipeline), StoreError> {
-        let Keeping { store, clock, run_on_ms, retention, outbox_max, failures_bytes_max, suspects, health } = keeping;
+        let Keeping { store, clock, run_on_ms, retention, outbox_max, failures_bytes_max, suspects, health, letters } =
+            keeping;
         let mut progress = begin_run(&*store, clock)?;
         let current = rules.current.load_full();
         let runs = |name: &Arc<str>| current.campaigns().iter().any(|campaign| campaign.spec.name == *name);
@@ -285,6 +289,8 @@ impl Pipeline {
             journal_ms: retention.journal_ms,
         };
         let (removals, removals_sent) = mpsc::channel(REMOVALS_MAX);
+        let (keeper, deliverer, letters_waiting) = bury::open(&store, letters.letters_max, letters.bytes_max)?;
+        let letters_removals = removals.clone();
         let (outbox, publisher, fill) = outbox::open(&store, removals, Arc::clone(&arrivals))?;
         store.set_upkeep(Box::new(Sweep::new(retention).with_floor(seen.floor())));
         let committer = Committer {
@@ -315,13 +321,18 @@ impl Pipeline {
         };
         parts.spawn(async move { Ok(publisher.publish(sink).await?) });
         parts.spawn(async move { Ok(requests.run(doorway).await?) });
-        parts.spawn(async move { Ok(bury::bury(letters_sent, dead_letters).await?) });
+        parts.spawn(async move {
+            keeper.keep(letters_sent, groups).await;
+            Ok(())
+        });
+        parts.spawn(deliverer.deliver(dead_letters, letters_removals));
         let (errors, mut error) = mpsc::channel(1);
         parts.spawn(async move { error.recv().await.map_or(Ok(()), |error: StoreError| Err(error.into())) });
         let outbox = Arc::clone(&fill);
         let entrance = Entrance {
             shards: entrances.into(),
             letters,
+            letters_waiting: Arc::clone(&letters_waiting),
             arrivals: Arc::clone(&arrivals),
             outbox: fill,
             outbox_max,
@@ -338,7 +349,7 @@ impl Pipeline {
             handled: handled_until,
             errors,
         };
-        Ok((entrance, Pipeline { arrivals, shards, parts, tally: Tally::default(), outbox }))
+        Ok((entrance, Pipeline { arrivals, shards, parts, tally: Tally::default(), outbox, letters: letters_waiting }))
     }
 
     /// Waits until everything that came in has been decided, committed, published and settled.
@@ -360,6 +371,12 @@ impl Pipeline {
     #[must_use]
     pub fn in_outbox(&self) -> usize {
         self.outbox.communications()
+    }
+
+    /// Dead letters that are durable and not yet delivered.
+    #[must_use]
+    pub fn waiting_letters(&self) -> usize {
+        self.letters.letters()
     }
 
     /// What was done, also if the pipeline ended early. Waits for the shards, which end when every clone of the entrance is gone; and a little for the
@@ -417,11 +434,13 @@ impl Intake for Entrance {
     async fn unpaused(&self) {
         self.outbox.is_below(self.outbox_max).await;
         self.clock_is_believed().await;
+        self.letters_waiting.has_room().await;
     }
 
     async fn refilled(&self) {
         self.outbox.is_below(self.outbox_max.div_ceil(2)).await;
         self.clock_is_believed().await;
+        self.letters_waiting.has_room().await;
     }
 
     async fn rested(&self) {
@@ -606,6 +625,7 @@ impl Entrance {
             routing_key: delivery.routing_key,
             position: delivery.position,
             received_ms: clock::now_ms(),
+            origin: delivery.origin,
         };
         Unreadable { letter, receipt: delivery.receipt, held }
     }

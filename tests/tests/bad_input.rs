@@ -1,7 +1,10 @@
 //! Messages that can't be read are buried once, with the reason; their neighbours are decided, in order.
 
 use hailer_tests::site::{Site, lines};
+use hailer_tests::wait;
 use hailer_tests::wiring::Wiring;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
 use crate::edges::shared_broker;
@@ -130,4 +133,87 @@ async fn mistyped_and_missing_fields_are_absent_and_counted_and_no_failure() {
     assert_eq!(engine.metric("hailer_events_total{outcome=\"deadletter\"}").await, 0.0);
     engine.close_input();
     assert_eq!(engine.ended().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn dead_letters_that_cant_be_delivered_hold_up_no_event_and_outlive_the_engine() {
+    const BAD: usize = 30;
+    const GOOD: usize = 300;
+    let wiring = Wiring::named(shared_broker(), "undelivered").await;
+    wiring.client.queue(&wiring.events).await;
+    wiring.client.exchange(&wiring.exchange, &[]).await;
+    wiring.bind_out().await;
+    let site = Site::with_basket();
+    let flags = [wiring.flags(), ["--set", "rabbitmq.prefetch=10"].map(String::from).to_vec()].concat();
+    let engine = site.start(&flags);
+    engine.ready_with(&format!("queue `{}` does not exist", wiring.letters)).await;
+    wiring.send((0..BAD).map(|number| format!("not an event {number}"))).await;
+    wiring.send((0..GOOD).map(|number| purchase(number, number % 10))).await;
+    assert_eq!(wiring.communications(GOOD).await.len(), GOOD);
+    engine.metric_is("hailer_dead_letters", BAD as f64).await;
+    engine.metric_is("hailer_source_acknowledged_total", (BAD + GOOD) as f64).await;
+    assert!(engine.readyz().await.1.contains("deadletters"), "readiness names it");
+    assert_eq!(site.command(&["store", "show", "--json"]).expect(0).json()["deadLettersWaiting"], BAD);
+    // An operator may stop it meanwhile; what waits is durable, and the stop waits for nothing.
+    engine.stop().await;
+    let engine = site.start(&flags);
+    engine.metric_is("hailer_dead_letters", BAD as f64).await;
+    engine.kill();
+    wiring.client.queue(&wiring.letters).await;
+    let engine = site.start(&flags);
+    engine.ready().await;
+    let letters = wiring.client.take_many(&wiring.letters, BAD).await;
+    for (number, letter) in letters.iter().enumerate() {
+        assert_eq!(letter.body, format!("not an event {number}").as_bytes());
+    }
+    wait::until("none waits", async || engine.metric("hailer_dead_letters").await == 0.0).await;
+    assert_eq!(wiring.client.counts(&wiring.letters).await.0, 0, "each is delivered once");
+    engine.stop().await;
+    wiring.is_drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn as_many_dead_letters_wait_as_may_and_then_intake_pauses() {
+    let wiring = Wiring::named(shared_broker(), "lettersfull").await;
+    wiring.client.queue(&wiring.events).await;
+    wiring.client.exchange(&wiring.exchange, &[]).await;
+    wiring.bind_out().await;
+    let site = Site::with_basket();
+    let bounds = ["store.deadletters_max=20", "rabbitmq.prefetch=5", "rabbitmq.paused_ms_max=300"];
+    let bounds = bounds.map(|bound| ["--set".to_owned(), bound.to_owned()]).concat();
+    let engine = site.start(&[wiring.flags(), bounds].concat());
+    wiring.send((0..200).map(|number| format!("not an event {number}"))).await;
+    engine.ready_with("too many dead letters wait").await;
+    assert!(engine.metric("hailer_dead_letters").await <= 20.0 + 5.0);
+    wiring.client.queue(&wiring.letters).await;
+    assert_eq!(wiring.client.take_many(&wiring.letters, 200).await.len(), 200);
+    engine.ready().await;
+    engine.stop().await;
+    wiring.is_drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_dead_letter_keeps_what_its_producer_said_and_its_first_routing_key() {
+    let wiring = Wiring::new(shared_broker(), "origins").await;
+    let site = Site::with_basket();
+    let engine = site.start(&wiring.flags());
+    let mut headers = FieldTable::default();
+    headers.insert("tenant".into(), AMQPValue::LongString("north".into()));
+    headers.insert("x-hailer-routing-key".into(), AMQPValue::LongString("customer.card.link".into()));
+    let properties = BasicProperties::default()
+        .with_timestamp(1_764_000_000)
+        .with_type("CardLink".into())
+        .with_content_type("text/plain".into())
+        .with_expiration("600000".into())
+        .with_headers(headers);
+    // As a shovel puts a dead letter back.
+    wiring.client.send("", &wiring.events, b"not an event", properties).await.await.unwrap();
+    let letter = wiring.client.take_many(&wiring.letters, 1).await.remove(0);
+    assert_eq!(letter.header("tenant").as_deref(), Some("north"));
+    assert_eq!(letter.header("x-hailer-routing-key").as_deref(), Some("customer.card.link"));
+    assert!(letter.header("x-hailer-reason").is_some());
+    assert_eq!(*letter.properties.timestamp(), Some(1_764_000_000));
+    assert_eq!(letter.properties.kind().as_ref().map(|kind| kind.as_str()), Some("CardLink"));
+    assert!(letter.properties.expiration().is_none(), "it would vanish");
+    engine.stop().await;
 }

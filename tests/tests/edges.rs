@@ -168,6 +168,7 @@ pub(crate) fn communication(id: impl ToString, routing_key: &str) -> Communicati
 
 pub(crate) fn letter(body: &'static [u8]) -> DeadLetter {
     DeadLetter {
+        origin: None,
         body: Bytes::from_static(body),
         reason: "expected `,` or `}` at offset 7".to_owned(),
         message_id: Some("m-1".into()),

@@ -52,6 +52,7 @@ async fn a_dead_letter_is_written_so_that_it_can_be_read_again() {
 
 fn dead(delivery: Delivery) -> DeadLetter {
     DeadLetter {
+        origin: None,
         body: delivery.body,
         reason: "broken".to_owned(),
         message_id: delivery.message_id,

@@ -87,6 +87,10 @@ pub struct StoreConfig {
     pub journal_bytes_max: u64,
     /// With so many communications waiting to be published, no more events are taken in.
     pub outbox_max: usize,
+    /// With so many dead letters waiting to be delivered, no more events are taken in.
+    pub deadletters_max: usize,
+    /// The same in bytes.
+    pub deadletters_bytes_max: usize,
     /// How much is kept of the failures of one campaign; what comes then is counted and not kept.
     pub failures_bytes_max: u64,
 }
@@ -263,6 +267,8 @@ impl Default for StoreConfig {
             journal_days: 30,
             journal_bytes_max: 5 << 30,
             outbox_max: 100_000,
+            deadletters_max: 10_000,
+            deadletters_bytes_max: 256 << 20,
             failures_bytes_max: 1 << 30,
         }
     }

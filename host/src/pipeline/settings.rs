@@ -56,4 +56,13 @@ pub struct Keeping {
     pub suspects: Arc<Suspects>,
     /// Where the pipeline says that it does not believe the machine's clock.
     pub health: Health,
+    pub letters: LettersBound,
+}
+
+/// How many dead letters may wait in the store to be delivered; at the bound intake pauses.
+#[derive(Clone, Copy, Debug)]
+pub struct LettersBound {
+    pub letters_max: usize,
+    /// Of bodies and what is noted of them.
+    pub bytes_max: usize,
 }

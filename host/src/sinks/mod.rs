@@ -149,17 +149,6 @@ impl AnyDeadLetters {
             Address::Standard => AnyDeadLetters::Lines(LinesDeadLetters::file(of_standard_input)),
         })
     }
-
-    /// Returns once the route out is there; to be called before the first event is taken.
-    ///
-    /// # Errors
-    /// Never for trouble that may pass.
-    pub async fn check_route(&mut self) -> Result<(), SinkError> {
-        match self {
-            AnyDeadLetters::RabbitMq(letters) => letters.check_route().await,
-            AnyDeadLetters::Lines(_) => Ok(()),
-        }
-    }
 }
 
 impl DeadLetters for AnyDeadLetters {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{doubt_of, progress, time};
 use crate::clock::Millis;
-use crate::store::records::{ClockMark, JournalRow, Key, Partition, TimerKey, decode, items_in};
+use crate::store::records::{ClockMark, JournalRow, Key, LetterKey, Partition, TimerKey, decode, items_in};
 use crate::store::{Identity, Row, Sizes, Snapshot, Store, StoreError, Table};
 
 /// A store, for people.
@@ -27,6 +27,8 @@ pub struct Overview {
     pub runs: u64,
     /// Communications that are committed and not yet known to be published.
     pub outbox_waiting: u64,
+    /// Dead letters that are durable and not yet known to be delivered.
+    pub dead_letters_waiting: u64,
     /// Deduplication keys that are remembered.
     pub dedup_rows: u64,
     /// When the first timer is due, or is looked at again.
@@ -77,12 +79,22 @@ pub fn overview(store: &dyn Store, file: Option<String>, reading: ClockMark) -> 
         commit: progress.commit,
         runs: progress.runs,
         outbox_waiting: outbox_waiting(snapshot)?,
+        dead_letters_waiting: dead_letters_waiting(snapshot)?,
         dedup_rows,
         oldest_timer: oldest_timer(snapshot)?,
         journal: journal_span(snapshot)?,
         now: (progress.now != 0).then(|| time(progress.now)),
         clock_in_doubt: doubt_of(&progress, reading).map(|doubt| doubt.to_string()),
     })
+}
+
+fn dead_letters_waiting(snapshot: &dyn Snapshot) -> Result<u64, StoreError> {
+    let (mut waiting, (from, to)) = (0, LetterKey::all());
+    snapshot.range(Table::Outbox, &from, &to, &mut |_, _| {
+        waiting += 1;
+        ControlFlow::Continue(())
+    })?;
+    Ok(waiting)
 }
 
 fn outbox_waiting(snapshot: &dyn Snapshot) -> Result<u64, StoreError> {

@@ -55,6 +55,7 @@ pub(super) fn text(overview: &Overview, zone: &TimeZone) -> String {
         ("made", format!("{}, id {}", moment(identity.created_at), identity.id)),
         ("commits", format!("{}, in {} runs", overview.commit, overview.runs)),
         ("outbox", format!("{} communications wait", overview.outbox_waiting)),
+        ("dead letters", format!("{} wait", overview.dead_letters_waiting)),
         (
             "timers",
             overview.oldest_timer.map_or_else(|| "none".to_owned(), |at| format!("the first is due {}", moment(at))),

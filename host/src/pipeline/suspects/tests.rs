@@ -224,6 +224,7 @@ fn a_line_of_standard_input_has_one_name_in_every_run_and_a_timer_whenever_it_is
     let name = |position: &str| {
         let (ledger, _prefix) = Ledger::new();
         let delivery = Delivery {
+            origin: None,
             body: Bytes::new(),
             message_id: None,
             routing_key: None,

@@ -10,6 +10,7 @@ fn communication(body: &'static str) -> Communication {
 
 fn letter(body: &'static [u8]) -> DeadLetter {
     DeadLetter {
+        origin: None,
         body: Bytes::from_static(body),
         reason: "no event code".to_owned(),
         message_id: Some("m".into()),

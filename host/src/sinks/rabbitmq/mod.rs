@@ -13,7 +13,7 @@ mod session;
 use std::sync::Arc;
 
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::types::{AMQPValue, LongString, ShortString};
 
 use crate::address::BrokerAddress;
 use crate::broker::{Dialer, NAME_BYTES_MAX};
@@ -118,26 +118,44 @@ fn communication(exchange: &ShortString, communication: &Communication) -> Resul
     Ok(Publication { exchange: exchange.clone(), routing_key, properties, body: body.clone() })
 }
 
-/// The message as it came; all that is known of it goes into headers, which hold strings of any length.
+/// The message as it came, with its producer's properties and headers, and what is known of it in headers of its own. A message
+/// that has been a dead letter before keeps its first routing key and id.
 fn dead_letter(queue: &ShortString, letter: &DeadLetter) -> Publication {
-    let mut headers = FieldTable::default();
-    let mut header = |name: &str, value: &str| {
-        headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
-    };
-    header("x-hailer-reason", cut(&letter.reason, REASON_BYTES_MAX));
+    let origin = letter.origin.as_deref().cloned().unwrap_or_default();
+    let mut headers = origin.headers.unwrap_or_default();
+    let text = |value: &str| AMQPValue::LongString(LongString::from(cut(value, REASON_BYTES_MAX)));
+    headers.insert("x-hailer-reason".into(), text(&letter.reason));
     let origins = [
         ("x-hailer-routing-key", &letter.routing_key),
         ("x-hailer-message-id", &letter.message_id),
         ("x-hailer-position", &letter.position),
     ];
     for (name, value) in origins {
-        if let Some(value) = value {
-            header(name, cut(value, REASON_BYTES_MAX));
+        if let Some(value) = value
+            && !headers.contains_key(name)
+        {
+            headers.insert(name.into(), text(value));
         }
     }
+    let short = |text: &Option<Box<str>>| text.as_deref().and_then(|text| ShortString::try_new(text).ok());
     let mut properties = properties(letter.received_ms).with_headers(headers);
-    if let Some(id) = letter.message_id.as_deref().and_then(|id| ShortString::try_new(id).ok()) {
+    if let Some(seconds) = origin.timestamp_s {
+        properties = properties.with_timestamp(seconds);
+    }
+    if let Some(id) = short(&letter.message_id) {
         properties = properties.with_message_id(id);
+    }
+    if let Some(kind) = short(&origin.kind) {
+        properties = properties.with_type(kind);
+    }
+    if let Some(content_type) = short(&origin.content_type) {
+        properties = properties.with_content_type(content_type);
+    }
+    if let Some(encoding) = short(&origin.content_encoding) {
+        properties = properties.with_content_encoding(encoding);
+    }
+    if let Some(id) = short(&origin.correlation_id) {
+        properties = properties.with_correlation_id(id);
     }
     Publication { exchange: "".into(), routing_key: queue.clone(), properties, body: letter.body.clone() }
 }

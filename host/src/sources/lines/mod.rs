@@ -178,6 +178,7 @@ impl LinesSource {
             Envelope::open(text)
         };
         Delivery {
+            origin: None,
             // Without what was read together with it: a short event must not hold on to a whole block.
             body: Bytes::copy_from_slice(&envelope.body),
             message_id: envelope.message_id,

@@ -71,7 +71,9 @@ enum SessionError {
          amqp://HOST/{queue}`, and consume a queue of your own (`hailer topology --own-queue-on EXCHANGE`)"
     )]
     Stream { queue: String },
-    #[error("intake is paused; the events that it could not take are back in the queue until there is room")]
+    #[error(
+        "intake is paused, as the outbox is full or too many dead letters wait; the events that it could not take are back in the queue until there is room"
+    )]
     Paused,
 }
 

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use lapin::message::Delivery as Message;
 use lapin::types::ShortString;
-use lapin::{Channel, Connection, Consumer};
+use lapin::{BasicProperties, Channel, Connection, Consumer};
 
 use crate::broker::{BrokerError, close};
 use crate::clock::Millis;
+use crate::communication::Origin;
 use crate::delivery::{Delivery, Ledger};
 use crate::metrics;
 use crate::shutdown::Shutdown;
@@ -139,6 +140,7 @@ fn delivery(message: Message, ledger: &Arc<Ledger>) -> Delivery {
         message_id: properties.message_id().as_ref().and_then(|id| present(id.as_str())),
         routing_key: present(message.routing_key.as_str()),
         timestamp_ms: seconds.map(|seconds| seconds.saturating_mul(1000)),
+        origin: origin(properties),
         position: None,
         redelivered: message.redelivered,
         was_repaired: false,
@@ -146,4 +148,18 @@ fn delivery(message: Message, ledger: &Arc<Ledger>) -> Delivery {
         receipt: ledger.receipt(message.delivery_tag),
         body: Bytes::from(message.data),
     }
+}
+
+/// What the producer said of a message beside its id.
+fn origin(properties: &BasicProperties) -> Option<Box<Origin>> {
+    let text = |property: &Option<ShortString>| property.as_ref().map(|text| text.as_str().into());
+    let origin = Origin {
+        timestamp_s: *properties.timestamp(),
+        kind: text(properties.kind()),
+        content_type: text(properties.content_type()),
+        content_encoding: text(properties.content_encoding()),
+        correlation_id: text(properties.correlation_id()),
+        headers: properties.headers().clone(),
+    };
+    (origin != Origin::default()).then(|| Box::new(origin))
 }

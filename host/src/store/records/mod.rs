@@ -8,6 +8,7 @@ mod customer;
 mod failure;
 mod journal;
 mod keys;
+mod letter;
 mod meta;
 mod outbox;
 mod redirect;
@@ -26,6 +27,7 @@ pub use failure::{BodyRow, FailureKey, FailureRow, FailureStatus, FailureTotal, 
 pub(crate) use failure::{FailureDelta, visit_failures};
 pub use journal::{Cause, Decided, JournalEntry, JournalRow, Outcome, Proposed, Verdict};
 pub use keys::{Key, Partition, TimerKey};
+pub use letter::{LetterKey, LetterRow};
 pub use meta::{ClockMark, ClockRecord, FaultCount, HourCount, Progress, Sessions, SetBack, Swept, TrialCount};
 pub use outbox::{OutboxItem, OutboxRow};
 pub use redirect::RedirectRow;
