@@ -240,6 +240,7 @@ async fn run_pipeline(
             letters_max: config.store.deadletters_max,
             bytes_max: config.store.deadletters_bytes_max,
         },
+        missed_bytes_max: config.store.missed_bytes_max,
         suspects: Arc::new(open_suspects(config)?),
         health: health.clone(),
     };

@@ -94,8 +94,8 @@ pub fn erase(store: &dyn Store, whose: &Whose) -> Result<Option<Erased>, StoreEr
         let progress = snapshot.get(Table::Meta, Progress::KEY)?;
         let mut progress: Progress = progress.map_or(Ok(Progress::default()), |row| decode(Table::Meta, &row))?;
         progress.journal_bytes = progress.journal_bytes.saturating_sub(journal_bytes_freed);
-        for FailureDelta { campaign, count, bytes } in deltas {
-            progress.failures.entry(campaign).or_default().add(count, bytes);
+        for delta in deltas {
+            progress.count(delta);
         }
         changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&progress));
         store.commit(&changes)?;
@@ -208,7 +208,7 @@ impl Step {
                     self.changes.delete(Table::Bodies, Key::body(partition, id));
                 }
                 let (campaign, bytes) = (key.campaign, -(row.bytes as i64));
-                self.deltas.push(FailureDelta { campaign, count: -1, bytes });
+                self.deltas.push(FailureDelta { campaign, count: -1, bytes, is_missed: row.status.is_missed() });
                 self.erased.failures += 1;
                 Ok(ControlFlow::Continue(()))
             })?;

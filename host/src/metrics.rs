@@ -27,6 +27,9 @@ pub const TIMERS_FIRED_TOTAL: &str = "hailer_timers_fired_total";
 pub const TIMES_NOT_BELIEVED_TOTAL: &str = "hailer_times_not_believed_total";
 pub const CLOCK_IN_DOUBT: &str = "hailer_clock_in_doubt";
 pub const FAILURES: &str = "hailer_failures";
+pub const MISSED: &str = "hailer_missed";
+pub const MISSED_TOTAL: &str = "hailer_missed_total";
+pub const MISSED_NOT_KEPT_TOTAL: &str = "hailer_missed_not_kept_total";
 pub const FAILURES_NOT_KEPT_TOTAL: &str = "hailer_failures_not_kept_total";
 pub const SUSPECTS: &str = "hailer_suspects";
 pub const GIVEN_UP_TOTAL: &str = "hailer_given_up_total";
@@ -111,6 +114,9 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "1 while the machine's clock is not believed: no event is taken in, no timer fires and nothing expires",
     ),
     (Kind::Gauge, FAILURES, "Failures that are kept, and what waits behind them, by campaign"),
+    (Kind::Gauge, MISSED, "Events that came while their campaign was stopped and are kept, by campaign"),
+    (Kind::Counter, MISSED_TOTAL, "Events that came while their campaign was stopped, by campaign and reason"),
+    (Kind::Counter, MISSED_NOT_KEPT_TOTAL, "Missed events over what is kept of a campaign's, by campaign"),
     (Kind::Counter, FAILURES_NOT_KEPT_TOTAL, "Failures over what is kept of a campaign's, by campaign"),
     (
         Kind::Gauge,

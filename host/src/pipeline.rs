@@ -25,6 +25,7 @@ mod identify;
 mod judge;
 mod memory;
 mod merge;
+mod missed;
 mod outbox;
 mod queues;
 mod quota;
@@ -229,18 +230,29 @@ impl Pipeline {
         sink: impl Sink + 'static,
         dead_letters: impl DeadLetters + 'static,
     ) -> Result<(Entrance, Pipeline), StoreError> {
-        let Keeping { store, clock, run_on_ms, retention, outbox_max, failures_bytes_max, suspects, health, letters } =
-            keeping;
+        let Keeping {
+            store,
+            clock,
+            run_on_ms,
+            retention,
+            outbox_max,
+            failures_bytes_max,
+            missed_bytes_max,
+            suspects,
+            health,
+            letters,
+        } = keeping;
         let mut progress = begin_run(&*store, clock)?;
         let current = rules.current.load_full();
-        let runs = |name: &Arc<str>| current.campaigns().iter().any(|campaign| campaign.spec.name == *name);
+        let running = current.campaigns().iter().enumerate().filter(|(index, _)| current.stop(*index).is_none());
+        let runs = |name: &Arc<str>| running.clone().any(|(_, campaign)| campaign.spec.name == *name);
         progress.faults.retain(|campaign, _| runs(campaign));
         progress.trials.retain(|canary, _| runs(canary));
         let shared = Shared {
             redirects: Redirects::open(&store)?,
             arrivals: Arc::new(Arrivals::new(&progress, clock, settings.settles_after)),
             suspects,
-            failures: Arc::new(FailureTotals::new(&progress, failures_bytes_max)),
+            failures: Arc::new(FailureTotals::new(&progress, failures_bytes_max, missed_bytes_max)),
             quotas: Quotas::new(&progress.hours, current.number),
             faults: progress.faults.clone(),
             trials: trials::Registry::new(&progress.trials),

@@ -312,6 +312,81 @@ async fn a_version_that_faults_right_after_its_swap_gives_way_to_the_one_before(
     assert_eq!(engine.campaign("tally").await.unwrap().rolled_back, None);
 }
 
+fn missed(site: &Site) -> Vec<Value> {
+    let listed = site.command(&["failures", "list", "--missed", "--json"]).expect(0);
+    listed.json().as_array().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_a_campaign_misses_while_it_is_paused_is_told_and_can_be_decided_later_in_order() {
+    let site = site("");
+    site.put("tally.toml", campaign("tally", ""));
+    let mut engine = start(&site, &[]).await;
+    engine.write(bought(1, 1));
+    engine.prints(1).await;
+    let _ = site.command(&["pause", "tally"]).expect(0);
+    engine.write([bought(2, 1), bought(3, 2), bought(4, 1)].concat());
+    engine.metric_is("hailer_missed_total{campaign=\"tally\",reason=\"paused\"}", 3.0).await;
+    wait::until("what was missed is kept", async || missed(&site).len() == 3).await;
+    let kept = missed(&site);
+    assert!(kept.iter().all(|one| one["missed"] == "paused" && one["isQueued"] == false), "{kept:?}");
+    assert_eq!(failures(&site, &[]), [] as [Value; 0], "nothing failed");
+    let story = site.command(&["why", "1"]).expect(0).stdout;
+    assert!(story.contains("missed (paused), and kept to be decided later"), "{story}");
+    // It does not run, and outlives a crash.
+    let _ = settle(&site, &["retry", "--missed", "--campaign", "tally"]).expect(1);
+    engine.kill();
+    let engine = start(&site, &[]).await;
+    assert_eq!(missed(&site).len(), 3);
+    let _ = site.command(&["resume", "tally"]).expect(0);
+    let nothing = settle(&site, &["retry", "--all"]);
+    assert_eq!(nothing.code, Some(1), "what was missed is no failure: {nothing:?}");
+    let tried = settle(&site, &["retry", "--missed", "--campaign", "tally"]).expect(0).json();
+    assert_eq!(tried["settled"], 3, "{tried}");
+    let mut printed = told(&engine.prints(3).await);
+    printed.sort_by_key(|(_, what)| what[0].as_u64());
+    let first = 31 + 2;
+    assert_eq!(
+        printed,
+        [
+            ("1".into(), json!([2, 2, first])),
+            ("2".into(), json!([3, 1, 3])),
+            ("1".into(), json!([4, 3, first * 31 + 4])),
+        ]
+    );
+    assert_eq!(missed(&site), [] as [Value; 0]);
+    engine.metric_is("hailer_missed{campaign=\"tally\"}", 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_a_campaign_misses_while_it_is_suspended_is_kept_up_to_a_bound_or_not_at_all() {
+    let site = site("on_fault = \"skip\"");
+    let mut engine = start(&site, &["--shards", "1", "--set", "store.missed_bytes_max=1"]).await;
+    engine.write((1..=20).map(|number| bought(number * 5, number)).collect::<String>());
+    wait::until_some("the suspension", async || engine.campaign("tally").await?.suspended).await;
+    for number in 101..=103 {
+        engine.write(bought(number, 1));
+        let name = "hailer_missed_total{campaign=\"tally\",reason=\"suspended\"}";
+        engine.metric_is(name, f64::from(number - 100)).await;
+        wait::until("it is committed", async || engine.metric("hailer_in_flight").await == 0.0).await;
+    }
+    assert_eq!(missed(&site).len(), 1);
+    engine.metric_is("hailer_missed_not_kept_total{campaign=\"tally\"}", 2.0).await;
+    let story = site.command(&["why", "1"]).expect(0).stdout;
+    assert!(story.contains("missed (suspended), and not kept"), "{story}");
+    let _ = site.command(&["failures", "drop", "--missed", "--all", "--yes"]).expect(0);
+    assert_eq!((missed(&site).len(), failures(&site, &[]).len()), (0, 20));
+    engine.stop().await;
+
+    let site = self::site("on_pause = \"skip\"");
+    let mut engine = start(&site, &[]).await;
+    let _ = site.command(&["pause", "--all"]).expect(0);
+    engine.write(bought(1, 1));
+    engine.metric_is("hailer_missed_total{campaign=\"tally\",reason=\"paused\"}", 1.0).await;
+    let story = site.command(&["why", "1"]).expect(0).stdout;
+    assert!(story.contains("missed (paused), and not kept") && missed(&site).is_empty(), "{story}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_campaign_sends_no_more_in_an_hour_than_it_may_and_is_suspended() {
     let site = site("");

@@ -151,7 +151,7 @@ async fn pause_resume_and_rollback_take_effect_at_once_and_survive_a_restart() {
     engine.ready().await;
     let _ = site.command(&["pause", "basket"]).expect(0);
     engine.write(purchase(1, 1) + "\n");
-    engine.metric_is("hailer_events_total{outcome=\"unsubscribed\"}", 1.0).await;
+    engine.metric_is("hailer_missed_total{campaign=\"basket\",reason=\"paused\"}", 1.0).await;
     engine.stop().await;
 
     let mut engine = site.start(&ASKED);

@@ -9,7 +9,8 @@ use crate::reload::Target;
 /// Stop calling a campaign, or all of them
 ///
 /// From the next event on the campaign is not called. It stays paused across restarts and new versions until it is resumed.
-/// Events go on being taken in and acknowledged.
+/// Events go on being taken in and acknowledged. What the campaign misses is counted and kept, within bounds, unless its file
+/// says `on_pause = "skip"`: `hailer failures retry --missed --campaign NAME` has it decided once the campaign is resumed.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("Examples:\n  hailer pause welcome\n  hailer pause --all\n\n{EXIT_CODES}"))]
 pub(super) struct Pause {

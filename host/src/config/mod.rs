@@ -93,6 +93,8 @@ pub struct StoreConfig {
     pub deadletters_bytes_max: usize,
     /// How much is kept of the failures of one campaign; what comes then is counted and not kept.
     pub failures_bytes_max: u64,
+    /// How much is kept of what one campaign missed while it was paused or suspended; what comes then is only counted.
+    pub missed_bytes_max: u64,
 }
 
 /// Keeping what is consumed, bodies and all: personal data.
@@ -270,6 +272,7 @@ impl Default for StoreConfig {
             deadletters_max: 10_000,
             deadletters_bytes_max: 256 << 20,
             failures_bytes_max: 1 << 30,
+            missed_bytes_max: 64 << 20,
         }
     }
 }

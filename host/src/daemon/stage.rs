@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use super::address_space::{AddressSpace, NEXT_STEP};
 use crate::config::Config;
-use crate::engine::{Campaign, CampaignSpec, RuleSet, Sandbox, VerifiedModule, shown};
+use crate::engine::{Campaign, CampaignSpec, RuleSet, Sandbox, Stop, VerifiedModule, shown};
 use crate::metrics;
 use crate::reload::{ChildCommand, Compiler, NoRoom, Proof, Stage};
 use crate::scenarios::{self, Bounds, Scenarios, Stand};
@@ -157,10 +157,10 @@ impl Stage for EngineStage {
         Ok(campaign)
     }
 
-    fn swap(&mut self, campaigns: Vec<Arc<Campaign>>, rule_set: u64) {
-        self.loader.compiler.retain(campaigns.iter().map(|campaign| &*campaign.spec.digest));
-        self.passed.retain(|digest| campaigns.iter().any(|campaign| campaign.spec.digest == *digest));
-        self.current.store(Arc::new(RuleSet::build(campaigns, rule_set)));
+    fn swap(&mut self, campaigns: Vec<(Arc<Campaign>, Option<Stop>)>, rule_set: u64) {
+        self.loader.compiler.retain(campaigns.iter().map(|(campaign, _)| &*campaign.spec.digest));
+        self.passed.retain(|digest| campaigns.iter().any(|(campaign, _)| campaign.spec.digest == *digest));
+        self.current.store(Arc::new(RuleSet::with_stopped(campaigns, rule_set)));
         ::metrics::gauge!(metrics::RULE_SET).set(rule_set as f64);
     }
 }

@@ -33,6 +33,16 @@ pub enum OnFault {
     Skip,
 }
 
+/// What becomes of events that come while a campaign is paused or suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnPause {
+    /// They are kept, within bounds, and can be decided later.
+    Keep,
+    /// They are counted, and gone for the campaign.
+    Skip,
+}
+
 /// What a campaign's file says, checked and resolved: everything but the compiled module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CampaignSpec {
@@ -48,6 +58,7 @@ pub struct CampaignSpec {
     /// State that was not written for so many days is forgotten.
     pub state_ttl_days: Option<u32>,
     pub on_fault: OnFault,
+    pub on_pause: OnPause,
     /// With more communications an hour the campaign suspends itself.
     pub per_hour_max: Option<u32>,
     /// It is a new version of another campaign, on trial beside it.
@@ -143,6 +154,7 @@ impl CampaignSpec {
             time_zone: TimeZone::UTC,
             state_ttl_days: None,
             on_fault: if module.manifest.remembers() { OnFault::Hold } else { OnFault::Skip },
+            on_pause: OnPause::Keep,
             per_hour_max: None,
             trial: None,
             rollout: None,

@@ -30,7 +30,7 @@ mod wording;
 pub(crate) mod fixture;
 
 pub use batch::{Batch, MergeTimer, NotCalled};
-pub use campaign::{Campaign, CampaignSpec, Mode, OnFault, Rollout, Trial};
+pub use campaign::{Campaign, CampaignSpec, Mode, OnFault, OnPause, Rollout, Trial};
 pub use cost::{SampleCost, sample_costs, time_samples};
 pub(crate) use custom_section::{append_custom_section, write_leb, write_text};
 pub use data::state_json;
@@ -44,7 +44,7 @@ pub use outcome::{Action, Outcome, Outcomes, StateChange};
 pub use params::{ParamError, encode_params, param_example};
 pub use personal::{mark_personal, personal_fields};
 pub use purity::AdmissionError;
-pub use ruleset::{Missing, Place, Reading, RuleSet, Subscription};
+pub use ruleset::{Missing, Place, Reading, RuleSet, Stop, Subscription};
 pub use sandbox::{INSTANCE_ADDRESS_BYTES, INSTANCE_MAPPINGS, Sandbox, SandboxError};
 pub use waves::{CallCost, Decided, GuestLine, Guests, Spent, Verdict};
 pub(crate) use wording::{closest, one_line, shown};

@@ -27,7 +27,29 @@ pub struct RuleSet {
     places: Vec<Place>,
     /// One for each campaign: it has a shadow beside it, or is one.
     compared: Vec<bool>,
+    /// One for each campaign: why it is not called now.
+    stops: Vec<Option<Stop>>,
     remembers: bool,
+}
+
+/// Why a campaign that is loaded is not called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// An operator paused it.
+    Paused,
+    /// The engine suspended it.
+    Suspended,
+}
+
+impl Stop {
+    /// The name that metrics and operators see.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stop::Paused => "paused",
+            Stop::Suspended => "suspended",
+        }
+    }
 }
 
 /// Where a campaign stands among the others.
@@ -81,6 +103,14 @@ impl RuleSet {
     /// The rule set of these campaigns. Those that are off take no part.
     #[must_use]
     pub fn build(campaigns: Vec<Arc<Campaign>>, number: u64) -> RuleSet {
+        RuleSet::with_stopped(campaigns.into_iter().map(|campaign| (campaign, None)).collect(), number)
+    }
+
+    /// The same with campaigns that are stopped: they are not called, and what they would take is known as missed.
+    #[must_use]
+    pub fn with_stopped(campaigns: Vec<(Arc<Campaign>, Option<Stop>)>, number: u64) -> RuleSet {
+        let (campaigns, stops): (Vec<_>, Vec<_>) = campaigns.into_iter().unzip();
+        let running = || campaigns.iter().zip(&stops).filter(|(_, stop)| stop.is_none()).map(|(campaign, _)| campaign);
         let codes =
             campaigns.iter().flat_map(|campaign| &campaign.spec.manifest.handlers).flat_map(|handler| &handler.events);
         let mut by_code: HashMap<Box<str>, Reading> = HashMap::new();
@@ -97,13 +127,13 @@ impl RuleSet {
         }));
         let keeps =
             |campaign: &Arc<Campaign>| campaign.spec.manifest.remembers() || campaign.spec.on_fault == OnFault::Hold;
-        let remembers = campaigns.iter().any(keeps);
+        let remembers = running().any(keeps);
         let places = places(&campaigns);
-        let shadows: Vec<&Trial> = campaigns.iter().filter_map(|campaign| campaign.spec.shadow()).collect();
+        let shadows: Vec<&Trial> = running().filter_map(|campaign| campaign.spec.shadow()).collect();
         let is_compared =
             |spec: &CampaignSpec| spec.shadow().is_some() || shadows.iter().any(|trial| trial.of == spec.name);
         let compared = campaigns.iter().map(|campaign| is_compared(&campaign.spec)).collect();
-        RuleSet { number, campaigns, by_code, any_other, lanes, places, compared, remembers }
+        RuleSet { number, campaigns, by_code, any_other, lanes, places, compared, stops, remembers }
     }
 
     /// Where a campaign stands among the others.
@@ -112,10 +142,18 @@ impl RuleSet {
         self.places[campaign]
     }
 
-    /// Every canary that has its campaign beside it.
+    /// Why a campaign is not called; `None` if it may be.
+    #[must_use]
+    pub fn stop(&self, campaign: usize) -> Option<Stop> {
+        self.stops.get(campaign).copied().flatten()
+    }
+
+    /// Every canary that may be called, as may the campaign beside it.
     pub fn canaries(&self) -> impl Iterator<Item = usize> {
         let places = self.places.iter().enumerate();
-        places.filter(|(_, place)| matches!(place, Place::CanaryOf(_))).map(|(index, _)| index)
+        let may_run = |index: usize| self.stop(index).is_none();
+        let is_canary = move |(index, place): &(usize, &Place)| matches!(place, Place::CanaryOf(of) if may_run(*of) && may_run(*index));
+        places.filter(is_canary).map(|(index, _)| index)
     }
 
     /// Whether a campaign has a shadow beside it, or is one: then it is told apart what each of them would send.
@@ -124,9 +162,10 @@ impl RuleSet {
         self.compared[campaign]
     }
 
-    /// Every shadow that is compared with a campaign.
+    /// Every shadow that is compared with a campaign, and may be called.
     pub fn shadows(&self) -> impl Iterator<Item = (&Arc<Campaign>, &Trial)> {
-        self.campaigns.iter().filter_map(|campaign| Some((campaign, campaign.spec.shadow()?)))
+        let running = self.campaigns.iter().zip(&self.stops).filter(|(_, stop)| stop.is_none());
+        running.filter_map(|(campaign, _)| Some((campaign, campaign.spec.shadow()?)))
     }
 
     /// Whether a campaign that runs is the one that decides for a customer: of a campaign and its canary just one does. `runs` tells whether the other of the two

@@ -192,7 +192,7 @@ impl Committer {
         self.failures.count(&mut self.progress, failures);
         let timers_change = || changes.touches(Table::Timers) || groups.iter().any(|group| !group.timers.is_empty());
         // The totals say that none is left only when the store shows it: whoever goes by them does not look.
-        let no_failure_is_left = failures_change && self.progress.failures.values().all(|total| total.count == 0);
+        let no_failure_is_left = failures_change && self.progress.owes_nothing();
         let must_show = no_failure_is_left
             || groups.iter().any(|group| group.must_show)
             || self.must_show_timers && timers_change();

@@ -49,6 +49,7 @@ pub(super) struct CampaignCounts {
     /// The rule set in which the breaker began to count.
     began: u64,
     not_kept: u64,
+    missed_not_kept: u64,
     log: LogAllowance,
 }
 
@@ -211,6 +212,7 @@ impl CampaignCounts {
             began: committed.map_or(rule_set, |count| count.rule_set),
             version: Arc::clone(version),
             not_kept: 0,
+            missed_not_kept: 0,
             log: LogAllowance::default(),
             name: Arc::clone(name),
         }
@@ -255,6 +257,17 @@ impl CampaignCounts {
     pub(super) fn held(&mut self) {
         self.tally.held += 1;
         calls(&self.name, "held").increment(1);
+    }
+
+    /// Counts an event that came while the campaign was stopped; says how many were not kept under this rule set.
+    pub(super) fn missed_while(&mut self, reason: &'static str, is_lost: bool) -> u64 {
+        let name = || self.name.to_string();
+        ::metrics::counter!(names::MISSED_TOTAL, "campaign" => name(), "reason" => reason).increment(1);
+        if is_lost {
+            self.missed_not_kept += 1;
+            ::metrics::counter!(names::MISSED_NOT_KEPT_TOTAL, "campaign" => name()).increment(1);
+        }
+        self.missed_not_kept
     }
 
     /// Counts a failure that is not kept; says how many there have been under this rule set.

@@ -22,9 +22,18 @@ use crate::store::{Changes, StoreError, Table};
 #[derive(Debug)]
 pub(super) struct FailureTotals {
     next: AtomicU64,
-    totals: Mutex<BTreeMap<Arc<str>, FailureTotal>>,
-    /// Of one campaign.
+    totals: Mutex<Totals>,
+    /// Of the failures of one campaign.
     bytes_max: u64,
+    /// Of what one campaign missed while it was stopped.
+    missed_bytes_max: u64,
+}
+
+/// Totals by campaign.
+#[derive(Debug, Default)]
+struct Totals {
+    failures: BTreeMap<Arc<str>, FailureTotal>,
+    missed: BTreeMap<Arc<str>, FailureTotal>,
 }
 
 /// The failures that a batch adds, changes and settles.
@@ -40,47 +49,50 @@ pub(super) struct FailureRows {
 }
 
 impl FailureTotals {
-    pub(super) fn new(progress: &Progress, bytes_max: u64) -> FailureTotals {
-        for (campaign, total) in &progress.failures {
-            show(campaign, total);
-        }
-        let totals = Mutex::new(progress.failures.clone());
-        FailureTotals { next: AtomicU64::new(progress.failure_next), totals, bytes_max }
+    pub(super) fn new(progress: &Progress, bytes_max: u64, missed_bytes_max: u64) -> FailureTotals {
+        let next = AtomicU64::new(progress.failure_next);
+        let totals = FailureTotals { next, totals: Mutex::default(), bytes_max, missed_bytes_max };
+        totals.committed(progress);
+        totals
     }
 
     /// Counts what a commit is about to change.
     pub(super) fn count(&self, progress: &mut Progress, deltas: Vec<FailureDelta>) {
         // Those below it may have been given away.
         progress.failure_next = self.next.load(Ordering::Relaxed);
-        for FailureDelta { campaign, count, bytes } in deltas {
-            progress.failures.entry(campaign).or_default().add(count, bytes);
-        }
+        deltas.into_iter().for_each(|delta| progress.count(delta));
     }
 
     /// What was counted has been committed.
     pub(super) fn committed(&self, progress: &Progress) {
-        for (campaign, total) in &progress.failures {
-            show(campaign, total);
+        for (name, totals) in [(metrics::FAILURES, &progress.failures), (metrics::MISSED, &progress.missed)] {
+            for (campaign, total) in totals {
+                ::metrics::gauge!(name, "campaign" => campaign.to_string()).set(total.count as f64);
+            }
         }
-        self.lock().clone_from(&progress.failures);
+        let mut totals = self.lock();
+        totals.failures.clone_from(&progress.failures);
+        totals.missed.clone_from(&progress.missed);
     }
 
     /// Whether any were kept as of the last commit. If not, the store shows none.
     pub(super) fn are_any(&self) -> bool {
-        self.lock().values().any(|total| total.count > 0)
+        let totals = self.lock();
+        totals.failures.values().chain(totals.missed.values()).any(|total| total.count > 0)
     }
 
-    fn has_room(&self, campaign: &str) -> bool {
-        self.lock().get(campaign).is_none_or(|total| total.bytes < self.bytes_max)
+    fn has_room(&self, campaign: &str, is_missed: bool) -> bool {
+        let totals = self.lock();
+        let (totals, max) = match is_missed {
+            true => (&totals.missed, self.missed_bytes_max),
+            false => (&totals.failures, self.bytes_max),
+        };
+        totals.get(campaign).is_none_or(|total| total.bytes < max)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, FailureTotal>> {
+    fn lock(&self) -> MutexGuard<'_, Totals> {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn show(campaign: &str, total: &FailureTotal) {
-    ::metrics::gauge!(metrics::FAILURES, "campaign" => campaign.to_owned()).set(total.count as f64);
 }
 
 impl FailureRows {
@@ -105,9 +117,10 @@ impl FailureRows {
         partition: Partition,
         customer: Option<CustomerKey>,
         campaign: &Arc<str>,
+        is_missed: bool,
     ) -> Option<FailureKey> {
         let number = || self.totals.next.fetch_add(1, Ordering::Relaxed);
-        let has_room = self.totals.has_room(campaign);
+        let has_room = self.totals.has_room(campaign, is_missed);
         has_room.then(|| FailureKey { partition, customer, campaign: Arc::clone(campaign), number: number() })
     }
 
@@ -128,7 +141,7 @@ impl FailureRows {
                 body.needed_by += 1;
                 self.set_body(view, key.partition, id, Some(body));
             }
-            self.change(&key, 1, row.bytes as i64);
+            self.change(&key, 1, row.bytes as i64, row.status.is_missed());
             self.put(&key, &row);
         }
         Ok(())
@@ -159,8 +172,14 @@ impl FailureRows {
             self.set_body(view, key.partition, id, body.filter(|body| body.needed_by > 0));
         }
         self.changes.delete(Table::Failures, key.encode());
-        self.change(key, -1, -(row.bytes as i64));
+        self.change(key, -1, -(row.bytes as i64), row.status.is_missed());
         Ok(())
+    }
+
+    /// What the campaign missed has been tried and has failed: it counts as a failure from now on.
+    pub(super) fn is_failure_now(&mut self, key: &FailureKey, row: &FailureRow) {
+        self.change(key, -1, -(row.bytes as i64), true);
+        self.change(key, 1, row.bytes as i64, false);
     }
 
     /// It has failed again: what waits behind it goes on waiting.
@@ -239,8 +258,8 @@ impl FailureRows {
         self.changes.put(Table::Failures, key.encode(), encode(row));
     }
 
-    fn change(&mut self, key: &FailureKey, count: i64, bytes: i64) {
-        self.deltas.push(FailureDelta { campaign: Arc::clone(&key.campaign), count, bytes });
+    fn change(&mut self, key: &FailureKey, count: i64, bytes: i64, is_missed: bool) {
+        self.deltas.push(FailureDelta { campaign: Arc::clone(&key.campaign), count, bytes, is_missed });
     }
 }
 
@@ -261,7 +280,7 @@ mod tests {
         let partition = Partition::of_customer(customer.unwrap());
         let work = Work::Event { id, code: event.code().into(), recipient: None };
         let row = FailureRow { work, now: 0, status: FailureStatus::Held, is_queued: false, bytes: 0 };
-        (rows.place(partition, customer, &campaign.into()).unwrap(), row)
+        (rows.place(partition, customer, &campaign.into(), false).unwrap(), row)
     }
 
     #[test]
@@ -269,7 +288,7 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new("test"));
         let mut view =
             View::Store(Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), Arc::new(Ahead::new(1)), 0));
-        let mut rows = FailureRows::new(Arc::new(FailureTotals::new(&Progress::default(), 1 << 20)));
+        let mut rows = FailureRows::new(Arc::new(FailureTotals::new(&Progress::default(), 1 << 20, 1 << 20)));
         let body = r#"{"eventCode":"A","customerInfo":{"customerId":1}}"#;
         let event = Event::read(Bytes::from_static(body.as_bytes())).unwrap();
         let mut kept = Vec::new();

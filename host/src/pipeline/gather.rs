@@ -45,7 +45,9 @@ impl Shard {
         let Reason::Event { event, .. } = &case.reason else { return };
         let now = case.now;
         let reading = rules.reading(event.code());
-        let taking = |subscription: &Subscription| self.runs(rules, subscription.campaign, now);
+        let taking = |subscription: &Subscription| {
+            self.runs(rules, subscription.campaign, now) || self.stop(rules, subscription.campaign, now).is_some()
+        };
         if !reading.subscriptions.iter().any(taking) {
             self.counts.unclaimed();
             return;
@@ -58,10 +60,15 @@ impl Shard {
         }
         for subscription in &reading.subscriptions {
             let campaign = &rules.campaigns()[subscription.campaign];
+            let spec = &campaign.spec;
             if !self.runs(rules, subscription.campaign, now) {
+                let stop = self.stop(rules, subscription.campaign, now).filter(|_| spec.is_for(case.customer));
+                if let Some(stop) = stop.filter(|_| subscription.matches(&self.projection)) {
+                    let decided = self.miss(campaign, subscription.campaign, case, stop);
+                    case.outcomes.push(outcome(spec, decided));
+                }
                 continue;
             }
-            let spec = &campaign.spec;
             let decides = rules.decides(subscription.campaign, case.customer, |other| self.runs(rules, other, now));
             self.trials.event(rules, reading, subscription.campaign, decides);
             if !subscription.matches(&self.projection) {
@@ -212,6 +219,6 @@ impl Shard {
             Some(_) => self.trials.is_stopped(index),
             None => self.rules.owner.is_stopped(&spec.name, *generation),
         };
-        spec.is_active(now) && !is_stopped()
+        spec.is_active(now) && rules.stop(index).is_none() && !is_stopped()
     }
 }

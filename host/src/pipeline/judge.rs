@@ -278,7 +278,7 @@ impl Shard {
         if held >= QUEUE_MAX {
             return false;
         }
-        let Some(key) = self.failures.place(case.partition, case.customer, campaign) else { return false };
+        let Some(key) = self.failures.place(case.partition, case.customer, campaign, false) else { return false };
         let is_queued = is_queued && case.customer.is_some();
         case.failures.push((key, FailureRow { work, now: case.now, status, is_queued, bytes: 0 }));
         true

@@ -139,6 +139,9 @@ impl Shard {
         self.batch.open(rules);
         for (index, campaign) in rules.campaigns().iter().enumerate() {
             let Campaign { spec, .. } = &**campaign;
+            if rules.stop(index).is_some() {
+                continue;
+            }
             // Of a campaign and its canary the one that decides for who stays.
             let is_other = |index| rules.place(index) != Place::Alone;
             if is_other(index) && !rules.decides(index, Some(to), |other| self.runs(rules, other, case.now)) {

@@ -28,6 +28,8 @@ pub enum Which {
     Numbers(Vec<u64>),
     Campaign(String),
     All,
+    /// What campaigns missed while they were stopped: of one campaign, or of all.
+    Missed(Option<String>),
     /// Everything that waits and has no failure in front of it any more.
     Ready,
 }
@@ -129,18 +131,20 @@ impl Chosen {
     /// Whether a failure is to be tried again.
     fn has(&self, key: &FailureKey, row: &FailureRow) -> bool {
         match &self.which {
-            Which::All | Which::Ready => true,
-            Which::Campaign(campaign) => *campaign == *key.campaign,
+            Which::All | Which::Ready => !row.status.is_missed(),
+            Which::Campaign(campaign) => *campaign == *key.campaign && !row.status.is_missed(),
+            Which::Missed(campaign) => is_missed_by(campaign.as_deref(), key, row),
             Which::Numbers(_) if row.is_queued => self.queues.contains(&queue_of(key)),
             Which::Numbers(_) => self.numbers.contains(&key.number),
         }
     }
 
     /// Whether it is to be dropped: of a queue just what was named.
-    fn names(&self, key: &FailureKey) -> bool {
+    fn names(&self, key: &FailureKey, row: &FailureRow) -> bool {
         match &self.which {
-            Which::All => true,
-            Which::Campaign(campaign) => *campaign == *key.campaign,
+            Which::All => !row.status.is_missed(),
+            Which::Campaign(campaign) => *campaign == *key.campaign && !row.status.is_missed(),
+            Which::Missed(campaign) => is_missed_by(campaign.as_deref(), key, row),
             Which::Numbers(_) => self.numbers.contains(&key.number),
             Which::Ready => false,
         }
@@ -250,7 +254,7 @@ pub(super) fn drop(snapshot: &dyn Snapshot, chosen: &Chosen, cursor: &Cursor) ->
     let mut customers: HashMap<CustomerKey, CustomerRow> = HashMap::new();
     let mut bodies: HashMap<(Partition, EventId), BodyRow> = HashMap::new();
     chosen.visit(snapshot, &cursor.after, &mut |key, row| {
-        if !chosen.names(&key) {
+        if !chosen.names(&key, &row) {
             return Ok(ControlFlow::Continue(()));
         }
         if let Some(id) = row.body_of() {
@@ -270,7 +274,8 @@ pub(super) fn drop(snapshot: &dyn Snapshot, chosen: &Chosen, cursor: &Cursor) ->
         }
         dropped.changes.delete(Table::Failures, key.encode());
         let campaign = Arc::clone(&key.campaign);
-        dropped.deltas.push(FailureDelta { campaign, count: -1, bytes: -(row.bytes as i64) });
+        let is_missed = row.status.is_missed();
+        dropped.deltas.push(FailureDelta { campaign, count: -1, bytes: -(row.bytes as i64), is_missed });
         dropped.count += 1;
         if dropped.count == FAILURES_MAX as u64 {
             dropped.next = Some(Cursor { after: key.encode(), ..Cursor::default() });
@@ -314,6 +319,10 @@ fn release(
         }
     });
     kept
+}
+
+fn is_missed_by(campaign: Option<&str>, key: &FailureKey, row: &FailureRow) -> bool {
+    row.status.is_missed() && campaign.is_none_or(|campaign| *campaign == *key.campaign)
 }
 
 fn queue_of(key: &FailureKey) -> QueueName {

@@ -169,7 +169,7 @@ impl Decider {
             redirects,
             arrivals: Arc::new(Arrivals::new(&progress, Clock::Events, Duration::ZERO)),
             suspects: Arc::new(Suspects::none()),
-            failures: Arc::new(FailureTotals::new(&progress, u64::MAX)),
+            failures: Arc::new(FailureTotals::new(&progress, u64::MAX, u64::MAX)),
             quotas: Quotas::default(),
             faults: BTreeMap::new(),
             trials: Registry::default(),

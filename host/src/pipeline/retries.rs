@@ -202,6 +202,11 @@ impl Shard {
         }
         let campaign = Arc::clone(&rules.campaigns()[index]);
         let spec = &campaign.spec;
+        if retry.row.status.is_missed() && self.waits(spec, case.customer) {
+            return not_called(format!(
+                "a failure of this customer in `{name}` stands in front of it; settle that first"
+            ));
+        }
         let seed = case.customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
         let (mut handler, mut fires, mut united) = (0, false, None);
         let allowed = self.suspects.refuse_retry(&retry.key).map_err(NotCalled::Fault);
@@ -277,8 +282,11 @@ impl Shard {
         if let Some(Outcome { version, decided: Decided::Failed { error }, .. }) = decided {
             let tries = match &row.status {
                 FailureStatus::Failed { tries, .. } => tries.saturating_add(1),
-                FailureStatus::Held => 1,
+                FailureStatus::Held | FailureStatus::Missed { .. } => 1,
             };
+            if row.status.is_missed() {
+                self.failures.is_failure_now(key, row);
+            }
             let (error, version, tried_ms) = (error.clone(), Arc::clone(version), self.arrivals.now());
             *result = Some(TryResult::FailedAgain { error: error.to_string() });
             row.status = FailureStatus::Failed { error, log, version, tried_ms, tries };

@@ -52,6 +52,8 @@ pub struct Keeping {
     pub outbox_max: usize,
     /// What is kept of one campaign's failures, in bytes.
     pub failures_bytes_max: u64,
+    /// What is kept of what one campaign missed while it was stopped, in bytes.
+    pub missed_bytes_max: u64,
     /// Who may have taken the engine down.
     pub suspects: Arc<Suspects>,
     /// Where the pipeline says that it does not believe the machine's clock.

@@ -90,6 +90,7 @@ fn keeping() -> Keeping {
         retention: Retention::default(),
         outbox_max: 1000,
         failures_bytes_max: 1 << 20,
+        missed_bytes_max: 1 << 20,
         suspects: Arc::new(Suspects::none()),
         health: Health::default(),
     }

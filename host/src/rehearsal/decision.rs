@@ -15,7 +15,7 @@ impl Decision {
                 size_of_val(&communications[..]) + notes.iter().map(|note| note.len()).sum::<usize>()
             }
             Decided::Failed { error } => error.len(),
-            Decided::Skipped { .. } | Decided::Held | Decided::OutsideRollout => 0,
+            Decided::Skipped { .. } | Decided::Held | Decided::OutsideRollout | Decided::Missed { .. } => 0,
         });
         size_of::<Decision>() + sent.chain(said).chain(outcomes).sum::<usize>()
     }

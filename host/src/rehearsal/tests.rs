@@ -301,6 +301,7 @@ fn a_customers_later_events_wait_behind_a_fault_and_others_do_not() {
     let failed = |decision: &Decision| match &decision.outcomes[0].decided {
         Decided::Failed { .. } => "failed",
         Decided::Held => "held",
+        Decided::Missed { .. } => "missed",
         Decided::OutsideRollout => "outside rollout",
         _ => "decided",
     };

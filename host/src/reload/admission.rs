@@ -110,6 +110,7 @@ impl<'limits> Admission<'limits> {
                         spec.time_zone = campaign_file.time_zone;
                         spec.state_ttl_days = campaign_file.state_ttl_days;
                         spec.on_fault = campaign_file.on_fault.unwrap_or(spec.on_fault);
+                        spec.on_pause = campaign_file.on_pause;
                         spec.per_hour_max = campaign_file.per_hour_max;
                         let trial =
                             |of: &String| Trial::new(of, &spec.digest, &spec.params, campaign_file.drift_percent_max);

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 
 use super::Target;
+use crate::engine::Stop;
 
 /// The orders that are under way, shared by everybody who gives, follows or carries them out.
 #[derive(Clone, Debug, Default)]
@@ -52,27 +53,29 @@ impl Brake {
         Hold { brake: self.clone(), number }
     }
 
-    /// Whether the last order that is of this campaign stops it.
-    pub(super) fn stops(&self, campaign: &str, generation: u64) -> bool {
+    /// How the last order that is of this campaign stops it; `None` if it does not.
+    pub(super) fn stop(&self, campaign: &str, generation: u64) -> Option<Stop> {
         if self.standing.load(Ordering::Acquire) == 0 {
-            return false;
+            return None;
         }
         let orders = self.orders.load();
-        orders.iter().rev().find_map(|(_, order)| order.stops(campaign, generation)).unwrap_or(false)
+        orders.iter().rev().find_map(|(_, order)| order.stop(campaign, generation)).flatten()
     }
 }
 
 impl Order {
     /// `None` if it says nothing of this campaign.
-    fn stops(&self, name: &str, running: u64) -> Option<bool> {
+    fn stop(&self, name: &str, running: u64) -> Option<Option<Stop>> {
         let is_meant = |target: &Target| match target {
             Target::All => true,
             Target::Campaign(campaign) => campaign == name,
         };
         match self {
-            Order::Pause(target) => is_meant(target).then_some(true),
-            Order::Resume(target) => is_meant(target).then_some(false),
-            Order::Suspend { campaign, generation } => (campaign == name && *generation == running).then_some(true),
+            Order::Pause(target) => is_meant(target).then_some(Some(Stop::Paused)),
+            Order::Resume(target) => is_meant(target).then_some(None),
+            Order::Suspend { campaign, generation } => {
+                (campaign == name && *generation == running).then_some(Some(Stop::Suspended))
+            }
         }
     }
 }
@@ -101,19 +104,22 @@ mod tests {
         let brake = Brake::default();
         let first = brake.order(Order::Pause(Target::All));
         let resumed = brake.order(Order::Resume(named("one")));
-        assert_eq!((brake.stops("one", 1), brake.stops("two", 2)), (false, true));
+        assert_eq!((brake.stop("one", 1).is_some(), brake.stop("two", 2).is_some()), (false, true));
         let again = brake.order(Order::Pause(named("one")));
         drop(first);
         drop(resumed);
-        assert_eq!((brake.stops("one", 1), brake.stops("two", 2)), (true, false));
+        assert_eq!((brake.stop("one", 1).is_some(), brake.stop("two", 2).is_some()), (true, false));
         drop(again);
-        assert!(!brake.stops("one", 1));
+        assert!(brake.stop("one", 1).is_none());
     }
 
     #[test]
     fn a_suspension_is_of_one_generation() {
         let brake = Brake::default();
         let _held = brake.order(Order::Suspend { campaign: "one".into(), generation: 4 });
-        assert_eq!((brake.stops("one", 4), brake.stops("one", 5), brake.stops("two", 4)), (true, false, false));
+        assert_eq!(
+            (brake.stop("one", 4).is_some(), brake.stop("one", 5).is_some(), brake.stop("two", 4).is_some()),
+            (true, false, false)
+        );
     }
 }

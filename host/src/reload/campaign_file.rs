@@ -13,7 +13,7 @@ use toml::value::Datetime;
 
 use super::Problem;
 use crate::clock::Millis;
-use crate::engine::{Mode, OnFault, closest, shown};
+use crate::engine::{Mode, OnFault, OnPause, closest, shown};
 use crate::zones;
 
 /// The largest campaign file, in bytes.
@@ -25,7 +25,7 @@ const GRANTS_MAX: usize = 256;
 /// More problems than this of one file help nobody.
 pub(super) const PROBLEMS_MAX: usize = 20;
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "module",
     "digest",
     "mode",
@@ -35,6 +35,7 @@ const KEYS: [&str; 14] = [
     "personal",
     "state_ttl_days",
     "on_fault",
+    "on_pause",
     "per_hour_max",
     "shadow_of",
     "rollout_percent",
@@ -63,6 +64,7 @@ pub struct CampaignFile<'text> {
     pub time_zone: TimeZone,
     pub state_ttl_days: Option<u32>,
     pub on_fault: Option<OnFault>,
+    pub on_pause: OnPause,
     pub per_hour_max: Option<u32>,
     /// The campaign beside which this one is tried.
     pub shadow_of: Option<String>,
@@ -182,6 +184,7 @@ impl<'text> Reader<'_, 'text> {
         let (start_ms, end_ms) = self.times(&table, time_zone.as_ref());
         let state_ttl_days = self.number(&table, "state_ttl_days", STATE_TTL_DAYS_MAX);
         let on_fault = self.on_fault(&table);
+        let on_pause = self.on_pause(&table).unwrap_or(OnPause::Keep);
         let per_hour_max = self.number(&table, "per_hour_max", u32::MAX);
         let shadow_of = self.shadow_of(&table);
         let rollout_percent = self.number(&table, "rollout_percent", 100);
@@ -199,6 +202,7 @@ impl<'text> Reader<'_, 'text> {
                 time_zone,
                 state_ttl_days,
                 on_fault,
+                on_pause,
                 per_hour_max,
                 shadow_of,
                 rollout_percent,
@@ -276,6 +280,20 @@ impl<'text> Reader<'_, 'text> {
                 let hint =
                     "write `on_fault = \"hold\"` (the customer's later events wait behind a failure) or \"skip\"";
                 self.problem(Some(span), format!("`on_fault` is {found}"), hint);
+                None
+            }
+        }
+    }
+
+    fn on_pause(&mut self, table: &DeTable<'text>) -> Option<OnPause> {
+        let (value, span) = spot(table, "on_pause")?;
+        match value.as_str() {
+            Some("keep") => Some(OnPause::Keep),
+            Some("skip") => Some(OnPause::Skip),
+            other => {
+                let found = other.map_or("not a string".into(), |text| format!("`{}`", shown(text)));
+                let hint = "write `on_pause = \"keep\"` (events that come meanwhile can be decided later) or \"skip\"";
+                self.problem(Some(span), format!("`on_pause` is {found}"), hint);
                 None
             }
         }

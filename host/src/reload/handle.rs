@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::brake::{Brake, Hold, Order};
 use crate::clock::Millis;
-use crate::engine::Mode;
+use crate::engine::{Mode, Stop};
 
 /// What can be asked of the directory's owner.
 #[derive(Debug)]
@@ -295,7 +295,13 @@ impl ReloadHandle {
     /// Whether somebody stopped a campaign that the rule set may still hold.
     #[must_use]
     pub fn is_stopped(&self, campaign: &str, generation: u64) -> bool {
-        self.brake.stops(campaign, generation)
+        self.stop(campaign, generation).is_some()
+    }
+
+    /// How an order that is under way stops a campaign that the rule set may still hold.
+    #[must_use]
+    pub fn stop(&self, campaign: &str, generation: u64) -> Option<Stop> {
+        self.brake.stop(campaign, generation)
     }
 
     fn stopped_names(&self, target: &Target) -> Option<Vec<String>> {

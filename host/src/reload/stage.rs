@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{CampaignSpec, VerifiedModule};
+use crate::engine::{CampaignSpec, Stop, VerifiedModule};
 
 /// Why so many campaigns can't run side by side, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,6 @@ pub trait Stage: Send + 'static {
         proof: Proof,
     ) -> Result<Arc<Self::Campaign>, String>;
 
-    /// Makes `campaigns` the running rule set, under this number. Never fails.
-    fn swap(&mut self, campaigns: Vec<Arc<Self::Campaign>>, rule_set: u64);
+    /// Makes `campaigns` the rule set, under this number; what is stopped is not called. Never fails.
+    fn swap(&mut self, campaigns: Vec<(Arc<Self::Campaign>, Option<Stop>)>, rule_set: u64);
 }

@@ -11,6 +11,7 @@ use super::judge::{Judged, Taken, Verdict};
 use super::kept::Ledger;
 use super::owner::{Entry, Owner};
 use super::{LoadReport, Problem, Stage};
+use crate::engine::Stop;
 use crate::failpoint::Failpoint;
 
 impl<S: Stage> Owner<S> {
@@ -129,12 +130,15 @@ impl<S: Stage> Owner<S> {
         Ok(())
     }
 
-    /// Puts what may run on the stage, under the number that was just written down.
+    /// Puts what is loaded on the stage, and what of it is stopped, under the number that was just written down.
     pub(super) fn swap(&mut self) {
         let may_run = |(name, entry): (&String, &Entry<S::Campaign>)| {
             let is_suspended = entry.kept.as_ref().is_some_and(|kept| kept.suspended.is_some());
-            let running = entry.running.as_ref().filter(|_| !is_suspended && !self.is_paused(name));
-            running.map(|running| Arc::clone(&running.campaign))
+            let stop = match self.is_paused(name) {
+                true => Some(Stop::Paused),
+                false => is_suspended.then_some(Stop::Suspended),
+            };
+            Some((Arc::clone(&entry.running.as_ref()?.campaign), stop))
         };
         let campaigns = self.campaigns.iter().filter_map(may_run).collect();
         self.stage.swap(campaigns, self.rule_set);

@@ -181,7 +181,7 @@ fn key(decision: &Decision) -> Key<'_> {
 
 fn essence<'a>((decision, outcome): (&'a Decision, &'a Outcome)) -> Essence<'a> {
     match &outcome.decided {
-        Decided::Skipped { .. } | Decided::OutsideRollout => Essence::Sends(Vec::new()),
+        Decided::Skipped { .. } | Decided::OutsideRollout | Decided::Missed { .. } => Essence::Sends(Vec::new()),
         Decided::Failed { error } => Essence::Failed(error),
         Decided::Held => Essence::Held,
         Decided::Answered { communications, .. } => Essence::Sends(
@@ -219,6 +219,7 @@ fn explain(of: Option<(&Decision, &Outcome)>) -> String {
         Decided::Skipped { field, why } => format!("was not called, as {}", Decided::skipped_as(field, why.as_deref())),
         Decided::Failed { error } => format!("failed: {error}"),
         Decided::Held => "waits behind an earlier failure".to_owned(),
+        Decided::Missed { reason, .. } => format!("was missed ({reason})"),
         Decided::OutsideRollout => "is outside the rollout".to_owned(),
         Decided::Answered { communications, notes, scheduled, .. } => {
             let mut parts: Vec<String> = communications

@@ -110,6 +110,7 @@ impl<'a> Row<'a> {
             }
             Decided::Failed { error } => (self.decision, self.reason) = ("failed", Some((&**error).into())),
             Decided::Held => self.decision = "held",
+            Decided::Missed { reason, .. } => (self.decision, self.reason) = ("missed", Some((&**reason).into())),
             Decided::OutsideRollout => self.decision = "outside-rollout",
             Decided::Answered { communications, notes, state_changed, scheduled, cancelled } => {
                 self.communications = communications

@@ -165,6 +165,8 @@ impl Count {
         match &outcome.decided {
             Decided::Skipped { .. } => report.skipped += 1,
             Decided::Held => report.held += 1,
+            // A replay stops no campaign.
+            Decided::Missed { .. } => {}
             Decided::OutsideRollout => report.outside_rollout += 1,
             Decided::Failed { error } => {
                 report.called += 1;

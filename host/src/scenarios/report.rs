@@ -149,6 +149,8 @@ impl Decided {
             }
             Outcome::Skipped { field, why } => decided.notes.push(skipped(field, why.as_deref())),
             Outcome::Failed { error } => decided.error = Some(error.to_string()),
+            // A scenario stops no campaign.
+            Outcome::Missed { .. } => {}
             Outcome::Held => decided.notes.push(HELD.to_owned()),
             Outcome::OutsideRollout => decided.notes.push(OUTSIDE_ROLLOUT.to_owned()),
         }

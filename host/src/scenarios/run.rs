@@ -179,6 +179,8 @@ impl Stage<'_> {
                     }
                     Outcome::Skipped { field, why } => seen.notes.push(skipped(field, why.as_deref())),
                     Outcome::Failed { error } => seen.errors.push(error.to_string()),
+                    // A scenario stops no campaign.
+                    Outcome::Missed { .. } => {}
                     Outcome::Held => seen.notes.push(HELD.to_owned()),
                     Outcome::OutsideRollout => seen.notes.push(OUTSIDE_ROLLOUT.to_owned()),
                 }

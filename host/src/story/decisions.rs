@@ -194,6 +194,7 @@ fn fill(decision: &mut Decision, decided: Decided) {
         Decided::Skipped { field, why } => ("skipped", Some(Decided::skipped_as(&field, why.as_deref()))),
         Decided::Failed { error } => ("failed", Some(error.into())),
         Decided::Held => ("held", None),
+        Decided::Missed { reason, .. } => ("missed", Some(reason.into())),
         Decided::OutsideRollout => ("outside-rollout", None),
         Decided::Answered { communications, notes, state_changed, scheduled, cancelled } => {
             decision.communications = communications.into_iter().map(sent).collect();

@@ -11,7 +11,7 @@ pub const NO_EVENT_SEEN: &str = "no event seen";
 
 /// What became of one thing that a campaign asked for, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ending", rename_all = "kebab-case")]
+#[serde(tag = "ending", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Ending {
     /// The campaign takes such events, and was not asked.
     NotRunning,
@@ -22,6 +22,11 @@ pub enum Ending {
         condition: Option<String>,
     },
     OutsideRollout,
+    /// It was paused or suspended when the event came.
+    Missed {
+        reason: String,
+        is_kept: bool,
+    },
     /// It was asked, and wants nothing sent.
     ChoseNothing {
         note: String,
@@ -64,6 +69,8 @@ impl Ending {
                 "campaign not loaded, off or not started, or its condition did not match".to_owned()
             }
             Ending::OutsideRollout => "outside rollout".to_owned(),
+            Ending::Missed { reason, is_kept: true } => format!("missed ({reason}), and kept to be decided later"),
+            Ending::Missed { reason, is_kept: false } => format!("missed ({reason}), and not kept"),
             Ending::ChoseNothing { note } => format!("rule chose nothing ({note})"),
             Ending::Suppressed { reason } => format!("suppressed ({reason})"),
             Ending::Deferred { until } => match until {

@@ -28,6 +28,9 @@ pub struct FailureQuery {
     /// Not those that have something in front of them in their queue.
     #[serde(default)]
     pub only_heads: bool,
+    /// What campaigns missed while they were stopped, in place of failures.
+    #[serde(default)]
+    pub only_missed: bool,
     /// Where the page before ended.
     #[serde(default)]
     pub after: Vec<u8>,
@@ -56,8 +59,11 @@ pub struct FailureTold {
     pub at: Timestamp,
     /// The customer's later events wait behind it.
     pub is_queued: bool,
-    /// `None` if it waits itself.
+    /// `None` if it waits itself, or was missed.
     pub failed: Option<FailedTold>,
+    /// It came while the campaign was stopped: why that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<String>,
 }
 
 /// How it failed.
@@ -103,7 +109,10 @@ pub fn failures(snapshot: &dyn Snapshot, query: &FailureQuery) -> Result<Failure
         looks += 1;
         let is_behind = |last: &FailureKey| (last.customer, &last.campaign) == (key.customer, &key.campaign);
         let has_one_in_front = row.is_queued && last.as_ref().is_some_and(is_behind);
-        if is_meant(&key) && !(query.only_heads && row.status.is_held() && has_one_in_front) {
+        if is_meant(&key)
+            && row.status.is_missed() == query.only_missed
+            && !(query.only_heads && row.status.is_held() && has_one_in_front)
+        {
             page.failures.push(told(&key, &row));
         }
         if row.is_queued {
@@ -136,7 +145,7 @@ pub fn failure(snapshot: &dyn Snapshot, number: u64) -> Result<Option<FailureSho
     let body = body.flatten().and_then(|row| String::from_utf8(row.body.into()).ok());
     let log = match &row.status {
         FailureStatus::Failed { log, .. } => log.to_string(),
-        FailureStatus::Held => String::new(),
+        FailureStatus::Held | FailureStatus::Missed { .. } => String::new(),
     };
     Ok(Some(FailureShown { told: told(&key, &row), log, body }))
 }
@@ -147,13 +156,17 @@ fn told(key: &FailureKey, row: &FailureRow) -> FailureTold {
         Work::Timer(timer) => (None, Some(timer.name.to_string())),
     };
     let failed = match &row.status {
-        FailureStatus::Held => None,
+        FailureStatus::Held | FailureStatus::Missed { .. } => None,
         FailureStatus::Failed { error, version, tried_ms, tries, .. } => Some(FailedTold {
             error: error.to_string(),
             version: version.to_string(),
             tries: *tries,
             tried_at: time(*tried_ms),
         }),
+    };
+    let missed = match &row.status {
+        FailureStatus::Missed { reason } => Some(reason.to_string()),
+        FailureStatus::Failed { .. } | FailureStatus::Held => None,
     };
     FailureTold {
         number: key.number,
@@ -165,5 +178,6 @@ fn told(key: &FailureKey, row: &FailureRow) -> FailureTold {
         at: time(row.now),
         is_queued: row.is_queued,
         failed,
+        missed,
     }
 }

@@ -110,6 +110,9 @@ fn of_outcome(outcome: &Outcome, waiting: &HashSet<Box<str>>, lines: &mut Vec<Li
         }
         Decided::Failed { error } => lines.push(line(None, Ending::Failed { error: error.to_string() })),
         Decided::Held => lines.push(line(None, Ending::Deferred { until: Until::EarlierFailure })),
+        Decided::Missed { reason, is_kept } => {
+            lines.push(line(None, Ending::Missed { reason: reason.to_string(), is_kept: *is_kept }));
+        }
         Decided::OutsideRollout => lines.push(line(None, Ending::OutsideRollout)),
         Decided::Answered { communications, notes, state_changed, scheduled, cancelled } => {
             let first = lines.len();

@@ -37,6 +37,9 @@ pub(super) struct List {
     /// Also what has something in front of it
     #[arg(long)]
     all: bool,
+    /// What campaigns missed while they were paused or suspended, in place of failures
+    #[arg(long)]
+    missed: bool,
     /// The most that are listed
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     limit: usize,
@@ -54,6 +57,7 @@ impl List {
             customer: self.customer,
             by: self.by.map(By::from),
             only_heads: !self.all,
+            only_missed: self.missed,
             after: Vec::new(),
         };
         let (failures, is_cut) = match place(global, &self.store)? {
@@ -66,7 +70,7 @@ impl List {
         if global.json {
             output::json(&failures)?;
         } else if failures.is_empty() {
-            output::say("no failures");
+            output::say(if self.missed { "nothing missed is kept" } else { "no failures" });
         } else {
             output::data(&table(&failures, &zone(self.utc)))?;
             output::say("`hailer failures show NUMBER` shows one; `retry` and `drop` take numbers, a campaign, or all");
@@ -108,7 +112,7 @@ fn table(failures: &[FailureTold], zone: &TimeZone) -> String {
         };
         let (tries, error) = match &failure.failed {
             Some(failed) => (failed.tries.to_string(), one_line(&failed.error, ERROR_BYTES_MAX).to_string()),
-            None => ("-".to_owned(), "waits".to_owned()),
+            None => ("-".to_owned(), failure.missed.as_ref().map_or("waits".into(), |why| format!("missed: {why}"))),
         };
         let customer = failure.customer.as_deref().and_then(|key| key.get(..12)).unwrap_or("-");
         let (number, at) = (failure.number.to_string(), Moment(failure.at, zone).to_string());

@@ -17,15 +17,18 @@ const NUMBERS_MAX: usize = 1000;
 ///
 /// A customer's failures are tried in the order in which they came, and up to the first that fails again: whoever names one by its number has
 /// all tried that stand in its queue. The rule is given the time at which the event came, and what it sends has the id that it would have had.
-/// Needs the running engine.
+/// With --missed: what a campaign missed while it was paused or suspended, in the order in which it came to each customer, and
+/// behind all that the campaign has decided since. Needs the running engine.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  hailer failures retry 17 18\n  hailer failures retry --campaign welcome\n  hailer failures retry --all\n\n\
+    "Examples:\n  hailer failures retry 17 18\n  hailer failures retry --campaign welcome\n  hailer failures retry --all\n  hailer failures retry --missed --campaign welcome\n\n\
      Exits with 1 if one was not settled.\n{EXIT_CODES}"
 ))]
 pub(super) struct Retry {
     #[command(flatten)]
     meant: Meant,
+    #[command(flatten)]
+    missed: Missed,
 }
 
 /// Drop failures: their campaigns never decide them
@@ -39,6 +42,8 @@ pub(super) struct Retry {
 pub(super) struct Drop {
     #[command(flatten)]
     meant: Meant,
+    #[command(flatten)]
+    missed: Missed,
     /// With --campaign or --all: yes, all of them
     #[arg(long)]
     yes: bool,
@@ -57,12 +62,21 @@ struct Meant {
     all: bool,
 }
 
+/// With `--campaign` or `--all`.
+#[derive(Clone, Copy, Debug, Args)]
+struct Missed {
+    /// With --campaign or --all: what campaigns missed while they were paused or suspended, in place of failures
+    #[arg(long, conflicts_with = "numbers")]
+    missed: bool,
+}
+
 impl Meant {
-    fn which(self) -> anyhow::Result<Which> {
+    fn which(self, Missed { missed }: Missed) -> anyhow::Result<Which> {
         if self.numbers.len() > NUMBERS_MAX {
             bail!("{} numbers at once, the most is {NUMBERS_MAX}: name the campaign, or all", self.numbers.len());
         }
         Ok(match self.campaign {
+            campaign if missed => Which::Missed(campaign),
             Some(campaign) => Which::Campaign(campaign),
             None if self.all => Which::All,
             None => Which::Numbers(self.numbers),
@@ -73,7 +87,7 @@ impl Meant {
 impl Retry {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         let client = engine::client(global)?;
-        let which = self.meant.which()?;
+        let which = self.meant.which(self.missed)?;
         let mut progress = output::Progress::new();
         let mut done = RetryPage::default();
         let mut from: Option<Cursor> = None;
@@ -105,7 +119,7 @@ impl Drop {
         if is_many && !self.yes {
             bail!("that drops many, and can't be undone: say that it is meant with --yes");
         }
-        let which = self.meant.which()?;
+        let which = self.meant.which(self.missed)?;
         let mut progress = output::Progress::new();
         let mut done = DropPage::default();
         let mut from: Option<Cursor> = None;

@@ -66,7 +66,7 @@ impl Bench {
             redirects: Redirects::open(&store).unwrap(),
             arrivals: Arc::new(arrivals),
             suspects: Arc::new(Suspects::none()),
-            failures: Arc::new(FailureTotals::new(&progress, 0)),
+            failures: Arc::new(FailureTotals::new(&progress, 0, 0)),
             quotas: Quotas::default(),
             faults: Default::default(),
             trials: trials::Registry::default(),

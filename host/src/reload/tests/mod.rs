@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::{CampaignState, CampaignStatus, LoadReport, NoRoom, Owner, Proof, Stage, Trigger};
 use crate::config::Config;
-use crate::engine::{CampaignSpec, VerifiedModule, fixture};
+use crate::engine::{CampaignSpec, Stop, VerifiedModule, fixture};
 use crate::health::Health;
 
 /// What somebody did by hand: read the directory, keep removals out.
@@ -94,8 +94,9 @@ impl Stage for FakeStage {
         Ok(Arc::new(FakeCampaign { spec, generation }))
     }
 
-    fn swap(&mut self, campaigns: Vec<Arc<FakeCampaign>>, rule_set: u64) {
-        let campaigns = campaigns.iter().map(|campaign| FakeCampaign::clone(campaign)).collect();
+    fn swap(&mut self, campaigns: Vec<(Arc<FakeCampaign>, Option<Stop>)>, rule_set: u64) {
+        let running = campaigns.iter().filter(|(_, stop)| stop.is_none());
+        let campaigns = running.map(|(campaign, _)| FakeCampaign::clone(campaign)).collect();
         self.seen.lock().unwrap().swaps.push((rule_set, campaigns));
     }
 }

@@ -81,6 +81,8 @@ pub enum FailureStatus {
     },
     /// It waits behind one that failed.
     Held,
+    /// It came while the campaign was stopped, for this reason.
+    Missed { reason: Box<str> },
 }
 
 /// An event's body, for as long as a failure needs it.
@@ -104,12 +106,20 @@ pub(crate) struct FailureDelta {
     pub(crate) campaign: Arc<str>,
     pub(crate) count: i64,
     pub(crate) bytes: i64,
+    /// Of what the campaign missed, and not of its failures.
+    pub(crate) is_missed: bool,
 }
 
 impl FailureStatus {
     #[must_use]
     pub fn is_held(&self) -> bool {
         matches!(self, FailureStatus::Held)
+    }
+
+    /// Whether the campaign was stopped when it came.
+    #[must_use]
+    pub fn is_missed(&self) -> bool {
+        matches!(self, FailureStatus::Missed { .. })
     }
 }
 

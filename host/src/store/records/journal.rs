@@ -69,6 +69,8 @@ pub enum Decided {
     Held,
     /// Not called: the campaign has not been rolled out to this customer.
     OutsideRollout,
+    /// Not called: the campaign was stopped. It can be decided later if it is kept.
+    Missed { reason: Box<str>, is_kept: bool },
 }
 
 impl Decided {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::failure::FailureTotal;
+use super::failure::{FailureDelta, FailureTotal};
 use super::seen::SeenPeriod;
 use super::trail::Period;
 use crate::clock::Millis;
@@ -48,6 +48,9 @@ pub struct Progress {
     /// What the trials of canaries have counted, by canary.
     #[serde(default)]
     pub trials: BTreeMap<Arc<str>, TrialCount>,
+    /// What each campaign missed while it was stopped, as far as it is kept.
+    #[serde(default)]
+    pub missed: BTreeMap<Arc<str>, FailureTotal>,
 }
 
 /// What a campaign's calls came to lately. There is none for a campaign without a fault.
@@ -185,6 +188,19 @@ impl Swept {
 }
 
 impl Progress {
+    /// Counts a change of what is kept for a campaign.
+    pub(crate) fn count(&mut self, delta: FailureDelta) {
+        let FailureDelta { campaign, count, bytes, is_missed } = delta;
+        let totals = if is_missed { &mut self.missed } else { &mut self.failures };
+        totals.entry(campaign).or_default().add(count, bytes);
+    }
+
+    /// Whether nothing is kept for any campaign.
+    #[must_use]
+    pub(crate) fn owes_nothing(&self) -> bool {
+        self.failures.values().chain(self.missed.values()).all(|total| total.count == 0)
+    }
+
     pub const KEY: &'static [u8] = b"progress";
 }
 
@@ -197,13 +213,13 @@ mod tests {
     #[test]
     fn what_a_version_without_periods_has_written_has_none_to_go_on_with() {
         let now = encode(&Progress { commit: 7, ..Progress::default() });
-        // The trials, the faults and the hours are empty maps, the clock an array of nothing, nothing and false. Before it: nothing. And before that: an array of two small numbers.
+        // What was missed, the trials, the faults and the hours are empty maps, the clock an array of nothing, nothing and false. Before it: nothing. And before that: an array of two small numbers.
         for (bytes, members, trail) in [
             (1, 1, Period::default()),
-            (3, 3, Period::default()),
-            (7, 4, Period::default()),
+            (4, 4, Period::default()),
             (8, 5, Period::default()),
-            (11, 6, Period::of_before()),
+            (9, 6, Period::default()),
+            (12, 7, Period::of_before()),
         ] {
             let mut before = now[..now.len() - bytes].to_vec();
             before[0] -= members;
