@@ -144,7 +144,9 @@ async fn surround(
     let stage = EngineStage::open(config, Arc::clone(&sandbox), Arc::clone(&current))?;
     let (reload, requests) = ReloadHandle::new();
     let opening = (config.clone(), health.clone());
-    let opened = tokio::task::spawn_blocking(move || Owner::open(&opening.0, stage, opening.1));
+    // One in memory outlives nothing.
+    let lasting = config.store_dir().is_some().then(|| Arc::clone(&store));
+    let opened = tokio::task::spawn_blocking(move || Owner::open(&opening.0, stage, opening.1, lasting));
     let (owner, first_load) = opened.await.context("loading the rules was interrupted")??;
     let about = EngineStatus {
         version: env!("CARGO_PKG_VERSION").into(),

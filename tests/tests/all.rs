@@ -20,6 +20,7 @@ mod hostile_guests;
 mod hot_reload;
 mod input_forms;
 mod memory;
+mod moving;
 mod new_rule;
 mod privacy;
 mod rehearsal;

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::settings::Global;
 use super::{DONE, EXIT_CODES, engine, output};
-use crate::reload::Target;
+use crate::reload::{CampaignState, Target};
 
 /// Stop calling a campaign, or all of them
 ///
@@ -19,6 +19,8 @@ pub(super) struct Pause {
 }
 
 /// Call a paused or suspended campaign again, or all of them
+///
+/// With --all: after a `pause --all` what that has paused, so that all is as it was before; else every campaign that is paused or suspended.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("Examples:\n  hailer resume welcome\n  hailer resume --all\n\n{EXIT_CODES}"))]
 pub(super) struct Resume {
@@ -47,8 +49,19 @@ impl Pause {
 impl Resume {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         let client = engine::client(global)?;
-        let changed = engine::wait(client.resume(self.which.target()))??;
-        report("resumed", &changed, global.json)
+        let target = self.which.target();
+        let changed = engine::wait(client.resume(target.clone()))??;
+        let done = report("resumed", &changed, global.json)?;
+        if target == Target::All && !changed.is_empty() {
+            let stopped = |state| matches!(state, CampaignState::Paused | CampaignState::Suspended);
+            let mut left = engine::wait(client.campaigns())??;
+            left.retain(|campaign| stopped(campaign.state));
+            if !left.is_empty() {
+                let names: Vec<&str> = left.iter().map(|campaign| &*campaign.name).collect();
+                output::say(&format!("stopped before, and still: {}; `hailer resume NAME` lifts that", names.join(", ")));
+            }
+        }
+        Ok(done)
     }
 }
 

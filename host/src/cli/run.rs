@@ -32,11 +32,15 @@ const NOTHING_READ: &str =
 pub(super) struct Run {
     #[command(flatten)]
     settings: SettingFlags,
+    /// Campaigns that ran before and are gone from the rules directory end, however many
+    #[arg(long)]
+    allow_removals: bool,
 }
 
 impl Run {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
-        let loaded = global.load(Purpose::Run, &self.settings)?;
+        let mut loaded = global.load(Purpose::Run, &self.settings)?;
+        loaded.config.allow_removals = self.allow_removals;
         logging::start(&loaded.config.log)?;
         if let Some(armed) = failpoint::arm()? {
             tracing::error!(

@@ -35,6 +35,9 @@ pub struct Config {
     pub sink: String,
     /// The directory of campaigns.
     pub rules: PathBuf,
+    /// Campaigns that are gone from the directory end at the start, however many. Of one run, so no setting.
+    #[serde(skip)]
+    pub allow_removals: bool,
     /// Holds the socket, the artifact cache and the last good versions; made if it is missing.
     pub data: PathBuf,
     /// Shards; 0 means one a core.
@@ -201,7 +204,14 @@ pub enum LogFormat {
     Json,
 }
 
+
 impl Config {
+    /// Whether it runs until it is told to stop: from a broker, and not over a file or standard input.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        self.source.starts_with("amqp")
+    }
+
     /// Where the store is; `None` for one in memory.
     #[must_use]
     pub fn store_dir(&self) -> Option<PathBuf> {
@@ -233,6 +243,7 @@ impl Default for Config {
             environment: "local".into(),
             source: "-".into(),
             sink: "-".into(),
+            allow_removals: false,
             rules: "rules.d".into(),
             data: ".hailer".into(),
             shards: 0,

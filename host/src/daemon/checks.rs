@@ -87,7 +87,7 @@ fn load_into(config: &Config, sandbox: &Arc<Sandbox>) -> anyhow::Result<(Arc<Rul
     let config = Config { data: aside.path().to_owned(), ..config.clone() };
     let current = Arc::new(ArcSwap::from_pointee(RuleSet::empty()));
     let stage = EngineStage::open(&config, Arc::clone(sandbox), Arc::clone(&current))?;
-    let (_owner, report) = Owner::open(&config, stage, Health::default())?;
+    let (_owner, report) = Owner::open(&config, stage, Health::default(), None)?;
     Ok((current.load_full(), report))
 }
 

@@ -59,7 +59,20 @@ impl Brake {
             return None;
         }
         let orders = self.orders.load();
-        orders.iter().rev().find_map(|(_, order)| order.stop(campaign, generation)).flatten()
+        let mut all_resumed = false;
+        for (_, order) in orders.iter().rev() {
+            match order {
+                // It lifts what was ordered of all, and not what was ordered by name.
+                Order::Resume(Target::All) => all_resumed = true,
+                Order::Pause(Target::All) if all_resumed => {}
+                order => {
+                    if let Some(stop) = order.stop(campaign, generation) {
+                        return stop;
+                    }
+                }
+            }
+        }
+        None
     }
 }
 

@@ -22,6 +22,13 @@ pub enum ReloadError {
         path.display()
     )]
     Damaged { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    #[error(
+        "campaigns that ran before are gone from `{}`: {}; put them back, or confirm with `hailer run --allow-removals`",
+        path.display(), gone.join(", ")
+    )]
+    Removed { path: PathBuf, gone: Vec<String> },
     #[error("the system refused to tell of SIGHUP: {0}; check the process limits")]
     Signal(io::Error),
 }

@@ -7,15 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::ReloadError;
 use super::private_dir::PrivateDir;
+use super::store_copy::StoreCopy;
 use crate::clock::Millis;
 use crate::engine::digest_of;
+use crate::store::Store;
 
 const LEDGER: &str = "active";
 const LOCK: &str = "lock";
@@ -34,6 +36,34 @@ pub(super) struct Ledger {
     pub(super) campaigns: BTreeMap<String, KeptCampaign>,
     /// By name, and beyond a removal: putting a file back does not undo a pause.
     pub(super) paused: BTreeSet<String>,
+    /// Paused by `pause --all`, and not by name: what `resume --all` lifts.
+    #[serde(default)]
+    pub(super) paused_by_all: BTreeSet<String>,
+    /// The rules directory that the campaigns are of; `None` if that was not noted yet.
+    #[serde(default)]
+    pub(super) directory: Option<KeptDirectory>,
+}
+
+/// A rules directory, so that it is known again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeptDirectory {
+    /// As it was named, from the root.
+    named: PathBuf,
+    /// Where that leads.
+    canonical: Option<PathBuf>,
+}
+
+impl KeptDirectory {
+    pub(super) fn of(path: &Path) -> KeptDirectory {
+        let named = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        KeptDirectory { canonical: std::fs::canonicalize(path).ok(), named }
+    }
+
+    /// Whether both are one place: under one name, whatever that leads to now (a link to the newest release), or under two.
+    pub(super) fn is_same(&self, other: &KeptDirectory) -> bool {
+        self.named == other.named || self.canonical.is_some() && self.canonical == other.canonical
+    }
 }
 
 /// One campaign's versions, and what was decided about them.
@@ -113,12 +143,13 @@ impl Ledger {
 #[derive(Debug)]
 pub(super) struct Kept {
     directory: PrivateDir,
+    copy: Option<StoreCopy>,
     _lock: File,
 }
 
 impl Kept {
-    /// Opens `rules` under the data directory, and reads the ledger.
-    pub(super) fn open(data: &Path) -> Result<(Kept, Ledger), ReloadError> {
+    /// Opens `rules` under the data directory, and reads the ledger. Where there is none, that of the store counts: it has been restored.
+    pub(super) fn open(data: &Path, store: Option<Arc<dyn Store>>) -> Result<(Kept, Ledger), ReloadError> {
         let path = data.join("rules");
         let unusable = |error| ReloadError::Kept { path: path.clone(), error };
         let directory = PrivateDir::open(path.clone()).map_err(unusable)?;
@@ -128,18 +159,37 @@ impl Kept {
             Err(TryLockError::WouldBlock) => return Err(ReloadError::InUse { path: data.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
-        let ledger = match directory.read(LEDGER, LEDGER_BYTES_MAX).map_err(unusable)? {
+        let copy = store.map(StoreCopy::open).transpose()?;
+        let mut found = directory.read(LEDGER, LEDGER_BYTES_MAX).map_err(unusable)?;
+        let restored = match (&found, &copy) {
+            (None, Some(copy)) => copy.restore()?,
+            _ => None,
+        };
+        let is_restored = restored.is_some();
+        if let Some((ledger, files)) = restored {
+            tracing::warn!("nothing is kept in the data directory: the campaigns, pauses and rollbacks of the store's copy count");
+            for (digest, bytes) in &files {
+                directory.write(digest, &[bytes]).map_err(unusable)?;
+            }
+            directory.write(LEDGER, &[&ledger]).map_err(unusable)?;
+            found = Some(ledger);
+        }
+        let mut ledger = match found {
             None => Ledger::empty(),
             Some(bytes) => {
                 read_ledger(&bytes).map_err(|reason| ReloadError::Damaged { path: directory.file(LEDGER), reason })?
             }
         };
-        Ok((Kept { directory, _lock: lock }, ledger))
+        if is_restored {
+            // Another host may have another path; its directory is held to the same rules.
+            ledger.directory = None;
+        }
+        Ok((Kept { directory, copy, _lock: lock }, ledger))
     }
 
     /// Writes the ledger and what it names for the first time, then forgets what it names no longer.
     pub(super) fn write<'bytes>(
-        &self,
+        &mut self,
         ledger: &Ledger,
         new: impl IntoIterator<Item = (&'bytes str, &'bytes [u8])>,
     ) -> io::Result<()> {
@@ -151,34 +201,45 @@ impl Kept {
         }
         let text = serde_json::to_vec(ledger)?;
         let checksum = digest_of(&text);
-        self.directory.write(LEDGER, &[checksum.as_bytes(), b"\n", &text])?;
-        self.forget_unnamed(ledger);
+        let bytes = [checksum.as_bytes(), b"\n", &text].concat();
+        // The file first: a disk without room must not take the store along.
+        self.directory.write(LEDGER, &[&bytes])?;
+        let named = named_in(ledger);
+        if let Some(copy) = &mut self.copy {
+            copy.write(&bytes, &named, &|digest| read(&self.directory, digest))?;
+        }
+        self.forget_unnamed(&named);
         Ok(())
     }
 
     /// Bytes kept under their digest.
     pub(super) fn read(&self, digest: &str) -> io::Result<Arc<[u8]>> {
-        let bytes = self.directory.read(digest, KEPT_BYTES_MAX)?;
-        let bytes = bytes.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it is missing"))?;
-        if *digest_of(&bytes) != *digest {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged"));
-        }
-        Ok(bytes.into())
+        read(&self.directory, digest)
     }
 
-    fn forget_unnamed(&self, ledger: &Ledger) {
-        let versions = ledger.campaigns.values().flat_map(KeptCampaign::versions);
-        let named: BTreeSet<&str> = versions
-            .flat_map(|version| [Some(&version.module_digest), version.text_digest.as_ref()])
-            .flatten()
-            .map(String::as_str)
-            .collect();
+    fn forget_unnamed(&self, named: &BTreeSet<&str>) {
         for name in self.directory.names().unwrap_or_default() {
             if name != LEDGER && name != LOCK && !named.contains(&*name) {
                 self.directory.remove(&name);
             }
         }
     }
+}
+
+/// The digests of everything that a ledger needs.
+fn named_in(ledger: &Ledger) -> BTreeSet<&str> {
+    let versions = ledger.campaigns.values().flat_map(KeptCampaign::versions);
+    let digests = versions.flat_map(|version| [Some(&version.module_digest), version.text_digest.as_ref()]);
+    digests.flatten().map(String::as_str).collect()
+}
+
+fn read(directory: &PrivateDir, digest: &str) -> io::Result<Arc<[u8]>> {
+    let bytes = directory.read(digest, KEPT_BYTES_MAX)?;
+    let bytes = bytes.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it is missing"))?;
+    if *digest_of(&bytes) != *digest {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged"));
+    }
+    Ok(bytes.into())
 }
 
 fn read_ledger(bytes: &[u8]) -> Result<Ledger, String> {

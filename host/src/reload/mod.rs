@@ -20,6 +20,7 @@ mod requests;
 mod rollback;
 mod run;
 mod stage;
+mod store_copy;
 mod swap;
 mod tell;
 #[cfg(test)]

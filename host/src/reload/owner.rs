@@ -11,12 +11,13 @@ use std::time::Duration;
 use super::admission::Admission;
 use super::directory::{Directory, Signature, Snapshot, Unread};
 use super::judge::Taken;
-use super::kept::{Kept, KeptCampaign, Version};
+use super::kept::{Kept, KeptCampaign, KeptDirectory, Version};
 use super::{LoadReport, Problem, Proof, ReloadError, Stage};
 use crate::clock::Millis;
 use crate::config::{BareModules, Config};
 use crate::engine::{CampaignSpec, Limits};
 use crate::health::Health;
+use crate::store::Store;
 
 /// Why the directory is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,9 @@ pub struct Owner<S: Stage> {
     pub(super) kept: Kept,
     pub(super) campaigns: BTreeMap<String, Entry<S::Campaign>>,
     pub(super) paused: BTreeSet<String>,
+    pub(super) paused_by_all: BTreeSet<String>,
+    /// The rules directory, for the ledger.
+    pub(super) here: KeptDirectory,
     pub(super) rule_set: u64,
     generation: u64,
     /// What was read last, and what was made of it.
@@ -88,9 +92,17 @@ impl<S: Stage> Owner<S> {
     /// Blocks while modules are compiled.
     ///
     /// # Errors
-    /// When there is no directory and nothing was kept, or what was kept can't be trusted.
-    pub fn open(config: &Config, stage: S, health: Health) -> Result<(Owner<S>, LoadReport), ReloadError> {
-        let (kept, ledger) = Kept::open(&config.data)?;
+    /// When there is no directory and nothing was kept, or what was kept can't be trusted; and for a run over a file or standard input, when
+    /// too many of the campaigns are gone.
+    pub fn open(
+        config: &Config,
+        stage: S,
+        health: Health,
+        store: Option<Arc<dyn Store>>,
+    ) -> Result<(Owner<S>, LoadReport), ReloadError> {
+        let (kept, ledger) = Kept::open(&config.data, store)?;
+        let here = KeptDirectory::of(&config.rules);
+        let is_elsewhere = ledger.directory.as_ref().is_some_and(|kept| !kept.is_same(&here));
         let mut owner = Owner {
             directory: Directory::new(config.rules.clone(), config.limits.module_bytes_max),
             limits: config.limits.clone(),
@@ -103,6 +115,8 @@ impl<S: Stage> Owner<S> {
             kept,
             campaigns: BTreeMap::new(),
             paused: ledger.paused,
+            paused_by_all: ledger.paused_by_all,
+            here,
             rule_set: ledger.rule_set,
             generation: 0,
             last: None,
@@ -110,15 +124,24 @@ impl<S: Stage> Owner<S> {
             swapped: false,
         };
         owner.restore(ledger.campaigns);
-        if owner.campaigns.is_empty() {
+        let allow_removals = is_elsewhere || config.allow_removals;
+        if owner.campaigns.is_empty() || allow_removals {
             match owner.directory.snapshot(None) {
                 Ok(_) => {}
                 Err(Unread::Vanished) => return Err(ReloadError::NoDirectory { path: config.rules.clone() }),
                 Err(Unread::Unreadable(problem)) => return Err(ReloadError::Directory(problem)),
             }
         }
-        let report = owner.try_load(Trigger::Asked { allow_removals: false });
+        if is_elsewhere {
+            let directory = config.rules.display();
+            tracing::warn!(%directory, "another rules directory than before: what it holds counts, and campaigns that it lacks end");
+        }
+        let report = owner.try_load(Trigger::Asked { allow_removals });
         let report = report.map_err(|error| ReloadError::Kept { path: config.data.join("rules"), error })?;
+        // Only a service can wait until an operator has looked: a run over a file would send by campaigns that are gone.
+        if !report.withheld_removals.is_empty() && !config.is_service() {
+            return Err(ReloadError::Removed { path: config.rules.clone(), gone: report.withheld_removals });
+        }
         Ok((owner, report))
     }
 

@@ -47,9 +47,19 @@ impl<S: Stage> Owner<S> {
     /// # Errors
     /// When there is no such campaign; and when it can't be written down: then they are paused until a restart.
     pub fn pause(&mut self, target: &Target) -> Result<Vec<String>, String> {
-        let names: Vec<String> =
-            self.names_of(target)?.into_iter().filter(|name| !self.paused.contains(name)).collect();
-        self.paused.extend(names.iter().cloned());
+        let mut names = self.names_of(target)?;
+        match target {
+            Target::All => {
+                names.retain(|name| !self.is_paused(name));
+                self.paused_by_all.extend(names.iter().cloned());
+            }
+            // By name from now on: `resume --all` does not lift that.
+            Target::Campaign(name) => {
+                names.retain(|name| !self.paused.contains(name));
+                self.paused_by_all.remove(name);
+                self.paused.insert(name.clone());
+            }
+        }
         if let Err(error) = self.change_states(&names, "paused", |_| {}) {
             // A full disk must not keep anybody from stopping a campaign.
             tracing::error!(campaigns = ?names, %error, "paused, but it can't be written down and is forgotten at a restart");
@@ -63,7 +73,8 @@ impl<S: Stage> Owner<S> {
         Ok(names)
     }
 
-    /// Lifts pauses and suspensions; says of which campaigns.
+    /// Lifts pauses and suspensions; says of which campaigns. Of all: what `pause --all` has paused, so that it is as it was before; without
+    /// such a pause everything.
     ///
     /// # Errors
     /// When there is no such campaign, or it can't be written down.
@@ -72,16 +83,29 @@ impl<S: Stage> Owner<S> {
             let kept = self.campaigns.get(name).and_then(|entry| entry.kept.as_ref());
             kept.is_some_and(|kept| kept.suspended.is_some())
         };
-        let names = self.names_of(target)?.into_iter();
-        let names: Vec<String> = names.filter(|name| self.paused.contains(name) || is_suspended(name)).collect();
-        let before = self.paused.clone();
+        let only_all = *target == Target::All && !self.paused_by_all.is_empty();
+        let is_meant = |name: &String| match only_all {
+            true => self.paused_by_all.contains(name),
+            false => self.is_paused(name) || is_suspended(name),
+        };
+        let names: Vec<String> = self.names_of(target)?.into_iter().filter(is_meant).collect();
+        let before = (self.paused.clone(), self.paused_by_all.clone());
         match target {
+            Target::All if only_all => self.paused_by_all.clear(),
             // Pauses of campaigns that are not there now go too: all means all.
             Target::All => self.paused.clear(),
-            Target::Campaign(_) => self.paused.retain(|name| !names.contains(name)),
+            Target::Campaign(name) => {
+                self.paused.remove(name);
+                self.paused_by_all.remove(name);
+            }
         }
-        self.change_states(&names, "resumed", |kept| kept.suspended = None).map_err(|error| {
-            self.paused = before;
+        self.change_states(&names, "resumed", |kept| {
+            if !only_all {
+                kept.suspended = None;
+            }
+        })
+        .map_err(|error| {
+            (self.paused, self.paused_by_all) = before;
             unwritten(&error)
         })?;
         Ok(names)

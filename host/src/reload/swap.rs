@@ -151,6 +151,8 @@ impl<S: Stage> Owner<S> {
             rule_set: self.rule_set,
             campaigns: self.campaigns.iter().filter_map(kept).collect(),
             paused: self.paused.clone(),
+            paused_by_all: self.paused_by_all.clone(),
+            directory: Some(self.here.clone()),
             ..Ledger::empty()
         }
     }

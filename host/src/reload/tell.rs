@@ -51,7 +51,7 @@ impl<S: Stage> Owner<S> {
     }
 
     pub(super) fn is_paused(&self, name: &str) -> bool {
-        self.paused.contains(name)
+        self.paused.contains(name) || self.paused_by_all.contains(name)
     }
 
     pub(super) fn report_states(&self) {

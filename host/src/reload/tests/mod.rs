@@ -18,6 +18,7 @@ use super::{CampaignState, CampaignStatus, LoadReport, NoRoom, Owner, Proof, Sta
 use crate::config::Config;
 use crate::engine::{CampaignSpec, Stop, VerifiedModule, fixture};
 use crate::health::Health;
+use crate::store::Store;
 
 /// What somebody did by hand: read the directory, keep removals out.
 const ASKED: Trigger = Trigger::Asked { allow_removals: false };
@@ -29,6 +30,7 @@ struct World {
     config: Config,
     health: Health,
     stage: FakeStage,
+    store: Option<Arc<dyn Store>>,
 }
 
 /// A stage that remembers what it was asked for, and refuses what says so in its description.
@@ -105,8 +107,9 @@ impl World {
     fn new() -> World {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("rules.d/modules")).unwrap();
-        let config = Config { rules: root.path().join("rules.d"), data: root.path().join("data"), ..Config::default() };
-        World { root, config, health: Health::default(), stage: FakeStage::default() }
+        let (rules, data) = (root.path().join("rules.d"), root.path().join("data"));
+        let config = Config { rules, data, source: "amqp://u@h/".into(), ..Config::default() };
+        World { root, config, health: Health::default(), stage: FakeStage::default(), store: None }
     }
 
     fn open(&self) -> Owner<FakeStage> {
@@ -114,7 +117,7 @@ impl World {
     }
 
     fn open_with_report(&self) -> (Owner<FakeStage>, LoadReport) {
-        let (owner, report) = Owner::open(&self.config, self.stage.clone(), self.health.clone()).unwrap();
+        let (owner, report) = Owner::open(&self.config, self.stage.clone(), self.health.clone(), self.store.clone()).unwrap();
         (owner, checked(report))
     }
 

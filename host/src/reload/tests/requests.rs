@@ -285,3 +285,26 @@ fn a_version_that_may_have_written_a_newer_state_is_suspended() {
     owner.misbehaves("one", world.campaign("one").generation, &unfit());
     assert_eq!(owner.state("one"), CampaignState::Suspended);
 }
+
+#[test]
+fn resuming_all_leaves_what_was_stopped_before_all_were_paused() {
+    let world = World::new();
+    world.write("three.wasm", rule("1.0.0"));
+    let mut owner = two(&world);
+    owner.pause(&named("one")).unwrap();
+    owner.suspend("three", world.campaign("three").generation, "two runs differed");
+    assert_eq!(owner.pause(&Target::All).unwrap(), ["three", "two"]);
+    drop(owner);
+    let mut owner = world.open();
+    assert_eq!(world.running(), Vec::<String>::new());
+    assert_eq!(owner.resume(&Target::All).unwrap(), ["three", "two"]);
+    assert_eq!(world.running(), ["two 1.0.0"]);
+    assert_eq!((owner.state("one"), owner.state("three")), (CampaignState::Paused, CampaignState::Suspended));
+    // A pause by name on top of that of all stays, too.
+    owner.pause(&Target::All).unwrap();
+    assert_eq!(owner.pause(&named("two")).unwrap(), ["two"]);
+    owner.resume(&Target::All).unwrap();
+    assert_eq!(world.running(), Vec::<String>::new());
+    assert_eq!(owner.resume(&Target::All).unwrap(), ["one", "three", "two"]);
+    assert_eq!(world.running().len(), 3);
+}

@@ -4,9 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::reload::{ReloadError, Target};
+use crate::store::MemoryStore;
 
 fn refusal(world: &World) -> ReloadError {
-    Owner::open(&world.config, world.stage.clone(), world.health.clone()).unwrap_err()
+    Owner::open(&world.config, world.stage.clone(), world.health.clone(), None).unwrap_err()
 }
 
 #[test]
@@ -226,4 +227,67 @@ fn a_pause_that_can_not_be_written_down_holds_until_the_restart() {
     let answer = owner.pause(&Target::All).unwrap_err();
     assert!(answer.contains("forgotten at a restart"), "{answer}");
     assert_eq!((world.running().len(), owner.state("welcome")), (0, CampaignState::Paused));
+}
+
+/// A data directory that is empty beside the store that it had: another host, after a restore.
+#[test]
+fn a_restored_store_brings_the_brakes_and_the_rollbacks_along() {
+    let mut world = World::new();
+    world.store = Some(Arc::new(MemoryStore::new("test")));
+    world.write("one.wasm", rule("1.0.0"));
+    world.write("two.wasm", rule("1.0.0"));
+    world.write("three.wasm", rule("1.0.0"));
+    let mut owner = world.open();
+    world.write("two.wasm", rule("2.0.0"));
+    owner.changed();
+    owner.rollback("two").unwrap();
+    owner.pause(&Target::Campaign("one".into())).unwrap();
+    owner.suspend("three", world.campaign("three").generation, "two runs differed");
+    drop(owner);
+    fs::remove_dir_all(&world.config.data).unwrap();
+    let owner = world.open();
+    assert_eq!(world.running(), ["two 1.0.0"]);
+    assert_eq!((owner.state("one"), owner.state("three")), (CampaignState::Paused, CampaignState::Suspended));
+    assert_eq!(owner.status("two").refused_digest, Some(digest(&rule("2.0.0"))));
+    // What is named no longer is not copied either.
+    assert!(world.kept(&digest(&rule("1.0.0"))).exists());
+}
+
+#[test]
+fn another_directory_counts_at_a_start_and_keeps_the_brakes() {
+    let mut world = World::new();
+    for name in ["one", "two", "three"] {
+        world.write(&format!("{name}.wasm"), rule("1.0.0"));
+    }
+    let mut owner = world.open();
+    owner.pause(&Target::Campaign("one".into())).unwrap();
+    drop(owner);
+    let other = world.root.path().join("other.d");
+    fs::create_dir(&other).unwrap();
+    world.config.rules = other;
+    world.write("one.wasm", rule("1.0.0"));
+    world.write("four.wasm", rule("1.0.0"));
+    world.config.source = "-".into();
+    let (owner, report) = world.open_with_report();
+    assert_eq!((report.removed, world.running()), (vec!["three".to_owned(), "two".into()], vec!["four 1.0.0".to_owned()]));
+    assert_eq!(owner.state("one"), CampaignState::Paused);
+    drop(owner);
+    world.config.rules = world.root.path().join("nowhere.d");
+    assert!(matches!(Owner::open(&world.config, world.stage.clone(), world.health.clone(), None).unwrap_err(), ReloadError::NoDirectory { .. }));
+}
+
+#[test]
+fn a_run_over_a_file_ends_in_place_of_sending_by_campaigns_that_are_gone() {
+    let mut world = World::new();
+    world.config.source = "-".into();
+    world.write("old.wasm", rule("1.0.0"));
+    drop(world.open());
+    world.remove("old.wasm");
+    world.write("new.wasm", rule("1.0.0"));
+    let refused = refusal(&world);
+    assert!(matches!(&refused, ReloadError::Removed { gone, .. } if gone == &["old"]), "{refused}");
+    assert!(refused.to_string().contains("--allow-removals"), "{refused}");
+    world.config.allow_removals = true;
+    drop(world.open());
+    assert_eq!(world.running(), ["new 1.0.0"]);
 }
