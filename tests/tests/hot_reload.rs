@@ -230,3 +230,107 @@ fn a_command_without_an_engine_says_so() {
     let Outcome { stderr, .. } = Site::empty().command(&["campaigns"]).expect(1);
     assert!(stderr.contains("no engine answers"), "{stderr}");
 }
+
+/// How a slow writer goes on after its pause.
+#[derive(Clone, Copy, Debug)]
+enum Writer {
+    KeepsOpen,
+    Reopens,
+}
+
+/// A whole file, changed above and below each cut, is written in two parts with a pause of 0.7 s; what is sent meanwhile is by the old file, and
+/// afterwards by the new one.
+async fn slow_writer(cut: &str, writer: Writer) {
+    use std::io::Write;
+    let text = |template: &str, threshold: u32, more: &str| {
+        format!(
+            "module = \"modules/big-basket.wasm\"\nmode = \"live\"\n{more}per_hour_max = 5000\n[params]\nthreshold = {threshold}00\ntemplate = \"{template}\"\n"
+        )
+    };
+    let site = site();
+    site.put("basket.toml", text("old", 5, ""));
+    let mut engine =
+        site.start(&["--source", "-", "--sink", "-", "--set", "reload.debounce_ms=20", "--set", "reload.poll_ms=200"]);
+    engine.ready().await;
+    let new = text("new", 6, if cut == "start" { "start = 2027-01-01T00:00:00\n" } else { "" });
+    // The file was rewritten as it was, but for the end: a beginning of it is a beginning of the old one, too.
+    let new = if cut == "start" { new } else { new.replace("= 600", "= 500") };
+    let at = match cut {
+        "[params]" => new.find("[params]").unwrap(),
+        "threshold" => new.find("threshold = 5").unwrap() + "threshold = 5".len(),
+        "per_hour_max" => new.find("= 5000").unwrap() + 3,
+        _ => new.find("start").unwrap(),
+    };
+    let path = site.rules().join("basket.toml");
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(&new.as_bytes()[..at]).unwrap();
+    let kept = match writer {
+        Writer::KeepsOpen => Some(file),
+        Writer::Reopens => None,
+    };
+    let paused = std::time::Instant::now();
+    let mut sent = 0;
+    while paused.elapsed() < std::time::Duration::from_millis(700) {
+        // More than the default threshold of the rule, and less than the file's.
+        engine.write(purchase(300, 1) + "\n");
+        engine.write(purchase(900, 1) + "\n");
+        sent += 1;
+        let printed = engine.prints(sent).await;
+        assert_eq!(printed.len(), sent, "{cut} {writer:?}: {printed:?}");
+        assert!(printed.iter().all(|one| one["template"] == "old"), "{cut} {writer:?}: {printed:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let mut file = kept.unwrap_or_else(|| std::fs::OpenOptions::new().append(true).open(&path).unwrap());
+    file.write_all(&new.as_bytes()[at..]).unwrap();
+    drop(file);
+    let rule_set = engine.metric("hailer_rule_set").await;
+    if cut == "start" {
+        campaign_is(&engine, "basket", "has a start", |campaign| campaign.start_ms.is_some()).await;
+    } else {
+        wait::until("the whole file is taken up", async || {
+            let before = engine.printed().len();
+            engine.write(purchase(900, 1) + "\n");
+            engine.prints(before + 1).await.last().unwrap()["template"] == "new"
+        })
+        .await;
+        assert_eq!(
+            engine.metric("hailer_rule_set").await.to_bits(),
+            (rule_set + 1.0).to_bits(),
+            "one swap, of the whole file"
+        );
+    }
+    engine.kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_campaign_file_is_never_taken_up_before_its_slow_writer_has_ended() {
+    for cut in ["[params]", "threshold", "per_hour_max", "start"] {
+        for writer in [Writer::KeepsOpen, Writer::Reopens] {
+            slow_writer(cut, writer).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_new_campaign_that_is_half_written_waits_and_one_that_is_renamed_into_place_does_not() {
+    let site = site();
+    let mut engine = site.start(&STREAMS);
+    engine.ready().await;
+    let text = answering("second");
+    let half = text.find("[params]").unwrap();
+    std::fs::write(site.rules().join("other.toml"), &text[..half]).unwrap();
+    campaign_is(&engine, "other", "waits", |campaign| campaign.state == CampaignState::Waiting).await;
+    let status = engine.campaign("other").await.unwrap();
+    assert!(status.problem.unwrap().reason.contains("until the file is whole"));
+    assert_eq!(next(&mut engine, 1).await, ["first"]);
+    std::fs::write(site.rules().join("other.toml"), &text).unwrap();
+    campaign_is(&engine, "other", "runs", |campaign| campaign.state == CampaignState::Running).await;
+    let mut sent = next(&mut engine, 2).await;
+    sent.sort_unstable();
+    assert_eq!(sent, ["first", "second"]);
+    let began = std::time::Instant::now();
+    site.put("third.toml", answering("third"));
+    campaign_is(&engine, "third", "runs", |campaign| campaign.state == CampaignState::Running).await;
+    assert!(began.elapsed() < std::time::Duration::from_millis(2900), "a rename is not held up");
+    engine.stop().await;
+}

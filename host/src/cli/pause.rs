@@ -58,7 +58,10 @@ impl Resume {
             left.retain(|campaign| stopped(campaign.state));
             if !left.is_empty() {
                 let names: Vec<&str> = left.iter().map(|campaign| &*campaign.name).collect();
-                output::say(&format!("stopped before, and still: {}; `hailer resume NAME` lifts that", names.join(", ")));
+                output::say(&format!(
+                    "stopped before, and still: {}; `hailer resume NAME` lifts that",
+                    names.join(", ")
+                ));
             }
         }
         Ok(done)

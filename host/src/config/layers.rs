@@ -278,7 +278,7 @@ fn read(path: &Path) -> Result<String, String> {
     if length > FILE_BYTES_MAX {
         return Err(format!("{length} bytes are too many for a configuration; the most is {FILE_BYTES_MAX}"));
     }
-    std::fs::read_to_string(path).map_err(|error| error.to_string())
+    super::settled::read(path).map_err(|error| error.to_string())
 }
 
 impl fmt::Display for Origin {

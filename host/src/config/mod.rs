@@ -10,6 +10,7 @@ mod checks;
 mod layers;
 mod problem;
 mod settings;
+mod settled;
 
 pub use layers::{ENVIRONMENT_PREFIX, FILE_DEFAULT, Flag, Layers, Loaded, Origin, Purpose, Shown};
 pub use problem::{ConfigError, Problem};
@@ -154,6 +155,8 @@ pub struct ReloadConfig {
     pub debounce_ms: u64,
     /// How often the directory is read although nothing said that it changed.
     pub poll_ms: u64,
+    /// How long a file that may be half-written has to stay as it is, in milliseconds.
+    pub settle_ms: u64,
     /// A version that faults within this time after its swap is rolled back, in minutes; 0 is never.
     pub rollback_minutes: u64,
 }
@@ -203,7 +206,6 @@ pub enum LogFormat {
     Text,
     Json,
 }
-
 
 impl Config {
     /// Whether it runs until it is told to stop: from a broker, and not over a file or standard input.
@@ -319,7 +321,13 @@ impl Default for RabbitMqConfig {
 
 impl Default for ReloadConfig {
     fn default() -> Self {
-        Self { bare_modules: BareModules::Live, debounce_ms: 100, poll_ms: 10_000, rollback_minutes: 60 }
+        Self {
+            bare_modules: BareModules::Live,
+            debounce_ms: 100,
+            poll_ms: 10_000,
+            settle_ms: 3000,
+            rollback_minutes: 60,
+        }
     }
 }
 

@@ -35,6 +35,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("rabbitmq.paused_ms_max", 100..=1_500_000),
     ("reload.debounce_ms", 0..=60_000),
     ("reload.poll_ms", 100..=3_600_000),
+    ("reload.settle_ms", 0..=60_000),
     ("reload.rollback_minutes", 0..=10_080),
     ("limits.call_deadline_ms", 1..=60_000),
     ("limits.memory_bytes_max", 1 << 20..=1 << 32),

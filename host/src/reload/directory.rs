@@ -51,12 +51,35 @@ pub(super) struct Snapshot {
 }
 
 /// One file, or why it is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Found {
-    File { bytes: Arc<[u8]>, digest: Arc<str>, written: Option<SystemTime> },
+    File {
+        bytes: Arc<[u8]>,
+        digest: Arc<str>,
+        written: Option<SystemTime>,
+        /// Where links lead.
+        place: PathBuf,
+    },
     Missing,
-    Unusable { reason: String, hint: String },
+    Unusable {
+        reason: String,
+        hint: String,
+    },
+    /// It may not be whole yet.
+    Unsettled {
+        reason: String,
+        digest: Arc<str>,
+    },
 }
+
+/// What a file says counts, and not when it was written: a file that is touched all the time is whole.
+impl PartialEq for Found {
+    fn eq(&self, other: &Found) -> bool {
+        self.kind_and_text() == other.kind_and_text()
+    }
+}
+
+impl Eq for Found {}
 
 impl Directory {
     pub(super) fn new(path: PathBuf, module_bytes_max: usize) -> Directory {
@@ -148,11 +171,7 @@ impl Snapshot {
     pub(super) fn signature(&self) -> Signature {
         let mut hasher = blake3::Hasher::new();
         for (path, found) in &self.files {
-            let (kind, text): (u8, &str) = match found {
-                Found::File { digest, .. } => (0, digest),
-                Found::Missing => (1, ""),
-                Found::Unusable { reason, .. } => (2, reason),
-            };
+            let (kind, text) = found.kind_and_text();
             // Lengths go first, so that no two snapshots are the same bytes.
             hasher.update(&(path.len() as u64).to_le_bytes()).update(path.as_bytes());
             hasher.update(&[kind]).update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
@@ -168,7 +187,16 @@ impl Found {
     fn len(&self) -> usize {
         match self {
             Found::File { bytes, .. } => bytes.len(),
-            Found::Missing | Found::Unusable { .. } => 0,
+            Found::Missing | Found::Unusable { .. } | Found::Unsettled { .. } => 0,
+        }
+    }
+
+    fn kind_and_text(&self) -> (u8, &str) {
+        match self {
+            Found::File { digest, .. } => (0, digest),
+            Found::Missing => (1, ""),
+            Found::Unusable { reason, .. } => (2, reason),
+            Found::Unsettled { digest, .. } => (3, digest),
         }
     }
 }
@@ -211,7 +239,7 @@ fn try_read_file(root: &Path, path: &str, bytes_max: usize) -> io::Result<Found>
     }
     // A pipe must not hold the reader up.
     let flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(resolved)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(&resolved)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
@@ -229,7 +257,7 @@ fn try_read_file(root: &Path, path: &str, bytes_max: usize) -> io::Result<Found>
         return Ok(Found::Unusable { reason, hint: hint.into() });
     }
     let digest = digest_of(&bytes);
-    Ok(Found::File { bytes: bytes.into(), digest, written: metadata.modified().ok() })
+    Ok(Found::File { bytes: bytes.into(), digest, written: metadata.modified().ok(), place: resolved })
 }
 
 fn unread(error: io::Error) -> Unread {
@@ -256,6 +284,22 @@ mod tests {
         let mut readings = [2, 3, 3, 4].into_iter();
         let read = || Ok::<_, Infallible>(readings.next().unwrap());
         assert_eq!(settle(1, read, || {}), Ok(Some(3)));
+    }
+
+    #[test]
+    fn a_file_that_is_only_touched_is_no_other_file() {
+        let found = |seconds| Found::File {
+            bytes: b"text".as_slice().into(),
+            digest: "digest".into(),
+            written: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
+            place: PathBuf::from("text"),
+        };
+        let mut touched = 0;
+        let read = || {
+            touched += 1;
+            Ok::<_, Infallible>(found(touched))
+        };
+        assert!(settle(found(0), read, || {}).unwrap().is_some());
     }
 
     #[test]

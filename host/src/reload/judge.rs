@@ -12,6 +12,7 @@ use super::directory::{Found, Snapshot};
 use super::kept::{KeptCampaign, Version};
 use super::owner::{Entry, Owner, Running, Trigger};
 use super::rollback::Probation;
+use super::settling::unsettled;
 use super::{NoRoom, Problem, Proof, Stage};
 use crate::config::BareModules;
 use crate::engine::{CampaignSpec, closest, shown};
@@ -196,6 +197,9 @@ impl<S: Stage> Owner<S> {
         trigger: Trigger,
     ) -> Verdict<S::Campaign> {
         let refused = |problems| Verdict::Refused { problems, version: None };
+        if let Some(problem) = unsettled(snapshot, file, file) {
+            return Verdict::Waiting(problem);
+        }
         let (text, text_digest) = match read(snapshot, file, file, "the campaign file") {
             Ok(read) => read,
             Err(problem) => return refused(vec![problem]),
@@ -210,6 +214,9 @@ impl<S: Stage> Owner<S> {
             }
         };
         let module_path = campaign_file.module;
+        if let Some(problem) = unsettled(snapshot, &module_path, file) {
+            return Verdict::Waiting(problem);
+        }
         let module = read(snapshot, &module_path, file, &format!("the module {module_path}"));
         let fits = |digest: &str| campaign_file.digest.as_ref().is_none_or(|pinned| digest.starts_with(&**pinned));
         let (module, module_digest) = match module {
@@ -237,6 +244,9 @@ impl<S: Stage> Owner<S> {
         file: &str,
         trigger: Trigger,
     ) -> Verdict<S::Campaign> {
+        if let Some(problem) = unsettled(snapshot, file, file) {
+            return Verdict::Waiting(problem);
+        }
         let module = match read(snapshot, file, file, "the module") {
             Ok(read) => read,
             Err(problem) => return Verdict::Refused { problems: vec![problem], version: None },
@@ -382,7 +392,7 @@ enum Standing {
 fn named_in(snapshot: &Snapshot, file: &str) -> Option<String> {
     match snapshot.files.get(file)? {
         Found::File { bytes, .. } => module_named_in(std::str::from_utf8(bytes).ok()?),
-        Found::Missing | Found::Unusable { .. } => None,
+        Found::Missing | Found::Unusable { .. } | Found::Unsettled { .. } => None,
     }
 }
 
@@ -415,7 +425,7 @@ fn read(snapshot: &Snapshot, path: &str, file: &str, what: &str) -> Result<Read,
         Some(Found::File { bytes, digest, .. }) => Ok((Arc::clone(bytes), Arc::clone(digest))),
         Some(Found::Unusable { reason, hint }) if path == file => Err(Problem::new(file, None, reason, hint)),
         Some(Found::Unusable { reason, hint }) => Err(Problem::new(file, None, format!("{what}: {reason}"), hint)),
-        Some(Found::Missing) | None => {
+        Some(Found::Missing | Found::Unsettled { .. }) | None => {
             let reason = format!("{what} is not there");
             Err(Problem::new(file, None, reason, format!("copy it to {path} in the rules directory")))
         }

@@ -167,7 +167,9 @@ impl Kept {
         };
         let is_restored = restored.is_some();
         if let Some((ledger, files)) = restored {
-            tracing::warn!("nothing is kept in the data directory: the campaigns, pauses and rollbacks of the store's copy count");
+            tracing::warn!(
+                "nothing is kept in the data directory: the campaigns, pauses and rollbacks of the store's copy count"
+            );
             for (digest, bytes) in &files {
                 directory.write(digest, &[bytes]).map_err(unusable)?;
             }

@@ -19,6 +19,7 @@ mod private_dir;
 mod requests;
 mod rollback;
 mod run;
+mod settling;
 mod stage;
 mod store_copy;
 mod swap;

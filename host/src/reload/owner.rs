@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::admission::Admission;
 use super::directory::{Directory, Signature, Snapshot, Unread};
 use super::judge::Taken;
 use super::kept::{Kept, KeptCampaign, KeptDirectory, Version};
+use super::settling::{self, Settling};
 use super::{LoadReport, Problem, Proof, ReloadError, Stage};
 use crate::clock::Millis;
 use crate::config::{BareModules, Config};
@@ -48,6 +49,8 @@ pub struct Owner<S: Stage> {
     pub(super) here: KeptDirectory,
     pub(super) rule_set: u64,
     generation: u64,
+    /// Which files may not be whole yet.
+    pub(super) settling: Settling,
     /// What was read last, and what was made of it.
     pub(super) last: Option<(Signature, LoadReport)>,
     /// Problems that have been logged and are still there.
@@ -119,6 +122,7 @@ impl<S: Stage> Owner<S> {
             here,
             rule_set: ledger.rule_set,
             generation: 0,
+            settling: Settling::new(Duration::from_millis(config.reload.settle_ms)),
             last: None,
             logged: BTreeSet::new(),
             swapped: false,
@@ -161,7 +165,18 @@ impl<S: Stage> Owner<S> {
     fn try_load(&mut self, trigger: Trigger) -> io::Result<LoadReport> {
         let allow_removals = trigger == Trigger::Asked { allow_removals: true };
         let last = self.last.as_ref().map(|(signature, _)| *signature);
-        let snapshot = match self.directory.snapshot(last) {
+        let asked_until = Instant::now() + 2 * self.settling.settle;
+        let read = loop {
+            let mut read = self.directory.snapshot(last);
+            let Ok(snapshot) = &mut read else { break read };
+            self.hold_back(snapshot, trigger);
+            // Who asks is answered with what comes of it.
+            if trigger == Trigger::Changed || !Self::is_unsettled(snapshot) || Instant::now() >= asked_until {
+                break read;
+            }
+            std::thread::sleep(settling::LOOKS_EVERY);
+        };
+        let snapshot = match read {
             Ok(snapshot) => snapshot,
             Err(Unread::Vanished) if allow_removals => Snapshot::default(),
             Err(Unread::Vanished) => {

@@ -43,7 +43,7 @@ impl<S: Stage> Owner<S> {
     pub async fn run(self, mut requests: Requests, shutdown: impl Future<Output = ()>) -> Result<(), ReloadError> {
         let mut hangup = signal(SignalKind::hangup()).map_err(ReloadError::Signal)?;
         let (debounce, poll) = (self.debounce, self.poll);
-        let (watch, mut changes) = Watch::new(self.directory.path().to_owned());
+        let (watch, mut changes) = Watch::new(self.directory.path().to_owned(), self.settling.writers.clone());
         let mut quiet = Quiet::default();
         let mut polls = interval_at(Instant::now() + poll, poll);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -73,6 +73,7 @@ impl<S: Stage> Owner<S> {
                 // A compilation under way is not waited for: nothing of it is on the stage yet.
                 () = &mut shutdown => return Ok(()),
             };
+            let settles = room.0.settling.due;
             task = loop {
                 let due = quiet.due.unwrap_or_else(Instant::now);
                 tokio::select! {
@@ -82,6 +83,9 @@ impl<S: Stage> Owner<S> {
                     Some(()) = changes.recv() => quiet.noticed(Instant::now(), debounce),
                     () = sleep_until(due), if quiet.due.is_some() => {
                         quiet = Quiet::default();
+                        break Task::Load(Trigger::Changed);
+                    }
+                    () = sleep_until(settles.map_or_else(Instant::now, Instant::from_std)), if settles.is_some() => {
                         break Task::Load(Trigger::Changed);
                     }
                     _ = polls.tick() => break Task::Load(Trigger::Changed),

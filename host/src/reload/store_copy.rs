@@ -89,7 +89,8 @@ fn visit(store: &dyn Store, see: &mut dyn FnMut(&str, u32, &[u8])) -> Result<(),
     let mut is_broken = false;
     store.snapshot()?.range(Table::Meta, FILES, FILES_END, &mut |key, bytes| {
         let parts = key.strip_prefix(FILES).and_then(|rest| rest.split_last_chunk::<4>());
-        let named = parts.and_then(|(digest, part)| Some((std::str::from_utf8(digest).ok()?, u32::from_be_bytes(*part))));
+        let named =
+            parts.and_then(|(digest, part)| Some((std::str::from_utf8(digest).ok()?, u32::from_be_bytes(*part))));
         match named {
             Some((digest, part)) => see(digest, part, bytes),
             None => is_broken = true,

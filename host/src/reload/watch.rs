@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use super::settling::Writers;
 use notify::event::{AccessKind, AccessMode};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
@@ -18,6 +19,7 @@ pub(super) struct Watch {
     /// One notice waits; more of them would say the same.
     changes: mpsc::Sender<()>,
     watching: Option<(Identity, RecommendedWatcher)>,
+    writers: Writers,
     /// Said once, not at every poll.
     has_complained: bool,
 }
@@ -27,9 +29,9 @@ type Identity = (u64, u64);
 
 impl Watch {
     /// A watch that is not set yet, and its notices.
-    pub(super) fn new(path: PathBuf) -> (Watch, mpsc::Receiver<()>) {
+    pub(super) fn new(path: PathBuf, writers: Writers) -> (Watch, mpsc::Receiver<()>) {
         let (changes, noticed) = mpsc::channel(1);
-        (Watch { path, changes, watching: None, has_complained: false }, noticed)
+        (Watch { path, changes, watching: None, writers, has_complained: false }, noticed)
     }
 
     /// Sets the watch, or sets it anew if another directory is there now. Blocks for as long as the file system does.
@@ -44,8 +46,14 @@ impl Watch {
         }
         self.watching = None;
         let Some(identity) = identity else { return };
-        let changes = self.changes.clone();
+        let (changes, writers) = (self.changes.clone(), self.writers.clone());
+        writers.forget_all();
         let notice = move |event: notify::Result<Event>| {
+            match &event {
+                Ok(event) if !event.need_rescan() => writers.note(event),
+                // Notices were lost.
+                _ => writers.forget_all(),
+            }
             let is_change = event.map_or(true, |event| may_be_a_change(event.kind));
             if is_change {
                 // Full: a notice waits already.

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 use super::{CampaignState, CampaignStatus, LoadReport, NoRoom, Owner, Proof, Stage, Trigger};
-use crate::config::Config;
+use crate::config::{Config, ReloadConfig};
 use crate::engine::{CampaignSpec, Stop, VerifiedModule, fixture};
 use crate::health::Health;
 use crate::store::Store;
@@ -108,7 +108,9 @@ impl World {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("rules.d/modules")).unwrap();
         let (rules, data) = (root.path().join("rules.d"), root.path().join("data"));
-        let config = Config { rules, data, source: "amqp://u@h/".into(), ..Config::default() };
+        // These write whole files, and don't wait.
+        let reload = ReloadConfig { settle_ms: 0, ..ReloadConfig::default() };
+        let config = Config { rules, data, source: "amqp://u@h/".into(), reload, ..Config::default() };
         World { root, config, health: Health::default(), stage: FakeStage::default(), store: None }
     }
 
@@ -117,7 +119,8 @@ impl World {
     }
 
     fn open_with_report(&self) -> (Owner<FakeStage>, LoadReport) {
-        let (owner, report) = Owner::open(&self.config, self.stage.clone(), self.health.clone(), self.store.clone()).unwrap();
+        let (owner, report) =
+            Owner::open(&self.config, self.stage.clone(), self.health.clone(), self.store.clone()).unwrap();
         (owner, checked(report))
     }
 

@@ -269,11 +269,17 @@ fn another_directory_counts_at_a_start_and_keeps_the_brakes() {
     world.write("four.wasm", rule("1.0.0"));
     world.config.source = "-".into();
     let (owner, report) = world.open_with_report();
-    assert_eq!((report.removed, world.running()), (vec!["three".to_owned(), "two".into()], vec!["four 1.0.0".to_owned()]));
+    assert_eq!(
+        (report.removed, world.running()),
+        (vec!["three".to_owned(), "two".into()], vec!["four 1.0.0".to_owned()])
+    );
     assert_eq!(owner.state("one"), CampaignState::Paused);
     drop(owner);
     world.config.rules = world.root.path().join("nowhere.d");
-    assert!(matches!(Owner::open(&world.config, world.stage.clone(), world.health.clone(), None).unwrap_err(), ReloadError::NoDirectory { .. }));
+    assert!(matches!(
+        Owner::open(&world.config, world.stage.clone(), world.health.clone(), None).unwrap_err(),
+        ReloadError::NoDirectory { .. }
+    ));
 }
 
 #[test]
