@@ -31,6 +31,7 @@ pub const MISSED: &str = "hailer_missed";
 pub const MISSED_TOTAL: &str = "hailer_missed_total";
 pub const MISSED_NOT_KEPT_TOTAL: &str = "hailer_missed_not_kept_total";
 pub const FAILURES_NOT_KEPT_TOTAL: &str = "hailer_failures_not_kept_total";
+pub const CUSTOMERS_FULL_TOTAL: &str = "hailer_customers_full_total";
 pub const SUSPECTS: &str = "hailer_suspects";
 pub const GIVEN_UP_TOTAL: &str = "hailer_given_up_total";
 pub const OUTBOX: &str = "hailer_outbox";
@@ -54,6 +55,11 @@ pub const RECORDED_TOTAL: &str = "hailer_recorded_total";
 pub const RECORD_MISSING_TOTAL: &str = "hailer_record_missing_total";
 pub const RELOAD_TOTAL: &str = "hailer_reload_total";
 pub const ARTIFACTS_TOTAL: &str = "hailer_artifacts_total";
+pub const BUILD_INFO: &str = "hailer_build_info";
+pub const STORE_BYTES: &str = "hailer_store_bytes";
+pub const FREE_BYTES: &str = "hailer_free_bytes";
+pub const START_TIME: &str = "process_start_time_seconds";
+pub const RESIDENT_BYTES: &str = "process_resident_memory_bytes";
 pub const CAMPAIGNS: &str = "hailer_campaigns";
 pub const RULE_SET: &str = "hailer_rule_set";
 pub const ROLLBACKS_TOTAL: &str = "hailer_rollbacks_total";
@@ -119,6 +125,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, MISSED_NOT_KEPT_TOTAL, "Missed events over what is kept of a campaign's, by campaign"),
     (Kind::Counter, FAILURES_NOT_KEPT_TOTAL, "Failures over what is kept of a campaign's, by campaign"),
     (
+        Kind::Counter,
+        CUSTOMERS_FULL_TOTAL,
+        "What was not done as too much would be kept about a customer, by what was refused: merge, shadow",
+    ),
+    (
         Kind::Gauge,
         SUSPECTS,
         "Events and timers that are decided alone, as the engine ended while it decided them among others",
@@ -154,15 +165,84 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, RELOAD_TOTAL, "Readings of the rules' directory by result"),
     (Kind::Counter, ARTIFACTS_TOTAL, "Compiled modules asked for by result: cached, compiled, damaged"),
     (Kind::Counter, ROLLBACKS_TOTAL, "Rollbacks by campaign and cause"),
+    (Kind::Gauge, BUILD_INFO, "1, with the version that runs"),
+    (Kind::Gauge, START_TIME, "When the process started, in seconds since 1970"),
+    (Kind::Gauge, RESIDENT_BYTES, "Memory that the process has resident, in bytes"),
+    (Kind::Gauge, STORE_BYTES, "Size of the store's files in bytes; 0 for a store in memory"),
+    (
+        Kind::Gauge,
+        FREE_BYTES,
+        "Free bytes of the file system under the directory of the data, the store or the recording",
+    ),
     (Kind::Gauge, CAMPAIGNS, "Campaigns by state"),
     (Kind::Gauge, RULE_SET, "Number of the rule set that runs"),
+];
+
+/// In place of a label's values: the campaigns that run, each from its first start on.
+const OF_CAMPAIGNS: &[&str] = &[];
+/// In place of a label's values: they are known only when they are measured.
+const MEASURED: &[&str] = &[];
+
+/// A label, and all its values.
+type Label = (&'static str, &'static [&'static str]);
+
+/// Those of rules come with the first value that can't be used.
+const ENVELOPE_IDS: &[&str] = &[
+    "customerId",
+    "accountgroupId",
+    "accountfroupId",
+    "customerUid",
+    "customerCode",
+    "mobileDeviceId",
+    "identifierId",
+    "applicationId",
+    "externalId",
+];
+const CHANNELS: &[&str] = &["mail", "push", "sms", "viber", "chatBot", "socialNetworks"];
+const FAULTS_AND_MORE: &[&str] =
+    &["ok", "skipped", "error", "trap", "panic", "deadline", "memory", "stack", "output", "state", "engine", "held"];
+const ROOMS: Label = ("room", &["sink", "deadletters"]);
+const CAMPAIGN: Label = ("campaign", OF_CAMPAIGNS);
+
+/// The labels of each metric that has any. **Every series with known values is there from the start, with 0**: an alert on a rise misses the first
+/// incident of a series that appears with it.
+const LABELS: &[(&str, &[Label])] = &[
+    (EVENTS_TOTAL, &[("outcome", &["decided", "unsubscribed", "repeat", "deadletter"])]),
+    (CALLS_TOTAL, &[CAMPAIGN, ("outcome", FAULTS_AND_MORE)]),
+    (GUARD_MISSES_TOTAL, &[CAMPAIGN]),
+    (LOG_LINES_DROPPED_TOTAL, &[CAMPAIGN]),
+    (TIMES_NOT_BELIEVED_TOTAL, &[("reason", &["range", "leap"])]),
+    (FIELD_MISMATCHES_TOTAL, &[("field", ENVELOPE_IDS)]),
+    (ROLLBACKS_TOTAL, &[CAMPAIGN, ("cause", &["engine", "asked"])]),
+    (FAILURES, &[CAMPAIGN]),
+    (FAILURES_NOT_KEPT_TOTAL, &[CAMPAIGN]),
+    (CUSTOMERS_FULL_TOTAL, &[("refused", &["merge", "shadow"])]),
+    (GIVEN_UP_TOTAL, &[("kind", &["event", "timer", "failure"])]),
+    (
+        COMMUNICATIONS_TOTAL,
+        &[CAMPAIGN, ("channel", CHANNELS), ("verdict", &["passed", "shadow", "no-recipient", "per-hour-max"])],
+    ),
+    (SINK_CONNECTED, &[ROOMS]),
+    (SINK_CONFIRMED_TOTAL, &[ROOMS]),
+    (SINK_BLOCKED, &[ROOMS]),
+    (SINK_RETRIES_TOTAL, &[ROOMS, ("reason", &["return", "nack", "session"])]),
+    (SINK_RECONNECTS_TOTAL, &[ROOMS]),
+    (SINK_CONFIRM_SECONDS, &[ROOMS]),
+    (RELOAD_TOTAL, &[("result", &["changed", "unchanged", "refused", "withheld", "failed"])]),
+    (ARTIFACTS_TOTAL, &[("result", &["cached", "compiled", "damaged"])]),
+    (CAMPAIGNS, &[("state", &["running", "paused", "suspended", "waiting", "failed"])]),
+    (BUILD_INFO, &[("version", MEASURED)]),
+    (FREE_BYTES, &[("directory", MEASURED)]),
 ];
 
 /// Shortest to longest time of a batch, in seconds: one event takes some microseconds.
 const DECIDE_BUCKETS: &[f64] = &[2.5e-6, 1e-5, 1e-4, 2.5e-4, 1e-3, 2.5e-3, 1e-2, 1e-1, 1.0];
 
-/// Whatever waits for a disk, or for a broker.
-const WAIT_BUCKETS: &[f64] = &[0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+/// Times of what waits for a disk, or for a broker that may be away for a day.
+const WAIT_BUCKETS: &[f64] = &[
+    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0,
+    14_400.0, 86_400.0,
+];
 
 /// The process's recorder. There can be one only, so a second engine in a process (a test) shares it.
 static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
@@ -199,6 +279,48 @@ pub async fn keep_up(handle: PrometheusHandle) {
     }
 }
 
+/// Shows every series whose labels are known before anything is counted.
+pub fn begin() {
+    for (kind, name, _) in METRICS.iter().copied() {
+        let labels = labels_of(name);
+        if labels.iter().all(|(_, values)| !values.is_empty()) {
+            show(kind, name, labels, &mut Vec::new());
+        }
+    }
+    ::metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+/// Shows every series of a campaign.
+pub fn begin_campaign(campaign: &str) {
+    for (kind, name, _) in METRICS.iter().copied() {
+        if let [CAMPAIGN, rest @ ..] = labels_of(name) {
+            show(kind, name, rest, &mut vec![::metrics::Label::new(CAMPAIGN.0, campaign.to_owned())]);
+        }
+    }
+}
+
+fn labels_of(name: &str) -> &'static [Label] {
+    LABELS.iter().find(|(labelled, _)| *labelled == name).map_or(&[], |(_, labels)| labels)
+}
+
+/// Shows a metric with all values of the labels that are left to choose.
+fn show(kind: Kind, name: &'static str, labels: &[Label], chosen: &mut Vec<::metrics::Label>) {
+    if let [(label, values), rest @ ..] = labels {
+        for value in *values {
+            chosen.push(::metrics::Label::new(*label, *value));
+            show(kind, name, rest, chosen);
+            chosen.pop();
+        }
+        return;
+    }
+    let chosen = chosen.clone();
+    match kind {
+        Kind::Counter => ::metrics::counter!(name, chosen).increment(0),
+        Kind::Gauge => ::metrics::gauge!(name, chosen).increment(0.0),
+        Kind::Seconds => drop(::metrics::histogram!(name, chosen)),
+    }
+}
+
 fn describe() {
     for (kind, name, text) in METRICS.iter().copied() {
         match kind {
@@ -223,6 +345,16 @@ mod tests {
         assert!(text.contains("# HELP hailer_reload_total Readings of the rules' directory by result"), "{text}");
         assert!(text.contains("hailer_reload_total{result=\"changed\"} "), "{text}");
         assert!(text.contains("hailer_decide_seconds_bucket{le=\"0.0000025\"} "), "{text}");
+    }
+
+    #[test]
+    fn every_label_is_of_a_metric_that_there_is() {
+        for (name, labels) in LABELS {
+            assert!(METRICS.iter().any(|(_, known, _)| known == name), "{name}");
+            assert!(!labels.is_empty(), "{name}");
+        }
+        let channels = hailer_abi::wire::Channel::ALL.map(hailer_abi::wire::Channel::name);
+        assert_eq!(CHANNELS, channels);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod authoring;
 mod bad_input;
+mod bounds;
 mod broker_trouble;
 mod clock;
 mod commands;

@@ -26,7 +26,7 @@ fn of_customer(code: &str, customer: u32) -> String {
     line(&format!("{code}-{customer}"), &json!({ "eventCode": code, "customerInfo": { "customerId": customer } }))
 }
 
-fn merged(from: u32, to: u32) -> String {
+pub(crate) fn merged(from: u32, to: u32) -> String {
     let customer = |id: u32| json!({ "customerId": id });
     let (from_info, to_info) = (customer(from), customer(to));
     let body =

@@ -6,6 +6,7 @@ use super::UsageError;
 use crate::address::QueueAddress;
 use crate::config::Config;
 use crate::recording::{Archive, ArchiveError, Origin, StreamError, StreamQueue};
+use crate::sources::lines::line_bytes_max;
 
 /// Opens what is named: files, directories, - for standard input, and stream queues, read since a moment.
 pub(super) fn open(files: &[PathBuf], config: &Config, since: Option<jiff::Timestamp>) -> anyhow::Result<Archive> {
@@ -15,7 +16,7 @@ pub(super) fn open(files: &[PathBuf], config: &Config, since: Option<jiff::Times
         Ok(Origin::Stream(Box::new(StreamQueue { address, since })))
     };
     let origins = files.iter().map(origin).collect::<Result<Vec<_>, _>>()?;
-    Archive::open(&origins, config.event.bytes_max).map_err(|error| match error {
+    Archive::open(&origins, line_bytes_max(config.event.bytes_max)).map_err(|error| match error {
         // Nobody's mistake: it may be there the next time.
         ArchiveError::Stream(
             StreamError::Broker { .. }

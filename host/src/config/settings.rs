@@ -8,12 +8,13 @@ use serde_json::Value;
 
 use super::Config;
 use crate::address::redacted;
+use crate::event::EVENT_BYTES_MAX;
 
 /// The least and the most of every setting that is a number.
 const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("shards", 0..=256),
     ("drain_ms", 0..=3_600_000),
-    ("event.bytes_max", 1 << 10..=64 << 20),
+    ("event.bytes_max", 1 << 10..=EVENT_BYTES_MAX as u64),
     ("event.batch_max", 1..=1 << 16),
     ("event.in_flight_max", 1..=1 << 20),
     ("event.in_flight_bytes_max", 1 << 20..=64 << 30),
@@ -40,7 +41,8 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("limits.call_deadline_ms", 1..=60_000),
     ("limits.memory_bytes_max", 1 << 20..=1 << 32),
     ("limits.stack_bytes_max", 64 << 10..=1 << 20),
-    ("limits.output_bytes_max", 1 << 10..=16 << 20),
+    // A communication has to fit into one message, of which RabbitMQ 4 takes up to 16 MiB.
+    ("limits.output_bytes_max", 1 << 10..=8 << 20),
     ("limits.state_bytes_max", 64..=1 << 20),
     ("limits.log_bytes_max", 0..=1 << 20),
     ("limits.module_bytes_max", 1 << 10..=64 << 20),

@@ -19,6 +19,7 @@ use super::protocol::{
 };
 use super::{ControlError, socket_path};
 use crate::erasure::{Erased, Whose};
+use crate::event::EVENT_BYTES_MAX;
 use crate::pipeline::{Cursor, DropPage, RetryPage, Which};
 use crate::reload::{CampaignStatus, LoadReport, Target};
 use crate::story::{
@@ -27,7 +28,8 @@ use crate::story::{
 
 /// A reload compiles what has changed, which may take the compiler's whole allowance for a few modules.
 const ANSWER_SECONDS_MAX: u64 = 120;
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The largest answer is one failure with the body of its event, in which each quote and line break is escaped.
+const ANSWER_BYTES_MAX: usize = 2 * EVENT_BYTES_MAX + (1 << 20);
 
 /// Speaks to the engine of a data directory; one connection a question.
 #[derive(Clone, Debug)]

@@ -43,6 +43,11 @@ pub enum GuestFault {
     OutputTooLarge { got: usize, limit_bytes: usize },
     #[error("returned a state of {got} bytes, over the limit of {limit_bytes} (state_bytes_max)")]
     StateTooLarge { got: usize, limit_bytes: usize },
+    /// Of all campaigns together.
+    #[error(
+        "wants so much kept that all that is kept about the customer would be {got} bytes, over the limit of {limit_bytes}"
+    )]
+    CustomerTooLarge { got: usize, limit_bytes: usize },
     /// The rule is older than its state. It is not called.
     #[error("was not called: its state was written by version {written} of its shape; this module reads up to {reads}")]
     NewerState { written: u32, reads: u32 },
@@ -81,7 +86,10 @@ impl GuestFault {
             GuestFault::Deadline { .. } | GuestFault::Fuel { .. } => "deadline",
             GuestFault::Stack { .. } => "stack",
             GuestFault::Memory { .. } => "memory",
-            GuestFault::OutputTooLarge { .. } | GuestFault::StateTooLarge { .. } | GuestFault::BadOutput(_) => "output",
+            GuestFault::OutputTooLarge { .. }
+            | GuestFault::StateTooLarge { .. }
+            | GuestFault::CustomerTooLarge { .. }
+            | GuestFault::BadOutput(_) => "output",
             GuestFault::NewerState { .. } => "state",
             GuestFault::Returned(_) => "error",
             GuestFault::EndedTheEngine { .. } => "engine",

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::identity::Parts;
 use super::tape::{Kind, Value};
 
+/// The longest id of a customer in bytes. An id stands in rows and communications, so a longer one is absent, and counted as one of no use.
+pub const ID_BYTES_MAX: usize = 4096;
+
 /// The event's customer as a communication names them, each id as text. Built from `customerInfo`, or for a merge from
 /// `toCustomerInfo`; null and "" are absent.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +37,9 @@ impl Customer {
         let mut ids = [const { None }; ROLE_NAMES.len()];
         for ((id, role), name) in ids.iter_mut().zip(roles).zip(ROLE_NAMES) {
             *id = role.and_then(|value| id_of(name, value, unusable));
+            if id.take_if(|id: &mut Box<str>| id.len() > ID_BYTES_MAX).is_some() {
+                unusable.push(name);
+            }
         }
         let [id, group, misspelt_group, uid, code, device, identifier, application] = ids;
         let customer = Customer {
@@ -45,6 +51,15 @@ impl Customer {
             application_id: application,
         };
         (customer != Customer::default()).then_some(customer)
+    }
+
+    /// What its ids take in bytes; a little more than they really do.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let Customer { customer_id, account_group_id, customer_uid, mobile_device_id, identifier_id, application_id } =
+            self;
+        let ids = [customer_id, account_group_id, customer_uid, mobile_device_id, identifier_id, application_id];
+        ids.map(|id| 3 + id.as_ref().map_or(0, |id| id.len())).iter().sum()
     }
 
     /// What tells this customer from others: their `customerId`, else `customerUid`, else `accountGroupId`. `None` if they have none of

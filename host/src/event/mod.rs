@@ -37,7 +37,10 @@ mod msgpack;
 #[cfg(test)]
 mod tests;
 
-pub use customer::{Customer, CustomerKey};
+/// The largest event in bytes that `event.bytes_max` may allow. Everything that keeps a whole event has room for one of this size.
+pub const EVENT_BYTES_MAX: usize = 64 << 20;
+
+pub use customer::{Customer, CustomerKey, ID_BYTES_MAX};
 pub use encode::Unusable;
 pub use envelope::Event;
 pub use error::{EventError, EventErrorKind};

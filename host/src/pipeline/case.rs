@@ -7,6 +7,7 @@ use super::budget::Held;
 use super::rehearse::Heard;
 use super::retries::Retry;
 use super::rows::{TimerStep, Union};
+use super::shard::bytes_of;
 use super::{Accepted, What};
 use crate::clock::Millis;
 use crate::communication::{Cause as SentFor, Communication, Occasion};
@@ -169,6 +170,15 @@ impl Case {
                 due: fired.as_ref().map_or(timer.due, |fired| fired.due),
             },
         }
+    }
+
+    /// What it adds to a commit beside rows of customers, about, in bytes: its communications, and its body if a campaign failed on it.
+    pub(super) fn bytes_to_commit(&self) -> usize {
+        let body = match &self.reason {
+            Reason::Event { event, .. } if !self.failures.is_empty() => event.raw().len(),
+            Reason::Event { .. } | Reason::Timer { .. } | Reason::Merge { .. } => 0,
+        };
+        body + self.communications.iter().map(bytes_of).sum::<usize>()
     }
 
     /// Whether nothing was decided: a timer that was not pending any more, or a failure that could not be tried.

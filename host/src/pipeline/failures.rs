@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::memory::AheadGroup;
 use super::view::View;
-use crate::event::{Customer, CustomerKey, Event, EventId};
+use crate::event::{Customer, CustomerKey, EVENT_BYTES_MAX, Event, EventId};
 use crate::metrics;
 use crate::store::records::{
     BodyRow, FailureDelta, FailureKey, FailureRow, FailureTotal, Key, Partition, Progress, Work, encode, visit_failures,
 };
-use crate::store::{Changes, StoreError, Table};
+use crate::store::{Changes, StoreError, Table, VALUE_BYTES_MAX};
 
 /// What is kept for each campaign, as of the last commit, and the numbers that the next failures get. Shared by the shards and the committer.
 #[derive(Debug)]
@@ -35,6 +35,9 @@ struct Totals {
     failures: BTreeMap<Arc<str>, FailureTotal>,
     missed: BTreeMap<Arc<str>, FailureTotal>,
 }
+
+// The body of the largest event is a row.
+const _: () = assert!(EVENT_BYTES_MAX + BodyRow::AROUND_BYTES <= VALUE_BYTES_MAX);
 
 /// The failures that a batch adds, changes and settles.
 #[derive(Debug)]

@@ -118,6 +118,9 @@ impl Shard {
         let spec = &campaign.spec;
         // Before anything of the answer counts.
         let timers = timers_of(&answer.actions, spec, case.now)?;
+        if let (Some(customer), Some(recipient)) = (case.customer, case.recipient()) {
+            self.rows.has_room(customer, recipient, spec, &answer.state, &timers)?;
+        }
         self.counts.of(index).decided(case.retry.is_none());
         let (mut communications, mut notes) = (Vec::new(), Vec::new());
         for action in answer.actions {

@@ -24,8 +24,9 @@ use crate::engine::{
 };
 use crate::event::{Customer, CustomerKey, Event};
 use crate::failpoint::Failpoint;
+use crate::metrics;
 use crate::store::StoreError;
-use crate::store::records::{CampaignRow, Decided, FailureStatus, PendingTimer, StateRow, Work};
+use crate::store::records::{CUSTOMER_BYTES_MAX, CampaignRow, Decided, FailureStatus, PendingTimer, StateRow, Work};
 
 /// The catalogue's name of the event that says so.
 const MERGE: &str = "ProfilesMerged";
@@ -106,6 +107,14 @@ impl Shard {
         self.rows.load(&self.view, to)?;
         for (shadow, trial) in rules.shadows().filter(|(shadow, _)| shadow.spec.manifest.remembers()) {
             [from, to].into_iter().for_each(|customer| self.rows.follow(customer, &shadow.spec.name, trial));
+        }
+        if !self.rows.have_room_together(from, to) {
+            ::metrics::counter!(metrics::CUSTOMERS_FULL_TOTAL, "refused" => "merge").increment(1);
+            tracing::error!(
+                event = %case.id,
+                "a merge is not done: the two customers together have more than {CUSTOMER_BYTES_MAX} bytes of states and timers; both stay as they are"
+            );
+            return Ok(());
         }
         let unions = self.unions(rules, case, (from, to), &recipient);
         // They are read from the store alone: it shows them, as the merge has waited for that, and has to show what becomes of them.

@@ -8,9 +8,13 @@ use foldhash::HashMap;
 use super::memory::Memory;
 use super::view::View;
 use crate::clock::Millis;
-use crate::engine::{CampaignSpec, StateChange, Trial};
+use crate::engine::{CampaignSpec, GuestFault, StateChange, Trial};
 use crate::event::{Customer, CustomerKey, EventId};
-use crate::store::records::{CampaignRow, CustomerRow, Key, PendingTimer, RedirectRow, StateRow, TimerKey};
+use crate::metrics;
+use crate::store::records::{
+    ABSORBED_BYTES, CUSTOMER_BYTES_MAX, CampaignRow, CustomerRow, Key, PendingTimer, RedirectRow, StateRow, TimerKey,
+    timer_bytes,
+};
 use crate::store::{Changes, StoreError, Table};
 
 const DAY_MS: Millis = 86_400_000;
@@ -25,6 +29,8 @@ pub(super) const NEVER: Millis = Millis::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     rows: HashMap<CustomerKey, Row>,
+    /// What the rows took when they were read, and what was kept since, in bytes.
+    bytes: usize,
     /// What follows from the rows: the index of timers by the time at which they are due, and redirects.
     index: Changes,
 }
@@ -86,9 +92,60 @@ impl Rows {
     /// Makes sure that a customer's row is here.
     pub(super) fn load(&mut self, view: &View, customer: CustomerKey) -> Result<(), StoreError> {
         if let Entry::Vacant(place) = self.rows.entry(customer) {
-            place.insert(Row { row: view.customer(customer)?, is_changed: false });
+            let row = view.customer(customer)?;
+            self.bytes += row.bytes();
+            place.insert(Row { row, is_changed: false });
         }
         Ok(())
+    }
+
+    /// What the rows that are here take, about, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is room in a customer's row for what one answer wants kept. Whoever keeps no more than before has room.
+    ///
+    /// # Errors
+    /// The fault of a rule that wants more.
+    pub(super) fn has_room(
+        &self,
+        customer: CustomerKey,
+        recipient: &Customer,
+        spec: &CampaignSpec,
+        state: &StateChange,
+        timers: &[TimerChange],
+    ) -> Result<(), GuestFault> {
+        if timers.is_empty() && !matches!(state, StateChange::Set(_)) {
+            return Ok(());
+        }
+        let Some(row) = self.row(customer) else { return Ok(()) };
+        let own = row.campaign(spec.acts_for());
+        let before = own.map_or(0, CampaignRow::bytes);
+        let replaced = own.map_or(0, |own| {
+            let of = |timer: &PendingTimer| timer_bytes(&timer.name, &timer.recipient);
+            let is_changed = |timer: &&PendingTimer| timers.iter().any(|(name, _)| *name == timer.name);
+            let state_bytes = if matches!(state, StateChange::Unchanged) { 0 } else { own.state_bytes() };
+            state_bytes + own.timers.iter().filter(is_changed).map(of).sum::<usize>()
+        });
+        let set = timers.iter().filter(|(_, due)| due.is_some()).map(|(name, _)| timer_bytes(name, recipient));
+        let state_bytes = if let StateChange::Set(bytes) = state { bytes.len() } else { 0 };
+        let after = before - replaced + state_bytes + set.sum::<usize>();
+        let got = row.bytes() - before + after;
+        if after > before && got > CUSTOMER_BYTES_MAX {
+            return Err(GuestFault::CustomerTooLarge { got, limit_bytes: CUSTOMER_BYTES_MAX });
+        }
+        Ok(())
+    }
+
+    /// Whether one row has room for what is kept about two customers who become one.
+    pub(super) fn have_room_together(&self, from: CustomerKey, to: CustomerKey) -> bool {
+        let bytes = |customer| self.row(customer).map_or(0, CustomerRow::bytes);
+        // Of two states of one campaign one is left.
+        let has_both = |row: &&CampaignRow| self.campaign(to, &row.name).is_some_and(|other| other.state.is_some());
+        let theirs = self.row(from).map(CustomerRow::campaigns).unwrap_or_default();
+        let twice: usize = theirs.iter().filter(has_both).map(CampaignRow::state_bytes).sum();
+        bytes(from) + bytes(to) + ABSORBED_BYTES - twice <= CUSTOMER_BYTES_MAX
     }
 
     /// What is kept about a customer whose row is here.
@@ -142,7 +199,17 @@ impl Rows {
             return;
         }
         row.is_changed = true;
-        let of = row.row.campaign(&trial.of);
+        let takes = row.row.campaign(&trial.of).map_or(0, CampaignRow::bytes);
+        let has_room = row.row.bytes() + takes + shadow.len() <= CUSTOMER_BYTES_MAX;
+        if !has_room {
+            // It begins with nothing, and is compared all the same.
+            ::metrics::counter!(metrics::CUSTOMERS_FULL_TOTAL, "refused" => "shadow").increment(1);
+            tracing::warn!(
+                campaign = &**shadow,
+                "a shadow begins without its campaign's state: too much is kept about the customer"
+            );
+        }
+        let of = row.row.campaign(&trial.of).filter(|_| has_room);
         let state = of.and_then(|of| of.state.clone());
         // Those that wait behind a failure, or for their campaign, do so for the campaign alone.
         let afresh = |timer: &PendingTimer| PendingTimer { looked_at: timer.due, ..timer.clone() };
@@ -208,7 +275,7 @@ impl Rows {
         kept: Kept,
     ) {
         let Kept { state, timers } = kept;
-        let index = &mut self.index;
+        let (index, row_bytes) = (&mut self.index, &mut self.bytes);
         let row = self.rows.get_mut(&customer).expect("the row of whom is decided about is here");
         row.is_changed = true;
         let campaign = spec.acts_for();
@@ -216,6 +283,7 @@ impl Rows {
             match state {
                 StateChange::Unchanged => {}
                 StateChange::Set(bytes) => {
+                    *row_bytes += bytes.len();
                     // Only a rule that has a version can return a state.
                     let version = spec.manifest.state_version.unwrap_or_default();
                     row.state = Some(StateRow { version, bytes: Vec::from(bytes).into(), changed_ms: now });
@@ -315,6 +383,7 @@ impl Rows {
 
     /// Hands over what has changed, to be committed.
     pub(super) fn flush(&mut self, memory: &mut Memory) -> Changes {
+        self.bytes = 0;
         for (customer, row) in self.rows.drain().filter(|(_, row)| row.is_changed) {
             memory.keep(customer, row.row);
         }

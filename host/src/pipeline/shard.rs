@@ -33,15 +33,15 @@ use crate::event::{CustomerKey, DedupKey, Event, EventId, Projection};
 use crate::failpoint::Failpoint;
 use crate::metrics;
 use crate::store::StoreError;
-use crate::store::records::{FaultCount, JournalEntry, Partition, SeenRow, Sessions, encode};
+use crate::store::records::{FaultCount, JournalEntry, Partition, SeenRow, Sessions};
 
 /// The most input that waits for its calls, in bytes: one large event read whole by many campaigns is decided before
 /// the next is read.
 const INPUT_BYTES_MAX: usize = 8 << 20;
 /// The most that the calls of several events may answer together; events that lead to more are decided in smaller parts.
 const OUTPUT_BYTES_MAX: usize = 8 << 20;
-/// What a communication takes beside its body, in bytes, about.
-const COMMUNICATION_BYTES: usize = 256;
+/// The most that the rows of customers take which are committed together, in bytes, unless they are one event's.
+const ROWS_BYTES_MAX: usize = 8 << 20;
 
 pub(super) struct Shard {
     number: usize,
@@ -92,7 +92,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct Exit {
     pub(super) groups: mpsc::Sender<Group>,
-    /// Of communications that wait to be committed, over all shards.
+    /// Of communications and rows that wait to be committed, over all shards.
     pub(super) budget: Budget,
     pub(super) runtime: Handle,
 }
@@ -111,9 +111,10 @@ impl From<StoreError> for Stop {
 }
 
 impl Exit {
-    /// Waits until there is room for the group's communications.
+    /// Waits until there is room for the group's communications and rows.
     fn send(&self, mut group: Group) -> Result<(), Stop> {
-        let bytes = group.outbox.iter().map(|(_, communication)| bytes_of(communication)).sum();
+        let outbox: usize = group.outbox.iter().map(|(_, communication)| bytes_of(communication)).sum();
+        let bytes = outbox + group.changes.bytes();
         if bytes > 0 {
             group.held_out = self.budget.take_blocking(bytes, &self.runtime);
         }
@@ -222,7 +223,10 @@ impl Shard {
         while !cases.is_empty() {
             self.batch.open(rules);
             let mut gathered = 0;
-            while gathered < cases.len() && self.batch.input_bytes() <= INPUT_BYTES_MAX {
+            while gathered < cases.len()
+                && self.batch.input_bytes() <= INPUT_BYTES_MAX
+                && (gathered == 0 || self.exit.is_none() || self.rows.bytes() <= ROWS_BYTES_MAX)
+            {
                 self.gather(rules, gathered, &mut cases[gathered])?;
                 gathered += 1;
             }
@@ -243,7 +247,8 @@ impl Shard {
                 first = events.end;
                 done.extend(cases.drain(..events.len()));
                 if self.exit.is_some()
-                    && done.iter().flat_map(|case| &case.communications).map(bytes_of).sum::<usize>() > OUTPUT_BYTES_MAX
+                    && (self.rows.bytes() > ROWS_BYTES_MAX
+                        || done.iter().map(Case::bytes_to_commit).sum::<usize>() > OUTPUT_BYTES_MAX)
                 {
                     self.close(std::mem::take(done), Vec::new(), rules.number)?;
                     self.view.memory().begin()?;
@@ -334,7 +339,9 @@ impl Shard {
                 let named = case.named();
                 let outcomes = case.outcomes;
                 let entry = JournalEntry { event_id, customer, cause, now, rule_set, outcomes, again, named };
-                group.journal.push(JournalPiece { partition: case.partition, customer, bytes: encode(&entry) });
+                entry.encode(&mut |bytes| {
+                    group.journal.push(JournalPiece { partition: case.partition, customer, bytes });
+                });
             }
             let partition = case.partition;
             group.outbox.extend(case.communications.into_iter().map(|communication| (partition, communication)));
@@ -405,7 +412,11 @@ fn waves(cases: Vec<Case>, have_memory: bool) -> Vec<Vec<Case>> {
     waves
 }
 
-fn bytes_of(communication: &Communication) -> usize {
+/// What a communication takes beside its body, in bytes, about.
+const COMMUNICATION_BYTES: usize = 256;
+
+/// What a communication takes, about, in bytes.
+pub(super) fn bytes_of(communication: &Communication) -> usize {
     communication.body.len() + COMMUNICATION_BYTES
 }
 

@@ -28,7 +28,7 @@ impl Recorded {
     pub(crate) fn read(entry: &Entry, bytes_max: usize) -> Result<Recorded, String> {
         let envelope = match entry {
             Entry::Line(line) if line.cut => {
-                return Err(format!("the line is over the limit of {bytes_max} bytes (event.bytes_max)"));
+                return Err(format!("the line is longer than one of an event of {bytes_max} bytes (event.bytes_max)"));
             }
             Entry::Line(line) => match Envelope::open(line.text.clone()) {
                 (envelope, None) => envelope,

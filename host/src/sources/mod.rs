@@ -76,7 +76,7 @@ impl Source {
     pub fn new(config: &Config, run: &str, health: Health) -> Result<Source, SourceError> {
         let address = Address::new(&config.source, &config.rabbitmq);
         let address = address.map_err(|error| SourceError::Configuration(with_causes(&error)))?;
-        let line_bytes_max = config.event.bytes_max;
+        let line_bytes_max = lines::line_bytes_max(config.event.bytes_max);
         Ok(match address {
             Address::RabbitMq(broker) => {
                 Source::RabbitMq(Box::new(RabbitMqSource::new(*broker, &config.rabbitmq, health)?))

@@ -10,8 +10,9 @@ use super::{StoreError, Table};
 
 /// A key is an identifier; longer ones would make a tree of few branches.
 pub const KEY_BYTES_MAX: usize = 1024;
-/// Far more than a whole group's rows in one value.
-pub const VALUE_BYTES_MAX: usize = 16 << 20;
+/// The longest value in bytes. Every room bounds its rows below this, so that a row that is too long is refused as data before it gets here: an event's
+/// body by `event.bytes_max`, what is kept about a customer by `CUSTOMER_BYTES_MAX`, an entry of the journal by its own.
+pub const VALUE_BYTES_MAX: usize = 80 << 20;
 
 /// The new value of each key; `None` takes it away.
 type Rows = BTreeMap<Box<[u8]>, Option<Vec<u8>>>;

@@ -44,6 +44,15 @@ const RESTS_AFTER: Duration = Duration::from_secs(1);
 /// Blocks of lines that may wait for the pipeline.
 const BLOCKS_MAX: usize = 4;
 
+/// The longest line for events of so many bytes: an envelope whose body is a text in which every byte is escaped, as a dead letter's may be. How long
+/// the event itself may be is the pipeline's to say.
+#[must_use]
+pub fn line_bytes_max(event_bytes_max: usize) -> usize {
+    const ESCAPED_BYTES: usize = 6;
+    const AROUND_BYTES: usize = 64 << 10;
+    ESCAPED_BYTES * event_bytes_max + AROUND_BYTES
+}
+
 /// Reads one file, or standard input, from the first line to the last.
 #[derive(Debug)]
 pub struct LinesSource {

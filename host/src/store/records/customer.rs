@@ -12,6 +12,14 @@ use crate::clock::Millis;
 use crate::event::{Customer, CustomerKey, EventId};
 use crate::store::{Snapshot, StoreError, Table};
 
+/// What may be kept about one customer, in bytes: the states and timers of all campaigns. More is refused as data: the campaign that asks for it faults,
+/// and a merge to more is not done.
+pub const CUSTOMER_BYTES_MAX: usize = 16 << 20;
+/// What a campaign, a timer and an absorbed customer take beside their texts and states, in bytes, at most.
+const CAMPAIGN_BYTES: usize = 64;
+const TIMER_BYTES: usize = 80;
+pub const ABSORBED_BYTES: usize = 18;
+
 /// One customer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerRow {
@@ -82,6 +90,13 @@ impl CustomerRow {
         self.campaigns.is_empty() && self.absorbed.is_empty()
     }
 
+    /// What the row takes in bytes; a little more than it really does.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let campaigns: usize = self.campaigns.iter().map(CampaignRow::bytes).sum();
+        campaigns + self.absorbed.len() * ABSORBED_BYTES
+    }
+
     #[must_use]
     pub fn campaigns(&self) -> &[CampaignRow] {
         &self.campaigns
@@ -119,6 +134,19 @@ impl CampaignRow {
         self.state.is_none() && self.timers.is_empty() && self.held == 0 && self.follows.is_none()
     }
 
+    /// What it takes of its row in bytes; a little more than it really does.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let timers: usize = self.timers.iter().map(|timer| timer_bytes(&timer.name, &timer.recipient)).sum();
+        CAMPAIGN_BYTES + self.name.len() + self.state_bytes() + timers
+    }
+
+    /// The length of its state in bytes; 0 without one.
+    #[must_use]
+    pub fn state_bytes(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| state.bytes.len())
+    }
+
     #[must_use]
     pub fn timer(&self, name: &str) -> Option<&PendingTimer> {
         self.timers.iter().find(|timer| *timer.name == *name)
@@ -129,6 +157,12 @@ impl CampaignRow {
         let at = self.timers.iter().position(|timer| *timer.name == *name)?;
         Some(self.timers.remove(at))
     }
+}
+
+/// What a timer takes of its row in bytes; a little more than it really does.
+#[must_use]
+pub fn timer_bytes(name: &str, recipient: &Customer) -> usize {
+    TIMER_BYTES + name.len() + recipient.bytes()
 }
 
 #[cfg(test)]

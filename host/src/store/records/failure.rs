@@ -178,6 +178,9 @@ pub(crate) fn visit_failures(
 }
 
 impl BodyRow {
+    /// What a row takes beside the body in bytes, at most.
+    pub(crate) const AROUND_BYTES: usize = 16;
+
     /// The body of an event that a failure needs; `None` if there is none.
     ///
     /// # Errors

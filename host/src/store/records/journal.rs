@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::encode;
 use crate::clock::Millis;
 use crate::event::{CustomerKey, EventId};
 
@@ -28,6 +29,23 @@ pub struct JournalEntry {
     /// The key of the customer whom the event names, if a merge has made it mean another: `customer`.
     #[serde(default)]
     pub named: Option<CustomerKey>,
+}
+
+/// The largest entry in bytes. What many campaigns made of one event may be more: then it stands in several entries.
+const ENTRY_BYTES_MAX: usize = 4 << 20;
+
+impl JournalEntry {
+    /// Puts an entry into bytes; one that is too large becomes several, each with some of the outcomes.
+    pub(crate) fn encode(mut self, put: &mut dyn FnMut(Vec<u8>)) {
+        let bytes = encode(&self);
+        if bytes.len() <= ENTRY_BYTES_MAX || self.outcomes.len() <= 1 {
+            return put(bytes);
+        }
+        let outcomes = self.outcomes.split_off(self.outcomes.len() / 2);
+        let rest = JournalEntry { outcomes, ..self.clone() };
+        self.encode(put);
+        rest.encode(put);
+    }
 }
 
 /// What was decided upon.
@@ -105,4 +123,47 @@ pub enum Verdict {
     Passed,
     /// It does not go out, for this reason.
     Suppressed(Box<str>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::records::decode;
+    use crate::store::{Table, VALUE_BYTES_MAX};
+
+    #[test]
+    fn what_many_campaigns_made_of_one_event_stands_in_entries_that_fit_and_nothing_is_lost() {
+        let decided = |number: usize| Decided::Answered {
+            communications: Vec::new(),
+            notes: vec!["n".repeat(1024).into(); 64],
+            state_changed: false,
+            scheduled: vec![(number.to_string().into(), 1)],
+            cancelled: Vec::new(),
+        };
+        let outcome = |number: usize| Outcome {
+            campaign: format!("campaign-{number}").into(),
+            version: "1.0.0".into(),
+            decided: decided(number),
+        };
+        let outcomes: Vec<Outcome> = (0..1024).map(outcome).collect();
+        let cause = Cause::Event { code: "A".into() };
+        let entry = JournalEntry {
+            event_id: EventId::NONE,
+            customer: None,
+            cause,
+            now: 7,
+            rule_set: 1,
+            outcomes: outcomes.clone(),
+            again: None,
+            named: None,
+        };
+        assert!(encode(&entry).len() > VALUE_BYTES_MAX / 2, "it is a test of large ones");
+        let mut read: Vec<JournalEntry> = Vec::new();
+        entry.encode(&mut |bytes| {
+            assert!(bytes.len() <= ENTRY_BYTES_MAX, "{}", bytes.len());
+            read.push(decode(Table::Journal, &bytes).unwrap());
+        });
+        assert!(read.iter().all(|entry| (entry.now, entry.rule_set) == (7, 1)));
+        assert_eq!(read.into_iter().flat_map(|entry| entry.outcomes).collect::<Vec<_>>(), outcomes);
+    }
 }

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 use super::{StoreError, Table};
 
-pub use customer::{CampaignRow, CustomerRow, PendingTimer, StateRow};
+pub use customer::{ABSORBED_BYTES, CUSTOMER_BYTES_MAX, CampaignRow, CustomerRow, PendingTimer, StateRow, timer_bytes};
 pub use failure::{BodyRow, FailureKey, FailureRow, FailureStatus, FailureTotal, Work};
 pub(crate) use failure::{FailureDelta, visit_failures};
 pub use journal::{Cause, Decided, JournalEntry, JournalRow, Outcome, Proposed, Verdict};
