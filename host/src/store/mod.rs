@@ -27,7 +27,7 @@ use std::path::Path;
 
 pub use changes::{Changes, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::StoreError;
-pub use file::{FileStore, compact, verify};
+pub use file::{FileStore, compact, file_bytes, verify};
 pub use identity::Identity;
 pub use memory::MemoryStore;
 pub use redb::{Compacted, FILE_NAME, Opening, RedbStore, Step, Verified};

@@ -38,7 +38,7 @@ use crate::failpoint::Failpoint;
 
 pub(super) use self::new::backup;
 pub use self::upkeep::{Compacted, Step, Verified};
-pub(super) use self::upkeep::{compact, verify};
+pub(super) use self::upkeep::{compact, rewrite, verify};
 
 /// The store's file in its directory.
 pub const FILE_NAME: &str = "hailer.redb";

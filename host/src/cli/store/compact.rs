@@ -11,8 +11,9 @@ use crate::store::{self, Compacted};
 
 /// Make a stopped engine's store as small as what is in it
 ///
-/// A file does not shrink by itself: space that is free is used again. Compacting gives it back to the disk, after checking every page. It needs
-/// the store to itself, and it is worth it only after much was removed, such as a long journal that was made shorter.
+/// A file does not shrink by itself: space that is free is used again. Compacting gives it back to the disk, after checking every page; nothing is left of
+/// rows that were removed, in the tables or in the log. It needs the store to itself, and for a while the space of what is in it once more. It is worth it
+/// only after much was removed, such as a long journal that was made shorter, or after an erasure that must not wait.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
     "Examples:\n  hailer store compact --config /etc/hailer/hailer.toml\n\n{EXIT_CODES}",
@@ -32,11 +33,18 @@ impl Compact {
         let compacted =
             store::compact(&stopped.directory, &mut |step| progress.show(|| text(step))).map_err(explained)?;
         drop(progress);
-        let Compacted { bytes_before, bytes_after } = compacted;
+        let Compacted { bytes_before, bytes_after, is_rewritten } = compacted;
         if global.json {
-            output::json(&serde_json::json!({ "bytesBefore": bytes_before, "bytesAfter": bytes_after }))?;
+            output::json(
+                &serde_json::json!({ "bytesBefore": bytes_before, "bytesAfter": bytes_after, "isRewritten": is_rewritten }),
+            )?;
         } else {
             output::data(&format!("{} before, {} now", output::size(bytes_before), output::size(bytes_after)))?;
+        }
+        if !is_rewritten {
+            output::say(
+                "there is no room to write it anew: free parts of the file may still hold rows that were removed; make room, and compact again",
+            );
         }
         Ok(DONE)
     }

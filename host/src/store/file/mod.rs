@@ -18,7 +18,7 @@ use self::applier::Applier;
 use super::log::{Left, Log, Nonce};
 use super::redb::{FILE_NAME, LogMark, Opening, RedbStore, Step, Verified};
 use super::upgrade::{refuse_older, upgrade};
-use super::{Changes, Identity, Place, Sizes, Snapshot, Store, StoreError, Upkeep, redb};
+use super::{Changes, Identity, Place, Sizes, Snapshot, Store, StoreError, Upkeep, log, redb};
 
 /// A store in a directory.
 pub struct FileStore {
@@ -181,7 +181,8 @@ pub fn verify(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Verifi
     Ok(verified)
 }
 
-/// Gives what the tables of a directory do not need back to the disk, after bringing over what its log has.
+/// Gives what the tables of a directory do not need back to the disk, after bringing over what its log has. The rows are copied to a
+/// new file, if there is room, and the log is overwritten with zeros: so nothing is left of rows that were removed.
 ///
 /// # Errors
 /// When it can't be opened or written, or is damaged.
@@ -190,7 +191,23 @@ pub fn compact(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<redb:
     let tables = RedbStore::open_any(directory, Opening::of("").cache_bytes, 0)?;
     bring_over(&tables, directory)?;
     drop(tables);
-    redb::compact(directory, progress)
+    let bytes_before = file_bytes_of_tables(directory);
+    let is_rewritten = redb::rewrite(directory)?;
+    let compacted = redb::compact(directory, progress)?;
+    // The tables need nothing of it, and what it still has may name a customer who was erased.
+    log::clear(directory)?;
+    Ok(redb::Compacted { bytes_before, is_rewritten, ..compacted })
+}
+
+/// The size of the files of a store in bytes; 0 if there are none.
+#[must_use]
+pub fn file_bytes(directory: &Path) -> u64 {
+    let log = std::fs::metadata(directory.join(log::FILE_NAME)).map_or(0, |found| found.len());
+    file_bytes_of_tables(directory) + log
+}
+
+fn file_bytes_of_tables(directory: &Path) -> u64 {
+    std::fs::metadata(directory.join(FILE_NAME)).map_or(0, |found| found.len())
 }
 
 /// Brings to the tables what their log has and they lack; from then on they need none.

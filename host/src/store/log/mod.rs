@@ -71,12 +71,7 @@ impl Log {
         let failed = |error| write_failed(&path, &error);
         let mut file = open(&path, true).map_err(failed)?;
         if file.metadata().map_err(failed)?.len() != FILE_BYTES as u64 {
-            file.set_len(0).map_err(failed)?;
-            file.seek(SeekFrom::Start(0)).map_err(failed)?;
-            let zeros = vec![0; 1 << 20];
-            for written in (0..FILE_BYTES).step_by(zeros.len()) {
-                file.write_all(&zeros[..zeros.len().min(FILE_BYTES - written)]).map_err(failed)?;
-            }
+            fill_with_zeros(&mut file).map_err(failed)?;
         }
         file.write_all_at(&head(nonce), 0).map_err(failed)?;
         file.sync_all().map_err(failed)?;
@@ -176,6 +171,27 @@ impl Log {
         end[8..].copy_from_slice(&sum);
         self.end.write_all_at(&end, 0).map_err(|error| write_failed(&self.path.with_file_name(END_NAME), &error))
     }
+}
+
+/// Overwrites a log that the tables need nothing of, so that no record of it can be read any more.
+pub(super) fn clear(directory: &Path) -> Result<(), StoreError> {
+    let path = directory.join(FILE_NAME);
+    if !path.exists() {
+        return Ok(());
+    }
+    let failed = |error| write_failed(&path, &error);
+    let mut file = open(&path, true).map_err(failed)?;
+    fill_with_zeros(&mut file).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+/// Overwrites a file in its place: what is cut off may stay on the disk.
+fn fill_with_zeros(file: &mut File) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    let zeros = vec![0; 1 << 20];
+    for written in (0..FILE_BYTES).step_by(zeros.len()) {
+        file.write_all(&zeros[..zeros.len().min(FILE_BYTES - written)])?;
+    }
+    file.set_len(FILE_BYTES as u64)
 }
 
 const END_BYTES: usize = 16;

@@ -17,6 +17,8 @@ use crate::store::identity::{IDENTITY_KEY, LOG_KEY};
 use crate::store::{Changes, Identity, KEY_BYTES_MAX, Snapshot, StoreError, Table};
 
 const UNFINISHED: &str = ".hailer-store-unfinished-";
+/// A copy that takes the place of its original; what a crash leaves of it is removed like any unfinished file.
+pub(super) const REWRITTEN: &str = ".hailer-store-unfinished-copy";
 /// What a copy gathers before it writes: enough for large writes, and little beside the engine that it is made in.
 const CHUNK_BYTES: usize = 4 << 20;
 /// Greater than every key.

@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
+use super::new::{REWRITTEN, backup, remove_unfinished};
 use super::open::{Opened, failed, guarded, open};
 use super::{FILE_NAME, LogMark};
 use crate::failpoint::Failpoint;
@@ -39,6 +41,8 @@ pub struct Verified {
 pub struct Compacted {
     pub bytes_before: u64,
     pub bytes_after: u64,
+    /// Its rows were copied to a new file first. If not, as the disk has no room for that, free parts of the file may still hold rows that were removed.
+    pub is_rewritten: bool,
 }
 
 /// Reads all of the store of a directory: the checksum of every page, then that of every row.
@@ -98,5 +102,32 @@ pub(in crate::store) fn compact(directory: &Path, progress: &mut dyn FnMut(Step)
     let closed = guarded(&file, || database.close().map_err(|error| failed(&file, error.into())));
     failure.check(&file)?;
     closed?;
-    Ok(Compacted { bytes_before, bytes_after: file_bytes()? })
+    Ok(Compacted { bytes_before, bytes_after: file_bytes()?, is_rewritten: false })
+}
+
+/// Puts a copy of the rows in the place of the file of a directory, after checking its pages: free parts of a file keep what was there. False, and nothing has
+/// changed, if there is no room for the copy.
+///
+/// # Errors
+/// When it can't be opened or written, or is damaged.
+pub(in crate::store) fn rewrite(directory: &Path) -> Result<bool, StoreError> {
+    let (path, copy) = (directory.join(FILE_NAME), directory.join(REWRITTEN));
+    let unusable = |error| StoreError::Io { path: path.clone(), error };
+    // All of it is kept: a view can't be read after its database has been closed.
+    let Opened { view, database, .. } = open(&path, CACHE_BYTES, u64::MAX)?;
+    let view = Arc::new(view);
+    // Under the file's lock, so one that is there is left by a crash.
+    remove_unfinished(directory);
+    match backup(&view, &copy) {
+        Ok(()) => {}
+        Err(StoreError::Full { .. }) => {
+            remove_unfinished(directory);
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    }
+    std::fs::rename(&copy, &path).map_err(unusable)?;
+    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(unusable)?;
+    drop((view, database));
+    Ok(true)
 }
