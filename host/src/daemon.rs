@@ -7,6 +7,7 @@
 mod address_space;
 mod checks;
 mod measure;
+mod resources;
 mod signals;
 mod stage;
 mod summary;
@@ -40,6 +41,8 @@ pub use checks::{
     topology,
 };
 pub use measure::measure;
+use resources::Resources;
+pub use resources::check_disk;
 use stage::EngineStage;
 pub use stage::Loader;
 pub use summary::Summary;
@@ -136,6 +139,8 @@ async fn surround(
     let health = Health::default();
     health.expect("source");
     let recorder = metrics::install().context("no metrics")?;
+    metrics::begin();
+    show_connected(config);
     let control = Control::bind(&config.data)?;
     let http = Http::bind(listen_of(config)).await?;
     let store = open_store(config)?;
@@ -175,6 +180,7 @@ async fn surround(
     let mut answering = Vec::new();
     let ended = shutdown.clone();
     answering.push(tokio::spawn(control.serve(context, async move { ended.ended().await })));
+    answering.push(tokio::spawn(Resources::begin(config, &health, started_ms).watch()));
     if let Some(http) = http {
         tracing::info!(address = %http.address(), "metrics and health");
         let observed = Observed { health: health.clone(), metrics: recorder };
@@ -368,6 +374,15 @@ fn open_suspects(config: &Config) -> anyhow::Result<Suspects> {
 
 fn ended_source(ended: Result<Result<(), SourceError>, tokio::task::JoinError>) -> anyhow::Result<()> {
     Ok(ended.context("the source stopped unexpectedly")??)
+}
+
+/// A file or a stream of the process needs no session, so it counts as connected; a broker's sessions say themselves when they are.
+fn show_connected(config: &Config) {
+    let is_broker = |end: &str| end.starts_with("amqp");
+    let connected = |end: &str| if is_broker(end) { 0.0 } else { 1.0 };
+    ::metrics::gauge!(metrics::SOURCE_CONNECTED).set(connected(&config.source));
+    ::metrics::gauge!(metrics::SINK_CONNECTED, "room" => "sink").set(connected(&config.sink));
+    ::metrics::gauge!(metrics::SINK_CONNECTED, "room" => "deadletters").set(connected(&config.source));
 }
 
 fn listen_of(config: &Config) -> &str {

@@ -26,6 +26,7 @@ pub mod sources;
 
 pub mod address;
 pub mod broker;
+pub mod dead_letters;
 pub mod topology;
 
 mod allocator;

@@ -23,6 +23,7 @@ mod input_forms;
 mod memory;
 mod moving;
 mod new_rule;
+mod operations;
 mod privacy;
 mod rehearsal;
 mod replay;

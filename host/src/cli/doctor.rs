@@ -9,7 +9,7 @@ use super::settings::{Global, SettingFlags};
 use super::{DONE, EXIT_CODES, FAILED, engine, logging, output, reading, toolchain};
 use crate::address::redacted;
 use crate::clock;
-use crate::config::{Config, ConfigError, Purpose};
+use crate::config::{Config, ConfigError, Exposed, Purpose};
 use crate::control::{Client, ControlError, check_data_directory};
 use crate::daemon::{self, Finding};
 use crate::store::{FILE_NAME, Store};
@@ -19,7 +19,7 @@ const NO_ENGINE: &str = "none runs with this data directory";
 
 /// Find out what is missing on this machine, and what to do about it
 ///
-/// Looks at the toolchain for building rules, the configuration, the directories of rules, data and recordings, the socket, the
+/// Looks at the toolchain for building rules, the configuration, the directories of rules, data and recordings, their free space, the socket, the
 /// address space that the sandbox reserves, the machine's clock, and what a start needs of the broker. Changes nothing.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("Examples:\n  hailer doctor\n  hailer doctor --config /etc/hailer/hailer.toml --json\n\n{EXIT_CODES}"))]
@@ -35,6 +35,11 @@ impl Doctor {
         let config = match global.load(Purpose::Ask, &self.settings) {
             Ok(loaded) => {
                 findings.push(Finding::well("configuration", "every setting is valid"));
+                let secret = |exposed: Exposed| {
+                    let subject = format!("secret {}", exposed.setting);
+                    Finding::problem(&subject, exposed.reason(), exposed.next_step())
+                };
+                findings.extend(loaded.exposed().into_iter().map(secret));
                 loaded.config
             }
             Err(error) => {
@@ -49,6 +54,7 @@ impl Doctor {
         };
         findings.push(rules(&config));
         findings.push(data(&config.data));
+        findings.extend(daemon::check_disk(&config));
         findings.extend(daemon::check_recording(&config));
         let engine = socket(&config)?;
         let is_stopped = engine.next_step.is_none() && engine.detail == NO_ENGINE;

@@ -33,6 +33,7 @@ mod rollback;
 mod trial;
 
 mod customer;
+mod dead_letters;
 mod decisions;
 mod erase;
 mod failures;
@@ -117,6 +118,8 @@ enum Command {
     Why(why::Why),
     Decisions(decisions::Decisions),
     Failures(failures::Failures),
+    #[command(name = "dead-letters")]
+    DeadLetters(dead_letters::DeadLetters),
     Erase(erase::Erase),
     Store(store::StoreCommand),
     Events(events::Events),
@@ -173,6 +176,7 @@ impl Cli {
             Command::Why(command) => command.run(global),
             Command::Decisions(command) => command.run(global),
             Command::Failures(command) => command.run(global),
+            Command::DeadLetters(command) => command.run(global),
             Command::Erase(command) => command.run(global),
             Command::Store(command) => command.run(global),
             Command::Events(command) => command.run(global),

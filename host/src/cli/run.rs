@@ -42,6 +42,14 @@ impl Run {
         let mut loaded = global.load(Purpose::Run, &self.settings)?;
         loaded.config.allow_removals = self.allow_removals;
         logging::start(&loaded.config.log)?;
+        for exposed in loaded.exposed() {
+            tracing::warn!(
+                setting = exposed.setting,
+                reason = exposed.reason(),
+                next_step = exposed.next_step(),
+                "a secret is open"
+            );
+        }
         if let Some(armed) = failpoint::arm()? {
             tracing::error!(
                 armed,

@@ -30,17 +30,10 @@ pub(super) fn values(loaded: &Loaded, problems: &mut Vec<Problem>) {
         }
     }
     addresses(&mut report);
-    if config.data == config.rules {
-        report.add("data", "the same directory as `rules`", "keep the engine's own files out of the rules' directory");
-    }
-    if let Some(dir) = &config.record.dir {
-        if *dir == config.rules {
-            report.add("record.dir", "the same directory as `rules`", "record into a directory of its own");
-        }
-        if config.record.bytes_max < config.record.file_bytes_max {
-            let reason = format!("{} is less than record.file_bytes_max", config.record.bytes_max);
-            report.add("record.bytes_max", reason, "not even one file would fit: raise it, or lower the other");
-        }
+    own_directories(&mut report);
+    if config.record.dir.is_some() && config.record.bytes_max < config.record.file_bytes_max {
+        let reason = format!("{} is less than record.file_bytes_max", config.record.bytes_max);
+        report.add("record.bytes_max", reason, "not even one file would fit: raise it, or lower the other");
     }
     if config.event.batch_max > config.event.in_flight_max {
         let reason =
@@ -64,9 +57,42 @@ pub(super) fn values(loaded: &Loaded, problems: &mut Vec<Problem>) {
         let reason = format!("`{listen}` is no address to listen on");
         report.add("http.listen", reason, "write host:port, such as 127.0.0.1:9464, or nothing to listen nowhere");
     }
-    if let Err(error) = EnvFilter::builder().parse(&config.log.level) {
+    if let Some(word) = misspelt_level(&config.log.level) {
+        let reason = format!("`{word}` is no level");
+        report.add("log.level", reason, "use error, warn, info, debug, trace, or TARGET=LEVEL, such as hailer=debug");
+    } else if let Err(error) = EnvFilter::builder().parse(&config.log.level) {
         report.add("log.level", error.to_string(), "use error, warn, info, debug, trace, or hailer=debug,lapin=warn");
     }
+}
+
+/// The directories that are one thing's alone, of which two must not be one.
+fn own_directories(report: &mut Report<'_>) {
+    let config = &report.loaded.config;
+    let place = |path: &Path| {
+        std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.into())
+    };
+    let mut directories = vec![
+        ("rules", "`rules`", place(&config.rules)),
+        ("data", "`data`", place(&config.data)),
+        ("rules", "the engine's copies of what it accepted (`data` and `rules`)", place(&config.data).join("rules")),
+        ("rules", "the engine's compiled modules (`data` and `artifacts`)", place(&config.data).join("artifacts")),
+    ];
+    directories.extend(config.store_dir().map(|dir| ("store.dir", "the store", place(&dir))));
+    directories.extend(config.record.dir.as_deref().map(|dir| ("record.dir", "the recording", place(dir))));
+    for (at, (setting, _, path)) in directories.iter().enumerate() {
+        if let Some((_, other, _)) = directories[..at].iter().find(|(_, _, earlier)| earlier == path) {
+            let reason = format!("the same directory as {other}");
+            report.add(setting, reason, "give each a directory of its own");
+        }
+    }
+}
+
+/// What in a filter of the log is neither a level nor `TARGET=LEVEL`: the filter itself takes a level that is misspelt for a target, and logs next to nothing.
+fn misspelt_level(filter: &str) -> Option<&str> {
+    let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let parts = filter.split(',').map(str::trim);
+    let mut plain = parts.filter(|part| !part.is_empty() && !part.contains(['=', '[', ']', '{', '}']));
+    plain.find(|part| !is_level(part))
 }
 
 /// What the two addresses say together with the settings of RabbitMQ.

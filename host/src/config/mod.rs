@@ -9,11 +9,13 @@ use std::path::PathBuf;
 mod checks;
 mod layers;
 mod problem;
+mod secrets;
 mod settings;
 mod settled;
 
 pub use layers::{ENVIRONMENT_PREFIX, FILE_DEFAULT, Flag, Layers, Loaded, Origin, Purpose, Shown};
 pub use problem::{ConfigError, Problem};
+pub use secrets::Exposed;
 pub use settings::{nearest, setting_names};
 
 use serde::{Deserialize, Serialize};
@@ -99,6 +101,8 @@ pub struct StoreConfig {
     pub failures_bytes_max: u64,
     /// How much is kept of what one campaign missed while it was paused or suspended; what comes then is only counted.
     pub missed_bytes_max: u64,
+    /// With fewer bytes free under a directory that the engine writes to, it says so; 0 is never.
+    pub free_bytes_min: u64,
 }
 
 /// Keeping what is consumed, bodies and all: personal data.
@@ -286,6 +290,7 @@ impl Default for StoreConfig {
             deadletters_bytes_max: 256 << 20,
             failures_bytes_max: 1 << 30,
             missed_bytes_max: 64 << 20,
+            free_bytes_min: 1 << 30,
         }
     }
 }

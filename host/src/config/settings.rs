@@ -28,6 +28,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("store.deadletters_bytes_max", 1 << 20..=1 << 40),
     ("store.failures_bytes_max", 1 << 20..=1 << 50),
     ("store.missed_bytes_max", 0..=1 << 50),
+    ("store.free_bytes_min", 0..=1 << 50),
     ("record.file_bytes_max", 1 << 16..=64 << 30),
     ("record.days", 1..=3660),
     ("record.bytes_max", 1 << 20..=1 << 50),

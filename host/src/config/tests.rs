@@ -141,3 +141,34 @@ fn communications_are_never_written_into_what_is_read_however_it_is_spelt() {
     assert_eq!(refused("file:/dev/null"), None);
     assert!(load("", &[], &[("source", "file:/dev/null"), ("sink", "file:/dev/null")]).is_ok());
 }
+
+#[test]
+fn a_level_that_is_misspelt_is_refused_and_not_taken_for_a_target() {
+    for level in ["inof", "hailer", "info,inof", "hailer=debug,warm"] {
+        let error = load("", &[], &[("log.level", level)]).unwrap_err();
+        assert!(error.problems[0].reason.contains("is no level"), "{level}: {error}");
+    }
+    for level in ["info", "WARN", "off", "3", "info,lapin=warn", "hailer[event]=debug"] {
+        load("", &[], &[("log.level", level)]).unwrap_or_else(|error| panic!("{level}: {error}"));
+    }
+}
+
+#[test]
+fn two_directories_that_are_one_thing_s_alone_are_never_one() {
+    let two = [
+        [("data", "one"), ("rules", "one")],
+        // Where the engine keeps copies of what it accepted.
+        [("data", "one"), ("rules", "one/rules")],
+        [("data", "one"), ("rules", "./one/artifacts/.")],
+        [("record.dir", "one"), ("store.dir", "one")],
+        [("record.dir", "one"), ("data", "one")],
+        [("store.dir", "one"), ("rules", "one")],
+    ];
+    for flags in two {
+        match load("", &[], &flags) {
+            Err(error) => assert!(error.to_string().contains("the same directory as"), "{flags:?}: {error}"),
+            Ok(_) => panic!("{flags:?}"),
+        }
+    }
+    load("", &[], &[("data", "one"), ("rules", "two"), ("store.dir", "one/store")]).unwrap();
+}

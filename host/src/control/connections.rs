@@ -1,7 +1,7 @@
 //! Serving connections, boundedly: so many at a time, none that stays silent for long, and an end that comes although
 //! somebody holds on to theirs.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,8 +10,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
 /// How long open requests may take once the end has come.
 const GRACE: Duration = Duration::from_secs(2);
@@ -26,6 +27,8 @@ pub(super) struct Bounds {
     pub(super) head_timeout: Duration,
     /// The longest that a connection lasts: longer than the longest answer takes.
     pub(super) connection_timeout: Duration,
+    /// A connection of this age gives its place to one that waits, the oldest first: clients that never read keep nobody out.
+    pub(super) yields_after: Duration,
 }
 
 /// Serves until `shutdown` is done, then lets open requests finish for a moment.
@@ -33,26 +36,30 @@ pub(super) async fn serve_until<L>(mut listener: L, bounds: Bounds, router: Rout
 where
     L: Listener,
 {
-    let places = Arc::new(Semaphore::new(bounds.connections_max));
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
+    // The oldest first.
+    let mut open: VecDeque<(Instant, AbortHandle)> = VecDeque::new();
+    let mut waiting: Option<L::Io> = None;
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let accepted = async {
-            // The semaphore is never closed; were it, the connection would merely not be counted.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            (place, listener.accept().await.0)
-        };
+        open.retain(|(_, connection)| !connection.is_finished());
+        if open.len() < bounds.connections_max
+            && let Some(io) = waiting.take()
+        {
+            let serving = connections.spawn(serve(io, bounds, router.clone(), stopped.clone()));
+            open.push_back((Instant::now(), serving));
+        }
+        let yields_at = open.front().map_or_else(Instant::now, |(since, _)| *since + bounds.yields_after);
         tokio::select! {
-            (place, io) = accepted => {
-                let serving = serve(io, bounds, router.clone(), stopped.clone());
-                connections.spawn(async move {
-                    let _place = place;
-                    serving.await;
-                });
-            }
+            (io, _) = listener.accept(), if waiting.is_none() => waiting = Some(io),
             // What has ended is forgotten.
             Some(_) = connections.join_next() => {}
+            () = tokio::time::sleep_until(yields_at), if waiting.is_some() => {
+                if let Some((_, oldest)) = open.pop_front() {
+                    oldest.abort();
+                }
+            }
             () = &mut shutdown => break,
         }
     }
@@ -96,14 +103,20 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
     const SHORT: Duration = Duration::from_millis(50);
+    /// More than the buffers between two ends hold.
+    const LARGE_BYTES: usize = 64 << 20;
     /// Longer than anything here takes, and far from [`LONG`].
     const PATIENCE: Duration = Duration::from_secs(20);
 
     /// As many clients as there are places send `words` and no more; then one more asks for its answer.
     async fn is_answered_beside(words: &str, head_timeout: Duration, connection_timeout: Duration) {
+        let bounds = Bounds { connections_max: 2, head_timeout, connection_timeout, yields_after: LONG };
+        is_answered_within(bounds, words).await;
+    }
+
+    async fn is_answered_within(bounds: Bounds, words: &str) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let bounds = Bounds { connections_max: 2, head_timeout, connection_timeout };
         let serving = tokio::spawn(serve_until(listener, bounds, router(), std::future::pending()));
         let mut silent = Vec::new();
         for _ in 0..bounds.connections_max {
@@ -116,7 +129,10 @@ mod tests {
     }
 
     fn router() -> Router {
-        Router::new().route("/", get(async || "here")).route("/", post(async |body: String| body.len().to_string()))
+        Router::new()
+            .route("/", get(async || "here"))
+            .route("/", post(async |body: String| body.len().to_string()))
+            .route("/large", get(async || "x".repeat(LARGE_BYTES)))
     }
 
     async fn is_answered(address: SocketAddr) {
@@ -125,6 +141,28 @@ mod tests {
         let mut answer = String::new();
         tokio::time::timeout(PATIENCE, client.read_to_string(&mut answer)).await.unwrap().unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn clients_that_never_read_their_answer_give_their_places_to_those_that_wait() {
+        let bounds = Bounds { connections_max: 2, head_timeout: LONG, connection_timeout: LONG, yields_after: SHORT };
+        is_answered_within(bounds, "GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    }
+
+    #[tokio::test]
+    async fn a_client_keeps_its_place_while_nobody_waits_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounds =
+            Bounds { connections_max: 2, head_timeout: LONG, connection_timeout: LONG, yields_after: Duration::ZERO };
+        let serving = tokio::spawn(serve_until(listener, bounds, router(), std::future::pending()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        is_answered(address).await;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(PATIENCE, client.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.ends_with("here"), "{answer}");
+        serving.abort();
     }
 
     #[tokio::test]
@@ -151,7 +189,7 @@ mod tests {
     async fn a_client_in_the_middle_of_a_request_does_not_hold_the_end_up() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let bounds = Bounds { connections_max: 2, head_timeout: LONG, connection_timeout: LONG };
+        let bounds = Bounds { connections_max: 2, head_timeout: LONG, connection_timeout: LONG, yields_after: LONG };
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let serving = tokio::spawn(serve_until(listener, bounds, router(), async { stopped.await.unwrap_or(()) }));
         let mut client = TcpStream::connect(address).await.unwrap();

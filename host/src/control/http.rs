@@ -17,8 +17,13 @@ use super::connections::{Bounds, serve_until};
 use crate::health::Health;
 
 /// A scraper or two, a probe or two, each answered at once.
-const BOUNDS: Bounds =
-    Bounds { connections_max: 32, head_timeout: Duration::from_secs(5), connection_timeout: Duration::from_secs(60) };
+const BOUNDS: Bounds = Bounds {
+    connections_max: 32,
+    head_timeout: Duration::from_secs(5),
+    connection_timeout: Duration::from_secs(60),
+    // A probe that waits a little is answered still in its time.
+    yields_after: Duration::from_millis(200),
+};
 
 /// A bound listener.
 #[derive(Debug)]

@@ -28,8 +28,14 @@ const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else {
 const STICKY: u32 = 0o1000;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// Commands are few and short, and none waits for its answer longer than `hailer` does.
-const BOUNDS: Bounds =
-    Bounds { connections_max: 32, head_timeout: Duration::from_secs(5), connection_timeout: Duration::from_secs(180) };
+const BOUNDS: Bounds = Bounds {
+    connections_max: 32,
+    head_timeout: Duration::from_secs(5),
+    connection_timeout: CONNECTION_TIMEOUT,
+    // A long command keeps its place: who may connect is decided by the file's permissions.
+    yields_after: CONNECTION_TIMEOUT,
+};
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The socket of the engine in a data directory.
 #[must_use]

@@ -160,6 +160,7 @@ impl Stage for EngineStage {
     fn swap(&mut self, campaigns: Vec<(Arc<Campaign>, Option<Stop>)>, rule_set: u64) {
         self.loader.compiler.retain(campaigns.iter().map(|(campaign, _)| &*campaign.spec.digest));
         self.passed.retain(|digest| campaigns.iter().any(|(campaign, _)| campaign.spec.digest == *digest));
+        campaigns.iter().for_each(|(campaign, _)| metrics::begin_campaign(&campaign.spec.name));
         self.current.store(Arc::new(RuleSet::with_stopped(campaigns, rule_set)));
         ::metrics::gauge!(metrics::RULE_SET).set(rule_set as f64);
     }

@@ -1,0 +1,164 @@
+//! What the machine has left, and what the process takes of it: free bytes under each directory that the engine writes to, the store's size, and memory.
+//!
+//! A full disk ends the engine, and nothing is lost by that; but it should be seen before. So free bytes are measured every few seconds, and less than
+//! `store.free_bytes_min` is reported as an impairment: the engine goes on.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::checks::Finding;
+use crate::clock::Millis;
+use crate::config::Config;
+use crate::health::{Condition, Health};
+use crate::metrics;
+use crate::store;
+
+const ROOM: &str = "disk";
+const LOOKS_EVERY: Duration = Duration::from_secs(5);
+
+/// Looks at the machine from time to time.
+#[derive(Debug)]
+pub(super) struct Resources {
+    directories: Vec<(&'static str, PathBuf)>,
+    store: Option<PathBuf>,
+    free_bytes_min: u64,
+    health: Health,
+}
+
+impl Resources {
+    fn of(config: &Config, health: &Health) -> Resources {
+        let store = config.store_dir();
+        Resources {
+            directories: directories(config),
+            store,
+            free_bytes_min: config.store.free_bytes_min,
+            health: health.clone(),
+        }
+    }
+
+    /// Looks for the first time, so that every number is there when the engine answers.
+    pub(super) fn begin(config: &Config, health: &Health, started_ms: Millis) -> Resources {
+        ::metrics::gauge!(metrics::START_TIME).set(started_ms as f64 / 1000.0);
+        let resources = Resources::of(config, health);
+        resources.look();
+        resources
+    }
+
+    /// Looks again and again.
+    pub(super) async fn watch(self) {
+        let mut looking = self;
+        loop {
+            tokio::time::sleep(LOOKS_EVERY).await;
+            // A disk that hangs must hold up nothing but this.
+            let looked = tokio::task::spawn_blocking(move || {
+                looking.look();
+                looking
+            });
+            let Ok(again) = looked.await else { return };
+            looking = again;
+        }
+    }
+
+    fn look(&self) {
+        let mut short = Vec::new();
+        for (name, directory) in &self.directories {
+            let Some(free) = free_bytes(directory) else { continue };
+            ::metrics::gauge!(metrics::FREE_BYTES, "directory" => *name).set(free as f64);
+            if free < self.free_bytes_min {
+                short.push(format!("`{}`", directory.display()));
+            }
+        }
+        if let Some(bytes) = resident_bytes() {
+            ::metrics::gauge!(metrics::RESIDENT_BYTES).set(bytes as f64);
+        }
+        let store = self.store.as_deref().map_or(0, store::file_bytes);
+        ::metrics::gauge!(metrics::STORE_BYTES).set(store as f64);
+        let condition = match &*short {
+            [] => Condition::Ready,
+            _ => Condition::Impaired(format!(
+                "less than {} bytes (store.free_bytes_min) are free in {}; make room before the disk is full",
+                self.free_bytes_min,
+                short.join(", ")
+            )),
+        };
+        self.health.report(ROOM, condition);
+    }
+}
+
+/// The directories that an engine writes to, with the word for each in metrics.
+fn directories(config: &Config) -> Vec<(&'static str, PathBuf)> {
+    let mut directories = vec![("data", config.data.clone())];
+    directories.extend(config.store_dir().map(|store| ("store", store)));
+    directories.extend(config.record.dir.clone().map(|record| ("record", record)));
+    directories
+}
+
+/// Whether there is room where an engine writes.
+#[must_use]
+pub fn check_disk(config: &Config) -> Vec<Finding> {
+    let needs = |name: &str| match name {
+        "data" => "compiled modules take up to 512 MiB".to_owned(),
+        "store" => format!(
+            "the log takes 16 MiB, the journal up to {} bytes (store.journal_bytes_max), and the file may be twice its rows",
+            config.store.journal_bytes_max
+        ),
+        _ => format!("recordings take up to {} bytes (record.bytes_max)", config.record.bytes_max),
+    };
+    let finding = |(name, directory): (&str, PathBuf)| {
+        let subject = format!("disk of {name} {}", directory.display());
+        let Some(free) = free_bytes(&directory) else {
+            let detail = "the free space can't be measured".to_owned();
+            return Finding { subject, detail, next_step: Some("let this user read the directory".to_owned()) };
+        };
+        let detail = format!("{free} bytes are free; {}", needs(name));
+        let min = config.store.free_bytes_min;
+        let next_step = || format!("make room: less than {min} bytes are free (store.free_bytes_min)");
+        Finding { subject, detail, next_step: (free < min).then(next_step) }
+    };
+    directories(config).into_iter().map(finding).collect()
+}
+
+/// Free bytes for this user on the file system of a directory, or of the nearest directory above that there is.
+fn free_bytes(directory: &Path) -> Option<u64> {
+    let absolute = std::path::absolute(directory).ok()?;
+    let found = absolute.ancestors().find(|path| path.is_dir())?;
+    let system = rustix::fs::statvfs(found).ok()?;
+    Some(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+/// Memory of this process that is resident.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(free_bytes_min: u64) -> Config {
+        let mut config = Config { data: "/nowhere/that/is".into(), ..Config::default() };
+        config.store.free_bytes_min = free_bytes_min;
+        config
+    }
+
+    #[test]
+    fn a_disk_with_too_little_room_is_a_problem_and_an_impairment_and_does_not_make_the_engine_unready() {
+        for (free_bytes_min, is_short) in [(0, false), (u64::MAX, true)] {
+            let config = config(free_bytes_min);
+            let findings = check_disk(&config);
+            assert!(findings[0].detail.contains("bytes are free"), "{findings:?}");
+            assert_eq!(findings[0].next_step.is_some(), is_short, "{findings:?}");
+            let health = Health::default();
+            Resources::of(&config, &health).look();
+            assert_eq!(health.complaints().contains_key(ROOM), is_short);
+            assert!(health.problems().is_empty());
+        }
+    }
+
+    #[test]
+    fn this_process_takes_memory() {
+        assert!(resident_bytes().unwrap() > 1 << 20);
+    }
+}
