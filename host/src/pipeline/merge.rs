@@ -91,6 +91,20 @@ impl Pair {
         Union { campaign: Arc::clone(campaign), state, timers, changes: Vec::new() }
     }
 
+    /// The size of the customer's row with the state that a rule made of the two, in bytes. `bytes` is the size with the larger of the two states.
+    ///
+    /// # Errors
+    /// The fault of a rule that makes the row too large.
+    fn bytes_with(&self, bytes: usize, state: &StateChange) -> Result<usize, GuestFault> {
+        let StateChange::Set(united) = state else { return Ok(bytes) };
+        let before = [&self.own, &self.other].into_iter().flatten().map(|state| state.bytes.len()).max().unwrap_or(0);
+        let got = bytes + united.len().saturating_sub(before);
+        if united.len() > before && got > CUSTOMER_BYTES_MAX {
+            return Err(GuestFault::CustomerTooLarge { got, limit_bytes: CUSTOMER_BYTES_MAX });
+        }
+        Ok(got)
+    }
+
     /// What counts while the other's part waits with a kept failure. A rule of the first form has its timers united at once.
     fn meanwhile(&self, campaign: &Arc<str>, knows_timers: bool) -> Union {
         let timers = if knows_timers { UnitedTimers::OfRemaining } else { UnitedTimers::Earlier };
@@ -108,7 +122,7 @@ impl Shard {
         for (shadow, trial) in rules.shadows().filter(|(shadow, _)| shadow.spec.manifest.remembers()) {
             [from, to].into_iter().for_each(|customer| self.rows.follow(customer, &shadow.spec.name, trial));
         }
-        if !self.rows.have_room_together(from, to) {
+        if self.rows.bytes_together(from, to) > CUSTOMER_BYTES_MAX {
             ::metrics::counter!(metrics::CUSTOMERS_FULL_TOTAL, "refused" => "merge").increment(1);
             tracing::error!(
                 event = %case.id,
@@ -171,6 +185,7 @@ impl Shard {
             }
         }
         self.guests.decide(&self.batch, &mut self.decided);
+        let mut bytes = self.rows.bytes_together(from, to);
         for Verdict { campaign: index, result, .. } in std::mem::take(&mut self.decided.verdicts) {
             let campaign = &rules.campaigns()[index];
             let Some(at) = asked.iter().position(|(asked, _)| *asked == index) else { continue };
@@ -178,6 +193,7 @@ impl Shard {
             let spec = &campaign.spec;
             let answered = result.and_then(|answer| {
                 let changes = timers_of(&answer.actions, spec, case.now)?;
+                bytes = pair.bytes_with(bytes, &answer.state)?;
                 Ok((answer, changes))
             });
             unions.push(match answered {
@@ -332,4 +348,21 @@ fn merge_timers(spec: &CampaignSpec, own: &[PendingTimer], other: &[PendingTimer
         Some(MergeTimer { handler: handler(&timer.name)? as u32, is_other, due: timer.due })
     });
     spec.manifest.merges_timers().then(|| handed.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_united_state_that_makes_the_row_too_large_is_a_fault() {
+        let state = |length| Some(StateRow { version: 1, bytes: vec![0; length].into(), changed_ms: 0 });
+        let pair = Pair { own: state(10), own_timers: Vec::new(), other: state(30), other_timers: Vec::new() };
+        let set = StateChange::Set(vec![0; 40].into());
+        assert_eq!(pair.bytes_with(100, &set).ok(), Some(110), "the larger of the two is in the size already");
+        assert_eq!(pair.bytes_with(100, &StateChange::Unchanged).ok(), Some(100));
+        assert_eq!(pair.bytes_with(CUSTOMER_BYTES_MAX - 10, &set).ok(), Some(CUSTOMER_BYTES_MAX));
+        let fault = pair.bytes_with(CUSTOMER_BYTES_MAX - 9, &set).unwrap_err();
+        assert!(matches!(fault, GuestFault::CustomerTooLarge { .. }), "{fault:?}");
+    }
 }

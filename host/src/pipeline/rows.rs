@@ -138,14 +138,14 @@ impl Rows {
         Ok(())
     }
 
-    /// Whether one row has room for what is kept about two customers who become one.
-    pub(super) fn have_room_together(&self, from: CustomerKey, to: CustomerKey) -> bool {
+    /// The size of the row that unites two customers, if no rule makes a state larger. In bytes.
+    pub(super) fn bytes_together(&self, from: CustomerKey, to: CustomerKey) -> usize {
         let bytes = |customer| self.row(customer).map_or(0, CustomerRow::bytes);
         // Of two states of one campaign one is left.
         let has_both = |row: &&CampaignRow| self.campaign(to, &row.name).is_some_and(|other| other.state.is_some());
         let theirs = self.row(from).map(CustomerRow::campaigns).unwrap_or_default();
         let twice: usize = theirs.iter().filter(has_both).map(CampaignRow::state_bytes).sum();
-        bytes(from) + bytes(to) + ABSORBED_BYTES - twice <= CUSTOMER_BYTES_MAX
+        bytes(from) + bytes(to) + ABSORBED_BYTES - twice
     }
 
     /// What is kept about a customer whose row is here.
