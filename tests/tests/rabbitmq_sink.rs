@@ -231,7 +231,7 @@ async fn dead_letters_wait_for_a_queue_that_was_deleted() {
     letters.check_route().await.unwrap();
     client.delete_queue("unburied").await;
     let buried = tokio::spawn(async move { letters.bury(&[letter(b"1"), letter(b"2")]).await });
-    problem(&health, "deadletters", "nothing takes").await;
+    problem(&health, "deadletters", "queue `unburied` does not exist").await;
     client.queue("unburied").await;
     wait::end_of("publishing", buried).await.unwrap().unwrap();
     assert_eq!(client.take_many("unburied", 2).await.len(), 2);
