@@ -216,6 +216,9 @@ const LABELS: &[(&str, &[Label])] = &[
     (ROLLBACKS_TOTAL, &[CAMPAIGN, ("cause", &["engine", "asked"])]),
     (FAILURES, &[CAMPAIGN]),
     (FAILURES_NOT_KEPT_TOTAL, &[CAMPAIGN]),
+    (MISSED, &[CAMPAIGN]),
+    (MISSED_TOTAL, &[CAMPAIGN, ("reason", &["paused", "suspended"])]),
+    (MISSED_NOT_KEPT_TOTAL, &[CAMPAIGN]),
     (CUSTOMERS_FULL_TOTAL, &[("refused", &["merge", "shadow"])]),
     (GIVEN_UP_TOTAL, &[("kind", &["event", "timer", "failure"])]),
     (

@@ -159,7 +159,7 @@ impl Kept {
             Err(TryLockError::WouldBlock) => return Err(ReloadError::InUse { path: data.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
-        let copy = store.map(StoreCopy::open).transpose()?;
+        let copy = store.as_ref().map(StoreCopy::open).transpose()?;
         let mut found = directory.read(LEDGER, LEDGER_BYTES_MAX).map_err(unusable)?;
         let restored = match (&found, &copy) {
             (None, Some(copy)) => copy.restore()?,

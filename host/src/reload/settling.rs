@@ -87,13 +87,15 @@ pub(super) struct Settling {
     /// How long a doubtful file has to stay as it is.
     pub(super) settle: Duration,
     since: BTreeMap<String, (Arc<str>, Instant)>,
+    /// The digests of files that were let through to be judged: what was judged once is not held back later.
+    judged: BTreeMap<String, Arc<str>>,
     /// When the first of those that wait has waited for long enough.
     pub(super) due: Option<Instant>,
 }
 
 impl Settling {
     pub(super) fn new(settle: Duration) -> Settling {
-        Settling { writers: Writers::default(), settle, since: BTreeMap::new(), due: None }
+        Settling { writers: Writers::default(), settle, since: BTreeMap::new(), judged: BTreeMap::new(), due: None }
     }
 
     /// How long a file has said this.
@@ -122,19 +124,24 @@ impl<S: Stage> Owner<S> {
             }
             let age = self.settling.age(path, digest);
             let is_open = self.settling.writers.is_open(place);
+            let is_judged = self.settling.judged.get(path) == Some(digest);
             let doubt = match is_open {
                 true => Some("it is still open for writing"),
-                false if self.settling.writers.came_whole(place) => None,
+                false if is_judged || self.settling.writers.came_whole(place) => None,
                 false => {
                     let texts = accepted.iter().filter_map(|digest| self.kept.read(digest).ok());
                     doubt(path, bytes, &texts.collect::<Vec<_>>(), trigger == Trigger::Changed)
                 }
             };
-            let Some(reason) = doubt else { continue };
+            let Some(reason) = doubt else {
+                self.settling.judged.insert(path.clone(), Arc::clone(digest));
+                continue;
+            };
             // Before the watch is set, only the file itself says how old it is.
             let since_written = written.and_then(|written| SystemTime::now().duration_since(written).ok());
             let age = if self.swapped { age } else { age.max(since_written.unwrap_or_default()) };
             if !is_open && age >= self.settling.settle {
+                self.settling.judged.insert(path.clone(), Arc::clone(digest));
                 continue;
             }
             if !is_open {
@@ -145,6 +152,7 @@ impl<S: Stage> Owner<S> {
         }
         let files = &snapshot.files;
         self.settling.since.retain(|path, _| files.contains_key(path));
+        self.settling.judged.retain(|path, _| files.contains_key(path));
     }
 
     /// Whether a request should wait for something that has not settled.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::store::{Changes, Store, StoreError, Table};
 
@@ -20,7 +20,8 @@ const PART_BYTES: usize = 1 << 20;
 /// The copy in a store that is on a disk.
 #[derive(Debug)]
 pub(super) struct StoreCopy {
-    store: Arc<dyn Store>,
+    /// A weak one: the end of the pipeline closes the store, and the owner of the rules may outlive it.
+    store: Weak<dyn Store>,
     /// What the store has: each file's digest, and how many parts it takes.
     files: BTreeMap<String, u32>,
 }
@@ -29,19 +30,20 @@ pub(super) struct StoreCopy {
 pub(super) type Restored = (Vec<u8>, BTreeMap<String, Vec<u8>>);
 
 impl StoreCopy {
-    pub(super) fn open(store: Arc<dyn Store>) -> Result<StoreCopy, StoreError> {
+    pub(super) fn open(store: &Arc<dyn Store>) -> Result<StoreCopy, StoreError> {
         let mut files = BTreeMap::new();
-        visit(&*store, &mut |digest, part, _| {
+        visit(&**store, &mut |digest, part, _| {
             files.insert(digest.to_owned(), part + 1);
         })?;
-        Ok(StoreCopy { store, files })
+        Ok(StoreCopy { store: Arc::downgrade(store), files })
     }
 
     /// What a restored store brings along; `None` if it holds no ledger.
     pub(super) fn restore(&self) -> Result<Option<Restored>, StoreError> {
-        let Some(ledger) = self.store.snapshot()?.get(Table::Meta, LEDGER_KEY)? else { return Ok(None) };
+        let store = self.store()?;
+        let Some(ledger) = store.snapshot()?.get(Table::Meta, LEDGER_KEY)? else { return Ok(None) };
         let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        visit(&*self.store, &mut |digest, _, bytes| {
+        visit(&*store, &mut |digest, _, bytes| {
             files.entry(digest.to_owned()).or_default().extend_from_slice(bytes);
         })?;
         Ok(Some((ledger, files)))
@@ -74,9 +76,13 @@ impl StoreCopy {
             }
             files.insert((*digest).to_owned(), parts);
         }
-        self.store.append(changes).map_err(io::Error::other)?;
+        self.store().and_then(|store| store.append(changes)).map_err(io::Error::other)?;
         self.files = files;
         Ok(())
+    }
+
+    fn store(&self) -> Result<Arc<dyn Store>, StoreError> {
+        self.store.upgrade().ok_or(StoreError::Interrupted)
     }
 }
 
