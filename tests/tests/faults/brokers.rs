@@ -147,7 +147,8 @@ pub(super) async fn acknowledged_too_late(stand: &mut Stand) -> Engine {
     stand.publish(EVENTS).await;
     let engine = stand.start();
     let reconnects = "hailer_source_reconnects_total";
-    wait::until("the broker has waited for too long", async || engine.metric(reconnects).await >= 2.0).await;
+    // Once is all: with a full outbox the engine does not consume again.
+    wait::until("the broker has waited for too long", async || engine.metric(reconnects).await >= 1.0).await;
     set("consumer_timeout", 1_800_000);
     stand.wiring.bind_out().await;
     stand.flags.clear();
