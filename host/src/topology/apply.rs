@@ -14,8 +14,8 @@ use super::{Binding, Exchange, Kind, Queue, Topology};
 const NOT_FOUND: u16 = 404;
 const RESOURCE_LOCKED: u16 = 405;
 const PRECONDITION_FAILED: u16 = 406;
-/// The first version whose quorum queues drop a message after some deliveries unless a queue says otherwise. Before it, a
-/// limit of -1 means that the first redelivery is too many.
+/// The first version whose quorum queues drop a message after some deliveries unless a queue says otherwise. What a
+/// version before it makes of a limit of -1 was not tried.
 const LIMITS_DELIVERIES_SINCE: u32 = 4;
 const DELIVERY_LIMIT: &str = "x-delivery-limit";
 
