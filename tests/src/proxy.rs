@@ -30,8 +30,18 @@ pub struct Proxy {
     weather: watch::Sender<Weather>,
     /// How often all connections were reset.
     resets: watch::Sender<u64>,
-    /// The request that never reaches the broker.
-    lost: watch::Sender<Option<Method>>,
+    requests: watch::Sender<Requests>,
+    /// Whether a request is held at this moment.
+    is_holding: watch::Sender<bool>,
+}
+
+/// What becomes of requests on their way to the broker.
+#[derive(Clone, Copy, Debug, Default)]
+struct Requests {
+    /// This one never reaches the broker.
+    lost: Option<Method>,
+    /// This one waits, the so manieth of each connection, and so does all behind it.
+    held: Option<(Method, usize)>,
 }
 
 /// A method of AMQP: the numbers of its class and of itself.
@@ -58,16 +68,34 @@ impl Proxy {
             port: listener.local_addr().expect("an address").port(),
             weather: watch::Sender::new(Weather::Fair),
             resets: watch::Sender::new(0),
-            lost: watch::Sender::new(None),
+            requests: watch::Sender::default(),
+            is_holding: watch::Sender::new(false),
         };
         let (weather, resets) = (proxy.weather.subscribe(), proxy.resets.subscribe());
-        tokio::spawn(serve(listener, port, weather, resets, proxy.lost.subscribe()));
+        let requests = (proxy.requests.subscribe(), proxy.is_holding.clone());
+        tokio::spawn(serve(listener, port, weather, resets, requests));
         proxy
+    }
+
+    /// Holds the n-th request of this method of each connection, and all that comes behind it, until [`Self::releases`].
+    pub fn holds(&self, method: Method, nth: usize) {
+        self.requests.send_modify(|requests| requests.held = Some((method, nth)));
+    }
+
+    /// Waits until a request is held.
+    pub async fn is_holding(&self) {
+        let mut is_holding = self.is_holding.subscribe();
+        crate::wait::end_of("a request to hold", is_holding.wait_for(|is| *is)).await.expect("a proxy");
+    }
+
+    /// Lets what is held go on, and holds nothing any more.
+    pub fn releases(&self) {
+        self.requests.send_modify(|requests| requests.held = None);
     }
 
     /// Loses every request of this method on its way to the broker, and nothing else, so that it is never answered.
     pub fn loses(&self, method: Option<Method>) {
-        self.lost.send_replace(method);
+        self.requests.send_modify(|requests| requests.lost = method);
     }
 
     /// [`Self::address`] with heartbeats that notice nothing while a test lasts.
@@ -97,7 +125,7 @@ async fn serve(
     port: u16,
     mut weather: watch::Receiver<Weather>,
     mut resets: watch::Receiver<u64>,
-    lost: watch::Receiver<Option<Method>>,
+    requests: (watch::Receiver<Requests>, watch::Sender<bool>),
 ) {
     loop {
         let accepted = tokio::select! {
@@ -110,9 +138,11 @@ async fn serve(
         let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
         resets.mark_unchanged();
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-        let lost = lost.clone();
-        tokio::spawn(carry(from_client, to_server, Towards::Broker, weather.clone(), resets.clone(), lost.clone()));
-        tokio::spawn(carry(from_server, to_client, Towards::Client, weather.clone(), resets.clone(), lost));
+        for (from, to, towards) in
+            [(from_client, to_server, Towards::Broker), (from_server, to_client, Towards::Client)]
+        {
+            tokio::spawn(carry(from, to, towards, weather.clone(), resets.clone(), requests.clone()));
+        }
     }
 }
 
@@ -123,7 +153,7 @@ async fn carry(
     towards: Towards,
     mut weather: watch::Receiver<Weather>,
     mut resets: watch::Receiver<u64>,
-    lost: watch::Receiver<Option<Method>>,
+    (mut requests, is_holding): (watch::Receiver<Requests>, watch::Sender<bool>),
 ) {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut frames = Frames::default();
@@ -150,12 +180,22 @@ async fn carry(
         let bytes = match towards {
             Towards::Client => &buffer[..count],
             Towards::Broker => {
-                kept = frames.without(&buffer[..count], *lost.borrow());
+                frames.rest.extend_from_slice(&buffer[..count]);
+                kept = frames.take(*requests.borrow());
                 &kept[..]
             }
         };
         if !is_swallowed && to.write_all(bytes).await.is_err() {
             return;
+        }
+        if frames.is_held {
+            is_holding.send_replace(true);
+            let released = requests.wait_for(|requests| requests.held.is_none()).await;
+            let Ok(released) = released.map(|requests| *requests) else { return };
+            is_holding.send_replace(false);
+            if to.write_all(&frames.take(released)).await.is_err() {
+                return;
+            }
         }
     }
 }
@@ -164,15 +204,18 @@ async fn carry(
 #[derive(Default)]
 struct Frames {
     has_begun: bool,
-    /// Less than a frame.
+    /// What has not been sent on: less than a frame, or what is held.
     rest: Vec<u8>,
+    /// How many requests of the held method have come by.
+    seen: usize,
+    is_held: bool,
 }
 
 impl Frames {
-    /// The whole frames that have come, without the requests of a method.
-    fn without(&mut self, bytes: &[u8], lost: Option<Method>) -> Vec<u8> {
-        self.rest.extend_from_slice(bytes);
+    /// The whole frames that have come, without lost requests, and up to the one that is held.
+    fn take(&mut self, requests: Requests) -> Vec<u8> {
         let mut kept = Vec::new();
+        self.is_held = false;
         // The protocol's header comes first, and is no frame.
         if !self.has_begun && self.rest.len() >= 8 {
             kept.extend(self.rest.drain(..8));
@@ -184,10 +227,19 @@ impl Frames {
             if self.rest.len() < bytes {
                 break;
             }
-            let frame: Vec<u8> = self.rest.drain(..bytes).collect();
-            let method = || Some((u16::from_be_bytes([frame[7], frame[8]]), u16::from_be_bytes([frame[9], frame[10]])));
-            let is_lost = frame[0] == 1 && size >= 4 && lost.is_some() && method() == lost;
-            if !is_lost {
+            let number = |at: usize| u16::from_be_bytes([self.rest[at], self.rest[at + 1]]);
+            let method = (self.rest[0] == 1 && size >= 4).then(|| (number(HEAD_BYTES), number(HEAD_BYTES + 2)));
+            if let Some((held, nth)) = requests.held
+                && method == Some(held)
+            {
+                self.seen += 1;
+                if self.seen == nth {
+                    self.is_held = true;
+                    break;
+                }
+            }
+            let frame = self.rest.drain(..bytes);
+            if method.is_none() || method != requests.lost {
                 kept.extend(frame);
             }
         }

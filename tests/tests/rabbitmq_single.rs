@@ -3,17 +3,19 @@
 use hailer::broker::single_active_mark;
 use hailer_tests::broker::Client;
 use hailer_tests::engine::Engine;
+use hailer_tests::proxy::{Method, Proxy};
 use hailer_tests::site::Site;
 use hailer_tests::wait;
 use hailer_tests::wiring::Wiring;
 use lapin::ExchangeKind;
-use lapin::options::ExchangeDeclareOptions;
+use lapin::options::{BasicQosOptions, ExchangeDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use rustix::process::Signal;
 
 use crate::edges::{Running, body, numbered, queue, shared_broker};
 use crate::swaps::purchase;
 
+const BASIC_QOS: Method = (60, 10);
 const EVENTS: u32 = 20;
 const ROUNDS: usize = 8;
 
@@ -61,6 +63,27 @@ async fn two_engines_that_start_together_at_a_quorum_queue_never_split_its_event
             assert_eq!(taken, numbered(0..EVENTS));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_hands_nothing_on_if_another_consumer_came_between_its_look_and_its_consume() {
+    let client = Client::connect(shared_broker()).await;
+    client.queue_with("between", &[quorum()]).await;
+    client.publish("", "between", numbered(0..EVENTS)).await;
+    let proxy = Proxy::before(shared_broker().port()).await;
+    // The first basic.qos is for finding out the queue's kind, the second stands before the consume, behind the look.
+    proxy.holds(BASIC_QOS, 2);
+    let running = Running::start(&proxy.patient_address(), &queue("between"));
+    proxy.is_holding().await;
+    let other = Client::connect(shared_broker()).await;
+    wait::end_of("a prefetch", other.channel.basic_qos(1, BasicQosOptions::default())).await.unwrap();
+    let _consumer = other.consume("between").await;
+    proxy.releases();
+    let waits = || running.health.problems().get("source").is_some_and(|why| why.contains("shows when it is empty"));
+    let has_taken = || running.pipeline.len() > 0;
+    wait::until("the engine gives way, or takes some", async || waits() || has_taken()).await;
+    assert_eq!(running.pipeline.bodies(), Vec::<String>::new());
+    running.trigger.end();
 }
 
 #[tokio::test(flavor = "multi_thread")]
