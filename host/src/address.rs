@@ -7,6 +7,7 @@ mod queue;
 pub use queue::QueueAddress;
 
 use std::fmt;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -275,7 +276,12 @@ fn read_bounded(setting: &'static str, path: &Path) -> Result<String, AddressErr
     let unreadable = |source| AddressError::File { setting, path: path.into(), source };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    std::io::Read::read_to_string(&mut std::io::Read::take(file, SECRET_BYTES_MAX), &mut text).map_err(unreadable)?;
+    file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    // A part of a bundle of certificates would be taken for the whole.
+    if text.len() as u64 > SECRET_BYTES_MAX {
+        let reason = "has more than 1 MiB: name a file with the password or the PEM blocks alone";
+        return Err(AddressError::Content { setting, path: path.into(), reason });
+    }
     // Editors on Windows write a byte order mark before a text; it is not part of the text.
     Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
@@ -371,8 +377,10 @@ mod tests {
             std::fs::write(&path, format!("{password}\n")).unwrap();
             assert_eq!(address.resolve().unwrap().0.authority.userinfo.password, password);
         }
-        std::fs::write(&path, "\n").unwrap();
-        assert!(matches!(address.resolve(), Err(AddressError::Content { .. })));
+        for unusable in ["\n".to_owned(), "p".repeat(SECRET_BYTES_MAX as usize + 1)] {
+            std::fs::write(&path, unusable).unwrap();
+            assert!(matches!(address.resolve(), Err(AddressError::Content { .. })));
+        }
     }
 
     #[test]

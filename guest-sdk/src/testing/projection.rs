@@ -162,16 +162,17 @@ fn int(text: &str) -> Option<i64> {
 pub(super) fn decimal(text: &str) -> Option<Decimal> {
     let Some((number, exponent)) = text.split_once(['e', 'E']) else {
         // Zeros at the end count as far as they fit.
-        return text.parse().ok().or_else(|| text.contains('.').then(|| text.trim_end_matches('0').parse().ok())?);
+        return rounded(text);
     };
     let exponent: i32 = exponent.trim_start_matches('+').parse().ok()?;
     let (sign, number) = number.strip_prefix('-').map_or(("", number), |number| ("-", number));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let point = i32::try_from(whole.len()).ok()? + exponent;
-    // Further than that, no digit is left or none fits.
-    if !(-28..=58).contains(&point) {
+    // Further than that, none fits or no digit is left.
+    if point > 58 {
         return None;
     }
+    let point = point.max(-40);
     let mut digits = format!("{whole}{fraction}");
     let before = usize::try_from(-point).unwrap_or(0) + 1;
     let point = usize::try_from(point).unwrap_or(0);
@@ -181,8 +182,42 @@ pub(super) fn decimal(text: &str) -> Option<Decimal> {
         digits.push('0');
     }
     let (whole, fraction) = digits.split_at(point);
-    let plain = if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") };
-    plain.parse().ok()
+    rounded(&format!("{sign}{whole}.{fraction}"))
+}
+
+/// A number without an exponent as a decimal; with fewer places, rounded half to even, if a decimal holds no more.
+fn rounded(text: &str) -> Option<Decimal> {
+    let (sign, number) = text.strip_prefix('-').map_or(("", text), |number| ("-", number));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if !format!("{whole}{fraction}").bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let whole = match whole.trim_start_matches('0') {
+        "" => "0",
+        whole => whole,
+    };
+    let places_max = fraction.len().min(28);
+    (0..=places_max).rev().find_map(|places| {
+        let (kept, cut) = fraction.split_at(places);
+        let mut digits: Vec<u8> = format!("0{whole}{kept}").into_bytes();
+        let half = format!("5{}", "0".repeat(cut.len().saturating_sub(1)));
+        let is_odd = digits.last().is_some_and(|digit| digit % 2 == 1);
+        if !cut.is_empty() && (cut > half.as_str() || cut == half && is_odd) {
+            for digit in digits.iter_mut().rev() {
+                if *digit != b'9' {
+                    *digit += 1;
+                    break;
+                }
+                *digit = b'0';
+            }
+        }
+        let point = digits.len() - places;
+        let digits = String::from_utf8(digits).ok()?;
+        let (whole, fraction) = digits.split_at(point);
+        let whole = whole.strip_prefix('0').filter(|rest| !rest.is_empty()).unwrap_or(whole);
+        let plain = if places == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") };
+        plain.parse().ok()
+    })
 }
 
 #[cfg(test)]
@@ -213,6 +248,23 @@ mod tests {
         ] {
             assert_eq!(decimal(text).unwrap().to_string().trim_start_matches('+'), plain, "{text}");
         }
-        assert!(decimal("1e30").is_none() && decimal("1e-40").is_none() && decimal("1e999999999999").is_none());
+        assert!(decimal("1e30").is_none() && decimal("1e999999999999").is_none());
+    }
+
+    #[test]
+    fn more_digits_than_a_decimal_holds_are_rounded_half_to_even_as_the_engine_does() {
+        for (text, rounded) in [
+            ("33.333333333333333333333333333", "33.333333333333333333333333333"),
+            ("66.666666666666666666666666667", "66.666666666666666666666666667"),
+            ("0.1000000000000000055511151231257827021181583404541015625", "0.1000000000000000055511151231"),
+            ("-99.999999999999999999999999999", "-100.00000000000000000000000000"),
+            ("0.00000000000000000000000000005", "0.0000000000000000000000000000"),
+            ("0.00000000000000000000000000015", "0.0000000000000000000000000002"),
+            ("1e-40", "0.0000000000000000000000000000"),
+            ("150.0000", "150.0000"),
+        ] {
+            assert_eq!(decimal(text).map(|value| value.to_string()).as_deref(), Some(rounded), "{text}");
+        }
+        assert!(decimal("1x.5").is_none() && decimal("99999999999999999999999999999").is_none());
     }
 }

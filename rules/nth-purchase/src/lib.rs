@@ -19,7 +19,7 @@ pub struct NthPurchase {
     #[param(default = "0.01", min = 0)]
     minimum: Decimal,
     /// The template of the push message. It is filled with `purchases`, how many they were.
-    #[param(default = "nth-purchase", min = 1)]
+    #[param(default = "nth-purchase", min = 1, max = 128)]
     template: String,
 }
 
@@ -39,13 +39,16 @@ struct Bought {
 impl NthPurchase {
     fn bought(
         &self,
-        Purchase { amount, purchase_id, date_time, .. }: Purchase,
+        Purchase { amount, purchase_id, date_time, date_time_text, .. }: Purchase,
         state: &mut Counted,
         ctx: &mut Context,
     ) {
         // An event of last week is of last week, whenever it arrives.
         let at = date_time.unwrap_or(ctx.now()).min(ctx.now());
         state.forget_before(ctx.now() - days(self.days));
+        if date_time.is_none() && date_time_text.is_some() {
+            return ctx.note("not counted: the purchase's time cannot be read");
+        }
         if amount < self.minimum {
             return ctx.note("not counted: too small an amount");
         }
