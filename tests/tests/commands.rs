@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::DirBuilderExt;
 
-use hailer_tests::site::{Outcome, Site};
+use hailer_tests::built;
+use hailer_tests::site::{Outcome, Site, campaign};
 
 use crate::swaps::purchase;
 
@@ -43,6 +44,37 @@ const BAD_CAMPAIGNS: [(&str, &str, &[&str]); 4] = [
 
 fn check(site: &Site) -> Outcome {
     site.command(&["check", "--no-broker", "--rules", &site.rules().display().to_string()])
+}
+
+#[test]
+fn a_template_that_is_too_long_is_refused_before_it_is_used() {
+    let long = "t".repeat(60_000);
+    let by_schema = format!("[params]\ntemplate = \"{long}\"");
+    // One sample of many is answered with it.
+    let by_trial = format!("[params]\ntemplates = {{ OnPurchaseConfirm = \"{long}\" }}");
+    for (module, params, part) in [
+        ("big-basket", by_schema, "long.toml:4: `template` is 60000 characters, above the most, 128"),
+        ("event-watch", by_trial, "answers the sample of `OnPurchaseConfirm` in a way that the engine refuses"),
+    ] {
+        let site = Site::empty();
+        site.put(&format!("modules/{module}.wasm"), built::example_module(module));
+        site.put("long.toml", campaign(module, &params));
+        let checked = check(&site).expect(1);
+        assert!(checked.stdout.contains(part), "{}", checked.stdout);
+    }
+}
+
+#[test]
+fn a_check_warns_of_a_back_up_copy_and_passes() {
+    let site = Site::with_basket();
+    site.put("basket-2026-11-29.toml", std::fs::read(site.rules().join("basket.toml")).unwrap());
+    let checked = check(&site).expect(0);
+    let warning = checked.stdout.lines().find(|line| line.starts_with("warning  rules basket-2026-11-29.toml: "));
+    assert!(warning.is_some_and(|line| line.contains("of `basket`")), "{}", checked.stdout);
+    let json = site.command(&["check", "--no-broker", "--json", "--rules", &site.rules().display().to_string()]);
+    let findings = json.expect(0).json();
+    let warnings = findings.as_array().unwrap().iter().filter(|finding| finding["level"] == "warning");
+    assert_eq!(warnings.count(), 1, "{findings}");
 }
 
 #[test]

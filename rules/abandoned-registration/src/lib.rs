@@ -12,7 +12,7 @@ pub struct AbandonedRegistration {
     #[param(default = 60, min = 1, max = 43200)]
     wait_minutes: u32,
     /// The template of the text message.
-    #[param(default = "registration-nudge", min = 1)]
+    #[param(default = "registration-nudge", min = 1, max = 128)]
     template: String,
     /// A nudge that would come so many hours after its time is left out. 0: it comes at any time.
     #[param(default = 24)]

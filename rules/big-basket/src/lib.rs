@@ -29,7 +29,7 @@ pub struct BigBasket {
     hours_max: u32,
     /// The push message's template. It is filled with `amount` (what counted), `items` (lines of the cheque that
     /// counted) and `bonuses` (what the purchase earned).
-    #[param(default = "big-basket", min = 1)]
+    #[param(default = "big-basket", min = 1, max = 128)]
     template: String,
 }
 

@@ -18,7 +18,7 @@ pub struct Birthday {
     #[param(default = 10, max = 23)]
     hour: u8,
     /// The template of the push message.
-    #[param(default = "birthday", min = 1)]
+    #[param(default = "birthday", min = 1, max = 128)]
     template: String,
 }
 

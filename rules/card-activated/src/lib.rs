@@ -11,7 +11,7 @@ use hailer_sdk::prelude::*;
 #[rule(name = "card-activated")]
 pub struct ReadyCard {
     /// The push message's template. It is filled with `category`, if the event names one.
-    #[param(default = "card-activated", min = 1)]
+    #[param(default = "card-activated", min = 1, max = 128)]
     template: String,
     /// Templates for cards of some categories (`cardCategory`), in place of the usual one. An empty one means that this
     /// category isn't written to: test cards, cards of the staff.

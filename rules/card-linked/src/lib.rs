@@ -10,10 +10,10 @@ use hailer_sdk::prelude::*;
 #[rule(name = "card-linked")]
 pub struct AddedCard {
     /// The push message's template for a new card (`SetCard`). Filled with `category`, if the event names one.
-    #[param(default = "card-set", min = 1)]
+    #[param(default = "card-set", min = 1, max = 128)]
     set_template: String,
     /// The push message's template for cards that came together under one account (`AttachCard`), filled the same.
-    #[param(default = "cards-attached", min = 1)]
+    #[param(default = "cards-attached", min = 1, max = 128)]
     attach_template: String,
     /// Where cards are linked (`linkSource`) without a message: an import, or the call centre, where somebody has just told
     /// the customer.

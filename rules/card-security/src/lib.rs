@@ -13,19 +13,19 @@ use hailer_sdk::prelude::*;
 #[rule]
 pub struct CardSecurity {
     /// A card was blocked.
-    #[param(default = "card-blocked")]
+    #[param(default = "card-blocked", max = 128)]
     blocked_template: String,
     /// A card was unblocked. Also told so that nobody can do it behind the owner's back.
-    #[param(default = "card-unblocked")]
+    #[param(default = "card-unblocked", max = 128)]
     unblocked_template: String,
     /// A card was deleted.
-    #[param(default = "card-deleted")]
+    #[param(default = "card-deleted", max = 128)]
     deleted_template: String,
     /// A card was restored.
-    #[param(default = "card-restored")]
+    #[param(default = "card-restored", max = 128)]
     restored_template: String,
     /// A card was replaced by a new one. Also filled with `old_card`.
-    #[param(default = "card-replaced")]
+    #[param(default = "card-replaced", max = 128)]
     replaced_template: String,
 }
 

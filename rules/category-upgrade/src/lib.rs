@@ -14,10 +14,10 @@ pub struct Ladder {
     #[param(default = ["Standard", "Silver", "Gold", "VIP"], min = 2)]
     steps: Vec<String>,
     /// The push message's template for the highest step: a congratulation. Every template is filled with `category`.
-    #[param(default = "category-top", min = 1)]
+    #[param(default = "category-top", min = 1, max = 128)]
     top_template: String,
     /// The template for a step between: it must not say "up". Also filled with `next`, the step above.
-    #[param(default = "category-reached", min = 1)]
+    #[param(default = "category-reached", min = 1, max = 128)]
     step_template: String,
 }
 

@@ -18,7 +18,7 @@ pub struct ConfirmPhone {
     #[param(default = ["Phone"], min = 1)]
     attributes: Vec<String>,
     /// The template of the text message.
-    #[param(default = "confirm-phone", min = 1)]
+    #[param(default = "confirm-phone", min = 1, max = 128)]
     template: String,
     /// Changes longer ago than this are not asked about: a customer who gets a code out of the blue fears for the account.
     /// 0: at any time.

@@ -20,7 +20,7 @@ pub struct ConsentChange {
     subscription_types: Vec<String>,
     /// The template, by this name in each channel. It is filled with `subscription` (the mailing's name), and with the
     /// lists `on` and `off` of channels; one of which the event says nothing is in neither.
-    #[param(default = "consent-change", min = 1)]
+    #[param(default = "consent-change", min = 1, max = 128)]
     template: String,
 }
 

@@ -15,7 +15,7 @@ pub struct LastChannelLost {
     #[param(default = ["mail", "push", "sms", "viber", "chatBot", "socialNetworks"], min = 1)]
     channels: Vec<String>,
     /// The template, by this name in each channel. It is filled with `subscription`, the name of the mailing that was lost.
-    #[param(default = "last-channel-lost", min = 1)]
+    #[param(default = "last-channel-lost", min = 1, max = 128)]
     template: String,
 }
 

@@ -11,10 +11,10 @@ use hailer_sdk::prelude::*;
 #[rule]
 pub struct MergeNotice {
     /// The e-mail's template.
-    #[param(default = "profiles-merged", min = 1)]
+    #[param(default = "profiles-merged", min = 1, max = 128)]
     template: String,
     /// The template of a push message besides; empty for none.
-    #[param(default = "")]
+    #[param(default = "", max = 128)]
     push_template: String,
 }
 

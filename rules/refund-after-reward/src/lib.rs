@@ -19,7 +19,7 @@ pub struct RefundAfterReward {
     #[param(default = 30, min = 1, max = 3650)]
     days: u32,
     /// The e-mail's template. It is filled with `bonuses`, what the purchase had earned, and `purchase`, its id.
-    #[param(default = "refund-after-reward", min = 1)]
+    #[param(default = "refund-after-reward", min = 1, max = 128)]
     template: String,
 }
 

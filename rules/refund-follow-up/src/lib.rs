@@ -13,13 +13,13 @@ pub struct RefundFollowUp {
     #[param(default = "50.00", min = 0)]
     minimum: Decimal,
     /// The e-mail's template. It is filled with `amount` and with `purchase`, Loymax's id of the purchase.
-    #[param(default = "refund-follow-up", min = 1)]
+    #[param(default = "refund-follow-up", min = 1, max = 128)]
     template: String,
     /// From this amount on, the e-mail comes from a person instead.
     #[param(default = "10000.00", min = 0)]
     care_from: Decimal,
     /// The template of that e-mail, filled the same.
-    #[param(default = "refund-care", min = 1)]
+    #[param(default = "refund-care", min = 1, max = 128)]
     care_template: String,
     /// Refunds older than this are not asked about any more. 0: of any age.
     #[param(default = 0)]

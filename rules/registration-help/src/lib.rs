@@ -17,7 +17,7 @@ pub struct RegistrationHelp {
     #[param(default = 100, min = 1, max = 100)]
     share_percent: u32,
     /// The template of the text message.
-    #[param(default = "registration-help", min = 1)]
+    #[param(default = "registration-help", min = 1, max = 128)]
     template: String,
 }
 

@@ -11,10 +11,10 @@ use hailer_sdk::prelude::*;
 #[rule]
 pub struct Welcome {
     /// The e-mail's template; empty for no e-mail.
-    #[param(default = "welcome")]
+    #[param(default = "welcome", max = 128)]
     mail_template: String,
     /// The e-mail's template for group B of the experiment.
-    #[param(default = "welcome-b", min = 1)]
+    #[param(default = "welcome-b", min = 1, max = 128)]
     mail_template_b: String,
     /// How many of a hundred customers are in group B. 0: there is no experiment.
     #[param(default = 0, max = 100)]
@@ -24,10 +24,10 @@ pub struct Welcome {
     #[param(default = "welcome-1", min = 1)]
     experiment: String,
     /// The push message's template; empty for none.
-    #[param(default = "welcome")]
+    #[param(default = "welcome", max = 128)]
     push_template: String,
     /// The template of the text message, which costs money each time; empty for none.
-    #[param(default = "")]
+    #[param(default = "", max = 128)]
     sms_template: String,
 }
 

@@ -13,13 +13,13 @@ pub struct WinBack {
     #[param(default = 60, min = 1, max = 3650)]
     first_days: u32,
     /// The template of the first e-mail.
-    #[param(default = "we-miss-you", min = 1)]
+    #[param(default = "we-miss-you", min = 1, max = 128)]
     first_template: String,
     /// Days after the last purchase at which the second message goes out.
     #[param(default = 90, min = 2, max = 3650)]
     second_days: u32,
     /// The template of the second e-mail.
-    #[param(default = "come-back", min = 1)]
+    #[param(default = "come-back", min = 1, max = 128)]
     second_template: String,
     /// The hour of the day, in the campaign's time zone.
     #[param(default = 11, max = 23)]
