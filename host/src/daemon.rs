@@ -37,8 +37,8 @@ use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
 use crate::store::{self, FileStore, MemoryStore, Opening, Store, StoreError};
 pub use checks::{
-    Beside, Finding, TopologyReport, check_address_space, check_broker, check_recording, check_rules, load_rules,
-    topology,
+    Beside, Finding, Level, TopologyReport, check_address_space, check_broker, check_recording, check_rules,
+    load_rules, topology,
 };
 pub use measure::measure;
 use resources::Resources;
@@ -187,7 +187,7 @@ async fn surround(
         let ended = shutdown.clone();
         answering.push(tokio::spawn(http.serve(observed, async move { ended.ended().await })));
     } else {
-        // What nobody asks for would be kept to be told.
+        // Without a listener, recorded histograms would grow until they are rendered.
         answering.push(tokio::spawn(metrics::keep_up(recorder)));
     }
     let surroundings = Surroundings { reload, first_load, current, sandbox, store, health };
@@ -258,7 +258,7 @@ async fn run_pipeline(
     let entrance = entrance.recorded_by(recording.as_ref().map(Recording::recorder));
     let until = shutdown.clone();
     let mut source = tokio::spawn(async move {
-        // Deliveries that nobody may decide are better left with the broker.
+        // Deliveries that may not be decided are better left with the broker.
         tokio::select! {
             () = entrance.clock_is_believed() => {}
             () = until.draining() => {}

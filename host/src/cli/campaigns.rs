@@ -53,6 +53,9 @@ pub(super) fn text(campaigns: &[CampaignStatus]) -> String {
         if let Some(problem) = &campaign.problem {
             text += &format!("\n{}", problem_text(problem));
         }
+        if let Some(warning) = &campaign.warning {
+            text += &format!("\nwarning: {}", problem_text(warning));
+        }
         if let Some(reason) = &campaign.suspended {
             let name = &campaign.name;
             text += &format!("\n{name} is suspended: {reason}\n  → when that is mended: hailer resume {name}\n");

@@ -11,7 +11,7 @@ use crate::address::redacted;
 use crate::clock;
 use crate::config::{Config, ConfigError, Exposed, Purpose};
 use crate::control::{Client, ControlError, check_data_directory};
-use crate::daemon::{self, Finding};
+use crate::daemon::{self, Finding, Level};
 use crate::store::{FILE_NAME, Store};
 use crate::story;
 
@@ -66,28 +66,23 @@ impl Doctor {
     }
 }
 
-impl Finding {
-    pub(super) fn well(subject: &str, detail: impl Into<String>) -> Finding {
-        Finding { subject: subject.to_owned(), detail: detail.into(), next_step: None }
-    }
-
-    pub(super) fn problem(subject: &str, detail: impl Into<String>, next_step: impl Into<String>) -> Finding {
-        Finding { next_step: Some(next_step.into()), ..Finding::well(subject, detail) }
-    }
-}
-
 /// Prints findings; the exit code says whether any is a problem.
 pub(super) fn show(findings: &[Finding], json: bool) -> anyhow::Result<u8> {
     if json {
         output::json(&findings)?;
     } else {
-        let line = |Finding { subject, detail, next_step }: &Finding| match next_step {
-            None => format!("ok       {subject}: {detail}\n"),
-            Some(next_step) => format!("PROBLEM  {subject}: {detail}\n         → {next_step}\n"),
+        let line = |Finding { subject, detail, level, next_step }: &Finding| {
+            let level = match level {
+                Level::Ok => "ok",
+                Level::Warning => "warning",
+                Level::Problem => "PROBLEM",
+            };
+            let next_step = next_step.as_ref().map(|step| format!("         → {step}\n")).unwrap_or_default();
+            format!("{level:<7}  {subject}: {detail}\n{next_step}")
         };
         output::data(&findings.iter().map(line).collect::<String>())?;
     }
-    Ok(if findings.iter().all(|finding| finding.next_step.is_none()) { DONE } else { FAILED })
+    Ok(if findings.iter().all(|finding| finding.level != Level::Problem) { DONE } else { FAILED })
 }
 
 fn rules(config: &Config) -> Finding {

@@ -56,5 +56,8 @@ pub(super) fn text(report: &LoadReport) -> String {
     for problem in &report.problems {
         text += &format!("\n{}", problem_text(problem));
     }
+    for warning in &report.warnings {
+        text += &format!("\nwarning: {}", problem_text(warning));
+    }
     text
 }

@@ -57,9 +57,19 @@ fn running() -> CampaignStatus {
         end_ms: None,
         events: vec!["OnEndRegistration".into()],
         problem: None,
+        warning: None,
         suspended: None,
         refused_digest: None,
         rolled_back: None,
+    }
+}
+
+fn copy() -> Problem {
+    Problem {
+        file: "welcome-old.toml".into(),
+        line: None,
+        reason: "it is a second live campaign with the module and the parameters of `welcome`".into(),
+        hint: "move it out of the rules directory".into(),
     }
 }
 
@@ -104,7 +114,8 @@ fn campaigns_are_shown_with_what_is_wrong_below() {
         rollout_percent: Some(10),
         ..running()
     };
-    let campaigns = [running(), failed, shadow, suspended, canary];
+    let twin = CampaignStatus { name: "welcome-old".into(), warning: Some(copy()), ..running() };
+    let campaigns = [running(), failed, shadow, suspended, canary, twin];
     insta::assert_snapshot!("campaigns_table", campaigns::text(&campaigns));
     insta::assert_snapshot!("campaigns_json", serde_json::to_string_pretty(&campaigns).unwrap());
 }
@@ -119,6 +130,7 @@ fn a_reload_says_what_it_did_and_what_it_did_not() {
         unchanged: 3,
         withheld_removals: vec!["d".into()],
         problems: vec![problem()],
+        warnings: vec![copy()],
     };
     insta::assert_snapshot!(reload::text(&report));
 }

@@ -64,6 +64,7 @@ fn campaign(name: &str) -> CampaignStatus {
         end_ms: None,
         events: vec![],
         problem: None,
+        warning: None,
         suspended: None,
         refused_digest: None,
         rolled_back: None,

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::engine::{RuleSet, Sandbox};
 use crate::health::Health;
 use crate::recording::Recording;
-use crate::reload::{LoadReport, Owner};
+use crate::reload::{LoadReport, Owner, Problem};
 use crate::topology::{Found, Kept, OwnQueue, RecordedStream, Topology};
 
 /// One thing that was looked at, and what was found.
@@ -23,8 +23,45 @@ pub struct Finding {
     pub subject: String,
     /// What is so.
     pub detail: String,
+    pub level: Level,
     /// What to do about it; absent when all is well.
     pub next_step: Option<String>,
+}
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Ok,
+    /// It works, and may not be meant.
+    Warning,
+    /// It keeps a start from working, or puts it at risk.
+    Problem,
+}
+
+impl Finding {
+    #[must_use]
+    pub fn well(subject: impl Into<String>, detail: impl Into<String>) -> Finding {
+        Finding { subject: subject.into(), detail: detail.into(), level: Level::Ok, next_step: None }
+    }
+
+    #[must_use]
+    pub fn problem(subject: impl Into<String>, detail: impl Into<String>, next_step: impl Into<String>) -> Finding {
+        Finding { level: Level::Problem, next_step: Some(next_step.into()), ..Finding::well(subject, detail) }
+    }
+
+    #[must_use]
+    pub fn warning(subject: impl Into<String>, detail: impl Into<String>, next_step: impl Into<String>) -> Finding {
+        Finding { level: Level::Warning, ..Finding::problem(subject, detail, next_step) }
+    }
+
+    /// A problem if there is a next step.
+    fn judged(subject: String, detail: String, next_step: Option<impl Into<String>>) -> Finding {
+        match next_step {
+            Some(next_step) => Finding::problem(subject, detail, next_step),
+            None => Finding::well(subject, detail),
+        }
+    }
 }
 
 /// Loads the rules' directory as a first start would, into a data directory that is thrown away, and says what came of
@@ -34,29 +71,27 @@ pub fn check_rules(config: &Config) -> Vec<Finding> {
     let subject = format!("rules {}", config.rules.display());
     match load_aside(config) {
         Ok(report) => {
-            let mut findings: Vec<Finding> = report
-                .problems
-                .into_iter()
-                .map(|problem| Finding {
-                    subject: match problem.line {
-                        Some(line) => format!("rules {}:{line}", problem.file),
-                        None => format!("rules {}", problem.file),
-                    },
-                    detail: problem.reason,
-                    next_step: Some(problem.hint),
-                })
-                .collect();
+            let place = |problem: &Problem| match problem.line {
+                Some(line) => format!("rules {}:{line}", problem.file),
+                None => format!("rules {}", problem.file),
+            };
+            let problems = report.problems.into_iter().map(|problem| {
+                let place = place(&problem);
+                Finding::problem(place, problem.reason, problem.hint)
+            });
+            let mut findings: Vec<Finding> = problems.collect();
+            findings.extend(report.warnings.into_iter().map(|warning| {
+                let place = place(&warning);
+                Finding::warning(place, warning.reason, warning.hint)
+            }));
             let detail = match report.added.len() {
                 0 => "no campaign loads".to_owned(),
                 _ => format!("these campaigns load: {}", report.added.join(", ")),
             };
-            findings.push(Finding { subject, detail, next_step: None });
+            findings.push(Finding::well(subject, detail));
             findings
         }
-        Err(error) => {
-            let next_step = Some("see `hailer doctor`".into());
-            vec![Finding { subject, detail: format!("{error:#}"), next_step }]
-        }
+        Err(error) => vec![Finding::problem(subject, format!("{error:#}"), "see `hailer doctor`")],
     }
 }
 
@@ -97,11 +132,11 @@ pub fn check_recording(config: &Config) -> Option<Finding> {
     let directory = config.record.dir.as_ref()?;
     let subject = format!("recording {}", directory.display());
     Some(match Recording::look_at(directory) {
-        Ok(true) => Finding { subject, detail: "writable and private".into(), next_step: None },
-        Ok(false) => Finding { subject, detail: "not there yet; `hailer run` makes it".into(), next_step: None },
+        Ok(true) => Finding::well(subject, "writable and private"),
+        Ok(false) => Finding::well(subject, "not there yet; `hailer run` makes it"),
         Err(error) => {
-            let next_step = Some("let `record.dir` be a directory of the engine's user alone, or leave it out".into());
-            Finding { subject, detail: error.source.to_string(), next_step }
+            let next_step = "let `record.dir` be a directory of the engine's user alone, or leave it out";
+            Finding::problem(subject, error.source.to_string(), next_step)
         }
     })
 }
@@ -110,19 +145,18 @@ pub fn check_recording(config: &Config) -> Option<Finding> {
 #[must_use]
 pub fn check_address_space(config: &Config, campaigns: usize) -> Finding {
     let checked = AddressSpace::of_this_process().check(super::shards_of(config), campaigns);
-    let next_step = checked.is_err().then(|| NEXT_STEP.to_owned());
+    let next_step = checked.is_err().then_some(NEXT_STEP);
     let (Ok(detail) | Err(detail)) = checked;
-    Finding { subject: "address space".into(), detail, next_step }
+    Finding::judged("address space".to_owned(), detail, next_step)
 }
 
 /// Asks the brokers that the configuration names for what a start would need of them. Nothing is consumed or made.
 /// `is_consumed` says that an engine of this data directory consumes the queue: a restart replaces its consumer.
 #[must_use]
 pub fn check_broker(config: &Config, is_consumed: bool) -> Vec<Finding> {
-    let unusable = |error: anyhow::Error| Finding {
-        subject: "broker".into(),
-        detail: format!("{error:#}"),
-        next_step: Some("start the broker, or correct the address, user or TLS files".into()),
+    let unusable = |error: anyhow::Error| {
+        let next_step = "start the broker, or correct the address, user or TLS files";
+        Finding::problem("broker", format!("{error:#}"), next_step)
     };
     let parts = match parts(config, None) {
         Ok(parts) => parts,
@@ -162,7 +196,7 @@ fn inspect(
             }
             Err(error) => (error.to_string(), Some("see `hailer topology --print`".to_owned())),
         };
-        Finding { subject: format!("broker {address}: {}", standing.what), detail, next_step }
+        Finding::judged(format!("broker {address}: {}", standing.what), detail, next_step)
     };
     Ok(standings.into_iter().map(finding).collect())
 }

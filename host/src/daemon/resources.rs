@@ -108,12 +108,15 @@ pub fn check_disk(config: &Config) -> Vec<Finding> {
         let subject = format!("disk of {name} {}", directory.display());
         let Some(free) = free_bytes(&directory) else {
             let detail = "the free space can't be measured".to_owned();
-            return Finding { subject, detail, next_step: Some("let this user read the directory".to_owned()) };
+            return Finding::problem(subject, detail, "let this user read the directory");
         };
         let detail = format!("{free} bytes are free; {}", needs(name));
         let min = config.store.free_bytes_min;
-        let next_step = || format!("make room: less than {min} bytes are free (store.free_bytes_min)");
-        Finding { subject, detail, next_step: (free < min).then(next_step) }
+        if free < min {
+            let next_step = format!("make room: less than {min} bytes are free (store.free_bytes_min)");
+            return Finding::problem(subject, detail, next_step);
+        }
+        Finding::well(subject, detail)
     };
     directories(config).into_iter().map(finding).collect()
 }

@@ -106,6 +106,9 @@ pub struct CampaignStatus {
     pub events: Vec<String>,
     /// What is wrong with the file as it stands now, if something is; the version above runs on.
     pub problem: Option<Problem>,
+    /// Why it may not be meant to run, if it seems to be a copy of another campaign.
+    #[serde(default)]
+    pub warning: Option<Problem>,
     /// Why the engine suspended it, if it did.
     pub suspended: Option<String>,
     /// Rolled back: the digest that is kept out.
@@ -199,6 +202,9 @@ pub struct LoadReport {
     /// Campaigns that are gone from the directory and run on until the removal is confirmed.
     pub withheld_removals: Vec<String>,
     pub problems: Vec<Problem>,
+    /// What runs and may not be meant: campaigns that seem to be copies of others.
+    #[serde(default)]
+    pub warnings: Vec<Problem>,
 }
 
 impl LoadReport {
@@ -211,8 +217,8 @@ impl LoadReport {
     /// What the same directory comes to when it is read again.
     pub(crate) fn without_changes(&self) -> LoadReport {
         let unchanged = self.unchanged + self.added.len() + self.changed.len();
-        let (rule_set, problems) = (self.rule_set, self.problems.clone());
-        LoadReport { rule_set, unchanged, problems, ..LoadReport::default() }
+        let (rule_set, problems, warnings) = (self.rule_set, self.problems.clone(), self.warnings.clone());
+        LoadReport { rule_set, unchanged, problems, warnings, ..LoadReport::default() }
     }
 }
 

@@ -26,6 +26,7 @@ mod swap;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod twins;
 mod watch;
 
 pub use brake::Hold;

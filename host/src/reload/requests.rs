@@ -199,6 +199,7 @@ impl<C> Entry<C> {
             end_ms: spec.and_then(|spec| spec.end_ms),
             events: events.into_iter().flatten().collect(),
             problem: self.problems.first().cloned(),
+            warning: None,
             suspended: kept.and_then(|kept| kept.suspended.clone()),
             refused_digest: kept.and_then(|kept| kept.refused_digest.clone()),
             rolled_back: kept.and_then(|kept| kept.rolled_back.clone()),

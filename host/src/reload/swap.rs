@@ -40,6 +40,7 @@ impl<S: Stage> Owner<S> {
             self.apply(judged, &ledger);
         }
         report.rule_set = self.rule_set;
+        report.warnings = self.twins();
         let result = match (report.has_changes(), report.problems.is_empty()) {
             (true, _) => "changed",
             (false, true) => "unchanged",

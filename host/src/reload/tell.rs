@@ -1,6 +1,6 @@
 //! What the owner says of its campaigns: to the log, once for each problem; in numbers; as the room's condition; and to whoever asks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::owner::{Entry, Owner};
 use super::{CampaignState, CampaignStatus, LoadReport, Problem, Stage};
@@ -24,7 +24,11 @@ impl<S: Stage> Owner<S> {
         for problem in problems.difference(&self.logged) {
             tracing::warn!(problem, "the rules directory has a problem; what ran before runs on");
         }
-        self.logged = problems;
+        let warnings: BTreeSet<String> = report.warnings.iter().map(ToString::to_string).collect();
+        for warning in warnings.difference(&self.logged) {
+            tracing::warn!(warning, "a campaign may run twice");
+        }
+        self.logged = problems.into_iter().chain(warnings).collect();
         metrics::counter!("hailer_reload_total", "result" => result).increment(1);
         self.report_states();
         self.health.report(ROOM, self.condition(report, result));
@@ -55,8 +59,9 @@ impl<S: Stage> Owner<S> {
     }
 
     pub(super) fn report_states(&self) {
+        let statuses = self.statuses();
         for state in CampaignState::ALL {
-            let count = self.statuses().iter().filter(|status| status.state == state).count();
+            let count = statuses.iter().filter(|status| status.state == state).count();
             metrics::gauge!("hailer_campaigns", "state" => state.name()).set(count as f64);
         }
     }
@@ -69,7 +74,10 @@ impl<S: Stage> Owner<S> {
         let runs = |status: &CampaignStatus| status.state == CampaignState::Running && status.mode != Some(Mode::Off);
         let running: BTreeSet<String> =
             statuses.iter().filter(|status| runs(status)).map(|status| status.name.clone()).collect();
+        let mut twins: BTreeMap<String, Problem> =
+            self.twins().into_iter().map(|warning| (warning.file.clone(), warning)).collect();
         for status in &mut statuses {
+            status.warning = status.file.as_ref().and_then(|file| twins.remove(file));
             let is_canary = status.mode == Some(Mode::Live);
             let alone = status.shadow_of.as_ref().filter(|of| is_canary && !running.contains(*of));
             if let (Some(of), None, Some(file)) = (alone, &status.problem, &status.file) {

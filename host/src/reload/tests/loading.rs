@@ -337,3 +337,51 @@ fn a_campaign_for_which_there_is_no_room_is_refused_and_the_others_run() {
     assert_eq!(owner.state("three"), CampaignState::Failed);
     assert!(!world.is_ready());
 }
+
+#[test]
+fn a_back_up_copy_of_a_live_campaign_is_a_warning() {
+    let world = World::new();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    let text = campaign("modules/basket.wasm", "[params]\nthreshold = 250\n");
+    world.write("cc.toml", &text);
+    let (mut owner, report) = world.open_with_report();
+    assert_eq!(report.warnings, []);
+    world.write("cc-2026-11-29.toml", &text);
+    let report = owner.load(Trigger::Changed);
+    assert_eq!(report.problems, []);
+    let [warning] = &report.warnings[..] else { panic!("{report:?}") };
+    assert_eq!(warning.file, "cc-2026-11-29.toml");
+    assert!(warning.reason.contains("the module and the parameters of `cc`"), "{warning}");
+    assert_eq!(owner.status("cc-2026-11-29").warning.as_ref(), Some(warning));
+    assert_eq!(owner.status("cc").warning, None);
+
+    // The usual next step: the original is edited.
+    world.write("cc.toml", text.replace("250", "300"));
+    let report = owner.load(Trigger::Changed);
+    assert!(report.warnings[0].reason.contains("by its name it is a copy of `cc`"), "{report:?}");
+
+    for (file, other) in [
+        ("cc-2026-11-29.toml", text.replace("live", "off")),
+        ("cc-2026-11-29.toml", format!("end = 2026-01-01T00:00:00\n{text}")),
+    ] {
+        world.write("cc.toml", format!("start = 2026-02-01T00:00:00\n{text}"));
+        world.write(file, other);
+        assert_eq!(owner.load(Trigger::Changed).warnings, []);
+    }
+    world.write("cc-2026-11-29.toml", &text);
+    assert_eq!(owner.load(Trigger::Changed).warnings.len(), 1);
+}
+
+#[test]
+fn two_campaigns_of_one_module_with_parameters_of_their_own_are_no_copies() {
+    let world = World::new();
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    for (name, threshold) in [("cc", 250), ("cc-2", 300), ("cc-2027", 400)] {
+        world.write(
+            &format!("{name}.toml"),
+            campaign("modules/basket.wasm", &format!("[params]\nthreshold = {threshold}\n")),
+        );
+    }
+    let (_owner, report) = world.open_with_report();
+    assert_eq!((report.added.len(), report.warnings), (3, vec![]));
+}
