@@ -27,7 +27,7 @@ pub(super) struct Bounds {
     pub(super) head_timeout: Duration,
     /// The longest that a connection lasts: longer than the longest answer takes.
     pub(super) connection_timeout: Duration,
-    /// A connection of this age gives its place to one that waits, the oldest first: clients that never read keep nobody out.
+    /// A connection of this age gives its place to one that waits, the oldest first: clients that never read do not keep others out.
     pub(super) yields_after: Duration,
 }
 

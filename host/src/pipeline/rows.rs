@@ -104,7 +104,7 @@ impl Rows {
         self.bytes
     }
 
-    /// Whether there is room in a customer's row for what one answer wants kept. Whoever keeps no more than before has room.
+    /// Whether there is room in a customer's row for what one answer wants kept. An answer that keeps no more than before always has room.
     ///
     /// # Errors
     /// The fault of a rule that wants more.

@@ -48,7 +48,7 @@ pub struct Settings {
     /// By the machine's clock: what is not decided by then is not decided at all; nor is what comes behind more than can be held. For what comes
     /// from strangers.
     pub gives_up: Option<Instant>,
-    /// Whoever hands events in sorts copies out, and knows each event by an id or a place of its own: nothing has to be remembered of them.
+    /// The caller sorts copies out and gives each event an id or a place of its own, so no event is remembered here.
     pub are_told_apart: bool,
 }
 

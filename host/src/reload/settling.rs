@@ -179,7 +179,7 @@ pub(super) fn unsettled(snapshot: &Snapshot, path: &str, file: &str) -> Option<P
     Some(Problem::new(file, None, format!("waits until the file is whole: {reason}"), hint))
 }
 
-/// Why a file may be the beginning of another; `None` if nothing says so. `accepted` is what runs of it, `is_noticed` that nobody asked.
+/// Why a file may be the beginning of another; `None` if nothing says so. `accepted` are the running versions of the file. `is_noticed` is true if the watch noticed the change, and false if a user asked for the reload.
 fn doubt(path: &str, bytes: &[u8], accepted: &[Arc<[u8]>], is_noticed: bool) -> Option<&'static str> {
     if accepted.iter().any(|accepted| accepted.len() > bytes.len() && accepted.starts_with(bytes)) {
         return Some("it is a beginning of the file that runs");

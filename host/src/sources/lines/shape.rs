@@ -1,4 +1,4 @@
-//! What an input is that has no event in its first line: a hint for whoever handed in a file of another form.
+//! The form of an input whose first line holds no event, for a hint to the user.
 
 /// Why a line can be no event, if that is seen at a glance.
 pub(crate) fn shape(line: &[u8]) -> Option<&'static str> {
