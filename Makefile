@@ -7,10 +7,10 @@ HAILER := $(CARGO) run --quiet --package hailer --
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := event outcome manifest campaign scenarios
 
-.PHONY: help setup demo rules test faults soak lint bench fuzz
+.PHONY: help setup demo rules test faults soak store-damage lint bench fuzz
 
 help: ## List what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what a build and the tests need (toolchain, wasm target; RabbitMQ for the tests)
 	@scripts/setup.sh build test
@@ -34,6 +34,10 @@ faults: ## Kill and torment the engine for some twenty minutes; HAILER_FAULTS_SE
 soak: ## Run two million events through standard input and see that memory stays flat; HAILER_SOAK_EVENTS=N for another number
 	@scripts/setup.sh build
 	@scripts/soak.sh
+
+store-damage: ## Damage the files of each store that Hailer could use, and see what it loses; STORE_DAMAGE="--quick --seed N" for one minute, or another seed
+	@scripts/setup.sh build
+	@scripts/store-damage.sh $(STORE_DAMAGE)
 
 lint: ## Check formatting, lints, documentation, and dependencies if cargo-deny is there
 	@scripts/setup.sh build

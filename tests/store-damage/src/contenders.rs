@@ -1,0 +1,78 @@
+//! The stores that are compared, behind one trait.
+
+mod fjall;
+mod log_redb;
+#[cfg(feature = "rocksdb")]
+mod rocks;
+
+pub(crate) mod guard;
+pub(crate) mod log_lsm;
+
+use std::path::Path;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::rows::Changes;
+
+pub(crate) type Result<T> = std::result::Result<T, String>;
+
+/// The contenders of this build, in the order in which they run.
+pub(crate) const NAMES: &[&str] = &[
+    "log+redb",
+    "fjall",
+    "fjall+guard",
+    "log+lsm-tree",
+    #[cfg(feature = "rocksdb")]
+    "rocksdb",
+];
+
+/// A store that holds rows.
+pub(crate) trait Store {
+    /// Makes changes durable: all of them or none. `number` is the commit's.
+    fn commit(&mut self, number: u64, changes: &Changes) -> Result<()>;
+
+    /// Reads one row.
+    fn get(&self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// Shows every row of a table in the order of the keys.
+    fn all(&self, table: u8, visit: &mut dyn FnMut(&[u8], Vec<u8>)) -> Result<()>;
+}
+
+/// Opens the store of a directory. `create` allows a new store; without it a missing one is an error.
+pub(crate) fn open(name: &str, directory: &Path, create: bool) -> Result<Box<dyn Store>> {
+    match name {
+        "log+redb" => log_redb::open(directory, create),
+        "fjall" => fjall::open(directory, create, false),
+        "fjall+guard" => fjall::open(directory, create, true),
+        "log+lsm-tree" => log_lsm::open(directory, create),
+        #[cfg(feature = "rocksdb")]
+        "rocksdb" => rocks::open(directory, create),
+        _ => Err(format!("there is no contender `{name}`; there are {}", NAMES.join(", "))),
+    }
+}
+
+/// Makes the names in a directory durable.
+fn sync_directory(directory: &Path) -> Result<()> {
+    let synced = std::fs::File::open(directory).and_then(|open| open.sync_all());
+    synced.map_err(|error| format!("cannot sync {}: {error}", directory.display()))
+}
+
+/// Appends a checksum over table, key and value to a value.
+fn seal(table: u8, key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut sealed = Vec::with_capacity(value.len() + 8);
+    sealed.extend_from_slice(value);
+    sealed.extend_from_slice(&checksum(table, key, value).to_le_bytes());
+    sealed
+}
+
+/// The value of a sealed one.
+fn unseal(table: u8, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
+    let damaged =
+        || format!("a row of table {} is damaged: its checksum is wrong", crate::rows::TABLES[usize::from(table)]);
+    let (value, sum) = sealed.split_last_chunk().ok_or_else(damaged)?;
+    if u64::from_le_bytes(*sum) == checksum(table, key, value) { Ok(value.to_vec()) } else { Err(damaged()) }
+}
+
+fn checksum(table: u8, key: &[u8], value: &[u8]) -> u64 {
+    xxh3_64_with_seed(value, xxh3_64_with_seed(key, u64::from(table)))
+}

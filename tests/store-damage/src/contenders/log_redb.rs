@@ -1,0 +1,57 @@
+//! The store that Hailer has today: a write-ahead log before redb's tables.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use hailer::store::{self, FileStore, Opening, Snapshot, Store as _, Table};
+
+use super::{Result, Store};
+use crate::rows::Changes;
+
+struct LogRedb {
+    store: FileStore,
+}
+
+pub(super) fn open(directory: &Path, create: bool) -> Result<Box<dyn Store>> {
+    let opening = Opening { create, ..Opening::of("damage") };
+    let store = FileStore::open(directory, opening).map_err(|error| error.to_string())?;
+    Ok(Box::new(LogRedb { store }))
+}
+
+impl LogRedb {
+    fn view(&self) -> Result<Box<dyn Snapshot>> {
+        self.store.snapshot().map_err(|error| error.to_string())
+    }
+}
+
+fn table(number: u8) -> Table {
+    Table::ALL[usize::from(number)]
+}
+
+impl Store for LogRedb {
+    fn commit(&mut self, _: u64, changes: &Changes) -> Result<()> {
+        let mut all = store::Changes::new();
+        for ((number, key), value) in changes {
+            match value {
+                Some(value) => all.put(table(*number), &key[..], &value[..]),
+                None => all.delete(table(*number), &key[..]),
+            }
+        }
+        self.store.append(all).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn get(&self, number: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.view()?.get(table(number), key).map_err(|error| error.to_string())
+    }
+
+    fn all(&self, number: u8, visit: &mut dyn FnMut(&[u8], Vec<u8>)) -> Result<()> {
+        let mut show = |key: &[u8], value: &[u8]| {
+            // The rows that say which store this is are the store's own.
+            if number != crate::rows::META || !matches!(key, b"store" | b"log") {
+                visit(key, value.to_vec());
+            }
+            ControlFlow::Continue(())
+        };
+        self.view()?.range(table(number), &[], &[0xff; 64], &mut show).map_err(|error| error.to_string())
+    }
+}
