@@ -311,6 +311,7 @@ mod tests {
         for text in [
             "amqp://me:s3cret@host/x",
             "amqp://me:s3c/ret@host",
+            "amqp://me:s3@c/ret@host",
             "amqps://me:s3cret@h:x",
             "amq://me:s3cret@h",
             "amqp:/me:s3cret@h",
@@ -333,6 +334,7 @@ mod tests {
             "amqp://me:s3c@ret@host:5672",
             "amqps://me:@s3cret@host/v",
             "amqp://me:12/s3cret@host",
+            "amqp://me:12@34/s3cret@host",
             "amqp://me:12?s3cret@host",
             "amqp://me:12#s3cret@host",
         ] {

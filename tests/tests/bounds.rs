@@ -29,23 +29,36 @@ fn large_purchase(bytes_max: usize) -> String {
 
 /// A rule that keeps a state of a little less than 1 MiB, whatever it is called for.
 fn hoarder(code: &str) -> Vec<u8> {
+    keeper(&format!(r#"{{"name":"h","events":["{code}"],"fields":[]}}"#), STATE_BYTES)
+}
+
+/// A rule with a small state for each customer, and a large state for two merged customers.
+fn uniter() -> Vec<u8> {
+    let event = r#"{"name":"h","events":["OnBeginRegistration"],"fields":[]}"#;
+    keeper(&format!(r#"{event},{{"name":"m","merge":true,"fields":[]}}"#), 1)
+}
+
+/// A rule whose first handler answers with a state of `first_bytes`. Its other handlers answer with a state of [`STATE_BYTES`].
+fn keeper(handlers: &str, first_bytes: usize) -> Vec<u8> {
     let manifest = format!(
-        r#"{{"abi":1,"name":"hoarder","version":"1.0.0","stateVersion":1,"params":[],"handlers":[{{"name":"h","events":["{code}"],"fields":[]}}]}}"#
+        r#"{{"abi":1,"name":"hoarder","version":"1.0.0","stateVersion":1,"params":[],"handlers":[{handlers}]}}"#
     );
     let text = format!(
         r#"(module (@custom "hailer.manifest" "{}") (memory (export "memory") 1024)
         (data (i32.const 16) "\91\c0")
         (func (export "hailer_input") (param i32) (result i32) (i32.const {input}))
         (func (export "hailer_configure") (param i32) (result i64) (i64.const {configured}))
-        (func (export "hailer_handle") (param i32 i32 i32) (result i64) (local $i i32) (local $at i32)
+        (func (export "hailer_handle") (param i32 i32 i32) (result i64) (local $i i32) (local $at i32) (local $size i32)
           (local.set $at (i32.const 65536))
+          (local.set $size (select (i32.const {STATE_BYTES}) (i32.const {first_bytes}) (local.get 0)))
           (block $done (loop $next
             (br_if $done (i32.ge_u (local.get $i) (local.get 1)))
             (i32.store (local.get $at) (i32.const 0x00c6c093))
-            (i32.store8 offset=4 (local.get $at) (i32.const 0x0f))
-            (i32.store8 offset=5 (local.get $at) (i32.const 0xff))
-            (i32.store8 offset=6 (local.get $at) (i32.const 0))
-            (local.set $at (i32.add (local.get $at) (i32.const {end})))
+            (i32.store8 offset=4 (local.get $at) (i32.shr_u (local.get $size) (i32.const 16)))
+            (i32.store8 offset=5 (local.get $at) (i32.shr_u (local.get $size) (i32.const 8)))
+            (i32.store8 offset=6 (local.get $at) (local.get $size))
+            (memory.fill (i32.add (local.get $at) (i32.const 7)) (i32.const 0) (local.get $size))
+            (local.set $at (i32.add (local.get $at) (i32.add (local.get $size) (i32.const 7))))
             (i32.store8 (local.get $at) (i32.const 0x90))
             (local.set $at (i32.add (local.get $at) (i32.const 1)))
             (local.set $i (i32.add (local.get $i) (i32.const 1)))
@@ -54,7 +67,6 @@ fn hoarder(code: &str) -> Vec<u8> {
         manifest.replace('"', "\\\""),
         input = 40 << 20,
         configured = 16_u64 << 32 | 2,
-        end = STATE_BYTES + 7,
         place = 65536_u64 << 32,
     );
     wat::parse_str(text).unwrap()
@@ -140,6 +152,44 @@ async fn a_campaign_that_would_overflow_a_customers_row_faults_and_a_merge_that_
     engine.write(bought(4, 3));
     engine.metric_is("hailer_events_total{outcome=\"decided\"}", 1.0).await;
     engine.stop().await;
+    let _ = site.command(&["store", "verify", "--store", &store]).expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_merge_whose_answer_would_overflow_the_customers_row_faults_and_is_kept() {
+    // States of sixteen campaigns fit.
+    const CAMPAIGNS: usize = 18;
+    let site = Site::empty();
+    site.put("modules/uniter.wasm", uniter());
+    for number in 0..CAMPAIGNS {
+        site.put(&format!("uniter-{number:02}.toml"), campaign("uniter", ""));
+    }
+    let store = site.path("store").display().to_string();
+    let sizes = [
+        "limits.state_bytes_max=1048576",
+        "limits.output_bytes_max=8388608",
+        "limits.memory_bytes_max=67108864",
+        "breaker.call_mean_us_max=0",
+    ];
+    let settings: Vec<&str> = sizes.iter().flat_map(|size| ["--set", size]).collect();
+    let mut engine =
+        site.start(&[&["--source", "-", "--sink", "-", "--store", &store][..], settings.as_slice()].concat());
+    engine.ready().await;
+    let began = |number: u32, customer: u32| {
+        let body = json!({ "eventCode": "OnBeginRegistration", "customerInfo": { "customerId": customer } });
+        line(&format!("began-{number}"), &body)
+    };
+    engine.write([began(1, 1), began(2, 2), merged(2, 1), began(3, 1)].concat());
+    // The merge event itself has no subscriber.
+    engine.metric_is("hailer_events_total{outcome=\"decided\"}", 3.0).await;
+    assert_eq!(engine.metric("hailer_customers_full_total{refused=\"merge\"}").await.to_bits(), 0_f64.to_bits());
+    engine.stop().await;
+    let kept = listed(&site, &store);
+    let failed: Vec<&Value> = kept.iter().filter(|one| !one["failed"].is_null()).collect();
+    assert_eq!(failed.len(), CAMPAIGNS - 16, "{kept:?}");
+    for one in failed {
+        assert!(one["failed"]["error"].as_str().unwrap().contains("kept about the customer"), "{one}");
+    }
     let _ = site.command(&["store", "verify", "--store", &store]).expect(0);
 }
 

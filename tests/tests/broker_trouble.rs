@@ -145,6 +145,34 @@ async fn a_termination_drains_gives_back_the_rest_and_exits_0() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_stop_while_the_broker_blocks_publishers_does_not_wait_for_the_broker_and_is_no_failure() {
+    const EVENTS: usize = 50;
+    let broker = Broker::start();
+    let wiring = Wiring::new(&broker, "alarm").await;
+    wiring.send(purchases(EVENTS)).await;
+    let _ = broker.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
+    let site = Site::with_basket();
+    // The drain time is far longer than a test waits.
+    let flags = [wiring.flags(), ["--set", "drain_ms=3600000"].map(String::from).to_vec()].concat();
+    let mut engine = site.start(&flags);
+    engine.ready_with("short of memory").await;
+    engine.metric_is("hailer_source_acknowledged_total", EVENTS as f64).await;
+    engine.signal(Signal::TERM);
+    assert_eq!(engine.ended().await, Some(0));
+    let said = engine.stderr();
+    assert!(said.contains("goes out at the next start") && !said.contains("the run has failed"), "{said}");
+    let _ = broker.ctl(&["set_vm_memory_high_watermark", "0.6"]);
+    let engine = site.start(&flags);
+    // A communication whose confirm was lost is published again under the same id.
+    let mut ids = BTreeSet::new();
+    while ids.len() < EVENTS {
+        ids.extend(wiring.communications(1).await.into_iter().map(|(_, body)| body["id"].to_string()));
+    }
+    engine.stop().await;
+    wiring.is_drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_queue_that_somebody_consumes_is_refused_unless_it_is_meant() {
     let wiring = Wiring::new(shared_broker(), "contested").await;
     let other = Client::connect(shared_broker()).await;

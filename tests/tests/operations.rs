@@ -162,10 +162,23 @@ fn a_secret_that_every_user_can_read_is_told_at_the_start_and_by_doctor() {
         assert_eq!(doctor.stdout.contains("PROBLEM  secret rabbitmq.password_file"), is_told, "{doctor:?}");
         assert!(!doctor.stdout.contains("secret\n"), "never the secret itself");
     }
+    // The key is the only secret of a client's identity.
+    let identity = ["cert", "key"].map(|part| {
+        let path = site.write(&format!("{part}.pem"), "-----BEGIN NOTHING-----\n");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        format!("rabbitmq.{part}_file={}", path.display())
+    });
+    let doctor = site.command(&["doctor", "--set", &identity[0], "--set", &identity[1]]);
+    let secrets: Vec<&str> = doctor.stdout.lines().filter(|line| line.starts_with("PROBLEM  secret ")).collect();
+    assert!(secrets.len() == 1 && secrets[0].contains("rabbitmq.key_file"), "{doctor:?}");
     // A password may stand in the configuration itself.
-    let file = site.write("hailer.toml", "source = \"amqp://user:hush@127.0.0.1:1/\"\n").display().to_string();
-    let doctor = site.command(&["doctor", "--config", &file]);
-    assert!(doctor.stdout.contains("PROBLEM  secret source") && !doctor.stdout.contains("hush"), "{doctor:?}");
+    for setting in ["source", "sink"] {
+        let file = format!("{setting} = \"amqp://user:hush@127.0.0.1:1/\"\n");
+        let file = site.write("hailer.toml", file).display().to_string();
+        let doctor = site.command(&["doctor", "--config", &file]);
+        assert!(doctor.stdout.contains(&format!("PROBLEM  secret {setting}")), "{doctor:?}");
+        assert!(!doctor.stdout.contains("hush"), "{doctor:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

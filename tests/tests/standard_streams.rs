@@ -121,6 +121,21 @@ async fn a_reader_that_has_enough_ends_the_run_with_what_was_done() {
 }
 
 #[tokio::test]
+async fn a_run_never_writes_communications_into_the_file_that_a_standard_stream_reads_or_the_other_way_round() {
+    let site = Site::with_examples();
+    let _ = site.write("events.jsonl", envelopes());
+    let rules = site.rules().display().to_string();
+    for (ends, redirected) in
+        [("--source - --sink file:events.jsonl", "<"), ("--source file:events.jsonl --sink -", ">>")]
+    {
+        let refused = site.shell(&format!("hailer run --data data --rules {rules} {ends} {redirected} events.jsonl"));
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains("the file that events are read from"), "{refused:?}");
+    }
+    assert_eq!(std::fs::read_to_string(site.path("events.jsonl")).unwrap(), envelopes());
+}
+
+#[tokio::test]
 async fn a_copy_of_a_message_is_the_same_event_and_is_told() {
     let site = Site::with_examples();
     let source = format!("file:{}", site.write("events.jsonl", envelopes().repeat(20)).display());

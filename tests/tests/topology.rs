@@ -1,11 +1,14 @@
 //! What `hailer topology --apply` makes, and that the permissions it names are enough and no more.
 
+use hailer::broker::single_active_mark;
 use hailer::config::RabbitMqConfig;
 use hailer::health::Health;
 use hailer::sinks::DeadLetters;
 use hailer::topology::{OwnQueue, Topology};
 use hailer_tests::broker::{Broker, Client};
-use lapin::types::AMQPValue;
+use hailer_tests::wait;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
 
 use crate::edges::{Running, communication, dead_letters, letter, problem, publish, queue, shared_broker, sink};
 
@@ -62,13 +65,14 @@ async fn what_is_there_and_different_is_reported_and_left_alone_and_the_rest_is_
         ("unrouted-expiring", "out.unrouted", vec![("x-message-ttl", AMQPValue::LongInt(60_000))]),
         ("plain-exchange", "out", vec![]),
     ];
-    for (name, what, arguments) in variants {
+    for (name, what, arguments) in &variants {
+        let (name, what) = (*name, *what);
         let named = |what: &str| format!("{name}.{what}");
         let source = named("source");
         client.exchange(&source, &[]).await;
         match what {
-            "out" => client.exchange(&named(what), &arguments).await,
-            _ => client.queue_with(&named(what), &arguments).await,
+            "out" => client.exchange(&named(what), arguments).await,
+            _ => client.queue_with(&named(what), arguments).await,
         }
         let config = RabbitMqConfig { exchange: named("out"), deadletter_queue: named("dead"), ..queue(&named("in")) };
         let own = OwnQueue { exchange: source.clone(), routing_keys: seed_keys() };
@@ -90,6 +94,33 @@ async fn what_is_there_and_different_is_reported_and_left_alone_and_the_rest_is_
         let unrouted = if what == "out" { 0 } else { 1 };
         assert_eq!(client.take_many(&named("out.unrouted"), unrouted).await.len(), unrouted, "{name}");
     }
+    // Only a queue that has a single active consumer is marked.
+    let exchanges = broker.ctl(&["list_exchanges", "name"]);
+    for (name, what, _) in variants {
+        let mark = single_active_mark(&format!("{name}.in"));
+        assert_eq!(exchanges.lines().any(|exchange| exchange == mark), what != "in", "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_another_connections_alone_is_left_alone_and_the_rest_is_made() {
+    let broker = shared_broker();
+    let client = Client::connect(broker).await;
+    let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+    let declared = client.channel.queue_declare("locked.dead".into(), options, FieldTable::default());
+    wait::end_of("declaring a queue", declared).await.unwrap();
+    client.exchange("locked.source", &[]).await;
+    let config = RabbitMqConfig {
+        exchange: "locked.out".to_owned(),
+        deadletter_queue: "locked.dead".to_owned(),
+        ..queue("locked.in")
+    };
+    let own = OwnQueue { exchange: "locked.source".to_owned(), routing_keys: seed_keys() };
+    let applied = Topology::new(&config, Some(&own)).apply(&broker.address().parse().unwrap()).await.unwrap();
+    assert!(applied.left_alone.len() == 1 && applied.failed.is_empty(), "{applied:?}");
+    assert!(applied.left_alone[0].contains("`locked.dead` is there already"), "{applied:?}");
+    client.publish("locked.source", &seed_keys()[0], ["x"]).await;
+    assert_eq!(client.take_many("locked.in", 1).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,16 +138,21 @@ async fn what_needs_something_that_is_missing_fails_and_the_rest_is_made() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_of_events_has_a_single_active_consumer_and_old_brokers_no_delivery_limit() {
     let broker = Broker::start();
-    let client = Client::connect(&broker).await;
-    client.exchange("loymax", &[]).await;
-    let own = OwnQueue { exchange: "loymax".to_owned(), routing_keys: seed_keys() };
-    let applied = Topology::new(&queue("in"), Some(&own)).apply(&broker.address().parse().unwrap()).await.unwrap();
-    assert!(applied.left_alone.is_empty() && applied.failed.is_empty(), "{applied:?}");
-    let queues = broker.ctl(&["list_queues", "name", "arguments"]);
-    let line = queues.lines().find(|line| line.starts_with("in\t")).unwrap();
-    assert!(line.contains("x-single-active-consumer") && line.contains("x-dead-letter-routing-key"), "{line}");
-    assert!(!line.contains("x-delivery-limit"), "3.10 takes -1 for a limit that is always exceeded: {line}");
-    assert!(broker.ctl(&["list_exchanges", "name"]).contains("in.single-active-consumer"));
+    // A classic queue has no delivery limit; a quorum queue may have one.
+    let _ = broker.ctl(&["add_vhost", "quorum", "--default-queue-type", "quorum"]);
+    let _ = broker.ctl(&["set_permissions", "-p", "quorum", "guest", ".*", ".*", ".*"]);
+    for (virtual_host, path, kind) in [("/", "?", "classic"), ("quorum", "/quorum?", "quorum")] {
+        let address = broker.address().replace('?', path);
+        let own = OwnQueue { exchange: "amq.topic".to_owned(), routing_keys: seed_keys() };
+        let applied = Topology::new(&queue("in"), Some(&own)).apply(&address.parse().unwrap()).await.unwrap();
+        assert!(applied.left_alone.is_empty() && applied.failed.is_empty(), "{applied:?}");
+        let queues = broker.ctl(&["list_queues", "-p", virtual_host, "name", "type", "arguments"]);
+        let line = queues.lines().find(|line| line.starts_with("in\t")).unwrap();
+        assert!(line.contains(kind), "{line}");
+        assert!(line.contains("x-single-active-consumer") && line.contains("x-dead-letter-routing-key"), "{line}");
+        assert!(!line.contains("x-delivery-limit"), "3.10 takes -1 for a limit that is always exceeded: {line}");
+        assert!(broker.ctl(&["list_exchanges", "-p", virtual_host, "name"]).contains("in.single-active-consumer"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

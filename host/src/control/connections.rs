@@ -136,7 +136,10 @@ mod tests {
     }
 
     async fn is_answered(address: SocketAddr) {
-        let mut client = TcpStream::connect(address).await.unwrap();
+        is_answered_on(TcpStream::connect(address).await.unwrap()).await;
+    }
+
+    async fn is_answered_on(mut client: TcpStream) {
         client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         tokio::time::timeout(PATIENCE, client.read_to_string(&mut answer)).await.unwrap().unwrap();
@@ -156,12 +159,26 @@ mod tests {
         let bounds =
             Bounds { connections_max: 2, head_timeout: LONG, connection_timeout: LONG, yields_after: Duration::ZERO };
         let serving = tokio::spawn(serve_until(listener, bounds, router(), std::future::pending()));
-        let mut client = TcpStream::connect(address).await.unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        let since = Instant::now();
+        while since.elapsed() < SHORT {
+            is_answered(address).await;
+        }
+        is_answered_on(client).await;
+        serving.abort();
+    }
+
+    #[tokio::test]
+    async fn the_oldest_client_gives_its_place_and_no_other_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounds = Bounds { connections_max: 2, head_timeout: LONG, connection_timeout: LONG, yields_after: SHORT };
+        let serving = tokio::spawn(serve_until(listener, bounds, router(), std::future::pending()));
+        let mut oldest = TcpStream::connect(address).await.unwrap();
+        oldest.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let younger = TcpStream::connect(address).await.unwrap();
         is_answered(address).await;
-        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-        let mut answer = String::new();
-        tokio::time::timeout(PATIENCE, client.read_to_string(&mut answer)).await.unwrap().unwrap();
-        assert!(answer.ends_with("here"), "{answer}");
+        is_answered_on(younger).await;
         serving.abort();
     }
 

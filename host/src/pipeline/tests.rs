@@ -61,6 +61,10 @@ fn disk_full() -> SinkError {
 }
 
 fn start(dead_letters: impl DeadLetters + 'static) -> (Entrance, Pipeline) {
+    start_with(keeping(), dead_letters)
+}
+
+fn start_with(keeping: Keeping, dead_letters: impl DeadLetters + 'static) -> (Entrance, Pipeline) {
     let (owner, _requests) = ReloadHandle::new();
     let sandbox = Sandbox::new(Limits::default()).unwrap();
     let current = Arc::new(ArcSwap::from_pointee(RuleSet::empty()));
@@ -75,7 +79,7 @@ fn start(dead_letters: impl DeadLetters + 'static) -> (Entrance, Pipeline) {
         recheck_one_in: 0,
         breaker: BreakerSettings::default(),
     };
-    Pipeline::start(settings, &Rules { sandbox, current, owner }, keeping(), Door::new().1, Working, dead_letters)
+    Pipeline::start(settings, &Rules { sandbox, current, owner }, keeping, Door::new().1, Working, dead_letters)
         .unwrap()
 }
 
@@ -391,6 +395,39 @@ async fn a_delivery_that_is_given_up_while_it_waits_leaves_no_trace() {
     drop(entrance);
     timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
     assert_eq!((*prefix.borrow(), *next_prefix.borrow()), (0, 2));
+}
+
+#[tokio::test]
+async fn a_taken_delivery_whose_receipt_is_dropped_leaves_its_session_open() {
+    let (entrance, _pipeline) = start(Working);
+    for body in [r#"{"eventCode":"A"}"#, "no event"] {
+        let (ledger, _prefix) = Ledger::new();
+        let delivery = delivery(&ledger, 1, body);
+        match entrance.read(&delivery) {
+            Ok(read) => drop(entrance.stamp(read, (None, None), delivery, Held::default())),
+            Err(refusal) => drop(entrance.dead_letter(delivery, refusal, Held::default())),
+        }
+        assert_eq!(ledger.outstanding(), 0);
+        assert!(!ledger.is_covered_by(0), "{body}");
+    }
+}
+
+/// The event sends nothing, so no later commit removes an outbox row.
+#[tokio::test]
+async fn a_settled_session_is_committed_at_the_end_of_the_run() {
+    let keeping = keeping();
+    let store = Arc::clone(&keeping.store);
+    let (entrance, mut pipeline) = start_with(keeping, Working);
+    let (ledger, mut prefix) = Ledger::new();
+    entrance.accept(delivery(&ledger, 1, r#"{"eventCode":"A"}"#)).await.unwrap();
+    timeout(PATIENCE, prefix.wait_for(|prefix| *prefix == 1)).await.expect("it is settled").unwrap();
+    entrance.session_settled(ledger.session());
+    drop(entrance);
+    timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+    let progress = store.snapshot().unwrap().get(Table::Meta, Progress::KEY).unwrap().unwrap();
+    let progress: Progress = decode(Table::Meta, &progress).unwrap();
+    let session = progress.runs << 32 | ledger.session().number();
+    assert_eq!(progress.sessions.last_alive(session), Some(Millis::MAX));
 }
 
 /// All places of a channel.

@@ -133,6 +133,7 @@ fn calls_count_with_the_time_of_the_processor_and_not_with_what_the_machine_keep
             let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
             std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
         };
+        let spent_first = stage.decide(&rules, &[1]).spent.clone();
         let before = processor_time();
         let mut spent = std::time::Duration::ZERO;
         for _ in 0..100 {
@@ -141,5 +142,16 @@ fn calls_count_with_the_time_of_the_processor_and_not_with_what_the_machine_keep
         let took = processor_time() - before;
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(spent > took / 4 && spent <= took, "{spent:?} of {took:?}");
+        assert!(spent_first.is_empty(), "how much of the first call's time was waiting is not known: {spent_first:?}");
     });
+}
+
+#[test]
+fn the_time_of_calls_that_fault_counts_too() {
+    let mut stage = Stage::new();
+    let rules = rule_set([stage.campaign("endless-loop").unwrap()]);
+    // The call is late twice, and each time the instance is replaced.
+    let decided = stage.decide(&rules, &[GUILTY]);
+    assert_eq!(told(decided), ["deadline"]);
+    assert_eq!(decided.spent.len(), 1, "the second time is known");
 }

@@ -152,6 +152,8 @@ mod tests {
             .event("AttributeUpdated")
             .expect_nothing()
             .expect_note("too long ago")
+            .event(Event::of("AttributeUpdated").without("change_date_time"))
+            .expect_sent(Sms::template("confirm-phone"))
             .event(Event::of("AttributeUpdated").set("change_date_time_text", "some day"))
             .expect_nothing()
             .expect_note("cannot be read");

@@ -139,7 +139,13 @@ mod tests {
             .expect_sent(question("refund-follow-up", dec!(100)))
             .advance(seconds(1))
             .event("PurchaseRefund")
-            .expect_nothing();
+            .expect_nothing()
+            .expect_note("too long ago")
+            .event(Event::of("PurchaseRefund").without("date_time"))
+            .expect_sent(question("refund-follow-up", dec!(100)))
+            .event(Event::of("PurchaseRefund").set("date_time_text", "last week"))
+            .expect_nothing()
+            .expect_note("cannot be read");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use hailer::clock::{Millis, now_ms};
 
 use super::random::Random;
 
+/// The longest run of equal messages that is added at a time.
+const EQUAL_MAX: usize = 12;
 const CUSTOMERS: u32 = 40;
 /// Who registers has a number from here on.
 const REGISTERING_FROM: u32 = 100_000;
@@ -101,7 +103,7 @@ impl Ledger {
                 19..22 => self.merge(),
                 // Without ids these look like what a fault brings twice.
                 22..25 if self.with_ids => self.same_again(),
-                22..90 if self.are_equal => self.same_again(),
+                22..90 if self.are_equal => self.many_times_again(),
                 25..28 if self.with_ids => self.copy(),
                 _ => self.purchase(),
             }
@@ -186,6 +188,11 @@ impl Ledger {
         if let Some(Message { event, body, .. }) = bought.cloned() {
             self.push_as(self.messages.len(), event, body);
         }
+    }
+
+    /// A run of equal events, long enough for a crash to fall within it.
+    fn many_times_again(&mut self) {
+        (0..=self.random.below(EQUAL_MAX)).for_each(|_| self.same_again());
     }
 
     /// The same event again, as a sender that was not sure sends it.

@@ -165,8 +165,14 @@ impl Total {
         struck.done();
         let stand = Stand::of_equal_messages(broker, &format!("{name}-killed"), seed + 1).await;
         let mut struck = Struck { stand, count: Count::default(), total: self };
-        for _ in 0..times {
-            kills::at_random(&mut struck.stand).await;
+        for time in 0..times {
+            // A batch as large as the prefetch mixes repeats with undecided messages.
+            let batch_max = if time % 2 == 0 { 16 } else { 200 };
+            struck.stand.flags = vec!["--set".to_owned(), format!("event.batch_max={batch_max}")];
+            match time % 3 {
+                2 => kills::at_random(&mut struck.stand).await,
+                _ => kills::at(&mut struck.stand, Failpoint::BeforeAck).await,
+            }
         }
         let (count, checked) = struck.stand.settle_ids().await;
         struck.count = count;
