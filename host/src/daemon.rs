@@ -164,6 +164,7 @@ async fn surround(
         store: config.store_dir().map(|dir| dir.canonicalize().unwrap_or(dir)),
         http: http.as_ref().map(|http| http.address().to_string()),
         problems: std::collections::BTreeMap::new(),
+        standbys: std::collections::BTreeMap::new(),
     };
     let file = about.store.as_ref().map(|dir| dir.join(store::FILE_NAME));
     let door = StoreDoor::new(&store, file, Arc::clone(&current));

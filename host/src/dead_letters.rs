@@ -14,7 +14,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Confirmation, Connection};
 
 use crate::address::BrokerAddress;
-use crate::broker::{BrokerError, Dialer};
+use crate::broker::{BrokerError, Dialer, SENDS_COPIES};
 
 /// The longest wait for an answer of the broker to one request.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -220,7 +220,9 @@ fn header(properties: &BasicProperties, name: &str) -> Option<String> {
 
 /// The message's own properties: without the headers that were added when it became a dead letter.
 fn restored(properties: &BasicProperties) -> BasicProperties {
-    let is_added = |name: &str| ADDED.iter().any(|start| name.starts_with(start)) || ADDED_WHOLE.contains(&name);
+    let is_added = |name: &str| {
+        ADDED.iter().any(|start| name.starts_with(start)) || ADDED_WHOLE.contains(&name) || SENDS_COPIES.contains(&name)
+    };
     let mut own = FieldTable::default();
     for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
         if !is_added(name.as_str()) {

@@ -15,6 +15,7 @@ use hailer::sources::rabbitmq::RabbitMqSource;
 use hailer::sources::{Intake, IntakeClosed, SourceError};
 use hailer_tests::broker::{Broker, Client};
 use hailer_tests::wait;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// For tests that leave the broker as it is.
@@ -28,9 +29,19 @@ pub(crate) fn shared_broker() -> &'static Broker {
 pub(crate) struct Pipeline {
     held: Arc<Mutex<Vec<Delivery>>>,
     handled: Arc<Mutex<Option<Millis>>>,
+    is_paused: Arc<watch::Sender<bool>>,
 }
 
 impl Intake for Pipeline {
+    async fn unpaused(&self) {
+        // The sender is this.
+        let _ = self.is_paused.subscribe().wait_for(|is_paused| !is_paused).await;
+    }
+
+    async fn refilled(&self) {
+        self.unpaused().await;
+    }
+
     async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
         self.held.lock().unwrap().push(delivery);
         Ok(())
@@ -43,6 +54,17 @@ impl Intake for Pipeline {
 }
 
 impl Pipeline {
+    /// One whose intake waits until [`Self::goes_on`].
+    pub(crate) fn paused() -> Pipeline {
+        let pipeline = Pipeline::default();
+        pipeline.is_paused.send_replace(true);
+        pipeline
+    }
+
+    pub(crate) fn goes_on(&self) {
+        self.is_paused.send_replace(false);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.held.lock().unwrap().len()
     }
@@ -89,7 +111,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(address: &str, config: &RabbitMqConfig) -> Running {
-        let (health, pipeline) = (Health::default(), Pipeline::default());
+        Running::start_with(address, config, Pipeline::default())
+    }
+
+    pub(crate) fn start_with(address: &str, config: &RabbitMqConfig, pipeline: Pipeline) -> Running {
+        let health = Health::default();
         let (trigger, shutdown) = Shutdown::new();
         let source = RabbitMqSource::new(address.parse().unwrap(), config, health.clone()).unwrap();
         let ended = tokio::spawn(source.run(pipeline.clone(), shutdown));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hailer::failpoint::{self, Failpoint};
 use hailer_tests::engine::Engine;
 use hailer_tests::site::Site;
 use hailer_tests::wait;
@@ -16,7 +17,16 @@ const STARTS: usize = 5;
 
 /// Small batches and a small prefetch, so that an end comes in the middle of much.
 fn flags(wiring: &Wiring) -> Vec<String> {
-    let settings = ["event.batch_max=8", "rabbitmq.prefetch=64", "shards=1"];
+    flags_with(wiring, SMALL)
+}
+
+/// A batch size well below the prefetch.
+const SMALL: usize = 8;
+/// A batch size of the whole prefetch: one batch mixes repeats with undecided messages of the same key.
+const LARGE: usize = 64;
+
+fn flags_with(wiring: &Wiring, batch_max: usize) -> Vec<String> {
+    let settings = [&format!("event.batch_max={batch_max}"), "rabbitmq.prefetch=64", "shards=1"];
     let settings = settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]);
     wiring.flags().into_iter().chain(settings).collect()
 }
@@ -31,6 +41,11 @@ async fn interrupted(site: &Site, wiring: &Wiring, end: impl AsyncFn(Engine)) {
         wait::until("some are acknowledged", async || engine.metric(acknowledged).await >= 1.0).await;
         end(engine).await;
     }
+    comes_to_an_end(site, wiring).await;
+}
+
+/// Runs the engine until there is nothing left to do.
+async fn comes_to_an_end(site: &Site, wiring: &Wiring) {
     let engine = site.start(&flags(wiring));
     engine.ready().await;
     wait::until("everything is decided and published", async || {
@@ -67,8 +82,52 @@ async fn equal_messages_are_as_many_events_across_clean_restarts() {
 async fn equal_messages_never_share_an_id_after_a_crash() {
     let wiring = Wiring::new(shared_broker(), "equal-killed").await;
     let site = Site::with_basket();
-    interrupted(&site, &wiring, async |engine| engine.kill()).await;
+    for start in 0..STARTS {
+        // The messages wait before the engine starts. It is killed when some are decided and not acknowledged.
+        wiring.send((0..MESSAGES).map(|_| PURCHASE)).await;
+        site.environment(&[(failpoint::VARIABLE, &format!("{}={}", Failpoint::BeforeAck.name(), start + 1))]);
+        let mut engine = site.start(&flags_with(&wiring, if start % 2 == 0 { SMALL } else { LARGE }));
+        assert_eq!(engine.ended().await, None, "it is killed");
+    }
+    site.environment(&[]);
+    comes_to_an_end(&site, &wiring).await;
     let bodies = bodies_by_id(&wiring).await;
     assert!(bodies.values().all(|bodies| bodies.len() == 1), "one body under one id");
     assert!(bodies.len() <= STARTS * MESSAGES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_messages_that_were_delivered_and_never_decided_are_not_taken_for_copies_of_an_old_session() {
+    let wiring = Wiring::new(shared_broker(), "equal-old").await;
+    let site = Site::with_basket();
+    let decided = async |engine: &Engine, count: usize| {
+        wiring.send((0..count).map(|_| PURCHASE)).await;
+        let acknowledged = "hailer_source_acknowledged_total";
+        wait::until("all are acknowledged", async || engine.metric(acknowledged).await >= count as f64).await;
+        wait::until("all are published", async || engine.metric("hailer_outbox").await == 0.0).await;
+    };
+    let first = site.start(&flags(&wiring));
+    first.ready().await;
+    decided(&first, 20).await;
+    first.kill();
+    let second = site.start(&flags(&wiring));
+    second.ready().await;
+    decided(&second, 5).await;
+    second.stop().await;
+    // This one takes its messages, and dies before it decides any.
+    wiring.send((0..20).map(|_| PURCHASE)).await;
+    site.environment(&[(hailer::failpoint::VARIABLE, "before-evaluation=1")]);
+    let mut third = site.start(&flags(&wiring));
+    assert_eq!(third.ended().await, None, "it ends as a crash would");
+    site.environment(&[]);
+    let fourth = site.start(&flags(&wiring));
+    fourth.ready().await;
+    wait::until("everything is decided and published", async || {
+        let (waiting, _) = wiring.client.counts(&wiring.events).await;
+        waiting == 0 && fourth.metric("hailer_in_flight").await + fourth.metric("hailer_outbox").await == 0.0
+    })
+    .await;
+    fourth.stop().await;
+    wiring.is_drained().await;
+    assert_eq!(bodies_by_id(&wiring).await.len(), 45, "a communication for each message");
 }

@@ -1,5 +1,6 @@
 //! One queue is for one engine at a time: two that start together, one that waits for another, and queues of every kind.
 
+use futures_util::StreamExt;
 use hailer::broker::single_active_mark;
 use hailer_tests::broker::Client;
 use hailer_tests::engine::Engine;
@@ -12,7 +13,7 @@ use lapin::options::{BasicQosOptions, ExchangeDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use rustix::process::Signal;
 
-use crate::edges::{Running, body, numbered, queue, shared_broker};
+use crate::edges::{Pipeline, Running, body, numbered, queue, shared_broker};
 use crate::swaps::purchase;
 
 const BASIC_QOS: Method = (60, 10);
@@ -130,6 +131,30 @@ async fn a_queue_with_a_single_active_consumer_is_consumed_and_a_second_engine_s
         rest.into_iter().for_each(|delivery| delivery.receipt.settle());
         standby.finish().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_engine_gives_back_goes_in_its_order_to_a_consumer_that_waits() {
+    const EVENTS: u32 = 40;
+    const PREFETCH: u16 = 10;
+    let client = Client::connect(shared_broker()).await;
+    client.queue_with("orderly", &[quorum(), single_active()]).await;
+    client.publish("", "orderly", numbered(0..EVENTS)).await;
+    let config = hailer::config::RabbitMqConfig { prefetch: PREFETCH, ..queue("orderly") };
+    let engine = Running::start(&shared_broker().address(), &config);
+    let mut held = engine.pipeline.take_many(PREFETCH.into()).await;
+    // Another program's consumer waits. The broker activates it when the engine is gone.
+    let mut waiting = Client::connect(shared_broker()).await.consume("orderly").await;
+    held.drain(..5).for_each(|delivery| delivery.receipt.settle());
+    wait::until("more come", async || engine.pipeline.len() == 5).await;
+    drop((held, engine.pipeline.take()));
+    engine.finish().await;
+    let mut given = Vec::new();
+    while given.len() < (EVENTS - 5) as usize {
+        let delivery = wait::end_of("a delivery", waiting.next()).await.unwrap().unwrap();
+        given.push(String::from_utf8(delivery.data).unwrap());
+    }
+    assert_eq!(given, numbered(5..EVENTS));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,4 +316,56 @@ async fn a_second_signal_that_comes_with_the_first_does_not_end_at_once() {
     }
     assert_eq!(engine.ended().await, Some(0), "it drains");
     assert!(!engine.stderr().contains("ending at once"), "{}", engine.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_whose_intake_is_paused_at_the_start_consumes_nothing_until_it_has_room() {
+    let client = Client::connect(shared_broker()).await;
+    client.queue_with("paused", &[quorum()]).await;
+    client.publish("", "paused", numbered(0..EVENTS)).await;
+    let pipeline = Pipeline::paused();
+    let running = Running::start_with(&shared_broker().address(), &queue("paused"), pipeline.clone());
+    running.problem("intake is paused").await;
+    assert_eq!(client.counts("paused").await, (EVENTS, 0));
+    pipeline.goes_on();
+    let taken = running.pipeline.take_many(EVENTS as usize).await;
+    assert!(taken.iter().all(|delivery| !delivery.redelivered), "no delivery was spent");
+    taken.into_iter().for_each(|delivery| delivery.receipt.settle());
+    running.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_may_take_over_stands_by_at_a_single_active_consumer() {
+    let client = Client::connect(shared_broker()).await;
+    for (name, arguments, is_marked) in
+        [("over.quorum", vec![quorum(), single_active()], false), ("over.classic", vec![single_active()], true)]
+    {
+        client.queue_with(name, &arguments).await;
+        if is_marked {
+            marked(&client, name).await;
+        }
+        let active = Running::start(&shared_broker().address(), &queue(name));
+        active.ready().await;
+        let config = hailer::config::RabbitMqConfig { take_over: true, ..queue(name) };
+        let second = Running::start(&shared_broker().address(), &config);
+        stands_by(&second).await;
+        active.finish().await;
+        second.ready().await;
+        second.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_is_not_ready_while_another_consumer_takes_part_of_its_events() {
+    let client = Client::connect(shared_broker()).await;
+    client.queue_with("joined", &[quorum()]).await;
+    let running = Running::start(&shared_broker().address(), &queue("joined"));
+    running.ready().await;
+    let other = Client::connect(shared_broker()).await;
+    let consumer = other.consume("joined").await;
+    running.problem("has other consumers (1)").await;
+    drop(consumer);
+    drop(other);
+    running.ready().await;
+    running.finish().await;
 }

@@ -37,6 +37,9 @@ pub const SILENCED_LOG_TARGETS: &[&str] = &[
 /// Names on the wire (queues, exchanges, keys, message ids) are at most this long.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Headers by which a message is sent to other queues, too (RabbitMQ's sender-selected distribution).
+pub(crate) const SENDS_COPIES: [&str; 2] = ["CC", "BCC"];
+
 /// Why there is no session with the broker right now.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {

@@ -10,7 +10,7 @@ use super::{DONE, EXIT_CODES, FAILED, engine, logging, output, reading, toolchai
 use crate::address::redacted;
 use crate::clock;
 use crate::config::{Config, ConfigError, Exposed, Purpose};
-use crate::control::{Client, ControlError, check_data_directory};
+use crate::control::{Client, ControlError, EngineStatus, check_data_directory};
 use crate::daemon::{self, Finding, Level};
 use crate::store::{FILE_NAME, Store};
 use crate::story;
@@ -164,7 +164,11 @@ fn socket(config: &Config) -> anyhow::Result<Finding> {
 /// Whether an engine runs with this data directory, and consumes from this source.
 pub(super) fn is_consumed_by_engine(config: &Config) -> anyhow::Result<bool> {
     let status = engine::wait(Client::new(&config.data).status())?;
-    Ok(status.is_ok_and(|status| status.source == redacted(&config.source) && !status.problems.contains_key("source")))
+    let consumes = |status: EngineStatus| {
+        let is_idle = status.problems.contains_key("source") || status.standbys.contains_key("source");
+        status.source == redacted(&config.source) && !is_idle
+    };
+    Ok(status.is_ok_and(consumes))
 }
 
 /// A bare module that a campaign file names is counted twice: at worst the sum is too large.

@@ -31,6 +31,9 @@ pub struct EngineStatus {
     /// What is not ready, by room; empty when all is well.
     #[serde(default)]
     pub problems: BTreeMap<String, String>,
+    /// What waits for another engine to end, by room: of a standby the source.
+    #[serde(default)]
+    pub standbys: BTreeMap<String, String>,
 }
 
 /// `POST /pause` and `POST /resume`; answered with the names of the campaigns that changed.

@@ -1,6 +1,7 @@
 //! What the socket answers. Everything that changes campaigns is asked of the directory's owner, who answers one
 //! request after another.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
@@ -66,8 +67,9 @@ type Body<T> = Result<Json<T>, JsonRejection>;
 type Answer<T> = Result<Json<T>, Refused>;
 
 async fn status(State(context): State<Context>) -> Json<EngineStatus> {
-    let problems = context.health.complaints().into_iter().map(|(room, why)| (room.to_owned(), why)).collect();
-    Json(EngineStatus { problems, ..(*context.about).clone() })
+    let owned = |rooms: BTreeMap<&str, String>| rooms.into_iter().map(|(room, why)| (room.to_owned(), why)).collect();
+    let (problems, standbys) = (owned(context.health.complaints()), owned(context.health.standbys()));
+    Json(EngineStatus { problems, standbys, ..(*context.about).clone() })
 }
 
 async fn campaigns(State(context): State<Context>) -> Answer<Vec<CampaignStatus>> {

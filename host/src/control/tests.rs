@@ -38,6 +38,7 @@ fn start(data: &Path) -> Engine {
         store: None,
         http: None,
         problems: Default::default(),
+        standbys: Default::default(),
     };
     let rules = Arc::new(ArcSwap::from_pointee(RuleSet::empty()));
     let store = Arc::new(MemoryStore::new("test")) as Arc<dyn Store>;

@@ -151,6 +151,12 @@ impl Arrivals {
         known.has_settled |= known.sessions.settle(self.number_of(session));
     }
 
+    /// Whatever sessions before this one left unacknowledged has been delivered again and decided.
+    pub(super) fn earlier_sessions_settled(&self, session: &Session) {
+        let mut known = self.lock();
+        known.has_settled |= known.sessions.settle_before(self.number_of(session));
+    }
+
     /// Whether a session has settled since this was asked last.
     pub(super) fn take_settled(&self) -> bool {
         std::mem::take(&mut self.lock().has_settled)

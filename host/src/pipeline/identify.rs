@@ -5,7 +5,8 @@
 //!
 //! An occurrence settles once the session in which it was decided has outlived two heartbeats: until then its acknowledgement may be
 //! on its way on a connection that is dead already. All occurrences of a session settle at once if the broker has confirmed its close behind the last
-//! acknowledgement ([`Sessions::settle`]). What stays ambiguous is counted: a copy that is taken for a repeat may be the first
+//! acknowledgement ([`Sessions::settle`]), and those of all earlier sessions once a later one has decided a message that was never delivered before
+//! ([`Sessions::settle_before`]): what they left unacknowledged stood in front of it. What stays ambiguous is counted: a copy that is taken for a repeat may be the first
 //! delivery of an equal event, if both came in the last seconds of a session that broke.
 
 use crate::clock::Millis;
@@ -160,11 +161,23 @@ mod tests {
         let mut story = Story::default();
         let first = story.is_fresh(1, false, 0);
         assert!(story.sessions.settle(1));
+        // A later sign of life does not open the session again.
+        story.sessions.alive(1, 4);
         let second = story.is_fresh(2, true, 5);
         assert_ne!(first, second, "delivered before, and never taken: an equal event");
-        story.sessions.alive(1, 6);
         assert_eq!(story.arrives(3, true, 7), REPEAT, "of the session that was not closed");
         story.is_fresh(3, true, 8);
+    }
+
+    #[test]
+    fn what_a_later_session_never_decided_is_an_event_once_earlier_sessions_have_nothing_left() {
+        let mut story = Story::default();
+        story.is_fresh(1, false, 0);
+        story.is_fresh(2, false, 5);
+        assert!(story.sessions.settle_before(2), "what session 1 left stood in front of that");
+        assert!(!story.sessions.settle_before(2), "that is known");
+        assert_eq!(story.arrives(4, true, 10), REPEAT, "of session 2, which broke");
+        story.is_fresh(4, true, 10);
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub trait Intake: Clone + Send + Sync + 'static {
     /// The session has ended, and the source is sure that each of its acknowledgements has arrived: nothing that was decided in it comes again.
     fn session_settled(&self, _session: &Session) {}
 
+    /// Everything that earlier sessions left unacknowledged has come again in this session or in one before it, and has been decided: nothing else of
+    /// them comes again.
+    fn earlier_sessions_settled(&self, _session: &Session) {}
+
     /// Everything that was waiting in the source at `moment` has been settled, and everything before that. A source
     /// that can't be sure says nothing; it may say the same twice, or an earlier moment after a later one.
     fn handled_until(&self, moment: Millis);

@@ -15,6 +15,8 @@ mod watcher;
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+
 use crate::address::BrokerAddress;
 use crate::broker::{Backoff, BrokerError, Dialer, NAME_BYTES_MAX};
 use crate::config::RabbitMqConfig;
@@ -72,7 +74,7 @@ enum SessionError {
     )]
     Stream { queue: String },
     #[error(
-        "intake is paused, as the outbox is full or too many dead letters wait; the events that it could not take are back in the queue until there is room"
+        "intake is paused, as the outbox is full or too many dead letters wait; the events that it can't take are back in the queue until there is room"
     )]
     Paused,
 }
@@ -120,6 +122,14 @@ impl RabbitMqSource {
     /// When the queue already has a consumer at the start, or is a stream.
     pub async fn run<I: Intake>(mut self, intake: I, shutdown: Shutdown) -> Result<(), SourceError> {
         let mut backoff = Backoff::default();
+        // Consuming while nothing is taken in only makes the broker count deliveries.
+        if intake.unpaused().now_or_never().is_none() {
+            self.not_ready(SessionError::Paused.to_string());
+            tokio::select! {
+                () = shutdown.draining() => return Ok(()),
+                () = intake.refilled() => {}
+            }
+        }
         loop {
             let session = tokio::select! {
                 biased;
@@ -199,22 +209,43 @@ impl RabbitMqSource {
         self.contested_since = None;
         self.health.report(ROOM, Condition::Ready);
         ::metrics::gauge!(metrics::SOURCE_CONNECTED).set(1.0);
-        let consumed = session.consume(intake, shutdown).await;
+        let (health, name) = (&self.health, &self.queue.name);
+        let joined = |others| match others {
+            0 => health.report(ROOM, Condition::Ready),
+            _ => {
+                tracing::error!(
+                    queue = name,
+                    others,
+                    "other consumers take events of this queue: they never reach this engine"
+                );
+                health.report(
+                    ROOM,
+                    Condition::NotReady(format!(
+                        "queue `{name}` has other consumers ({others}), which take events that never reach this engine: end them, or make the \
+                         queue anew with a single active consumer (`hailer topology`)"
+                    )),
+                );
+            }
+        };
+        let consumed = session.consume(intake, shutdown, joined).await;
         ::metrics::gauge!(metrics::SOURCE_CONNECTED).set(0.0);
         consumed
     }
 
-    /// A stream is final; and at the first start, a queue that stays taken. Later on the other consumer came after us, or is the ghost
+    /// At the first start, a stream is final, and so is a queue that stays taken. Later on the other consumer came after us, or is the ghost
     /// of our own last connection: that is waited out.
     fn refuse_for_good(&mut self, error: &SessionError) -> Result<(), SourceError> {
         let refused = || Err(SourceError::Configuration(error.to_string()));
         match error {
-            SessionError::Stream { .. } => refused(),
+            SessionError::Stream { .. } if !self.has_consumed => refused(),
             SessionError::Contested { .. } if !self.has_consumed => {
                 let since = *self.contested_since.get_or_insert_with(Instant::now);
                 if since.elapsed() < CONTESTED_MAX { Ok(()) } else { refused() }
             }
-            _ => Ok(()),
+            _ => {
+                self.contested_since = None;
+                Ok(())
+            }
         }
     }
 

@@ -54,6 +54,15 @@ pub(super) enum Waiting {
     Unproven,
 }
 
+/// What opening comes to.
+struct Consuming {
+    channel: Channel,
+    consumer: Consumer,
+    /// Of a queue in which the broker does not keep others out, when it was seen without a consumer.
+    consumed_at_risk: Option<Instant>,
+    may_be_joined: bool,
+}
+
 struct Opening<'a> {
     connection: &'a Connection,
     queue: &'a Queue,
@@ -70,10 +79,20 @@ impl Session {
     ) -> Result<Session, SessionError> {
         let connection = dialer.connect().await?;
         match Opening::new(&connection, queue).consumer(waiting).await {
-            Ok((channel, consumer, consumed_at_risk)) => {
+            Ok(Consuming { channel, consumer, consumed_at_risk, may_be_joined }) => {
                 let name = ShortString::from(queue.name.as_str());
-                let Queue { prefetch, paused_max, .. } = *queue;
-                Ok(Session { connection, channel, consumer, queue: name, prefetch, paused_max, consumed_at_risk })
+                let Queue { prefetch, paused_max, take_over: is_shared, .. } = *queue;
+                Ok(Session {
+                    connection,
+                    channel,
+                    consumer,
+                    queue: name,
+                    prefetch,
+                    paused_max,
+                    is_shared,
+                    may_be_joined,
+                    consumed_at_risk,
+                })
             }
             Err(error) => {
                 close(&connection).await;
@@ -105,35 +124,57 @@ impl<'a> Opening<'a> {
         Opening { connection, queue, name: ShortString::from(queue.name.as_str()) }
     }
 
-    /// A consumer; and, of a queue in which the broker does not keep others out, when it was seen without one.
-    async fn consumer(
-        &self,
-        waiting: impl FnMut(Waiting),
-    ) -> Result<(Channel, Consumer, Option<Instant>), SessionError> {
+    async fn consumer(&self, mut waiting: impl FnMut(Waiting)) -> Result<Consuming, SessionError> {
         let channel = channel(self.connection).await?;
-        look(&channel, &self.name).await.map_err(|error| self.missing(error))?;
+        let counts = look(&channel, &self.name).await.map_err(|error| self.missing(error))?;
         let kind = self.kind().await?;
         if kind == Kind::Stream {
             return Err(SessionError::Stream { queue: self.queue.name.clone() });
         }
-        if self.queue.take_over {
+        // Beside a single active consumer nothing can be taken over: this engine would get nothing, and seem to consume.
+        if self.queue.take_over && !self.has_active_consumer(kind, &counts).await? {
             let consumer = self.consume(&channel, false).await.map_err(|error| self.refused(error))?;
-            return Ok((channel, consumer, None));
+            return Ok(Consuming { channel, consumer, consumed_at_risk: None, may_be_joined: false });
         }
-        let looked_at = self.turn(&channel, kind, waiting).await?;
-        match self.consume(&channel, true).await {
-            Ok(consumer) => Ok((channel, consumer, (kind != Kind::Classic).then_some(looked_at))),
-            Err(error) if is_exclusive_use(&error) => {
-                let channel = self::channel(self.connection).await?;
-                // An exclusive consumer is refused although there is no other: the queue has a single active consumer.
-                if look(&channel, &self.name).await?.consumers > 0 {
-                    return Err(self.contested());
+        let mut channel = channel;
+        loop {
+            let looked_at = self.turn(&channel, kind, &mut waiting).await?;
+            match self.consume(&channel, true).await {
+                Ok(consumer) => {
+                    let is_at_risk = kind != Kind::Classic;
+                    let may_be_joined =
+                        is_at_risk && !has_single_active_mark(self.connection, &self.queue.name).await?;
+                    let consumed_at_risk = is_at_risk.then_some(looked_at);
+                    return Ok(Consuming { channel, consumer, consumed_at_risk, may_be_joined });
                 }
-                let consumer = self.consume(&channel, false).await.map_err(|error| self.refused(error))?;
-                Ok((channel, consumer, None))
+                Err(error) if is_exclusive_use(&error) => {
+                    channel = self::channel(self.connection).await?;
+                    let looked_at = Instant::now();
+                    // An exclusive consumer is refused although there is no other: the queue has a single active consumer.
+                    if look(&channel, &self.name).await?.consumers == 0 {
+                        let consumer = self.consume(&channel, false).await.map_err(|error| self.refused(error))?;
+                        // Two standbys may take over together. The broker makes one of them active; the other has to see it.
+                        let consumed_at_risk = Some(looked_at);
+                        return Ok(Consuming { channel, consumer, consumed_at_risk, may_be_joined: false });
+                    }
+                    // Another standby was faster.
+                    if !has_single_active_mark(self.connection, &self.queue.name).await? {
+                        return Err(self.contested());
+                    }
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether the queue has a consumer, and is known to let only one be active.
+    async fn has_active_consumer(&self, kind: Kind, counts: &Counts) -> Result<bool, SessionError> {
+        if counts.consumers == 0 {
+            return Ok(false);
+        }
+        let is_marked = has_single_active_mark(self.connection, &self.queue.name).await?;
+        // `basic.get` takes nothing now, as nothing is ready.
+        Ok(is_marked || kind == Kind::Quorum && counts.ready == 0 && self.refuses_gets().await?)
     }
 
     /// Waits until the queue has no consumer, if it is one at which engines stand by; returns when that was looked at.
@@ -141,7 +182,7 @@ impl<'a> Opening<'a> {
         &self,
         channel: &Channel,
         kind: Kind,
-        mut waiting: impl FnMut(Waiting),
+        waiting: &mut impl FnMut(Waiting),
     ) -> Result<Instant, SessionError> {
         let (mut has_seen_one, mut is_single_active) = (false, false);
         loop {

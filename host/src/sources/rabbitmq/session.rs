@@ -1,5 +1,8 @@
 //! One session: a connection, a channel, a consumer and a ledger that live and die together.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,10 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use lapin::message::Delivery as Message;
-use lapin::types::ShortString;
+use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, Consumer};
+use tokio::sync::watch;
 
-use crate::broker::{BrokerError, close};
+use crate::broker::{BrokerError, SENDS_COPIES, close};
 use crate::clock::Millis;
 use crate::communication::Origin;
 use crate::delivery::{Delivery, Ledger};
@@ -31,6 +35,10 @@ pub(super) struct Session {
     pub(super) prefetch: u16,
     /// The longest that a paused intake may hold a delivery.
     pub(super) paused_max: Duration,
+    /// The engine may consume beside another consumer (`rabbitmq.take_over`), so an earlier session may still hold deliveries.
+    pub(super) is_shared: bool,
+    /// The broker lets others consume beside this engine, and hands them part of the events.
+    pub(super) may_be_joined: bool,
     /// When the queue was seen without a consumer; `None` if the broker keeps other consumers out.
     pub(super) consumed_at_risk: Option<Instant>,
 }
@@ -39,8 +47,22 @@ impl Session {
     /// Hands deliveries over, acknowledges what is settled, and says until when the backlog is handled, until told to
     /// drain; then acknowledges what still settles. The consumer is not cancelled before the connection closes: a quorum
     /// queue would give the next consumer newer messages before those that this one gives back.
-    pub(super) async fn consume<I: Intake>(&mut self, intake: &I, shutdown: &Shutdown) -> Result<(), SessionError> {
-        let Session { connection, channel, consumer, queue, prefetch, paused_max, .. } = self;
+    /// `joined` gets the number of other consumers whenever it changes, if the broker lets any in.
+    pub(super) async fn consume<I: Intake>(
+        &mut self,
+        intake: &I,
+        shutdown: &Shutdown,
+        mut joined: impl FnMut(u32),
+    ) -> Result<(), SessionError> {
+        let Session { connection, channel, consumer, queue, prefetch, paused_max, is_shared, may_be_joined, .. } = self;
+        let (mut others, may_be_joined) = (0, *may_be_joined);
+        let count_others = |consumers: u32| {
+            let now = consumers.saturating_sub(1);
+            if may_be_joined && std::mem::replace(&mut others, now) != now {
+                joined(now);
+            }
+        };
+        let first_new = watch::Sender::new(None);
         let (ledger, prefix) = Ledger::new();
         let _open = ledger.open_session();
         let mut acknowledger = Acknowledger::new(channel.clone(), prefix.clone(), *prefetch);
@@ -49,13 +71,16 @@ impl Session {
             let consumed = {
                 // With the session its marks go, too: receipts of a lost session say nothing of what comes again.
                 let (watcher, question) = Watcher::new(channel.clone(), queue.clone(), prefix.clone(), *prefetch);
-                let mut pumping = pin!(pump(consumer, &ledger, intake, question, *paused_max));
+                let mut pumping = pin!(pump(consumer, &ledger, intake, question, *paused_max, &first_new));
+                let settling =
+                    settle_earlier(first_new.subscribe(), prefix.clone(), intake, ledger.session(), *is_shared);
                 tokio::select! {
                     biased;
                     error = &mut acknowledging => return Err(error.into()),
                     () = shutdown.draining() => Ok(()),
                     ended = &mut pumping => ended,
-                    error = watcher.run(intake) => return Err(error.into()),
+                    error = watcher.run(intake, count_others) => return Err(error.into()),
+                    never = settling => match never {},
                 }
             };
             match consumed {
@@ -95,6 +120,7 @@ async fn pump<I: Intake>(
     intake: &I,
     mut question: Question,
     paused_max: Duration,
+    first_new: &watch::Sender<Option<u64>>,
 ) -> Result<(), SessionError> {
     let deliveries = ::metrics::counter!(metrics::SOURCE_MESSAGES_TOTAL);
     let redeliveries = ::metrics::counter!(metrics::SOURCE_REDELIVERED_TOTAL);
@@ -119,6 +145,8 @@ async fn pump<I: Intake>(
         deliveries.increment(1);
         if message.redelivered {
             redeliveries.increment(1);
+        } else if message.properties.priority().unwrap_or_default() == 0 {
+            first_new.send_if_modified(|first| first.is_none() && first.replace(tag).is_none());
         }
         if tokio::time::timeout(paused_max, intake.unpaused()).await.is_err() {
             return Err(SessionError::Paused);
@@ -130,6 +158,25 @@ async fn pump<I: Intake>(
         tokio::task::coop::consume_budget().await;
     }
     Err(BrokerError::Session("the broker cancelled the consumer: the queue was deleted, or moved".to_owned()).into())
+}
+
+/// Waits until the first message that was never delivered before is settled, with all that came before it, and says that earlier sessions have
+/// nothing left. **The broker puts messages that a lost session held back in front of those that it never delivered**; only messages of a higher
+/// priority overtake them, so a message with a priority says nothing.
+async fn settle_earlier<I: Intake>(
+    mut first_new: watch::Receiver<Option<u64>>,
+    mut settled_upto: watch::Receiver<u64>,
+    intake: &I,
+    session: &crate::delivery::Session,
+    is_shared: bool,
+) -> Infallible {
+    let first = first_new.wait_for(Option::is_some).await.ok().and_then(|first| *first);
+    if let Some(first) = first.filter(|_| !is_shared)
+        && settled_upto.wait_for(|upto| *upto >= first).await.is_ok()
+    {
+        intake.earlier_sessions_settled(session);
+    }
+    pending().await
 }
 
 fn delivery(message: Message, ledger: &Arc<Ledger>) -> Delivery {
@@ -150,6 +197,12 @@ fn delivery(message: Message, ledger: &Arc<Ledger>) -> Delivery {
     }
 }
 
+/// Headers without those by which RabbitMQ sends copies to other queues: a dead letter goes to its own queue alone.
+fn without_copies(headers: &FieldTable) -> FieldTable {
+    let kept = headers.inner().iter().filter(|(name, _)| !SENDS_COPIES.contains(&name.as_str()));
+    FieldTable::from(kept.map(|(name, value)| (name.clone(), value.clone())).collect::<BTreeMap<_, _>>())
+}
+
 /// What the producer said of a message beside its id.
 fn origin(properties: &BasicProperties) -> Option<Box<Origin>> {
     let text = |property: &Option<ShortString>| property.as_ref().map(|text| text.as_str().into());
@@ -159,7 +212,25 @@ fn origin(properties: &BasicProperties) -> Option<Box<Origin>> {
         content_type: text(properties.content_type()),
         content_encoding: text(properties.content_encoding()),
         correlation_id: text(properties.correlation_id()),
-        headers: properties.headers().clone(),
+        headers: properties.headers().as_ref().map(without_copies),
     };
     (origin != Origin::default()).then(|| Box::new(origin))
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::types::AMQPValue;
+
+    use super::*;
+
+    #[test]
+    fn the_headers_that_are_kept_for_a_dead_letter_send_no_copies() {
+        let mut headers = FieldTable::default();
+        for name in ["CC", "BCC", "x-trace", "cc"] {
+            headers.insert(name.into(), AMQPValue::LongString("hailer.events".into()));
+        }
+        let origin = origin(&BasicProperties::default().with_headers(headers)).unwrap();
+        let kept: Vec<_> = origin.headers.unwrap().inner().keys().map(ToString::to_string).collect();
+        assert_eq!(kept, ["cc", "x-trace"], "the broker reads these names in capitals only");
+    }
 }

@@ -73,8 +73,9 @@ impl Watcher {
         (watcher, Question { question, answer: answering })
     }
 
-    /// Tells the intake as the backlog is handled, until the broker can't be asked any more.
-    pub(super) async fn run<I: Intake>(self, intake: &I) -> BrokerError {
+    /// Tells the intake as the backlog is handled, until the broker can't be asked any more. `consumers` gets the number of the queue's consumers at
+    /// each look.
+    pub(super) async fn run<I: Intake>(self, intake: &I, mut consumers: impl FnMut(u32)) -> BrokerError {
         let Watcher { channel, queue, mut settled, prefetch, question, mut answer, mut backlog } = self;
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -83,16 +84,17 @@ impl Watcher {
             ticks.tick().await;
             // Taken before the request: what comes into the queue later may be missing from the count.
             let moment = clock::now_ms();
-            Some(((moment, ready(channel, queue).await), ticks))
+            Some(((moment, counts(channel, queue).await), ticks))
         }));
         let mut found_empty = None;
         loop {
             tokio::select! {
-                Some((moment, ready)) = looks.next() => {
-                    let ready = match ready {
-                        Ok(ready) => ready,
+                Some((moment, counts)) = looks.next() => {
+                    let (ready, of_consumers) = match counts {
+                        Ok(counts) => counts,
                         Err(error) => return error,
                     };
+                    consumers(of_consumers);
                     if let Some(moment) = found_empty {
                         question.send_replace(moment);
                     }
@@ -111,11 +113,12 @@ impl Watcher {
     }
 }
 
-/// Messages that wait in the queue and have not been handed to any consumer.
-async fn ready(channel: &Channel, queue: &ShortString) -> Result<u32, BrokerError> {
+/// Messages that wait in the queue and have not been handed to any consumer; and its consumers.
+async fn counts(channel: &Channel, queue: &ShortString) -> Result<(u32, u32), BrokerError> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let declared = channel.queue_declare(queue.clone(), passive, FieldTable::default());
-    Ok(answered("queue.declare", declared).await?.message_count())
+    let declared = answered("queue.declare", declared).await?;
+    Ok((declared.message_count(), declared.consumer_count()))
 }
 
 /// Waits until there is something to tell. When the ledger is gone there never is; the session ends then.

@@ -169,6 +169,12 @@ impl Sessions {
         known.map(|(_, last)| *last = Millis::MAX).is_some()
     }
 
+    /// Every session before this one has ended, and what it left unacknowledged has come again. False if that was known.
+    pub fn settle_before(&mut self, session: u64) -> bool {
+        let earlier = self.alive.iter_mut().filter(|(known, last)| *known < session && *last != Millis::MAX);
+        earlier.map(|(_, last)| *last = Millis::MAX).count() > 0
+    }
+
     /// When the session was last known to be alive; `None` if it is forgotten, which it is long after its end.
     #[must_use]
     pub fn last_alive(&self, session: u64) -> Option<Millis> {
@@ -221,8 +227,11 @@ mod tests {
             (9, 6, Period::default()),
             (12, 7, Period::of_before()),
         ] {
-            let mut before = now[..now.len() - bytes].to_vec();
-            before[0] -= members;
+            let mut rest = &now[..];
+            let all = rmp::decode::read_array_len(&mut rest).unwrap();
+            let mut before = Vec::new();
+            rmp::encode::write_array_len(&mut before, all - members).unwrap();
+            before.extend_from_slice(&rest[..rest.len() - bytes]);
             let read: Progress = decode(Table::Meta, &before).unwrap();
             assert_eq!(read, Progress { commit: 7, trail, ..Progress::default() });
         }
