@@ -443,6 +443,10 @@ impl Intake for Entrance {
         self.arrivals.session_settled(session);
     }
 
+    fn earlier_sessions_settled(&self, session: &Session) {
+        self.arrivals.earlier_sessions_settled(session);
+    }
+
     async fn unpaused(&self) {
         self.outbox.is_below(self.outbox_max).await;
         self.clock_is_believed().await;
@@ -528,14 +532,14 @@ impl Entrance {
         Ok(held)
     }
 
-    /// The customer whom an event is about, after redirects from merges. A merge is about the customer whom it names.
+    /// The customer whom an event is about, after redirects from merges.
     async fn customer_of(&self, event: &Event) -> Result<Meant, IntakeClosed> {
         match event.customer_key() {
-            Some(customer) if merge::merge_of(event).is_none() => {
+            Some(customer) => {
                 let resolved = self.or_close(self.redirects.find(customer).await)?;
-                Ok((Some(resolved.key), resolved.addressee()))
+                Ok(merge::meaning(event, resolved))
             }
-            customer => Ok((customer, None)),
+            None => Ok((None, None)),
         }
     }
 

@@ -77,6 +77,12 @@ impl Customers {
         customer
     }
 
+    /// The customer who stays after a merge that names these two: who the second has become, unless the merge reverses an earlier one.
+    pub(super) fn who_stays(&self, from: &str, to: String) -> String {
+        let resolved = self.resolve(to.clone());
+        if resolved == from { to } else { resolved }
+    }
+
     /// From now on the id of the one means the other. The id of the customer who remains means themselves again.
     pub(super) fn redirect(&mut self, from: &str, to: &str) {
         self.merged.remove(to);

@@ -107,7 +107,9 @@ impl<R: Rule> Scenario<R> {
         let code = event.code().unwrap_or_default();
         self.customer = customer_of(&event.body);
         if event_named("ProfilesMerged").is_some_and(|merge| merge.all_codes().any(|merged| merged == code)) {
-            self.unite(&merged_away(&event.body));
+            let from = merged_away(&event.body);
+            self.customer = self.customers.who_stays(&from, std::mem::take(&mut self.customer));
+            self.unite(&from);
         } else {
             self.customer = self.customers.resolve(std::mem::take(&mut self.customer));
         }
@@ -182,10 +184,11 @@ impl<R: Rule> Scenario<R> {
 
     /// Makes what is kept about a customer part of what is kept about the customer of now.
     fn unite(&mut self, from: &str) {
-        if from.is_empty() || from == self.customer {
+        let to = self.customer.clone();
+        // The second case is a merge that came again.
+        if from.is_empty() || from == to || self.customers.resolve(from.to_owned()) == to {
             return;
         }
-        let to = self.customer.clone();
         self.customers.redirect(from, &to);
         let (other, theirs) = (self.customers.take_state(from), self.customers.take_timers(from));
         let Some(number) = self.manifest.handlers.iter().position(|handler| handler.merge) else {

@@ -14,13 +14,13 @@ use hailer_abi::catalogue;
 
 use super::case::{Case, Reason};
 use super::judge::{outcome, timers_of};
-use super::redirects::Redirects;
+use super::redirects::{Redirects, Resolved};
 use super::rehearse::hear;
 use super::rows::{Union, UnitedTimers};
 use super::shard::Shard;
 use crate::clock::Millis;
 use crate::engine::{
-    Action, Campaign, CampaignSpec, GuestFault, MergeTimer, Place, RuleSet, StateChange, Subscription, Verdict,
+    Action, Campaign, CampaignSpec, GuestFault, MergeTimer, Place, RuleSet, StateChange, Stop, Subscription, Verdict,
 };
 use crate::event::{Customer, CustomerKey, Event};
 use crate::failpoint::Failpoint;
@@ -42,15 +42,20 @@ pub(super) fn merge_of(event: &Event) -> Option<(CustomerKey, CustomerKey)> {
 /// The key of a customer, and their ids if a merge has made these others than an event names.
 pub(super) type Meant = (Option<CustomerKey>, Option<Arc<Customer>>);
 
-/// The customer whom an event means, and the ids to which its communications go if a merge has made them others than the event names. A merge
-/// itself means the customer who stays, by the ids that it names.
+/// The customer whom an event means, and the ids to which its communications go if a merge has made them others than the event names.
 pub(super) fn meant(event: &Event, redirects: &Redirects) -> Result<Meant, StoreError> {
     match event.customer_key() {
-        Some(customer) if merge_of(event).is_none() => {
-            let resolved = redirects.follow(customer)?;
-            Ok((Some(resolved.key), resolved.addressee()))
-        }
-        customer => Ok((customer, None)),
+        Some(customer) => Ok(meaning(event, redirects.follow(customer)?)),
+        None => Ok((None, None)),
+    }
+}
+
+/// The same, if it is known whom the named customer means. A merge may come late or again, when the customer who stays has become another: then
+/// that one stays. Only a merge that reverses an earlier one makes its named customer stay.
+pub(super) fn meaning(event: &Event, resolved: Resolved) -> Meant {
+    match merge_of(event) {
+        Some((from, to)) if resolved.key == from => (Some(to), None),
+        _ => (Some(resolved.key), resolved.addressee()),
     }
 }
 
@@ -116,7 +121,13 @@ impl Shard {
     /// Unites two customers. The rules say how their states and timers become one; where a rule doesn't, the default does (`docs/abi.md`, "Merges").
     pub(super) fn unite(&mut self, rules: &RuleSet, case: &mut Case) -> Result<(), StoreError> {
         let Reason::Event { event, .. } = &case.reason else { return Ok(()) };
-        let (Some((from, to)), Some(recipient)) = (merge_of(event), event.customer().cloned()) else { return Ok(()) };
+        let (Some((from, named)), Some(customer)) = (merge_of(event), event.customer()) else { return Ok(()) };
+        let to = case.customer.unwrap_or(named);
+        let recipient = case.became.as_deref().unwrap_or(customer).clone();
+        if to != named && self.redirects.resolve(from)? == to {
+            // It came again: both have become this customer, by later merges.
+            return Ok(());
+        }
         self.rows.load(&self.view, from)?;
         self.rows.load(&self.view, to)?;
         for (shadow, trial) in rules.shadows().filter(|(shadow, _)| shadow.spec.manifest.remembers()) {
@@ -162,7 +173,8 @@ impl Shard {
         self.batch.open(rules);
         for (index, campaign) in rules.campaigns().iter().enumerate() {
             let Campaign { spec, .. } = &**campaign;
-            if rules.stop(index).is_some() {
+            // A merge sends nothing, so the rule of a paused campaign unites, too: what it keeps stays whole.
+            if rules.stop(index) == Some(Stop::Suspended) {
                 continue;
             }
             // Of a campaign and its canary the one that decides for who stays.

@@ -133,8 +133,9 @@ impl Rehearsal {
                 match merge {
                     None => waiting.push(task),
                     Some((from, to)) => {
+                        let stays = task.customer().unwrap_or(to);
                         self.decider.decide(vec![task], &mut decisions)?;
-                        self.settle([from, to]);
+                        self.settle([from, to, stays]);
                     }
                 }
             }

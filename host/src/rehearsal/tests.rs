@@ -262,6 +262,26 @@ fn what_comes_under_an_old_id_is_addressed_to_the_last_of_a_chain_of_merges() {
 }
 
 #[test]
+fn a_merge_that_comes_late_or_again_brings_nobody_back_who_is_gone() {
+    let to = |decision: &Decision| decision.recipient.as_ref().unwrap().customer_id.as_deref().unwrap().to_owned();
+    for (merges, expected) in
+        [(&[(1, 2), (2, 3), (1, 2)][..], ["2", "3", "3"].as_slice()), (&[(2, 3), (1, 2)], &["3", "3"])]
+    {
+        for form in [1, 2] {
+            let mut rehearsal = Rule { merges: form, ..nudging() }.rehearsal();
+            let merges = merges.iter().zip(2..).map(|((from, to), number)| merge(number, *from, *to, MINUTE_MS));
+            let behind = [purchase(8, 1, 4 * MINUTE_MS), purchase(9, 2, 5 * MINUTE_MS)];
+            let events = [purchase(1, 1, 0)].into_iter().chain(merges).chain(behind);
+            let decisions = rehearsal.decide(events, 200 * MINUTE_MS).unwrap();
+            let all: Vec<_> = decisions.iter().map(to).collect();
+            // The purchase, the merges, two purchases under old ids, and one timer for all three.
+            let expected: Vec<_> = [&["1"][..], expected, &["3", "3", "3"]].concat();
+            assert_eq!(all, expected, "form {form}");
+        }
+    }
+}
+
+#[test]
 fn a_customer_can_be_handed_over_to_be_merged_with_one_of_another_part() {
     let sandbox = Sandbox::new(Limits::default()).unwrap();
     let (rules, redirects) = (nudging().rules(&sandbox), Redirects::of_rehearsal());
