@@ -495,12 +495,32 @@ async fn a_merge_that_fails_keeps_the_timers_of_who_goes_and_moves_them_later() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn states_of_a_paused_campaign_are_united_when_it_runs_again() {
+async fn states_of_a_paused_campaign_are_united_at_once_as_a_merge_sends_nothing() {
     let site = site("");
     let mut engine = start(&site, &[]).await;
     engine.write([bought(3, 1), bought(4, 2)].concat());
     engine.prints(2).await;
     let _ = site.command(&["pause", "tally"]).expect(0);
+    engine.write(merged(1, 2));
+    wait::until("the merge is decided", async || {
+        site.command(&["why", "2"]).expect(0).stdout.contains("merged into this customer")
+    })
+    .await;
+    let resumed = site.command(&["resume", "tally"]).expect(0);
+    assert!(!resumed.stderr.contains("failures"), "{resumed:?}");
+    assert_eq!(failures(&site, &[]), [] as [Value; 0], "nothing holds the customer's later events back");
+    engine.write(bought(6, 1));
+    assert_eq!(told(&engine.prints(3).await)[2].1[1], 3, "the third of the two together");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn states_of_a_suspended_campaign_are_united_when_it_runs_again_and_resuming_it_says_so() {
+    let site = site("per_hour_max = 2");
+    let mut engine = start(&site, &[]).await;
+    engine.write([bought(3, 1), bought(4, 2)].concat());
+    engine.prints(2).await;
+    engine.write(bought(6, 3));
+    wait::until_some("the suspension", async || engine.campaign("tally").await?.suspended).await;
     engine.write(merged(1, 2));
     let kept = are_kept(&site, 1).await;
     assert_eq!((&kept[0]["eventCode"], &kept[0]["failed"]), (&json!("MergeCustomersProfiles"), &Value::Null));
@@ -508,11 +528,30 @@ async fn states_of_a_paused_campaign_are_united_when_it_runs_again() {
     assert!(heads.contains("waits"), "nothing stands in front of it, so it is listed: {heads}");
     let tried = settle(&site, &["retry", "--all"]).expect(1).json();
     assert!(tried["told"][0]["reason"].as_str().unwrap().contains("does not run now"), "{tried}");
-    let _ = site.command(&["resume", "tally"]).expect(0);
-    engine.write(bought(6, 1));
+    let resumed = site.command(&["resume", "tally"]).expect(0);
+    assert!(resumed.stderr.contains("hailer failures retry --campaign tally"), "{resumed:?}");
+    engine.write(bought(7, 1));
     are_kept(&site, 2).await;
     let _ = settle(&site, &["retry", "--all"]).expect(0);
     assert_eq!(told(&engine.prints(3).await)[2].1[1], 3, "the third of the two together");
     let missing = settle(&site, &["retry", "77"]);
     assert_eq!(missing.code, Some(1), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_is_decided_later_keeps_to_the_hours_maximum_and_the_rest_stays_kept() {
+    let site = site("per_hour_max = 3");
+    let mut engine = start(&site, &["--shards", "1"]).await;
+    let _ = site.command(&["pause", "tally"]).expect(0);
+    // A multiple of five would fault.
+    engine.write([1, 2, 3, 4, 6, 7, 8, 9].map(|number| bought(number, number)).concat());
+    wait::until("what was missed is kept", async || missed(&site).len() == 8).await;
+    let resumed = site.command(&["resume", "tally"]).expect(0);
+    assert!(resumed.stderr.contains("hailer failures retry --missed --campaign tally"), "{resumed:?}");
+    let tried = settle(&site, &["retry", "--missed", "--campaign", "tally"]).expect(1).json();
+    assert_eq!((&tried["settled"], &tried["notCalled"]), (&json!(3), &json!(5)), "{tried}");
+    assert!(tried["told"][0]["reason"].as_str().unwrap().contains("as many this hour as it may"), "{tried}");
+    assert_eq!(engine.prints(3).await.len(), 3);
+    assert_eq!(missed(&site).len(), 5, "what was not sent is kept");
+    assert_eq!(engine.campaign("tally").await.unwrap().suspended, None);
 }

@@ -66,7 +66,8 @@ pub(super) fn text(campaigns: &[CampaignStatus]) -> String {
             (Some(reason), _) => {
                 text += &format!(
                     "\n{name} was rolled back by the engine, as the version in the directory misbehaved: {reason}\n  \
-                     → correct it and copy it again\n{undo}"
+                     → correct it and copy it again\n{undo}  → the events that it faulted on: hailer failures retry --campaign {name}; and \
+                     those that came meanwhile: the same with --missed\n"
                 );
             }
             (None, Some(digest)) => {

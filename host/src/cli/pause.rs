@@ -5,6 +5,7 @@ use clap::Args;
 use super::settings::Global;
 use super::{DONE, EXIT_CODES, engine, output};
 use crate::reload::{CampaignState, Target};
+use crate::story::FailureQuery;
 
 /// Stop calling a campaign, or all of them
 ///
@@ -52,6 +53,22 @@ impl Resume {
         let target = self.which.target();
         let changed = engine::wait(client.resume(target.clone()))??;
         let done = report("resumed", &changed, global.json)?;
+        for campaign in &changed {
+            let failures = |only_missed| {
+                let query = FailureQuery { campaign: Some(campaign.clone()), only_missed, ..FailureQuery::default() };
+                engine::wait(client.failures(&query)).and_then(|page| Ok(!page?.failures.is_empty()))
+            };
+            if failures(false)? {
+                output::say(&format!(
+                    "failures of {campaign} are kept, and may hold back later events of their customers: `hailer failures retry --campaign {campaign}`"
+                ));
+            }
+            if failures(true)? {
+                output::say(&format!(
+                    "to decide what {campaign} missed: `hailer failures retry --missed --campaign {campaign}`"
+                ));
+            }
+        }
         if target == Target::All && !changed.is_empty() {
             let stopped = |state| matches!(state, CampaignState::Paused | CampaignState::Suspended);
             let mut left = engine::wait(client.campaigns())??;

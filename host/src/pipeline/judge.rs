@@ -9,6 +9,7 @@ use tracing::Level;
 
 use super::case::{Case, Reason};
 use super::log_allowance::{LINES_AT_ONCE_MAX, LINES_PER_SECOND_MAX};
+use super::retries::{TryResult, hour_is_full};
 use super::rows::{Kept, TimerChange, UnitedTimers};
 use super::shard::Shard;
 use crate::clock::Millis;
@@ -32,6 +33,7 @@ pub(super) const NOT_KEPT: &str = "not kept, as the campaign has too many failur
 impl Shard {
     /// Judges what the guests answered. `first` is the batch's index of the first case that is still here.
     pub(super) fn judge(&mut self, rules: &RuleSet, first: usize, cases: &mut [Case]) -> Result<(), StoreError> {
+        self.reserve_for_retries(rules, first, cases);
         for case in &*cases {
             self.begin_judging(rules, case)?;
         }
@@ -40,6 +42,10 @@ impl Shard {
         for Verdict { event, campaign: index, result } in verdicts.drain(..) {
             let campaign = &rules.campaigns()[index];
             let case = &mut cases[event - first];
+            // It stays where it is kept, and nothing of its answer counts.
+            if case.retry.as_ref().is_some_and(|retry| retry.result.is_some()) {
+                continue;
+            }
             let answered = result.and_then(|outcome| self.answered(rules, index, case, outcome));
             let decided = answered.unwrap_or_else(|fault| {
                 let log = self.log_of(event, index);
@@ -57,6 +63,28 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    /// Takes places in the hour for what retries want to send. A retry that finds too few stays kept: it would be settled, and nothing sent.
+    fn reserve_for_retries(&mut self, rules: &RuleSet, first: usize, cases: &mut [Case]) {
+        // They are sent now, whenever their events came.
+        let now = self.arrivals.now();
+        for Verdict { event, campaign: index, result } in &self.decided.verdicts {
+            let (spec, case) = (&rules.campaigns()[*index].spec, &mut cases[event - first]);
+            let (Some(max), Ok(answer)) = (spec.per_hour_max, result) else { continue };
+            let may_go = spec.mode == Mode::Live && case.recipient().is_some();
+            let sends = answer.actions.iter().filter(|action| matches!(action, Action::Send { .. })).count();
+            let Some(retry) = case.retry.as_mut().filter(|_| may_go && sends > 0) else { continue };
+            match self.quotas.reserve(spec.acts_for(), max, now, self.rule_set, sends) {
+                Some(places) => retry.places = places,
+                None => {
+                    retry.result = Some(TryResult::NotCalled { reason: hour_is_full(&retry.key.campaign) });
+                    if let Reason::Timer { step, .. } = &mut case.reason {
+                        *step = None;
+                    }
+                }
+            }
+        }
     }
 
     /// Makes sure that the row is here that a case may change, and does with its timer what has been decided about it. The rows of an earlier
@@ -177,10 +205,12 @@ impl Shard {
     ) -> (Box<str>, records::Verdict) {
         let spec = &campaign.spec;
         let channel = proposal.channel;
+        let reserved = case.retry.as_mut().and_then(|retry| retry.places.pop());
         let recipient = case.recipient();
         let may_go = spec.mode == Mode::Live && recipient.is_some();
         let taken = spec.per_hour_max.filter(|_| may_go);
-        let taken = taken.map(|max| self.quotas.take(spec.acts_for(), max, case.now, self.rule_set));
+        let taken = taken
+            .map(|max| reserved.unwrap_or_else(|| self.quotas.take(spec.acts_for(), max, case.now, self.rule_set)));
         let hour_is_full = taken.as_ref().is_some_and(|taken| !taken.has_room);
         self.taken.extend(taken.filter(|_| self.exit.is_some()));
         if let (true, Some(max)) = (hour_is_full, spec.per_hour_max) {

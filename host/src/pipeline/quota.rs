@@ -71,6 +71,26 @@ impl Quotas {
         Taken { campaign: Arc::clone(campaign), number: hour.number, round: hour.round, has_room }
     }
 
+    /// Counts so many communications of this moment, if there is room for all of them; else none, and the hour does not count as full.
+    pub(super) fn reserve(
+        &self,
+        campaign: &Arc<str>,
+        max: u32,
+        now: Millis,
+        rule_set: u64,
+        count: usize,
+    ) -> Option<Vec<Taken>> {
+        let mut hours = self.lock();
+        let hour = hours.entry(Arc::clone(campaign)).or_default();
+        if let Some(next) = hour.next(now, rule_set) {
+            *hour = next;
+        }
+        let sent = u32::try_from(count).ok()?.checked_add(hour.sent).filter(|sent| *sent <= max)?;
+        hour.sent = sent;
+        let taken = Taken { campaign: Arc::clone(campaign), number: hour.number, round: hour.round, has_room: true };
+        Some(vec![taken; count])
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Hour>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,6 +146,15 @@ mod tests {
         assert!(quotas.take(&"other".into(), 3, HOUR_MS, 1).has_room);
         assert_eq!(sent(90 * HOUR_MS), 3);
         assert_eq!(sent(2 * HOUR_MS), 3, "the clock was set back");
+    }
+
+    #[test]
+    fn places_are_reserved_all_or_none_and_a_refusal_fills_no_hour() {
+        let quotas = Quotas::default();
+        let name: Arc<str> = "welcome".into();
+        let reserve = |count| quotas.reserve(&name, 5, 0, 1, count).map(|taken| taken.len());
+        assert_eq!([reserve(3), reserve(3), reserve(2), reserve(1)], [Some(3), None, Some(2), None]);
+        assert_eq!(quotas.lock()[&name].full_in, None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::budget::Held;
 use super::case::{Case, Reason};
 use super::gather::SEED_OF_NOBODY;
 use super::judge::outcome;
+use super::quota::Taken;
 use super::rows::{NEVER, TimerStep};
 use super::shard::Shard;
 use crate::engine::{NotCalled, RuleSet};
@@ -77,10 +78,12 @@ pub enum TryResult {
 /// A failure in the making of its retry.
 #[derive(Debug)]
 pub(super) struct Retry {
-    key: FailureKey,
+    pub(super) key: FailureKey,
     row: FailureRow,
     /// As soon as it is known.
-    result: Option<TryResult>,
+    pub(super) result: Option<TryResult>,
+    /// What it may send in this hour, if the campaign has a maximum.
+    pub(super) places: Vec<Taken>,
     answer: Answer,
 }
 
@@ -118,11 +121,16 @@ impl RetryWork {
                 Work::Event { recipient, .. } | Work::Merge { recipient, .. } => recipient.clone().map(Arc::new),
                 Work::Timer(_) => None,
             };
-            let retry = Some(Box::new(Retry { key, row, result: None, answer: answer.clone() }));
+            let retry = Some(Box::new(Retry { key, row, result: None, places: Vec::new(), answer: answer.clone() }));
             Ok(Case { retry, became, ..Case::new(reason, id, now, customer, partition) })
         };
         failures.into_iter().map(case).collect()
     }
+}
+
+/// Why a failure is not tried again in this hour.
+pub(super) fn hour_is_full(campaign: &str) -> String {
+    format!("campaign `{campaign}` has sent as many this hour as it may (per_hour_max); try again in the next hour")
 }
 
 fn reason_of(key: &FailureKey, row: &FailureRow, event: Option<Box<Event>>) -> Result<(EventId, Reason), StoreError> {
@@ -197,8 +205,8 @@ impl Shard {
         let Some(index) = found.filter(|index| runs(*index)) else {
             return not_called(format!("campaign `{name}` does not run now; `hailer campaigns` says why"));
         };
-        if self.is_full(&rules.campaigns()[index].spec, case.now) {
-            return not_called(format!("campaign `{name}` has sent as many this hour as it may (per_hour_max)"));
+        if self.is_full(&rules.campaigns()[index].spec, now) {
+            return not_called(hour_is_full(name));
         }
         let campaign = Arc::clone(&rules.campaigns()[index]);
         let spec = &campaign.spec;

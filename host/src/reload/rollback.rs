@@ -112,7 +112,7 @@ impl<S: Stage> Owner<S> {
             campaign,
             reason,
             to,
-            "rolled back: the new version misbehaves right after its swap; correct it, or `hailer rollback --undo {campaign}`"
+            "rolled back: the new version misbehaves right after its swap; correct it, or `hailer rollback --undo {campaign}`; the events on which it faulted: `hailer failures retry --campaign {campaign}`, and those that came while it was suspended: the same with --missed"
         );
         counter!("hailer_rollbacks_total", "campaign" => campaign.to_owned(), "cause" => "engine").increment(1);
         let entry = self.campaigns.entry(campaign.to_owned()).or_default();
