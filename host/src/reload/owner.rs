@@ -57,6 +57,8 @@ pub struct Owner<S: Stage> {
     pub(super) logged: BTreeSet<String>,
     /// Whether this process has put a rule set on the stage.
     pub(super) swapped: bool,
+    /// The first load is of another rules directory than the ledger's.
+    pub(super) is_elsewhere: bool,
 }
 
 /// What is known of one campaign.
@@ -126,6 +128,7 @@ impl<S: Stage> Owner<S> {
             last: None,
             logged: BTreeSet::new(),
             swapped: false,
+            is_elsewhere,
         };
         owner.restore(ledger.campaigns);
         let allow_removals = is_elsewhere || config.allow_removals;
@@ -142,6 +145,8 @@ impl<S: Stage> Owner<S> {
         }
         let report = owner.try_load(Trigger::Asked { allow_removals });
         let report = report.map_err(|error| ReloadError::Kept { path: config.data.join("rules"), error })?;
+        owner.is_elsewhere = false;
+        owner.warn_of_stopped();
         // Only a service can wait until an operator has looked: a run over a file would send by campaigns that are gone.
         if !report.withheld_removals.is_empty() && !config.is_service() {
             return Err(ReloadError::Removed { path: config.rules.clone(), gone: report.withheld_removals });

@@ -20,6 +20,13 @@ impl<S: Stage> Owner<S> {
         let mut report = LoadReport { problems: judged.all_problems(), removed: gone, ..LoadReport::default() };
         let mut ledger = self.ledger();
         ledger.campaigns.retain(|name, _| !report.removed.contains(name));
+        if self.is_elsewhere {
+            // What this directory can't run does not run in the version of another one.
+            let is_refused = |name: &String| {
+                matches!(judged.verdicts.get(name), Some((_, Verdict::Refused { .. } | Verdict::Waiting(_))))
+            };
+            ledger.campaigns.retain(|name, _| !is_refused(name));
+        }
         for (name, (_, verdict)) in &judged.verdicts {
             match verdict {
                 Verdict::Taken(taken) => {
@@ -57,6 +64,9 @@ impl<S: Stage> Owner<S> {
             let entry = self.campaigns.entry(name.clone()).or_default();
             entry.file = Some(file);
             entry.kept = ledger.campaigns.get(&name).cloned();
+            if entry.kept.is_none() {
+                entry.running = None;
+            }
             (entry.is_waiting, entry.problems, entry.refused) = match verdict {
                 Verdict::Same | Verdict::KeptOut => (false, Vec::new(), None),
                 Verdict::Waiting(problem) => (true, vec![problem], None),

@@ -22,7 +22,13 @@ impl<S: Stage> Owner<S> {
         }
         let problems: BTreeSet<String> = report.problems.iter().map(ToString::to_string).collect();
         for problem in problems.difference(&self.logged) {
-            tracing::warn!(problem, "the rules directory has a problem; what ran before runs on");
+            match self.is_elsewhere {
+                true => tracing::warn!(
+                    problem,
+                    "this rules directory has a problem; its campaign does not run until it is corrected"
+                ),
+                false => tracing::warn!(problem, "the rules directory has a problem; what ran before runs on"),
+            }
         }
         let warnings: BTreeSet<String> = report.warnings.iter().map(ToString::to_string).collect();
         for warning in warnings.difference(&self.logged) {
@@ -32,6 +38,30 @@ impl<S: Stage> Owner<S> {
         metrics::counter!("hailer_reload_total", "result" => result).increment(1);
         self.report_states();
         self.health.report(ROOM, self.condition(report, result));
+    }
+
+    /// Logs which campaigns are stopped at the start.
+    pub(super) fn warn_of_stopped(&self) {
+        for status in self.statuses() {
+            let campaign = &*status.name;
+            match (status.state, status.suspended) {
+                (CampaignState::Paused, _) => {
+                    tracing::warn!(
+                        campaign,
+                        "the campaign is paused and is not called; to end that: `hailer resume {campaign}`"
+                    );
+                }
+                (CampaignState::Suspended, reason) => {
+                    let reason = reason.unwrap_or_default();
+                    tracing::warn!(
+                        campaign,
+                        reason,
+                        "the campaign is suspended and is not called; to end that: `hailer resume {campaign}`"
+                    );
+                }
+                _ => {}
+            }
+        }
     }
 
     fn condition(&self, report: &LoadReport, result: &'static str) -> Condition {

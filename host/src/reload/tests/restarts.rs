@@ -29,6 +29,29 @@ fn a_campaign_whose_file_is_bad_runs_its_last_good_version_after_a_restart() {
 }
 
 #[test]
+fn a_campaign_that_another_directory_has_and_cannot_run_does_not_run_in_the_version_of_before() {
+    let mut world = World::new();
+    world.write("good.wasm", rule("1.0.0"));
+    for name in ["typo", "missing", "pinned"] {
+        world.write(&format!("{name}.wasm"), rule("1.0.0"));
+    }
+    drop(world.open());
+    world.config.rules = world.root.path().join("other.d");
+    fs::create_dir_all(world.path("modules")).unwrap();
+    world.write("good.wasm", rule("2.0.0"));
+    world.write("typo.toml", "mode = ");
+    world.write("missing.toml", campaign("modules/none.wasm", ""));
+    world.write("modules/basket.wasm", rule("1.0.0"));
+    world.write("pinned.toml", campaign("modules/basket.wasm", "digest = \"0123456789abcdef\""));
+    for _ in 0..2 {
+        let (owner, report) = world.open_with_report();
+        assert_eq!(world.running(), ["good 2.0.0"], "{report:?}");
+        assert_eq!(owner.state("typo"), CampaignState::Failed);
+        assert_eq!(owner.state("pinned"), CampaignState::Waiting);
+    }
+}
+
+#[test]
 fn what_has_been_tried_is_not_tried_again_after_a_restart_unless_the_terms_are_others() {
     let mut world = World::new();
     world.write("one.wasm", rule("1.0.0"));
@@ -253,6 +276,24 @@ fn a_restored_store_brings_the_brakes_and_the_rollbacks_along() {
     assert!(world.kept(&digest(&rule("1.0.0"))).exists());
 }
 
+/// Another path of the rules directory after a restore does not confirm removals.
+#[test]
+fn a_restored_store_keeps_campaigns_that_the_directory_lacks_wherever_it_lies() {
+    let mut world = World::new();
+    world.store = Some(Arc::new(MemoryStore::new("test")));
+    for name in ["one", "two", "three"] {
+        world.write(&format!("{name}.wasm"), rule("1.0.0"));
+    }
+    drop(world.open());
+    fs::remove_dir_all(&world.config.data).unwrap();
+    world.config.rules = world.root.path().join("elsewhere.d");
+    fs::create_dir(&world.config.rules).unwrap();
+    world.write("one.wasm", rule("1.0.0"));
+    let (_owner, report) = world.open_with_report();
+    assert_eq!(report.withheld_removals, ["three", "two"]);
+    assert_eq!((world.running().len(), world.is_ready()), (3, false));
+}
+
 #[test]
 fn another_directory_counts_at_a_start_and_keeps_the_brakes() {
     let mut world = World::new();
@@ -280,6 +321,36 @@ fn another_directory_counts_at_a_start_and_keeps_the_brakes() {
         Owner::open(&world.config, world.stage.clone(), world.health.clone(), None).unwrap_err(),
         ReloadError::NoDirectory { .. }
     ));
+}
+
+#[test]
+fn a_directory_is_the_same_under_another_name_and_under_its_name_whatever_a_link_leads_to() {
+    let is_guarded = |world: &World| matches!(refusal(world), ReloadError::Removed { gone, .. } if gone == ["old"]);
+    let with_link = || {
+        let mut world = World::new();
+        world.config.source = "-".into();
+        world.write("old.wasm", rule("1.0.0"));
+        let link = world.root.path().join("current.d");
+        symlink(&world.config.rules, &link).unwrap();
+        (world, link)
+    };
+    let (mut world, link) = with_link();
+    drop(world.open());
+    world.remove("old.wasm");
+    world.write("new.wasm", rule("1.0.0"));
+    world.config.rules = link;
+    assert!(is_guarded(&world), "one directory under two names");
+
+    // A link to the newest release leads to another directory each time.
+    let (mut world, link) = with_link();
+    world.config.rules = link.clone();
+    drop(world.open());
+    let release = world.root.path().join("release.d");
+    fs::create_dir(&release).unwrap();
+    fs::remove_file(&link).unwrap();
+    symlink(&release, &link).unwrap();
+    world.write("new.wasm", rule("1.0.0"));
+    assert!(is_guarded(&world), "one name of two directories");
 }
 
 #[test]
