@@ -2,7 +2,7 @@
 //!
 //! Events tell times that are no times of theirs: a default of 9999, milliseconds in place of seconds. A clock that went by one of these would have everything behind it in the
 //! far future. So a time that is out of range counts as none, and one that leaps by more than a day waits for the next times, which confirm it or not. **What becomes of a
-//! time depends on the input alone**, but for a leap at the very end, which nothing confirms: it counts unless it lies in the future.
+//! time depends on the input alone**, but for a leap beyond the machine's clock: it never counts, unless the whole input lies there.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,12 +11,14 @@ use serde::Serialize;
 
 use crate::clock::Millis;
 
-/// Events from 1970-01-01 on, and before 2100-01-01, have a time.
-const RANGE: std::ops::Range<Millis> = 0..4_102_444_800_000;
+/// Events from 2000-01-01 on, and before 2100-01-01, have a time. Seconds that were written as milliseconds lie in January 1970.
+const RANGE: std::ops::Range<Millis> = 946_684_800_000..4_102_444_800_000;
 /// A time that is not further ahead is believed at once.
 const LEAP_MS: Millis = 86_400_000;
 /// So many of the next times have to agree with a leap, or to contradict it.
 const VOTES: usize = 3;
+/// The first time is not believed if the next ones lie so much later: five years.
+const BEGINNING_GAP_MS: Millis = 5 * 365 * 86_400_000;
 /// A leap waits for so many events at most. Then it counts if it is contradicted by fewer than agree with it.
 const WAITING_MAX: usize = 16;
 
@@ -29,7 +31,7 @@ pub(crate) enum Told {
     Nothing,
     /// The event tells a time that is not in the range of times.
     OutOfRange,
-    /// The time is more than a day beyond those around it.
+    /// The time is more than a day beyond those around it, or years before them.
     Leap,
 }
 
@@ -67,7 +69,9 @@ impl<T> Timeline<T> {
         let told = match self.waiting.front()?.1 {
             None => Told::Nothing,
             Some(at) if !is_time(at) => Told::OutOfRange,
+            Some(at) if self.clock.is_some_and(|clock| at < clock.saturating_sub(BEGINNING_GAP_MS)) => Told::Leap,
             Some(at) if self.clock.is_some_and(|clock| at <= clock.saturating_add(LEAP_MS)) => Told::At(at),
+            Some(at) if self.is_of_future(at) => Told::Leap,
             Some(at) if self.is_confirmed(0, at, is_end)? => Told::At(at),
             Some(_) => Told::Leap,
         };
@@ -94,27 +98,43 @@ impl<T> Timeline<T> {
         (is_end || self.waiting.len() >= WAITING_MAX).then_some(())
     }
 
+    /// Whether a time is a leap from the present into the future, which no further time confirms.
+    fn is_of_future(&self, at: Millis) -> bool {
+        at > self.future() && self.clock.is_some_and(|clock| clock <= self.future())
+    }
+
+    fn future(&self) -> Millis {
+        self.machine_ms.saturating_add(LEAP_MS)
+    }
+
     /// Whether the times behind a place agree with the leap there; `None` if too few have come.
     fn is_confirmed(&self, place: usize, at: Millis, is_end: bool) -> Option<bool> {
         let (mut agree, mut contradict) = (0, 0);
+        // An input begins in the future if several events lie there and none in the present: it is made up.
+        let is_future = at > self.future();
+        let after = match self.clock {
+            Some(_) => Millis::MAX,
+            None => at.saturating_add(BEGINNING_GAP_MS),
+        };
         let times = self.waiting.iter().skip(place + 1).filter_map(|(_, at)| *at).filter(|at| is_time(*at));
         for next in times {
-            if next >= at.saturating_sub(LEAP_MS) {
+            if (at.saturating_sub(LEAP_MS)..=after).contains(&next) {
                 agree += 1;
             } else {
                 contradict += 1;
             }
-            if agree == VOTES || contradict == VOTES {
-                return Some(agree == VOTES);
+            if contradict == if is_future { 1 } else { VOTES } {
+                return Some(false);
+            }
+            if agree == VOTES && !is_future {
+                return Some(true);
             }
         }
         if !is_end && self.waiting.len() < WAITING_MAX {
             return None;
         }
-        let future = self.machine_ms.saturating_add(LEAP_MS);
-        // A whole input of the future is made up, and its last event like the others.
-        let is_future = at > future && self.clock.is_some_and(|clock| clock <= future);
-        Some(if agree + contradict == 0 { !is_future } else { agree >= contradict })
+        // A lone time of the future begins nothing.
+        Some(if agree + contradict == 0 { !is_future || self.clock.is_some() } else { agree >= contradict })
     }
 }
 
@@ -147,7 +167,7 @@ impl fmt::Display for NotBelieved {
         let more = if self.count > self.shown.len() as u64 { ", …" } else { "" };
         write!(
             formatter,
-            "{count} times that are not believed: out of range, or more than a day beyond those around them ({places}{more})"
+            "{count} times that are not believed: out of range (2000 to 2099), more than a day beyond those around them, or years before ({places}{more})"
         )
     }
 }
@@ -209,6 +229,36 @@ mod tests {
         let day = |day: i64| Some(START + day * LEAP_MS);
         let all = told(&[day(0), day(0), day(9), day(1), day(9), day(9), day(9), day(9)]);
         assert!(all.iter().all(|told| matches!(told, Told::At(_))), "{all:?}");
+    }
+
+    #[test]
+    fn times_of_the_future_move_no_clock_however_many_stand_in_a_row() {
+        let leap = NOW + 30 * 365 * LEAP_MS;
+        for count in 2..=10 {
+            for place in [0, 1, 7, 20] {
+                let mut times = minutes(40);
+                (0..count).for_each(|number| times.insert(place, Some(leap + number * MINUTE)));
+                let all = told(&times);
+                assert_eq!(
+                    all.iter().filter(|told| **told == Told::Leap).count(),
+                    count as usize,
+                    "{count} at {place}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_first_time_that_lies_years_before_the_others_does_not_begin() {
+        for first in [0, 1_772_323_200, START - 20 * 365 * LEAP_MS] {
+            let mut timeline = Timeline::new(None, NOW);
+            timeline.push(0, Some(first));
+            (1..5).for_each(|number| timeline.push(number, Some(START + number * MINUTE)));
+            let (_, told) = timeline.next(false).unwrap();
+            assert!(matches!(told, Told::OutOfRange | Told::Leap), "{told:?}");
+            assert_eq!(timeline.clock(), Some(START + MINUTE), "{first}");
+        }
+        assert_eq!(told(&[Some(START - 400 * LEAP_MS), Some(START), Some(START)])[0], Told::At(START - 400 * LEAP_MS));
     }
 
     #[test]
