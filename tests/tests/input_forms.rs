@@ -47,6 +47,16 @@ fn a_run_over_a_file_of_another_form_says_which_and_ends_with_1() {
 }
 
 #[test]
+fn a_run_over_several_lines_without_an_event_ends_with_1() {
+    let site = Site::with_basket();
+    for text in ["a,b\n1,2\n", "\"x\"\n\"y\"\n", "BZh91AY&SY\nx\n"] {
+        let source = format!("file:{}", site.write("events.txt", text).display());
+        let outcome = site.run(&["--source", &source, "--sink", "-"]).expect(1);
+        assert!(outcome.stderr.contains("an input has one event a line, as"), "{text}: {}", outcome.stderr);
+    }
+}
+
+#[test]
 fn a_file_with_one_event_among_others_is_read() {
     let site = Site::with_basket();
     let source = format!("file:{}", site.write("events.jsonl", format!("{{\n{}\n", purchase(1, 1))).display());

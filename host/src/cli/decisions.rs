@@ -171,22 +171,33 @@ fn list(items: &[impl Serialize]) -> serde_json::Result<String> {
     if items.is_empty() { Ok(String::new()) } else { serde_json::to_string(items) }
 }
 
-/// Text of an event's body may be a formula for a spreadsheet, or a command for a terminal: it is neither here. Control characters are escaped, and a cell that would begin a formula
-/// begins with an apostrophe.
+/// Text of an event's body may be a formula for a spreadsheet, or a command for a terminal: it is neither here. Control characters and invisible
+/// ones are escaped, and a cell that a spreadsheet would take for a formula begins with an apostrophe.
 fn cell(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    if text.starts_with(['=', '+', '-', '@']) {
+    let first = text.chars().find(|letter| !letter.is_whitespace() && !is_hidden(*letter));
+    if first.is_some_and(|first| FORMULAS.contains(&first)) {
         shown.push('\'');
     }
     for letter in text.chars() {
-        if letter.is_control() {
+        if is_hidden(letter) {
             shown.extend(letter.escape_default());
         } else {
             shown.push(letter);
         }
     }
     let text = shown;
-    if text.contains(['"', ',']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    // Some spreadsheets separate cells by semicolons.
+    if text.contains(['"', ',', ';']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+/// What a formula begins with, and the same in full width.
+const FORMULAS: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
+/// A control character, or one that is not seen and changes how others are shown.
+fn is_hidden(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -224,7 +235,12 @@ mod tests {
             ("+1", "'+1"),
             ("-1", "'-1"),
             ("@SUM(A1)", "'@SUM(A1)"),
-            ("\t=1", "\\t=1"),
+            ("\t=1", "'\\t=1"),
+            (" =1", "' =1"),
+            ("a;=1", "\"a;=1\""),
+            ("\u{ff1d}1", "'\u{ff1d}1"),
+            ("\u{feff}=1", "'\\u{feff}=1"),
+            ("a\u{202e}b", "a\\u{202e}b"),
             ("\u{1b}[2J", "\\u{1b}[2J"),
             ("\u{9b}2J", "\\u{9b}2J"),
             ("a\r\nb", "a\\r\\nb"),

@@ -27,7 +27,7 @@ const NOTHING_READ: &str =
     "  hailer events --generate 1000 | hailer run --source - --sink file:out.jsonl\n",
     "  hailer run --config /etc/hailer/hailer.toml\n",
     "  HAILER_SOURCE=amqps://hailer@broker/ hailer run --set rabbitmq.password_file=/run/secrets/amqp\n\n",
-    "Exit codes: 0 the input ended or the engine was told to stop, 1 it failed, or the input is a file of another form and nothing of it is an event, 2 usage or configuration.",
+    "Exit codes: 0 the input ended or the engine was told to stop, 1 it failed, or it is a file with several lines and no event, 2 usage or configuration.",
 ))]
 pub(super) struct Run {
     #[command(flatten)]
@@ -60,8 +60,10 @@ impl Run {
         // A log for machines is one to its last line.
         let for_machines = loaded.config.log.format == LogFormat::Json;
         let mut code = DONE;
+        let is_service = loaded.config.is_service();
         let ended = daemon::run(loaded.config).inspect(|Summary { tally, other_form, .. }| {
-            if other_form.is_some() && tally.events == 0 {
+            let is_unreadable = other_form.is_some() || !is_service && tally.dead_letters > 1;
+            if is_unreadable && tally.events + tally.repeats == 0 {
                 code = FAILED;
             }
         });

@@ -32,7 +32,7 @@ impl fmt::Display for Summary {
             tally.dead_letters
         )?;
         let counted = [
-            (tally.repaired, "repaired (a trailing comma)"),
+            (tally.repaired, "repaired (a trailing comma, or a byte order mark)"),
             (tally.repeats, "copies of events that had been decided"),
             (tally.unclaimed, "taken by no campaign"),
             (tally.communications().saturating_sub(tally.confirmed), "communications were not written"),

@@ -13,17 +13,19 @@ use super::commit::Removal;
 use super::group::Group;
 use super::{PipelineError, Unreadable};
 use crate::communication::DeadLetter;
+use crate::event::EVENT_BYTES_MAX;
 use crate::metrics;
 use crate::sinks::DeadLetters;
 use crate::store::records::{LetterKey, LetterRow, decode, encode};
-use crate::store::{Changes, Store, StoreError, Table};
+use crate::store::{Changes, Store, StoreError, Table, VALUE_BYTES_MAX};
 
 /// The most letters that are stored, or delivered, together.
 const LETTERS_MAX: usize = 256;
 /// The most bytes of bodies that are stored, or delivered, together, unless it is one letter.
 const BYTES_MAX: usize = 4 << 20;
 /// A letter with a larger body is not stored.
-const STORED_BYTES_MAX: usize = 8 << 20;
+const STORED_BYTES_MAX: usize = EVENT_BYTES_MAX;
+const _: () = assert!(STORED_BYTES_MAX + (1 << 20) <= VALUE_BYTES_MAX);
 /// Letters that are not stored and may wait.
 const DIRECT_MAX: usize = 16;
 /// What a letter takes beside its body, in bytes, about.
