@@ -37,8 +37,6 @@ pub enum AdmissionError {
         "handler `{handler}` faulted on every sample that it takes ({calls} calls); the last fault on `{code}`: it {fault}"
     )]
     Faulty { handler: String, code: String, calls: usize, fault: GuestFault },
-    #[error("handler `{handler}` answers the sample of `{code}` in a way that the engine refuses: it {fault}")]
-    BadOutput { handler: String, code: String, fault: GuestFault },
     #[error(
         "the rule is not a pure function: handler `{handler}` answered {calls} calls of one crossing otherwise than \
          the same calls one by one; keep nothing between calls (statics, thread locals)"
