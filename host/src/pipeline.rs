@@ -194,6 +194,8 @@ pub struct Entrance {
     failures: Arc<FailureTotals>,
     store: Arc<dyn Store>,
     suspects: Arc<Suspects>,
+    /// With the machine's clock.
+    timers: Option<Timers>,
     /// With a clock that the events tell.
     event_clock: Option<Arc<EventClock>>,
     run_on_ms: Millis,
@@ -287,6 +289,7 @@ impl Pipeline {
             handled: handled.clone(),
             health,
         };
+        let looked_at_end = (clock == Clock::Wall).then(|| timers.clone());
         if clock == Clock::Wall {
             // Before a source can say that it is ready.
             timers.report(arrivals.look_at_clock());
@@ -355,6 +358,7 @@ impl Pipeline {
             failures: shared.failures,
             store,
             suspects: shared.suspects,
+            timers: looked_at_end,
             event_clock,
             run_on_ms,
             recorder: None,
@@ -472,6 +476,13 @@ impl Intake for Entrance {
         {
             // An error ends the pipeline, which tells it.
             let _ = clock.run_on(self.run_on_ms).await;
+        }
+    }
+
+    async fn handled_all(&self) {
+        if let Some(timers) = &self.timers {
+            // An error ends the pipeline, which tells it.
+            let _ = self.or_close(timers.fire_due().await);
         }
     }
 

@@ -283,3 +283,20 @@ fn merges_follow_each_other_before_the_store_shows_them() {
     assert_eq!(again.stdout, "");
     assert!(again.stderr.contains(&copies(11 * PAIRS)), "{}", again.stderr);
 }
+
+/// A run over a file may be over before the engine looks for due timers.
+#[test]
+fn a_short_run_over_a_file_fires_what_was_due_when_it_began() {
+    let site = site_with("abandoned-registration", "[params]\nwait_minutes = 1");
+    let store = site.path("store").display().to_string();
+    let run = |name: &str, lines: &str, shift_ms: i64| {
+        site.environment(&[(hailer::failpoint::VARIABLE, &format!("clock-ms={shift_ms}"))]);
+        let source = format!("file:{}", site.write(name, lines).display());
+        let flags = ["--source", &source, "--sink", "-", "--store", &store, "--create-store"];
+        site.run(&flags).expect(0).stdout.lines().count()
+    };
+    let line = |code: &str, customer: u64| format!("{}\n", of_customer(code, customer));
+    assert_eq!(run("first.jsonl", &line("OnBeginRegistration", 1), 0), 0);
+    assert_eq!(run("second.jsonl", &line("OnEndRegistration", 2), 2 * MINUTE), 1);
+    assert_eq!(run("third.jsonl", &line("OnEndRegistration", 3), 3 * MINUTE), 0, "it fires once");
+}

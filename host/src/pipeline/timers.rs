@@ -75,20 +75,29 @@ impl Timers {
                 _ = looks.tick() => self.arrivals.awake.tick(clock::since_boot()),
                 () = ended(&mut self.handled) => return Ok(()),
             }
-            let doubt = self.arrivals.look_at_clock();
-            self.report(doubt);
-            if doubt.is_some() {
-                continue;
-            }
-            let until = clock::now_ms().min(*self.handled.borrow());
-            let (store, due) = (Arc::clone(&self.store), Arc::clone(&self.due));
-            let found = tokio::task::spawn_blocking(move || find(&*store, &due, until));
-            for timer in found.await.map_err(|_| StoreError::Interrupted)?? {
-                if self.send(timer).await?.is_none() {
-                    return Ok(());
-                }
+            self.fire_due().await?;
+        }
+    }
+
+    /// Sends the timers that are due, and before which everything has been handled.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub(super) async fn fire_due(&self) -> Result<(), StoreError> {
+        let doubt = self.arrivals.look_at_clock();
+        self.report(doubt);
+        if doubt.is_some() {
+            return Ok(());
+        }
+        let until = clock::now_ms().min(*self.handled.borrow());
+        let (store, due) = (Arc::clone(&self.store), Arc::clone(&self.due));
+        let found = tokio::task::spawn_blocking(move || find(&*store, &due, until));
+        for timer in found.await.map_err(|_| StoreError::Interrupted)?? {
+            if self.send(timer).await?.is_none() {
+                return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Says whether the machine's clock is believed.

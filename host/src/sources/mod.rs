@@ -46,6 +46,12 @@ pub trait Intake: Clone + Send + Sync + 'static {
     /// them comes again.
     fn earlier_sessions_settled(&self, _session: &Session) {}
 
+    /// The input has ended and is settled: waits until every timer that has fallen due by now is on its way. A run that is shorter than the time
+    /// between two looks at the timers fires them, too.
+    fn handled_all(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Everything that was waiting in the source at `moment` has been settled, and everything before that. A source
     /// that can't be sure says nothing; it may say the same twice, or an earlier moment after a later one.
     fn handled_until(&self, moment: Millis);

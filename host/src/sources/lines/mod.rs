@@ -173,6 +173,7 @@ impl LinesSource {
         settled(&ledger, prefix, shutdown).await;
         if was_read_to_its_end && ledger.open_count() == 0 {
             intake.handled_until(clock::now_ms());
+            intake.handled_all().await;
         }
         Ok(())
     }
