@@ -159,6 +159,7 @@ async fn surround(
         started_ms,
         environment: config.environment.clone(),
         source: address::redacted(&config.source),
+        queue: config.is_service().then(|| config.rabbitmq.queue.clone()),
         sink: address::redacted(&config.sink),
         rules: config.rules.display().to_string(),
         store: config.store_dir().map(|dir| dir.canonicalize().unwrap_or(dir)),

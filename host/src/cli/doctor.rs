@@ -166,7 +166,8 @@ pub(super) fn is_consumed_by_engine(config: &Config) -> anyhow::Result<bool> {
     let status = engine::wait(Client::new(&config.data).status())?;
     let consumes = |status: EngineStatus| {
         let is_idle = status.problems.contains_key("source") || status.standbys.contains_key("source");
-        status.source == redacted(&config.source) && !is_idle
+        let is_same_queue = status.queue.is_none_or(|queue| queue == config.rabbitmq.queue);
+        status.source == redacted(&config.source) && is_same_queue && !is_idle
     };
     Ok(status.is_ok_and(consumes))
 }

@@ -80,7 +80,8 @@ fn page_by_page(mut page: impl FnMut() -> anyhow::Result<Option<Erased>>) -> any
 fn text(whose: &Whose, erased: &Erased) -> String {
     let Erased { found_by, customers, states, timers, failures, decisions, waiting, is_whole: _ } = erased;
     let by = found_by.map_or("", By::name);
-    let merged = if *customers > 1 { format!(" and {} merged into them", customers - 1) } else { String::new() };
+    let merged =
+        if *customers > 1 { format!(" and {} who are one with them by merges", customers - 1) } else { String::new() };
     let mut text = format!(
         "erased customer {}, known by {by}{merged}: states {states}, timers {timers}, failures {failures}, events and timers in the journal {decisions}\n",
         shown(&whose.customer)

@@ -178,14 +178,14 @@ impl FileName {
     fn of(path: &Path) -> FileName {
         let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let parent = absolute.parent().and_then(|parent| parent.canonicalize().ok());
-        let beside = parent.zip(absolute.file_name()).map(|(parent, name)| parent.join(name));
         // A link to a file that is not there yet names the file that is made.
-        let target = std::fs::read_link(path).ok().zip(path.parent()).map(|(target, parent)| parent.join(target));
-        let path = match target {
-            Some(target) if metadata.is_none() => target.canonicalize().unwrap_or(target),
-            _ => beside.unwrap_or(absolute),
+        let target = std::fs::read_link(&absolute).ok().filter(|_| metadata.is_none());
+        let named = match target.zip(absolute.parent()) {
+            Some((target, parent)) => parent.join(target),
+            None => absolute,
         };
+        let parent = named.parent().and_then(|parent| parent.canonicalize().ok());
+        let path = parent.zip(named.file_name()).map(|(parent, name)| parent.join(name)).unwrap_or(named);
         FileName { path, file: metadata.map(|metadata| (metadata.dev(), metadata.ino())) }
     }
 

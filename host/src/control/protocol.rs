@@ -19,6 +19,9 @@ pub struct EngineStatus {
     pub environment: String,
     /// Without its password.
     pub source: String,
+    /// The queue of events, of a source that is a broker.
+    #[serde(default)]
+    pub queue: Option<String>,
     /// Without its password.
     pub sink: String,
     /// The rules' directory.

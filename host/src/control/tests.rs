@@ -33,6 +33,7 @@ fn start(data: &Path) -> Engine {
         started_ms: 0,
         environment: "test".into(),
         source: "-".into(),
+        queue: None,
         sink: "-".into(),
         rules: "rules.d".into(),
         store: None,

@@ -106,7 +106,7 @@ impl Retry {
         if global.json {
             output::json(&done)?;
         } else {
-            report(&done)?;
+            report(&done, matches!(which, Which::Missed(_)))?;
         }
         Ok(if done.failed_again + done.not_called == 0 { DONE } else { FAILED })
     }
@@ -148,7 +148,7 @@ impl Drop {
     }
 }
 
-fn report(page: &RetryPage) -> anyhow::Result<()> {
+fn report(page: &RetryPage, are_missed: bool) -> anyhow::Result<()> {
     let RetryPage { settled, failed_again, not_called, told, .. } = page;
     let mut text = format!("settled {settled}, failed again {failed_again}, not called {not_called}\n");
     for tried in told {
@@ -162,5 +162,6 @@ fn report(page: &RetryPage) -> anyhow::Result<()> {
     if told.len() as u64 == failed_again + not_called {
         return output::data(&text);
     }
-    output::data(&(text + "  and more; `hailer failures list` lists them\n"))
+    let list = if are_missed { "hailer failures list --missed" } else { "hailer failures list" };
+    output::data(&(text + &format!("  and more; `{list}` lists them\n")))
 }
