@@ -292,7 +292,7 @@ fn a_short_run_over_a_file_fires_what_was_due_when_it_began() {
     let run = |name: &str, lines: &str, shift_ms: i64| {
         site.environment(&[(hailer::failpoint::VARIABLE, &format!("clock-ms={shift_ms}"))]);
         let source = format!("file:{}", site.write(name, lines).display());
-        let flags = ["--source", &source, "--sink", "-", "--store", &store, "--create-store"];
+        let flags = ["--source", &source, "--sink", "-", "--store", &store];
         site.run(&flags).expect(0).stdout.lines().count()
     };
     let line = |code: &str, customer: u64| format!("{}\n", of_customer(code, customer));

@@ -119,6 +119,7 @@ fn communications_are_never_written_into_what_is_read_however_it_is_spelt() {
     std::fs::create_dir(at("below")).unwrap();
     std::os::unix::fs::symlink(at("e.jsonl"), at("link.jsonl")).unwrap();
     std::os::unix::fs::symlink("e.jsonl.deadletters.jsonl", at("dangling.jsonl")).unwrap();
+    std::os::unix::fs::symlink("../e.jsonl.deadletters.jsonl", at("below/dangling.jsonl")).unwrap();
     std::fs::hard_link(at("e.jsonl"), at("hard.jsonl")).unwrap();
     let file = |name: &str| format!("file:{}", at(name).display());
     let source = file("e.jsonl");
@@ -128,7 +129,9 @@ fn communications_are_never_written_into_what_is_read_however_it_is_spelt() {
         let error = refused(&file(sink)).unwrap_or_else(|| panic!("{sink} is taken"));
         assert!(error.contains("the file that events are read from"), "{error}");
     }
-    for sink in ["e.jsonl.deadletters.jsonl", "below/../e.jsonl.deadletters.jsonl", "dangling.jsonl"] {
+    for sink in
+        ["e.jsonl.deadletters.jsonl", "below/../e.jsonl.deadletters.jsonl", "dangling.jsonl", "below/dangling.jsonl"]
+    {
         let error = refused(&file(sink)).unwrap_or_else(|| panic!("{sink} is taken"));
         assert!(error.contains("dead letters"), "{error}");
     }
