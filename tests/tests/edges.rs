@@ -1,5 +1,6 @@
 //! What the tests of the edges share: a broker that no test ends, and a pipeline that does as it is told.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::Bytes;
@@ -30,6 +31,8 @@ pub(crate) struct Pipeline {
     held: Arc<Mutex<Vec<Delivery>>>,
     handled: Arc<Mutex<Option<Millis>>>,
     is_paused: Arc<watch::Sender<bool>>,
+    /// The first delivery that waits to get in begins a pause.
+    pauses_in_accept: Arc<AtomicBool>,
 }
 
 impl Intake for Pipeline {
@@ -43,6 +46,10 @@ impl Intake for Pipeline {
     }
 
     async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
+        if self.pauses_in_accept.swap(false, Ordering::AcqRel) {
+            self.is_paused.send_replace(true);
+        }
+        self.unpaused().await;
         self.held.lock().unwrap().push(delivery);
         Ok(())
     }
@@ -58,6 +65,12 @@ impl Pipeline {
     pub(crate) fn paused() -> Pipeline {
         let pipeline = Pipeline::default();
         pipeline.is_paused.send_replace(true);
+        pipeline
+    }
+
+    pub(crate) fn pausing_in_accept() -> Pipeline {
+        let pipeline = Pipeline::default();
+        pipeline.pauses_in_accept.store(true, Ordering::Release);
         pipeline
     }
 

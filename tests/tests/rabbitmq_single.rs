@@ -369,3 +369,19 @@ async fn an_engine_is_not_ready_while_another_consumer_takes_part_of_its_events(
     running.ready().await;
     running.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_are_given_back_also_if_intake_pauses_while_one_waits_to_get_in() {
+    let client = Client::connect(shared_broker()).await;
+    client.queue_with("pausing", &[quorum()]).await;
+    client.publish("", "pausing", numbered(0..EVENTS)).await;
+    let config = hailer::config::RabbitMqConfig { paused_ms_max: 300, ..queue("pausing") };
+    // The pump looks while there is room still, and the delivery meets the pause behind that look.
+    let running = Running::start_with(&shared_broker().address(), &config, Pipeline::pausing_in_accept());
+    running.problem("intake is paused").await;
+    assert_eq!(running.pipeline.len(), 0);
+    running.pipeline.goes_on();
+    let taken = running.pipeline.take_many(EVENTS as usize).await;
+    taken.into_iter().for_each(|delivery| delivery.receipt.settle());
+    running.finish().await;
+}

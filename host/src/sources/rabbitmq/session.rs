@@ -148,16 +148,26 @@ async fn pump<I: Intake>(
         } else if message.properties.priority().unwrap_or_default() == 0 {
             first_new.send_if_modified(|first| first.is_none() && first.replace(tag).is_none());
         }
-        if tokio::time::timeout(paused_max, intake.unpaused()).await.is_err() {
-            return Err(SessionError::Paused);
-        }
-        if intake.accept(delivery(message, ledger)).await.is_err() {
+        // A pause may begin while the delivery waits to get in.
+        let accepted = tokio::select! {
+            biased;
+            accepted = intake.accept(delivery(message, ledger)) => accepted,
+            () = paused_for(intake, paused_max) => return Err(SessionError::Paused),
+        };
+        if accepted.is_err() {
             return Ok(());
         }
         // The acknowledger shares this task, and a full buffer would never let it in.
         tokio::task::coop::consume_budget().await;
     }
     Err(BrokerError::Session("the broker cancelled the consumer: the queue was deleted, or moved".to_owned()).into())
+}
+
+/// Waits until intake has been paused for so long without a break.
+async fn paused_for<I: Intake>(intake: &I, paused_max: Duration) {
+    while tokio::time::timeout(paused_max, intake.unpaused()).await.is_ok() {
+        tokio::time::sleep(paused_max).await;
+    }
 }
 
 /// Waits until the first message that was never delivered before is settled, with all that came before it, and says that earlier sessions have
