@@ -26,6 +26,9 @@ use super::SessionError;
 use super::acknowledge::Acknowledger;
 use super::watcher::{Question, Watcher};
 
+/// Added to `rabbitmq.paused_ms_max` at most: the sum has to stay below the broker's `consumer_timeout`.
+const PAUSE_NOTICED_WITHIN: Duration = Duration::from_millis(200);
+
 /// The fields are dropped in this order: the connection closes before the consumer is dropped, which would cancel it.
 pub(super) struct Session {
     pub(super) connection: Connection,
@@ -163,10 +166,10 @@ async fn pump<I: Intake>(
     Err(BrokerError::Session("the broker cancelled the consumer: the queue was deleted, or moved".to_owned()).into())
 }
 
-/// Waits until intake has been paused for so long without a break.
+/// Waits until intake has been paused for so long without a break; a pause is noticed within [`PAUSE_NOTICED_WITHIN`].
 async fn paused_for<I: Intake>(intake: &I, paused_max: Duration) {
     while tokio::time::timeout(paused_max, intake.unpaused()).await.is_ok() {
-        tokio::time::sleep(paused_max).await;
+        tokio::time::sleep(PAUSE_NOTICED_WITHIN).await;
     }
 }
 
