@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use hailer_tests::engine::Engine;
 use hailer_tests::wait;
-use lapin::options::QueueDeleteOptions;
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::FieldTable;
 
 use super::stand::Stand;
 
@@ -94,14 +93,12 @@ pub(super) async fn unbound(stand: &mut Stand) -> Engine {
 }
 
 /// The queue of communications takes few at a time, and refuses the others.
+///
+/// A policy says so, and no other queue takes its place: whatever is on its way into a queue that is deleted, the broker confirms and has lost.
 pub(super) async fn full(stand: &mut Stand) -> Engine {
-    stand.collect().await;
-    let (out, client) = (stand.wiring.out.clone(), &stand.wiring.client);
-    client.delete_queue(&out).await;
-    let few =
-        [("x-max-length", AMQPValue::LongInt(20)), ("x-overflow", AMQPValue::LongString("reject-publish".into()))];
-    client.queue_with(&out, &few).await;
-    client.bind(&out, &stand.wiring.exchange, "#").await;
+    let out = stand.wiring.out.clone();
+    let (pattern, few) = (format!("^{out}$"), r#"{"max-length":20,"overflow":"reject-publish"}"#);
+    stand.broker.ctl(&["set_policy", "--apply-to", "queues", &out, &pattern, few]);
     stand.publish(EVENTS).await;
     let engine = stand.start();
     engine.ready_with("the broker refuses publications").await;
@@ -110,24 +107,8 @@ pub(super) async fn full(stand: &mut Stand) -> Engine {
         wait::until("it is full again", async || stand.wiring.client.counts(&out).await.0 >= 15).await;
     }
     // As large as it was; what was refused comes again.
-    let is_gone = async |stand: &Stand| {
-        let deleted = stand.wiring.client.channel.queue_delete(out.as_str().into(), if_empty()).await;
-        deleted.is_ok()
-    };
-    loop {
-        stand.collect().await;
-        if is_gone(stand).await {
-            break;
-        }
-        // It was filled meanwhile, and a refusal ends the channel.
-        stand.reconnect().await;
-    }
-    stand.wiring.bind_out().await;
+    stand.broker.ctl(&["clear_policy", &out]);
     engine
-}
-
-fn if_empty() -> QueueDeleteOptions {
-    QueueDeleteOptions { if_empty: true, ..QueueDeleteOptions::default() }
 }
 
 /// The engine holds messages for longer than the broker waits for an acknowledgement: their channel is closed, and they come again.
