@@ -101,7 +101,7 @@ async fn every_unreadable_line_of_a_file_is_buried_beside_it() {
 }
 
 #[tokio::test]
-async fn mistyped_and_missing_fields_are_absent_and_counted_and_no_failure() {
+async fn mistyped_and_missing_fields_are_counted_and_named_and_no_failure() {
     let site = Site::with_basket();
     let mut engine = site.start(&["--source", "-", "--sink", "-"]);
     let event = |data: Value| {
@@ -111,23 +111,28 @@ async fn mistyped_and_missing_fields_are_absent_and_counted_and_no_failure() {
         });
         format!("{event}\n")
     };
-    // A number is an id, so `brandId` is no mistake; the time is one.
-    engine.write(event(json!({ "amount": 1, "chequeItems": "none", "rewards": [] })));
-    // Without its amount, or with one that is no number, a purchase is not decided.
+    // A number is an id, so `brandId` is no mistake; the time is one, which the rule reads as it is written.
+    engine.write(event(json!({ "amount": 1, "chequeItems": null, "rewards": [] })));
+    // With a field that can't be used, and without its amount, a purchase is not decided.
+    engine.write(event(json!({ "amount": 3, "chequeItems": "none" })));
     engine.write(event(json!({ "amount": "12" })));
     engine.write(event(json!({ "chequeItems": [] })));
     engine.write(event(json!({ "amount": 2 })));
     let printed = engine.prints(2).await;
     assert_eq!(amounts(&printed), [1, 2]);
     assert_eq!(printed[0]["data"]["items"], 0);
-    engine.metric_is("hailer_calls_total{campaign=\"basket\",outcome=\"skipped\"}", 2.0).await;
+    engine.metric_is("hailer_calls_total{campaign=\"basket\",outcome=\"skipped\"}", 3.0).await;
     engine.metric_is("hailer_calls_total{campaign=\"basket\",outcome=\"ok\"}", 2.0).await;
-    // The times of all four, the list that is a text, and the amount that is one.
-    for (field, values) in [("date_time", 4.0), ("items", 1.0), ("amount", 1.0)] {
+    // The times of all five, the list that is a text, and the amount that is one.
+    for (field, values) in [("date_time", 5.0), ("items", 1.0), ("amount", 1.0)] {
         engine.metric_is(&format!("hailer_field_mismatches_total{{field=\"{field}\"}}"), values).await;
     }
     let why = site.command(&["why", "7"]).expect(0).stdout;
-    for reason in ["not called: `amount` is there, and of another type", "not called: the event has no `amount`"] {
+    for reason in [
+        "not called: `amount` is there, and of another type",
+        "not called: the event has no `amount`",
+        "not called: `items` is there, and of another type",
+    ] {
         assert!(why.contains(reason), "{why}");
     }
     assert_eq!(engine.metric("hailer_events_total{outcome=\"deadletter\"}").await, 0.0);

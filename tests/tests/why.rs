@@ -63,6 +63,23 @@ fn a_stopped_engines_store_tells_what_became_of_each_event() {
 }
 
 #[test]
+fn a_field_that_cannot_be_used_is_named_and_nothing_is_sent() {
+    let site = site();
+    let refund = purchase(500, 7);
+    assert!(refund.contains(r#""purchaseData":{"#), "{refund}");
+    let refund = refund.replace(r#""purchaseData":{"#, r#""purchaseData":{"isRefund":"true","#);
+    let events = format!("file:{}", site.write("events.jsonl", refund).display());
+    let store = site.path("store").display().to_string();
+    let run = site.run(&["--source", &events, "--sink", "-", "--store", &store]).expect(0);
+    assert_eq!(run.stdout, "", "it may be a refund");
+    let story = why(&site, &["7", "--store", &store]);
+    assert_eq!(endings(&story), ["rule chose nothing (not called: `is_refund` is there, and of another type)"]);
+    // A copy of the event with the field as it should be is another event.
+    let good = format!("file:{}", site.write("good.jsonl", purchase(500, 7)).display());
+    assert!(site.run(&["--source", &good, "--sink", "-", "--store", &store]).expect(0).stdout.contains("big-basket"));
+}
+
+#[test]
 fn a_rule_that_failed_is_told_with_what_it_said() {
     let site = Site::empty();
     site.put("modules/errs.wasm", fixtures::module("errs"));

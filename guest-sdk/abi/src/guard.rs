@@ -23,6 +23,11 @@ pub struct Guard {
 pub trait Fields {
     /// The MessagePack of a field; `None`, or nil, if it is absent.
     fn field(&self, index: usize) -> Option<&[u8]>;
+
+    /// Whether the field is there and can't be used, and must not count as absent: whether it is there is unknown then.
+    fn is_unusable(&self, _index: usize) -> bool {
+        false
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -190,8 +195,8 @@ impl Node {
                 Value::Bool(value) => Some(value),
                 _ => None,
             },
-            Node::Present(field) => Some(is_there(*field, fields)),
-            Node::Absent(field) => Some(!is_there(*field, fields)),
+            Node::Present(field) => is_there(*field, fields),
+            Node::Absent(field) => is_there(*field, fields).map(|is_there| !is_there),
             Node::Number(comparison, field, constant) => {
                 Some(comparison.holds(by_value(digits(fields.field(*field)?)?, *constant)))
             }
@@ -224,8 +229,9 @@ fn decided_by(decisive: bool, parts: &[Node], fields: &impl Fields) -> Option<bo
     answer
 }
 
-fn is_there(field: usize, fields: &impl Fields) -> bool {
-    fields.field(field).is_some_and(|value| value.first().is_some_and(|tag| *tag != NIL))
+fn is_there(field: usize, fields: &impl Fields) -> Option<bool> {
+    let is_there = fields.field(field).is_some_and(|value| value.first().is_some_and(|tag| *tag != NIL));
+    (is_there || !fields.is_unusable(field)).then_some(is_there)
 }
 
 impl Input {

@@ -55,6 +55,9 @@ pub struct Handler {
     /// What has to hold of the fields, or the handler is not called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Condition>,
+    /// It is not called for an event in which one of its fields is there and can't be used. Without it such a field counts as absent.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub strict: bool,
 }
 
 impl Manifest {

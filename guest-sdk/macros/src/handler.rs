@@ -26,6 +26,8 @@ pub(crate) struct Handler {
     has_context: bool,
     /// What has to hold, or it is not called.
     when: Option<When>,
+    /// A field that can't be used counts as absent.
+    is_lenient: bool,
 }
 
 /// The event that a handler takes, and what it reads of it.
@@ -43,25 +45,30 @@ impl Handler {
     pub(crate) fn parse(mut method: ImplItemFn) -> Result<Self> {
         let narrowed = take_codes(&mut method.attrs)?;
         let when = take_when(&mut method.attrs)?;
+        let lenient = take_lenient(&mut method.attrs)?;
         let caller = take_caller(&mut method.attrs)?;
         let signature = Signature::of(caller, &method)?;
         let event = signature.event.map(|parameter| EventUse::parse(parameter, narrowed)).transpose()?;
+        if let Some(span) = lenient.filter(|_| event.is_none()) {
+            return Err(Error::new(span, "`#[lenient]` is about the fields of an event, and this handler reads none"));
+        }
         let (state, has_context) = (signature.state.cloned(), signature.has_context);
         let when = match (&when, &event) {
             (Some(when), Some(event)) => Some(When::parse(when, event.event, &event.fields)?),
             (Some(when), None) => return Err(misplaced(when)),
             (None, _) => None,
         };
-        Ok(Self { method, caller, event, state, has_context, when })
+        Ok(Self { method, caller, event, state, has_context, when, is_lenient: lenient.is_some() })
     }
 
     pub(crate) fn declared(&self) -> Declared {
         let name = self.name().trim_matches('_').to_lowercase();
         let timer = (self.caller == Caller::Timer).then(|| name.clone());
-        let fields = self.fields().iter().map(FieldUse::declared).collect();
+        let fields: Vec<_> = self.fields().iter().map(FieldUse::declared).collect();
         let events = self.codes().iter().map(|(code, _)| code.clone()).collect();
         let when = self.when.as_ref().map(|when| when.condition.clone());
-        Declared { name, events, timer, merge: self.caller == Caller::Merge, fields, when }
+        let strict = !fields.is_empty() && !self.is_lenient;
+        Declared { name, events, timer, merge: self.caller == Caller::Merge, fields, when, strict }
     }
 
     /// A use of each parameter that its condition names, for the compiler to look at.
@@ -326,6 +333,16 @@ fn unknown_event(type_: &impl ToTokens) -> Error {
             columns(names())
         ),
     )
+}
+
+/// Where `#[lenient]` stands, which is taken off.
+fn take_lenient(attributes: &mut Vec<Attribute>) -> Result<Option<Span>> {
+    let Some(at) = attributes.iter().position(|attribute| attribute.path().is_ident("lenient")) else {
+        return Ok(None);
+    };
+    let attribute = attributes.remove(at);
+    attribute.meta.require_path_only()?;
+    Ok(Some(attribute.span()))
 }
 
 /// Event codes that an attribute names, each with its place, and where the attribute stands.

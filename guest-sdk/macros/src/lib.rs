@@ -61,6 +61,9 @@ pub fn rule(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// `true` and `false` (`==` `!=` `<` `<=` `>` `>=`), and combines that with `&&`, `||` and `!`. What it compares with something absent is
 /// unknown, its opposite too, and what is unknown in the end calls nobody; `field.is_some()` and `field.is_none()` ask whether it is absent.
 ///
+/// A field that is there and can't be used (of another type, out of range, no time that can be read) keeps the handler from being called, and a
+/// note says why. `#[lenient]` on a handler makes such fields absent for it.
+///
 /// `#[on("OnSomething", ...)]` on a handler of `AnyEvent` narrows it to these codes. One method may be marked
 /// `#[configure]`: `fn check(&self) -> Result<(), String>` refuses parameters that can't work together. Other methods
 /// belong in a plain `impl` block.

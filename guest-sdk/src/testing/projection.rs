@@ -7,28 +7,42 @@ use super::json::Json;
 use crate::wire::Writer;
 use crate::{Decimal, Timestamp};
 
-/// Writes the values of a handler's fields, all of them; an error names the first required one that is absent.
-pub(super) fn project<'a>(handler: &'a Handler, body: &Json, writer: &mut Writer) -> Result<(), &'a str> {
+/// Writes the values of a handler's fields, all of them.
+///
+/// # Errors
+/// Why the handler is not called: a required field is absent or, if the handler is strict, a field is there and can't be used.
+pub(super) fn project(handler: &Handler, body: &Json, writer: &mut Writer) -> Result<(), String> {
     let mut missing = None;
-    record(&handler.fields, body, writer, &mut missing);
+    record(&handler.fields, handler.strict, body, writer, &mut missing);
     missing.map_or(Ok(()), Err)
 }
 
-fn record<'a>(fields: &'a [Field], from: &Json, writer: &mut Writer, missing: &mut Option<&'a str>) {
+fn record(fields: &[Field], strict: bool, from: &Json, writer: &mut Writer, missing: &mut Option<String>) {
     writer.array(fields.len());
     for field in fields {
         let found = field.paths.iter().filter_map(|path| from.at(path)).find(|value| !is_absent(value));
         let before = writer.len();
         let written = match found {
-            Some(value) => value_of(field, value, writer, missing),
+            Some(value) => value_of(field, strict, value, writer, missing),
             None => false,
         };
         if !written {
-            if field.required {
-                missing.get_or_insert(&field.name);
-            }
             writer.truncate(before);
             writer.nil();
+            // Another field of the handler may read the same paths as another type.
+            let is_read_otherwise = |value: &Json| {
+                let mut twins = fields.iter().filter(|twin| twin.paths == field.paths && twin.kind != field.kind);
+                twins.any(|twin| value_of(twin, strict, value, &mut Writer::default(), &mut None))
+            };
+            match found {
+                None if field.required => {
+                    _ = missing.get_or_insert_with(|| format!("the event has no `{}`", field.name))
+                }
+                Some(value) if field.required || strict && !is_read_otherwise(value) => {
+                    missing.get_or_insert_with(|| format!("`{}` is there, and can't be used", field.name));
+                }
+                _ => {}
+            }
         }
     }
 }
@@ -42,7 +56,7 @@ fn is_absent(value: &Json) -> bool {
 }
 
 /// Writes one value; `false` if it is of another kind.
-fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer, missing: &mut Option<&'a str>) -> bool {
+fn value_of(field: &Field, strict: bool, value: &Json, writer: &mut Writer, missing: &mut Option<String>) -> bool {
     let written = match (field.kind, value) {
         (FieldKind::Bool, Json::Bool(value)) => {
             writer.bool(*value);
@@ -68,7 +82,7 @@ fn value_of<'a>(field: &'a Field, value: &Json, writer: &mut Writer, missing: &m
                 return false;
             }
             writer.array(elements.len());
-            elements.iter().for_each(|element| record(&field.of, element, writer, missing));
+            elements.iter().for_each(|element| record(&field.of, strict, element, writer, missing));
             Some(())
         }
         (FieldKind::Raw, value) => {

@@ -123,7 +123,7 @@ impl<R: Rule> Scenario<R> {
             let reason = match (self.missed(number, &fields), projected) {
                 (None, Ok(())) => None,
                 (Some(condition), _) => Some(format!("its condition `{condition}` did not match")),
-                (None, Err(missing)) => Some(format!("the event has no `{missing}`")),
+                (None, Err(missing)) => Some(missing),
             };
             match reason {
                 None => _ = self.call(number as u32, &fields),

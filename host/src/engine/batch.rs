@@ -93,7 +93,7 @@ impl Batch {
     /// it was written, and the bytes. A rule without state is handed none.
     ///
     /// # Errors
-    /// When no call is made: a required field is absent, or the state is of a later shape than the rule reads.
+    /// When no call is made: a field is missing ([`Subscription::write_fields`]), or the state is of a later shape than the rule reads.
     pub fn add(
         &mut self,
         subscription: &Subscription,

@@ -40,17 +40,22 @@ pub(super) struct Asked<'a> {
 /// The same, and the first of them that is there and can't be used.
 pub(super) struct Watched<'a> {
     pub(super) asked: Asked<'a>,
+    pub(super) strict: bool,
     pub(super) unusable: Cell<Option<Missing>>,
 }
 
 impl Fields for Watched<'_> {
     fn field(&self, index: usize) -> Option<&[u8]> {
-        let found = self.asked.field(index);
         let unusable = self.asked.fields.get(index).and_then(|wanted| self.asked.projection.unusable(wanted.slot));
         if unusable.is_some() && self.unusable.get().is_none() {
             self.unusable.set(Some(Missing { field: index, sub_field: None, unusable }));
         }
-        found
+        self.asked.field(index)
+    }
+
+    fn is_unusable(&self, index: usize) -> bool {
+        let wanted = self.asked.fields.get(index).filter(|_| self.strict);
+        wanted.is_some_and(|wanted| wanted.unusable(self.asked.projection).is_some())
     }
 }
 

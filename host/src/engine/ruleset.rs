@@ -84,6 +84,8 @@ pub struct Subscription {
     pub state_version: Option<u32>,
     fields: Vec<Wanted>,
     guard: Option<Arc<Guard>>,
+    /// The handler is not called while a field of it can't be used.
+    strict: bool,
 }
 
 /// A field that a handler reads.
@@ -91,6 +93,16 @@ pub struct Subscription {
 pub(super) struct Wanted {
     pub(super) slot: Slot,
     required: bool,
+    /// Another field of the handler that reads the same paths as another type, such as a time as it is written.
+    twin: Option<Slot>,
+}
+
+impl Wanted {
+    /// Why the handler can't be handed what stands there in any form that it reads. `None` also if nothing stands there.
+    pub(super) fn unusable(&self, projection: &Projection) -> Option<Unusable> {
+        let has_twin = || self.twin.is_some_and(|twin| projection.get(twin).is_some());
+        projection.unusable(self.slot).filter(|_| !has_twin())
+    }
 }
 
 impl RuleSet {
@@ -235,6 +247,7 @@ impl RuleSet {
             state_version: manifest.state_version,
             fields: Vec::new(),
             guard: None,
+            strict: false,
         })
     }
 }
@@ -248,8 +261,12 @@ impl Reading {
             let handlers = &campaign.spec.manifest.handlers;
             let taking = handler_of(handlers, code).filter(|_| campaign.spec.mode != Mode::Off);
             if let Some(handler) = taking {
-                let wanted = |field| Wanted { slot: plan.add(field), required: field.required };
-                let fields = handlers[handler].fields.iter().map(wanted).collect();
+                let declared = &handlers[handler].fields;
+                let fields = declared.iter().map(|field| {
+                    let twin = declared.iter().find(|twin| twin.paths == field.paths && twin.kind != field.kind);
+                    Wanted { slot: plan.add(field), required: field.required, twin: twin.map(|twin| plan.add(twin)) }
+                });
+                let fields = fields.collect();
                 let lane = lane_first + handler;
                 let state_version = campaign.spec.manifest.state_version;
                 subscriptions.push(Subscription {
@@ -259,6 +276,7 @@ impl Reading {
                     state_version,
                     fields,
                     guard: campaign.guards.get(handler).cloned().flatten(),
+                    strict: handlers[handler].strict,
                 });
             }
             lane_first += handlers.len();
@@ -303,10 +321,12 @@ impl Subscription {
         self.guard.as_deref().map(Guard::text)
     }
 
-    /// A field that the condition asked for and that is there, but can't be used, if the condition is neither true nor false for that.
+    /// A field that the condition asked for and that is there, but can't be used, if the condition is neither true nor false for that. Whether such
+    /// a field is there is unknown to a strict handler.
     #[must_use]
     pub fn unusable_in_condition(&self, projection: &Projection) -> Option<Missing> {
-        let watched = Watched { asked: Asked { fields: &self.fields, projection }, unusable: Cell::new(None) };
+        let asked = Asked { fields: &self.fields, projection };
+        let watched = Watched { asked, strict: self.strict, unusable: Cell::new(None) };
         let answer = self.guard.as_ref()?.answer(&watched);
         watched.unusable.get().filter(|_| answer.is_none())
     }
@@ -316,18 +336,23 @@ impl Subscription {
         self.fields.iter().map(|wanted| wanted.slot)
     }
 
-    /// Writes the fields of a call, in the handler's order. When a required one is missing it writes nothing.
+    /// Writes the fields of a call, in the handler's order. When one is missing it writes nothing.
     ///
     /// # Errors
-    /// The first required field that is missing.
+    /// The first field that is required and missing or, if the handler is strict, that is there and can't be used.
     pub fn write_fields(&self, projection: &Projection, input: &mut Vec<u8>) -> Result<(), Missing> {
         let missing = |(field, wanted): (usize, &Wanted)| match projection.get(wanted.slot) {
             None if wanted.required => {
                 Some(Missing { field, sub_field: None, unusable: projection.unusable(wanted.slot) })
             }
+            None if self.strict => {
+                let unusable = wanted.unusable(projection)?;
+                Some(Missing { field, sub_field: None, unusable: Some(unusable) })
+            }
             None => None,
             Some(_) => {
-                let lack = projection.lacks(wanted.slot)?;
+                let spoiled = || projection.spoiled(wanted.slot).filter(|_| self.strict);
+                let lack = projection.lacks(wanted.slot).or_else(spoiled)?;
                 Some(Missing { field, sub_field: Some(lack.sub_field), unusable: lack.unusable })
             }
         };
@@ -345,7 +370,7 @@ impl Subscription {
     }
 }
 
-/// A required field that an event does not have, or has in a way that can't be used.
+/// A field for want of which a handler is not called: the event does not have it, or has it in a way that can't be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// The index in the handler's fields.

@@ -47,6 +47,8 @@ pub(super) struct Encoder<'a, 'o> {
     pub(super) mismatches: u32,
     /// The first required sub-field that an element of a list lacks.
     pub(super) lacks: Option<Lack>,
+    /// The first sub-field of an element of a list that is there and can't be used.
+    pub(super) spoiled: Option<Lack>,
 }
 
 impl<'a> Encoder<'a, '_> {
@@ -155,15 +157,23 @@ impl<'a> Encoder<'a, '_> {
             msgpack::array_head(self.out, record.queries.len());
             self.located.enter(record, element);
             for (sub_field, query) in record.queries.iter().enumerate() {
-                let lacked_before = self.lacks.is_some();
+                let (lacked_before, spoiled_before) = (self.lacks.is_some(), self.spoiled.is_some());
                 if let Err(unusable) = self.field(record, query) {
                     msgpack::nil(self.out);
                     if query.required && !lacked_before {
                         self.lacks = Some(Lack { sub_field, unusable });
                     }
-                } else if let Some(lack) = self.lacks.as_mut().filter(|_| !lacked_before) {
-                    // What an inner list lacks, this list lacks in the inner list.
+                    if unusable.is_some() && !spoiled_before {
+                        self.spoiled = Some(Lack { sub_field, unusable });
+                    }
+                    continue;
+                }
+                // What an inner list lacks, this list lacks in the inner list.
+                if let Some(lack) = self.lacks.as_mut().filter(|_| !lacked_before) {
                     lack.sub_field = sub_field;
+                }
+                if let Some(spoiled) = self.spoiled.as_mut().filter(|_| !spoiled_before) {
+                    spoiled.sub_field = sub_field;
                 }
             }
             self.located.leave(record);

@@ -23,6 +23,7 @@ pub struct Projection {
 struct Placed {
     range: Range<usize>,
     lacks: Option<Lack>,
+    spoiled: Option<Lack>,
     unusable: Option<Unusable>,
     mismatches: u32,
 }
@@ -30,7 +31,7 @@ struct Placed {
 /// What an element of a list lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lack {
-    /// The index of the required sub-field, of those of the list.
+    /// The index of the sub-field, of those of the list.
     pub sub_field: usize,
     /// Why its value can't be used, if there is one.
     pub unusable: Option<Unusable>,
@@ -54,6 +55,12 @@ impl Projection {
     #[must_use]
     pub fn lacks(&self, slot: Slot) -> Option<Lack> {
         self.slots.get(slot.0 as usize)?.lacks
+    }
+
+    /// The first sub-field, required or not, that is there in an element of a list and can't be used.
+    #[must_use]
+    pub fn spoiled(&self, slot: Slot) -> Option<Lack> {
+        self.slots.get(slot.0 as usize)?.spoiled
     }
 
     /// Why the value can't be used, if there is one and it can't.
@@ -88,17 +95,18 @@ impl Plan {
         bytes.clear();
         located.clear();
         members.clear();
-        let mut encoder =
-            Encoder { document: event.document(), out: bytes, located, members, mismatches: 0, lacks: None };
-        encoder.located.enter(&self.shape, event.document().root());
+        let document = event.document();
+        let mut encoder = Encoder { document, out: bytes, located, members, mismatches: 0, lacks: None, spoiled: None };
+        encoder.located.enter(&self.shape, document.root());
         for query in &self.shape.queries {
             let start = encoder.out.len();
             let mismatches_before = encoder.mismatches;
-            encoder.lacks = None;
+            (encoder.lacks, encoder.spoiled) = (None, None);
             let found = encoder.field(&self.shape, query);
             slots.push(Placed {
                 range: start..encoder.out.len(),
                 lacks: encoder.lacks.filter(|_| found.is_ok()),
+                spoiled: encoder.spoiled.filter(|_| found.is_ok()),
                 unusable: found.err().flatten(),
                 mismatches: encoder.mismatches - mismatches_before,
             });

@@ -217,6 +217,30 @@ mod tests {
     }
 
     #[test]
+    fn a_purchase_with_a_field_that_cannot_be_used_is_not_decided() {
+        let mut scenario = Scenario::new(BigBasket { hours_max: 24, ..BigBasket::default() });
+        for (field, value) in [
+            ("is_refund", r#""true""#),
+            ("is_refund", "1"),
+            ("brand_id", "{}"),
+            ("items", r#"[{"itemId": {}, "amount": 135.00}]"#),
+            ("rewards", r#"[{"rewardType": 5, "amount": 5}]"#),
+            ("date_time", "true"),
+        ] {
+            scenario
+                .at("2020-08-13T16:53:47Z")
+                .event(Event::of("Purchase").set_json(field, value))
+                .expect_nothing()
+                .expect_note("is there, and can't be used");
+        }
+        // A time that is no text is no time, and the campaign asks how old a purchase is.
+        scenario
+            .event(Event::of("Purchase").set_json("date_time", "1597337627"))
+            .expect_nothing()
+            .expect_note("cannot be read");
+    }
+
+    #[test]
     fn a_purchase_without_an_amount_is_not_decided() {
         Scenario::new(BigBasket::default())
             .event(Event::of("Purchase").without("amount"))

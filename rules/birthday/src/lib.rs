@@ -31,6 +31,8 @@ struct Day {
 
 #[handlers]
 impl Birthday {
+    /// Lenient: a value that is no text replaces the birthday that is kept, so it must be heard of.
+    #[lenient]
     fn updated(
         &self,
         AttributeUpdated { attribute_code, new_value, .. }: AttributeUpdated,

@@ -98,9 +98,10 @@ mod tests {
         Scenario::new(ConfirmPhone::default())
             .event(Event::of("AttributeUpdated").without("from_batch_operation"))
             .expect_nothing()
+            .expect_note("or may have")
             .event(Event::of("AttributeUpdated").set("from_batch_operation", "false"))
             .expect_nothing()
-            .expect_note("or may have");
+            .expect_note("`from_batch_operation` is there, and can't be used");
     }
 
     #[test]

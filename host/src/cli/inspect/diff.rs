@@ -66,6 +66,10 @@ fn facts_of(Inspected { facts, costs }: &Inspected) -> Facts {
         if let Some(condition) = &handler.when {
             add(&format!("{} is called when", handler.name), condition_text(condition));
         }
+        if !handler.fields.is_empty() {
+            let called = if handler.strict { "not called" } else { "called as if it were absent" };
+            add(&format!("{}, if a field can't be used, is", handler.name), called.to_owned());
+        }
         for field in &handler.fields {
             add(&format!("{} reads {}", handler.name, field.name), field_text(field));
             for inner in &field.of {

@@ -105,7 +105,9 @@ fn text(facts: &ModuleFacts, limits: &Limits) -> String {
             None => {
                 let when = handler.when.as_ref().map(|condition| format!("  when {}\n", condition_text(condition)));
                 let when = when.unwrap_or_default();
-                format!("takes {}\n{when}{}", handler.events.join(", "), indent(&fields_text(&handler.fields)))
+                let is_lenient = !handler.strict && !handler.fields.is_empty();
+                let lenient = if is_lenient { "  fields that can't be used count as absent\n" } else { "" };
+                format!("takes {}\n{when}{lenient}{}", handler.events.join(", "), indent(&fields_text(&handler.fields)))
             }
         };
     }

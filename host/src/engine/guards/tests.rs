@@ -20,12 +20,17 @@ const MANIFEST: &str = r#"{ "abi": 1, "name": "choosy", "version": "0.1.0",
              { "name": "least", "type": "decimal", "default": "100.00" },
              { "name": "brand", "type": "str", "default": "" }] }"#;
 
-fn campaign(params: &str) -> Result<Arc<Campaign>, AdmissionError> {
-    let configure = format!(
+/// The export that takes all parameters.
+fn configure() -> String {
+    format!(
         r#"(data (i32.const 16) "\91\c0")
         (func (export "hailer_configure") (param i32) (result i64) (i64.const {}))"#,
         16_u64 << 32 | 2
-    );
+    )
+}
+
+fn campaign(params: &str) -> Result<Arc<Campaign>, AdmissionError> {
+    let configure = configure();
     let parts = [fixture::MEMORY, fixture::INPUT, &configure, fixture::HANDLE, &fixture::custom(MANIFEST)];
     let sandbox = Sandbox::new(Limits::default()).unwrap();
     let module = verify(fixture::module(&parts), sandbox.limits()).unwrap();
@@ -106,4 +111,72 @@ fn a_handler_that_faults_only_where_its_condition_excludes_the_sample_is_admitte
     assert!(admitted("least = \"1000000\"").is_ok());
     let refused = admitted("least = \"0\"").unwrap_err();
     assert!(matches!(refused, AdmissionError::Faulty { .. }), "{refused}");
+}
+
+/// The manifest of a handler that reads an optional value, the same value as it is written, and a list.
+fn manifest(strict: bool) -> String {
+    format!(
+        r#"{{ "abi": 1, "name": "choosy", "version": "0.1.0",
+      "handlers": [{{ "name": "purchase", "events": ["OnPurchaseConfirm"], "strict": {strict},
+        "when": {{ "any": [{{ "absent": "is_refund" }}, {{ "not": {{ "is": {{ "field": "is_refund" }} }} }}] }},
+        "fields": [
+          {{ "name": "is_refund", "type": "bool", "paths": ["/isRefund"] }},
+          {{ "name": "at", "type": "timestamp", "paths": ["/at"] }},
+          {{ "name": "at_text", "type": "id", "paths": ["/at"] }},
+          {{ "name": "brand", "type": "id", "paths": ["/brand"] }},
+          {{ "name": "items", "type": "list", "paths": ["/items"],
+            "of": [{{ "name": "id", "type": "id", "paths": ["/id"] }}] }} ] }}] }}"#
+    )
+}
+
+/// Why the handler is not called for an event of these members; `None` if it is.
+fn why_not_called(strict: bool, members: &str) -> Option<String> {
+    let (manifest, configure) = (manifest(strict), configure());
+    let parts = [fixture::MEMORY, fixture::INPUT, &configure, fixture::HANDLE, &fixture::custom(&manifest)];
+    let sandbox = Sandbox::new(Limits::default()).unwrap();
+    let module = verify(fixture::module(&parts), sandbox.limits()).unwrap();
+    let spec = CampaignSpec::of("choosy", &module, vec![0x90]);
+    let campaign = Campaign::started(&sandbox, spec, sandbox.compile_here(&module.bytes).unwrap(), 1).unwrap();
+    let rules = RuleSet::build(vec![campaign], 1);
+    let event = Event::read(Bytes::from(format!(r#"{{"eventCode":"OnPurchaseConfirm",{members}}}"#))).unwrap();
+    let reading = rules.reading(event.code());
+    let [subscription] = &reading.subscriptions[..] else { panic!("one handler") };
+    let mut projection = Projection::new();
+    reading.plan.project(&event, &mut projection);
+    let missing = match subscription.matches(&projection) {
+        true => subscription.write_fields(&projection, &mut Vec::new()).err()?,
+        false => match subscription.unusable_in_condition(&projection) {
+            Some(missing) => missing,
+            None => return Some("its condition".to_owned()),
+        },
+    };
+    let name = missing.name(&rules.campaigns()[0].spec.manifest.handlers[0]);
+    Some(format!("{name} {}", missing.unusable.map_or("is absent", crate::event::Unusable::text)))
+}
+
+#[test]
+fn a_strict_handler_is_not_called_while_a_field_of_it_cannot_be_used() {
+    let why = |members: &str| why_not_called(true, members);
+    for called in [
+        r#""isRefund": false, "at": "2026-01-01T00:00:00Z", "brand": 7, "items": [{"id": 1}, {"id": null}, null]"#,
+        r#""isRefund": null, "at": "", "brand": "", "items": []"#,
+        // The same value is read as it is written, so the rule knows of it.
+        r#""at": "yesterday""#,
+        r#""at": 1772352000"#,
+    ] {
+        assert_eq!(why(called), None, "{called}");
+    }
+    for (members, reason) in [
+        (r#""isRefund": "true""#, "is_refund is there, and of another type"),
+        (r#""isRefund": 1"#, "is_refund is there, and of another type"),
+        (r#""brand": 1.5"#, "brand is there, and no whole number"),
+        (r#""at": true"#, "at is there, and of another type"),
+        (r#""items": {}"#, "items is there, and of another type"),
+        (r#""items": [{"id": 1}, {"id": {}}]"#, "items.id is there, and of another type"),
+        (r#""isRefund": true"#, "its condition"),
+    ] {
+        assert_eq!(why(members).as_deref(), Some(reason), "{members}");
+        let lenient = why_not_called(false, members);
+        assert_eq!(lenient, why(members).filter(|_| reason == "its condition"), "{members}");
+    }
 }

@@ -241,6 +241,28 @@ fn a_value_that_is_there_and_cannot_be_used_says_why() {
 }
 
 #[test]
+fn a_list_tells_the_first_sub_field_that_cannot_be_used() {
+    let mut builder = PlanBuilder::new();
+    let of = vec![field(FieldKind::Id, &["/id"]), field(FieldKind::Str, &["/name"])];
+    let slot = builder.add(&list(&["/items"], of));
+    let plan = builder.build();
+    let mut projection = Projection::new();
+    for (items, spoiled) in [
+        (r#"[{"id":1,"name":"x"},{"id":"","name":null},{},null]"#, None),
+        (r#"[{"id":1,"name":7},{"id":{},"name":"x"}]"#, Some(1)),
+        (r#"[{"id":{},"name":7}]"#, Some(0)),
+        // The list as a whole can't be used, which is told of the list.
+        (r#"[{"id":{}},7]"#, None),
+        ("[]", None),
+    ] {
+        plan.project(&event(&format!(r#""items":{items}"#)), &mut projection);
+        let lack = spoiled.map(|sub_field| Lack { sub_field, unusable: Some(Unusable::OtherType) });
+        assert_eq!(projection.spoiled(slot), lack, "{items}");
+        assert!(projection.lacks(slot).is_none(), "nothing of it is required: {items}");
+    }
+}
+
+#[test]
 fn an_id_may_be_a_whole_number_however_it_is_written() {
     for (value, expected) in [("11", "11"), ("11.0", "11"), ("1.1e1", "11"), ("-0.0", "0"), (r#""011""#, "011")] {
         let found = project(&event(&format!(r#""x":{value}"#)), &field(FieldKind::Id, &["/x"]));
