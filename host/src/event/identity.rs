@@ -3,7 +3,7 @@
 //! The source gives an event no id and mostly no time, so two equal messages may be two events. A message that has an id of its own (AMQP's
 //! `message_id`, else the body's `externalId`, else its place in a file) is known by it together with what it says; any other only by what it
 //! says, and the engine must count how often that occurred. A message with a `message_id` or an `externalId` says the same in other words
-//! (spaces, order of members, `150.00` for `150.0`); of any other, the bytes count. What it says includes `externalId`, and leaves out `tryCount`, `delaySecond` and
+//! (spaces, order of members, `150.00` for `150.0`, a further member that is null, an id of a customer as a text or a number); of any other, the bytes count. What it says includes `externalId`, and leaves out `tryCount`, `delaySecond` and
 //! `toErrorQueue`, which a retry of the same message may change.
 
 use std::fmt;
@@ -46,7 +46,7 @@ impl Event {
         let root = self.document().root();
         if is_sent_again {
             let mut content = Vec::with_capacity(self.raw().len());
-            canonical::append_object(root, is_of_a_retry, &mut content);
+            canonical::append_body(root, is_of_a_retry, &mut content);
             hasher.add(&content);
         } else {
             root.members().filter(|member| !is_of_a_retry(member.key)).for_each(|member| hasher.add(member.source()));

@@ -1,5 +1,6 @@
 //! When two messages are one event.
 
+use super::samples::SAMPLES;
 use super::*;
 
 fn key(body: &str, message_id: Option<&str>, position: Option<&str>) -> super::super::DedupKey {
@@ -50,6 +51,65 @@ fn a_message_with_an_id_that_says_the_same_in_other_words_is_the_same_event() {
         let other = first.replace("150.0", "150.00");
         assert_ne!(key(&first, None, position), key(&other, None, position), "without such an id the bytes count");
     }
+}
+
+#[test]
+fn a_further_member_that_is_null_says_nothing() {
+    for (_, sample) in SAMPLES {
+        let (head, tail) = sample.split_once('{').unwrap();
+        let further = format!("{head}{{\"further\":null,\"more\":[{{}}],{tail}");
+        let other = format!("{head}{{\"more\":[{{\"x\":null,\"y\":null}}],{tail}");
+        assert_eq!(key(&further, Some("m"), None), key(&other, Some("m"), None), "{sample}");
+    }
+    let of = |x: &str| key(&format!(r#"{{"eventCode":"E","x":{x}}}"#), Some("m"), None);
+    assert_eq!(of("null"), key(r#"{"eventCode":"E"}"#, Some("m"), None));
+    assert_eq!(of(r#"{"a":1,"b":null,"a":null}"#), of("{}"), "the last of several members counts");
+    for (one, other) in [
+        // The source writes these as null, and never leaves them out.
+        (r#"{"mobileDeviceId":null}"#, "{}"),
+        ("[null]", "[]"),
+        (r#"{"a":""}"#, "{}"),
+        (r#"{"a":false}"#, "{}"),
+    ] {
+        assert_ne!(of(one), of(other), "{one}");
+    }
+}
+
+#[test]
+fn an_id_of_a_customer_is_the_same_as_a_text_and_as_a_number() {
+    let of = |event: &str| key(&format!(r#"{{"eventCode":"E",{event}}}"#), Some("m"), None);
+    for (one, other) in [
+        (r#""customerInfo":{"customerId":7}"#, r#""customerInfo":{"customerId":"7"}"#),
+        (r#""customerInfo":{"customerId":7.0}"#, r#""customerInfo":{"customerId":"\u0037"}"#),
+        (r#""customerInfo":{"customerId":-7}"#, r#""customerInfo":{"customerId":"-7"}"#),
+        (r#""customerInfo":{"accountgroupId":"7"}"#, r#""customerInfo":{"accountgroupId":7}"#),
+        (r#""toCustomerInfo":{"identifierId":0}"#, r#""toCustomerInfo":{"identifierId":"0"}"#),
+        (r#""fromCustomerInfo":{"applicationId":"1"}"#, r#""fromCustomerInfo":{"applicationId":1}"#),
+        (r#""externalId":"7""#, r#""externalId":7"#),
+    ] {
+        assert_eq!(of(one), of(other), "{one} {other}");
+    }
+    for (one, other) in [
+        (r#""customerInfo":{"customerId":"7"}"#, r#""customerInfo":{"customerId":"07"}"#),
+        (r#""customerInfo":{"customerId":7.5}"#, r#""customerInfo":{"customerId":"7.5"}"#),
+        (r#""customerInfo":{"customerId":true}"#, r#""customerInfo":{"customerId":"true"}"#),
+        // These are no ids of a customer: a rule can tell a text from a number.
+        (r#""customerInfo":{"other":7}"#, r#""customerInfo":{"other":"7"}"#),
+        (r#""a":{"customerId":7}"#, r#""a":{"customerId":"7"}"#),
+        (r#""purchase":{"amount":7}"#, r#""purchase":{"amount":"7"}"#),
+    ] {
+        assert_ne!(of(one), of(other), "{one} {other}");
+    }
+}
+
+/// The keys of the source's examples, as the version before nulls were passed over made them.
+#[test]
+fn the_keys_of_the_sources_examples_never_change() {
+    let keys: Vec<_> = SAMPLES
+        .iter()
+        .map(|(code, sample)| format!("{code} {:032x}", u128::from_be_bytes(*key(sample, Some("m"), None).as_bytes())))
+        .collect();
+    insta::assert_snapshot!(keys.join("\n"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use hailer_abi::manifest::FieldKind;
 
 use super::*;
 
-const SAMPLES: [(&str, &str); 12] = [
+pub(super) const SAMPLES: [(&str, &str); 12] = [
     ("OnBeginRegistration", sample!("OnBeginRegistration")),
     ("OnEndRegistration", sample!("OnEndRegistration")),
     ("OnCardReplace", sample!("OnCardReplace")),
