@@ -27,8 +27,8 @@ use crate::engine::{RuleSet, Sandbox};
 use crate::health::Health;
 use crate::metrics;
 use crate::pipeline::{
-    Clock, Door, Doorway, IN_FLIGHT_FILE, Keeping, LettersBound, Pipeline, PipelineError, Retention, Rules, Settings,
-    Suspects, Tally, doubt_at_start,
+    Clock, Contradiction, Door, Doorway, IN_FLIGHT_FILE, Keeping, LettersBound, Pipeline, PipelineError, Retention,
+    Rules, Settings, Suspects, Tally, doubt_at_start,
 };
 use crate::recording::Recording;
 use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
@@ -314,9 +314,20 @@ async fn run_pipeline(
 
 /// A clock that is in doubt. An engine of a broker waits for an operator's word; a run over a file or standard input, for which nobody may be waiting, does not begin.
 fn check_clock(config: &Config, store: &dyn Store) -> anyhow::Result<()> {
+    let found = doubt_at_start(&*store.snapshot()?)?;
     let doubt = match config.clock.source {
-        Clock::Wall => doubt_at_start(&*store.snapshot()?)?,
-        Clock::Events => None,
+        Clock::Wall => found,
+        Clock::Events => {
+            // The time never goes back, so every event would be decided in the future.
+            if let Some(ahead) = found.filter(|doubt| doubt.contradiction == Contradiction::Behind) {
+                tracing::warn!(
+                    ahead_ms = ahead.apart_ms(),
+                    "the time of the store is ahead of the machine's clock, as earlier events told it; events of the present are decided at that time: \
+                     `hailer store clock --accept` sets it back"
+                );
+            }
+            None
+        }
     };
     clock::set_in_doubt(doubt.is_some());
     match doubt {

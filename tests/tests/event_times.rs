@@ -1,7 +1,7 @@
 //! Times that events tell and that are no times of theirs: what the clock of the events, a replay and an export make of them.
 
 use hailer_tests::built::example_module;
-use hailer_tests::site::{Site, campaign};
+use hailer_tests::site::{Outcome, Site, campaign};
 use serde_json::{Value, json};
 
 const MINUTE: i64 = 60_000;
@@ -106,4 +106,38 @@ fn an_export_leaves_a_time_out_that_is_no_date() {
     assert_eq!(exported.stdout.lines().count(), 3, "{exported:?}");
     assert!(exported.stderr.contains("1 events have a time that is out of range"), "{}", exported.stderr);
     assert!(exported.stderr.contains("events.jsonl:2"), "{}", exported.stderr);
+}
+
+/// A run over a file of events with a store, by the clock that is named.
+fn with_store(site: &Site, name: &str, times: &[Value], clock: &str) -> Outcome {
+    let source = format!("file:{}", site.write(name, lines(times)).display());
+    let store = site.path("store").display().to_string();
+    site.run(&["--source", &source, "--sink", "-", "--store", &store, "--clock", clock])
+}
+
+#[test]
+fn a_time_of_the_store_that_events_told_can_be_set_to_the_machines_clock() {
+    for (what, times) in [
+        ("all of the future", [0, 1, 2].map(|minute| json!(FAR + minute * MINUTE))),
+        ("long ago", [0, 1, 2].map(minute)),
+    ] {
+        let site = site();
+        let store = site.path("store").display().to_string();
+        let clock = |flags: &[&str]| site.command(&[&["store", "clock", "--store", &store], flags].concat());
+        let _ = with_store(&site, "events.jsonl", &times, "events").expect(0);
+        let is_future = times[0] == FAR;
+        let again = with_store(&site, "later.jsonl", &times, "events").expect(0);
+        assert_eq!(again.stderr.contains("is ahead of the machine's clock"), is_future, "{what}: {}", again.stderr);
+        let shown = site.command(&["store", "show", "--store", &store]).expect(0).stdout;
+        assert_eq!(shown.contains("in doubt"), is_future, "{what}: {shown}");
+
+        let refused = with_store(&site, "now.jsonl", &[Value::Null], "wall").expect(1);
+        assert!(refused.stderr.contains("`hailer store clock`"), "{what}: {}", refused.stderr);
+        let asked = clock(&[]).expect(1).stdout;
+        assert!(asked.contains("--accept: the engine's time goes"), "{what}: {asked}");
+        let accepted = clock(&["--accept", "--yes", "--json"]).expect(0).json();
+        assert_eq!(accepted["isAccepted"], true, "{what}: {accepted}");
+        assert!(clock(&[]).expect(0).stdout.contains("is believed"), "{what}");
+        let _ = with_store(&site, "now.jsonl", &[Value::Null], "wall").expect(0);
+    }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 use crate::clock::Millis;
-use crate::pipeline::{ClockDoubt, clock_doubt};
+use crate::pipeline::{ClockDoubt, Contradiction, clock_doubt};
 use crate::store::records::{ClockMark, JournalRow, Key, Partition, Progress, TimerKey, decode};
 use crate::store::{Snapshot, StoreError, Table};
 
@@ -39,10 +39,12 @@ pub fn progress(snapshot: &dyn Snapshot) -> Result<Progress, StoreError> {
     row.map_or(Ok(Progress::default()), |row| decode(Table::Meta, &row))
 }
 
-/// The doubt about the machine's clock that a store gives reason for. Nothing, if events tell the time.
+/// The doubt about the machine's clock that a store gives reason for. If events told the time, it may be far behind the machine's clock, but not ahead.
 #[must_use]
 pub fn doubt_of(progress: &Progress, reading: ClockMark) -> Option<ClockDoubt> {
-    if progress.clock.is_of_events { None } else { clock_doubt(&progress.clock, progress.now, reading) }
+    let doubt = clock_doubt(&progress.clock, progress.now, reading)?;
+    let counts = !progress.clock.is_of_events || doubt.contradiction == Contradiction::Behind;
+    counts.then_some(doubt)
 }
 
 /// Compares the clocks. What hangs on the machine's clock is counted only if it is in doubt: that reads the timers that are due, and the oldest decisions.

@@ -53,7 +53,8 @@ impl Clock {
                     let (store, reading) = (stopped.open()?, clock::reading());
                     let snapshot = crate::store::Store::snapshot(&store)?;
                     let progress = story::progress(&*snapshot)?;
-                    let told = (progress.now, story::doubt_of(&progress, reading));
+                    // Also if events told the time: an engine with the machine's clock would have this doubt.
+                    let told = (progress.now, pipeline::clock_doubt(&progress.clock, progress.now, reading));
                     let mut report = story::clock_report(&*snapshot, told, reading.wall_ms, stopped.journal_ms())?;
                     drop(snapshot);
                     report.is_accepted = accept && report.doubt.is_some();
