@@ -357,6 +357,8 @@ async fn what_a_campaign_misses_while_it_is_paused_is_told_and_can_be_decided_la
     assert_eq!(missed(&site), [] as [Value; 0]);
     engine.metric_is("hailer_missed{campaign=\"tally\"}", 0.0).await;
 }
+    let story = site.command(&["why", "1"]).expect(0).stdout;
+    assert!(story.contains("missed (paused), and decided later") && !story.contains("dropped"), "{story}");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_a_campaign_misses_while_it_is_suspended_is_kept_up_to_a_bound_or_not_at_all() {
@@ -377,6 +379,9 @@ async fn what_a_campaign_misses_while_it_is_suspended_is_kept_up_to_a_bound_or_n
     let _ = site.command(&["failures", "drop", "--missed", "--all", "--yes"]).expect(0);
     assert_eq!((missed(&site).len(), failures(&site, &[]).len()), (0, 20));
     engine.stop().await;
+    let story = site.command(&["why", "1"]).expect(0).stdout;
+    assert!(story.contains("dropped by an operator; it was missed (suspended)"), "{story}");
+    assert!(story.contains("missed (suspended), and not kept") && !story.contains("and kept"), "{story}");
 
     let site = self::site("on_pause = \"skip\"");
     let mut engine = start(&site, &[]).await;
@@ -473,6 +478,9 @@ async fn a_failure_under_an_old_id_is_tried_again_for_who_remains() {
     engine.stop().await;
 }
 
+    let story = site.command(&["why", "1"]).expect(0).stdout;
+    assert!(story.contains("dropped by an operator; it was held behind"), "{story}");
+    assert!(!story.contains("deferred until"), "{story}");
 /// The timer of a registration waits with the merge that failed, and fires for who remains when the merge is tried again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_merge_that_fails_keeps_the_timers_of_who_goes_and_moves_them_later() {

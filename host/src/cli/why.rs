@@ -22,6 +22,9 @@ Endings:
   condition did not match (CONDITION)      it takes such events where this holds, and was
                                            not asked; that it did not run is not ruled out
   outside rollout                          it is not for this customer yet
+  missed (REASON), …                       the campaign was paused or suspended; kept to be
+                                           decided later, decided later, or not kept
+  dropped by an operator; …                it was kept, and will not be decided
   rule chose nothing (NOTE)                the rule was asked, and its notes say why
   suppressed (REASON)                      a policy of the engine did not let it pass
   deferred until TIME                      a timer; or until the sink takes it, or until

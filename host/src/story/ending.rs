@@ -26,6 +26,14 @@ pub enum Ending {
     Missed {
         reason: String,
         is_kept: bool,
+        /// It was kept, and was decided later: another entry tells of that.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_decided: bool,
+    },
+    /// It was kept, and an operator dropped it: the campaign never decides it.
+    Dropped {
+        /// Why it was kept.
+        was: String,
     },
     /// It was asked, and wants nothing sent.
     ChoseNothing {
@@ -69,8 +77,10 @@ impl Ending {
                 "campaign not loaded, off or not started, or its condition did not match".to_owned()
             }
             Ending::OutsideRollout => "outside rollout".to_owned(),
-            Ending::Missed { reason, is_kept: true } => format!("missed ({reason}), and kept to be decided later"),
-            Ending::Missed { reason, is_kept: false } => format!("missed ({reason}), and not kept"),
+            Ending::Missed { reason, is_decided: true, .. } => format!("missed ({reason}), and decided later"),
+            Ending::Missed { reason, is_kept: true, .. } => format!("missed ({reason}), and kept to be decided later"),
+            Ending::Missed { reason, is_kept: false, .. } => format!("missed ({reason}), and not kept"),
+            Ending::Dropped { was } => format!("dropped by an operator; it was {was}"),
             Ending::ChoseNothing { note } => format!("rule chose nothing ({note})"),
             Ending::Suppressed { reason } => format!("suppressed ({reason})"),
             Ending::Deferred { until } => match until {

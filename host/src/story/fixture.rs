@@ -8,8 +8,8 @@ use bytes::Bytes;
 use crate::clock::Millis;
 use crate::event::{Customer, CustomerKey, EventId};
 use crate::store::records::{
-    Cause, CustomerRow, Decided, JournalEntry, Key, OutboxItem, Outcome, Partition, PendingTimer, Proposed, TimerKey,
-    TrailKey, Verdict, encode,
+    Cause, CustomerRow, Decided, FailureKey, FailureRow, FailureStatus, JournalEntry, Key, OutboxItem, Outcome,
+    Partition, PendingTimer, Proposed, TimerKey, TrailKey, Verdict, Work, encode,
 };
 use crate::store::{Changes, MemoryStore, Store, Table};
 
@@ -72,6 +72,16 @@ impl History {
         });
         let key = TimerKey { due, customer: customer(of), campaign: campaign.into(), timer: name.into() };
         self.put(Table::Timers, key.encode(), Vec::new());
+    }
+
+    /// The campaign owes the event of that minute a decision.
+    pub(crate) fn keep(&mut self, of: &str, campaign: &str, minute: u8, status: FailureStatus) {
+        let of = customer(of);
+        let partition = Partition::of_customer(of);
+        let key = FailureKey { partition, customer: Some(of), campaign: campaign.into(), number: minute.into() };
+        let work = Work::Event { id: event(minute), code: "OnPurchaseConfirm".into(), recipient: None };
+        let row = FailureRow { work, now: EIGHT, status, is_queued: false, bytes: 0 };
+        self.put(Table::Failures, key.encode(), encode(&row));
     }
 
     /// A customer becomes another.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use hailer_abi::manifest::ANY_EVENT;
 use hailer_abi::wire::Channel;
 
+use super::kept::{Kept, Now};
 use super::{Cause, Ending, Line, Subject, Taker, Until, time};
 use crate::store::records::{self, Decided, JournalEntry, Outcome, Proposed, Verdict};
 
@@ -64,11 +65,11 @@ impl<'a> Takers<'a> {
     }
 }
 
-/// What was made of an entry. `waiting` are the communications that are in the outbox.
-pub(super) fn lines(entry: &JournalEntry, waiting: &HashSet<Box<str>>, takers: &Takers<'_>) -> Vec<Line> {
+/// What was made of an entry. `waiting` are the communications that are in the outbox, and `kept` says what has become of kept events.
+pub(super) fn lines(entry: &JournalEntry, waiting: &HashSet<Box<str>>, kept: &Kept, takers: &Takers<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
     for outcome in entry.outcomes.iter().filter(|outcome| takers.concerns(&outcome.campaign)) {
-        of_outcome(outcome, waiting, &mut lines);
+        of_outcome(entry, outcome, waiting, kept, &mut lines);
     }
     let is_among = |campaign: &str| entry.outcomes.iter().any(|outcome| &*outcome.campaign == campaign);
     let was_asked = |campaign: &str| is_among(campaign) || takers.canary_of(campaign).any(is_among);
@@ -99,7 +100,13 @@ pub(super) fn cause(cause: records::Cause) -> Cause {
     }
 }
 
-fn of_outcome(outcome: &Outcome, waiting: &HashSet<Box<str>>, lines: &mut Vec<Line>) {
+fn of_outcome(
+    entry: &JournalEntry,
+    outcome: &Outcome,
+    waiting: &HashSet<Box<str>>,
+    kept: &Kept,
+    lines: &mut Vec<Line>,
+) {
     let Outcome { campaign, version, decided } = outcome;
     let line = |subject, ending| line(campaign, Some(version), subject, ending);
     match decided {
@@ -109,9 +116,22 @@ fn of_outcome(outcome: &Outcome, waiting: &HashSet<Box<str>>, lines: &mut Vec<Li
             lines.push(line(None, Ending::ChoseNothing { note }));
         }
         Decided::Failed { error } => lines.push(line(None, Ending::Failed { error: error.to_string() })),
-        Decided::Held => lines.push(line(None, Ending::Deferred { until: Until::EarlierFailure })),
+        Decided::Held => {
+            // A timer that waits may have been cancelled by what was in front of it, so it is not called dropped.
+            let is_event = matches!(entry.cause, records::Cause::Event { .. });
+            let is_dropped = is_event && kept.now(entry, campaign) == Now::Dropped;
+            let dropped = Ending::Dropped { was: "held behind an earlier failure".to_owned() };
+            lines
+                .push(line(None, if is_dropped { dropped } else { Ending::Deferred { until: Until::EarlierFailure } }));
+        }
         Decided::Missed { reason, is_kept } => {
-            lines.push(line(None, Ending::Missed { reason: reason.to_string(), is_kept: *is_kept }));
+            let reason = reason.to_string();
+            let ending = match is_kept.then(|| kept.now(entry, campaign)) {
+                Some(Now::Dropped) => Ending::Dropped { was: format!("missed ({reason})") },
+                Some(Now::Decided) => Ending::Missed { reason, is_kept: true, is_decided: true },
+                Some(Now::Owed) | None => Ending::Missed { reason, is_kept: *is_kept, is_decided: false },
+            };
+            lines.push(line(None, ending));
         }
         Decided::OutsideRollout => lines.push(line(None, Ending::OutsideRollout)),
         Decided::Answered { communications, notes, state_changed, scheduled, cancelled } => {

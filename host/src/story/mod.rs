@@ -5,6 +5,7 @@
 //! and of what is no longer kept it says so. Everything it reads is bounded, as a customer may have more history than fits anywhere.
 
 mod ending;
+mod kept;
 mod lines;
 mod people;
 mod trail;
@@ -190,11 +191,12 @@ pub fn tell(snapshot: &dyn Snapshot, question: &Question, takers: Option<&[Taker
     let people::Found { by, also_by, asked, became, everybody, timers } = found;
     let since = question.since.map(Timestamp::as_millisecond);
     let trail::Trail { entries, is_cut } = trail::read(snapshot, &everybody, since)?;
+    let kept = kept::Kept::read(snapshot, &everybody, &entries)?;
     let takers = lines::Takers::new(takers, question.campaign.as_deref());
     let known = entries.len();
     let mut events = Vec::new();
     for trail::Entry { customer, entry, waiting } in entries {
-        let lines = lines::lines(&entry, &waiting, &takers);
+        let lines = lines::lines(&entry, &waiting, &kept, &takers);
         // Who asks about one campaign wants to see what has to do with it.
         if lines.is_empty() && question.campaign.is_some() {
             continue;

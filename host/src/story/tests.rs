@@ -2,7 +2,9 @@
 
 use super::fixture::{EIGHT, History, MINUTE, answers, customer, entry, outcome, sends};
 use super::*;
-use crate::store::records::{ClockMark, Decided, JournalEntry, Key, Partition, Progress, TrailKey, Verdict, encode};
+use crate::store::records::{
+    ClockMark, Decided, FailureStatus, JournalEntry, Key, Partition, Progress, TrailKey, Verdict, encode,
+};
 use crate::store::{Changes, Store, Table};
 
 fn ask(id: &str) -> Question {
@@ -43,6 +45,7 @@ pub(crate) fn of_every_ending() -> History {
         outcome("wants-more", Decided::Skipped { field: "amount".into(), why: None }),
     ];
     history.commit(vec![entry("7", 1, "OnPurchaseConfirm", outcomes)], &[]);
+    history.keep("7", "held", 1, FailureStatus::Held);
     let nudge = Decided::Answered {
         communications: vec![],
         notes: vec!["nudged".into()],
@@ -108,6 +111,39 @@ fn a_communication_is_published_only_when_its_row_has_left_the_outbox() {
     changes.delete(Table::Outbox, Key::commit(Partition::of_customer(customer("7")), 1, 0));
     history.store.commit(&changes).unwrap();
     assert_eq!(endings(&told(&history, &ask("7"), None)), [["published", "published"]]);
+}
+
+#[test]
+fn a_kept_event_is_told_as_what_has_become_of_it() {
+    let missed = |is_kept| Decided::Missed { reason: "paused".into(), is_kept };
+    let outcomes = |decided: &dyn Fn() -> Decided| ["owed", "dropped", "decided"].map(|name| outcome(name, decided()));
+    let mut history = History::new();
+    history.commit(vec![entry("7", 0, "A", outcomes(&|| missed(true)).into())], &[]);
+    history.commit(vec![entry("7", 1, "A", outcomes(&|| Decided::Held).into())], &[]);
+    history.commit(vec![entry("7", 2, "A", vec![outcome("owed", missed(false))])], &[]);
+    for minute in [0, 1] {
+        history.keep("7", "owed", minute, FailureStatus::Held);
+        let again = vec![outcome("decided", answers(vec![], &["so be it"]))];
+        let again = JournalEntry { again: Some(EIGHT), ..entry("7", minute.into(), "A", again) };
+        history.commit(vec![again], &[]);
+    }
+    let story = told(&history, &ask("7"), None);
+    assert_eq!(
+        endings(&story)[..3],
+        [
+            vec![
+                "missed (paused), and kept to be decided later",
+                "dropped by an operator; it was missed (paused)",
+                "missed (paused), and decided later"
+            ],
+            vec![
+                "deferred until an earlier failure is settled",
+                "dropped by an operator; it was held behind an earlier failure",
+                "deferred until an earlier failure is settled"
+            ],
+            vec!["missed (paused), and not kept"],
+        ]
+    );
 }
 
 #[test]
