@@ -54,6 +54,9 @@ impl fmt::Display for Summary {
             for (reason, count) in &campaign.suppressed {
                 write!(formatter, ", {count} suppressed ({reason})")?;
             }
+            for (reason, count) in &campaign.missed_while {
+                write!(formatter, ", {count} missed while {reason}")?;
+            }
             let uncalled = [
                 (campaign.missed, "did not match its condition"),
                 (campaign.skipped, "skipped"),

@@ -263,6 +263,7 @@ impl CampaignCounts {
     pub(super) fn missed_while(&mut self, reason: &'static str, is_lost: bool) -> u64 {
         let name = || self.name.to_string();
         ::metrics::counter!(names::MISSED_TOTAL, "campaign" => name(), "reason" => reason).increment(1);
+        *self.tally.missed_while.entry(reason).or_default() += 1;
         if is_lost {
             self.missed_not_kept += 1;
             ::metrics::counter!(names::MISSED_NOT_KEPT_TOTAL, "campaign" => name()).increment(1);

@@ -39,6 +39,9 @@ pub struct CampaignTally {
     pub skipped: u64,
     /// Events that a handler's condition did not match.
     pub missed: u64,
+    /// Events that came while the campaign was stopped, by the reason: paused or suspended.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub missed_while: BTreeMap<&'static str, u64>,
     /// Calls that ended in a fault.
     pub faults: u64,
     /// Events and timers that wait behind a failure.
@@ -71,6 +74,9 @@ impl Tally {
             ours.missed += theirs.missed;
             ours.faults += theirs.faults;
             ours.held += theirs.held;
+            for (reason, count) in theirs.missed_while {
+                *ours.missed_while.entry(reason).or_default() += count;
+            }
             for (channel, count) in theirs.published {
                 *ours.published.entry(channel).or_default() += count;
             }
