@@ -2,6 +2,7 @@
 //!
 //! The rule is `tally`: what it sends tells of everything that it has decided before, so a lost, repeated or misplaced event shows.
 
+use hailer::reload::CampaignState;
 use hailer_tests::built::example_module;
 use hailer_tests::engine::Engine;
 use hailer_tests::site::{Outcome, Site, campaign};
@@ -356,9 +357,9 @@ async fn what_a_campaign_misses_while_it_is_paused_is_told_and_can_be_decided_la
     );
     assert_eq!(missed(&site), [] as [Value; 0]);
     engine.metric_is("hailer_missed{campaign=\"tally\"}", 0.0).await;
-}
     let story = site.command(&["why", "1"]).expect(0).stdout;
     assert!(story.contains("missed (paused), and decided later") && !story.contains("dropped"), "{story}");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_a_campaign_misses_while_it_is_suspended_is_kept_up_to_a_bound_or_not_at_all() {
@@ -378,10 +379,10 @@ async fn what_a_campaign_misses_while_it_is_suspended_is_kept_up_to_a_bound_or_n
     assert!(story.contains("missed (suspended), and not kept"), "{story}");
     let _ = site.command(&["failures", "drop", "--missed", "--all", "--yes"]).expect(0);
     assert_eq!((missed(&site).len(), failures(&site, &[]).len()), (0, 20));
-    engine.stop().await;
     let story = site.command(&["why", "1"]).expect(0).stdout;
     assert!(story.contains("dropped by an operator; it was missed (suspended)"), "{story}");
     assert!(story.contains("missed (suspended), and not kept") && !story.contains("and kept"), "{story}");
+    engine.stop().await;
 
     let site = self::site("on_pause = \"skip\"");
     let mut engine = start(&site, &[]).await;
@@ -390,6 +391,68 @@ async fn what_a_campaign_misses_while_it_is_suspended_is_kept_up_to_a_bound_or_n
     engine.metric_is("hailer_missed_total{campaign=\"tally\",reason=\"paused\"}", 1.0).await;
     let story = site.command(&["why", "1"]).expect(0).stdout;
     assert!(story.contains("missed (paused), and not kept") && missed(&site).is_empty(), "{story}");
+}
+
+#[test]
+fn the_summary_of_a_run_counts_what_a_stopped_campaign_missed() {
+    let site = site("on_fault = \"skip\"");
+    let run = |name: &str, events: String| {
+        let source = format!("file:{}", site.write(name, events).display());
+        site.run(&["--source", &source, "--sink", "-", "--shards", "1"]).expect(0).stderr
+    };
+    let faults: String = (1..=20).map(|number| bought(number * 5, number)).collect();
+    let summary = run("first.jsonl", faults);
+    assert!(summary.contains("20 faulted"), "{summary}");
+    // The suspension is kept in the data directory.
+    let summary = run("second.jsonl", bought(103, 1));
+    assert!(summary.contains("0 decided, 1 missed while suspended"), "{summary}");
+    // It is lifted without a running engine.
+    let refused = site.command(&["resume", "tall"]).expect(1).stderr;
+    assert!(refused.contains("did you mean `tally`?"), "{refused}");
+    let elsewhere = site.command_at(site.path("elsewhere"), &["resume", "tally"]).expect(1).stderr;
+    assert!(elsewhere.contains("no engine has kept campaigns in") && elsewhere.contains("--data"), "{elsewhere}");
+    assert!(!site.path("elsewhere").exists(), "nothing is made");
+    let resumed = site.command(&["resume", "tally"]).expect(0);
+    assert!(resumed.stdout.contains("resumed: tally") && resumed.stderr.contains("next start"), "{resumed:?}");
+    let summary = run("third.jsonl", bought(104, 1));
+    assert!(summary.contains("1 decided") && !summary.contains("missed"), "{summary}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_brakes_of_a_stopped_engine_are_lifted_in_its_data_directory_and_in_its_stores_copy() {
+    let site = site("");
+    let store = site.path("store").display().to_string();
+    let engine = start(&site, &[]).await;
+    let _ = site.command(&["pause", "tally"]).expect(0);
+    engine.stop().await;
+    let resumed = site.command(&["resume", "--all", "--set", &format!("store.dir={store}")]).expect(0);
+    assert!(resumed.stdout.contains("resumed: tally"), "{resumed:?}");
+    assert!(resumed.stderr.contains("its next start calls"), "{resumed:?}");
+    // A data directory that is lost begins with the store's copy.
+    std::fs::remove_dir_all(site.data()).unwrap();
+    let engine = start(&site, &[]).await;
+    assert_eq!(engine.campaign("tally").await.unwrap().state, CampaignState::Running);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_campaign_that_sent_too_much_has_room_again_when_it_is_resumed_while_the_engine_is_stopped() {
+    let site = site("");
+    site.put("tally.toml", campaign("tally", "per_hour_max = 2\n[params]\nwait_seconds = 1"));
+    let store = format!("store.dir={}", site.path("store").display());
+    let suspended = async |engine: &Engine| {
+        wait::until_some("the suspension", async || engine.campaign("tally").await?.suspended).await;
+    };
+    let mut engine = start(&site, &["--shards", "1"]).await;
+    engine.write([bought(1, 1), bought(2, 2), bought(3, 3)].concat());
+    suspended(&engine).await;
+    engine.stop().await;
+    let _ = site.command(&["resume", "tally", "--set", &store]).expect(0);
+    let mut engine = start(&site, &["--shards", "1"]).await;
+    engine.write([bought(4, 4), bought(6, 6), bought(7, 7)].concat());
+    suspended(&engine).await;
+    assert_eq!(engine.prints(2).await.len(), 2);
+    engine.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -415,6 +478,9 @@ async fn a_long_queue_is_dropped_to_its_end_and_nothing_of_it_is_decided() {
     are_kept(&site, 301).await;
     let dropped = settle(&site, &["drop", "--campaign", "tally", "--yes"]).expect(0).json();
     assert_eq!(dropped["dropped"], 301, "{dropped}");
+    let story = site.command(&["why", "1"]).expect(0).stdout;
+    assert!(story.contains("dropped by an operator; it was held behind"), "{story}");
+    assert!(!story.contains("deferred until"), "{story}");
     engine.write([bought(3, 2), bought(4, 1)].concat());
     let mut printed = told(&engine.prints(2).await);
     printed.sort_by_key(|(customer, _)| customer.clone());
@@ -478,9 +544,6 @@ async fn a_failure_under_an_old_id_is_tried_again_for_who_remains() {
     engine.stop().await;
 }
 
-    let story = site.command(&["why", "1"]).expect(0).stdout;
-    assert!(story.contains("dropped by an operator; it was held behind"), "{story}");
-    assert!(!story.contains("deferred until"), "{story}");
 /// The timer of a registration waits with the merge that failed, and fires for who remains when the merge is tried again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_merge_that_fails_keeps_the_timers_of_who_goes_and_moves_them_later() {

@@ -1,10 +1,17 @@
 //! `hailer pause` and `hailer resume`: the manual brake.
 
+use std::sync::Arc;
+
+use anyhow::bail;
 use clap::Args;
 
-use super::settings::Global;
-use super::{DONE, EXIT_CODES, engine, output};
-use crate::reload::{CampaignState, Target};
+use super::settings::{Global, SettingFlags};
+use super::{DONE, EXIT_CODES, engine, output, reading};
+use crate::config::Purpose;
+use crate::control::ControlError;
+use crate::pipeline;
+use crate::reload::{self, CampaignState, Target};
+use crate::store::{Store, StoreError};
 use crate::story::FailureQuery;
 
 /// Stop calling a campaign, or all of them
@@ -21,7 +28,8 @@ pub(super) struct Pause {
 
 /// Call a paused or suspended campaign again, or all of them
 ///
-/// With --all: after a `pause --all` what that has paused, so that all is as it was before; else every campaign that is paused or suspended.
+/// With --all: after a `pause --all` what that has paused, so that all is as it was before; else every campaign that is paused or suspended. If the
+/// engine is stopped, what it has kept is changed, and its next start calls the campaign.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("Examples:\n  hailer resume welcome\n  hailer resume --all\n\n{EXIT_CODES}"))]
 pub(super) struct Resume {
@@ -51,7 +59,11 @@ impl Resume {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         let client = engine::client(global)?;
         let target = self.which.target();
-        let changed = engine::wait(client.resume(target.clone()))??;
+        let changed = match engine::wait(client.resume(target.clone()))? {
+            Ok(changed) => changed,
+            Err(error @ ControlError::NoEngine { .. }) => return resume_stopped(global, &target, error),
+            Err(error) => return Err(error.into()),
+        };
         let done = report("resumed", &changed, global.json)?;
         for campaign in &changed {
             let failures = |only_missed| {
@@ -83,6 +95,33 @@ impl Resume {
         }
         Ok(done)
     }
+}
+
+/// Lifts the brakes that a stopped engine has kept.
+fn resume_stopped(global: &Global, target: &Target, no_engine: ControlError) -> anyhow::Result<u8> {
+    let config = global.load(Purpose::Ask, &SettingFlags::default())?.config;
+    if !reload::has_kept(&config.data) {
+        let data = config.data.display();
+        bail!(
+            "{no_engine}; and no engine has kept campaigns in `{data}`: name its data directory with --data or --config"
+        );
+    }
+    let directory = config.store_dir().unwrap_or_else(|| config.default_store_dir());
+    let store: Option<Arc<dyn Store>> = match reading::open(&config, &directory) {
+        Ok(store) => Some(Arc::new(store)),
+        // A run over a file or standard input keeps no store.
+        Err(StoreError::Missing { .. }) => None,
+        Err(error) => return Err(reading::explained(error)),
+    };
+    let changed = reload::resume_stopped(&config.data, store.clone(), target)?;
+    if let Some(store) = store {
+        pipeline::begin_limits_anew(&*store, &changed)?;
+    }
+    let done = report("resumed", &changed, global.json)?;
+    if !changed.is_empty() {
+        output::say("the engine is stopped: its next start calls them");
+    }
+    Ok(done)
 }
 
 impl Which {

@@ -22,6 +22,9 @@ pub enum ReloadError {
         path.display()
     )]
     Damaged { path: PathBuf, reason: String },
+    /// What was asked of the campaigns that are kept can't be done.
+    #[error("{0}")]
+    Refused(String),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
     #[error(

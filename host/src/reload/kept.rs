@@ -189,6 +189,11 @@ impl Kept {
         Ok((Kept { directory, copy, _lock: lock }, ledger))
     }
 
+    /// Whether a ledger is kept under a data directory.
+    pub(super) fn is_in(data: &Path) -> bool {
+        data.join("rules").join(LEDGER).exists()
+    }
+
     /// Writes the ledger and what it names for the first time, then forgets what it names no longer.
     pub(super) fn write<'bytes>(
         &mut self,

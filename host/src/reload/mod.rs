@@ -21,6 +21,7 @@ mod rollback;
 mod run;
 mod settling;
 mod stage;
+mod stopped;
 mod store_copy;
 mod swap;
 mod tell;
@@ -40,3 +41,4 @@ pub use handle::{
 };
 pub use owner::{Owner, Trigger};
 pub use stage::{NoRoom, Proof, Stage};
+pub use stopped::{has_kept, resume_stopped};
