@@ -3,7 +3,7 @@
 use anyhow::bail;
 use clap::{Args, Subcommand};
 
-use super::settings::{Global, SettingFlags};
+use super::settings::{BrokerFlags, Global};
 use super::{DONE, EXIT_CODES, engine, logging, output};
 use crate::address::{Address, BrokerAddress};
 use crate::config::{Config, Purpose};
@@ -39,7 +39,7 @@ struct List {
     #[command(flatten)]
     chosen: ChosenFlags,
     #[command(flatten)]
-    settings: SettingFlags,
+    broker: BrokerFlags,
 }
 
 /// Put dead letters back into the queue of events, in their order
@@ -56,7 +56,7 @@ struct PutBackCommand {
     #[arg(long, conflicts_with = "reason")]
     unrouted: bool,
     #[command(flatten)]
-    settings: SettingFlags,
+    broker: BrokerFlags,
 }
 
 #[derive(Debug, Args)]
@@ -87,7 +87,7 @@ impl ChosenFlags {
 
 impl List {
     fn run(self, global: &Global) -> anyhow::Result<u8> {
-        let config = global.load(Purpose::Ask, &self.settings)?.config;
+        let config = global.load(Purpose::Ask, &self.broker.settings())?.config;
         let address = broker("source", &config.source, &config)?;
         let queue = &config.rabbitmq.deadletter_queue;
         let letters = engine::wait(dead_letters::list(&address, queue, &self.chosen.chosen()))??;
@@ -105,7 +105,7 @@ impl List {
 
 impl PutBackCommand {
     fn run(self, global: &Global) -> anyhow::Result<u8> {
-        let config = global.load(Purpose::Ask, &self.settings)?.config;
+        let config = global.load(Purpose::Ask, &self.broker.settings())?.config;
         let rabbitmq = &config.rabbitmq;
         let (address, way) = match self.unrouted {
             false => {

@@ -31,7 +31,10 @@ pub(super) fn place(global: &Global, flags: &StoreFlags) -> anyhow::Result<Place
     let named = config.store_dir();
     let client = Client::new(&config.data);
     let no_engine = match engine::wait(client.status())? {
-        Ok(status) if named.as_ref().is_none_or(|named| is_of(&status, named)) => return Ok(Place::Engine(client)),
+        Ok(status) if named.as_ref().is_none_or(|named| is_of(&status, named)) => {
+            flags.check_environment(&status.environment)?;
+            return Ok(Place::Engine(client));
+        }
         Ok(_) => None,
         Err(error @ ControlError::NoEngine { .. }) => Some(error),
         Err(error) => return Err(error.into()),

@@ -69,6 +69,17 @@ pub(super) struct SettingFlags {
     log_level: Option<String>,
 }
 
+/// Flags of the commands that talk to a broker and run nothing.
+#[derive(Debug, Default, Args)]
+pub(super) struct BrokerFlags {
+    /// Where events come from: amqp://… or amqps://…
+    #[arg(long, value_name = "ADDRESS")]
+    source: Option<String>,
+    /// Where communications go: amqp://… or amqps://…
+    #[arg(long, value_name = "ADDRESS")]
+    sink: Option<String>,
+}
+
 /// Flags of the commands that look into the store.
 #[derive(Debug, Default, Args)]
 pub(super) struct StoreFlags {
@@ -87,7 +98,24 @@ impl SettingFlags {
     }
 }
 
+impl BrokerFlags {
+    pub(super) fn settings(&self) -> SettingFlags {
+        let (source, sink) = (self.source.clone(), self.sink.clone());
+        SettingFlags { source, sink, ..SettingFlags::default() }
+    }
+}
+
 impl StoreFlags {
+    /// Refuses the name of another environment than that of the engine that answers.
+    pub(super) fn check_environment(&self, of_engine: &str) -> Result<(), UsageError> {
+        match &self.environment {
+            Some(named) if named != of_engine => Err(UsageError(format!(
+                "the engine that runs is of the environment `{of_engine}`, and not of `{named}`: leave --environment out, or name another store with --store or --data"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn settings(&self) -> SettingFlags {
         let (store, environment) = (self.store.clone(), self.environment.clone());
         SettingFlags { store, environment, ..SettingFlags::default() }

@@ -43,6 +43,31 @@ fn what_can_not_be_meant_is_a_usage_error() {
     }
 }
 
+#[test]
+fn a_flag_that_would_do_nothing_is_a_usage_error() {
+    for arguments in [
+        &["topology", "--print", "--rules", "r"][..],
+        &["topology", "--print", "--create-store"],
+        &["dead-letters", "list", "--shards", "2"],
+        &["dead-letters", "put-back", "--store", "s"],
+        &["failures", "list", "--missed", "--all"],
+        &["store", "clock", "--yes"],
+        &["events", "--fields"],
+    ] {
+        let error = Cli::try_parse_from([&["hailer"], arguments].concat()).unwrap_err();
+        assert_eq!(error.exit_code(), i32::from(USAGE), "{arguments:?}");
+    }
+    for (arguments, next_step) in [
+        (&["--run-on-minutes", "5"][..], "add --clock events"),
+        (&["--create-store"], "add --store DIR"),
+        (&["--take-over"], "name the broker with --source"),
+    ] {
+        let command = [&["hailer", "config", "show"], arguments].concat();
+        let error = Cli::try_parse_from(command).unwrap().dispatch().unwrap_err();
+        assert!(code_of(&error) == USAGE && format!("{error:#}").contains(next_step), "{error:#}");
+    }
+}
+
 fn running() -> CampaignStatus {
     CampaignStatus {
         name: "welcome".into(),

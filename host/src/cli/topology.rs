@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::settings::{Global, SettingFlags};
+use super::settings::{BrokerFlags, Global};
 use super::{DONE, FAILED, logging, output};
 use crate::config::Purpose;
 use crate::daemon::{self, TopologyReport};
@@ -20,7 +20,7 @@ use crate::daemon::{self, TopologyReport};
 ))]
 pub(super) struct Topology {
     #[command(flatten)]
-    settings: SettingFlags,
+    broker: BrokerFlags,
     #[command(flatten)]
     action: Action,
     /// Also a queue of the engine's own (rabbitmq.queue), bound to this exchange with every routing key of the catalogue
@@ -49,7 +49,7 @@ struct Action {
 impl Topology {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         logging::start_quiet()?;
-        let config = global.load(Purpose::Ask, &self.settings)?.config;
+        let config = global.load(Purpose::Ask, &self.broker.settings())?.config;
         let beside =
             daemon::Beside { own_queue_on: self.own_queue_on.as_deref(), record_on: self.record_on.as_deref() };
         let (user, apply) = (self.engine_user.as_deref(), self.action.apply);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tracing_subscriber::EnvFilter;
 
-use super::{DEAD_LETTERS_FILE, Loaded, Problem};
+use super::{DEAD_LETTERS_FILE, Loaded, Origin, Problem};
 use crate::address::{Address, redacted};
 use crate::pipeline::Clock;
 use crate::sinks::lines::dead_letters_beside;
@@ -52,6 +52,7 @@ pub(super) fn values(loaded: &Loaded, problems: &mut Vec<Problem>) {
         let reason = "events that come as they happen can't tell the time";
         report.add("clock.source", reason, "use `wall` with RabbitMQ; `events` is for a file or standard input");
     }
+    without_effect(&mut report);
     let listen = &config.http.listen;
     if !listen.is_empty() && listen != "auto" && listen.to_socket_addrs().is_err() {
         let reason = format!("`{listen}` is no address to listen on");
@@ -62,6 +63,29 @@ pub(super) fn values(loaded: &Loaded, problems: &mut Vec<Problem>) {
         report.add("log.level", reason, "use error, warn, info, debug, trace, or TARGET=LEVEL, such as hailer=debug");
     } else if let Err(error) = EnvFilter::builder().parse(&config.log.level) {
         report.add("log.level", error.to_string(), "use error, warn, info, debug, trace, or hailer=debug,lapin=warn");
+    }
+}
+
+/// Settings that do nothing beside the others. Those that a file may hold for several sources count only on the command line, where they are meant now.
+fn without_effect(report: &mut Report<'_>) {
+    let config = &report.loaded.config;
+    let is_flag = |setting| matches!(report.loaded.origin(setting), Origin::Flag(_));
+    let runs_on = config.clock.run_on_minutes > 0 || is_flag("clock.run_on_minutes");
+    let is_idle_run_on = runs_on && config.clock.source == Clock::Wall;
+    let makes_no_store = is_flag("store.create") && config.store.create && config.store_dir().is_none();
+    let takes_over_nothing =
+        is_flag("rabbitmq.take_over") && config.rabbitmq.take_over && !config.source.starts_with("amqp");
+    if is_idle_run_on {
+        let next_step = "add --clock events (clock.source), or leave it out";
+        report.add("clock.run_on_minutes", "set, though the machine's clock tells the time", next_step);
+    }
+    if makes_no_store {
+        let reason = "set, though the store is in memory with a file or standard input";
+        report.add("store.create", reason, "add --store DIR (store.dir), or leave it out");
+    }
+    if takes_over_nothing {
+        let reason = "set, though events do not come from a queue";
+        report.add("rabbitmq.take_over", reason, "name the broker with --source, or leave it out");
     }
 }
 

@@ -175,3 +175,25 @@ fn two_directories_that_are_one_thing_s_alone_are_never_one() {
     }
     load("", &[], &[("data", "one"), ("rules", "two"), ("store.dir", "one/store")]).unwrap();
 }
+
+#[test]
+fn a_setting_that_does_nothing_beside_the_others_is_refused_with_a_next_step() {
+    let settings = |flags: &[(&str, &str)]| -> Vec<String> {
+        let problems = load("", &[], flags).map_or_else(|error| error.problems, |_| Vec::new());
+        assert!(problems.iter().all(|problem| problem.next_step.contains("leave it out")), "{problems:?}");
+        problems.into_iter().map(|problem| problem.setting).collect()
+    };
+    for (setting, value, sense) in [
+        ("clock.run_on_minutes", "60", ("clock.source", "events")),
+        ("clock.run_on_minutes", "0", ("clock.source", "events")),
+        ("store.create", "true", ("store.dir", "s")),
+        ("store.create", "true", ("source", "amqp://host")),
+        ("rabbitmq.take_over", "true", ("source", "amqp://host")),
+    ] {
+        assert_eq!(settings(&[(setting, value)]), [setting], "{setting} alone");
+        assert_eq!(settings(&[(setting, value), sense]), [] as [&str; 0], "{setting} with {sense:?}");
+    }
+    // A file may serve runs with several sources.
+    assert!(load("store.create = true\nrabbitmq.take_over = true", &[], &[]).is_ok());
+    assert!(load("clock.run_on_minutes = 60", &[], &[]).is_err());
+}

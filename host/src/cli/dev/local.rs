@@ -40,16 +40,7 @@ impl LocalEngine {
         let log = std::fs::File::create(root.join("log")).context("no place for a local engine's log")?;
         let program = std::env::current_exe().context("which program is this?")?;
         let mut command = Command::new(program);
-        command.current_dir(root).args([
-            "run",
-            "--create-store",
-            "--source",
-            "-",
-            "--listen",
-            "",
-            "--environment",
-            "dev",
-        ]);
+        command.current_dir(root).args(["run", "--source", "-", "--listen", "", "--environment", "dev"]);
         let limits = toml::to_string(&BTreeMap::from([("limits", limits)])).context("limits that can't be written")?;
         std::fs::write(root.join("hailer.toml"), limits).context("no place for a local engine's configuration")?;
         command.arg("--rules").arg(&rules).arg("--data").arg(root.join("data"));

@@ -35,7 +35,7 @@ pub(super) struct List {
     #[arg(long, requires = "customer")]
     by: Option<IdKind>,
     /// Also what has something in front of it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "missed")]
     all: bool,
     /// What campaigns missed while they were paused or suspended, in place of failures
     #[arg(long)]
