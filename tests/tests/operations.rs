@@ -402,3 +402,62 @@ fn the_unit_of_the_page_is_one_for_systemd() {
     let said = site.shell(&format!("{verify} verify --man=no {file} 2>&1"));
     assert_eq!((said.code, said.stdout.trim()), (Some(0), ""), "{said:?}");
 }
+
+/// Findings of a check of the broker that are problems.
+fn problems_of_check(site: &Site, flags: &[String]) -> Vec<String> {
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let rules = site.rules().display().to_string();
+    let findings = site.command(&[&["check", "--json", "--rules", &rules], &flags[..]].concat()).json();
+    let problems = findings.as_array().unwrap().iter().filter(|finding| finding["level"] == "problem");
+    problems.map(|finding| format!("{}: {}; {}", finding["subject"], finding["detail"], finding["nextStep"])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_check_tells_of_a_user_who_may_not_read_or_publish_and_publishes_nothing() {
+    let broker = shared_broker();
+    let wiring = Wiring::new(broker, "rights").await;
+    let unrouted = format!("{}.unrouted", wiring.exchange);
+    wiring.client.exchange(&unrouted, &[]).await;
+    wiring.client.queue(&unrouted).await;
+    let site = Site::with_basket();
+    let _ = broker.ctl(&["add_user", "rights", "secret"]);
+    let flags: Vec<String> = wiring.flags().iter().map(|flag| flag.replace("guest:guest", "rights:secret")).collect();
+    let exchange = wiring.exchange.replace('.', "\\.");
+    let queue = wiring.events.replace('.', "\\.");
+    let all = format!("^({exchange}|amq\\.default)$");
+    for (writes, reads, expected) in [
+        (all.as_str(), format!("^{queue}$"), vec![]),
+        (all.as_str(), "^$".to_owned(), vec![format!("reading from queue {}", wiring.events)]),
+        (
+            "^$",
+            format!("^{queue}$"),
+            vec![
+                "publishing to exchange amq.default".to_owned(),
+                format!("publishing to exchange {}", wiring.exchange),
+            ],
+        ),
+    ] {
+        let _ = broker.ctl(&["set_permissions", "-p", "/", "rights", "^$", writes, &reads]);
+        let mut problems = problems_of_check(&site, &flags);
+        problems.sort();
+        assert_eq!(problems.len(), expected.len(), "{writes} {reads}: {problems:?}");
+        for (problem, expected) in problems.iter().zip(&expected) {
+            assert!(problem.contains(expected) && problem.contains("ACCESS_REFUSED"), "{problem}");
+            assert!(problem.contains("hailer topology --print"), "{problem}");
+        }
+    }
+    assert_eq!((wiring.client.counts(&wiring.out).await.0, wiring.client.counts(&wiring.letters).await.0), (0, 0));
+
+    // Beside the running engine, which holds the queue.
+    let engine = site.start(&wiring.flags());
+    engine.ready().await;
+    assert_eq!(problems_of_check(&site, &wiring.flags()), [] as [&str; 0]);
+    engine.stop().await;
+
+    let stream = format!("{}.stream", wiring.events);
+    wiring.client.queue_with(&stream, &[("x-queue-type", AMQPValue::LongString("stream".into()))]).await;
+    let flags = [wiring.flags(), vec!["--set".to_owned(), format!("rabbitmq.queue={stream}")]].concat();
+    let problems = problems_of_check(&site, &flags);
+    assert!(problems.len() == 1 && problems[0].contains("is a stream"), "{problems:?}");
+    assert!(problems[0].contains("hailer replay"), "{problems:?}");
+}

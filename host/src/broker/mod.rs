@@ -5,11 +5,13 @@
 //! built anew, for ever, with a growing and jittered pause between**.
 
 mod backoff;
+mod probe;
 mod request;
 mod single_active;
 mod version;
 
 pub use backoff::Backoff;
+pub use probe::{QueueKind, may_publish, queue_kind};
 pub use request::{ANSWER_MAX, answered, close};
 pub use single_active::{has_single_active_mark, single_active_mark};
 

@@ -11,7 +11,8 @@ use crate::daemon::{self, Finding};
 /// Check configuration, campaigns and broker without running anything
 ///
 /// Does what a start does up to the first event: reads the configuration, loads every campaign of the rules'
-/// directory, looks at the recording's, and asks the broker for the queue and the exchange. Nothing is consumed, published or changed. Run it
+/// directory, looks at the recording's, and asks the broker for the queue and the exchange, and whether the user may read from the one and publish to
+/// the other. Nothing is consumed, published or changed. Not looked at: bindings, queue bounds, and the store, which `hailer store verify` reads. Run it
 /// before a restart and in a pipeline that delivers campaigns.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(

@@ -168,6 +168,9 @@ pub fn check_broker(config: &Config, is_consumed: bool) -> Vec<Finding> {
     parts.into_iter().flat_map(inspected).collect()
 }
 
+/// AMQP's code for what the user may not do.
+const ACCESS_REFUSED: u16 = 403;
+
 fn inspect(
     config: &Config,
     address: &BrokerAddress,
@@ -194,6 +197,15 @@ fn inspect(
                     is_contested.then(|| next_step.to_owned()),
                 )
             }
+            Ok(Found::Allowed) => ("the user may".to_owned(), None),
+            Ok(Found::Stream) => (
+                "is a stream, and streams forget nothing that is consumed".to_owned(),
+                Some("consume a queue of your own (`hailer topology`); `hailer replay` reads a stream".to_owned()),
+            ),
+            Err(error) if error.has_code(ACCESS_REFUSED) => (
+                error.to_string(),
+                Some("give the engine's user the permissions that `hailer topology --print` ends with".to_owned()),
+            ),
             Err(error) => (error.to_string(), Some("see `hailer topology --print`".to_owned())),
         };
         Finding::judged(format!("broker {address}: {}", standing.what), detail, next_step)

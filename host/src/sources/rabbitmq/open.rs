@@ -12,32 +12,21 @@
 use std::time::{Duration, Instant};
 
 use lapin::options::{BasicConsumeOptions, BasicGetOptions, BasicQosOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
 
 use super::session::Session;
 use super::{Queue, SessionError};
-use crate::broker::{BrokerError, Dialer, answered, close, has_single_active_mark};
+use crate::broker::{BrokerError, Dialer, QueueKind, answered, close, has_single_active_mark, queue_kind};
 
 const NOT_FOUND: u16 = 404;
 const ACCESS_REFUSED: u16 = 403;
 const RESOURCE_LOCKED: u16 = 405;
-const PRECONDITION_FAILED: u16 = 406;
 
 /// Two engines that consume a queue at the same time have seen each other after so long.
 const HOLD: Duration = Duration::from_millis(500);
 /// The time between two looks of a standby.
 const STANDBY_LOOKS_EVERY: Duration = Duration::from_millis(500);
-
-/// What RabbitMQ keeps a queue as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Classic,
-    Quorum,
-    Stream,
-    /// The broker says it in other words than those known.
-    Unknown,
-}
 
 /// What a passive declaration counts.
 struct Counts {
@@ -127,8 +116,8 @@ impl<'a> Opening<'a> {
     async fn consumer(&self, mut waiting: impl FnMut(Waiting)) -> Result<Consuming, SessionError> {
         let channel = channel(self.connection).await?;
         let counts = look(&channel, &self.name).await.map_err(|error| self.missing(error))?;
-        let kind = self.kind().await?;
-        if kind == Kind::Stream {
+        let kind = queue_kind(self.connection, &self.name).await?;
+        if kind == QueueKind::Stream {
             return Err(SessionError::Stream { queue: self.queue.name.clone() });
         }
         // Beside a single active consumer nothing can be taken over: this engine would get nothing, and seem to consume.
@@ -141,7 +130,7 @@ impl<'a> Opening<'a> {
             let looked_at = self.turn(&channel, kind, &mut waiting).await?;
             match self.consume(&channel, true).await {
                 Ok(consumer) => {
-                    let is_at_risk = kind != Kind::Classic;
+                    let is_at_risk = kind != QueueKind::Classic;
                     let may_be_joined =
                         is_at_risk && !has_single_active_mark(self.connection, &self.queue.name).await?;
                     let consumed_at_risk = is_at_risk.then_some(looked_at);
@@ -168,20 +157,20 @@ impl<'a> Opening<'a> {
     }
 
     /// Whether the queue has a consumer, and is known to let only one be active.
-    async fn has_active_consumer(&self, kind: Kind, counts: &Counts) -> Result<bool, SessionError> {
+    async fn has_active_consumer(&self, kind: QueueKind, counts: &Counts) -> Result<bool, SessionError> {
         if counts.consumers == 0 {
             return Ok(false);
         }
         let is_marked = has_single_active_mark(self.connection, &self.queue.name).await?;
         // `basic.get` takes nothing now, as nothing is ready.
-        Ok(is_marked || kind == Kind::Quorum && counts.ready == 0 && self.refuses_gets().await?)
+        Ok(is_marked || kind == QueueKind::Quorum && counts.ready == 0 && self.refuses_gets().await?)
     }
 
     /// Waits until the queue has no consumer, if it is one at which engines stand by; returns when that was looked at.
     async fn turn(
         &self,
         channel: &Channel,
-        kind: Kind,
+        kind: QueueKind,
         waiting: &mut impl FnMut(Waiting),
     ) -> Result<Instant, SessionError> {
         let (mut has_seen_one, mut is_single_active) = (false, false);
@@ -194,7 +183,7 @@ impl<'a> Opening<'a> {
             if !has_seen_one {
                 has_seen_one = true;
                 is_single_active = has_single_active_mark(self.connection, &self.queue.name).await?;
-                if !is_single_active && kind != Kind::Quorum {
+                if !is_single_active && kind != QueueKind::Quorum {
                     return Err(self.contested());
                 }
             }
@@ -210,34 +199,6 @@ impl<'a> Opening<'a> {
                 tokio::time::sleep(STANDBY_LOOKS_EVERY).await;
             }
         }
-    }
-
-    /// What the queue is kept as. Each kind refuses one of these two arguments, and names itself when it does; so nothing is
-    /// ever consumed here.
-    async fn kind(&self) -> Result<Kind, SessionError> {
-        let channel = channel(self.connection).await?;
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-priority".into(), AMQPValue::LongInt(0));
-        arguments.insert("x-stream-offset".into(), AMQPValue::LongString("next".into()));
-        qos(&channel, 1).await?;
-        let options = BasicConsumeOptions::default();
-        let refused = channel.basic_consume(self.name.clone(), "".into(), options, arguments);
-        let error = match answered("basic.consume", refused).await {
-            Err(error) if error.has_code(PRECONDITION_FAILED) => error.to_string(),
-            Err(error) => return Err(error.into()),
-            // A broker older than 3.9 does not check arguments. What was delivered goes back.
-            Ok(_consumer) => {
-                answered("channel.close", channel.close(200, "OK".into())).await?;
-                return Ok(Kind::Unknown);
-            }
-        };
-        let kind = error.rsplit_once("of queue type").map_or("", |(_, kind)| kind);
-        Ok(match () {
-            () if kind.contains("classic") => Kind::Classic,
-            () if kind.contains("quorum") => Kind::Quorum,
-            () if kind.contains("stream") => Kind::Stream,
-            () => Kind::Unknown,
-        })
     }
 
     /// A quorum queue with a single active consumer refuses `basic.get`.
