@@ -1,4 +1,4 @@
-//! Time zones of campaigns and scenarios: those of the database that the engine brings along.
+//! Time zones of campaigns and scenarios, and of what commands print: those of the database that the engine brings along.
 //!
 //! The machine's own data would make one input's result differ from machine to machine, and change it with an update of the machine. So `TZDIR` and
 //! `/usr/share/zoneinfo` are never read here. Names that mean no place are refused, as they mean something else on each machine.
@@ -18,6 +18,16 @@ pub(crate) fn zone(name: &str) -> Option<TimeZone> {
         return None;
     }
     BUNDLED.get(name).ok().filter(|zone| !zone.is_unknown())
+}
+
+/// The machine's zone, for times that commands print and read: its name is the machine's (`TZ`, or `/etc/localtime`), its rules are the bundled ones. A zone
+/// without a name, or with an unknown one, is taken as the machine has it.
+pub(crate) fn machine() -> TimeZone {
+    let named = std::env::var("TZ").ok().and_then(|name| zone(name.trim_start_matches(':')));
+    named.unwrap_or_else(|| {
+        let system = TimeZone::system();
+        system.iana_name().and_then(zone).unwrap_or(system)
+    })
 }
 
 #[cfg(test)]

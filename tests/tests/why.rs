@@ -79,6 +79,33 @@ fn a_field_that_cannot_be_used_is_named_and_nothing_is_sent() {
     assert!(site.run(&["--source", &good, "--sink", "-", "--store", &store]).expect(0).stdout.contains("big-basket"));
 }
 
+/// A zone's file that says the same offset for ever.
+fn zone_file(hours: i32) -> Vec<u8> {
+    let mut block = b"TZif2".to_vec();
+    block.extend([0; 15]);
+    [0_u32, 0, 0, 0, 1, 4].iter().for_each(|count| block.extend(count.to_be_bytes()));
+    block.extend((hours * 3600).to_be_bytes());
+    block.extend([0, 0]);
+    block.extend(b"+07\0");
+    [&block[..], &block, format!("\n<+07>-{hours}\n").as_bytes()].concat()
+}
+
+#[test]
+fn local_times_name_their_zone_and_have_its_bundled_rules() {
+    let site = site();
+    let events = format!("file:{}", site.write("events.jsonl", purchase(500, 7)).display());
+    let store = site.path("store").display().to_string();
+    let _ = site.run(&["--source", &events, "--store", &store]).expect(0);
+    std::fs::create_dir_all(site.path("zones/Europe")).unwrap();
+    let zones = site.write("zones/Europe/Moscow", zone_file(7)).parent().unwrap().parent().unwrap().to_owned();
+    site.environment(&[("TZ", "Europe/Moscow"), ("TZDIR", zones.to_str().unwrap())]);
+    let story = site.command(&["why", "7", "--store", &store]).expect(0).stdout;
+    assert!(story.contains("times in Europe/Moscow\n"), "{story}");
+    assert!(story.contains(" +03:00  OnPurchaseConfirm") && !story.contains("+07:00"), "{story}");
+    let utc = site.command(&["why", "7", "--store", &store, "--utc"]).expect(0).stdout;
+    assert!(utc.contains("times in UTC\n") && utc.contains(" UTC  OnPurchaseConfirm"), "{utc}");
+}
+
 #[test]
 fn a_rule_that_failed_is_told_with_what_it_said() {
     let site = Site::empty();

@@ -5,10 +5,11 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ZonedDateTime};
 
 use super::UsageError;
+use crate::zones;
 
 /// The zone in which times are read and shown.
 pub(super) fn zone(utc: bool) -> TimeZone {
-    if utc { TimeZone::UTC } else { TimeZone::system() }
+    if utc { TimeZone::UTC } else { zones::machine() }
 }
 
 /// What `--since` and `--until` mean.

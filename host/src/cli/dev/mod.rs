@@ -192,7 +192,7 @@ fn line(decision: &Decision) -> String {
         parts.push("state changed".to_owned());
     }
     let parts = if parts.is_empty() { "nothing".to_owned() } else { parts.join("; ") };
-    let time = jiff::tz::TimeZone::system().to_datetime(decision.at).strftime("%H:%M:%S").to_string();
+    let time = crate::zones::machine().to_datetime(decision.at).strftime("%H:%M:%S").to_string();
     format!("{time} {} {cause}: {parts}", decision.version)
 }
 
