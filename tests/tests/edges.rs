@@ -1,6 +1,6 @@
 //! What the tests of the edges share: a broker that no test ends, and a pipeline that does as it is told.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::Bytes;
@@ -33,6 +33,10 @@ pub(crate) struct Pipeline {
     is_paused: Arc<watch::Sender<bool>>,
     /// The first delivery that waits to get in begins a pause.
     pauses_in_accept: Arc<AtomicBool>,
+    /// There is room for some deliveries, and not for many.
+    has_little_room: Arc<watch::Sender<bool>>,
+    /// How often the source has waited until there is room for many.
+    refills_awaited: Arc<AtomicUsize>,
 }
 
 impl Intake for Pipeline {
@@ -42,7 +46,10 @@ impl Intake for Pipeline {
     }
 
     async fn refilled(&self) {
+        self.refills_awaited.fetch_add(1, Ordering::AcqRel);
         self.unpaused().await;
+        // The sender is this.
+        let _ = self.has_little_room.subscribe().wait_for(|is_little| !is_little).await;
     }
 
     async fn accept(&self, delivery: Delivery) -> Result<(), IntakeClosed> {
@@ -72,6 +79,15 @@ impl Pipeline {
         let pipeline = Pipeline::default();
         pipeline.pauses_in_accept.store(true, Ordering::Release);
         pipeline
+    }
+
+    /// From now on, room for many comes after room for some.
+    pub(crate) fn has_little_room(&self, is_little: bool) {
+        self.has_little_room.send_replace(is_little);
+    }
+
+    pub(crate) async fn refills_are_awaited(&self, times: usize) {
+        wait::until("the source waits for room", async || self.refills_awaited.load(Ordering::Acquire) == times).await;
     }
 
     pub(crate) fn goes_on(&self) {

@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt;
 use hailer::broker::single_active_mark;
+use hailer::config::RabbitMqConfig;
 use hailer_tests::broker::Client;
 use hailer_tests::engine::Engine;
 use hailer_tests::proxy::{Method, Proxy};
@@ -383,5 +384,28 @@ async fn deliveries_are_given_back_also_if_intake_pauses_while_one_waits_to_get_
     running.pipeline.goes_on();
     let taken = running.pipeline.take_many(EVENTS as usize).await;
     taken.into_iter().for_each(|delivery| delivery.receipt.settle());
+    running.finish().await;
+}
+
+/// The outbox frees whole batches, so a run of an engine seldom shows a state between full and half full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_gave_events_back_consumes_again_when_there_is_room_for_many() {
+    let client = Client::connect(shared_broker()).await;
+    client.queue("refilled").await;
+    client.publish("", "refilled", numbered(0..EVENTS)).await;
+    let config = RabbitMqConfig { paused_ms_max: 100, ..queue("refilled") };
+    let pipeline = Pipeline::pausing_in_accept();
+    pipeline.has_little_room(true);
+    let running = Running::start_with(&shared_broker().address(), &config, pipeline.clone());
+    running.problem("intake is paused").await;
+    pipeline.refills_are_awaited(1).await;
+    // There is room for some: a source that does not wait for more consumes now.
+    pipeline.goes_on();
+    wait::until("all is back", async || client.counts("refilled").await == (EVENTS, 0)).await;
+    assert_eq!(pipeline.len(), 0);
+    pipeline.has_little_room(false);
+    let taken = pipeline.take_many(EVENTS as usize).await;
+    taken.into_iter().for_each(|delivery| delivery.receipt.settle());
+    pipeline.refills_are_awaited(1).await;
     running.finish().await;
 }

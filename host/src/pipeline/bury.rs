@@ -252,3 +252,6 @@ struct Batch {
     keys: Vec<Vec<u8>>,
     bytes: usize,
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,12 +90,12 @@ impl Fill {
         }
     }
 
-    fn add(&self, communications: usize) {
+    pub(super) fn add(&self, communications: usize) {
         let now = self.communications.fetch_add(communications, Ordering::AcqRel) + communications;
         ::metrics::gauge!(metrics::OUTBOX).set(now as f64);
     }
 
-    fn remove(&self, communications: usize) {
+    pub(super) fn remove(&self, communications: usize) {
         let now = self.communications.fetch_sub(communications, Ordering::AcqRel) - communications;
         ::metrics::gauge!(metrics::OUTBOX).set(now as f64);
         self.has_changed.notify_waiters();

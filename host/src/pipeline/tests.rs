@@ -172,6 +172,22 @@ async fn a_message_that_is_too_large_is_buried_with_the_limit_and_its_setting() 
     assert_eq!(*told.0.lock().unwrap(), ["2048 bytes, over the limit of 1024 bytes (event.bytes_max)"]);
 }
 
+#[tokio::test]
+async fn intake_goes_on_below_the_outboxs_bound_and_a_source_that_gave_events_back_at_half_of_it() {
+    let (entrance, mut pipeline) = start_with(Keeping { outbox_max: 11, ..keeping() }, Working);
+    entrance.outbox.add(11);
+    for (waiting, is_paused, is_refilled) in
+        [(11, true, false), (10, false, false), (6, false, false), (5, false, true)]
+    {
+        entrance.outbox.remove(entrance.outbox.communications() - waiting);
+        assert_eq!(waits(std::pin::pin!(entrance.unpaused())).await, is_paused, "{waiting}");
+        assert_eq!(waits(std::pin::pin!(entrance.refilled())).await, !is_refilled, "{waiting}");
+    }
+    entrance.outbox.remove(5);
+    drop(entrance);
+    timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+}
+
 /// Takes one batch of dead letters for each permit that it is given.
 struct Gated(Arc<tokio::sync::Semaphore>);
 
