@@ -35,7 +35,7 @@ pub struct Tally {
 pub struct CampaignTally {
     /// Calls of a handler that came back with an outcome.
     pub decided: u64,
-    /// Events for which no handler was called, as a required field was absent.
+    /// Events for which no handler was called, as a required field was absent, or a field could not be used.
     pub skipped: u64,
     /// Events that a handler's condition did not match.
     pub missed: u64,

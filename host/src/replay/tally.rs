@@ -30,7 +30,7 @@ pub struct CampaignReport {
     pub called: u64,
     /// Of these, its rule asked for a communication, or set or cancelled a timer.
     pub acted: u64,
-    /// Not called, as the event lacks what the rule requires.
+    /// Not called, as a required field is absent, or a field can't be used.
     pub skipped: u64,
     /// Not called, as an earlier failure of the customer's is in the way.
     pub held: u64,

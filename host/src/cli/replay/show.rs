@@ -103,7 +103,7 @@ fn beside(campaign: &CampaignReport) -> String {
         line(format!("{} failures, the first: {error}", campaign.failures));
     }
     if campaign.skipped > 0 {
-        line(format!("{} not called, as the event lacks what the rule requires", campaign.skipped));
+        line(format!("{} not called, as a required field is absent or a field can't be used", campaign.skipped));
     }
     if campaign.outside_rollout > 0 {
         line(format!("{} outside the rollout", campaign.outside_rollout));
