@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::address::{self, Address};
 use crate::clock::{self, Millis};
-use crate::config::{Config, DEAD_LETTERS_FILE, LISTEN_OF_A_SERVICE};
+use crate::config::{Config, DEAD_LETTERS_FILE, LISTEN_OF_A_SERVICE, StoreConfig};
 use crate::control::{self, Control, EngineStatus, Http, Observed, StoreDoor};
 use crate::engine::{RuleSet, Sandbox};
 use crate::health::Health;
@@ -35,7 +35,7 @@ use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
 use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
-use crate::store::{self, FileStore, MemoryStore, Opening, Store, StoreError};
+use crate::store::{FileStore, MemoryStore, Opening, Store, StoreError};
 pub use checks::{
     Beside, Finding, Level, TopologyReport, check_address_space, check_broker, check_recording, check_rules,
     load_rules, topology,
@@ -167,8 +167,7 @@ async fn surround(
         problems: std::collections::BTreeMap::new(),
         standbys: std::collections::BTreeMap::new(),
     };
-    let file = about.store.as_ref().map(|dir| dir.join(store::FILE_NAME));
-    let door = StoreDoor::new(&store, file, Arc::clone(&current));
+    let door = StoreDoor::new(&store, about.store.clone(), Arc::clone(&current));
     let (requests_door, doorway) = Door::new();
     let context = control::Context {
         reload: reload.clone(),
@@ -369,13 +368,8 @@ async fn ended_for_long(config: &Config, shutdown: &Shutdown) {
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     let Some(dir) = config.store_dir() else { return Ok(Arc::new(MemoryStore::new(&config.environment))) };
-    let opening = Opening {
-        upgrade: true,
-        environment: &config.environment,
-        create: config.store.create,
-        cache_bytes: config.store.cache_bytes,
-        check_bytes_max: config.store.check_bytes_max,
-    };
+    let StoreConfig { create, cache_bytes, log_bytes, .. } = config.store;
+    let opening = Opening { environment: &config.environment, create, cache_bytes, log_bytes };
     Ok(Arc::new(FileStore::open(&dir, opening)?))
 }
 

@@ -22,8 +22,8 @@ const STEP_BYTES_MAX: usize = 16 << 20;
 /// Where a customer may be known beyond the store.
 pub const OUT_OF_REACH: &str = "\
 out of reach: communications that have gone out; events that are still in the queue, in files or in a recording (`record.days`); dead letters in their queue or file; backups of the store;
-and, until their time is over, hashes of events, by which copies are recognised, and which name nobody. The store's write-ahead log (`hailer.wal`) keeps the last
-16 MiB of what was committed, and the tables have freed pages: both are overwritten as the store is used, and at once by `hailer store compact` on a stopped engine";
+and, until their time is over, hashes of events, by which copies are recognised, and which name nobody. The store's write-ahead log (`hailer.wal`) keeps up to the last
+32 MiB of what was committed, and tables keep removed rows until they are merged: both go as the store is used, and at once by `hailer store compact` on a stopped engine";
 
 /// Who is to be erased.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,7 +31,7 @@ pub enum Failpoint {
     DuringCommit,
     /// A commit is durable, and nobody has been told.
     AfterCommit,
-    /// Several times while many commits are brought to the tables: before their rows are handed to the disk, and before each of the two syncs.
+    /// Before and after memory with many commits is written to tables, and before tables are merged.
     DuringApply,
     /// Communications are taken from the outbox, and not sent.
     BeforePublish,
@@ -43,7 +43,7 @@ pub enum Failpoint {
     BeforeAck,
     /// What was accepted of the rules' directory is written down, and does not run yet.
     DuringReload,
-    /// Between the passes of `hailer store compact`.
+    /// Before `hailer store compact` merges all tables, and after it, when the log is not overwritten yet.
     DuringCompaction,
 }
 

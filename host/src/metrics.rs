@@ -103,11 +103,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Counter, LOG_BYTES_CUT_TOTAL, "Bytes that rules logged over what a call may"),
     (Kind::Seconds, DECIDE_SECONDS, "Time that a shard took to decide a batch"),
     (Kind::Seconds, COMMIT_SECONDS, "Time that a commit took to be on disk"),
-    (
-        Kind::Seconds,
-        APPLY_SECONDS,
-        "Time that bringing what the store's log has to its tables took, many commits at once",
-    ),
+    (Kind::Seconds, APPLY_SECONDS, "Time that writing the store's memory to its tables took, many commits at once"),
     (Kind::Counter, TIMERS_FIRED_TOTAL, "Timers that have fired"),
     (
         Kind::Counter,

@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod built;
+pub mod copies;
 pub mod engine;
 pub mod process;
 pub mod proxy;

@@ -2,23 +2,13 @@
 
 use hailer::reload::CampaignState;
 use hailer_tests::built::example_module;
+use hailer_tests::copies::copy;
 use hailer_tests::site::{Site, campaign};
 
 use crate::swaps::purchase;
 
 fn answering(template: &str) -> String {
     campaign("big-basket", &format!("[params]\nthreshold = \"0\"\ntemplate = \"{template}\"\n"))
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => _ = std::fs::copy(entry.path(), target).unwrap(),
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -37,14 +27,12 @@ async fn pauses_and_rollbacks_survive_a_backup_and_a_restore_on_another_host() {
     assert_eq!(engine.reload().await.changed, ["back"]);
     let _ = old.command(&["rollback", "back"]).expect(0);
     let _ = old.command(&["pause", "paused"]).expect(0);
-    std::fs::create_dir(old.path("backup")).unwrap();
-    let _ = old.command(&["store", "backup", "backup/hailer.redb"]).expect(0);
+    let _ = old.command(&["store", "backup", "backup"]).expect(0);
     engine.stop().await;
 
     let new = Site::empty();
     copy(&old.rules(), &new.rules());
-    std::fs::create_dir(new.path("store")).unwrap();
-    std::fs::copy(old.path("backup/hailer.redb"), new.path("store/hailer.redb")).unwrap();
+    copy(&old.path("backup"), &new.path("store"));
     let store = new.path("store").display().to_string();
     let mut engine = new.start(&["--source", "-", "--sink", "-", "--store", &store]);
     engine.ready().await;

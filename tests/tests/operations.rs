@@ -187,7 +187,7 @@ async fn nothing_of_an_erased_customer_is_left_in_any_file_of_the_store_after_it
     let site = failures::site("");
     site.put("tally.toml", campaign("tally", "[params]\nfault_every = 5\nwait_seconds = 1000"));
     let mut engine = failures::start(&site, &[]).await;
-    // Others before, among and behind, so that their rows share pages.
+    // Others before, among and behind, so that their rows share blocks of tables.
     for number in 0..40 {
         engine.write(failures::bought(5 * number + 5, CUSTOMER));
         let others = (0..20).map(|other| failures::bought(1000 + 20 * number + other, 1 + other));
@@ -199,29 +199,36 @@ async fn nothing_of_an_erased_customer_is_left_in_any_file_of_the_store_after_it
     engine.metric_is("hailer_events_total{outcome=\"decided\"}", 40.0 * 22.0).await;
     engine.stop().await;
     let store = site.path("store");
-    let found = |what: &str| {
-        let mut found = 0;
-        for entry in std::fs::read_dir(&store).unwrap() {
-            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-            found += bytes.windows(what.len()).filter(|window| *window == what.as_bytes()).count();
-        }
-        found
-    };
     let id = CUSTOMER.to_string();
-    assert!(found(&id) > 0, "it is a test of something that was there");
+    assert!(found_in(&store, &id) > 0, "it is a test of something that was there");
     let path = store.display().to_string();
     let erased = site.command(&["erase", &id, "--yes", "--store", &path]).expect(0);
     for named in ["hailer.wal", "store compact", "recording", "backups", "dead letters"] {
         assert!(erased.stderr.contains(named), "{named}: {}", erased.stderr);
     }
     let _ = site.command(&["store", "compact", "--store", &path]).expect(0);
-    assert_eq!(found(&id), 0);
+    assert_eq!(found_in(&store, &id), 0);
     let _ = site.command(&["store", "verify", "--store", &path]).expect(0);
     // What was cleared is a log again.
     let mut engine = failures::start(&site, &[]).await;
     engine.write(failures::bought(3, 3));
     engine.prints(1).await;
     engine.stop().await;
+}
+
+/// How often a text stands in the files of a directory and of the directories in it.
+fn found_in(directory: &Path, text: &str) -> usize {
+    let mut found = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        found += if path.is_dir() {
+            found_in(&path, text)
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            bytes.windows(text.len()).filter(|window| *window == text.as_bytes()).count()
+        };
+    }
+    found
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

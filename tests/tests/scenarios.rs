@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use hailer_tests::built::{checkout, example_module, hailer, target, without_settings};
+use hailer_tests::copies::copy;
 use hailer_tests::site::{Site, campaign};
 use serde_json::Value;
 
@@ -89,19 +90,6 @@ fn breaking_one_rule_turns_exactly_its_scenarios_red() {
         assert!(shown.contains(part), "no {part:?} in {shown}");
     }
     assert!(!shown.contains('\u{1b}'), "no colours where no terminal is");
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let from = entry.unwrap().path();
-        let to = to.join(from.file_name().unwrap());
-        if from.is_dir() {
-            copy(&from, &to);
-        } else {
-            fs::copy(&from, &to).unwrap();
-        }
-    }
 }
 
 /// The welcome module, whose first scenario expects another note than the rule leaves.

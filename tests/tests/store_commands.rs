@@ -3,6 +3,7 @@
 use std::fs;
 
 use hailer_tests::built::example_module;
+use hailer_tests::copies::copy;
 use hailer_tests::engine::Engine;
 use hailer_tests::site::{Outcome, Site, campaign};
 use hailer_tests::wait;
@@ -53,7 +54,7 @@ async fn a_store_is_shown_alike_while_its_engine_runs_and_afterwards() {
     let show = || site.command(&["store", "show", "--json"]).expect(0).json();
     wait::until("the outbox is empty", async || show()["outboxWaiting"] == 0 && rows(&show(), "outbox") == 0).await;
     let while_running = show();
-    assert_eq!((&while_running["environment"], &while_running["format"]), (&"local".into(), &6.into()));
+    assert_eq!((&while_running["environment"], &while_running["format"]), (&"local".into(), &7.into()));
     assert_eq!((&while_running["dedupRows"], rows(&while_running, "trail")), (&2.into(), 2));
     assert!(while_running["journal"]["first"].as_str().unwrap().starts_with("20"));
     assert!(while_running["fileBytes"].as_u64().unwrap() > 4096);
@@ -61,7 +62,7 @@ async fn a_store_is_shown_alike_while_its_engine_runs_and_afterwards() {
     let afterwards = stopped(&site, &["store", "show", "--json"]).expect(0);
     assert_eq!(afterwards.stderr, "", "the engine closed its store, although it was asked about it");
     let afterwards = afterwards.json();
-    for fact in ["file", "environment", "id", "journal", "dedupRows", "runs"] {
+    for fact in ["directory", "environment", "id", "journal", "dedupRows", "runs"] {
         assert_eq!(afterwards[fact], while_running[fact], "{fact}");
     }
     let text = stopped(&site, &["store", "show", "--utc"]).expect(0).stdout;
@@ -94,13 +95,12 @@ async fn decisions_come_alike_from_a_running_engine_and_its_store() {
 async fn a_backup_of_a_running_engine_is_a_store_and_replaces_nothing() {
     let site = site();
     let engine = running(&site).await;
-    fs::create_dir(site.path("backup")).unwrap();
     // From the command's working directory, which is not the engine's to know.
-    let backup = ["store", "backup", "backup/hailer.redb"];
+    let backup = ["store", "backup", "backup"];
     let said = site.command(&backup).expect(0).stdout;
-    assert!(said.contains("backed up to") && said.contains("backup/hailer.redb, "), "{said}");
+    assert!(said.contains("backed up to") && said.contains("backup, "), "{said}");
     let again = site.command(&backup).expect(1);
-    assert!(again.stderr.contains("is there already; name a file that is not"), "{}", again.stderr);
+    assert!(again.stderr.contains("is there already; name a place where nothing is"), "{}", again.stderr);
     let verified = site.command(&["store", "verify", "--store", "backup"]).expect(0).stdout;
     assert!(verified.starts_with("sound: ") && verified.contains("environment local"), "{verified}");
     let story = site.command(&["why", "7", "--store", "backup"]).expect(0).stdout;
@@ -147,7 +147,7 @@ fn a_damaged_store_is_told_by_verifying_and_by_asking() {
     let site = site();
     run(&site, 0..50);
     let _ = stopped(&site, &["store", "verify"]).expect(0);
-    let file = site.path("store/hailer.redb");
+    let file = site.path("store/hailer.wal");
     let mut bytes = fs::read(&file).unwrap();
     let at = bytes.windows(9).rposition(|window| window == b"OnPurchas");
     bytes[at.expect("a row of the journal")] ^= 1;
@@ -176,15 +176,13 @@ fn compacting_says_what_it_brought() {
 fn a_backup_is_restored_and_the_engine_goes_on_from_it() {
     let site = site();
     run(&site, 0..20);
-    fs::create_dir(site.path("backup")).unwrap();
-    let _ = stopped(&site, &["store", "backup", "backup/hailer.redb"]).expect(0);
+    let _ = stopped(&site, &["store", "backup", "backup"]).expect(0);
     let then = stopped(&site, &["store", "show", "--json"]).expect(0).json();
     run(&site, 20..40);
     let later = stopped(&site, &["store", "show", "--json"]).expect(0).json();
     assert!(later["commit"].as_u64() > then["commit"].as_u64());
     fs::rename(site.path("store"), site.path("store.damaged")).unwrap();
-    fs::create_dir(site.path("store")).unwrap();
-    fs::copy(site.path("backup/hailer.redb"), site.path("store/hailer.redb")).unwrap();
+    copy(&site.path("backup"), &site.path("store"));
     let _ = stopped(&site, &["store", "verify"]).expect(0);
     let restored = stopped(&site, &["store", "show", "--json"]).expect(0).json();
     assert_eq!((&restored["commit"], &restored["id"]), (&then["commit"], &then["id"]));

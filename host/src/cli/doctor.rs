@@ -12,7 +12,7 @@ use crate::clock;
 use crate::config::{Config, ConfigError, Exposed, Purpose};
 use crate::control::{Client, ControlError, EngineStatus, check_data_directory};
 use crate::daemon::{self, Finding, Level};
-use crate::store::{FILE_NAME, Store};
+use crate::store::{self, Store};
 use crate::story;
 
 const NO_ENGINE: &str = "none runs with this data directory";
@@ -130,7 +130,7 @@ fn data(data: &Path) -> Finding {
 /// The machine's clock, beside the time of a stopped engine. A running one has its clock among its problems. `None` if there is no store that can be read.
 fn clock(config: &Config) -> Option<Finding> {
     let directory = config.store_dir().unwrap_or_else(|| config.default_store_dir());
-    if !directory.join(FILE_NAME).exists() {
+    if !store::is_there(&directory) {
         return None;
     }
     let store = reading::open(config, &directory).ok()?;

@@ -1,4 +1,4 @@
-//! Where the store is that a command is to look into: with the engine that runs, or in a file that nobody has open.
+//! Where the store is that a command is to look into: with the engine that runs, or in a directory that no process has open.
 //!
 //! A command never answers from another store than was meant: an engine is asked only if its store is the one that was named, or if none was.
 
@@ -11,7 +11,7 @@ use super::settings::{Global, StoreFlags};
 use crate::clock::Millis;
 use crate::config::{Config, Purpose};
 use crate::control::{Client, ControlError, EngineStatus};
-use crate::store::{FILE_NAME, FileStore, Opening, StoreError};
+use crate::store::{self, FileStore, Opening, StoreError};
 
 /// Where to ask.
 pub(super) enum Place {
@@ -45,7 +45,7 @@ pub(super) fn place(global: &Global, flags: &StoreFlags) -> anyhow::Result<Place
     // An engine of RabbitMQ that was told so by flags, and is stopped.
     let directory = config.default_store_dir();
     match no_engine {
-        Some(error) if !directory.join(FILE_NAME).exists() => {
+        Some(error) if !store::is_there(&directory) => {
             bail!("{error}; or name the store of a stopped one with --store or --config")
         }
         _ => Ok(Place::Stopped(Box::new(Stopped { config, directory }))),
@@ -60,7 +60,7 @@ pub(super) fn stopped(global: &Global, flags: &StoreFlags, what: &str) -> anyhow
             "{what} needs the store to itself, and an engine is running with it: {}",
             match what {
                 "verifying" =>
-                    "stop the engine, or make a copy with `hailer store backup DIR/hailer.redb` and verify that with --store DIR",
+                    "stop the engine, or make a copy with `hailer store backup DIR` and verify that with --store DIR",
                 _ => "stop the engine first",
             }
         ),
@@ -68,7 +68,7 @@ pub(super) fn stopped(global: &Global, flags: &StoreFlags, what: &str) -> anyhow
 }
 
 impl Stopped {
-    /// Opens it. What its log has is brought to its tables, if it was not closed; nothing else is changed.
+    /// Opens the store of a stopped engine. No row is changed.
     pub(super) fn open(&self) -> anyhow::Result<FileStore> {
         open(&self.config, &self.directory).map_err(explained)
     }
@@ -77,22 +77,12 @@ impl Stopped {
     pub(super) fn journal_ms(&self) -> Millis {
         self.config.store.journal_days as Millis * 86_400_000
     }
-
-    pub(super) fn file(&self) -> PathBuf {
-        self.directory.join(FILE_NAME)
-    }
 }
 
 /// Opens a store that is there, as [`Stopped::open`] does.
 pub(super) fn open(config: &Config, directory: &Path) -> Result<FileStore, StoreError> {
     let Config { environment, store, .. } = config;
-    let opening = Opening {
-        environment,
-        create: false,
-        cache_bytes: store.cache_bytes,
-        check_bytes_max: store.check_bytes_max,
-        upgrade: false,
-    };
+    let opening = Opening { cache_bytes: store.cache_bytes, ..Opening::of(environment) };
     FileStore::open(directory, opening)
 }
 

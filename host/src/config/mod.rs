@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::redacted;
 use crate::engine::Limits;
 use crate::pipeline::{BreakerSettings, Clock};
+use crate::store;
 
 /// Everything that can be configured. Times are in the unit that the name ends with, sizes in bytes.
 ///
@@ -81,10 +82,10 @@ pub struct StoreConfig {
     pub dir: Option<PathBuf>,
     /// Make a store if there is none: for a first start.
     pub create: bool,
-    /// What is kept in memory of the store's file.
+    /// What is kept in memory of the store's tables, beside what was not written to them yet.
     pub cache_bytes: usize,
-    /// A file of up to so many bytes is checked page by page at the start.
-    pub check_bytes_max: u64,
+    /// The size of the log of a store that is made. As many bytes of rows may be in memory that were not written to tables yet.
+    pub log_bytes: usize,
     /// For how long a copy of an event is known for one, in hours for which a source was connected.
     pub deduplication_hours: u64,
     /// For how long the journal is kept, in days.
@@ -281,7 +282,7 @@ impl Default for StoreConfig {
             dir: None,
             create: false,
             cache_bytes: 64 << 20,
-            check_bytes_max: 256 << 20,
+            log_bytes: store::LOG_BYTES,
             deduplication_hours: 24,
             journal_days: 30,
             journal_bytes_max: 5 << 30,

@@ -143,8 +143,8 @@ impl Client {
 
     /// # Errors
     /// When no engine answers, or it refuses.
-    pub async fn begin_backup(&self, file: PathBuf) -> Result<(), ControlError> {
-        self.ask(Method::POST, "/store/backup", &BackupRequest { file }).await
+    pub async fn begin_backup(&self, directory: PathBuf) -> Result<(), ControlError> {
+        self.ask(Method::POST, "/store/backup", &BackupRequest { directory }).await
     }
 
     /// How the last backup stands; `None` if there was none.

@@ -94,15 +94,15 @@ pub(super) struct ClockRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackupRequest {
-    /// A file that is not there, as a whole path.
-    pub file: PathBuf,
+    /// A directory that is not there, as a whole path.
+    pub directory: PathBuf,
 }
 
 /// How the backup stands that was begun last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupStatus {
-    pub file: PathBuf,
+    pub directory: PathBuf,
     /// Since it began.
     pub seconds: u64,
     pub is_done: bool,

@@ -142,7 +142,7 @@ async fn clock(State(context): State<Context>, body: Body<ClockRequest>) -> Answ
 }
 
 async fn begin_backup(State(context): State<Context>, body: Body<BackupRequest>) -> Answer<()> {
-    answered(context.store.begin_backup(body?.0.file))
+    answered(context.store.begin_backup(body?.0.directory))
 }
 
 async fn backup(State(context): State<Context>) -> Json<Option<BackupStatus>> {

@@ -25,7 +25,7 @@ pub struct StoreDoor {
     /// Not to keep it open: the engine's end closes it, whoever is connected.
     store: Weak<dyn Store>,
     /// `None` for a store in memory.
-    file: Option<PathBuf>,
+    directory: Option<PathBuf>,
     rules: Arc<ArcSwap<RuleSet>>,
     readers: Arc<Semaphore>,
     backup: Arc<Mutex<Backup>>,
@@ -34,7 +34,7 @@ pub struct StoreDoor {
 /// The backup that runs, or the last one.
 #[derive(Debug, Default)]
 struct Backup {
-    file: PathBuf,
+    directory: PathBuf,
     began: Option<Instant>,
     /// `None` while it runs.
     ended: Option<Result<(), String>>,
@@ -53,9 +53,9 @@ const SHUTTING_DOWN: &str = "the engine is shutting down";
 
 impl StoreDoor {
     #[must_use]
-    pub fn new(store: &Arc<dyn Store>, file: Option<PathBuf>, rules: Arc<ArcSwap<RuleSet>>) -> StoreDoor {
+    pub fn new(store: &Arc<dyn Store>, directory: Option<PathBuf>, rules: Arc<ArcSwap<RuleSet>>) -> StoreDoor {
         let store = Arc::downgrade(store);
-        StoreDoor { store, file, rules, readers: Arc::new(Semaphore::new(READERS_MAX)), backup: Arc::default() }
+        StoreDoor { store, directory, rules, readers: Arc::new(Semaphore::new(READERS_MAX)), backup: Arc::default() }
     }
 
     pub(super) async fn why(&self, question: Question) -> Result<Story, ReadError> {
@@ -76,8 +76,8 @@ impl StoreDoor {
     }
 
     pub(super) async fn overview(&self) -> Result<Overview, ReadError> {
-        let file = self.file.as_ref().map(|file| file.display().to_string());
-        self.read(move |store| story::overview(store, file, clock::reading())).await
+        let directory = self.directory.as_ref().map(|directory| directory.display().to_string());
+        self.read(move |store| story::overview(store, directory, clock::reading())).await
     }
 
     /// Begins a backup, which goes on whoever waits for it; one at a time.
@@ -90,18 +90,21 @@ impl StoreDoor {
         }
         let mut backup = self.lock();
         if backup.began.is_some() && backup.ended.is_none() {
-            return Err(format!("a backup to `{}` is being made already; wait for its end", backup.file.display()));
+            return Err(format!(
+                "a backup to `{}` is being made already; wait for its end",
+                backup.directory.display()
+            ));
         }
-        *backup = Backup { file: to.clone(), began: Some(Instant::now()), ended: None };
+        *backup = Backup { directory: to.clone(), began: Some(Instant::now()), ended: None };
         let store = self.store.upgrade().ok_or_else(|| SHUTTING_DOWN.to_owned())?;
         let door = self.clone();
         tokio::spawn(async move {
-            let file = to.display().to_string();
+            let directory = to.display().to_string();
             let ended = tokio::task::spawn_blocking(move || store.backup(&to)).await;
             let ended = ended.unwrap_or(Err(StoreError::Interrupted)).map_err(|error| error.to_string());
             match &ended {
-                Ok(()) => tracing::info!(file, "the store was backed up"),
-                Err(error) => tracing::warn!(file, error, "the store was not backed up"),
+                Ok(()) => tracing::info!(directory, "the store was backed up"),
+                Err(error) => tracing::warn!(directory, error, "the store was not backed up"),
             }
             door.lock().ended = Some(ended);
         });
@@ -115,7 +118,7 @@ impl StoreDoor {
             None => (false, None),
             Some(ended) => (true, ended.clone().err()),
         };
-        Some(BackupStatus { file: backup.file.clone(), seconds, is_done, error })
+        Some(BackupStatus { directory: backup.directory.clone(), seconds, is_done, error })
     }
 
     async fn read<T: Send + 'static>(

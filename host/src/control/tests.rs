@@ -131,11 +131,11 @@ async fn the_store_is_asked_and_copied_and_not_kept_open() {
     assert_eq!(client.decisions(&DecisionQuery::default()).await.unwrap(), DecisionPage::default());
     assert_eq!(client.store().await.unwrap().identity, *engine.store.identity());
     assert_eq!(client.backup().await.unwrap(), None);
-    let refused = client.begin_backup("hailer.redb".into()).await.unwrap_err().to_string();
-    assert!(refused.contains("`hailer.redb` is not a whole path"), "{refused}");
-    let file = data.path().join("hailer.redb");
+    let refused = client.begin_backup("copy".into()).await.unwrap_err().to_string();
+    assert!(refused.contains("`copy` is not a whole path"), "{refused}");
+    let directory = data.path().join("copy");
     for is_free in [true, false] {
-        client.begin_backup(file.clone()).await.unwrap();
+        client.begin_backup(directory.clone()).await.unwrap();
         let status = loop {
             let status = client.backup().await.unwrap().unwrap();
             if status.is_done {
@@ -143,8 +143,8 @@ async fn the_store_is_asked_and_copied_and_not_kept_open() {
             }
             tokio::task::yield_now().await;
         };
-        assert_eq!((&status.file, status.error.is_none()), (&file, is_free));
-        assert!(file.exists());
+        assert_eq!((&status.directory, status.error.is_none()), (&directory, is_free));
+        assert!(directory.exists());
     }
     drop(engine.store);
     assert_eq!(client.why(&question).await.unwrap_err().to_string(), "the engine is shutting down");

@@ -99,7 +99,7 @@ pub fn check_disk(config: &Config) -> Vec<Finding> {
     let needs = |name: &str| match name {
         "data" => "compiled modules take up to 512 MiB".to_owned(),
         "store" => format!(
-            "the log takes 16 MiB, the journal up to {} bytes (store.journal_bytes_max), and the file may be twice its rows",
+            "the log takes 32 MiB, the journal up to {} bytes (store.journal_bytes_max), and merges need room beside the tables",
             config.store.journal_bytes_max
         ),
         _ => format!("recordings take up to {} bytes (record.bytes_max)", config.record.bytes_max),

@@ -17,7 +17,7 @@ use crate::clock::Millis;
 use crate::store::records::{ClosedPeriod, Partition, Progress, SeenKey, SeenPeriod};
 use crate::store::{Changes, Snapshot, Store, StoreError, Table};
 
-/// With so many rows a period is over: few enough for some pages of each partition. Tests go through many periods, and so does a debug build.
+/// With so many rows a period is over: few enough for some blocks of each partition. Tests go through many periods, and so does a debug build.
 const ROWS_MAX: u64 = if cfg!(test) {
     1 << 6
 } else if cfg!(debug_assertions) {

@@ -1,8 +1,9 @@
-//! Keeps the store bounded: with every commit to the tables a few rows that nobody needs any more are removed, in proportion to what is added.
+//! Keeps the store bounded: with every commit a few rows that are not needed any more are removed, in proportion to what is added.
 //!
 //! What was seen expires by connected time, a period as a whole. The journal is kept by commit. Both are kept the oldest first, so their ends are
 //! found at once. **Twice as many rows may go as come (G10)**, so that they come back under their bounds however fast they grow.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,6 +83,8 @@ pub(super) struct Sweep {
     seen_floor: Arc<AtomicU64>,
     /// The partition whose journal is looked at next.
     journal_partition: u8,
+    /// The first key of each partition's journal that may be there. Keys only grow, and what was removed before it takes time to pass by.
+    journal_from: HashMap<u8, Vec<u8>>,
     /// What has been removed so far; none until that has been read.
     swept: Option<Swept>,
 }
@@ -217,7 +220,7 @@ impl Sweep {
 
     /// Removes the oldest rows of a partition's journal as long as they are too old, or all of it is too much.
     fn sweep_partition(
-        &self,
+        &mut self,
         snapshot: &dyn Snapshot,
         partition: Partition,
         (rows_max, bytes): (usize, &mut u64),
@@ -225,11 +228,14 @@ impl Sweep {
         changes: &mut Changes,
     ) -> Result<Removed, StoreError> {
         let oldest = progress.now - self.retention.journal_ms;
-        let (from, to) = Key::whole(partition);
+        let (first, to) = Key::whole(partition);
+        let from = self.journal_from.remove(&partition.number()).unwrap_or(first);
+        let mut next_from = from.clone();
         let mut broken = None;
         let mut removed = Removed::default();
         let mut trails: Vec<(u64, Vec<CustomerKey>)> = Vec::new();
         snapshot.range(Table::Journal, &from, &to, &mut |key, row| {
+            key.clone_into(&mut next_from);
             let entries = match decode::<JournalRow>(Table::Journal, row) {
                 Ok(entries) => entries,
                 Err(error) => {
@@ -265,6 +271,7 @@ impl Sweep {
         if let Some(error) = broken {
             return Err(error);
         }
+        self.journal_from.insert(partition.number(), next_from);
         for (commit, customers) in trails {
             for key in TrailKey::of_commit(snapshot, partition, commit, customers)? {
                 changes.delete(Table::Trail, key.encode());

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::identity::{IDENTITY_KEY, LOG_KEY};
+use super::identity::IDENTITY_KEY;
 use super::{StoreError, Table};
 
 /// A key is an identifier; longer ones would make a tree of few branches.
@@ -51,23 +51,6 @@ impl Changes {
                 self.change(table, key, value);
             }
         }
-    }
-
-    /// All of these as one, the later ones last.
-    pub(super) fn united(all: Vec<Changes>) -> Changes {
-        if all.len() <= 1 {
-            return all.into_iter().next().unwrap_or_default();
-        }
-        let mut tables: [Vec<_>; Table::ALL.len()] = Default::default();
-        for changes in all {
-            for (rows, later) in tables.iter_mut().zip(changes.tables) {
-                rows.extend(later);
-            }
-        }
-        // A tree made of many rows sorts them, and keeps the last of those with one key.
-        let tables: [Rows; Table::ALL.len()] = tables.map(|rows| rows.into_iter().collect());
-        let bytes = tables.iter().flatten().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
-        Changes { tables, bytes }
     }
 
     /// The value that a key is given, if it is.
@@ -138,8 +121,7 @@ impl Changes {
                 }
             }
         }
-        let is_changed = |key: &[u8]| self.tables[Table::Meta.index()].contains_key(key);
-        if is_changed(IDENTITY_KEY) || is_changed(LOG_KEY) {
+        if self.has(Table::Meta, IDENTITY_KEY) {
             return Err(StoreError::Reserved);
         }
         Ok(())

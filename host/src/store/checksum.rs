@@ -1,7 +1,7 @@
 //! A checksum in every value, over its table, its key and itself.
 //!
-//! The file has checksums of its own, at which redb does not look while it reads. With this one a value that changed, or
-//! that stands under another key than it was written for, is an error at the moment when it is read.
+//! lsm-tree checks the blocks of its tables by itself. With this one a value that changed in memory, or that stands under another key than it was
+//! written for, is an error at the moment when it is read, too.
 //! It finds accidents, and does not stop anybody who can write the file.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;

@@ -25,18 +25,15 @@ pub enum StoreError {
     )]
     Newer { file: PathBuf, found: u32, known: u32 },
     #[error(
-        "`{}` is of format {found}, and this version of hailer reads {oldest} and later; run the version that wrote it",
+        "`{}` was written by an older version of hailer, which this one does not read: run that version with it, or begin with another data directory",
         file.display()
     )]
-    Older { file: PathBuf, found: u32, oldest: u32 },
+    OfOlderVersion { file: PathBuf },
     #[error(
-        "`{}` is of format {found}, which an older version of hailer wrote; `hailer run` brings it to format {known}, from which there is no \
-         way back: copy it before, or ask the version that wrote it",
-        file.display()
+        "`{}` is missing, and the log beside it has events that were acknowledged: put it back, or restore a backup",
+        directory.display()
     )]
-    ToUpgrade { file: PathBuf, found: u32, known: u32 },
-    #[error("`{}` was being brought to another format when that was interrupted; `hailer run` goes on with it", file.display())]
-    Upgrading { file: PathBuf },
+    TreeMissing { directory: PathBuf },
     #[error(
         "`{}` belongs to the environment `{found}`, and this engine is of `{wanted}`; correct `environment`, or name the \
          data directory of `{wanted}`",
@@ -44,12 +41,12 @@ pub enum StoreError {
     )]
     Environment { file: PathBuf, found: String, wanted: String },
     #[error(
-        "`{}` is missing, and has events that were acknowledged: it belongs beside the store's file; put it back, or restore a backup",
+        "`{}` is missing, and has events that were acknowledged: it belongs beside the tree; put it back, or restore a backup",
         file.display()
     )]
     LogMissing { file: PathBuf },
     #[error(
-        "`{}` is not the log of the store beside it, which was not closed and needs its own; put that back, or restore a backup",
+        "`{}` is not the log of the store beside it, which needs its own; put that back, or restore a backup",
         file.display()
     )]
     LogOfAnother { file: PathBuf },
@@ -70,10 +67,10 @@ pub enum StoreError {
     #[error("`{}` is closed ({reason}); open it again by starting the engine", file.display())]
     Closed { file: PathBuf, reason: String },
     #[error(
-        "what was committed can't be brought to the tables ({reason}); nothing is lost: see to the disk, and start again"
+        "what was committed can't be written to tables ({reason}); nothing is lost: see to the disk, and start again"
     )]
     Behind { reason: String },
-    #[error("`{}` is there already; name a file that is not", path.display())]
+    #[error("`{}` is there already; name a place where nothing is", path.display())]
     Exists { path: PathBuf },
     #[error("a {part} of {bytes} bytes is more than the {bytes_max} that table `{table}` takes; nothing was committed")]
     TooLarge { table: &'static str, part: &'static str, bytes: usize, bytes_max: usize },

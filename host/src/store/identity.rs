@@ -5,24 +5,16 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::StoreError;
+use super::log::Nonce;
 
 /// The row's key in `Meta`. No commit may change it.
 pub(super) const IDENTITY_KEY: &[u8] = b"store";
 
-/// The key in `Meta` of what says that the tables are not whole without the log; a store that was closed has no such row.
-pub(super) const LOG_KEY: &[u8] = b"log";
-
-/// What this version writes. Since 2 a store that was not closed may have commits in its log; since 4 a key of the trail has a period,
-/// and since 6 a key of what was seen.
-pub(super) const FORMAT: u32 = 6;
-/// What a store is while it is brought to this version's: older versions must leave it alone, and no version may use it as it is. So it is more than any
-/// older format, and less than this one.
-pub(super) const ON_THE_WAY: u32 = 5;
-/// What a store is that an older version was bringing to its own.
-pub(super) const ON_THE_WAY_TO_4: u32 = 3;
-const OLDEST_FORMAT: u32 = 1;
+/// What this version writes, and the only format that it reads. Up to 6 the tables were in a file of another kind.
+pub(super) const FORMAT: u32 = 7;
 
 /// What tells a store from another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,9 +39,9 @@ impl Identity {
         Identity { format: FORMAT, environment: environment.to_owned(), id, created_at: Timestamp::now() }
     }
 
-    /// The same store, with the number of another format.
-    pub(super) fn of_format(&self, format: u32) -> Identity {
-        Identity { format, ..self.clone() }
+    /// Which log belongs to it.
+    pub(super) fn nonce(&self) -> Nonce {
+        xxh3_64(self.id.as_bytes())
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -66,8 +58,8 @@ impl Identity {
         if format > FORMAT {
             return Err(StoreError::Newer { file: file.to_owned(), found: format, known: FORMAT });
         }
-        if format < OLDEST_FORMAT {
-            return Err(StoreError::Older { file: file.to_owned(), found: format, oldest: OLDEST_FORMAT });
+        if format < FORMAT {
+            return Err(StoreError::OfOlderVersion { file: file.to_owned() });
         }
         serde_json::from_slice(bytes).map_err(damaged)
     }

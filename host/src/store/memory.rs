@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rpds::RedBlackTreeMapSync;
 
 use super::identity::IDENTITY_KEY;
-use super::{Changes, Identity, Place, Row, Sizes, Snapshot, Store, StoreError, Table, TableSize, Upkeep, Visit, redb};
+use super::{Changes, Identity, Place, Row, Sizes, Snapshot, Store, StoreError, Table, TableSize, Upkeep, Visit, file};
 
 type Rows = RedBlackTreeMapSync<Box<[u8]>, Box<[u8]>>;
 type Entry<'rows> = (&'rows Box<[u8]>, &'rows Box<[u8]>);
@@ -90,7 +90,7 @@ impl Store for MemoryStore {
     }
 
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        redb::backup(&self.tables().clone(), to)
+        file::copy(&self.identity, &self.tables().clone(), to)
     }
 }
 

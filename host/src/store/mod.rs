@@ -13,8 +13,7 @@ mod file;
 mod identity;
 mod log;
 mod memory;
-mod redb;
-mod upgrade;
+mod tree;
 
 pub mod records;
 
@@ -27,10 +26,10 @@ use std::path::Path;
 
 pub use changes::{Changes, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::StoreError;
-pub use file::{FileStore, compact, file_bytes, verify};
+pub use file::{Compacted, FileStore, Opening, Step, Verified, compact, file_bytes, is_there, verify};
 pub use identity::Identity;
+pub use log::BYTES as LOG_BYTES;
 pub use memory::MemoryStore;
-pub use redb::{Compacted, FILE_NAME, Opening, RedbStore, Step, Verified};
 
 /// The tables. Every key begins with its partition (a byte below 64), except `Meta`'s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,8 +89,8 @@ pub trait Store: Send + Sync + Debug {
     /// Which store this is.
     fn identity(&self) -> &Identity;
 
-    /// The view as of the last commit. It does not wait for a commit, nor a commit for it, but for what was appended to be shown; the file can't reuse the
-    /// space of what it still sees, so let go of it soon.
+    /// The view as of the last commit. It does not wait for a commit, nor a commit for it. The space of what it still sees can't be given back, so let go
+    /// of it soon.
     ///
     /// # Errors
     /// When the view can't be made.
@@ -149,7 +148,7 @@ pub trait Store: Send + Sync + Debug {
     /// When a table can't be read.
     fn sizes(&self) -> Result<Sizes, StoreError>;
 
-    /// Copies the view as of the last commit to a new file, which is there whole or not at all, while commits go on.
+    /// Copies the view as of the last commit to a new directory, which is there whole or not at all, while commits go on.
     ///
     /// # Errors
     /// When something is at `to`, it can't be written, or a row is damaged.
@@ -160,8 +159,7 @@ pub trait Store: Send + Sync + Debug {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place(u64);
 
-/// Adds to changes on their way into the tables what must not wait for ever, and needn't be there at any time: after a crash it may have been done or
-/// not. It sees the tables as they are before the changes, in which everything is that was appended since.
+/// Adds to each commit what must not wait for ever. It sees the store as it is before the commit.
 pub trait Upkeep: Send + Debug {
     /// # Errors
     /// When a row can't be read.

@@ -15,10 +15,10 @@ use crate::store::{Identity, Row, Sizes, Snapshot, Store, StoreError, Table};
 #[serde(rename_all = "camelCase")]
 pub struct Overview {
     /// Where it is; `None` for one in memory.
-    pub file: Option<String>,
+    pub directory: Option<String>,
     #[serde(flatten)]
     pub identity: Identity,
-    /// What the file takes on the disk.
+    /// What its files take on the disk.
     pub file_bytes: u64,
     pub tables: Vec<TableOverview>,
     /// The number of the last commit.
@@ -62,7 +62,7 @@ pub struct JournalSpan {
 ///
 /// # Errors
 /// When a row can't be read.
-pub fn overview(store: &dyn Store, file: Option<String>, reading: ClockMark) -> Result<Overview, StoreError> {
+pub fn overview(store: &dyn Store, directory: Option<String>, reading: ClockMark) -> Result<Overview, StoreError> {
     let Sizes { tables, file_bytes } = store.sizes()?;
     let snapshot = &*store.snapshot()?;
     let dedup_rows = tables.iter().find(|size| size.table == Table::Seen).map_or(0, |size| size.rows);
@@ -72,7 +72,7 @@ pub fn overview(store: &dyn Store, file: Option<String>, reading: ClockMark) -> 
     });
     let progress = progress(snapshot)?;
     Ok(Overview {
-        file,
+        directory,
         identity: store.identity().clone(),
         file_bytes,
         tables: tables.collect(),

@@ -67,7 +67,7 @@ pub(crate) async fn run() -> Outcome<()> {
         let program =
             tokio::spawn(move_messages(Route::of(&wiring), RATES.count(SECONDS) + RATES.count(PROBE_SECONDS)));
         let bare = latencies(&wiring, RATES, SECONDS).await?;
-        // The disk is as busy as it is for the engine, but for what the engine writes itself: some hundred pages a commit, and not one.
+        // The disk is as busy as it is for the engine, but for what the engine writes itself.
         let probe = tokio::task::spawn_blocking(|| {
             std::thread::sleep(Duration::from_secs(RATES.warm_seconds as u64));
             sync_ms(&std::env::temp_dir(), Duration::from_secs(2)).map_err(|error| error.to_string())

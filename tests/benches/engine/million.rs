@@ -43,7 +43,7 @@ pub(crate) async fn run() -> Outcome<()> {
     let store = site.data().join("store");
     let began = Instant::now();
     fill(&store, &template)?;
-    let megabytes = std::fs::metadata(store.join(hailer::store::FILE_NAME))?.len() >> 20;
+    let megabytes = hailer::store::file_bytes(&store) >> 20;
     println!("{CUSTOMERS} customers and timers: {megabytes} MB, made in {:.0?}", began.elapsed());
 
     // The first start compiles the modules, which a restart does not.

@@ -41,9 +41,9 @@ pub(crate) async fn run() -> Outcome<()> {
         engine.write(lines_of_hour(hour, &mut events)?);
         let done = ((hour + 1) * EVENTS_AN_HOUR) as f64;
         wait::until("the hour is over", async || engine.metric(DECIDED).await >= done).await;
-        let bytes = std::fs::metadata(store.join(hailer::store::FILE_NAME))?.len() as f64;
+        let bytes = hailer::store::file_bytes(&store) as f64;
         let (resident, _) = resident_mb(&engine).await?;
-        println!("after hour {}: a file of {:.1} MB, {resident:.0} MB resident", hour + 1, bytes / 1e6);
+        println!("after hour {}: files of {:.1} MB, {resident:.0} MB resident", hour + 1, bytes / 1e6);
         sizes.push(bytes);
     }
     engine.close_input();

@@ -1,12 +1,11 @@
 //! The stores that are compared, behind one trait.
 
 mod fjall;
-mod log_redb;
+mod ours;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 
 pub(crate) mod guard;
-pub(crate) mod log_lsm;
 
 use std::path::Path;
 
@@ -18,10 +17,9 @@ pub(crate) type Result<T> = std::result::Result<T, String>;
 
 /// The contenders of this build, in the order in which they run.
 pub(crate) const NAMES: &[&str] = &[
-    "log+redb",
+    "hailer",
     "fjall",
     "fjall+guard",
-    "log+lsm-tree",
     #[cfg(feature = "rocksdb")]
     "rocksdb",
 ];
@@ -41,10 +39,9 @@ pub(crate) trait Store {
 /// Opens the store of a directory. `create` allows a new store; without it a missing one is an error.
 pub(crate) fn open(name: &str, directory: &Path, create: bool) -> Result<Box<dyn Store>> {
     match name {
-        "log+redb" => log_redb::open(directory, create),
+        "hailer" => ours::open(directory, create),
         "fjall" => fjall::open(directory, create, false),
         "fjall+guard" => fjall::open(directory, create, true),
-        "log+lsm-tree" => log_lsm::open(directory, create),
         #[cfg(feature = "rocksdb")]
         "rocksdb" => rocks::open(directory, create),
         _ => Err(format!("there is no contender `{name}`; there are {}", NAMES.join(", "))),

@@ -145,6 +145,9 @@ impl Disk {
                 if let Some(entry) = self.names.remove(from) {
                     self.names.insert(to.clone(), entry);
                 }
+                // What a directory has moves with it; its own name is another directory's to sync.
+                move_below(&mut self.names, from, to);
+                move_below(&mut self.synced_names, from, to);
             }
             Change::Unlink { path } | Change::RemoveDirectory { path } => drop(self.names.remove(path)),
             Change::MakeDirectory { path } => drop(self.names.insert(path.clone(), Entry::Directory)),
@@ -226,6 +229,19 @@ impl Disk {
     }
 }
 
+fn move_below(names: &mut Names, from: &str, to: &str) {
+    let below: Vec<_> = names
+        .keys()
+        .filter(|name| name.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')))
+        .cloned()
+        .collect();
+    for name in below {
+        if let Some(entry) = names.remove(&name) {
+            names.insert(format!("{to}{}", &name[from.len()..]), entry);
+        }
+    }
+}
+
 fn write_sparse(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = File::create(path)?;
     file.set_len(bytes.len() as u64)?;
@@ -240,6 +256,24 @@ fn write_sparse(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_directory_has_moves_with_it() {
+        let path = |path: &str| path.to_owned();
+        let mut disk = Disk::default();
+        for change in [
+            Change::MakeDirectory { path: path("new") },
+            Change::Create { id: 1, path: path("new/file") },
+            Change::SyncDirectory { path: path("new") },
+            Change::Create { id: 2, path: path("newer") },
+            Change::Rename { from: path("new"), to: path("place") },
+            Change::SyncDirectory { path: String::new() },
+        ] {
+            disk.apply(&change);
+        }
+        let expected = ["newer", "place", "place/file"];
+        assert!(disk.names.keys().eq(expected) && disk.synced_names.keys().eq(expected), "{:?}", disk.synced_names);
+    }
 
     #[test]
     fn what_was_not_synced_is_lost() {

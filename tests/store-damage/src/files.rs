@@ -66,7 +66,6 @@ pub(crate) fn kind(path: &Path) -> &'static str {
     let text = path.to_string_lossy();
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match name {
-        "hailer.redb" => "tables",
         "hailer.end" | "hailer.wal.end" => "end file",
         "current" | "CURRENT" => "current",
         "version" => "marker",

@@ -4,9 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use hailer_tests::copies::copy;
 use hailer_tests::site::{Outcome, Site};
-use redb::{Database, TableDefinition};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::stand::Stand;
 
@@ -15,27 +14,35 @@ const EVENTS: usize = 60;
 
 /// Tries each of them, and returns how many there were.
 pub(super) fn refused(stand: &Stand) -> usize {
-    let file = stand.store().join("hailer.redb");
-    let whole = fs::read(&file).expect("the store");
-    let name = file.display().to_string();
-    type Damage<'a> = (&'a str, &'a dyn Fn(&Path), &'a [&'a str], &'a [&'a str]);
+    let (tree, aside) = (stand.store().join("tree"), stand.site.path("tree.whole"));
+    let table = fs::read_dir(tree.join("tables")).expect("tables").next().expect("a table").expect("its name").path();
+    let (name, current) = (tree.display().to_string(), tree.join("current"));
+    let cut = |file: &Path, left: u64| {
+        let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+        file.set_len(file.metadata().unwrap().len() * left / 10).unwrap();
+    };
+    type Damage<'a> = (&'a str, &'a dyn Fn(), &'a [&'a str], &'a [&'a str]);
     let damages: [Damage<'_>; 6] = [
-        ("cut off", &|file| fs::write(file, &whole[..whole.len() - 4096]).unwrap(), &[], &[&name, "restore a backup"]),
-        ("emptied", &|file| fs::write(file, "").unwrap(), &[], &[&name, "restore a backup"]),
-        ("flipped", &|file| flip(file, &whole), &[], &["damaged", "restore a backup"]),
-        ("newer", &newer, &[], &[&name, "is of format 99", "run the version that wrote it"]),
+        ("cut off", &|| cut(&table, 9), &[], &[&name, "restore a backup"]),
+        ("emptied", &|| cut(&table, 0), &[], &[&name, "restore a backup"]),
+        ("flipped", &|| flip(&current), &[], &[&name, "damaged", "restore a backup"]),
+        ("without a table", &|| fs::remove_file(&table).unwrap(), &[], &[&name, "restore a backup"]),
         (
             "another environment's",
-            &|_| {},
+            &|| {},
             &["--set", "environment=production"],
-            &[&name, "belongs to the environment `local`", "correct `environment`"],
+            &["belongs to the environment `local`", "correct `environment`"],
         ),
-        ("lost", &|file| fs::remove_file(file).unwrap(), &["--set", "store.create=false"], &["is not a first start"]),
+        ("lost", &|| fs::remove_dir_all(&tree).unwrap(), &[], &[&name, "the log beside it", "restore a backup"]),
     ];
+    copy(&tree, &aside);
     for (what, damage, flags, said) in damages {
-        damage(&file);
+        damage();
         refuses(&run(stand, flags), what, said);
-        fs::write(&file, &whole).unwrap();
+        if tree.exists() {
+            fs::remove_dir_all(&tree).unwrap();
+        }
+        copy(&aside, &tree);
     }
     damages.len()
 }
@@ -93,21 +100,9 @@ fn refuses(outcome: &Outcome, what: &str, said: &[&str]) {
     }
 }
 
-/// Flips a bit in a name that is in rows.
-fn flip(file: &Path, whole: &[u8]) {
-    let mut bytes = whole.to_vec();
-    let at = bytes.windows(9).rposition(|window| window == b"OnPurchas").expect("a row of the journal");
-    bytes[at] ^= 1;
+/// Flips a bit of a file.
+fn flip(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[12] ^= 1;
     fs::write(file, bytes).unwrap();
-}
-
-/// Makes it a later version's: the row that says so, and its checksum, in their places.
-fn newer(file: &Path) {
-    const META: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("meta");
-    let (key, row) = (&b"store"[..], br#"{"format":99,"shape":"unknown"}"#);
-    let checksum = xxh3_64_with_seed(row, xxh3_64_with_seed(key, 1)).to_le_bytes();
-    let database = Database::open(file).unwrap();
-    let transaction = database.begin_write().unwrap();
-    transaction.open_table(META).unwrap().insert(key, [&row[..], &checksum].concat().as_slice()).unwrap();
-    transaction.commit().unwrap();
 }

@@ -72,7 +72,7 @@ async fn reload(stand: &mut Stand) {
 /// The command that has the store to itself.
 fn compaction(stand: &Stand) {
     let store = stand.store().display().to_string();
-    for armed in ["during-compaction=1", "during-apply=1", "during-apply=3"] {
+    for armed in ["during-compaction=1", "during-compaction=2", "during-compaction=3"] {
         stand.site.environment(&[(hailer::failpoint::VARIABLE, armed)]);
         let ended = stand.site.command(&["store", "compact", "--store", &store]);
         assert_eq!(ended.code, None, "{armed}: {}", ended.stderr);
@@ -111,7 +111,7 @@ pub(super) async fn retried(stand: &mut Stand) -> (Engine, usize) {
         // The start commits, too, and what it commits comes to the tables.
         let times = match point {
             Failpoint::DuringCommit => 5,
-            Failpoint::DuringApply => 10,
+            Failpoint::DuringApply => 3,
             _ => 1,
         };
         let mut engine = stand.start_armed(&format!("{}={times}", point.name()));
@@ -161,7 +161,7 @@ pub(super) async fn at_random(stand: &mut Stand) {
     };
     tokio::join!(send(&stand.wiring, &messages), killing);
     let mut wrong = Vec::new();
-    if stand.store().join("hailer.redb").exists() {
+    if stand.store().join("tree").exists() {
         stand.verify(&mut wrong);
     }
     assert!(wrong.is_empty(), "{wrong:?}");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use hailer_tests::copies::copy;
 use hailer_tests::engine::Engine;
 use hailer_tests::wait;
 use rustix::process::Signal;
@@ -62,12 +63,11 @@ pub(super) async fn stopped(stand: &mut Stand) -> Engine {
 /// The disk becomes full, the engine says so and ends, and goes on when there is room.
 pub(super) async fn full_disk(stand: &mut Stand) {
     let first = stand.store();
-    let so_far = std::fs::metadata(first.join("hailer.redb")).map_or(0, |file| file.len());
+    let so_far = hailer::store::file_bytes(&first);
     let disk = Disk::new(stand.site.path("disk"), so_far + ROOM_BYTES);
     let store = disk.directory.join("store");
-    std::fs::create_dir_all(&store).expect("a directory");
     if first.exists() {
-        std::fs::copy(first.join("hailer.redb"), store.join("hailer.redb")).expect("a copy of the store");
+        copy(&first, &store);
     }
     stand.flags = ["--store".into(), store.display().to_string()].to_vec();
     let mut engine = stand.start();
@@ -85,8 +85,10 @@ pub(super) async fn full_disk(stand: &mut Stand) {
     let engine = stand.start();
     engine.ready().await;
     engine.stop().await;
-    std::fs::create_dir_all(&first).expect("a directory");
-    std::fs::copy(store.join("hailer.redb"), first.join("hailer.redb")).expect("a copy of the store");
+    if first.exists() {
+        std::fs::remove_dir_all(&first).expect("no store");
+    }
+    copy(&store, &first);
     stand.flags.clear();
 }
 

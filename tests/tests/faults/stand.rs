@@ -87,6 +87,8 @@ impl Stand {
             "rabbitmq.prefetch=200",
             "purity.recheck_one_in=50",
             "breaker.call_mean_us_max=0",
+            // So small that tables are written and merged all the time.
+            "store.log_bytes=65536",
         ];
         let usual = usual.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]);
         self.wiring.flags().into_iter().chain(usual).chain(self.flags.clone()).collect()

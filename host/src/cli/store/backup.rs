@@ -10,61 +10,60 @@ use crate::cli::reading::{Place, place};
 use crate::cli::settings::{Global, StoreFlags};
 use crate::cli::{DONE, EXIT_CODES, engine, output};
 use crate::control::{BackupStatus, Client};
-use crate::store::Store;
+use crate::store::{self, Store};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Copy the store to a new file, while the engine runs or when it is stopped
+/// Copy the store to a new directory, while the engine runs or when it is stopped
 ///
 /// The copy is the store as of one moment, whole and checked row by row; events go on meanwhile. It is there when it is complete, or not
 /// at all, and nothing is ever overwritten. Only its owner can read it, as it holds personal data.
 ///
 /// A running engine writes it, as its user and where that may write: below its data directory, if it runs as a service with a
-/// protected file system. Called `hailer.redb`, in a directory of its own, a copy is a store: it can be verified, asked
-/// and restored as it lies.
+/// protected file system. A copy is a store: it can be verified, asked and restored as it lies.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  mkdir -p backups/2026-03-01 && hailer store backup backups/2026-03-01/hailer.redb\n  \
+    "Examples:\n  mkdir -p backups && hailer store backup backups/2026-03-01\n  \
      hailer store verify --store backups/2026-03-01\n\n{EXIT_CODES}",
 ))]
 pub(super) struct Backup {
-    /// The file to make
-    file: PathBuf,
+    /// The directory to make
+    directory: PathBuf,
     #[command(flatten)]
     store: StoreFlags,
 }
 
 impl Backup {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
-        let file = std::path::absolute(&self.file).with_context(|| format!("`{}` is no path", self.file.display()))?;
+        let absolute = std::path::absolute(&self.directory);
+        let directory = absolute.with_context(|| format!("`{}` is no path", self.directory.display()))?;
         match place(global, &self.store)? {
-            Place::Engine(client) => engine::wait(by_engine(&client, &file))??,
-            Place::Stopped(stopped) => stopped.open()?.backup(&file)?,
+            Place::Engine(client) => engine::wait(by_engine(&client, &directory))??,
+            Place::Stopped(stopped) => stopped.open()?.backup(&directory)?,
         }
-        let bytes = std::fs::metadata(&file).map(|metadata| metadata.len()).ok();
+        let bytes = store::file_bytes(&directory);
         if global.json {
-            output::json(&serde_json::json!({ "file": file, "bytes": bytes }))?;
+            output::json(&serde_json::json!({ "directory": directory, "bytes": bytes }))?;
         } else {
-            let size = bytes.map_or_else(String::new, |bytes| format!(", {}", output::size(bytes)));
-            output::data(&format!("backed up to {}{size}", file.display()))?;
+            output::data(&format!("backed up to {}, {}", directory.display(), output::size(bytes)))?;
         }
         Ok(DONE)
     }
 }
 
-async fn by_engine(client: &Client, file: &Path) -> anyhow::Result<()> {
-    client.begin_backup(file.to_owned()).await?;
+async fn by_engine(client: &Client, directory: &Path) -> anyhow::Result<()> {
+    client.begin_backup(directory.to_owned()).await?;
     let mut progress = output::Progress::new();
     loop {
         match client.backup().await.context("the engine ended before the backup did; nothing is at its place")? {
-            Some(BackupStatus { file: of, is_done: true, error, .. }) if of == file => match error {
+            Some(BackupStatus { directory: of, is_done: true, error, .. }) if of == directory => match error {
                 None => return Ok(()),
                 Some(error) => bail!(error),
             },
-            Some(BackupStatus { file: of, seconds, .. }) if of == file => {
+            Some(BackupStatus { directory: of, seconds, .. }) if of == directory => {
                 progress.show(|| format!("backing up for {seconds} s; it goes on without this command, too"));
             }
-            _ => bail!("the engine has begun another backup since; look whether `{}` is there", file.display()),
+            _ => bail!("the engine has begun another backup since; look whether `{}` is there", directory.display()),
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

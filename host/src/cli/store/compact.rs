@@ -11,9 +11,9 @@ use crate::store::{self, Compacted};
 
 /// Make a stopped engine's store as small as what is in it
 ///
-/// A file does not shrink by itself: space that is free is used again. Compacting gives it back to the disk, after checking every page; nothing is left of
-/// rows that were removed, in the tables or in the log. It needs the store to itself, and for a while the space of what is in it once more. It is worth it
-/// only after much was removed, such as a long journal that was made shorter, or after an erasure that must not wait.
+/// The engine merges tables by itself, and gives back the space of rows that were removed in time. Compacting does it at once, for all of them; nothing is
+/// left of rows that were removed, in the tables or in the log. It needs the store to itself, and for a while the space of what is in it once more. It is
+/// worth it only after much was removed, such as a long journal that was made shorter, or after an erasure that must not wait.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
     "Examples:\n  hailer store compact --config /etc/hailer/hailer.toml\n\n{EXIT_CODES}",
@@ -33,18 +33,11 @@ impl Compact {
         let compacted =
             store::compact(&stopped.directory, &mut |step| progress.show(|| text(step))).map_err(explained)?;
         drop(progress);
-        let Compacted { bytes_before, bytes_after, is_rewritten } = compacted;
+        let Compacted { bytes_before, bytes_after } = compacted;
         if global.json {
-            output::json(
-                &serde_json::json!({ "bytesBefore": bytes_before, "bytesAfter": bytes_after, "isRewritten": is_rewritten }),
-            )?;
+            output::json(&serde_json::json!({ "bytesBefore": bytes_before, "bytesAfter": bytes_after }))?;
         } else {
             output::data(&format!("{} before, {} now", output::size(bytes_before), output::size(bytes_after)))?;
-        }
-        if !is_rewritten {
-            output::say(
-                "there is no room to write it anew: free parts of the file may still hold rows that were removed; make room, and compact again",
-            );
         }
         Ok(DONE)
     }

@@ -30,8 +30,8 @@ impl Show {
         let overview = match place(global, &self.store)? {
             Place::Engine(client) => engine::wait(client.store())??,
             Place::Stopped(stopped) => {
-                let file = stopped.file().canonicalize().unwrap_or_else(|_| stopped.file());
-                story::overview(&stopped.open()?, Some(file.display().to_string()), clock::reading())?
+                let directory = stopped.directory.canonicalize().unwrap_or_else(|_| stopped.directory.clone());
+                story::overview(&stopped.open()?, Some(directory.display().to_string()), clock::reading())?
             }
         };
         if global.json {
@@ -48,7 +48,7 @@ pub(super) fn text(overview: &Overview, zone: &TimeZone) -> String {
     let identity = &overview.identity;
     let journal = overview.journal.map(|span| format!("{} to {}", moment(span.first), moment(span.last)));
     let facts = [
-        ("file", overview.file.clone().unwrap_or_else(|| "none: in memory, gone with the engine".to_owned())),
+        ("directory", overview.directory.clone().unwrap_or_else(|| "none: in memory, gone with the engine".to_owned())),
         ("size", output::size(overview.file_bytes)),
         ("environment", identity.environment.clone()),
         ("format", identity.format.to_string()),

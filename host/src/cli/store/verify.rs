@@ -10,7 +10,7 @@ use crate::store::{self, Step, Verified};
 
 /// Read all of a stopped engine's store, and say whether it is sound
 ///
-/// Checks every page of the file, then every row, then the log of a store that was not closed. What is damaged is named; a damaged store is not repaired, as nothing can tell what was lost:
+/// Checks every file of the tables, then every row, those that only the log has included. What is damaged is named; a damaged store is not repaired, as nothing can tell what was lost:
 /// restore a backup. Needs the store to itself; for a running engine, verify a backup.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
@@ -32,7 +32,7 @@ impl Verify {
         if global.json {
             let rows: Map<_, _> = rows.iter().map(|(table, rows)| (table.name().to_owned(), json!(rows))).collect();
             output::json(
-                &json!({ "file": stopped.file(), "identity": identity, "rows": rows, "commitsInLog": in_log }),
+                &json!({ "directory": stopped.directory, "identity": identity, "rows": rows, "commitsInLog": in_log }),
             )?;
         } else {
             let total: u64 = rows.iter().map(|(_, rows)| rows).sum();
@@ -44,7 +44,7 @@ impl Verify {
             };
             output::data(&format!(
                 "sound: {total} rows{log}, environment {environment}, in {}",
-                stopped.file().display()
+                stopped.directory.display()
             ))?;
         }
         Ok(DONE)
@@ -54,8 +54,8 @@ impl Verify {
 /// How far reading or compacting has come.
 pub(super) fn text(step: Step) -> String {
     match step {
-        Step::Pages => "checking every page of the file…".to_owned(),
-        Step::Rows { table, read, of } => format!("checking rows of {}: {read} of {of}", table.name()),
-        Step::Pass { file_bytes } => format!("one more pass; {} now", output::size(file_bytes)),
+        Step::Files { read, of } => format!("checking files: {read} of {of}"),
+        Step::Rows { table, read } => format!("checking rows of {}: {read}", table.name()),
+        Step::Merge => "writing all tables anew…".to_owned(),
     }
 }

@@ -1,227 +1,248 @@
-//! The store in a directory: tables in a file (redb), and before them a write-ahead log.
+//! The store in a directory: a write-ahead log, and the tree that shows each commit as soon as the log has it.
 //!
-//! A commit is durable once the log has it. The tables get many commits at once, a little later, on a thread of their own: their pages are written
-//! once for all of these, and a row that was put and taken away meanwhile never reaches them. **What is in the log is brought over before anything
-//! else is done with a store that was not closed (G9)**, and a store that was closed needs no log.
+//! A commit is durable once the log has it, and shown once it is in the tree's memory. When a half of the log is full, what is in memory is written
+//! to tables by a thread, while the other half is filled; then the half is written again. **What the log has and the tables lack is brought back to
+//! memory whenever the store is opened (G9).**
+//!
+//! **After a commit that failed there is no other (G9).** Whether the failed one is in the log is only known when that has been read again. Until then
+//! snapshots show what was committed before.
 
-mod applier;
+mod new;
 #[cfg(test)]
 mod tests;
+mod upkeep;
+mod writing_out;
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::applier::Applier;
-use super::log::{Left, Log, Nonce};
-use super::redb::{FILE_NAME, LogMark, Opening, RedbStore, Step, Verified};
-use super::upgrade::{refuse_older, upgrade};
-use super::{Changes, Identity, Place, Sizes, Snapshot, Store, StoreError, Upkeep, log, redb};
+pub(super) use self::new::copy;
+pub use self::upkeep::{Compacted, Step, Verified, compact, file_bytes, verify};
+use self::writing_out::WritingOut;
+use super::identity::IDENTITY_KEY;
+use super::log::{self, Log, LogFile};
+use super::tree::{self, Tree};
+use super::{Changes, Identity, Sizes, Snapshot, Store, StoreError, Table, Upkeep};
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// A store belongs to one environment for ever.
+    pub environment: &'a str,
+    /// Makes a store if there is none. Without it, none is an error.
+    pub create: bool,
+    /// What may be kept of the tables in memory, beside what was not written to them yet.
+    pub cache_bytes: usize,
+    /// The size of the log of a store that is made. As much may be in memory that was not written to tables yet.
+    pub log_bytes: usize,
+}
+
+impl<'a> Opening<'a> {
+    #[must_use]
+    pub fn of(environment: &'a str) -> Opening<'a> {
+        Opening { environment, create: false, cache_bytes: CACHE_BYTES, log_bytes: log::BYTES }
+    }
+}
+
+const CACHE_BYTES: usize = 64 << 20;
 
 /// A store in a directory.
 pub struct FileStore {
-    tables: Arc<RedbStore>,
-    applier: Applier,
-    writer: Mutex<Writer>,
     directory: Box<Path>,
+    identity: Identity,
+    tree: Arc<Tree>,
+    writing_out: WritingOut,
+    writer: Mutex<Writer>,
 }
 
-/// Who writes the log.
-#[derive(Debug)]
+/// The side that commits.
 struct Writer {
-    /// None until something is appended: whoever only reads changes nothing.
-    log: Option<Log>,
-    /// The number of the last commit that was appended.
-    last: u64,
-    /// Why nothing more may be appended.
+    log: Log,
+    /// Some of what is in memory was there when the store was opened, and is written out before anything is added.
+    is_filled: bool,
+    upkeep: Option<Box<dyn Upkeep>>,
+    /// Why nothing more may be committed.
     closed: Option<String>,
 }
 
+/// Whether a directory has a store, sound or not.
+#[must_use]
+pub fn is_there(directory: &Path) -> bool {
+    [tree::DIRECTORY, log::FILE_NAME, new::OLDER_FILE]
+        .iter()
+        .any(|name| directory.join(name).symlink_metadata().is_ok())
+}
+
 impl FileStore {
-    /// Opens the store of a directory, brings over what its log has and its tables lack, and upgrades what an older version wrote, if it may.
+    /// Opens the store of a directory.
     ///
     /// # Errors
     /// When there is none and none may be made, or it can't be used; see [`StoreError`].
     pub fn open(directory: &Path, opening: Opening<'_>) -> Result<FileStore, StoreError> {
-        let mut tables = RedbStore::open(directory, opening)?;
-        refuse_older(&tables, opening.upgrade)?;
-        bring_over(&tables, directory)?;
-        upgrade(&mut tables)?;
-        let tables = Arc::new(tables);
-        let writer = Mutex::new(Writer { log: None, last: 0, closed: None });
-        Ok(FileStore { applier: Applier::start(Arc::clone(&tables)), tables, writer, directory: directory.into() })
-    }
-
-    /// A number that no log had before.
-    fn nonce() -> Result<Nonce, StoreError> {
-        let mut nonce = [0; 8];
-        let unreadable = |error| StoreError::Io { path: "/dev/urandom".into(), error };
-        File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut nonce)).map_err(unreadable)?;
-        Ok(Nonce::from_le_bytes(nonce))
-    }
-
-    fn write(&self, writer: &mut Writer, changes: Changes) -> Result<Place, StoreError> {
-        let log = match &mut writer.log {
-            Some(log) => log,
-            None => {
-                let nonce = Self::nonce()?;
-                let log = Log::begin(&self.directory, nonce)?;
-                // From here on the tables are not whole without the log.
-                self.tables.commit_marked(&Changes::new(), Some(LogMark { nonce, shown: 0 }))?;
-                self.applier.begin(nonce);
-                writer.log.insert(log)
-            }
-        };
-        let number = writer.last + 1;
-        if log.append(number, &changes, &|number| self.applier.wait(number))? {
-            writer.last = number;
-            self.applier.add(number, changes)?;
-        } else {
-            // More than the log can hold goes to the tables at once, behind everything before it.
-            self.applier.wait(writer.last)?;
-            self.tables.commit_marked(&changes, Some(LogMark { nonce: log.nonce(), shown: writer.last }))?;
+        if opening.create && new::has_nothing(directory)? {
+            new::create(directory, opening.environment, opening.log_bytes)?;
         }
-        Ok(Place(writer.last))
+        let Opened { identity, tree, log, brought_back } = open(directory, opening.cache_bytes)?;
+        if identity.environment != opening.environment {
+            let (found, wanted) = (identity.environment, opening.environment.to_owned());
+            return Err(StoreError::Environment { file: directory.to_owned(), found, wanted });
+        }
+        if brought_back > 0 {
+            tracing::info!(commits = brought_back, "commits of the log are in memory, and not in tables yet");
+        }
+        let tree = Arc::new(tree);
+        let written = log.last() - brought_back;
+        let writer = Writer { log, is_filled: brought_back > 0, upkeep: None, closed: None };
+        let writing_out = WritingOut::start(Arc::clone(&tree), written);
+        Ok(FileStore { directory: directory.into(), identity, tree, writing_out, writer: Mutex::new(writer) })
+    }
+
+    fn write(&self, writer: &mut Writer, changes: &Changes) -> Result<(), StoreError> {
+        if std::mem::take(&mut writer.is_filled) {
+            self.writing_out.begin(writer.log.last());
+        }
+        let last = writer.log.last();
+        let make_room = |number| {
+            self.writing_out.begin(last);
+            self.writing_out.wait(number)
+        };
+        if writer.log.append(last + 1, changes, &make_room)? {
+            self.tree.insert(last + 1, changes);
+            return Ok(());
+        }
+        // More than the log can hold is durable when it is in tables, together with everything before it or not at all.
+        self.writing_out.begin(last);
+        self.writing_out.wait(last)?;
+        let hidden = self.tree.insert_hidden(last, changes);
+        self.writing_out.write_now()?;
+        self.tree.show(hidden);
+        Ok(())
     }
 }
 
 impl Store for FileStore {
     fn identity(&self) -> &Identity {
-        self.tables.identity()
+        &self.identity
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        self.catch_up()?;
-        self.tables.snapshot()
-    }
-
-    fn recent(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        self.tables.snapshot()
+        Ok(Box::new(self.tree.view()))
     }
 
     fn commit(&self, changes: &Changes) -> Result<(), StoreError> {
-        let writer = lock(&self.writer);
-        self.applier.wait(writer.last)?;
-        self.tables.commit(changes)
+        self.append(changes.clone()).map(|_| ())
     }
 
-    fn append(&self, changes: Changes) -> Result<Place, StoreError> {
+    fn append(&self, mut changes: Changes) -> Result<super::Place, StoreError> {
         changes.check()?;
         let mut writer = lock(&self.writer);
         if let Some(reason) = &writer.closed {
-            let file = self.directory.join(FILE_NAME);
-            return Err(StoreError::Closed { file, reason: reason.clone() });
+            return Err(StoreError::Closed { file: self.directory.to_path_buf(), reason: reason.clone() });
         }
-        let appended = self.write(&mut writer, changes);
-        if let Err(error) = &appended {
+        if let Some(upkeep) = &mut writer.upkeep {
+            upkeep.add(&self.tree.view(), &mut changes)?;
+        }
+        if changes.is_empty() {
+            return Ok(super::Place::default());
+        }
+        if let Err(error) = self.write(&mut writer, &changes) {
             writer.closed = Some(format!("a commit failed: {error}"));
+            return Err(error);
         }
-        appended
-    }
-
-    fn shown(&self) -> Result<Place, StoreError> {
-        self.applier.shown().map(Place)
-    }
-
-    fn hasten(&self) {
-        self.applier.hasten();
-    }
-
-    fn catch_up(&self) -> Result<(), StoreError> {
-        self.applier.wait_for_all()
+        Ok(super::Place::default())
     }
 
     fn set_upkeep(&self, upkeep: Box<dyn Upkeep>) {
-        self.applier.set_upkeep(upkeep);
+        lock(&self.writer).upkeep = Some(upkeep);
     }
 
     fn sizes(&self) -> Result<Sizes, StoreError> {
-        self.catch_up()?;
-        self.tables.sizes()
+        Ok(Sizes { tables: self.tree.view().sizes()?, file_bytes: file_bytes(&self.directory) })
     }
 
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        self.catch_up()?;
-        self.tables.backup(to)
+        copy(&self.identity, &self.tree.view(), to)
     }
 }
 
 impl Drop for FileStore {
     fn drop(&mut self) {
-        let is_whole = self.applier.finish();
+        self.writing_out.end();
         let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // A store that failed is not closed: the next start finds what the log has.
-        if is_whole
-            && writer.closed.is_none()
-            && writer.log.is_some()
-            && let Err(error) = self.tables.commit_marked(&Changes::new(), None)
-        {
-            tracing::warn!(%error, "the store could not be closed; the next start reads its log");
+        if let Some(reason) = &writer.closed {
+            tracing::warn!(directory = %self.directory.display(), reason, "the store was closed after this; the next start finds what was committed");
         }
     }
 }
 
 impl fmt::Debug for FileStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("FileStore").field("tables", &self.tables).finish_non_exhaustive()
+        formatter.debug_struct("FileStore").field("directory", &self.directory).finish_non_exhaustive()
     }
 }
 
-/// Reads all of the store of a directory: every page and row of its tables, and what its log has beside them.
-///
-/// # Errors
-/// When it can't be opened, or anything in it is damaged.
-pub fn verify(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Verified, StoreError> {
-    let mut verified = redb::verify(directory, progress)?;
-    if let Some(LogMark { nonce, shown }) = verified.log_mark {
-        verified.in_log = Log::read(directory, nonce, shown)?.last - shown;
+/// What a directory has.
+struct Opened {
+    identity: Identity,
+    tree: Tree,
+    log: Log,
+    /// Commits that only the log had.
+    brought_back: u64,
+}
+
+/// Opens a directory that has a store, of whatever environment it is.
+fn open(directory: &Path, cache_bytes: usize) -> Result<Opened, StoreError> {
+    if new::has_nothing(directory)? {
+        return Err(StoreError::Missing { directory: directory.to_owned() });
     }
-    Ok(verified)
+    let file = LogFile::lock(directory)?;
+    new::remove_unfinished(directory);
+    let path = directory.join(tree::DIRECTORY);
+    make_private(&path)?;
+    let tree = Arc::new(Tree::open(&path, cache_bytes)?);
+    let identity = identity(&tree, &path)?;
+    let applied = tree.last_commit()?;
+    let mut brought_back = 0;
+    let log = file.read(identity.nonce(), applied, &mut |number, changes| {
+        brought_back += 1;
+        tree.insert(number, &changes);
+        Ok(())
+    })?;
+    let tree = Arc::into_inner(tree).expect("no view of it is left");
+    Ok(Opened { identity, tree, log, brought_back })
 }
 
-/// Gives what the tables of a directory do not need back to the disk, after bringing over what its log has. The rows are copied to a
-/// new file, if there is room, and the log is overwritten with zeros: so nothing is left of rows that were removed.
-///
-/// # Errors
-/// When it can't be opened or written, or is damaged.
-pub fn compact(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<redb::Compacted, StoreError> {
-    progress(Step::Pages);
-    let tables = RedbStore::open_any(directory, Opening::of("").cache_bytes, 0)?;
-    bring_over(&tables, directory)?;
-    drop(tables);
-    let bytes_before = file_bytes_of_tables(directory);
-    let is_rewritten = redb::rewrite(directory)?;
-    let compacted = redb::compact(directory, progress)?;
-    // The tables need nothing of it, and what it still has may name a customer who was erased.
-    log::clear(directory)?;
-    Ok(redb::Compacted { bytes_before, is_rewritten, ..compacted })
-}
-
-/// The size of the files of a store in bytes; 0 if there are none.
-#[must_use]
-pub fn file_bytes(directory: &Path) -> u64 {
-    let log = std::fs::metadata(directory.join(log::FILE_NAME)).map_or(0, |found| found.len());
-    file_bytes_of_tables(directory) + log
-}
-
-fn file_bytes_of_tables(directory: &Path) -> u64 {
-    std::fs::metadata(directory.join(FILE_NAME)).map_or(0, |found| found.len())
-}
-
-/// Brings to the tables what their log has and they lack; from then on they need none.
-fn bring_over(tables: &RedbStore, directory: &Path) -> Result<(), StoreError> {
-    let Some(LogMark { nonce, shown }) = tables.log_mark()? else { return Ok(()) };
-    let Left { changes, last } = Log::read(directory, nonce, shown)?;
-    let commits = last - shown;
-    if commits > 0 {
-        tracing::info!(commits, "the store was not closed: commits of its log are brought to its tables");
+/// Takes the rights of other users away: it has personal data, and a copy is easily left open to all.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let unusable = |error| StoreError::Io { path: path.to_owned(), error };
+    let mut rights = fs::metadata(path).map_err(unusable)?.permissions();
+    if rights.mode() & 0o077 != 0 {
+        tracing::warn!(directory = %path.display(), "other users had rights to the store; they are taken away");
+        rights.set_mode(rights.mode() & !0o077);
+        fs::set_permissions(path, rights).map_err(unusable)?;
     }
-    tables.commit_marked(&Changes::united(changes), None)
+    Ok(())
+}
+
+fn identity(tree: &Arc<Tree>, path: &Path) -> Result<Identity, StoreError> {
+    let row = tree.view().get(Table::Meta, IDENTITY_KEY)?;
+    let reason = "it has no row that says which store it is".to_owned();
+    let row = row.ok_or_else(|| StoreError::NotAStore { file: path.to_owned(), reason })?;
+    Identity::read(&row, path)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic under the writer's lock leaves a log that is read again before anything is done with it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The directory in which a path lies.
+fn parent_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
 }

@@ -9,6 +9,8 @@ use super::*;
 use crate::store::Table;
 
 const NONCE: Nonce = 0x0123_4567_89ab_cdef;
+const HALF_BYTES: usize = 1 << 20;
+const FILE_BYTES: u64 = (BLOCK_BYTES + 2 * HALF_BYTES) as u64;
 
 fn changes(number: u64) -> Changes {
     let mut changes = Changes::new();
@@ -17,7 +19,7 @@ fn changes(number: u64) -> Changes {
     changes
 }
 
-fn rows(changes: &Changes) -> Vec<(Table, Vec<u8>, Option<Vec<u8>>)> {
+fn rows(changes: &Changes) -> Rows {
     let of = |table| changes.of(table).map(move |(key, value)| (table, key.to_vec(), value.map(<[u8]>::to_vec)));
     Table::ALL.into_iter().flat_map(of).collect()
 }
@@ -25,18 +27,35 @@ fn rows(changes: &Changes) -> Vec<(Table, Vec<u8>, Option<Vec<u8>>)> {
 /// A log with these records, acknowledged.
 fn log_of(numbers: std::ops::RangeInclusive<u64>) -> (TempDir, Log) {
     let directory = TempDir::new().unwrap();
-    let mut log = Log::begin(directory.path(), NONCE).unwrap();
+    let mut log = LogFile::make(directory.path(), NONCE, 2 * HALF_BYTES, 0).unwrap();
     for number in numbers {
         assert!(log.append(number, &changes(number), &|_| Ok(())).unwrap());
     }
     (directory, log)
 }
 
-fn read(directory: &TempDir, shown: u64) -> Result<u64, StoreError> {
-    let left = Log::read(directory.path(), NONCE, shown)?;
-    let expected: Vec<_> = (shown + 1..=left.last).map(|number| rows(&changes(number))).collect();
-    assert_eq!(left.changes.iter().map(rows).collect::<Vec<_>>(), expected);
-    Ok(left.last)
+/// A log whose process was killed.
+fn left_of(numbers: std::ops::RangeInclusive<u64>) -> TempDir {
+    log_of(numbers).0
+}
+
+type Rows = Vec<(Table, Vec<u8>, Option<Vec<u8>>)>;
+
+fn read_as(directory: &TempDir, nonce: Nonce, applied: u64) -> Result<(Log, Vec<(u64, Rows)>), StoreError> {
+    let mut left = Vec::new();
+    let log = LogFile::lock(directory.path())?.read(nonce, applied, &mut |number, changes| {
+        left.push((number, rows(&changes)));
+        Ok(())
+    })?;
+    Ok((log, left))
+}
+
+/// The number of the last record, behind tables with so many.
+fn read(directory: &TempDir, applied: u64) -> Result<u64, StoreError> {
+    let (log, left) = read_as(directory, NONCE, applied)?;
+    let last = log.last();
+    assert_eq!(left, (applied + 1..=last).map(|number| (number, rows(&changes(number)))).collect::<Vec<_>>());
+    Ok(last)
 }
 
 /// Changes bytes of the log's file.
@@ -54,34 +73,70 @@ fn forget_the_end(directory: &TempDir) {
 
 #[test]
 fn what_the_tables_lack_comes_back_in_order() {
-    let (directory, _) = log_of(1..=5);
+    let directory = left_of(1..=5);
     assert_eq!(read(&directory, 0).unwrap(), 5);
     assert_eq!(read(&directory, 3).unwrap(), 5);
     assert_eq!(read(&directory, 5).unwrap(), 5);
 }
 
+fn large(number: u64) -> Changes {
+    let mut changes = changes(number);
+    changes.put(Table::Bodies, *b"large", vec![number as u8; HALF_BYTES / 3]);
+    changes
+}
+
 #[test]
 fn a_half_is_written_again_once_the_tables_have_it() {
     let directory = TempDir::new().unwrap();
-    let mut log = Log::begin(directory.path(), NONCE).unwrap();
-    let large = |number: u64| {
-        let mut changes = changes(number);
-        changes.put(Table::Bodies, *b"large", vec![number as u8; HALF_BYTES / 3]);
-        changes
-    };
+    let mut log = LogFile::make(directory.path(), NONCE, 2 * HALF_BYTES, 0).unwrap();
     let waited = std::cell::RefCell::new(Vec::new());
     for number in 1..=9 {
-        let shown = |until| {
+        let applied = |until| {
             waited.borrow_mut().push((number, until));
             Ok(())
         };
-        assert!(log.append(number, &large(number), &shown).unwrap());
+        assert!(log.append(number, &large(number), &applied).unwrap());
     }
     assert_eq!(*waited.borrow(), [(3, 0), (5, 2), (7, 4), (9, 6)], "each half holds two");
-    let left = Log::read(directory.path(), NONCE, 6).unwrap();
-    assert_eq!(left.changes.iter().map(rows).collect::<Vec<_>>(), [7, 8, 9].map(|number| rows(&large(number))));
-    let missing = Log::read(directory.path(), NONCE, 5).unwrap_err().to_string();
+    drop(log);
+    let (log, left) = read_as(&directory, NONCE, 6).unwrap();
+    assert_eq!(left, [7, 8, 9].map(|number| (number, rows(&large(number)))));
+    drop(log);
+    let missing = read_as(&directory, NONCE, 5).unwrap_err().to_string();
     assert!(missing.contains("record 6 of the log is missing"), "{missing}");
+}
+
+#[test]
+fn a_log_that_was_read_goes_on_where_it_ended() {
+    let mut directory = TempDir::new().unwrap();
+    drop(LogFile::make(directory.path(), NONCE, 2 * HALF_BYTES, 0).unwrap());
+    for number in 1..=12_u64 {
+        // The tables have what was written over, and no more.
+        let applied = ((number - 1) / 2 * 2).saturating_sub(2);
+        let (mut log, left) = read_as(&directory, NONCE, applied).unwrap();
+        assert_eq!((log.last(), left.len() as u64), (number - 1, number - 1 - applied));
+        let waits = |until| {
+            assert!(until <= applied, "record {number} waits for {until}");
+            Ok(())
+        };
+        assert!(log.append(number, &large(number), &waits).unwrap());
+        let next = TempDir::new().unwrap();
+        for name in [FILE_NAME, END_NAME] {
+            fs::copy(directory.path().join(name), next.path().join(name)).unwrap();
+        }
+        directory = next;
+    }
+}
+
+#[test]
+fn a_log_ends_no_earlier_than_the_tables_and_begins_no_later() {
+    let directory = left_of(1..=3);
+    let refused = read(&directory, 4).unwrap_err().to_string();
+    assert!(refused.contains("it ends with commit 3, and the tables beside it with 4"), "{refused}");
+    drop(read_as(&directory, NONCE, 3).unwrap().0.clear().unwrap());
+    assert_eq!(read(&directory, 3).unwrap(), 3);
+    let refused = read(&directory, 2).unwrap_err().to_string();
+    assert!(refused.contains("it goes on from commit 3, and the tables beside it end with 2"), "{refused}");
 }
 
 #[test]
@@ -91,6 +146,7 @@ fn what_is_larger_than_a_half_is_not_taken() {
     large.put(Table::Bodies, *b"large", vec![0; HALF_BYTES]);
     assert!(!log.append(2, &large, &|_| Ok(())).unwrap());
     assert!(log.append(2, &changes(2), &|_| Ok(())).unwrap());
+    drop(log);
     assert_eq!(read(&directory, 0).unwrap(), 2);
 }
 
@@ -98,6 +154,7 @@ fn what_is_larger_than_a_half_is_not_taken() {
 fn a_torn_last_record_was_not_acknowledged_and_is_no_damage() {
     let (directory, log) = log_of(1..=3);
     log.acknowledge(2).unwrap();
+    drop(log);
     change(&directory, 3 * BLOCK_BYTES + 50, |byte| *byte ^= 1);
     assert_eq!(read(&directory, 0).unwrap(), 2);
     forget_the_end(&directory);
@@ -106,16 +163,17 @@ fn a_torn_last_record_was_not_acknowledged_and_is_no_damage() {
 
 #[test]
 fn an_acknowledged_record_that_can_not_be_read_is_damage() {
-    let (directory, _) = log_of(1..=3);
+    let directory = left_of(1..=3);
     change(&directory, 3 * BLOCK_BYTES + 50, |byte| *byte ^= 1);
     let refused = read(&directory, 0).unwrap_err().to_string();
     assert!(refused.contains("record 3 of the log was acknowledged and can't be read"), "{refused}");
-    assert_eq!(Log::read(directory.path(), NONCE, 3).unwrap().last, 3, "the tables have it");
+    let refused = read(&directory, 3).unwrap_err().to_string();
+    assert!(refused.contains("it ends with commit 2"), "{refused}");
 }
 
 #[test]
 fn a_sound_record_behind_one_that_is_not_tells_of_the_damage_by_itself() {
-    let (directory, _) = log_of(1..=3);
+    let directory = left_of(1..=3);
     forget_the_end(&directory);
     change(&directory, 2 * BLOCK_BYTES, |byte| *byte ^= 1);
     let refused = read(&directory, 0).unwrap_err().to_string();
@@ -124,7 +182,7 @@ fn a_sound_record_behind_one_that_is_not_tells_of_the_damage_by_itself() {
 
 #[test]
 fn every_flipped_bit_of_an_acknowledged_record_is_found() {
-    let (directory, _) = log_of(1..=2);
+    let directory = left_of(1..=2);
     let path = directory.path().join(FILE_NAME);
     let sound = fs::read(&path).unwrap();
     let mut first = Vec::new();
@@ -140,10 +198,10 @@ fn every_flipped_bit_of_an_acknowledged_record_is_found() {
 
 #[test]
 fn a_log_that_is_missing_cut_off_or_of_another_store_is_refused() {
-    let (directory, _) = log_of(1..=1);
-    assert!(matches!(Log::read(directory.path(), NONCE + 1, 0), Err(StoreError::LogOfAnother { .. })));
+    let directory = left_of(1..=1);
+    assert!(matches!(read_as(&directory, NONCE + 1, 0), Err(StoreError::LogOfAnother { .. })));
     let path = directory.path().join(FILE_NAME);
-    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(FILE_BYTES as u64 - 1).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(FILE_BYTES - 1).unwrap();
     assert!(matches!(read(&directory, 0), Err(StoreError::Truncated { .. })));
     fs::remove_file(path).unwrap();
     assert!(matches!(read(&directory, 0), Err(StoreError::LogMissing { .. })));
@@ -151,11 +209,29 @@ fn a_log_that_is_missing_cut_off_or_of_another_store_is_refused() {
 
 #[test]
 fn nothing_of_an_earlier_log_is_read() {
-    let (directory, _) = log_of(1..=3);
-    let mut log = Log::begin(directory.path(), NONCE + 1).unwrap();
-    assert_eq!(Log::read(directory.path(), NONCE + 1, 0).unwrap().last, 0);
+    let directory = left_of(1..=3);
+    drop(LogFile::make(directory.path(), NONCE + 1, 2 * HALF_BYTES, 0).unwrap());
+    let (mut log, left) = read_as(&directory, NONCE + 1, 0).unwrap();
+    assert!(left.is_empty());
     assert!(log.append(1, &changes(1), &|_| Ok(())).unwrap());
-    assert_eq!(Log::read(directory.path(), NONCE + 1, 0).unwrap().last, 1);
+    drop(log);
+    assert_eq!(read_as(&directory, NONCE + 1, 0).unwrap().1.len(), 1);
+}
+
+#[test]
+fn a_log_has_nothing_until_there_was_a_commit() {
+    let has_nothing = |directory: &TempDir| LogFile::lock(directory.path()).unwrap().has_nothing().unwrap();
+    let directory = TempDir::new().unwrap();
+    drop(LogFile::make(directory.path(), NONCE, 2 * HALF_BYTES, 0).unwrap());
+    assert!(has_nothing(&directory));
+    let directory = left_of(1..=1);
+    assert!(!has_nothing(&directory));
+    drop(read_as(&directory, NONCE, 1).unwrap().0.clear().unwrap());
+    assert!(!has_nothing(&directory), "the tables had one");
+    fs::write(directory.path().join(FILE_NAME), b"").unwrap();
+    assert!(has_nothing(&directory));
+    fs::write(directory.path().join(FILE_NAME), [7; 9000]).unwrap();
+    assert!(!has_nothing(&directory));
 }
 
 #[test]
@@ -166,7 +242,7 @@ fn the_file_never_grows_and_is_private() {
         let found = fs::metadata(directory.path().join(name)).unwrap();
         assert_eq!(found.permissions().mode() & 0o777, 0o600, "{name}");
     }
-    assert_eq!(fs::metadata(directory.path().join(FILE_NAME)).unwrap().len(), FILE_BYTES as u64);
+    assert_eq!(fs::metadata(directory.path().join(FILE_NAME)).unwrap().len(), FILE_BYTES);
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-//! The store that Hailer has today: a write-ahead log before redb's tables.
+//! Hailer's own store: a write-ahead log before a tree of lsm-tree.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -8,17 +8,20 @@ use hailer::store::{self, FileStore, Opening, Snapshot, Store as _, Table};
 use super::{Result, Store};
 use crate::rows::Changes;
 
-struct LogRedb {
+/// Small, so that a short run writes and merges many tables.
+const LOG_BYTES: usize = 1 << 20;
+
+struct Ours {
     store: FileStore,
 }
 
 pub(super) fn open(directory: &Path, create: bool) -> Result<Box<dyn Store>> {
-    let opening = Opening { create, ..Opening::of("damage") };
+    let opening = Opening { create, log_bytes: LOG_BYTES, ..Opening::of("damage") };
     let store = FileStore::open(directory, opening).map_err(|error| error.to_string())?;
-    Ok(Box::new(LogRedb { store }))
+    Ok(Box::new(Ours { store }))
 }
 
-impl LogRedb {
+impl Ours {
     fn view(&self) -> Result<Box<dyn Snapshot>> {
         self.store.snapshot().map_err(|error| error.to_string())
     }
@@ -28,7 +31,7 @@ fn table(number: u8) -> Table {
     Table::ALL[usize::from(number)]
 }
 
-impl Store for LogRedb {
+impl Store for Ours {
     fn commit(&mut self, _: u64, changes: &Changes) -> Result<()> {
         let mut all = store::Changes::new();
         for ((number, key), value) in changes {
@@ -37,7 +40,7 @@ impl Store for LogRedb {
                 None => all.delete(table(*number), &key[..]),
             }
         }
-        self.store.append(all).map(drop).map_err(|error| error.to_string())
+        self.store.commit(&all).map_err(|error| error.to_string())
     }
 
     fn get(&self, number: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -47,7 +50,7 @@ impl Store for LogRedb {
     fn all(&self, number: u8, visit: &mut dyn FnMut(&[u8], Vec<u8>)) -> Result<()> {
         let mut show = |key: &[u8], value: &[u8]| {
             // The rows that say which store this is are the store's own.
-            if number != crate::rows::META || !matches!(key, b"store" | b"log") {
+            if number != crate::rows::META || key != b"store" {
                 visit(key, value.to_vec());
             }
             ControlFlow::Continue(())

@@ -1,22 +1,18 @@
-//! Processes that are killed in the middle, with this test binary as the process: what it was told is committed is there
-//! when the file is opened again, and of what was not, all or nothing.
+//! Processes that are killed in the middle, with this test binary as the process: what it said is committed is there when the store is opened
+//! again, and of what was not, all or nothing.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 use super::*;
 
-use crate::store::{FileStore, Store};
-
 const DIRECTORY: &str = "HAILER_TEST_STORE";
-/// Set if commits go through the log.
-const LOGS: &str = "HAILER_TEST_STORE_LOGS";
 
 /// Not a test of its own: the process that is killed. It commits without end, and says so after each.
 #[test]
 fn a_child() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
-    let store = match open_one(Path::new(&directory), std::env::var_os(LOGS).is_some()) {
+    let store = match reopen(Path::new(&directory)) {
         Ok(store) => store,
         Err(error) => {
             say(&format!("refused: {error}"));
@@ -27,16 +23,13 @@ fn a_child() {
         let mut changes = Changes::new();
         for table in [Table::Customers, Table::Journal] {
             for key in 0..32_u8 {
-                changes.put(table, [key], [&number.to_le_bytes()[..], &vec![key; 2_000]].concat());
+                // As large as it takes for the log to be filled again and again.
+                changes.put(table, [key], [&number.to_le_bytes()[..], &vec![key; 20_000]].concat());
             }
         }
-        store.append(changes).unwrap();
+        store.commit(&changes).unwrap();
         say(&format!("committed {number}"));
     }
-}
-
-fn open_one(directory: &Path, logs: bool) -> Result<Box<dyn Store>, StoreError> {
-    Ok(if logs { Box::new(FileStore::open(directory, Opening::of("test"))?) } else { Box::new(reopen(directory)?) })
 }
 
 fn say(line: &str) {
@@ -45,11 +38,10 @@ fn say(line: &str) {
     writeln!(output, "\n{line}").and_then(|()| output.flush()).unwrap();
 }
 
-fn child(directory: &TempDir, logs: bool) -> (Child, impl Iterator<Item = String>) {
+fn child(directory: &TempDir) -> (Child, impl Iterator<Item = String>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "store::redb::tests::crash::a_child"])
+        .args(["--exact", "--nocapture", "store::file::tests::crash::a_child"])
         .env(DIRECTORY, directory.path())
-        .envs(logs.then_some((LOGS, "yes")))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -60,20 +52,11 @@ fn child(directory: &TempDir, logs: bool) -> (Child, impl Iterator<Item = String
 
 #[test]
 fn a_killed_process_leaves_every_commit_that_it_finished_and_no_part_of_another() {
-    kill_again_and_again(false);
-}
-
-#[test]
-fn so_does_one_whose_commits_go_through_the_log() {
-    kill_again_and_again(true);
-}
-
-fn kill_again_and_again(logs: bool) {
     let directory = TempDir::new().unwrap();
     drop(new_store(&directory));
     for round in 0..12_u64 {
-        let (mut child, mut lines) = child(&directory, logs);
-        let seen = lines.find(|line| *line == format!("committed {}", 2 + round)).unwrap();
+        let (mut child, mut lines) = child(&directory);
+        let seen = lines.find(|line| *line == format!("committed {}", 2 + round * 7)).unwrap();
         // Somewhere in what comes after it.
         std::thread::sleep(std::time::Duration::from_micros(round * 700));
         child.kill().unwrap();
@@ -82,12 +65,12 @@ fn kill_again_and_again(logs: bool) {
         let last = lines.filter(|line| line.starts_with("committed")).last().unwrap_or(seen);
         let told: u64 = last.rsplit(' ').next().unwrap().parse().unwrap();
 
-        let store = open_one(directory.path(), logs).unwrap();
+        let store = reopen(directory.path()).unwrap();
         let snapshot = store.snapshot().unwrap();
         let mut numbers = Vec::new();
         for table in [Table::Customers, Table::Journal] {
             let shown = snapshot.range(table, b"", b"\xff", &mut |key, value| {
-                assert!(value.len() == 2_008 && value[8..].iter().all(|byte| *byte == key[0]));
+                assert!(value.len() == 20_008 && value[8..].iter().all(|byte| *byte == key[0]));
                 numbers.push(u64::from_le_bytes(value[..8].try_into().unwrap()));
                 std::ops::ControlFlow::Continue(())
             });
@@ -97,14 +80,14 @@ fn kill_again_and_again(logs: bool) {
         assert!(numbers.iter().all(|number| *number == numbers[0]), "round {round}: part of a commit");
         assert!(numbers[0] == told || numbers[0] == told + 1, "round {round}: told {told}, found {}", numbers[0]);
     }
-    crate::store::verify(directory.path(), &mut |_| {}).unwrap();
+    verify(directory.path(), &mut |_| {}).unwrap();
 }
 
 #[test]
 fn a_second_process_is_refused() {
     let directory = TempDir::new().unwrap();
     let store = new_store(&directory);
-    let (mut child, mut lines) = child(&directory, false);
+    let (mut child, mut lines) = child(&directory);
     let refused = lines.find(|line| line.starts_with("refused") || line.starts_with("committed")).unwrap();
     let _ = child.kill();
     child.wait().unwrap();
