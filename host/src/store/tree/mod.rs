@@ -247,7 +247,8 @@ fn failed(path: &Path, error: lsm_tree::Error) -> StoreError {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
                 StoreError::Full { file, reason: error.to_string() }
             }
-            ErrorKind::UnexpectedEof => {
+            // A place before the beginning of a file that was cut off is an invalid one.
+            ErrorKind::UnexpectedEof | ErrorKind::InvalidInput => {
                 StoreError::Damaged { file, reason: "a table ends before a block that it needs".to_owned() }
             }
             ErrorKind::NotFound => StoreError::Damaged { file, reason: format!("a file is missing: {error}") },
