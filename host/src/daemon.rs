@@ -57,6 +57,7 @@ const LOOKS_EVERY: Duration = Duration::from_millis(250);
 /// The longest that the parts of an engine with a store may take to end when the time for draining is up.
 const ENDS_WITHIN: Duration = Duration::from_secs(8);
 
+const ORDERS_FORGOTTEN: &str = "ended before a pause, a resumption or a suspension was written down; `hailer campaigns` says what the next start does";
 const NOT_DRAINED: &str = "ended before everything was drained; what was not acknowledged will be delivered again";
 
 /// Runs the engine until its source ends or it is told to stop, and says what it did.
@@ -108,16 +109,24 @@ async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
     };
     let health = &surroundings.health;
 
-    let (tally, not_recorded) = tokio::select! {
+    let ran = tokio::select! {
         // Asked first, as it may have something better to say at the very end.
         biased;
-        tally = run_pipeline(&config, &surroundings, doorway, &shutdown) => tally?,
+        ran = run_pipeline(&config, &surroundings, doorway, &shutdown) => ran,
         ended = &mut background.owner => {
             ended.context("the owner of the rules' directory stopped unexpectedly")??;
             anyhow::bail!(NOT_DRAINED)
         }
         () = ended_for_long(&config, &shutdown) => anyhow::bail!(NOT_DRAINED),
     };
+    // The owner may still read the directory. A suspension that is not written down would be forgotten.
+    tokio::select! {
+        biased;
+        () = surroundings.reload.orders_are_written() => {}
+        _ = &mut background.owner => tracing::error!(ORDERS_FORGOTTEN),
+        () = shutdown.ended() => tracing::error!(ORDERS_FORGOTTEN),
+    }
+    let (tally, not_recorded) = ran?;
     let problems = health.problems();
     let other_form = health.complaints().remove("source").filter(|_| !problems.contains_key("source"));
     drop(trigger);

@@ -4,10 +4,12 @@
 //! moment that somebody asks for it**: every shard looks here before it calls a campaign. An order stands here until
 //! the owner has put a rule set on the stage that follows it, so that there is no gap between the two.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::Target;
 use crate::engine::Stop;
@@ -19,6 +21,8 @@ pub(super) struct Brake {
     /// How many orders there are at most: there is hardly ever one, and every shard asks before every call.
     standing: Arc<AtomicUsize>,
     last: Arc<AtomicU64>,
+    /// Notified when the last order that stood is carried out.
+    carried_out: Arc<Notify>,
 }
 
 /// One thing that was ordered.
@@ -51,6 +55,20 @@ impl Brake {
             orders
         });
         Hold { brake: self.clone(), number }
+    }
+
+    /// Waits until no order stands.
+    pub(super) async fn is_free(&self) {
+        let mut carried_out = pin!(self.carried_out.notified());
+        loop {
+            // Registered before the look, so that no notification falls between the two.
+            carried_out.as_mut().enable();
+            if self.standing.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            carried_out.as_mut().await;
+            carried_out.set(self.carried_out.notified());
+        }
     }
 
     /// How the last order that is of this campaign stops it; `None` if it does not.
@@ -100,7 +118,9 @@ impl Drop for Hold {
             orders.retain(|(number, _)| *number != self.number);
             orders
         });
-        self.brake.standing.fetch_sub(1, Ordering::Release);
+        if self.brake.standing.fetch_sub(1, Ordering::Release) == 1 {
+            self.brake.carried_out.notify_waiters();
+        }
     }
 }
 

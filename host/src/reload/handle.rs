@@ -298,6 +298,11 @@ impl ReloadHandle {
         self.requests.try_send(Request::Suspend { campaign, generation, misbehaviour, hold }).is_ok()
     }
 
+    /// Waits until every order to stop a campaign, or to let it go on, is written down.
+    pub async fn orders_are_written(&self) {
+        self.brake.is_free().await;
+    }
+
     /// Whether somebody stopped a campaign that the rule set may still hold.
     #[must_use]
     pub fn is_stopped(&self, campaign: &str, generation: u64) -> bool {

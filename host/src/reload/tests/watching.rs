@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -74,6 +75,25 @@ async fn a_directory_that_was_made_again_is_watched_again() {
     world.write("welcome.wasm", rule("2.0.0"));
     until("the new one is read", || world.running() == ["welcome 2.0.0"]).await;
     living.end().await;
+}
+
+#[tokio::test]
+async fn a_suspension_is_waited_for_until_it_is_written_down() {
+    let world = World::new();
+    world.write("welcome.wasm", rule("1.0.0"));
+    let (handle, requests) = ReloadHandle::new();
+    let owner = world.open();
+    let generation = world.campaign("welcome").generation;
+    handle.orders_are_written().await;
+    let unfit = Misbehaviour::Unfit("it faults".into());
+    assert!(handle.suspend("welcome".into(), generation, unfit));
+    let mut written = std::pin::pin!(handle.orders_are_written());
+    assert!(written.as_mut().now_or_never().is_none(), "the owner has not begun");
+    let living = tokio::spawn(owner.run(requests, std::future::pending()));
+    written.await;
+    let statuses = handle.ask(|reply| Request::Campaigns { reply }).await.unwrap();
+    assert_eq!(statuses[0].suspended.as_deref(), Some("it faults"));
+    living.abort();
 }
 
 #[tokio::test]
