@@ -30,6 +30,10 @@ fn bad() -> Vec<(Vec<u8>, &'static str)> {
         ),
         (b"{\"eventCode\":\"OnPurchaseConfirm\",\"name\":\"\xc2\xee\xe4\xe0\"}".to_vec(), "utf-8"),
         (br#"{"customerInfo":{"customerId":7}}"#.to_vec(), "eventCode"),
+        (
+            br#"{"eventCode":"OnPurchaseConfirm","customerInfo":{"customerId":[7],"customerUid":"u"}}"#.to_vec(),
+            "a whole number, of at most 4096 bytes at /customerInfo/customerId",
+        ),
         (deep, "128"),
         (b"".to_vec(), "whitespace"),
         (huge, "(event.bytes_max)"),

@@ -57,6 +57,20 @@ impl Json {
         })
     }
 
+    /// Whether what should hold a pointer's place is there and is no object.
+    pub(super) fn ends_before(&self, pointer: &str) -> bool {
+        let mut holders = pointer.match_indices('/').filter_map(|(end, _)| self.at(&pointer[..end]));
+        holders.any(|holder| !holder.is_absent() && !matches!(holder, Self::Object(_)))
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Text(text) => text.is_empty(),
+            _ => false,
+        }
+    }
+
     /// Puts a value where a JSON Pointer points, with objects on the way there; or takes it away.
     pub(super) fn put(&mut self, pointer: &str, value: Option<Json>) {
         let Some((_, path)) = pointer.split_once('/') else {

@@ -20,7 +20,7 @@ pub(super) fn project(handler: &Handler, body: &Json, writer: &mut Writer) -> Re
 fn record(fields: &[Field], strict: bool, from: &Json, writer: &mut Writer, missing: &mut Option<String>) {
     writer.array(fields.len());
     for field in fields {
-        let found = field.paths.iter().filter_map(|path| from.at(path)).find(|value| !is_absent(value));
+        let found = field.paths.iter().filter_map(|path| from.at(path)).find(|value| !value.is_absent());
         let before = writer.len();
         let written = match found {
             Some(value) => value_of(field, strict, value, writer, missing),
@@ -35,6 +35,10 @@ fn record(fields: &[Field], strict: bool, from: &Json, writer: &mut Writer, miss
                 twins.any(|twin| value_of(twin, strict, value, &mut Writer::default(), &mut None))
             };
             match found {
+                None if (field.required || strict) && field.paths.iter().any(|path| from.ends_before(path)) => {
+                    let why = || format!("`{}` should be in an object, and there is something else", field.name);
+                    missing.get_or_insert_with(why);
+                }
                 None if field.required => {
                     _ = missing.get_or_insert_with(|| format!("the event has no `{}`", field.name))
                 }
@@ -44,14 +48,6 @@ fn record(fields: &[Field], strict: bool, from: &Json, writer: &mut Writer, miss
                 _ => {}
             }
         }
-    }
-}
-
-fn is_absent(value: &Json) -> bool {
-    match value {
-        Json::Null => true,
-        Json::Text(text) => text.is_empty(),
-        _ => false,
     }
 }
 
@@ -77,7 +73,7 @@ fn value_of(field: &Field, strict: bool, value: &Json, writer: &mut Writer, miss
         (FieldKind::Timestamp, Json::Text(text)) => moment(text).map(|value| writer.timestamp(value)),
         (FieldKind::Map, Json::Object(members)) => map(members, writer),
         (FieldKind::List, Json::Array(elements)) => {
-            let elements: Vec<_> = elements.iter().filter(|element| !is_absent(element)).collect();
+            let elements: Vec<_> = elements.iter().filter(|element| !element.is_absent()).collect();
             if !elements.iter().all(|element| matches!(element, Json::Object(_))) {
                 return false;
             }
@@ -95,7 +91,7 @@ fn value_of(field: &Field, strict: bool, value: &Json, writer: &mut Writer, miss
 }
 
 fn map(members: &[(String, Json)], writer: &mut Writer) -> Option<()> {
-    let members: Vec<_> = members.iter().filter(|(_, value)| !is_absent(value)).collect();
+    let members: Vec<_> = members.iter().filter(|(_, value)| !value.is_absent()).collect();
     writer.map(members.len());
     members.iter().try_for_each(|(key, value)| {
         let Json::Number(text) = value else { return None };
@@ -247,6 +243,38 @@ mod tests {
         };
         assert_eq!(entries(r#"{"1": 1.50, "2": null, "3": "", "4": -1}"#), Some(2));
         assert_eq!(entries(r#"{"1": 1.50, "2": "x"}"#), None);
+    }
+
+    #[test]
+    fn a_field_whose_holder_is_no_object_keeps_a_strict_handler_from_being_called() {
+        let field = Field {
+            name: "number".to_owned(),
+            kind: FieldKind::Str,
+            paths: vec!["/card/number".to_owned(), "/number".to_owned()],
+            required: false,
+            personal: false,
+            of: Vec::new(),
+        };
+        let called = |strict, body: &str| {
+            let handler = Handler {
+                name: "h".to_owned(),
+                events: Vec::new(),
+                timer: None,
+                merge: false,
+                fields: vec![field.clone()],
+                when: None,
+                strict,
+            };
+            let Ok(body) = Json::parse(body) else { panic!("{body} is JSON") };
+            project(&handler, &body, &mut Writer::default())
+        };
+        let refused = Err("`number` should be in an object, and there is something else".to_owned());
+        for body in [r#"{"card":"x"}"#, r#"{"card":[{"number":"1"}]}"#] {
+            assert_eq!((called(true, body), called(false, body)), (refused.clone(), Ok(())), "{body}");
+        }
+        for body in ["{}", r#"{"card":null}"#, r#"{"card":{}}"#, r#"{"card":7,"number":"1"}"#] {
+            assert_eq!(called(true, body), Ok(()), "{body}");
+        }
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::{EventError, EventErrorKind};
 use super::identity::Parts;
 use super::tape::{Kind, Value};
 
-/// The longest id of a customer in bytes. An id stands in rows and communications, so a longer one is absent, and counted as one of no use.
+/// The longest id of a customer in bytes. An id stands in rows and communications, so a longer one can't be used.
 pub const ID_BYTES_MAX: usize = 4096;
 
 /// The event's customer as a communication names them, each id as text. Built from `customerInfo`, or for a merge from
@@ -25,8 +26,24 @@ pub struct Customer {
 }
 
 impl Customer {
-    /// The customer of a `customerInfo`; `None` if it is no object, or names nobody. Adds the names of ids that are there and can't be used.
-    pub(super) fn read(info: Value<'_>, unusable: &mut Vec<&'static str>) -> Option<Customer> {
+    /// The customer of a member of this name, a `customerInfo`; `None` if it is absent, or names none. Adds the names of ids that are there and
+    /// can't be used.
+    ///
+    /// # Errors
+    /// When it does not tell which customer it is: it is no object, or an id that [`Self::key`] prefers to those that are left can't be used. Another id
+    /// would lead to another account.
+    pub(super) fn read(
+        name: &str,
+        info: Value<'_>,
+        unusable: &mut Vec<&'static str>,
+    ) -> Result<Option<Customer>, EventError> {
+        if info.is_absent() {
+            return Ok(None);
+        }
+        let refused = |kind, path, value: Value<'_>| EventError { kind, path, offset: value.end_offset() };
+        if info.kind() != Kind::Object {
+            return Err(refused(EventErrorKind::CustomerNotAnObject, format!("/{name}"), info));
+        }
         let mut roles: [Option<Value<'_>>; ROLE_NAMES.len()] = [None; ROLE_NAMES.len()];
         for member in info.members() {
             if let Some(role) = ROLE_NAMES.iter().position(|name| member.key.is(name)) {
@@ -41,6 +58,16 @@ impl Customer {
                 unusable.push(name);
             }
         }
+        for names in ROLES_OF_KEYS {
+            if names.iter().any(|&role| ids[role].is_some()) {
+                break;
+            }
+            let is_there = |&&role: &&usize| roles[role].is_some_and(|value| !value.is_absent());
+            if let Some((&role, value)) = names.iter().find(is_there).and_then(|role| Some((role, roles[*role]?))) {
+                let path = format!("/{name}/{}", ROLE_NAMES[role]);
+                return Err(refused(EventErrorKind::CustomerIdUnusable, path, value));
+            }
+        }
         let [id, group, misspelt_group, uid, code, device, identifier, application] = ids;
         let customer = Customer {
             customer_id: id,
@@ -50,7 +77,7 @@ impl Customer {
             identifier_id: identifier,
             application_id: application,
         };
-        (customer != Customer::default()).then_some(customer)
+        Ok((customer != Customer::default()).then_some(customer))
     }
 
     /// What its ids take in bytes; a little more than they really do.
@@ -90,6 +117,9 @@ const ROLE_NAMES: [&str; 8] = [
     "identifierId",
     "applicationId",
 ];
+
+/// Which of these names tell a customer from others, in the order in which [`Customer::key`] asks.
+const ROLES_OF_KEYS: [&[usize]; 3] = [&[0], &[3, 4], &[1, 2]];
 
 /// The text of an id: a string that is not empty, or a number that is whole, however it is written. The name is noted of an id that is there and is
 /// anything else.

@@ -21,6 +21,8 @@ pub enum Unusable {
     OutOfRange,
     NotWhole,
     NotAMoment,
+    /// What should hold it is there and is no object.
+    InNoObject,
 }
 
 impl Unusable {
@@ -32,6 +34,7 @@ impl Unusable {
             Unusable::OutOfRange => "is there, and out of range",
             Unusable::NotWhole => "is there, and no whole number",
             Unusable::NotAMoment => "is there, and no time that can be read",
+            Unusable::InNoObject => "should be in an object, and there is something else",
         }
     }
 }
@@ -57,12 +60,12 @@ impl<'a> Encoder<'a, '_> {
     /// # Errors
     /// When it is absent, or can't be used; then nothing is written.
     pub(super) fn field(&mut self, shape: &Shape, query: &Query) -> Result<(), Option<Unusable>> {
-        let value = self.located.answer(self.document, shape, query).ok_or(None)?;
         let start = self.out.len();
-        self.value(query, value).map_err(|unusable| {
+        let found = self.located.answer(self.document, shape, query);
+        let written = found.and_then(|value| self.value(query, value).map_err(Some));
+        written.inspect_err(|unusable| {
             self.out.truncate(start);
-            self.mismatches = self.mismatches.saturating_add(1);
-            Some(unusable)
+            self.mismatches = self.mismatches.saturating_add(u32::from(unusable.is_some()));
         })
     }
 

@@ -1,6 +1,7 @@
 //! An event: a body that is valid as a whole, and the little that the engine itself reads of it, wherever in the body it stands.
 //!
-//! A field of the envelope other than the code never fails an event: an id of another kind is absent.
+//! An event without a code is refused, and so is one that has a customer and does not tell which: see [`Customer::read`]. Any other id of another
+//! kind is absent.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -32,7 +33,8 @@ impl Event {
     /// Validates the whole body, and reads the envelope.
     ///
     /// # Errors
-    /// If the body is not the JSON of an object (a comma before a closing bracket and a byte order mark are forgiven), or has no event code.
+    /// If the body is not the JSON of an object (a comma before a closing bracket and a byte order mark are forgiven), has no event code, or does not
+    /// tell which customer it is about.
     pub fn read(body: Bytes) -> Result<Event, EventError> {
         Event::read_within(body, usize::MAX)
     }
@@ -50,9 +52,15 @@ impl Event {
         let code = members.code()?;
         // A merge names two customers, and is an event of the one that stays.
         let mut unusable = Vec::new();
-        let mut read = |info: Option<Value<'_>>| Customer::read(info?, &mut unusable);
-        let customer = read(members.to_customer).or_else(|| read(members.customer));
-        let merged_from = read(members.from_customer);
+        let mut read = |name, info: Option<Value<'_>>| match info {
+            Some(info) => Customer::read(name, info, &mut unusable),
+            None => Ok(None),
+        };
+        let customer = match read("toCustomerInfo", members.to_customer)? {
+            None => read("customerInfo", members.customer)?,
+            to => to,
+        };
+        let merged_from = read("fromCustomerInfo", members.from_customer)?;
         let external_id = members.external_id.and_then(|id| id_of("externalId", id, &mut unusable));
         Ok(Event {
             raw: body,

@@ -64,6 +64,10 @@ pub enum EventErrorKind {
     EventCodeNotText,
     #[error("eventCode is longer than 128 bytes")]
     EventCodeTooLong,
+    #[error("what names the customer must be an object")]
+    CustomerNotAnObject,
+    #[error("the customer's id must be a string or a whole number, of at most 4096 bytes")]
+    CustomerIdUnusable,
 }
 
 /// The path to where the scanner stopped, from what it had put on the tape. `open` are the containers that were not closed yet, outermost

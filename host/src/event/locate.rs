@@ -4,11 +4,14 @@
 //! own place is settled. **Of several members with one name the last wins, and only then is it looked into,** so what an earlier one
 //! holds is never mixed in.
 
+use super::encode::Unusable;
 use super::plan::{Query, Shape};
-use super::tape::{Document, Value};
+use super::tape::{Document, Kind, Value};
 
 /// No such member.
 const NOWHERE: u32 = u32::MAX;
+/// What should hold the member is there and is no object.
+const IN_NO_OBJECT: u32 = u32::MAX - 1;
 
 /// The places of a shape's trie nodes; below them those of the shapes around it, while inside of a list.
 #[derive(Debug, Default)]
@@ -37,7 +40,12 @@ impl Located {
             if node.is_leaf() || places[index] == NOWHERE {
                 continue;
             }
-            for member in object.document().value(places[index]).members() {
+            let holder = (places[index] != IN_NO_OBJECT).then(|| object.document().value(places[index]));
+            if holder.is_none_or(|holder| holder.kind() != Kind::Object && !holder.is_absent()) {
+                node.children().for_each(|child| places[child as usize] = IN_NO_OBJECT);
+                continue;
+            }
+            for member in holder.into_iter().flat_map(Value::members) {
                 if let Some(child) = node.child(member.key) {
                     places[child as usize] = member.value.index();
                 }
@@ -50,9 +58,29 @@ impl Located {
     }
 
     /// The first alternative that is present and not empty, in the shape that was entered last.
-    pub(super) fn answer<'a>(&self, document: Document<'a>, shape: &Shape, query: &Query) -> Option<Value<'a>> {
+    ///
+    /// # Errors
+    /// When there is none. It can't be used, and is not absent, if what should hold it is no object.
+    pub(super) fn answer<'a>(
+        &self,
+        document: Document<'a>,
+        shape: &Shape,
+        query: &Query,
+    ) -> Result<Value<'a>, Option<Unusable>> {
         let places = &self.places[self.places.len() - shape.trie.len()..];
-        let places = query.alternatives.iter().map(|&node| places[node as usize]);
-        places.filter(|&place| place != NOWHERE).map(|place| document.value(place)).find(|value| !value.is_absent())
+        let mut why = None;
+        for &node in &query.alternatives {
+            match places[node as usize] {
+                NOWHERE => {}
+                IN_NO_OBJECT => why = Some(Unusable::InNoObject),
+                place => {
+                    let value = document.value(place);
+                    if !value.is_absent() {
+                        return Ok(value);
+                    }
+                }
+            }
+        }
+        Err(why)
     }
 }

@@ -101,6 +101,10 @@ impl TrieNode {
         self.children.is_empty()
     }
 
+    pub(super) fn children(&self) -> impl Iterator<Item = u32> {
+        self.children.iter().map(|&(_, node)| node)
+    }
+
     /// The child of a key.
     #[inline]
     pub(super) fn child(&self, key: Text<'_>) -> Option<u32> {

@@ -57,9 +57,11 @@ fn accepts(body: &[u8]) -> Option<bool> {
     match read(body) {
         Ok(event) => Some(event.was_repaired()),
         Err(error) => match error.kind {
-            EventErrorKind::NoEventCode | EventErrorKind::EventCodeNotText | EventErrorKind::EventCodeTooLong => {
-                Some(without_trailing_commas(body) != body)
-            }
+            EventErrorKind::NoEventCode
+            | EventErrorKind::EventCodeNotText
+            | EventErrorKind::EventCodeTooLong
+            | EventErrorKind::CustomerNotAnObject
+            | EventErrorKind::CustomerIdUnusable => Some(without_trailing_commas(body) != body),
             _ => None,
         },
     }

@@ -1,5 +1,6 @@
 //! When two messages are one event.
 
+use super::super::EventErrorKind;
 use super::samples::SAMPLES;
 use super::*;
 
@@ -91,8 +92,8 @@ fn an_id_of_a_customer_is_the_same_as_a_text_and_as_a_number() {
     }
     for (one, other) in [
         (r#""customerInfo":{"customerId":"7"}"#, r#""customerInfo":{"customerId":"07"}"#),
-        (r#""customerInfo":{"customerId":7.5}"#, r#""customerInfo":{"customerId":"7.5"}"#),
-        (r#""customerInfo":{"customerId":true}"#, r#""customerInfo":{"customerId":"true"}"#),
+        (r#""customerInfo":{"identifierId":7.5}"#, r#""customerInfo":{"identifierId":"7.5"}"#),
+        (r#""customerInfo":{"mobileDeviceId":true}"#, r#""customerInfo":{"mobileDeviceId":"true"}"#),
         // These are no ids of a customer: a rule can tell a text from a number.
         (r#""customerInfo":{"other":7}"#, r#""customerInfo":{"other":"7"}"#),
         (r#""a":{"customerId":7}"#, r#""a":{"customerId":"7"}"#),
@@ -148,9 +149,12 @@ fn what_says_something_else_is_another_event_whatever_stands_beside_it() {
 
 #[test]
 fn an_id_that_is_no_id_is_absent_and_named() {
-    let event = read(r#"{"eventCode":"E","externalId":true,"customerInfo":{"customerId":11.5,"customerUid":{},"accountgroupId":"g"}}"#).unwrap();
-    assert_eq!(event.unusable_ids(), ["customerId", "customerUid", "externalId"]);
-    assert_eq!((event.external_id(), event.customer().unwrap().customer_id.as_deref()), (None, None));
+    let event = read(
+        r#"{"eventCode":"E","externalId":true,"customerInfo":{"customerId":11,"customerUid":{},"identifierId":1.5}}"#,
+    )
+    .unwrap();
+    assert_eq!(event.unusable_ids(), ["customerUid", "identifierId", "externalId"]);
+    assert_eq!((event.external_id(), event.customer().unwrap().customer_uid.as_deref()), (None, None));
     for id in ["11", "11.0", "1.1e1", r#""11""#] {
         let event = read(format!(r#"{{"eventCode":"E","customerInfo":{{"customerId":{id}}}}}"#)).unwrap();
         assert_eq!(
@@ -158,6 +162,48 @@ fn an_id_that_is_no_id_is_absent_and_named() {
             (Some("11"), &[][..]),
             "{id}"
         );
+    }
+}
+
+/// Another of its ids would lead to another account.
+#[test]
+fn an_event_that_does_not_tell_which_customer_it_is_about_is_refused() {
+    let long = "7".repeat(4097);
+    let unusable = ["true", "7.5", "{}", "[]", "[7]", &long, &format!("\"{long}\"")];
+    for (infos, path) in [
+        (r#""customerInfo":{"customerId":?,"customerUid":"u"}"#, "/customerInfo/customerId"),
+        (r#""customerInfo":{"customerId":?}"#, "/customerInfo/customerId"),
+        (r#""customerInfo":{"customerId":7,"customerId":?}"#, "/customerInfo/customerId"),
+        (r#""customerInfo":{"customerUid":?,"accountgroupId":"g"}"#, "/customerInfo/customerUid"),
+        (r#""customerInfo":{"customerCode":?}"#, "/customerInfo/customerCode"),
+        (r#""customerInfo":{"accountfroupId":?,"identifierId":1}"#, "/customerInfo/accountfroupId"),
+        (r#""toCustomerInfo":{"customerId":?},"customerInfo":{"customerId":7}"#, "/toCustomerInfo/customerId"),
+        (r#""fromCustomerInfo":{"customerId":?},"toCustomerInfo":{"customerId":7}"#, "/fromCustomerInfo/customerId"),
+    ] {
+        for id in unusable {
+            let error = read(format!(r#"{{"eventCode":"E",{}}}"#, infos.replace('?', id))).unwrap_err();
+            assert_eq!((error.kind, error.path.as_str()), (EventErrorKind::CustomerIdUnusable, path), "{infos}");
+        }
+    }
+    for name in ["customerInfo", "toCustomerInfo", "fromCustomerInfo"] {
+        for info in ["7", r#""7""#, "true", "[]", r#"[{"customerId":7}]"#] {
+            let error = read(format!(r#"{{"eventCode":"E","{name}":{info}}}"#)).unwrap_err();
+            assert_eq!((error.kind, error.path), (EventErrorKind::CustomerNotAnObject, format!("/{name}")), "{info}");
+        }
+    }
+    // An id of lower rank, and one that is absent, leave no doubt.
+    for info in [
+        r#"{"customerId":7,"customerUid":true,"accountgroupId":{}}"#,
+        r#"{"customerId":null,"customerUid":"","customerCode":7,"accountgroupId":true}"#,
+        r#"{"customerUid":true,"customerCode":"7"}"#,
+    ] {
+        assert!(
+            read(format!(r#"{{"eventCode":"E","customerInfo":{info}}}"#)).unwrap().customer_key().is_some(),
+            "{info}"
+        );
+    }
+    for info in ["null", r#""""#, "{}"] {
+        assert!(read(format!(r#"{{"eventCode":"E","customerInfo":{info}}}"#)).unwrap().customer().is_none(), "{info}");
     }
 }
 

@@ -47,6 +47,12 @@ impl Json {
         })
     }
 
+    /// Whether the way to a pointer's place ends at a value that is there and has no members.
+    fn ends_before(&self, pointer: &str) -> bool {
+        let ways = pointer.match_indices('/').map(|(end, _)| self.pointer(&pointer[..end]));
+        ways.flatten().any(|json| !json.is_absent() && !matches!(json, Json::Object(_)))
+    }
+
     fn is_absent(&self) -> bool {
         matches!(self, Json::Null) || *self == Json::Str(String::new())
     }
@@ -55,7 +61,10 @@ impl Json {
 /// A field's value, and whether a required sub-field is missing in a list; counts mismatches on the way.
 pub(super) fn expected(body: &Json, field: &Field, mismatches: &mut u32) -> (Option<Packed>, bool) {
     let mut answers = field.paths.iter().filter_map(|path| body.pointer(path));
-    let Some(answer) = answers.find(|json| !json.is_absent()) else { return (None, false) };
+    let Some(answer) = answers.find(|json| !json.is_absent()) else {
+        *mismatches += u32::from(field.paths.iter().any(|path| body.ends_before(path)));
+        return (None, false);
+    };
     let mut missing = false;
     let value = value(answer, field, mismatches, &mut missing);
     *mismatches += u32::from(value.is_none());

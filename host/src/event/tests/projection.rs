@@ -169,8 +169,9 @@ fn timestamps_may_be_escaped_as_dotnet_does() {
 #[test]
 fn a_path_that_is_no_pointer_or_leads_into_an_array_finds_nothing() {
     let event = event(r#""a":[{"b":1}],"":{"0":2}"#);
-    for path in ["a", "a/0", "/a/0", "/a/0/b", "/a/b", "#/a"] {
-        assert_eq!(project(&event, &field(FieldKind::Raw, &[path])), (None, 0), "{path}");
+    // An array is no object, so it holds no member.
+    for (path, mismatches) in [("a", 0), ("a/0", 0), ("/a/0", 1), ("/a/0/b", 1), ("/a/b", 1), ("#/a", 0)] {
+        assert_eq!(project(&event, &field(FieldKind::Raw, &[path])), (None, mismatches), "{path}");
     }
     assert_eq!(project(&event, &field(FieldKind::Raw, &["//0"])).0, Some(Packed::Int(2)));
     assert!(matches!(project(&event, &field(FieldKind::Raw, &[""])).0, Some(Packed::Map(map)) if map.len() == 3));
@@ -238,6 +239,43 @@ fn a_value_that_is_there_and_cannot_be_used_says_why() {
     let lack = |unusable| (None, Some(Lack { sub_field: 0, unusable }));
     assert_eq!(why(FieldKind::List, "[{}]"), lack(None));
     assert_eq!(why(FieldKind::List, r#"[{"a":1},{"a":"1"}]"#), lack(Some(Unusable::OtherType)));
+}
+
+#[test]
+fn a_field_whose_holder_is_no_object_is_not_absent() {
+    let mut builder = PlanBuilder::new();
+    let deep = builder.add(&field(FieldKind::Str, &["/card/owner/name"]));
+    let either = builder.add(&field(FieldKind::Str, &["/card/name", "/name"]));
+    let card = builder.add(&field(FieldKind::Raw, &["/card"]));
+    let plan = builder.build();
+    let mut projection = Projection::new();
+    for (card_is, unusable) in [
+        (r#""x""#, [true, true]),
+        ("7", [true, true]),
+        ("[]", [true, true]),
+        (r#"[{"name":"x"}]"#, [true, true]),
+        (r#"{"owner":false}"#, [true, false]),
+        (r#"{"owner":{}}"#, [false, false]),
+        (r#"{"owner":null,"name":""}"#, [false, false]),
+        ("null", [false, false]),
+        (r#""""#, [false, false]),
+        (r#"7,"card":{}"#, [false, false]),
+        (r#"{"owner":{"name":"x"}},"card":7"#, [true, true]),
+    ] {
+        plan.project(&event(&format!(r#""card":{card_is}"#)), &mut projection);
+        let why = unusable.map(|is_unusable| is_unusable.then_some(Unusable::InNoObject));
+        assert_eq!([projection.unusable(deep), projection.unusable(either)], why, "{card_is}");
+        assert_eq!([projection.get(deep), projection.get(either)], [None, None], "{card_is}");
+        assert_eq!(
+            projection.mismatches(),
+            unusable.iter().map(|&is_unusable| u32::from(is_unusable)).sum::<u32>(),
+            "{card_is}"
+        );
+        assert_eq!(projection.unusable(card), None, "{card_is}");
+        // What is found elsewhere is used.
+        plan.project(&event(&format!(r#""name":"x","card":{card_is}"#)), &mut projection);
+        assert_eq!((projection.get(either).is_some(), projection.unusable(either)), (true, None), "{card_is}");
+    }
 }
 
 #[test]

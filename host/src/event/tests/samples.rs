@@ -87,7 +87,7 @@ fn a_body_without_a_customer_is_an_event() {
     for body in [
         r#"{"eventCode":"E"}"#,
         r#"{"eventCode":"E","customerInfo":null}"#,
-        r#"{"eventCode":"E","customerInfo":"nobody"}"#,
+        r#"{"eventCode":"E","customerInfo":{}}"#,
         r#"{"eventCode":"E","customerInfo":{"customerId":null,"customerUid":"","applicationId":true,"identifierId":1.5}}"#,
     ] {
         assert_eq!(read(body).unwrap().customer(), None, "{body}");
