@@ -98,7 +98,7 @@ pub fn erase(store: &dyn Store, whose: &Whose) -> Result<Option<Erased>, StoreEr
             progress.count(delta);
         }
         changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&progress));
-        store.commit(&changes)?;
+        store.commit(changes)?;
         let so_far = more.after(erased);
         if so_far.is_whole {
             return Ok(Some(so_far));

@@ -51,7 +51,6 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +77,7 @@ use commit::Committer;
 use event_clock::EventClock;
 use failures::FailureTotals;
 use group::Group;
-use memory::{Ahead, Memory};
+use memory::{LastCommitted, Memory};
 use merge::Meant;
 use outbox::{Fill, PublishError};
 pub use queues::{Cursor, Which};
@@ -193,8 +192,6 @@ pub struct Entrance {
     /// Of dead letters: they may wait for their queue longer than anything else should.
     unreadable: Budget,
     redirects: Redirects,
-    failures: Arc<FailureTotals>,
-    store: Arc<dyn Store>,
     suspects: Arc<Suspects>,
     /// With the machine's clock.
     timers: Option<Timers>,
@@ -268,11 +265,11 @@ impl Pipeline {
         let [budget, outgoing, unreadable] = [(); 3].map(|()| Budget::new(settings.in_flight_bytes_max));
         let mut entrances = Vec::new();
         let mut shards = JoinSet::new();
-        let ahead = Arc::new(Ahead::new(settings.shards));
+        let last_committed: Box<[LastCommitted]> = (0..settings.shards).map(|_| LastCommitted::default()).collect();
         for number in 0..settings.shards {
             let (entrance, events) = mpsc::channel(waiting_max);
-            let memory = Memory::new(Arc::clone(&store), Arc::clone(&seen_filters), Arc::clone(&ahead), number);
-            let view = View::Store(memory);
+            let last_committed = last_committed[number].clone();
+            let view = View::Store(Memory::new(Arc::clone(&store), Arc::clone(&seen_filters), last_committed));
             let exit = Some(Exit { groups: groups.clone(), budget: outgoing.clone(), runtime: Handle::current() });
             let shard = Shard::new(number, &settings, rules.clone(), view, shared.clone(), exit);
             shards.spawn_blocking(move || shard.run(events));
@@ -314,9 +311,7 @@ impl Pipeline {
             store: Arc::clone(&store),
             progress,
             seen,
-            ahead,
-            unshown: VecDeque::new(),
-            must_show_timers: clock == Clock::Events,
+            last_committed,
             outbox,
             arrivals: Arc::clone(&arrivals),
             failures: Arc::clone(&shared.failures),
@@ -357,8 +352,6 @@ impl Pipeline {
             budget,
             unreadable,
             redirects: shared.redirects,
-            failures: shared.failures,
-            store,
             suspects: shared.suspects,
             timers: looked_at_end,
             event_clock,
@@ -426,7 +419,7 @@ fn begin_run(store: &dyn Store, source: Clock) -> Result<Progress, StoreError> {
     }
     let mut changes = Changes::default();
     changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&progress));
-    store.append(changes)?;
+    store.commit(changes)?;
     Ok(progress)
 }
 
@@ -514,7 +507,7 @@ impl Entrance {
         // **A delivery leaves a trace only once it has its place (G4)**: the source may cancel this at every wait, and the broker delivers again.
         match read {
             Ok((event, key, name)) => {
-                let held = self.room_for(&event).await?;
+                let held = self.room_for(&event).await;
                 let meant = self.customer_of(&event).await?;
                 let shard = shard_of_event(meant.0, key, self.shards.len());
                 let place = self.shards[shard].reserve().await.map_err(|_| IntakeClosed)?;
@@ -529,20 +522,10 @@ impl Entrance {
         Ok(())
     }
 
-    /// Waits for room. A merge has the whole budget: it is decided when all before it is durable, and all behind it when that is. If failures are kept, which are
-    /// read from the store alone, the store has to show it, too.
-    async fn room_for(&self, event: &Event) -> Result<Held, IntakeClosed> {
-        if merge::merge_of(event).is_none() {
-            return Ok(self.budget.take(event.held_bytes()).await);
-        }
-        let held = self.budget.take(usize::MAX).await;
-        if !self.failures.are_any() {
-            return Ok(held);
-        }
-        let store = Arc::clone(&self.store);
-        let caught_up = tokio::task::spawn_blocking(move || store.catch_up()).await;
-        self.or_close(caught_up.unwrap_or(Err(StoreError::Interrupted)))?;
-        Ok(held)
+    /// Waits for room. **A merge has the whole budget: it is decided when all before it is committed, and all behind it when that is.**
+    async fn room_for(&self, event: &Event) -> Held {
+        let bytes = if merge::merge_of(event).is_some() { usize::MAX } else { event.held_bytes() };
+        self.budget.take(bytes).await
     }
 
     /// The customer whom an event is about, after redirects from merges.

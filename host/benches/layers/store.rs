@@ -67,7 +67,7 @@ fn beside_writing_out(store: &FileStore, numbers: &mut Numbers) -> Outcome<()> {
     for _ in 0..BESIDE_ROUNDS {
         let [mut of_store, mut of_file] = [const { Vec::new() }; 2];
         // Large enough that a part of memory is written out in every round.
-        at_a_rate(&mut of_store, || Ok(store.commit(&changes(Layout::ByGroup, EVENTS_A_COMMIT, numbers))?))?;
+        at_a_rate(&mut of_store, || Ok(store.commit(changes(Layout::ByGroup, EVENTS_A_COMMIT, numbers))?))?;
         at_a_rate(&mut of_file, || {
             bare.seek(SeekFrom::Start(0))?;
             bare.write_all(&vec![7; EVENTS_A_COMMIT as usize * 1000])?;
@@ -116,7 +116,7 @@ fn compare(store: &FileStore, group: u64, layouts: &[Layout], numbers: &mut Numb
     for _ in 0..ROUNDS {
         for (layout, costs) in layouts.iter().zip(&mut costs) {
             let changes = changes(*layout, group, numbers);
-            costs.push(measure(|| Ok(store.commit(&changes)?))?);
+            costs.push(measure(|| Ok(store.commit(changes)?))?);
         }
     }
     let mut floor = None;
@@ -142,7 +142,7 @@ fn fill(store: &dyn Store) -> Outcome<()> {
             changes.put(Table::Seen, &**key, [7; 16]);
             changes.put(Table::Trail, [&**key, &[7; 8]].concat(), []);
         }
-        store.commit(&changes)?;
+        store.commit(changes)?;
     }
     let mut changes = Changes::new();
     for number in 0..PERIOD_SEEN {
@@ -153,7 +153,7 @@ fn fill(store: &dyn Store) -> Outcome<()> {
             changes.put(Table::Trail, [partition, &PERIOD, rest, &[7; 8]].concat(), []);
         }
     }
-    Ok(store.commit(&changes)?)
+    Ok(store.commit(changes)?)
 }
 
 fn changes(layout: Layout, group: u64, numbers: &mut Numbers) -> Changes {

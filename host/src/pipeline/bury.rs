@@ -140,7 +140,7 @@ impl Keeper {
     pub(super) async fn keep(mut self, mut letters: mpsc::Receiver<Unreadable>, groups: mpsc::Sender<Group>) {
         let mut taken = Vec::new();
         while letters.recv_many(&mut taken, LETTERS_MAX).await > 0 {
-            let (mut group, mut stored, mut bytes) = (Group { must_show: false, ..Group::of_nobody() }, 0, 0);
+            let (mut group, mut stored, mut bytes) = (Group::of_nobody(), 0, 0);
             let mut changes = Changes::default();
             for unreadable in taken.drain(..) {
                 if unreadable.letter.body.len() > STORED_BYTES_MAX {
@@ -221,7 +221,6 @@ impl Deliverer {
     async fn read(&self, after: Vec<u8>) -> Result<Batch, StoreError> {
         let store = Arc::clone(&self.store);
         let read = tokio::task::spawn_blocking(move || {
-            store.catch_up()?;
             let (first, to) = LetterKey::all();
             // The least key that is greater.
             let from = if after.is_empty() { first } else { [&after[..], &[0]].concat() };

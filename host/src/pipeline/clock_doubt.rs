@@ -96,7 +96,7 @@ pub fn accept_clock(store: &dyn Store, reading: ClockMark) -> Result<(), StoreEr
     progress.clock.mark = Some(reading);
     let mut changes = Changes::default();
     changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&progress));
-    store.commit(&changes)
+    store.commit(changes)
 }
 
 impl ClockDoubt {

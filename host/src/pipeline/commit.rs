@@ -1,19 +1,17 @@
 //! The committer: one for all shards, as the store has one writer; on a thread of its own, as it waits for the disk.
 //!
 //! What waits is committed together, in the order in which it was decided: state, what was seen, the journal and the outbox, all or
-//! nothing. While one commit is on its way to the disk, the shards decide what the next will take. A commit is durable before the store
-//! shows it: until then memory has it for the shards. **An event's receipt is settled only
+//! nothing. While one commit is on its way to the disk, the shards decide what the next will take. **An event's receipt is settled only
 //! after the commit that holds everything it led to (G1).** After an error nothing more is committed, published or settled: the pipeline
 //! ends, and the next start goes on from what the store has.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::failures::FailureTotals;
-use super::memory::Ahead;
+use super::memory::LastCommitted;
 use super::outbox::{Kept, OutboxSender, Waiting};
 use super::seen::{SeenPiece, SeenWriter};
 use super::timers::Due;
@@ -24,10 +22,8 @@ use crate::communication::Communication;
 use crate::event::CustomerKey;
 use crate::failpoint::Failpoint;
 use crate::metrics;
-use crate::store::records::{
-    FailureDelta, Key, OutboxItem, Partition, Progress, TimerKey, TrailKey, encode, encode_to,
-};
-use crate::store::{Changes, Place, Store, StoreError, Table};
+use crate::store::records::{FailureDelta, Key, OutboxItem, Partition, Progress, TrailKey, encode, encode_to};
+use crate::store::{Changes, Store, StoreError, Table};
 
 /// Events in one commit, at most; one more group may come on top.
 const EVENTS_MAX: usize = 4096;
@@ -37,8 +33,6 @@ const BYTES_MAX: usize = 8 << 20;
 const ROW_BYTES_MAX: usize = 4 << 20;
 /// A removal alone waits so long for company: an idle engine needn't write twice.
 const REMOVAL_DELAY: Duration = Duration::from_millis(25);
-/// How often to look whether the store shows what is durable, when nothing else happens.
-const LOOKS_EVERY: Duration = Duration::from_millis(20);
 /// An idle engine notes that it runs so often: how long it was stopped is told from then on.
 const NOTES_TIME_EVERY: Duration = Duration::from_secs(3600);
 /// The time between two commits counts as connected up to this.
@@ -69,11 +63,8 @@ pub(super) struct Committer {
     pub(super) store: Arc<dyn Store>,
     pub(super) progress: Progress,
     pub(super) seen: SeenWriter,
-    /// Is told what the store shows.
-    pub(super) ahead: Arc<Ahead>,
-    pub(super) unshown: VecDeque<Unshown>,
-    /// Timers have to be shown before what changed them is settled: the clock jumps to the next that the store shows.
-    pub(super) must_show_timers: bool,
+    /// Of each shard.
+    pub(super) last_committed: Box<[LastCommitted]>,
     pub(super) outbox: OutboxSender,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) failures: Arc<FailureTotals>,
@@ -83,14 +74,6 @@ pub(super) struct Committer {
     pub(super) settles_after: Duration,
     /// When to note that the session of what was committed last is still alive.
     pub(super) alive_at: Option<Instant>,
-}
-
-/// Groups that are durable and not shown by the store yet.
-#[derive(Debug)]
-pub(super) struct Unshown {
-    place: Place,
-    groups: Vec<(usize, u64)>,
-    timers: Vec<TimerKey>,
 }
 
 /// What the next commit will hold.
@@ -148,10 +131,6 @@ impl Committer {
                 },
                 () = sleep_until(self.alive_at) => self.alive_at = None,
                 () = sleep_until(Some(notes_time_at)), if is_believed => {}
-                () = tokio::time::sleep(LOOKS_EVERY), if !self.unshown.is_empty() => {
-                    self.note_shown()?;
-                    continue;
-                }
             }
             while taken.events < EVENTS_MAX
                 && taken.bytes < BYTES_MAX
@@ -165,7 +144,7 @@ impl Committer {
             self.commit(taken)?;
             notes_time_at = Instant::now() + NOTES_TIME_EVERY;
         }
-        self.store.catch_up()
+        Ok(())
     }
 
     fn commit(&mut self, taken: Taken) -> Result<(), StoreError> {
@@ -190,47 +169,28 @@ impl Committer {
         quota::forget_before(&mut self.progress.hours, self.progress.now);
         let failures_change = !failures.is_empty();
         self.failures.count(&mut self.progress, failures);
-        let timers_change = || changes.touches(Table::Timers) || groups.iter().any(|group| !group.timers.is_empty());
-        // The totals say that none is left only when the store shows it: whoever goes by them does not look.
-        let no_failure_is_left = failures_change && self.progress.owes_nothing();
-        let must_show = no_failure_is_left
-            || groups.iter().any(|group| group.must_show)
-            || self.must_show_timers && timers_change();
         changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&self.progress));
         Failpoint::BeforeCommit.pass();
         let began = Instant::now();
-        let place = self.store.append(changes)?;
+        self.store.commit(changes)?;
         let since = Instant::now();
         ::metrics::histogram!(metrics::COMMIT_SECONDS).record(since - began);
         Failpoint::AfterCommit.pass();
-        if must_show {
-            self.store.catch_up()?;
-        }
         if failures_change {
             self.failures.committed(&self.progress);
         }
-        let numbers = groups.iter().filter_map(|group| Some((group.shard?, group.number))).collect();
-        let timers: Vec<_> = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.timers)).collect();
-        ::metrics::gauge!(metrics::IN_FLIGHT).decrement(timers.len() as f64);
-        self.unshown.push_back(Unshown { place, groups: numbers, timers });
-        self.note_shown()?;
+        for group in &groups {
+            if let Some(shard) = group.shard {
+                self.last_committed[shard].set(group.number);
+            }
+            ::metrics::gauge!(metrics::IN_FLIGHT).decrement(group.timers.len() as f64);
+            self.due.settled(&group.timers);
+        }
         if let Some((partitions, kept)) = kept {
             self.outbox.add(Waiting { commit, partitions, communications: kept.items.len(), since, kept: Some(kept) });
         }
         self.outbox.removed(removed);
         groups.into_iter().for_each(Group::settle);
-        Ok(())
-    }
-
-    /// Lets go of what the store shows by now.
-    fn note_shown(&mut self) -> Result<(), StoreError> {
-        let shown = self.store.shown()?;
-        while let Some(Unshown { groups, timers, .. }) = self.unshown.pop_front_if(|first| first.place <= shown) {
-            for (shard, number) in groups {
-                self.ahead.show(shard, number);
-            }
-            self.due.settled(&timers);
-        }
         Ok(())
     }
 

@@ -9,7 +9,6 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::memory::AheadGroup;
 use super::view::View;
 use crate::event::{Customer, CustomerKey, EVENT_BYTES_MAX, Event, EventId};
 use crate::metrics;
@@ -43,8 +42,8 @@ const _: () = assert!(EVENT_BYTES_MAX + BodyRow::AROUND_BYTES <= VALUE_BYTES_MAX
 #[derive(Debug)]
 pub(super) struct FailureRows {
     totals: Arc<FailureTotals>,
-    /// Those that were changed and that the store may not show yet. None was taken away.
-    bodies: HashMap<(Partition, EventId), (Option<BodyRow>, Option<AheadGroup>)>,
+    /// Those that were changed, each with the number of the last group that did, until it is committed. `None` was taken away.
+    bodies: HashMap<(Partition, EventId), (Option<BodyRow>, u64)>,
     changes: Changes,
     deltas: Vec<FailureDelta>,
     /// Queues of which one has just failed again.
@@ -78,7 +77,7 @@ impl FailureTotals {
         totals.missed.clone_from(&progress.missed);
     }
 
-    /// Whether any were kept as of the last commit. If not, the store shows none.
+    /// Whether any were kept as of the last commit.
     pub(super) fn are_any(&self) -> bool {
         let totals = self.lock();
         totals.failures.values().chain(totals.missed.values()).any(|total| total.count > 0)
@@ -251,9 +250,9 @@ impl FailureRows {
         (std::mem::take(&mut self.changes), std::mem::take(&mut self.deltas))
     }
 
-    /// Begins the next batch, before its view of the store is taken, which then shows what is forgotten here.
-    pub(super) fn forget(&mut self) {
-        self.bodies.retain(|_, (_, group)| group.as_ref().is_some_and(AheadGroup::is_unshown));
+    /// Begins the next batch: forgets what its view has.
+    pub(super) fn forget(&mut self, view: &View) {
+        self.bodies.retain(|_, (_, group)| *group > view.committed());
         self.blocked.clear();
     }
 
@@ -271,7 +270,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::pipeline::memory::{Ahead, Memory};
+    use crate::pipeline::memory::{LastCommitted, Memory};
     use crate::pipeline::seen::SeenFilters;
     use crate::store::records::FailureStatus;
     use crate::store::{MemoryStore, Store};
@@ -289,36 +288,41 @@ mod tests {
     #[test]
     fn a_body_stays_for_as_long_as_any_failure_of_its_event_needs_it() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new("test"));
-        let mut view =
-            View::Store(Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), Arc::new(Ahead::new(1)), 0));
+        let last_committed = LastCommitted::default();
+        let memory = Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), last_committed.clone());
+        let mut view = View::Store(memory);
+        let commit = |(number, changes): (u64, Changes)| {
+            store.commit(changes).unwrap();
+            last_committed.set(number);
+        };
         let mut rows = FailureRows::new(Arc::new(FailureTotals::new(&Progress::default(), 1 << 20, 1 << 20)));
         let body = r#"{"eventCode":"A","customerInfo":{"customerId":1}}"#;
         let event = Event::read(Bytes::from_static(body.as_bytes())).unwrap();
         let mut kept = Vec::new();
         // A copy of the event may come again after the time of deduplication, and fail again.
         for campaigns in [&["one", "two"][..], &["one"]] {
-            rows.forget();
             view.memory().begin().unwrap();
+            rows.forget(&view);
             let failures: Vec<_> = campaigns.iter().map(|campaign| failure(&rows, &event, campaign)).collect();
             kept.extend(failures.iter().cloned());
             rows.keep(&view, failures, Some(&event)).unwrap();
-            store.commit(&rows.flush().0).unwrap();
+            commit((view.group(), rows.flush().0));
         }
         let bodies = || store.sizes().unwrap().tables.iter().find(|size| size.table == Table::Bodies).unwrap().rows;
-        let mut not_shown = Vec::new();
+        let mut decided = Vec::new();
         for (number, (key, row)) in kept.iter().enumerate() {
-            rows.forget();
             view.memory().begin().unwrap();
+            rows.forget(&view);
             rows.settle(&view, key, row).unwrap();
-            not_shown.push(rows.flush().0);
-            // The store lags behind: two batches are decided before it shows the first.
+            decided.push((view.group(), rows.flush().0));
+            // Two batches are decided before the first is committed.
             if number > 0 {
                 assert_eq!(bodies(), 1, "before {number}");
-                store.commit(&not_shown.remove(0)).unwrap();
+                commit(decided.remove(0));
             }
         }
         assert_eq!(bodies(), 1);
-        store.commit(&not_shown.remove(0)).unwrap();
+        commit(decided.remove(0));
         assert_eq!(bodies(), 0);
     }
 }

@@ -46,8 +46,6 @@ pub(super) struct Group {
     pub(super) concluded: Vec<Concluded>,
     /// It holds a suspect, decided alone.
     pub(super) acquittal: Option<Acquittal>,
-    /// What comes behind it reads the store, and has to find it there.
-    pub(super) must_show: bool,
     /// It holds events without an id, whose copies are told apart by counting.
     pub(super) has_open_occurrences: bool,
     /// What its events hold of one budget, and its communications of another; given back when the group is settled or dropped.
@@ -58,7 +56,7 @@ pub(super) struct Group {
 impl Group {
     /// With nothing in it yet.
     pub(super) fn of_shard(shard: usize) -> Group {
-        Group { shard: Some(shard), must_show: false, ..Group::of_nobody() }
+        Group { shard: Some(shard), ..Group::of_nobody() }
     }
 
     /// What was asked for from outside.
@@ -79,7 +77,6 @@ impl Group {
             committed: None,
             concluded: Vec::new(),
             acquittal: None,
-            must_show: true,
             has_open_occurrences: false,
             held_in: Held::default(),
             held_out: Held::default(),

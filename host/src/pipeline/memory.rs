@@ -1,11 +1,13 @@
-//! What a shard knows of its customers and of the events that it has seen: what the store shows, and over it
-//! what has been decided since. A customer belongs to one shard, so nobody else changes these rows; but a customer who is merged into another goes
-//! to that one's shard, which then finds here what theirs has decided.
+//! What a shard knows of its customers and of the events that it has seen: what the store has, and over it what the shard has decided and the
+//! committer has not committed yet.
+//!
+//! **A customer belongs to one shard, so no other shard decides about these rows meanwhile.** A merge, which takes a customer to another
+//! shard, is decided when everything before it is committed, and holds back everything behind it until it is committed, too (`merge.rs`).
 
 use std::collections::VecDeque;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::HashMap;
 
@@ -14,110 +16,82 @@ use crate::event::{CustomerKey, DedupKey};
 use crate::store::records::{CustomerRow, Key, Partition, SeenKey, SeenRow, decode, encode};
 use crate::store::{Changes, Snapshot, Store, StoreError, Table};
 
+/// The number of a shard's last group that is committed. The committer sets it, the shard reads it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastCommitted(Arc<AtomicU64>);
+
+impl LastCommitted {
+    /// The store has the shard's groups up to this one.
+    pub(super) fn set(&self, group: u64) {
+        self.0.store(group, Ordering::Release);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 pub(super) struct Memory {
     store: Arc<dyn Store>,
     filters: Arc<SeenFilters>,
-    ahead: Arc<Ahead>,
-    shard: usize,
-    /// Only while a batch is decided: a store keeps what a snapshot can see.
+    last_committed: LastCommitted,
+    /// Only while a group is decided: a store keeps what a snapshot can see.
     snapshot: Option<Box<dyn Snapshot>>,
-    /// The number of the group that is being decided.
+    /// The number of the group that is being decided, and of the last one that the snapshot has.
     group: u64,
-    customers: Changed<CustomerKey>,
-    seen: Changed<(Partition, DedupKey)>,
-}
-
-/// What all shards have decided and the store may not show yet.
-#[derive(Debug)]
-pub(super) struct Ahead {
-    /// For each shard the number of its last group that the store shows.
-    shown: Box<[AtomicU64]>,
-    customers: AheadRows<CustomerKey, CustomerRow>,
-    seen: AheadRows<(Partition, DedupKey), SeenRow>,
-}
-
-/// A group that the store may not show yet.
-#[derive(Clone, Debug)]
-pub(super) struct AheadGroup {
-    ahead: Arc<Ahead>,
-    shard: usize,
-    group: u64,
-}
-
-impl Ahead {
-    pub(super) fn new(shards: usize) -> Ahead {
-        Ahead {
-            shown: (0..shards).map(|_| AtomicU64::new(0)).collect(),
-            customers: AheadRows::new(),
-            seen: AheadRows::new(),
-        }
-    }
-
-    /// The store shows a shard's groups up to this one.
-    pub(super) fn show(&self, shard: usize, group: u64) {
-        self.shown[shard].store(group, Ordering::Release);
-    }
-
-    fn shows(&self, shard: usize, group: u64) -> bool {
-        self.shown[shard].load(Ordering::Acquire) >= group
-    }
-}
-
-impl AheadGroup {
-    /// Whether it is still so. Once it is not, every view of the store that is taken from then on shows the group.
-    pub(super) fn is_unshown(&self) -> bool {
-        !self.ahead.shows(self.shard, self.group)
-    }
+    committed: u64,
+    customers: Uncommitted<CustomerKey, CustomerRow>,
+    seen: Uncommitted<(Partition, DedupKey), SeenRow>,
 }
 
 impl Memory {
-    pub(super) fn new(store: Arc<dyn Store>, filters: Arc<SeenFilters>, ahead: Arc<Ahead>, shard: usize) -> Memory {
+    pub(super) fn new(store: Arc<dyn Store>, filters: Arc<SeenFilters>, last_committed: LastCommitted) -> Memory {
         let (customers, seen) = Default::default();
-        Memory { store, filters, ahead, shard, snapshot: None, group: 0, customers, seen }
+        Memory { store, filters, last_committed, snapshot: None, group: 0, committed: 0, customers, seen }
     }
 
     /// Begins the next group.
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         self.group += 1;
-        // Whoever misses what is forgotten here looks at the store after that, which shows it.
-        let shown = self.ahead.shown[self.shard].load(Ordering::Acquire);
-        self.snapshot = Some(self.store.recent()?);
-        self.customers.forget(shown, self.shard, &self.ahead.customers);
-        self.seen.forget(shown, self.shard, &self.ahead.seen);
+        // Read before the snapshot is taken, which then has all of it.
+        self.committed = self.last_committed.get();
+        self.snapshot = Some(self.store.snapshot()?);
+        self.customers.forget(self.committed);
+        self.seen.forget(self.committed);
         Ok(())
     }
 
-    /// The group that is being decided.
-    pub(super) fn group(&self) -> AheadGroup {
-        AheadGroup { ahead: Arc::clone(&self.ahead), shard: self.shard, group: self.group }
+    /// The number of the group that is being decided.
+    pub(super) fn group(&self) -> u64 {
+        self.group
+    }
+
+    /// The number of the last group that [`Self::snapshot`] has.
+    pub(super) fn committed(&self) -> u64 {
+        self.committed
     }
 
     /// What is kept about a customer.
     pub(super) fn customer(&self, key: CustomerKey) -> Result<CustomerRow, StoreError> {
-        match self.known(&self.ahead.customers, &key) {
-            Some(row) => Ok(row),
-            None => CustomerRow::get(&*self.store.recent()?, key),
+        match self.customers.get(&key) {
+            Some(row) => Ok(row.clone()),
+            None => CustomerRow::get(self.snapshot(), key),
         }
     }
 
     /// Remembers what is kept about a customer from now on.
     pub(super) fn keep(&mut self, key: CustomerKey, row: CustomerRow) {
-        self.customers.set(key, row, (self.shard, self.group), &self.ahead.customers);
+        self.customers.set(key, row, self.group);
     }
 
     /// What is known of a deduplication key; `None` if it was never seen, or long ago.
     pub(super) fn seen(&self, partition: Partition, key: DedupKey) -> Result<Option<SeenRow>, StoreError> {
-        if let Some(row) = self.known(&self.ahead.seen, &(partition, key)) {
-            return Ok(Some(row));
+        if let Some(row) = self.seen.get(&(partition, key)) {
+            return Ok(Some(row.clone()));
         }
-        let mut snapshot = None;
         for period in self.filters.periods_of(key.as_bytes()) {
-            let snapshot = match &mut snapshot {
-                Some(snapshot) => snapshot,
-                none => none.insert(self.store.recent()?),
-            };
             let place = SeenKey { partition, period, hash: *key.as_bytes() }.encode();
-            if let Some(row) = snapshot.get(Table::Seen, &place)? {
+            if let Some(row) = self.snapshot().get(Table::Seen, &place)? {
                 return decode(Table::Seen, &row).map(Some);
             }
         }
@@ -126,17 +100,10 @@ impl Memory {
 
     /// Remembers that an event was seen.
     pub(super) fn saw(&mut self, partition: Partition, key: DedupKey, row: SeenRow) {
-        self.seen.set((partition, key), row, (self.shard, self.group), &self.ahead.seen);
+        self.seen.set((partition, key), row, self.group);
     }
 
-    /// A row that the store may not show. What another shard left there and the store shows may have been erased from the store since.
-    fn known<K: InPartition, V: Clone>(&self, rows: &AheadRows<K, V>, key: &K) -> Option<V> {
-        let rows = rows.of(key);
-        let Row { row, shard, group } = rows.get(key)?;
-        (*shard == self.shard || !self.ahead.shows(*shard, *group)).then(|| row.clone())
-    }
-
-    /// What the store shows, whatever has been decided since.
+    /// What was committed before the group began.
     pub(super) fn snapshot(&self) -> &dyn Snapshot {
         self.snapshot.as_deref().expect("rows are read while a group is decided")
     }
@@ -145,106 +112,69 @@ impl Memory {
     pub(super) fn end(&mut self) -> (u64, Changes, Vec<SeenPiece>) {
         self.snapshot = None;
         let mut changes = Changes::default();
-        self.customers.of_group(self.group, &self.ahead.customers, |key, row| {
+        for (key, row) in self.customers.of_group(self.group) {
             if row.is_empty() {
                 changes.delete(Table::Customers, Key::customer(*key));
             } else {
                 changes.put(Table::Customers, Key::customer(*key), encode(row));
             }
+        }
+        let pieces = self.seen.of_group(self.group).map(|((partition, key), row)| SeenPiece {
+            partition: *partition,
+            hash: *key.as_bytes(),
+            bytes: encode(row),
         });
-        let mut seen = Vec::new();
-        self.seen.of_group(self.group, &self.ahead.seen, |(partition, key), row| {
-            seen.push(SeenPiece { partition: *partition, hash: *key.as_bytes(), bytes: encode(row) });
-        });
+        let seen = pieces.collect();
         (self.group, changes, seen)
     }
 }
 
-/// Rows, each with the last group that changed it. A lock for each partition, held for one row at a time.
+/// Rows that groups have changed, each with the last group that changed it, until these groups are committed.
 #[derive(Debug)]
-struct AheadRows<K, V>(Box<[Mutex<Partitioned<K, V>>]>);
-
-type Partitioned<K, V> = HashMap<K, Row<V>>;
-
-#[derive(Debug)]
-struct Row<V> {
-    row: V,
-    shard: usize,
-    group: u64,
+struct Uncommitted<K, V> {
+    rows: HashMap<K, (V, u64)>,
+    /// The keys that each group changed, the oldest group first.
+    groups: VecDeque<(u64, Vec<K>)>,
 }
 
-/// What lies in a partition.
-trait InPartition: Copy + Eq + Hash {
-    fn partition(&self) -> Partition;
-}
-
-impl InPartition for CustomerKey {
-    fn partition(&self) -> Partition {
-        Partition::of_customer(*self)
+impl<K: Copy + Eq + Hash, V> Uncommitted<K, V> {
+    fn get(&self, key: &K) -> Option<&V> {
+        self.rows.get(key).map(|(row, _)| row)
     }
-}
 
-impl InPartition for (Partition, DedupKey) {
-    fn partition(&self) -> Partition {
-        self.0
-    }
-}
-
-impl<K: InPartition, V> AheadRows<K, V> {
-    fn of(&self, key: &K) -> MutexGuard<'_, Partitioned<K, V>> {
-        // A row is put or taken as a whole.
-        self.0[usize::from(key.partition().number())].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<K, V> AheadRows<K, V> {
-    fn new() -> AheadRows<K, V> {
-        AheadRows(Partition::all().map(|_| Mutex::default()).collect())
-    }
-}
-
-/// What each group of a shard changed, the oldest group first.
-#[derive(Debug)]
-struct Changed<K>(VecDeque<(u64, Vec<K>)>);
-
-impl<K: InPartition> Changed<K> {
-    fn set<V>(&mut self, key: K, row: V, (shard, group): (usize, u64), rows: &AheadRows<K, V>) {
-        let before = rows.of(&key).insert(key, Row { row, shard, group });
-        if before.is_some_and(|before| (before.shard, before.group) == (shard, group)) {
+    fn set(&mut self, key: K, row: V, group: u64) {
+        let before = self.rows.insert(key, (row, group));
+        if before.is_some_and(|(_, before)| before == group) {
             return;
         }
-        match self.0.back_mut() {
+        match self.groups.back_mut() {
             Some((last, keys)) if *last == group => keys.push(key),
-            _ => self.0.push_back((group, vec![key])),
+            _ => self.groups.push_back((group, vec![key])),
         }
     }
 
-    fn of_group<V>(&self, group: u64, rows: &AheadRows<K, V>, mut visit: impl FnMut(&K, &V)) {
-        let keys = self.0.back().filter(|(last, _)| *last == group).map_or(&[][..], |(_, keys)| keys);
-        for key in keys {
-            if let Some(row) = rows.of(key).get(key) {
-                visit(key, &row.row);
-            }
-        }
+    /// What the group that is being decided has changed.
+    fn of_group(&self, group: u64) -> impl Iterator<Item = (&K, &V)> {
+        let last = self.groups.back().filter(|(last, _)| *last == group);
+        let keys = last.map_or(&[][..], |(_, keys)| keys);
+        keys.iter().filter_map(|key| Some((key, self.get(key)?)))
     }
 
-    /// Forgets what this shard and no later group of it than this has changed: the store shows it.
-    fn forget<V>(&mut self, shown: u64, shard: usize, rows: &AheadRows<K, V>) {
-        while self.0.front().is_some_and(|(group, _)| *group <= shown) {
-            let (_, keys) = self.0.pop_front().expect("there is a front");
+    /// Forgets the rows that no later group has changed.
+    fn forget(&mut self, committed: u64) {
+        while let Some((_, keys)) = self.groups.pop_front_if(|(group, _)| *group <= committed) {
             for key in keys {
-                let mut rows = rows.of(&key);
-                if rows.get(&key).is_some_and(|row| row.shard == shard && row.group <= shown) {
-                    rows.remove(&key);
+                if self.rows.get(&key).is_some_and(|(_, group)| *group <= committed) {
+                    self.rows.remove(&key);
                 }
             }
         }
     }
 }
 
-impl<K> Default for Changed<K> {
+impl<K, V> Default for Uncommitted<K, V> {
     fn default() -> Self {
-        Changed(VecDeque::new())
+        Uncommitted { rows: HashMap::default(), groups: VecDeque::new() }
     }
 }
 
@@ -253,62 +183,45 @@ mod tests {
     use super::*;
     use crate::store::MemoryStore;
 
-    fn customer(number: u8) -> CustomerKey {
-        CustomerKey::from_bytes([number; 16])
+    #[test]
+    fn a_row_is_forgotten_once_its_last_change_is_committed() {
+        let mut rows = Uncommitted::default();
+        rows.set("a", 10, 1);
+        rows.set("b", 20, 1);
+        rows.set("a", 11, 2);
+        rows.set("a", 12, 2);
+        assert_eq!(rows.of_group(2).collect::<Vec<_>>(), [(&"a", &12)]);
+        rows.forget(1);
+        assert_eq!((rows.get(&"a"), rows.get(&"b")), (Some(&12), None));
+        rows.forget(2);
+        assert_eq!(rows.get(&"a"), None);
+        assert!(rows.rows.is_empty() && rows.groups.is_empty());
+        assert_eq!(rows.of_group(2).count(), 0);
     }
 
     #[test]
-    fn a_row_is_forgotten_once_its_last_change_is_shown() {
-        let (mut changed, rows) = (Changed::default(), AheadRows::new());
-        let [a, b] = [1, 2].map(customer);
-        changed.set(a, 10, (0, 1), &rows);
-        changed.set(b, 20, (0, 1), &rows);
-        changed.set(a, 11, (0, 2), &rows);
-        changed.set(a, 12, (0, 2), &rows);
-        let of_group = |changed: &Changed<_>, group| {
-            let mut found = Vec::new();
-            changed.of_group(group, &rows, |key, row| found.push((*key, *row)));
-            found
-        };
-        let row = |key| rows.of(&key).get(&key).map(|row| row.row);
-        assert_eq!(of_group(&changed, 2), [(a, 12)]);
-        changed.forget(1, 0, &rows);
-        assert_eq!((row(a), row(b)), (Some(12), None));
-        changed.forget(2, 0, &rows);
-        assert_eq!(row(a), None);
-        assert!(changed.0.is_empty());
-        assert!(of_group(&changed, 2).is_empty());
-    }
-
-    #[test]
-    fn what_another_shard_has_changed_since_is_not_forgotten() {
-        let ([mut first, mut second], rows) = ([const { Changed(VecDeque::new()) }; 2], AheadRows::new());
-        let a = customer(1);
-        first.set(a, 10, (0, 7), &rows);
-        second.set(a, 20, (1, 3), &rows);
-        first.forget(7, 0, &rows);
-        assert_eq!(rows.of(&a).get(&a).map(|row| row.row), Some(20));
-        second.forget(3, 1, &rows);
-        assert!(rows.of(&a).is_empty());
-    }
-
-    #[test]
-    fn a_row_of_another_shard_counts_until_the_store_shows_it() {
+    fn a_customer_is_as_the_last_group_left_them_before_and_after_its_commit() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new("test"));
-        let ahead = Arc::new(Ahead::new(2));
-        let [mut first, second] = [0, 1]
-            .map(|shard| Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), Arc::clone(&ahead), shard));
-        let (a, mut row) = (customer(1), CustomerRow::default());
-        row.absorbed.push(customer(2));
-        first.begin().unwrap();
-        first.keep(a, row.clone());
-        let group = first.group();
-        first.end();
-        assert!(group.is_unshown());
-        assert!(second.customer(a).unwrap() == row);
-        // The store, which shows it, has nothing by now: somebody has erased it.
-        ahead.show(0, 1);
-        assert!(!group.is_unshown());
-        assert!(second.customer(a).unwrap() == CustomerRow::default());
+        let last_committed = LastCommitted::default();
+        let mut memory = Memory::new(Arc::clone(&store), Arc::new(SeenFilters::new(1)), last_committed.clone());
+        let key = CustomerKey::from_bytes([1; 16]);
+        let mut row = CustomerRow::default();
+        row.absorbed.push(CustomerKey::from_bytes([2; 16]));
+        memory.begin().unwrap();
+        memory.keep(key, row.clone());
+        let (number, changes, _) = memory.end();
+        memory.begin().unwrap();
+        assert!(memory.customer(key).unwrap() == row, "it is decided");
+        store.commit(changes).unwrap();
+        last_committed.set(number);
+        memory.begin().unwrap();
+        assert!(memory.customers.rows.is_empty());
+        assert!(memory.customer(key).unwrap() == row, "it is committed");
+        // Erased behind the shard's back, as an operator may ask for when nothing is on its way.
+        let mut erased = Changes::default();
+        erased.delete(Table::Customers, Key::customer(key));
+        store.commit(erased).unwrap();
+        memory.begin().unwrap();
+        assert!(memory.customer(key).unwrap() == CustomerRow::default());
     }
 }

@@ -1,8 +1,8 @@
 //! Two customers become one: what is kept about the one who goes is united with what is kept about the one who stays.
 //!
 //! A merge is decided alone, when everything before it is durable, and nothing is behind it until it is durable itself: the two may belong to
-//! different shards. What moves (states, timers) and the redirect from the one to the other are one commit with the event's own outcome. What the
-//! store doesn't show of it yet, memory does (`memory.rs`, `redirects.rs`); only if failures are kept, which are read from the store, does a merge wait for it.
+//! different shards. What moves (states, timers, failures) and the redirect from the one to the other are one commit with the event's own outcome. So
+//! whatever is decided behind it finds it in the store.
 //!
 //! **State and timers of a campaign are united by one decision**, the rule's or the default, also when it is made later, from a kept failure:
 //! a timer says when a state is to act, so the two never come from different customers by chance.
@@ -142,10 +142,8 @@ impl Shard {
             return Ok(());
         }
         let unions = self.unions(rules, case, (from, to), &recipient);
-        // They are read from the store alone: it shows them, as the merge has waited for that, and has to show what becomes of them.
         if self.failures.are_any() {
             self.failures.unite(&self.view, from, to, &recipient)?;
-            self.must_show = true;
         }
         // Who stays may have become another once, and is meant by their own name again.
         let before = self.redirects.resolve(to)?;
@@ -156,7 +154,7 @@ impl Shard {
         if self.exit.is_some() {
             Failpoint::DuringMerge.pass();
         }
-        self.redirects.united(from, to, &recipient, self.view.group());
+        self.redirects.united(from, to, &recipient);
         Ok(())
     }
 

@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::memory::AheadGroup;
 use crate::event::{Customer, CustomerKey};
 use crate::metrics;
 use crate::store::records::{Key, Partition, RedirectRow};
@@ -20,15 +19,11 @@ const HOPS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Redirects(Known);
 
-type Ahead = HashMap<CustomerKey, (Option<Arc<RedirectRow>>, AheadGroup)>;
-
 #[derive(Clone, Debug)]
 enum Known {
     Store {
         store: Arc<dyn Store>,
         gone: Arc<Gone>,
-        /// Redirects that the store may not show yet; `None` for a customer who means themselves again.
-        ahead: Arc<RwLock<Ahead>>,
     },
     /// Those of a rehearsal.
     Here(Arc<RwLock<HashMap<CustomerKey, Arc<RedirectRow>>>>),
@@ -59,7 +54,7 @@ impl Redirects {
         if unreadable {
             return Err(StoreError::unreadable(Table::Redirects, "a key that is no customer's"));
         }
-        Ok(Redirects(Known::Store { store: Arc::clone(store), gone: Arc::new(gone), ahead: Arc::default() }))
+        Ok(Redirects(Known::Store { store: Arc::clone(store), gone: Arc::new(gone) }))
     }
 
     /// No customer has become another yet, and no store is asked.
@@ -82,18 +77,11 @@ impl Redirects {
     /// When the store can't be read.
     pub fn follow(&self, customer: CustomerKey) -> Result<Resolved, StoreError> {
         match &self.0 {
-            Known::Store { store, gone, ahead } => follow(customer, |now| {
+            Known::Store { store, gone } => follow(customer, |now| {
                 if !gone.may_hold(now) {
                     return Ok(None);
                 }
-                let ahead = ahead.read().unwrap_or_else(PoisonError::into_inner);
-                if let Some((next, group)) = ahead.get(&now)
-                    && group.is_unshown()
-                {
-                    return Ok(next.clone());
-                }
-                drop(ahead);
-                match store.recent()?.get(Table::Redirects, &Key::redirect(now))? {
+                match store.snapshot()?.get(Table::Redirects, &Key::redirect(now))? {
                     Some(row) => Ok(Some(Arc::new(RedirectRow::decode(&row)?))),
                     None => Ok(None),
                 }
@@ -128,22 +116,14 @@ impl Redirects {
         Ok(self.follow(key)?.addressee())
     }
 
-    /// From now on the one is meant by the other's name. In a store, the commit of the group says so.
-    pub(super) fn united(&self, from: CustomerKey, to: CustomerKey, customer: &Customer, group: Option<AheadGroup>) {
-        let row = Arc::new(RedirectRow { to, customer: Some(customer.clone()) });
-        match (&self.0, group) {
-            (Known::Store { gone, ahead, .. }, Some(group)) => {
-                gone.add(from);
-                let mut ahead = ahead.write().unwrap_or_else(PoisonError::into_inner);
-                ahead.retain(|_, (_, group)| group.is_unshown());
-                ahead.insert(to, (None, group.clone()));
-                ahead.insert(from, (Some(row), group));
-            }
-            (Known::Store { .. }, None) => unreachable!("a rehearsal follows no redirects of a store"),
-            (Known::Here(known), _) => {
+    /// From now on the one means the other. In a store the merge's commit says so, for which everything behind the merge waits.
+    pub(super) fn united(&self, from: CustomerKey, to: CustomerKey, customer: &Customer) {
+        match &self.0 {
+            Known::Store { gone, .. } => gone.add(from),
+            Known::Here(known) => {
                 let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
                 known.remove(&to);
-                known.insert(from, row);
+                known.insert(from, Arc::new(RedirectRow { to, customer: Some(customer.clone()) }));
             }
         }
     }
@@ -232,7 +212,7 @@ mod tests {
         for number in 1..=100 {
             changes.put(Table::Redirects, Key::redirect(customer(number)), encode(&customer(number + 1)));
         }
-        store.append(changes).unwrap();
+        store.commit(changes).unwrap();
         let redirects = Redirects::open(&store).unwrap();
         assert_eq!(redirects.resolve(customer(60)).unwrap(), customer(101));
         assert_eq!(redirects.find(customer(60)).await.unwrap().key, customer(101));

@@ -231,7 +231,7 @@ impl Decider {
 
     /// Decides tasks together, of which no two are of one customer unless nothing is remembered; a merge comes alone.
     pub(crate) fn decide(&mut self, wave: Vec<Task>, decisions: &mut Vec<Decision>) -> Result<(), StoreError> {
-        self.shard.failures.forget();
+        self.shard.failures.forget(&self.shard.view);
         let (mut cases, known): (Vec<Case>, Vec<_>) =
             wave.into_iter().map(|Task { case, number, turn }| (case, (number, turn))).unzip();
         if let [alone] = &mut cases[..] {

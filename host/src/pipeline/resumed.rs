@@ -18,5 +18,5 @@ pub fn begin_limits_anew(store: &dyn Store, campaigns: &[String]) -> Result<(), 
     }
     let mut changes = Changes::default();
     changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&progress));
-    store.commit(&changes)
+    store.commit(changes)
 }

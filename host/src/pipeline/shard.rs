@@ -55,8 +55,6 @@ pub(super) struct Shard {
     pub(super) suspects: Arc<Suspects>,
     /// Of what is being decided, for its group.
     acquittal: Option<Acquittal>,
-    /// What comes behind what is being decided reads the store, and has to find it there.
-    pub(super) must_show: bool,
     /// `None` in a rehearsal, where whoever asks is given what was decided.
     pub(super) exit: Option<Exit>,
     batch_max: usize,
@@ -143,7 +141,6 @@ impl Shard {
             arrivals,
             suspects,
             acquittal: None,
-            must_show: false,
             exit,
             batch_max: settings.batch_max,
             environment: Arc::clone(&settings.environment),
@@ -189,8 +186,8 @@ impl Shard {
         self.senders.adopt(&rules);
         self.trials.begin(&rules, &self.rules.owner);
         self.rule_set = rules.number;
-        self.failures.forget();
         self.view.memory().begin()?;
+        self.failures.forget(&self.view);
         let suspects = Arc::clone(&self.suspects);
         let part = suspects.part(accepted);
         self.acquittal = part.acquittal(&suspects);
@@ -365,7 +362,6 @@ impl Shard {
             group.held_in.absorb(held);
         }
         group.acquittal = self.acquittal.take();
-        group.must_show = std::mem::take(&mut self.must_show);
         let timers = self.rows.flush(self.view.memory());
         (group.number, group.changes, group.seen) = self.view.memory().end();
         group.changes.append(timers);

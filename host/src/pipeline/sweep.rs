@@ -335,7 +335,7 @@ mod tests {
                 changes.put(Table::Journal, Key::commit(partition, commit, 0), row);
             }
             changes.put(Table::Meta, Progress::KEY, encode(&progress));
-            store.append(changes).unwrap();
+            store.commit(changes).unwrap();
             let tables = store.sizes().unwrap().tables;
             most = most.max(tables.iter().find(|size| size.table == Table::Journal).unwrap().bytes);
         }
@@ -398,7 +398,7 @@ mod tests {
                 changes.put(Table::Seen, SeenKey { partition, period: began, hash }.encode(), Vec::new());
             }
             changes.put(Table::Meta, Progress::KEY, encode(&progress));
-            store.append(changes).unwrap();
+            store.commit(changes).unwrap();
 
             let mut of_commit = BTreeMap::<u64, u64>::new();
             for_each(&store, Table::Seen, &mut |key, _| {
@@ -454,7 +454,7 @@ mod tests {
             }
             progress.trail.add(changes.put_in(Table::Trail));
             changes.put(Table::Meta, Progress::KEY, encode(&progress));
-            store.append(changes).unwrap();
+            store.commit(changes).unwrap();
 
             let [mut journal, mut trail] = [const { BTreeSet::new() }; 2];
             for_each(&store, Table::Journal, &mut |key, row| {

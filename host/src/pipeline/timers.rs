@@ -156,7 +156,7 @@ fn find(store: &dyn Store, due: &Due, until: Millis) -> Result<Vec<TimerKey>, St
     let mut found = Vec::new();
     // Taken before the view: what is settled meanwhile may still be seen in it, and must not be sent again.
     let on_their_way = due.lock().clone();
-    let snapshot = store.recent()?;
+    let snapshot = store.snapshot()?;
     for partition in Partition::all() {
         let (from, to) = Key::timers_until(partition, until);
         let mut is_broken = false;
@@ -174,10 +174,6 @@ fn find(store: &dyn Store, due: &Due, until: Millis) -> Result<Vec<TimerKey>, St
         if is_broken {
             return Err(StoreError::unreadable(Table::Timers, "a key that is no timer's"));
         }
-    }
-    if on_their_way.len() + found.len() >= ON_THEIR_WAY_MAX {
-        // More of them can't be sent until the store shows what came of these.
-        store.hasten();
     }
     found.sort_unstable_by_key(|timer| timer.due);
     due.lock().extend(found.iter().cloned());

@@ -1,9 +1,9 @@
-//! What a shard reads of what was before: in a running engine the store, with what has been decided since laid over it; in a rehearsal
+//! What a shard reads of what was before: in a running engine the store, with what was decided and is not committed yet laid over it; in a rehearsal
 //! nothing but what the rehearsal itself has seen. **A rehearsal reads no store and writes none.**
 
 use foldhash::HashMap;
 
-use super::memory::{AheadGroup, Memory};
+use super::memory::Memory;
 use crate::clock::Millis;
 use crate::event::{CustomerKey, DedupKey};
 use crate::store::records::{CustomerRow, Partition, SeenRow};
@@ -43,11 +43,19 @@ impl View {
         }
     }
 
-    /// The group that a running engine's shard decides.
-    pub(super) fn group(&self) -> Option<AheadGroup> {
+    /// The number of the group that a running engine's shard decides; 0 in a rehearsal, which has no groups.
+    pub(super) fn group(&self) -> u64 {
         match self {
-            View::Store(memory) => Some(memory.group()),
-            View::Rehearsal(_) => None,
+            View::Store(memory) => memory.group(),
+            View::Rehearsal(_) => 0,
+        }
+    }
+
+    /// The number of the last group that [`Self::snapshot`] has.
+    pub(super) fn committed(&self) -> u64 {
+        match self {
+            View::Store(memory) => memory.committed(),
+            View::Rehearsal(_) => 0,
         }
     }
 
@@ -77,7 +85,7 @@ impl View {
         }
     }
 
-    /// What the store shows, which may lag behind the last commits.
+    /// What was committed before the group began.
     pub(super) fn snapshot(&self) -> &dyn Snapshot {
         match self {
             View::Store(memory) => memory.snapshot(),

@@ -76,7 +76,7 @@ impl StoreCopy {
             }
             files.insert((*digest).to_owned(), parts);
         }
-        self.store().and_then(|store| store.append(changes)).map_err(io::Error::other)?;
+        self.store().and_then(|store| store.commit(changes)).map_err(io::Error::other)?;
         self.files = files;
         Ok(())
     }

@@ -80,7 +80,7 @@ fn put(store: &dyn Store, table: Table, rows: &[(&[u8], &[u8])]) {
     for (key, value) in rows {
         changes.put(table, *key, *value);
     }
-    store.commit(&changes).unwrap();
+    store.commit(changes).unwrap();
 }
 
 fn get(store: &dyn Store, table: Table, key: &[u8]) -> Option<Vec<u8>> {
@@ -101,7 +101,7 @@ fn a_commit_is_seen_by_snapshots_taken_after_it_only(store: &dyn Store) {
     changes.put(Table::Customers, *b"a", *b"2");
     changes.delete(Table::Customers, *b"b");
     changes.put(Table::Customers, *b"c", *b"2");
-    store.commit(&changes).unwrap();
+    store.commit(changes).unwrap();
     assert_eq!(
         between(&*before, Table::Customers, b"", b"z"),
         [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"1".to_vec())]
@@ -123,7 +123,7 @@ fn of_several_changes_of_one_key_the_last_wins(store: &dyn Store) {
     changes.put(Table::Seen, *b"deleted last", *b"1");
     changes.delete(Table::Seen, *b"deleted last");
     assert_eq!((changes.rows(), changes.bytes()), (2, 8 + 5 + 12));
-    store.commit(&changes).unwrap();
+    store.commit(changes).unwrap();
     assert_eq!(get(store, Table::Seen, b"put last").unwrap(), b"three");
     assert_eq!(get(store, Table::Seen, b"deleted last"), None);
 }
@@ -133,7 +133,7 @@ fn a_key_that_is_deleted_is_gone_and_deleting_it_again_is_no_error(store: &dyn S
     for _ in 0..2 {
         let mut changes = Changes::new();
         changes.delete(Table::Timers, *b"k");
-        store.commit(&changes).unwrap();
+        store.commit(changes).unwrap();
         assert_eq!(get(store, Table::Timers, b"k"), None);
     }
 }
@@ -193,10 +193,10 @@ fn keys_that_begin_alike_are_kept_apart(store: &dyn Store) {
     for key in &keys {
         changes.put(Table::Trail, &**key, key.len().to_le_bytes());
     }
-    store.commit(&changes).unwrap();
+    store.commit(changes).unwrap();
     let mut changes = Changes::new();
     changes.delete(Table::Trail, [0; 7]);
-    store.commit(&changes).unwrap();
+    store.commit(changes).unwrap();
     for key in &keys {
         let expected = (key.len() != 7).then(|| key.len().to_le_bytes().to_vec());
         assert_eq!(get(store, Table::Trail, key), expected);
@@ -208,7 +208,7 @@ fn one_commit_changes_all_tables(store: &dyn Store) {
     for table in Table::ALL {
         changes.put(table, *b"k", table.name());
     }
-    store.commit(&changes).unwrap();
+    store.commit(changes).unwrap();
     for table in Table::ALL {
         assert_eq!(get(store, table, b"k").unwrap(), table.name().as_bytes());
     }
@@ -220,7 +220,7 @@ fn what_cannot_be_a_row_is_refused_and_nothing_is_committed(store: &dyn Store) {
         let mut changes = Changes::new();
         changes.put(Table::Customers, *b"good", *b"row");
         changes.put(Table::Customers, vec![1; key_bytes], vec![0; value_bytes]);
-        assert!(matches!(store.commit(&changes), Err(StoreError::TooLarge { table: "customers", .. })));
+        assert!(matches!(store.commit(changes), Err(StoreError::TooLarge { table: "customers", .. })));
         assert_eq!(contents(store), before);
     }
     // It was nobody's fault but the caller's, so the store goes on.
@@ -233,7 +233,7 @@ fn the_row_that_says_which_store_it_is_cannot_be_changed(store: &dyn Store) {
     put.put(Table::Meta, *b"store", *b"another");
     delete.delete(Table::Meta, *b"store");
     for changes in [put, delete] {
-        assert!(matches!(store.commit(&changes), Err(StoreError::Reserved)));
+        assert!(matches!(store.commit(changes), Err(StoreError::Reserved)));
     }
     assert_eq!(contents(store), before);
 }
@@ -264,7 +264,7 @@ fn a_reader_sees_whole_commits_while_they_are_made(store: &dyn Store) {
                 changes.put(Table::Customers, [key], commit.to_le_bytes());
                 changes.put(Table::Outbox, [key], commit.to_le_bytes());
             }
-            store.commit(&changes).unwrap();
+            store.commit(changes).unwrap();
         }
         done.store(true, Ordering::Relaxed);
         reader.join().unwrap();
@@ -281,7 +281,7 @@ fn a_snapshot_outlives_the_commits_after_it(store: &dyn Store) {
             changes.put(Table::Customers, [b'k', key], vec![commit as u8; 400]);
         }
         changes.put(Table::Customers, *b"k", commit.to_le_bytes());
-        store.commit(&changes).unwrap();
+        store.commit(changes).unwrap();
     }
     assert_eq!(between(&*old, Table::Customers, b"", b"\xff"), [(b"k".to_vec(), b"old".to_vec())]);
 }
@@ -292,7 +292,7 @@ fn sizes_count_rows_and_bytes(store: &dyn Store) {
     for key in 0..5_000_u32 {
         changes.put(Table::Seen, key.to_be_bytes(), [0; 16]);
     }
-    store.commit(&changes).unwrap();
+    store.commit(changes).unwrap();
     let sizes = store.sizes().unwrap();
     let of = |table: Table| sizes.tables[table.index()];
     assert_eq!(of(Table::Failures), TableSize { table: Table::Failures, rows: 2, bytes: 6 });
@@ -309,7 +309,7 @@ fn a_backup_opens_and_equals(store: &dyn Store) {
     }
     changes.put(Table::Bodies, *b"large", vec![3; 6 << 20]);
     changes.put(Table::Customers, [0xff; KEY_BYTES_MAX], *b"greatest");
-    store.commit(&changes).unwrap();
+    store.commit(changes).unwrap();
     let elsewhere = TempDir::new().unwrap();
     let place = elsewhere.path().join("copy");
     store.backup(&place).unwrap();
@@ -372,7 +372,7 @@ fn any_changes_leave_what_they_leave_in_a_map(store: &dyn Store) {
                     }
                 }
             }
-            store.commit(&changes).unwrap();
+            store.commit(changes).unwrap();
             prop_assert!(contents(store) == **model);
         }
         let snapshot = store.snapshot().unwrap();

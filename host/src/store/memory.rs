@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rpds::RedBlackTreeMapSync;
 
 use super::identity::IDENTITY_KEY;
-use super::{Changes, Identity, Place, Row, Sizes, Snapshot, Store, StoreError, Table, TableSize, Upkeep, Visit, file};
+use super::{Changes, Identity, Row, Sizes, Snapshot, Store, StoreError, Table, TableSize, Upkeep, Visit, file};
 
 type Rows = RedBlackTreeMapSync<Box<[u8]>, Box<[u8]>>;
 type Entry<'rows> = (&'rows Box<[u8]>, &'rows Box<[u8]>);
@@ -50,8 +50,13 @@ impl Store for MemoryStore {
         Ok(Box::new(self.tables().clone()))
     }
 
-    fn commit(&self, changes: &Changes) -> Result<(), StoreError> {
+    fn commit(&self, mut changes: Changes) -> Result<(), StoreError> {
         changes.check()?;
+        let mut upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(upkeep) = &mut *upkeep {
+            let before = self.tables().clone();
+            upkeep.add(&before, &mut changes)?;
+        }
         let mut tables = self.tables();
         for table in Table::ALL {
             let rows = &mut tables.0[table.index()];
@@ -65,14 +70,6 @@ impl Store for MemoryStore {
             }
         }
         Ok(())
-    }
-
-    fn append(&self, mut changes: Changes) -> Result<Place, StoreError> {
-        if let Some(upkeep) = &mut *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner) {
-            let before = self.tables().clone();
-            upkeep.add(&before, &mut changes)?;
-        }
-        self.commit(&changes).map(|()| Place::default())
     }
 
     fn set_upkeep(&self, upkeep: Box<dyn Upkeep>) {

@@ -89,57 +89,22 @@ pub trait Store: Send + Sync + Debug {
     /// Which store this is.
     fn identity(&self) -> &Identity;
 
-    /// The view as of the last commit. It does not wait for a commit, nor a commit for it. The space of what it still sees can't be given back, so let go
-    /// of it soon.
+    /// Everything that was committed before. It does not wait for a commit, nor a commit for it. The space of what it still sees can't be given back, so
+    /// let go of it soon.
     ///
     /// # Errors
     /// When the view can't be made.
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
 
-    /// A view that waits for nothing: what was appended after [`Self::shown`] may not be in it.
-    ///
-    /// # Errors
-    /// When the view can't be made.
-    fn recent(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        self.snapshot()
-    }
-
-    /// All or nothing, durable when it returns, and shown by every later view.
+    /// All or nothing, durable when it returns, and in every later snapshot.
     ///
     /// # Errors
     /// Changes that can't be rows are refused, and nothing has happened. After any other error every later commit is refused,
     /// and what was committed before can still be read. Close the store then: whether the failed commit is there is known
     /// when it has been opened again.
-    fn commit(&self, changes: &Changes) -> Result<(), StoreError>;
+    fn commit(&self, changes: Changes) -> Result<(), StoreError>;
 
-    /// All or nothing, and durable when it returns; [`Self::recent`] views show it some time later.
-    ///
-    /// # Errors
-    /// As for [`Self::commit`].
-    fn append(&self, changes: Changes) -> Result<Place, StoreError> {
-        self.commit(&changes).map(|()| Place::default())
-    }
-
-    /// How far every view is that is taken from now on.
-    ///
-    /// # Errors
-    /// When what was appended never will be shown.
-    fn shown(&self) -> Result<Place, StoreError> {
-        Ok(Place::default())
-    }
-
-    /// Asks that everything that was appended be shown soon. Waits for nothing.
-    fn hasten(&self) {}
-
-    /// Waits until everything that was appended is shown.
-    ///
-    /// # Errors
-    /// When it never will be: what is durable is found at the next start.
-    fn catch_up(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    /// Sets who adds to what is appended, from now on.
+    /// Sets what adds to each commit, from now on.
     fn set_upkeep(&self, upkeep: Box<dyn Upkeep>);
 
     /// How much is in it. Walks through every table, so it is for people, not for a limit to be checked with.
@@ -154,10 +119,6 @@ pub trait Store: Send + Sync + Debug {
     /// When something is at `to`, it can't be written, or a row is damaged.
     fn backup(&self, to: &Path) -> Result<(), StoreError>;
 }
-
-/// Where something stands among all that was appended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(u64);
 
 /// Adds to each commit what must not wait for ever. It sees the store as it is before the commit.
 pub trait Upkeep: Send + Debug {

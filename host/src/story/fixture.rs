@@ -56,7 +56,7 @@ impl History {
                 changes.put(Table::Journal, Key::commit(partition, self.commit, part), encode(&entries.to_vec()));
             }
         }
-        self.store.commit(&changes).unwrap();
+        self.store.commit(changes).unwrap();
     }
 
     pub(crate) fn timer(&mut self, of: &str, campaign: &str, name: &str, due: Millis) {
@@ -93,7 +93,7 @@ impl History {
     pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
         let mut changes = Changes::new();
         changes.put(table, key, value);
-        self.store.commit(&changes).unwrap();
+        self.store.commit(changes).unwrap();
     }
 
     fn change_row(&mut self, of: &str, change: impl FnOnce(&mut CustomerRow)) {

@@ -109,7 +109,7 @@ fn a_communication_is_published_only_when_its_row_has_left_the_outbox() {
     assert_eq!(endings(&told(&history, &ask("7"), None)), [["published", "deferred until the sink takes it"]]);
     let mut changes = Changes::new();
     changes.delete(Table::Outbox, Key::commit(Partition::of_customer(customer("7")), 1, 0));
-    history.store.commit(&changes).unwrap();
+    history.store.commit(changes).unwrap();
     assert_eq!(endings(&told(&history, &ask("7"), None)), [["published", "published"]]);
 }
 

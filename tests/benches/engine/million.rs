@@ -173,7 +173,7 @@ fn fill(directory: &Path, template: &CustomerRow) -> Outcome<()> {
             });
             changes.put(Table::Customers, key.as_slice(), rmp_serde::to_vec(&row)?);
         }
-        store.commit(&changes)?;
+        store.commit(changes)?;
     }
     let timers = store.sizes()?.tables.iter().find(|size| size.table == Table::Timers).map_or(0, |size| size.rows);
     assert_eq!(timers, CUSTOMERS, "a timer each");

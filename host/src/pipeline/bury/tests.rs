@@ -40,7 +40,7 @@ async fn each_letter_is_delivered_once_although_the_rows_before_it_are_still_the
     for number in 0..letters {
         changes.put(Table::Outbox, LetterKey(number as u64).encode(), encode(&LetterRow::from(letter(number))));
     }
-    store.commit(&changes).unwrap();
+    store.commit(changes).unwrap();
     let (keeper, deliverer, waiting) = open(&store, 10_000, 1 << 30).unwrap();
     assert_eq!(waiting.letters(), letters);
     drop(keeper);

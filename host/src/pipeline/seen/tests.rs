@@ -46,7 +46,7 @@ impl Engine {
         });
         self.writer.add(pieces.collect(), &mut self.progress, &mut changes);
         changes.put(Table::Meta, Progress::KEY, encode(&self.progress));
-        self.store.append(changes).unwrap();
+        self.store.commit(changes).unwrap();
     }
 
     fn passes(&mut self, time: Millis) {
@@ -253,7 +253,7 @@ fn a_period_without_a_filter_is_always_looked_at() {
     changes.put(Table::Seen, SeenKey { partition, period: 0, hash: hash(5) }.encode(), [0; 8]);
     let closed = ClosedPeriod { period: 0, ended_ms: 0, filter: Vec::new() };
     changes.put(Table::Meta, ClosedPeriod::key(0), closed.encode());
-    engine.store.commit(&changes).unwrap();
+    engine.store.commit(changes).unwrap();
     engine = engine.restart();
     engine.sees([6]);
     assert!(engine.knows(5) && engine.knows(6) && !engine.knows(7));
@@ -295,7 +295,7 @@ fn a_store_with_more_periods_than_are_made_is_read_all_the_same() {
         let closed = ClosedPeriod { period, ended_ms: 0, filter: Vec::new() };
         changes.put(Table::Meta, ClosedPeriod::key(period), closed.encode());
     }
-    engine.store.commit(&changes).unwrap();
+    engine.store.commit(changes).unwrap();
     engine.progress.commit = periods;
     engine = engine.restart();
     engine.sees([1 << 40]);

@@ -13,7 +13,7 @@ use crate::pipeline::arrivals::Clock;
 use crate::pipeline::breaker::BreakerSettings;
 use crate::pipeline::budget::Held;
 use crate::pipeline::failures::FailureTotals;
-use crate::pipeline::memory::{Ahead, Memory};
+use crate::pipeline::memory::{LastCommitted, Memory};
 use crate::pipeline::seen::{self, SeenWriter};
 use crate::pipeline::trials;
 use crate::reload::ReloadHandle;
@@ -31,7 +31,7 @@ struct Bench {
     progress: Progress,
     writer: SeenWriter,
     shard: Shard,
-    ahead: Arc<Ahead>,
+    last_committed: LastCommitted,
     groups: mpsc::Receiver<Group>,
     _runtime: tokio::runtime::Runtime,
 }
@@ -72,12 +72,12 @@ impl Bench {
             trials: trials::Registry::default(),
         };
         let (filters, writer) = seen::open(&*store, &progress, (86_400_000, None)).unwrap();
-        let ahead = Arc::new(Ahead::new(1));
-        let view = View::Store(Memory::new(Arc::clone(&store), filters, Arc::clone(&ahead), 0));
+        let last_committed = LastCommitted::default();
+        let view = View::Store(Memory::new(Arc::clone(&store), filters, last_committed.clone()));
         let (sender, groups) = mpsc::channel(64);
         let exit = Exit { groups: sender, budget: Budget::new(1 << 20), runtime: runtime.handle().clone() };
         let shard = Shard::new(0, &settings, rules, view, shared, Some(exit));
-        Bench { store, sandbox, progress, writer, shard, ahead, groups, _runtime: runtime }
+        Bench { store, sandbox, progress, writer, shard, last_committed, groups, _runtime: runtime }
     }
 
     /// The engine ends, and another goes on with what was committed.
@@ -131,10 +131,10 @@ impl Bench {
         let mut changes = Changes::default();
         self.progress.commit += 1;
         self.writer.add(group.seen, &mut self.progress, &mut changes);
-        self.store.append(changes).unwrap();
+        self.store.commit(changes).unwrap();
         // Every other group stays in memory for a while.
         if group.number % 2 == 0 {
-            self.ahead.show(0, group.number);
+            self.last_committed.set(group.number);
         }
     }
 

@@ -132,11 +132,7 @@ impl Store for FileStore {
         Ok(Box::new(self.tree.view()))
     }
 
-    fn commit(&self, changes: &Changes) -> Result<(), StoreError> {
-        self.append(changes.clone()).map(|_| ())
-    }
-
-    fn append(&self, mut changes: Changes) -> Result<super::Place, StoreError> {
+    fn commit(&self, mut changes: Changes) -> Result<(), StoreError> {
         changes.check()?;
         let mut writer = lock(&self.writer);
         if let Some(reason) = &writer.closed {
@@ -146,13 +142,13 @@ impl Store for FileStore {
             upkeep.add(&self.tree.view(), &mut changes)?;
         }
         if changes.is_empty() {
-            return Ok(super::Place::default());
+            return Ok(());
         }
         if let Err(error) = self.write(&mut writer, &changes) {
             writer.closed = Some(format!("a commit failed: {error}"));
             return Err(error);
         }
-        Ok(super::Place::default())
+        Ok(())
     }
 
     fn set_upkeep(&self, upkeep: Box<dyn Upkeep>) {

@@ -201,12 +201,6 @@ impl Progress {
         totals.entry(campaign).or_default().add(count, bytes);
     }
 
-    /// Whether nothing is kept for any campaign.
-    #[must_use]
-    pub(crate) fn owes_nothing(&self) -> bool {
-        self.failures.values().chain(self.missed.values()).all(|total| total.count == 0)
-    }
-
     pub const KEY: &'static [u8] = b"progress";
 }
 

@@ -140,7 +140,7 @@ mod tests {
         for &(period, number, commit) in keys {
             changes.put(Table::Trail, TrailKey { period, customer: customer(number), commit }.encode(), Vec::new());
         }
-        store.commit(&changes).unwrap();
+        store.commit(changes).unwrap();
         store.snapshot().unwrap()
     }
 

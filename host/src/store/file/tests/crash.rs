@@ -27,7 +27,7 @@ fn a_child() {
                 changes.put(table, [key], [&number.to_le_bytes()[..], &vec![key; 20_000]].concat());
             }
         }
-        store.commit(&changes).unwrap();
+        store.commit(changes).unwrap();
         say(&format!("committed {number}"));
     }
 }

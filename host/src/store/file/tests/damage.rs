@@ -12,7 +12,7 @@ fn image() -> (TempDir, Contents) {
     let store = new_store(&directory);
     fill(&store);
     write_out(&store);
-    store.commit(&one(1, b"in the log only")).unwrap();
+    store.commit(one(1, b"in the log only")).unwrap();
     drop(store);
     // Opening removes what is not needed any more, so whatever is left is.
     let expected = contents(&reopen(directory.path()).unwrap());
@@ -118,9 +118,9 @@ fn an_older_copy_of_a_part_is_refused() {
     drop(store);
     let old = copy_of(directory.path());
     let store = reopen(directory.path()).unwrap();
-    store.commit(&one(1, b"later")).unwrap();
+    store.commit(one(1, b"later")).unwrap();
     write_out(&store);
-    store.commit(&one(2, b"latest")).unwrap();
+    store.commit(one(2, b"latest")).unwrap();
     let expected = contents(&store);
     drop(store);
     for part in ["tree", "hailer.wal"] {

@@ -64,7 +64,7 @@ fn fill(store: &FileStore) {
         }
         changes.put(Table::Outbox, [0, commit], vec![commit; 9_000]);
         changes.delete(Table::Seen, [1, commit, 9]);
-        store.commit(&changes).unwrap();
+        store.commit(changes).unwrap();
     }
 }
 
@@ -79,12 +79,12 @@ fn write_out(store: &FileStore) {
 fn what_was_committed_outlives_a_kill_before_and_after_it_is_in_tables() {
     let directory = TempDir::new().unwrap();
     let store = open_or_make(directory.path()).unwrap();
-    store.commit(&one(1, b"first")).unwrap();
-    store.commit(&one(2, b"there")).unwrap();
+    store.commit(one(1, b"first")).unwrap();
+    store.commit(one(2, b"there")).unwrap();
     write_out(&store);
     let mut gone = one(1, b"second");
     gone.delete(Table::Customers, 2_u64.to_be_bytes());
-    store.commit(&gone).unwrap();
+    store.commit(gone).unwrap();
     drop(store);
     assert_eq!(verify(directory.path(), &mut |_| {}).unwrap().in_log, 1);
     let store = reopen(directory.path()).unwrap();
@@ -101,7 +101,7 @@ fn what_was_only_in_the_log_at_several_starts_is_still_there() {
     let directory = TempDir::new().unwrap();
     for run in 1..=3 {
         let store = open_or_make(directory.path()).unwrap();
-        store.commit(&one(run, b"value")).unwrap();
+        store.commit(one(run, b"value")).unwrap();
     }
     let store = reopen(directory.path()).unwrap();
     for run in 1..=3 {
@@ -117,7 +117,7 @@ fn a_log_that_is_filled_again_and_again_loses_nothing() {
     for number in 0..60_u64 {
         let mut changes = one(number % 7, &number.to_le_bytes());
         changes.put(Table::Bodies, (number % 9).to_be_bytes(), vec![number as u8; 1 << 20]);
-        store.commit(&changes).unwrap();
+        store.commit(changes).unwrap();
         if number % 23 == 22 {
             drop(store);
             store = reopen(directory.path()).unwrap();
@@ -139,15 +139,15 @@ fn a_log_that_is_filled_again_and_again_loses_nothing() {
 fn changes_too_large_for_the_log_are_durable_when_they_are_committed() {
     let directory = TempDir::new().unwrap();
     let store = open_or_make(directory.path()).unwrap();
-    store.commit(&one(1, b"before")).unwrap();
+    store.commit(one(1, b"before")).unwrap();
     let mut large = one(2, b"with it");
     large.put(Table::Bodies, *b"large", vec![7; 40 << 20]);
-    store.commit(&large).unwrap();
+    store.commit(large).unwrap();
     assert_eq!(get(&store, 2).unwrap(), b"with it");
     drop(store);
     let store = reopen(directory.path()).unwrap();
     assert!((1..=2).all(|key| get(&store, key).is_some()));
-    store.commit(&one(3, b"behind")).unwrap();
+    store.commit(one(3, b"behind")).unwrap();
     drop(store);
     let store = reopen(directory.path()).unwrap();
     assert!((1..=3).all(|key| get(&store, key).is_some()));
@@ -157,7 +157,7 @@ fn changes_too_large_for_the_log_are_durable_when_they_are_committed() {
 fn nothing_is_committed_once_tables_can_not_be_written() {
     let directory = TempDir::new().unwrap();
     let store = open_or_make(directory.path()).unwrap();
-    store.commit(&one(1, b"durable")).unwrap();
+    store.commit(one(1, b"durable")).unwrap();
     let tables = directory.path().join("tree/tables");
     fs::remove_dir_all(&tables).unwrap();
     {
@@ -169,10 +169,10 @@ fn nothing_is_committed_once_tables_can_not_be_written() {
     let refused = (0..200).find_map(|number| {
         let mut changes = one(2, b"value");
         changes.put(Table::Bodies, *b"large", vec![number as u8; 1 << 20]);
-        store.commit(&changes).err()
+        store.commit(changes).err()
     });
     assert!(matches!(refused, Some(StoreError::Behind { .. })), "{refused:?}");
-    assert!(matches!(store.commit(&one(3, b"value")), Err(StoreError::Closed { .. })));
+    assert!(matches!(store.commit(one(3, b"value")), Err(StoreError::Closed { .. })));
     assert_eq!(get(&store, 1).unwrap(), b"durable");
 }
 
@@ -196,7 +196,7 @@ fn upkeep_is_done_with_every_commit() {
     let store = open_or_make(directory.path()).unwrap();
     store.set_upkeep(Box::new(Counter::default()));
     for key in 1..=2 {
-        store.commit(&one(key, b"value")).unwrap();
+        store.commit(one(key, b"value")).unwrap();
     }
     assert_eq!(get(&store, u64::MAX).unwrap(), 2_u64.to_be_bytes());
 }

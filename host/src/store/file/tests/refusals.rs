@@ -104,7 +104,7 @@ fn what_is_not_a_store_is_refused_and_left_alone() {
 fn a_log_whose_tree_is_gone_is_no_first_start() {
     let directory = TempDir::new().unwrap();
     let store = new_store(&directory);
-    store.commit(&one(1, b"value")).unwrap();
+    store.commit(one(1, b"value")).unwrap();
     drop(store);
     fs::remove_dir_all(directory.path().join("tree")).unwrap();
     let refused = open_or_make(directory.path()).unwrap_err();
@@ -115,7 +115,7 @@ fn a_log_whose_tree_is_gone_is_no_first_start() {
 fn a_backup_whose_tree_is_gone_is_no_first_start() {
     let directory = TempDir::new().unwrap();
     let store = new_store(&directory);
-    store.commit(&one(1, b"value")).unwrap();
+    store.commit(one(1, b"value")).unwrap();
     let copy = directory.path().join("copy");
     store.backup(&copy).unwrap();
     assert_eq!(get(&reopen(&copy).unwrap(), 1).unwrap(), b"value");

@@ -25,11 +25,11 @@ fn compacting_leaves_nothing_of_removed_rows_and_keeps_every_other() {
     const PERSONAL: &[u8] = b"someone@example.com, and a long address";
     let directory = TempDir::new().unwrap();
     let store = new_store(&directory);
-    store.commit(&one(7, PERSONAL)).unwrap();
+    store.commit(one(7, PERSONAL)).unwrap();
     write_out(&store);
     let mut changes = one(8, b"stays");
     changes.delete(Table::Customers, 7_u64.to_be_bytes());
-    store.commit(&changes).unwrap();
+    store.commit(changes).unwrap();
     fill(&store);
     let expected = contents(&store);
     drop(store);
@@ -44,7 +44,7 @@ fn compacting_leaves_nothing_of_removed_rows_and_keeps_every_other() {
     assert_eq!(bytes_after, file_bytes(directory.path()));
     let store = reopen(directory.path()).unwrap();
     assert_eq!(contents(&store), expected);
-    store.commit(&one(9, b"behind")).unwrap();
+    store.commit(one(9, b"behind")).unwrap();
     drop(store);
     assert_eq!(get(&reopen(directory.path()).unwrap(), 9).unwrap(), b"behind");
 }
@@ -57,7 +57,7 @@ fn rows_that_were_removed_give_their_space_back_while_the_store_is_open() {
         let mut changes = Changes::new();
         changes.put(Table::Bodies, round.to_be_bytes(), vec![round as u8; 4 << 20]);
         changes.delete(Table::Bodies, (round.saturating_sub(1)).to_be_bytes());
-        store.commit(&changes).unwrap();
+        store.commit(changes).unwrap();
     }
     write_out(&store);
     // 160 MiB were written, of which 4 are left.
