@@ -69,11 +69,13 @@ pub(super) async fn log_refused(stand: &mut Stand) -> usize {
     damages.len()
 }
 
-/// Flips a bit of the log's first record.
+/// Flips a bit of the first record in each half of the log: one of the two halves may be in the tables already.
 fn flipped(whole: &[u8]) -> Vec<u8> {
-    const FIRST_RECORD_AT: usize = 4096;
+    const HEAD_BYTES: usize = 4096;
     let mut bytes = whole.to_vec();
-    bytes[FIRST_RECORD_AT + 100] ^= 1;
+    for half in [0, (whole.len() - HEAD_BYTES) / 2] {
+        bytes[HEAD_BYTES + half + 100] ^= 1;
+    }
     bytes
 }
 
