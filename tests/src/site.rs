@@ -18,6 +18,8 @@ use crate::watchdog::Watch;
 #[derive(Debug)]
 pub struct Site {
     root: TempDir,
+    /// Another build than that of the tests, if there is one.
+    program: Option<PathBuf>,
     /// Of everything that is started here.
     environment: Mutex<Vec<(String, String)>>,
     _watch: Watch,
@@ -42,7 +44,13 @@ impl Site {
         // Short, as the path of a Unix socket has to be.
         let root = tempfile::Builder::new().prefix("hailer-").tempdir().expect("a temporary directory");
         fs::create_dir_all(root.path().join("rules.d/modules")).expect("a directory for rules");
-        Site { root, environment: Mutex::default(), _watch: Watch::new() }
+        Site { root, program: None, environment: Mutex::default(), _watch: Watch::new() }
+    }
+
+    /// The same for another build of hailer.
+    #[must_use]
+    pub fn of(self, program: &Path) -> Site {
+        Site { program: Some(program.to_owned()), ..self }
     }
 
     /// With one campaign, `basket`, which answers every purchase.
@@ -172,7 +180,7 @@ impl Site {
     }
 
     fn hailer(&self) -> Command {
-        self.program(built::hailer())
+        self.program(self.program.as_deref().unwrap_or_else(|| built::hailer()))
     }
 
     fn program(&self, path: &Path) -> Command {

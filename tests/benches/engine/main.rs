@@ -14,12 +14,13 @@ mod million;
 mod backlog;
 mod swap;
 
+mod beside;
 mod many;
 mod soak;
 
 use measure::Outcome;
 
-const ALL: [&str; 7] = ["throughput", "latency", "backlog", "swap", "million", "many", "soak"];
+const ALL: [&str; 8] = ["throughput", "latency", "backlog", "swap", "million", "many", "soak", "beside"];
 
 fn main() -> Outcome<()> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -41,6 +42,7 @@ fn main() -> Outcome<()> {
                 "swap" => swap::run().await,
                 "million" => million::run().await,
                 "many" => many::run().await,
+                "beside" => beside::run().await,
                 _ => soak::run().await,
             }
         })?;
