@@ -190,7 +190,7 @@ async fn surround(
     let mut answering = Vec::new();
     let ended = shutdown.clone();
     answering.push(tokio::spawn(control.serve(context, async move { ended.ended().await })));
-    answering.push(tokio::spawn(Resources::begin(config, &health, started_ms).watch()));
+    answering.push(tokio::spawn(Resources::begin(config, &store, &health, started_ms).watch()));
     if let Some(http) = http {
         tracing::info!(address = %http.address(), "metrics and health");
         let observed = Observed { health: health.clone(), metrics: recorder };

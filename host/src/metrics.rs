@@ -57,6 +57,12 @@ pub const RELOAD_TOTAL: &str = "hailer_reload_total";
 pub const ARTIFACTS_TOTAL: &str = "hailer_artifacts_total";
 pub const BUILD_INFO: &str = "hailer_build_info";
 pub const STORE_BYTES: &str = "hailer_store_bytes";
+pub const STORE_MEMORY_BYTES: &str = "hailer_store_memory_bytes";
+pub const STORE_TABLES: &str = "hailer_store_tables";
+pub const STORE_RUNS: &str = "hailer_store_runs";
+pub const STORE_BLOCKS_TOTAL: &str = "hailer_store_blocks_total";
+pub const STORE_BLOCKS_READ_TOTAL: &str = "hailer_store_blocks_read_total";
+pub const STORE_LOOKS_SPARED_TOTAL: &str = "hailer_store_looks_spared_total";
 pub const FREE_BYTES: &str = "hailer_free_bytes";
 pub const START_TIME: &str = "process_start_time_seconds";
 pub const RESIDENT_BYTES: &str = "process_resident_memory_bytes";
@@ -165,6 +171,16 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Kind::Gauge, START_TIME, "When the process started, in seconds since 1970"),
     (Kind::Gauge, RESIDENT_BYTES, "Memory that the process has resident, in bytes"),
     (Kind::Gauge, STORE_BYTES, "Size of the store's files in bytes; 0 for a store in memory"),
+    (
+        Kind::Gauge,
+        STORE_MEMORY_BYTES,
+        "Rows that the store has in memory beside its cache, in bytes: those that are in its log and in no table yet, and those that were written to tables last",
+    ),
+    (Kind::Gauge, STORE_TABLES, "Tables of the store"),
+    (Kind::Gauge, STORE_RUNS, "Runs of the store's tables that wait to be merged; at 12 commits begin to wait"),
+    (Kind::Counter, STORE_BLOCKS_TOTAL, "Blocks of the store's tables that were needed"),
+    (Kind::Counter, STORE_BLOCKS_READ_TOTAL, "Blocks of them that were not in the cache"),
+    (Kind::Counter, STORE_LOOKS_SPARED_TOTAL, "Looks into the store's tables that a filter spared"),
     (
         Kind::Gauge,
         FREE_BYTES,

@@ -4,6 +4,7 @@
 //! `store.free_bytes_min` is reported as an impairment: the engine goes on.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::checks::Finding;
@@ -11,7 +12,7 @@ use crate::clock::Millis;
 use crate::config::Config;
 use crate::health::{Condition, Health};
 use crate::metrics;
-use crate::store;
+use crate::store::{self, Statistics, Store};
 
 const ROOM: &str = "disk";
 const LOOKS_EVERY: Duration = Duration::from_secs(5);
@@ -20,26 +21,27 @@ const LOOKS_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Resources {
     directories: Vec<(&'static str, PathBuf)>,
-    store: Option<PathBuf>,
+    store_directory: Option<PathBuf>,
+    store: Arc<dyn Store>,
     free_bytes_min: u64,
     health: Health,
 }
 
 impl Resources {
-    fn of(config: &Config, health: &Health) -> Resources {
-        let store = config.store_dir();
+    fn of(config: &Config, store: &Arc<dyn Store>, health: &Health) -> Resources {
         Resources {
             directories: directories(config),
-            store,
+            store_directory: config.store_dir(),
+            store: Arc::clone(store),
             free_bytes_min: config.store.free_bytes_min,
             health: health.clone(),
         }
     }
 
     /// Looks for the first time, so that every number is there when the engine answers.
-    pub(super) fn begin(config: &Config, health: &Health, started_ms: Millis) -> Resources {
+    pub(super) fn begin(config: &Config, store: &Arc<dyn Store>, health: &Health, started_ms: Millis) -> Resources {
         ::metrics::gauge!(metrics::START_TIME).set(started_ms as f64 / 1000.0);
-        let resources = Resources::of(config, health);
+        let resources = Resources::of(config, store, health);
         resources.look();
         resources
     }
@@ -71,8 +73,15 @@ impl Resources {
         if let Some(bytes) = resident_bytes() {
             ::metrics::gauge!(metrics::RESIDENT_BYTES).set(bytes as f64);
         }
-        let store = self.store.as_deref().map_or(0, store::file_bytes);
+        let store = self.store_directory.as_deref().map_or(0, store::file_bytes);
         ::metrics::gauge!(metrics::STORE_BYTES).set(store as f64);
+        let Statistics { memory_bytes, tables, runs, blocks, blocks_read, spared } = self.store.statistics();
+        ::metrics::gauge!(metrics::STORE_MEMORY_BYTES).set(memory_bytes as f64);
+        ::metrics::gauge!(metrics::STORE_TABLES).set(tables as f64);
+        ::metrics::gauge!(metrics::STORE_RUNS).set(runs as f64);
+        ::metrics::counter!(metrics::STORE_BLOCKS_TOTAL).absolute(blocks);
+        ::metrics::counter!(metrics::STORE_BLOCKS_READ_TOTAL).absolute(blocks_read);
+        ::metrics::counter!(metrics::STORE_LOOKS_SPARED_TOTAL).absolute(spared);
         let condition = match &*short {
             [] => Condition::Ready,
             _ => Condition::Impaired(format!(
@@ -154,7 +163,8 @@ mod tests {
             assert!(findings[0].detail.contains("bytes are free"), "{findings:?}");
             assert_eq!(findings[0].next_step.is_some(), is_short, "{findings:?}");
             let health = Health::default();
-            Resources::of(&config, &health).look();
+            let store: Arc<dyn Store> = Arc::new(store::MemoryStore::new("test"));
+            Resources::of(&config, &store, &health).look();
             assert_eq!(health.complaints().contains_key(ROOM), is_short);
             assert!(health.problems().is_empty());
         }

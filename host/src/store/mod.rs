@@ -113,6 +113,11 @@ pub trait Store: Send + Sync + Debug {
     /// When a table can't be read.
     fn sizes(&self) -> Result<Sizes, StoreError>;
 
+    /// How it stands inside, for metrics. It takes no time.
+    fn statistics(&self) -> Statistics {
+        Statistics::default()
+    }
+
     /// Copies the view as of the last commit to a new directory, which is there whole or not at all, while commits go on.
     ///
     /// # Errors
@@ -153,6 +158,21 @@ pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
+
+/// How a store stands inside; all 0 for one in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Rows in memory, in bytes: those that are in no table yet, and those that were written to tables last.
+    pub memory_bytes: u64,
+    pub tables: u64,
+    /// Runs of tables that wait to be merged.
+    pub runs: u64,
+    /// Blocks that were needed, and how many of them were read from the disk.
+    pub blocks: u64,
+    pub blocks_read: u64,
+    /// Looks for a key that a filter spared.
+    pub spared: u64,
+}
 
 /// How much is in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]

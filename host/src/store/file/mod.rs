@@ -25,7 +25,7 @@ use self::writing_out::WritingOut;
 use super::identity::IDENTITY_KEY;
 use super::log::{self, Log, LogFile};
 use super::tree::{self, Tree};
-use super::{Changes, Identity, Sizes, Snapshot, Store, StoreError, Table, Upkeep};
+use super::{Changes, Identity, Sizes, Snapshot, Statistics, Store, StoreError, Table, Upkeep};
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -157,6 +157,10 @@ impl Store for FileStore {
 
     fn sizes(&self) -> Result<Sizes, StoreError> {
         Ok(Sizes { tables: self.tree.view().sizes()?, file_bytes: file_bytes(&self.directory) })
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.tree.statistics()
     }
 
     fn backup(&self, to: &Path) -> Result<(), StoreError> {

@@ -29,7 +29,7 @@ use self::compaction::EndsEarly;
 use self::version::check_version;
 pub(super) use self::view::View;
 use super::checksum::{seal, unseal};
-use super::{Changes, StoreError, Table};
+use super::{Changes, Statistics, StoreError, Table};
 
 /// The directory of the tree beside the log.
 pub(super) const DIRECTORY: &str = "tree";
@@ -173,6 +173,18 @@ impl Tree {
             progress(read, of);
         }
         Ok(())
+    }
+
+    pub(super) fn statistics(&self) -> Statistics {
+        let blocks = self.tree.metrics();
+        Statistics {
+            memory_bytes: self.tree.version_memtable_size_sum(),
+            tables: self.tree.table_count() as u64,
+            runs: self.tree.l0_run_count() as u64,
+            blocks: blocks.block_loads() as u64,
+            blocks_read: blocks.block_load_io_count() as u64,
+            spared: blocks.io_skipped_by_filter() as u64,
+        }
     }
 
     /// Has compactions end soon, without having done anything.

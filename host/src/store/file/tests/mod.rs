@@ -154,6 +154,31 @@ fn changes_too_large_for_the_log_are_durable_when_they_are_committed() {
 }
 
 #[test]
+fn its_statistics_say_what_is_in_memory_what_in_tables_and_what_was_read() {
+    let directory = TempDir::new().unwrap();
+    let store = open_or_make(directory.path()).unwrap();
+    let made = store.statistics();
+    store.commit(one(1, &[7; 1000])).unwrap();
+    let before = store.statistics();
+    assert!(before.memory_bytes >= made.memory_bytes + 1000, "{made:?} {before:?}");
+    write_out(&store);
+    let after = store.statistics();
+    assert!(after.tables > made.tables && after.runs > 0, "{made:?} {after:?}");
+    assert!(get(&store, 2).is_none());
+    assert!(store.statistics().spared > after.spared);
+    drop(store);
+    let store = reopen(directory.path()).unwrap();
+    let opened = store.statistics();
+    assert!(opened.blocks_read > 0, "who it is: {opened:?}");
+    assert!(get(&store, 1).is_some());
+    let read = store.statistics();
+    assert!(
+        read.blocks > opened.blocks && read.blocks_read == opened.blocks_read,
+        "all is in one block: {opened:?} {read:?}"
+    );
+}
+
+#[test]
 fn nothing_is_committed_once_tables_can_not_be_written() {
     let directory = TempDir::new().unwrap();
     let store = open_or_make(directory.path()).unwrap();
