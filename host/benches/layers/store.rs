@@ -23,6 +23,7 @@ const PERIOD: [u8; 8] = [0; 8];
 const PERIOD_SEEN: u64 = 1 << 16;
 const PERIOD_TRAIL: u64 = 1 << 14;
 const ROUNDS: usize = 15;
+const LOOKS: u64 = 20_000;
 const BESIDE_ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_secs(4);
 /// Commits as those of an engine with two thousand events a second.
@@ -55,7 +56,26 @@ pub(crate) fn run() -> Outcome<()> {
     let started = Instant::now();
     let store = FileStore::open(directory.path(), Opening::of("bench"))?;
     println!("open: {:.1?}", started.elapsed());
+    looks(&store, &mut numbers)?;
     beside_writing_out(&store, &mut numbers)
+}
+
+/// What it costs to ask the store whether a key is there, which it is not, as an event that is new is not: its own filters answer. The engine asks filters
+/// of its own first, which know all periods at once.
+fn looks(store: &FileStore, numbers: &mut Numbers) -> Outcome<()> {
+    let snapshot = store.snapshot()?;
+    let mut costs = Vec::new();
+    for _ in 0..ROUNDS {
+        let keys: Vec<_> = (0..LOOKS).map(|_| customer(CUSTOMERS + PERIOD_SEEN + numbers.next() % (1 << 40))).collect();
+        costs.push(measure(|| {
+            let found =
+                keys.iter().map(|key| snapshot.get(Table::Seen, key)).filter(|found| !matches!(found, Ok(None)));
+            if found.count() > 0 { Err("a key that is not there was found".into()) } else { Ok(()) }
+        })?);
+    }
+    let (wall, _) = median(costs, LOOKS);
+    println!("a look for a key that is not there: {wall:.2} µs");
+    Ok(())
 }
 
 /// How long a commit takes while other threads write to tables what is in memory and merge tables, which is what goes on behind a busy engine, beside the
