@@ -231,7 +231,7 @@ async fn the_failures_of_a_merged_customer_are_those_of_whom_they_have_become() 
     assert_eq!((&*printed[2].0, &*printed[3].0), ("2", "2"), "sent to whom they have become");
 }
 
-/// The store shows a little later what was settled; nobody may take it from there before.
+/// What was settled is not in the store any more when the merge is decided.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_merge_right_behind_it_does_not_bring_a_settled_failure_back() {
     let site = site("");

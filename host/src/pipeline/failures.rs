@@ -108,7 +108,7 @@ impl FailureRows {
         }
     }
 
-    /// Whether any were kept as of the last commit. If not, the store shows none.
+    /// Whether any were kept as of the last commit.
     pub(super) fn are_any(&self) -> bool {
         self.totals.are_any()
     }

@@ -1,5 +1,5 @@
 //! One shard: a thread that decides the events of its customers, batch by batch, under one rule set a batch (G8). It
-//! owns its guests; the lock of a partition's rows is held for one row at a time (`memory.rs`).
+//! owns its guests, and what it has decided and the committer has not committed yet (`memory.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -36,7 +36,7 @@ const TIMER_BYTES: usize = 512;
 pub(super) struct Due(Mutex<HashSet<TimerKey>>);
 
 impl Due {
-    /// What came of these timers is shown by the store.
+    /// What came of these timers is committed.
     pub(super) fn settled(&self, timers: &[TimerKey]) {
         if !timers.is_empty() {
             let mut on_their_way = self.lock();
