@@ -1,6 +1,7 @@
 //! `hailer store` and `hailer decisions`, on the store of an engine that runs, and of one that is stopped.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use hailer_tests::built::example_module;
 use hailer_tests::copies::copy;
@@ -24,7 +25,8 @@ fn store_of(site: &Site) -> String {
 
 /// Runs an engine to its end over so many purchases.
 fn run(site: &Site, purchases: std::ops::Range<usize>) {
-    let lines: Vec<_> = purchases.map(|number| purchase(number, number % 5)).collect();
+    let event = |number| format!(r#"{{"messageId":"m-{number}","body":{}}}"#, purchase(number, number % 5));
+    let lines: Vec<_> = purchases.map(event).collect();
     let events = format!("file:{}", site.write("events.jsonl", lines.join("\n")).display());
     let _ = site.run(&["--source", &events, "--store", &store_of(site)]).expect(0);
 }
@@ -112,9 +114,11 @@ async fn a_backup_of_a_running_engine_is_a_store_and_replaces_nothing() {
 async fn what_needs_the_store_to_itself_is_refused_while_an_engine_runs() {
     let site = site();
     let engine = running(&site).await;
-    for (command, next_step) in
-        [("verify", "make a copy with `hailer store backup"), ("compact", "stop the engine first")]
-    {
+    for (command, next_step) in [
+        ("verify", "and verify that with --store"),
+        ("export", "and export that with --store"),
+        ("compact", "stop the engine first"),
+    ] {
         let refused = site.command(&["store", command]).expect(1);
         assert!(refused.stderr.contains("an engine is running with it"), "{}", refused.stderr);
         assert!(refused.stderr.contains(next_step), "{}", refused.stderr);
@@ -132,7 +136,9 @@ fn what_is_not_there_or_not_ours_is_refused_with_the_way_out() {
     let nothing = site.command(&["store", "show"]).expect(1);
     assert!(nothing.stderr.contains("no engine answers on"), "{}", nothing.stderr);
     assert!(nothing.stderr.contains("with --store or --config"), "{}", nothing.stderr);
-    for command in [&["store", "show"][..], &["store", "verify"], &["store", "compact"], &["why", "7"]] {
+    for command in
+        [&["store", "show"][..], &["store", "verify"], &["store", "compact"], &["store", "export"], &["why", "7"]]
+    {
         let missing = stopped(&site, command).expect(1);
         assert!(missing.stderr.contains("there is no store in"), "{}", missing.stderr);
         assert!(!site.path("store").exists(), "nothing is made");
@@ -152,7 +158,8 @@ fn a_damaged_store_is_told_by_verifying_and_by_asking() {
     let at = bytes.windows(9).rposition(|window| window == b"OnPurchas");
     bytes[at.expect("a row of the journal")] ^= 1;
     fs::write(&file, bytes).unwrap();
-    for command in [&["store", "verify"][..], &["decisions", "export"]] {
+    let export = ["store", "export", "--to", "export.jsonl"];
+    for command in [&["store", "verify"][..], &["decisions", "export"], &export] {
         let damaged = stopped(&site, command).expect(1);
         assert!(
             damaged.stderr.contains("damaged") && damaged.stderr.contains("restore a backup"),
@@ -160,6 +167,8 @@ fn a_damaged_store_is_told_by_verifying_and_by_asking() {
             damaged.stderr
         );
     }
+    let left = fs::read_dir(site.path(".")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!left.into_iter().any(|name| name.contains("export")), "an export that failed is not there");
 }
 
 #[test]
@@ -189,4 +198,76 @@ fn a_backup_is_restored_and_the_engine_goes_on_from_it() {
     run(&site, 40..60);
     let decisions = stopped(&site, &["decisions", "export", "--json"]).expect(0).stdout;
     assert_eq!(decisions.lines().count(), 40);
+}
+
+/// The procedure of docs/operations.md.
+#[test]
+fn an_export_is_imported_elsewhere_and_the_engine_goes_on_from_it() {
+    let (old, new) = (site(), site());
+    run(&old, 0..20);
+    let said = stopped(&old, &["store", "export", "--to", "moved.jsonl"]).expect(0).stdout;
+    assert!(said.starts_with("exported ") && said.contains(" rows to moved.jsonl, "), "{said}");
+    let file = old.path("moved.jsonl");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let export = fs::read_to_string(&file).unwrap();
+    let printed = stopped(&old, &["store", "export"]).expect(0);
+    assert!(printed.stdout == export && printed.stderr.starts_with("exported "), "{}", printed.stderr);
+    let again = stopped(&old, &["store", "export", "--to", "moved.jsonl"]).expect(1);
+    assert!(again.stderr.contains("`moved.jsonl` is there already; name a file that is not"), "{}", again.stderr);
+    assert!(fs::read_to_string(&file).unwrap() == export);
+
+    let file = file.display().to_string();
+    let said = stopped(&new, &["store", "import", &file]).expect(0).stdout;
+    assert!(said.starts_with("imported ") && said.contains("environment local"), "{said}");
+    assert_eq!(fs::metadata(new.path("store")).unwrap().permissions().mode() & 0o777, 0o700);
+    let verified = stopped(&new, &["store", "verify", "--json"]).expect(0).json();
+    let rows = verified["rows"].as_object().unwrap().values().map(|rows| rows.as_u64().unwrap()).sum::<u64>();
+    assert!(said.contains(&format!("imported {rows} rows")) && rows > 20, "{said}");
+    let show = |site| stopped(site, &["store", "show", "--json"]).expect(0).json();
+    let (before, after) = (show(&old), show(&new));
+    for (fact, value) in before.as_object().unwrap() {
+        assert!(matches!(&**fact, "directory" | "fileBytes") || after[fact] == *value, "{fact}: {after}");
+    }
+    let why = ["why", "3", "--utc"];
+    let story = stopped(&new, &why).expect(0).stdout;
+    assert!(story.contains("OnPurchaseConfirm") && story == stopped(&old, &why).expect(0).stdout, "{story}");
+    let export = ["store", "export", "--to", "again.jsonl"];
+    let _ = stopped(&new, &export).expect(0);
+    assert!(fs::read(new.path("again.jsonl")).unwrap() == fs::read(&file).unwrap(), "the import lost something");
+    run(&new, 10..30);
+    let decisions = stopped(&new, &["decisions", "export", "--json"]).expect(0).stdout;
+    assert_eq!(decisions.lines().count(), 30, "events that the old engine saw were decided again");
+}
+
+#[test]
+fn an_import_makes_no_store_of_another_environment_of_damage_or_over_another_store() {
+    let site = site();
+    run(&site, 0..20);
+    let _ = stopped(&site, &["store", "export", "--to", "export.jsonl"]).expect(0);
+    let refused = |arguments: &[&str], expected: &str| {
+        let refused = site.command(&[&["store", "import"], arguments].concat()).expect(1);
+        assert!(refused.stderr.contains(expected) && refused.stdout.is_empty(), "{refused:?}");
+    };
+    refused(&["export.jsonl", "--store", "store"], "`store` is there already; name a place where nothing is");
+    let production = ["--store", "new", "--environment", "production"];
+    let other = "line 1 is of the environment `local`, and the configuration is of `production`; correct `environment`";
+    refused(&[&["export.jsonl"], &production[..]].concat(), other);
+    refused(&["nothing.jsonl", "--store", "new"], "cannot read `nothing.jsonl`");
+    let mut bytes = fs::read(site.path("export.jsonl")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    site.write("damaged.jsonl", bytes);
+    refused(&["damaged.jsonl", "--store", "new"], "cannot import `damaged.jsonl`: line ");
+    let piped = |script: &str| site.shell(&format!("set -o pipefail; {script}"));
+    let cut = piped("head -n 30 export.jsonl | hailer store import - --store new --data data").expect(1);
+    assert!(cut.stderr.contains("cannot import `standard input`: line 31 is missing"), "{}", cut.stderr);
+    assert!(!site.path("new").exists());
+    // A reader that goes away early must not look like an export that is whole.
+    let early = site
+        .shell("mkfifo pipe; exec 3<>pipe 4>pipe 3>&-; hailer store export --store store --data data >&4")
+        .expect(1);
+    assert!(early.stderr.contains("cannot write the export: Broken pipe"), "{}", early.stderr);
+    let _ = piped("hailer store export --store store --data data | hailer store import - --store new --data data")
+        .expect(0);
+    let _ = site.command(&["store", "verify", "--store", "new"]).expect(0);
 }

@@ -61,6 +61,8 @@ pub(super) fn stopped(global: &Global, flags: &StoreFlags, what: &str) -> anyhow
             match what {
                 "verifying" =>
                     "stop the engine, or make a copy with `hailer store backup DIR` and verify that with --store DIR",
+                "exporting" =>
+                    "stop the engine, or make a copy with `hailer store backup DIR` and export that with --store DIR",
                 _ => "stop the engine first",
             }
         ),

@@ -85,10 +85,10 @@ pub(super) struct BrokerFlags {
 pub(super) struct StoreFlags {
     /// The store's directory, if no engine answers [default: as the engine's configuration says, else DATA/store]
     #[arg(long, value_name = "DIR")]
-    store: Option<String>,
+    pub(super) store: Option<String>,
     /// The environment that the store belongs to
     #[arg(long, value_name = "NAME")]
-    environment: Option<String>,
+    pub(super) environment: Option<String>,
 }
 
 /// Flags that a command has of its own, as settings.

@@ -1,6 +1,7 @@
 //! What every store promises, as tests that each store has to pass.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
@@ -313,6 +314,7 @@ fn a_backup_opens_and_equals(store: &dyn Store) {
     let elsewhere = TempDir::new().unwrap();
     let place = elsewhere.path().join("copy");
     store.backup(&place).unwrap();
+    assert_eq!(std::fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o700);
     put(store, Table::Customers, &[(b"later", b"")]);
 
     let copy = FileStore::open(&place, Opening::of("test")).unwrap();

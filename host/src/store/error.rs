@@ -25,7 +25,9 @@ pub enum StoreError {
     )]
     Newer { file: PathBuf, found: u32, known: u32 },
     #[error(
-        "`{}` was written by an older version of hailer, which this one does not read: run that version with it, or begin with another data directory",
+        "`{}` was written by an older version of hailer, which this one does not read: if that version has `hailer store export`, \
+         export with it and `hailer store import` with this one; else run that version with it, or begin with another data \
+         directory",
         file.display()
     )]
     OfOlderVersion { file: PathBuf },
@@ -72,6 +74,8 @@ pub enum StoreError {
     Behind { reason: String },
     #[error("`{}` is there already; name a place where nothing is", path.display())]
     Exists { path: PathBuf },
+    #[error("cannot import `{}`: line {line} {problem}; {next_step}", file.display())]
+    Import { file: PathBuf, line: u64, problem: String, next_step: &'static str },
     #[error("a {part} of {bytes} bytes is more than the {bytes_max} that table `{table}` takes; nothing was committed")]
     TooLarge { table: &'static str, part: &'static str, bytes: usize, bytes_max: usize },
     #[error("a commit may not change the rows that say which store this is; nothing was committed")]

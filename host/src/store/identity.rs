@@ -39,6 +39,11 @@ impl Identity {
         Identity { format: FORMAT, environment: environment.to_owned(), id, created_at: Timestamp::now() }
     }
 
+    /// Whether its id is one that [`Self::new`] makes.
+    pub(super) fn has_id(&self) -> bool {
+        self.id.len() == 32 && self.id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
+
     /// Which log belongs to it.
     pub(super) fn nonce(&self) -> Nonce {
         xxh3_64(self.id.as_bytes())

@@ -9,6 +9,7 @@
 mod changes;
 mod checksum;
 mod error;
+mod export;
 mod file;
 mod identity;
 mod log;
@@ -26,6 +27,7 @@ use std::path::Path;
 
 pub use changes::{Changes, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::StoreError;
+pub use export::{ExportError, Exported, export, import};
 pub use file::{Compacted, FileStore, Opening, Step, Verified, compact, file_bytes, is_there, verify};
 pub use identity::Identity;
 pub use log::BYTES as LOG_BYTES;

@@ -1,8 +1,9 @@
 //! `hailer store verify`: reads all of it.
 
 use clap::Args;
-use serde_json::{Map, json};
+use serde_json::json;
 
+use super::counts;
 use crate::cli::reading::{explained, stopped};
 use crate::cli::settings::{Global, StoreFlags};
 use crate::cli::{DONE, EXIT_CODES, output};
@@ -30,12 +31,12 @@ impl Verify {
         drop(progress);
         let Verified { identity, rows, in_log, .. } = verified;
         if global.json {
-            let rows: Map<_, _> = rows.iter().map(|(table, rows)| (table.name().to_owned(), json!(rows))).collect();
+            let (_, rows) = counts(&rows);
             output::json(
                 &json!({ "directory": stopped.directory, "identity": identity, "rows": rows, "commitsInLog": in_log }),
             )?;
         } else {
-            let total: u64 = rows.iter().map(|(_, rows)| rows).sum();
+            let (total, _) = counts(&rows);
             let environment = identity.environment;
             let log = match in_log {
                 0 => String::new(),

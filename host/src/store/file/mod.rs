@@ -19,7 +19,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(super) use self::new::copy;
+pub(super) use self::new::{END, copy, make};
 pub use self::upkeep::{Compacted, Step, Verified, compact, file_bytes, verify};
 use self::writing_out::WritingOut;
 use super::identity::IDENTITY_KEY;

@@ -1,10 +1,10 @@
-//! Making a store: a new one, or a copy of one. It is written under a name of its own, and is moved to its place when it is whole and on the disk; so a
+//! Making a store: a new one, a copy of one, or one of an export. It is written under a name of its own, and is moved to its place when it is whole and on the disk; so a
 //! tree in its place is never half made, and nothing that is there is replaced.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Read};
 use std::ops::ControlFlow;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ const CHUNK_BYTES: usize = 4 << 20;
 /// And of these so many before they are written to a table.
 const CHUNKS_PER_TABLE: usize = 8;
 /// Greater than every key.
-const END: [u8; KEY_BYTES_MAX + 1] = [0xff; KEY_BYTES_MAX + 1];
+pub(in crate::store) const END: [u8; KEY_BYTES_MAX + 1] = [0xff; KEY_BYTES_MAX + 1];
 
 /// Whether nothing of a store is in a directory: then a first start may make one. False if it has a tree.
 ///
@@ -66,6 +66,26 @@ pub(super) fn create(directory: &Path, environment: &str, log_bytes: usize) -> R
 
 /// Copies a snapshot to a new directory.
 pub(in crate::store) fn copy(identity: &Identity, snapshot: &dyn Snapshot, to: &Path) -> Result<(), StoreError> {
+    make(identity, to, log::BYTES, &mut |target| {
+        for table in Table::ALL {
+            let mut result = Ok(());
+            snapshot.range(table, &[], &END, &mut |key, value| {
+                result = target.put(table, key, value);
+                if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            result?;
+        }
+        Ok(())
+    })
+}
+
+/// Makes a store with rows in a new directory. If `rows` fails, nothing is at `to`.
+pub(in crate::store) fn make(
+    identity: &Identity,
+    to: &Path,
+    log_bytes: usize,
+    rows: &mut dyn FnMut(&mut Target) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     if fs::symlink_metadata(to).is_ok() {
         return Err(StoreError::Exists { path: to.to_owned() });
     }
@@ -76,20 +96,12 @@ pub(in crate::store) fn copy(identity: &Identity, snapshot: &dyn Snapshot, to: &
         }
         _ => StoreError::Io { path: parent.clone(), error },
     };
-    // For this user alone; it is removed if it does not become the copy.
-    let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&parent).map_err(unusable)?;
+    // For this user alone; it is removed if it does not become the store.
+    let private = Permissions::from_mode(0o700);
+    let unfinished = tempfile::Builder::new().prefix(UNFINISHED).permissions(private).tempdir_in(&parent);
+    let unfinished = unfinished.map_err(unusable)?;
     // It has a commit, so that it is never taken for one whose making was interrupted.
-    fill(unfinished.path(), identity, Size { log_bytes: log::BYTES, commits: 1 }, &mut |target| {
-        for table in Table::ALL {
-            let mut result = Ok(());
-            snapshot.range(table, &[], &END, &mut |key, value| {
-                result = target.put(table, key, value);
-                if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
-            result?;
-        }
-        Ok(())
-    })?;
+    fill(unfinished.path(), identity, Size { log_bytes, commits: 1 }, rows)?;
     match renameat_with(CWD, unfinished.path(), CWD, to, RenameFlags::NOREPLACE) {
         Err(Errno::EXIST | Errno::NOTEMPTY) => return Err(StoreError::Exists { path: to.to_owned() }),
         renamed => renamed.map_err(|error| unusable(error.into()))?,
@@ -117,7 +129,7 @@ struct Size {
 }
 
 /// A tree that is being filled.
-struct Target {
+pub(in crate::store) struct Target {
     tree: Arc<Tree>,
     commits: u64,
     waiting: Changes,
@@ -125,7 +137,7 @@ struct Target {
 }
 
 impl Target {
-    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    pub(in crate::store) fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         self.waiting.put(table, key, value);
         if self.waiting.bytes() <= CHUNK_BYTES {
             return Ok(());

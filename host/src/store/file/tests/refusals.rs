@@ -85,6 +85,7 @@ fn the_store_of_an_older_version_is_named_and_left_alone() {
     fs::write(directory.path().join("hailer.redb"), "tables").unwrap();
     let refused = open_or_make(directory.path()).unwrap_err();
     assert!(matches!(refused, StoreError::OfOlderVersion { .. }), "{refused}");
+    assert!(refused.to_string().contains("if that version has `hailer store export`"), "{refused}");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
