@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every benchmark: what each layer of the event path costs, and the whole beside a bare client program; or those whose names are given. All
 # figures of a ratio come from one run. At the end a table of the marks that the design sets, each reached or missed; a whole run also writes it
-# to docs/benchmarks.md. `beside`, only by name: this build and that of an earlier commit take turns, `BENCH_BESIDE=PATH scripts/bench.sh beside`.
+# to docs/benchmarks.md. `beside`, only by name: this build and that of an earlier commit take turns, `BENCH_BESIDE=HAILER BENCH_BESIDE_CHECKOUT=DIRECTORY scripts/bench.sh beside`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -44,21 +44,23 @@ pub fn hailer() -> &'static Path {
     &BINARY
 }
 
-/// A rules directory with the example campaigns. Shared: copy it.
+/// A rules directory with the example campaigns. Shared: copy it. A benchmark beside an earlier build takes that one's rules: an engine need not run
+/// those of a later one.
 #[must_use]
 pub fn example_rules() -> &'static Path {
     static RULES: LazyLock<PathBuf> = LazyLock::new(|| {
         let out = target().join("e2e-rules.d");
         let _ = std::fs::remove_dir_all(&out);
         std::fs::create_dir_all(out.join("modules")).expect("a directory for the example rules");
-        let crates = std::fs::read_dir(checkout().join("rules")).expect("the example rules");
+        let source = std::env::var_os("BENCH_BESIDE_CHECKOUT").map_or_else(|| checkout().to_owned(), PathBuf::from);
+        let crates = std::fs::read_dir(source.join("rules")).expect("the example rules");
         let crates: Vec<PathBuf> =
             crates.map(|entry| entry.expect("a rule").path()).filter(|directory| is_crate(directory)).collect();
         let mut build = Command::new(hailer());
         build
             .arg("build")
             .args(&crates)
-            .arg(checkout().join(FIXTURE))
+            .arg(source.join(FIXTURE))
             .arg("--out")
             .arg(out.join("modules"))
             .env("CARGO_TARGET_DIR", target());

@@ -22,7 +22,9 @@ use crate::communication::Communication;
 use crate::event::CustomerKey;
 use crate::failpoint::Failpoint;
 use crate::metrics;
-use crate::store::records::{FailureDelta, Key, OutboxItem, Partition, Progress, TrailKey, encode, encode_to};
+use crate::store::records::{
+    FailureDelta, Key, OutboxItem, Partition, Progress, TimerKey, TrailKey, encode, encode_to,
+};
 use crate::store::{Changes, Store, StoreError, Table};
 
 /// Events in one commit, at most; one more group may come on top.
@@ -170,12 +172,17 @@ impl Committer {
         let failures_change = !failures.is_empty();
         self.failures.count(&mut self.progress, failures);
         changes.put(Table::Meta, Progress::KEY.to_vec(), encode(&self.progress));
+        let set = changes.of(Table::Timers).filter(|(_, value)| value.is_some());
+        let first_set = set.filter_map(|(key, _)| TimerKey::due_of(key)).min();
         Failpoint::BeforeCommit.pass();
         let began = Instant::now();
         self.store.commit(changes)?;
         let since = Instant::now();
         ::metrics::histogram!(metrics::COMMIT_SECONDS).record(since - began);
         Failpoint::AfterCommit.pass();
+        if let Some(due) = first_set {
+            self.due.is_set(due);
+        }
         if failures_change {
             self.failures.committed(&self.progress);
         }

@@ -31,22 +31,50 @@ const ON_THEIR_WAY_MAX: usize = 4096;
 /// What a timer takes of the budget, in bytes, about.
 const TIMER_BYTES: usize = 512;
 
-/// The timers that are on their way through the pipeline.
-#[derive(Debug, Default)]
-pub(super) struct Due(Mutex<HashSet<TimerKey>>);
+/// The timers that are on their way through the pipeline, and when the next of the others is due.
+#[derive(Debug)]
+pub(super) struct Due(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    on_their_way: HashSet<TimerKey>,
+    /// No timer of the store that is not on its way is due before this. So nothing is looked for before it, as a look at every partition costs far more than
+    /// an event.
+    next: Millis,
+}
+
+impl Default for Due {
+    fn default() -> Due {
+        Due(Mutex::new(State { on_their_way: HashSet::new(), next: Millis::MIN }))
+    }
+}
 
 impl Due {
     /// What came of these timers is committed.
     pub(super) fn settled(&self, timers: &[TimerKey]) {
         if !timers.is_empty() {
-            let mut on_their_way = self.lock();
+            let mut state = self.lock();
             for timer in timers {
-                on_their_way.remove(timer);
+                state.on_their_way.remove(timer);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<TimerKey>> {
+    /// These timers were not sent after all.
+    fn put_back(&self, timers: &[TimerKey]) {
+        self.settled(timers);
+        if let Some(first) = timers.iter().map(|timer| timer.due).min() {
+            self.is_set(first);
+        }
+    }
+
+    /// A timer was committed that is due then.
+    pub(super) fn is_set(&self, due: Millis) {
+        let mut state = self.lock();
+        state.next = state.next.min(due);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,7 +147,7 @@ impl Timers {
             let Some(next) = found.first().map(|timer| timer.due) else { break };
             self.arrivals.advance(next);
             let (now_due, later): (Vec<_>, Vec<_>) = found.into_iter().partition(|timer| timer.due <= next);
-            self.due.settled(&later);
+            self.due.put_back(&later);
             for timer in now_due {
                 if self.send(timer).await?.is_none() {
                     return Ok(());
@@ -154,17 +182,50 @@ async fn ended(handled: &mut watch::Receiver<Millis>) {
 /// The timers that are due by then and not on their way, which they are from now on; the earliest of each partition first.
 fn find(store: &dyn Store, due: &Due, until: Millis) -> Result<Vec<TimerKey>, StoreError> {
     let mut found = Vec::new();
-    // Taken before the view: what is settled meanwhile may still be seen in it, and must not be sent again.
-    let on_their_way = due.lock().clone();
+    // Taken before the snapshot: what is settled meanwhile may still be in it, and must not be sent again; and what is set meanwhile may not be in it.
+    let on_their_way = {
+        let mut state = due.lock();
+        if until < state.next {
+            return Ok(found);
+        }
+        state.next = Millis::MAX;
+        state.on_their_way.clone()
+    };
+    let mut next = Millis::MAX;
+    let looked = look(store, &on_their_way, until, &mut found, &mut next);
+    let mut state = due.lock();
+    if let Err(error) = looked {
+        state.next = Millis::MIN;
+        return Err(error);
+    }
+    state.next = state.next.min(next);
+    found.sort_unstable_by_key(|timer| timer.due);
+    state.on_their_way.extend(found.iter().cloned());
+    Ok(found)
+}
+
+/// Adds the timers that are due by then, and says from when on the next look may find more.
+fn look(
+    store: &dyn Store,
+    on_their_way: &HashSet<TimerKey>,
+    until: Millis,
+    found: &mut Vec<TimerKey>,
+    next: &mut Millis,
+) -> Result<(), StoreError> {
     let snapshot = store.snapshot()?;
     for partition in Partition::all() {
-        let (from, to) = Key::timers_until(partition, until);
+        let (from, to) = Key::timers_until(partition, Millis::MAX - 1);
         let mut is_broken = false;
         snapshot.range(Table::Timers, &from, &to, &mut |key, _| {
             if on_their_way.len() + found.len() >= ON_THEIR_WAY_MAX {
+                *next = Millis::MIN;
                 return ControlFlow::Break(());
             }
             match TimerKey::decode(key) {
+                Some(timer) if timer.due > until => {
+                    *next = timer.due.min(*next);
+                    return ControlFlow::Break(());
+                }
                 Some(timer) if on_their_way.contains(&timer) => {}
                 Some(timer) => found.push(timer),
                 None => is_broken = true,
@@ -175,7 +236,89 @@ fn find(store: &dyn Store, due: &Due, until: Millis) -> Result<Vec<TimerKey>, St
             return Err(StoreError::unreadable(Table::Timers, "a key that is no timer's"));
         }
     }
-    found.sort_unstable_by_key(|timer| timer.due);
-    due.lock().extend(found.iter().cloned());
-    Ok(found)
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::CustomerKey;
+    use crate::store::{Changes, MemoryStore};
+
+    fn timer(customer: u128, due: Millis) -> TimerKey {
+        let customer = CustomerKey::from_bytes(customer.to_be_bytes());
+        TimerKey { due, customer, campaign: "one".into(), timer: "nudge".into() }
+    }
+
+    /// Commits timers as the committer does.
+    fn set(store: &dyn Store, due: &Due, timers: &[TimerKey]) {
+        let mut changes = Changes::default();
+        timers.iter().for_each(|timer| changes.put(Table::Timers, timer.encode(), Vec::new()));
+        store.commit(changes).unwrap();
+        if let Some(first) = timers.iter().map(|timer| timer.due).min() {
+            due.is_set(first);
+        }
+    }
+
+    fn fire(store: &dyn Store, due: &Due, timers: &[TimerKey]) {
+        let mut changes = Changes::default();
+        timers.iter().for_each(|timer| changes.delete(Table::Timers, timer.encode()));
+        store.commit(changes).unwrap();
+        due.settled(timers);
+    }
+
+    #[test]
+    fn a_timer_is_found_once_when_it_is_due_and_nothing_is_looked_for_before_the_next() {
+        let (store, due) = (MemoryStore::new("test"), Due::default());
+        let [early, late, later] = [timer(1, 10), timer(2, 20), timer(3, 30)];
+        set(&store, &due, &[late.clone(), early.clone(), later.clone()]);
+        assert_eq!(find(&store, &due, 9).unwrap(), []);
+        assert_eq!(due.lock().next, 10);
+        assert_eq!(find(&store, &due, 20).unwrap(), [early.clone(), late.clone()]);
+        assert_eq!(due.lock().next, 30);
+        assert_eq!(find(&store, &due, 29).unwrap(), [], "they are on their way");
+        fire(&store, &due, &[early, late.clone()]);
+        // Set anew by what it fired, for an earlier time than the next.
+        let again = timer(2, 25);
+        set(&store, &due, std::slice::from_ref(&again));
+        assert_eq!(find(&store, &due, 24).unwrap(), []);
+        assert_eq!(find(&store, &due, 25).unwrap(), std::slice::from_ref(&again));
+        fire(&store, &due, &[again]);
+        assert_eq!(find(&store, &due, 30).unwrap(), std::slice::from_ref(&later));
+        fire(&store, &due, &[later]);
+        assert_eq!((find(&store, &due, Millis::MAX - 1).unwrap(), due.lock().next), (vec![], Millis::MAX));
+    }
+
+    #[test]
+    fn a_timer_that_was_not_sent_after_all_is_found_again() {
+        let (store, due) = (MemoryStore::new("test"), Due::default());
+        let [first, second] = [timer(1, 10), timer(2, 20)];
+        set(&store, &due, &[first.clone(), second.clone()]);
+        assert_eq!(find(&store, &due, 20).unwrap(), [first, second.clone()]);
+        due.put_back(std::slice::from_ref(&second));
+        assert_eq!(find(&store, &due, 19).unwrap(), []);
+        assert_eq!(find(&store, &due, 20).unwrap(), [second]);
+    }
+
+    #[test]
+    fn more_timers_than_may_be_on_their_way_at_once_come_one_part_after_another() {
+        let (store, due) = (MemoryStore::new("test"), Due::default());
+        let timers: Vec<_> = (0..ON_THEIR_WAY_MAX as u128 + 10).map(|number| timer(number << 8, 10)).collect();
+        set(&store, &due, &timers);
+        let found = find(&store, &due, 10).unwrap();
+        assert_eq!(found.len(), ON_THEIR_WAY_MAX);
+        assert_eq!(find(&store, &due, 10).unwrap(), []);
+        fire(&store, &due, &found);
+        assert_eq!(find(&store, &due, 10).unwrap().len(), 10);
+    }
+
+    #[test]
+    fn a_look_that_failed_is_made_again() {
+        let (store, due) = (MemoryStore::new("test"), Due::default());
+        let mut changes = Changes::default();
+        changes.put(Table::Timers, [0, 1], Vec::new());
+        store.commit(changes).unwrap();
+        assert!(find(&store, &due, 10).is_err());
+        assert!(find(&store, &due, 10).is_err());
+    }
 }

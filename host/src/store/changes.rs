@@ -103,7 +103,7 @@ impl Changes {
     }
 
     /// The changes of a table in the order of their keys; `None` takes the key away.
-    pub(super) fn of(&self, table: Table) -> impl ExactSizeIterator<Item = (&[u8], Option<&[u8]>)> {
+    pub(crate) fn of(&self, table: Table) -> impl ExactSizeIterator<Item = (&[u8], Option<&[u8]>)> {
         self.tables[table.index()].iter().map(|(key, value)| (&**key, value.as_deref()))
     }
 

@@ -1,8 +1,9 @@
-//! Another build of the engine beside this one: an earlier commit's, which `BENCH_BESIDE` names. The two take turns in one run, on one broker, with
+//! Another build of the engine beside this one: an earlier commit's, which `BENCH_BESIDE` names, with the rules of the checkout that
+//! `BENCH_BESIDE_CHECKOUT` names. The two take turns in one run, on one broker, with
 //! the same events. At the end both get `BENCH_BESIDE_EVENTS` events (2,000,000), and what they send is compared byte for byte.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -27,6 +28,10 @@ const SECONDS: usize = 8;
 /// Events of one write to standard input.
 const AT_ONCE: usize = 1000;
 const COMPARED: usize = 2_000_000;
+/// 2026-03-01T00:00:00Z.
+const START_MS: i64 = 1_772_323_200_000;
+/// So that two million events take more than two months, in which timers fire and things expire.
+const MS_AN_EVENT: i64 = 3_000;
 const DECIDED: &str = "hailer_events_total{outcome=\"decided\"}";
 const COMMIT: &str = "hailer_commit_seconds";
 
@@ -42,9 +47,10 @@ struct Measured {
 }
 
 pub(crate) async fn run() -> Outcome<()> {
-    let Some(other) = std::env::var_os("BENCH_BESIDE").map(PathBuf::from) else {
-        println!("name another build of hailer in BENCH_BESIDE");
-        return Ok(());
+    let [Some(other), Some(_)] =
+        ["BENCH_BESIDE", "BENCH_BESIDE_CHECKOUT"].map(|name| std::env::var_os(name).map(PathBuf::from))
+    else {
+        return Err("name another build of hailer in BENCH_BESIDE, and its checkout in BENCH_BESIDE_CHECKOUT".into());
     };
     let broker = Broker::start();
     let wiring = Wiring::new(&broker, "bench").await;
@@ -113,7 +119,7 @@ async fn at_a_rate(wiring: &Wiring, site: &Site) -> Outcome<Vec<f64>> {
     wiring.client.purge(&wiring.events).await;
     let engine = site.start(&wiring.flags());
     engine.ready().await;
-    let taken = latencies(wiring, RATES, SECONDS).await?;
+    let taken = latencies(wiring, RATES, SECONDS).await.inspect_err(|_| println!("{}", engine.stderr()))?;
     engine.stop().await;
     Ok(taken)
 }
@@ -134,11 +140,18 @@ async fn send_the_same(other: &Path) -> Outcome<()> {
     let mut outputs = Vec::new();
     for site in &sites {
         let mut engine = start(site, &["--sink", "-", "--clock", "events", "--shards", "1"]).await;
-        let mut events = Generator::new(7, &Options { envelope: true, ..Options::default() });
+        let mut events = Generator::new(7, &Options::default());
         let began = Instant::now();
         for first in (0..count).step_by(AT_ONCE) {
-            let lines: Vec<_> = events.by_ref().take(AT_ONCE.min(count - first)).collect();
-            engine.write([lines.join(&b'\n'), vec![b'\n']].concat());
+            // Some have one time: between two times the engine waits until everything before is durable.
+            let now = START_MS + first as i64 * MS_AN_EVENT;
+            let mut lines = Vec::new();
+            for event in events.by_ref().take(AT_ONCE.min(count - first)) {
+                write!(lines, "{{\"timestamp\":{now},\"body\":")?;
+                lines.extend_from_slice(&event);
+                lines.extend_from_slice(b"}\n");
+            }
+            engine.write(lines);
         }
         engine.close_input();
         while !engine.has_ended() {

@@ -136,15 +136,22 @@ impl TimerKey {
         of(partition, &parts)
     }
 
+    /// When the timer with this key is due.
+    #[must_use]
+    pub fn due_of(key: &[u8]) -> Option<Millis> {
+        let due = key.get(1..)?.first_chunk::<8>()?;
+        Some((u64::from_be_bytes(*due) ^ SIGN) as Millis)
+    }
+
     /// Reads what [`Self::encode`] wrote.
     #[must_use]
     pub fn decode(key: &[u8]) -> Option<TimerKey> {
-        let (_, rest) = key.split_first()?;
-        let (due, rest) = rest.split_first_chunk::<8>()?;
+        let due = TimerKey::due_of(key)?;
+        let (_, rest) = key.get(1..)?.split_first_chunk::<8>()?;
         let (customer, names) = rest.split_first_chunk::<16>()?;
         let (campaign, timer) = std::str::from_utf8(names).ok()?.split_once('\0')?;
         Some(TimerKey {
-            due: (u64::from_be_bytes(*due) ^ SIGN) as Millis,
+            due,
             customer: CustomerKey::from_bytes(*customer),
             campaign: campaign.into(),
             timer: timer.into(),
