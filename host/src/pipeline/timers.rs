@@ -241,9 +241,51 @@ fn look(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::event::CustomerKey;
-    use crate::store::{Changes, MemoryStore};
+    use crate::store::{Changes, Identity, MemoryStore, Sizes, Snapshot, Upkeep};
+
+    /// Counts its snapshots, and has a timer committed right behind the first.
+    #[derive(Debug)]
+    struct Watched {
+        store: MemoryStore,
+        due: Arc<Due>,
+        snapshots: AtomicUsize,
+        behind: TimerKey,
+    }
+
+    impl Store for Watched {
+        fn identity(&self) -> &Identity {
+            self.store.identity()
+        }
+
+        fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+            let snapshot = self.store.snapshot();
+            if self.snapshots.fetch_add(1, Ordering::Relaxed) == 0 {
+                set(&self.store, &self.due, std::slice::from_ref(&self.behind));
+            }
+            snapshot
+        }
+
+        fn commit(&self, changes: Changes) -> Result<(), StoreError> {
+            self.store.commit(changes)
+        }
+
+        fn set_upkeep(&self, upkeep: Box<dyn Upkeep>) {
+            self.store.set_upkeep(upkeep);
+        }
+
+        fn sizes(&self) -> Result<Sizes, StoreError> {
+            self.store.sizes()
+        }
+
+        fn backup(&self, to: &Path) -> Result<(), StoreError> {
+            self.store.backup(to)
+        }
+    }
 
     fn timer(customer: u128, due: Millis) -> TimerKey {
         let customer = CustomerKey::from_bytes(customer.to_be_bytes());
@@ -310,6 +352,20 @@ mod tests {
         assert_eq!(find(&store, &due, 10).unwrap(), []);
         fire(&store, &due, &found);
         assert_eq!(find(&store, &due, 10).unwrap().len(), 10);
+    }
+
+    #[test]
+    fn a_timer_that_is_set_behind_a_looks_back_is_found_and_no_look_is_made_for_nothing() {
+        let due = Arc::new(Due::default());
+        let behind = timer(2, 20);
+        let store = MemoryStore::new("test");
+        let store = Watched { store, due: Arc::clone(&due), snapshots: AtomicUsize::new(0), behind: behind.clone() };
+        set(&store, &due, &[timer(1, 30)]);
+        assert_eq!(find(&store, &due, 10).unwrap(), []);
+        assert_eq!(find(&store, &due, 19).unwrap(), []);
+        assert_eq!(store.snapshots.load(Ordering::Relaxed), 1, "none is due before 20");
+        assert_eq!(find(&store, &due, 20).unwrap(), [behind]);
+        assert_eq!(store.snapshots.load(Ordering::Relaxed), 2);
     }
 
     #[test]

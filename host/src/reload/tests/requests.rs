@@ -45,6 +45,20 @@ fn a_pause_outlives_new_versions_restarts_and_the_file_itself() {
 }
 
 #[test]
+fn in_a_stopped_engine_resuming_all_leaves_what_was_paused_before_all_were() {
+    let world = World::new();
+    let mut owner = two(&world);
+    owner.pause(&named("one")).unwrap();
+    owner.pause(&Target::All).unwrap();
+    drop(owner);
+    let resume = || crate::reload::resume_stopped(&world.config.data, None, &Target::All).unwrap();
+    assert_eq!(resume(), ["two"]);
+    assert_eq!(world.open().state("one"), CampaignState::Paused);
+    assert_eq!(resume(), ["one"]);
+    assert_eq!(world.open().state("one"), CampaignState::Running);
+}
+
+#[test]
 fn an_unknown_campaign_is_answered_with_what_was_probably_meant() {
     let world = World::new();
     let mut owner = two(&world);
