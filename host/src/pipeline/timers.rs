@@ -33,7 +33,12 @@ const TIMER_BYTES: usize = 512;
 
 /// The timers that are on their way through the pipeline, and when the next of the others is due.
 #[derive(Debug)]
-pub(super) struct Due(Mutex<State>);
+pub(super) struct Due {
+    state: Mutex<State>,
+    /// Held from a look until the timers it found are with their shards. A second look meanwhile finds nothing, and must not say so
+    /// before: the shards may end when it is over.
+    firing: tokio::sync::Mutex<()>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -45,7 +50,8 @@ struct State {
 
 impl Default for Due {
     fn default() -> Due {
-        Due(Mutex::new(State { on_their_way: HashSet::new(), next: Millis::MIN }))
+        let state = Mutex::new(State { on_their_way: HashSet::new(), next: Millis::MIN });
+        Due { state, firing: tokio::sync::Mutex::default() }
     }
 }
 
@@ -75,7 +81,7 @@ impl Due {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -107,7 +113,8 @@ impl Timers {
         }
     }
 
-    /// Sends the timers that are due, and before which everything has been handled.
+    /// Sends the timers that are due, and before which everything has been handled. At its end they all are with their shards, also
+    /// those that another call has found.
     ///
     /// # Errors
     /// When the store can't be asked.
@@ -117,6 +124,7 @@ impl Timers {
         if doubt.is_some() {
             return Ok(());
         }
+        let _firing = self.due.firing.lock().await;
         let until = clock::now_ms().min(*self.handled.borrow());
         let (store, due) = (Arc::clone(&self.store), Arc::clone(&self.due));
         let found = tokio::task::spawn_blocking(move || find(&*store, &due, until));
@@ -246,6 +254,8 @@ mod tests {
 
     use super::*;
     use crate::event::CustomerKey;
+    use crate::pipeline::Clock;
+    use crate::store::records::Progress;
     use crate::store::{Changes, Identity, MemoryStore, Sizes, Snapshot, Upkeep};
 
     /// Counts its snapshots, and has a timer committed right behind the first.
@@ -366,6 +376,46 @@ mod tests {
         assert_eq!(store.snapshots.load(Ordering::Relaxed), 1, "none is due before 20");
         assert_eq!(find(&store, &due, 20).unwrap(), [behind]);
         assert_eq!(store.snapshots.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn firing_due_timers_ends_when_those_that_another_call_found_are_sent_too() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new("test"));
+        let (shard, mut sent) = mpsc::channel(1);
+        let (_handled, handled) = watch::channel(Millis::MAX);
+        let timers = Timers {
+            due: Arc::default(),
+            arrivals: Arc::new(Arrivals::new(&Progress::default(), Clock::Wall, Duration::ZERO)),
+            shards: vec![shard.downgrade()],
+            budget: Budget::new(1 << 20),
+            redirects: Redirects::open(&store).unwrap(),
+            handled,
+            health: Health::default(),
+            store,
+        };
+        let [filler, due] = [timer(1, 10), timer(2, 20)];
+        set(&*timers.store, &timers.due, std::slice::from_ref(&filler));
+        timers.fire_due().await.unwrap();
+        set(&*timers.store, &timers.due, std::slice::from_ref(&due));
+        // It waits for a place behind the first timer.
+        let first = tokio::spawn({
+            let timers = timers.clone();
+            async move { timers.fire_due().await }
+        });
+        while timers.due.lock().on_their_way.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let mut second = Box::pin(timers.fire_due());
+        let early = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
+        assert!(early.is_err(), "it was over before the timer was sent");
+        let mut next = async || match sent.recv().await.unwrap().what {
+            What::Timer(timer) => timer,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(next().await, filler);
+        second.await.unwrap();
+        first.await.unwrap().unwrap();
+        assert_eq!(next().await, due);
     }
 
     #[test]
