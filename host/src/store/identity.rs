@@ -13,8 +13,10 @@ use super::log::Nonce;
 /// The row's key in `Meta`. No commit may change it.
 pub(super) const IDENTITY_KEY: &[u8] = b"store";
 
-/// What this version writes, and the only format that it reads. Up to 6 the tables were in a file of another kind.
-pub(super) const FORMAT: u32 = 7;
+/// What this version writes, and the only format that it reads. Up to 6 the tables were in a file of another kind; with 7 no value was compressed.
+pub(super) const FORMAT: u32 = 8;
+/// The rows of formats from this one on say the same, so the export of a store of one is imported into a store of another.
+pub(super) const ROWS_SINCE: u32 = 7;
 
 /// What tells a store from another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,13 +7,14 @@
 //! one for a first start.
 
 mod changes;
-mod checksum;
 mod error;
 mod export;
 mod file;
 mod identity;
 mod log;
 mod memory;
+mod rows;
+mod sealed;
 mod tree;
 
 pub mod records;

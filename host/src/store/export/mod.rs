@@ -23,7 +23,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::file::{END, make};
-use super::identity::{FORMAT, IDENTITY_KEY};
+use super::identity::{FORMAT, IDENTITY_KEY, ROWS_SINCE};
 use super::{Identity, KEY_BYTES_MAX, Opening, Store, StoreError, Table, VALUE_BYTES_MAX};
 
 /// The version of the lines. Another one is refused.
@@ -36,7 +36,7 @@ const LINE_BYTES_MAX: usize = 2 * (KEY_BYTES_MAX + VALUE_BYTES_MAX) + 64;
 /// The rows of each table that were exported or imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
-    /// The store that the rows come from, and the store that an import makes: they are the same, as with a backup.
+    /// The store that the rows come from, and the store that an import makes: they are the same, as with a backup, but for the format.
     pub identity: Identity,
     pub rows: Vec<(Table, u64)>,
 }
@@ -119,7 +119,7 @@ pub fn import(
     let (identity, mut lines) = Lines::of(from, file, opening.environment)?;
     let mut counts = Counts::default();
     make(&identity, to, opening.log_bytes, &mut |target| {
-        counts = lines.rows(&identity, &mut |table, rows, key, value| {
+        counts = lines.rows(&mut |table, rows, key, value| {
             progress(table, rows);
             target.put(table, key, value)
         })?;
@@ -185,6 +185,8 @@ struct Lines<'a> {
     number: u64,
     /// Of all lines before the current one.
     sum: blake3::Hasher,
+    /// The row that says which store was exported.
+    identity_row: Vec<u8>,
 }
 
 const NEITHER: &str = "is neither a row nor the last line of an export";
@@ -204,13 +206,13 @@ type TableRow = (Table, Vec<u8>, Vec<u8>);
 impl<'a> Lines<'a> {
     /// Reads which store the export is of.
     fn of(from: &'a mut dyn BufRead, file: &'a Path, environment: &str) -> Result<(Identity, Lines<'a>), StoreError> {
-        let mut lines = Lines { from, file, line: Vec::new(), number: 0, sum: blake3::Hasher::new() };
+        let mut lines =
+            Lines { from, file, line: Vec::new(), number: 0, sum: blake3::Hasher::new(), identity_row: Vec::new() };
         Ok((lines.header(environment)?, lines))
     }
 
     /// Reads all rows, and whether the last line is right. Until it returns, no row is known to be what was exported.
-    fn rows(&mut self, identity: &Identity, put: &mut Put<'_>) -> Result<Counts, StoreError> {
-        let identity_row = identity.to_bytes();
+    fn rows(&mut self, put: &mut Put<'_>) -> Result<Counts, StoreError> {
         let (mut counts, mut before) = (Counts::default(), None);
         while let Some((table, key, value)) = self.row(&counts)? {
             let place = Some((table, key));
@@ -219,7 +221,7 @@ impl<'a> Lines<'a> {
             }
             before = place;
             let key = before.as_ref().map_or(&[][..], |(_, key)| key);
-            if table == Table::Meta && key == IDENTITY_KEY && value != identity_row {
+            if table == Table::Meta && key == IDENTITY_KEY && value != self.identity_row {
                 return Err(self.damaged("names another store than line 1"));
             }
             put(table, counts.add(table), key, &value)?;
@@ -242,9 +244,9 @@ impl<'a> Lines<'a> {
             let problem = format!("is of version {version} of exports, and this version of hailer reads {VERSION}");
             return Err(self.refused(problem, LATER));
         }
-        if format != FORMAT {
-            let problem =
-                format!("is of a store of format {format}, and this version of hailer imports format {FORMAT}");
+        if !(ROWS_SINCE..=FORMAT).contains(&format) {
+            let imports = format!("this version of hailer imports formats {ROWS_SINCE} to {FORMAT}");
+            let problem = format!("is of a store of format {format}, and {imports}");
             return Err(self.refused(problem, if format > FORMAT { LATER } else { ITS_OWN }));
         }
         let identity = match serde_json::from_slice(&self.line) {
@@ -257,7 +259,8 @@ impl<'a> Lines<'a> {
             return Err(self.refused(problem, "correct `environment`, or name the export's with --environment"));
         }
         self.add_to_sum();
-        Ok(identity)
+        self.identity_row = identity.to_bytes();
+        Ok(Identity { format: FORMAT, ..identity })
     }
 
     /// The next row; `None` if the last line is reached, and has these counts and the right checksum.

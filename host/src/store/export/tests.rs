@@ -36,9 +36,9 @@ fn import_from(mut bytes: &[u8], to: &Path) -> Result<Exported, StoreError> {
 
 /// Reads all lines, and makes no store.
 fn read(mut from: &[u8]) -> Result<MemoryStore, StoreError> {
-    let (identity, mut lines) = Lines::of(&mut from, Path::new("an export"), "test")?;
+    let (_, mut lines) = Lines::of(&mut from, Path::new("an export"), "test")?;
     let mut changes = Changes::new();
-    lines.rows(&identity, &mut |table, _, key, value| {
+    lines.rows(&mut |table, _, key, value| {
         if key != IDENTITY_KEY {
             changes.put(table, key, value);
         }
@@ -129,7 +129,7 @@ fn the_lines_stay_as_they_are_in_files() {
     store.commit(changes).unwrap();
     let Identity { created_at, .. } = store.identity();
     let identity =
-        format!(r#"{{"format":7,"environment":"test","id":"{}","createdAt":"{created_at}"}}"#, "0".repeat(32));
+        format!(r#"{{"format":8,"environment":"test","id":"{}","createdAt":"{created_at}"}}"#, "0".repeat(32));
     let in_hex: String = identity.bytes().map(|byte| format!("{byte:02x}")).collect();
     let rows = format!(
         "{{\"hailerStoreExport\":1,\"store\":{identity}}}\n[\"meta\",\"73746f7265\",\"{in_hex}\"]\n[\"trail\",\"00ab\",\"\"]\n"
@@ -138,6 +138,26 @@ fn the_lines_stay_as_they_are_in_files() {
                \"failures\":0,\"bodies\":0,\"redirects\":0},\"blake3\":\"";
     let expected = format!("{rows}{end}{}\"}}\n", blake3::hash(rows.as_bytes()));
     assert_eq!(String::from_utf8(exported(&store)).unwrap(), expected);
+}
+
+#[test]
+fn the_export_of_a_store_whose_rows_say_the_same_makes_a_store_of_this_format() {
+    let store = filled();
+    let older = |line: &[u8]| {
+        let line = String::from_utf8(line.to_vec()).unwrap().replace("\"format\":8", "\"format\":7");
+        line.replace(&hex(b"\"format\":8"), &hex(b"\"format\":7")).into_bytes()
+    };
+    let lines = lines_of(&exported(&store));
+    let export = sealed(&lines[..lines.len() - 1].iter().map(|line| older(line)).collect::<Vec<_>>());
+    let directory = TempDir::new().unwrap();
+    let to = directory.path().join("store");
+    import_from(&export, &to).unwrap();
+    let made = FileStore::open(&to, small()).unwrap();
+    assert!(contents(&made) == contents(&store), "with the row that says which store it is");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
@@ -231,8 +251,11 @@ fn what_is_no_export_or_one_of_another_version_is_refused_with_the_way_out() {
         (b"{\"eventCode\":\"OnPurchaseConfirm\"}\n".to_vec(), "is not the first line of an export"),
         (vec![b'a'; 2 * HEADER_BYTES_MAX], "line 1 is longer than any line of an export"),
         (with("Export\":1", "Export\":2,\"new\":true"), "version 2 of exports, and this version of hailer reads 1"),
-        (with("\"format\":7", "\"format\":8"), "a store of format 8, and this version of hailer imports format 7"),
-        (with("\"format\":7", "\"format\":6"), "imports format 7; import it with the version of hailer that wrote it"),
+        (
+            with("\"format\":8", "\"format\":9"),
+            "a store of format 9, and this version of hailer imports formats 7 to 8",
+        ),
+        (with("\"format\":8", "\"format\":6"), "formats 7 to 8; import it with the version of hailer that wrote it"),
         (
             with("\"test\"", "\"other\\u001b\""),
             "environment `other\\u{1b}`, and the configuration is of `test`; correct",

@@ -110,13 +110,13 @@ impl FileStore {
             self.writing_out.wait(number)
         };
         if writer.log.append(last + 1, changes, &make_room)? {
-            self.tree.insert(last + 1, changes);
+            self.tree.insert(last + 1, writer.log.rows());
             return Ok(());
         }
         // More than the log can hold is durable when it is in tables, together with everything before it or not at all.
         self.writing_out.begin(last);
         self.writing_out.wait(last)?;
-        let hidden = self.tree.insert_hidden(last, changes);
+        let hidden = self.tree.insert_hidden(last, writer.log.rows());
         self.writing_out.write_now()?;
         self.tree.show(hidden);
         Ok(())
@@ -206,9 +206,9 @@ fn open(directory: &Path, cache_bytes: usize) -> Result<Opened, StoreError> {
     let identity = identity(&tree, &path)?;
     let applied = tree.last_commit()?;
     let mut brought_back = 0;
-    let log = file.read(identity.nonce(), applied, &mut |number, changes| {
+    let log = file.read(identity.nonce(), applied, &mut |number, rows| {
         brought_back += 1;
-        tree.insert(number, &changes);
+        tree.insert(number, rows);
         Ok(())
     })?;
     let tree = Arc::into_inner(tree).expect("no view of it is left");

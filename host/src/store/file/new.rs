@@ -14,6 +14,8 @@ use rustix::io::Errno;
 use super::parent_of;
 use crate::store::identity::IDENTITY_KEY;
 use crate::store::log::{self, LogFile};
+use crate::store::rows::Rows;
+use crate::store::sealed::Sealer;
 use crate::store::tree::{self, Tree};
 use crate::store::{Changes, Identity, KEY_BYTES_MAX, Snapshot, StoreError, Table};
 
@@ -133,6 +135,7 @@ pub(in crate::store) struct Target {
     tree: Arc<Tree>,
     commits: u64,
     waiting: Changes,
+    sealer: Sealer,
     chunks: usize,
 }
 
@@ -142,9 +145,15 @@ impl Target {
         if self.waiting.bytes() <= CHUNK_BYTES {
             return Ok(());
         }
-        self.tree.insert(self.commits, &std::mem::take(&mut self.waiting));
+        self.insert();
         self.chunks += 1;
         if self.chunks.is_multiple_of(CHUNKS_PER_TABLE) { self.write_out() } else { Ok(()) }
+    }
+
+    fn insert(&mut self) {
+        let mut rows = Vec::new();
+        Rows::write(&std::mem::take(&mut self.waiting), &mut self.sealer, &mut rows);
+        self.tree.insert(self.commits, Rows::written(&rows));
     }
 
     fn write_out(&self) -> Result<(), StoreError> {
@@ -167,10 +176,11 @@ fn fill(
     remove_unfinished(directory);
     let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(directory).map_err(unusable)?;
     let (making, place) = (unfinished.path().join(tree::DIRECTORY), directory.join(tree::DIRECTORY));
-    let mut target = Target { tree: Arc::new(Tree::make(&making)?), commits, waiting: Changes::new(), chunks: 0 };
+    let tree = Arc::new(Tree::make(&making)?);
+    let mut target = Target { tree, commits, waiting: Changes::new(), sealer: Sealer::default(), chunks: 0 };
     rows(&mut target)?;
     target.waiting.put(Table::Meta, IDENTITY_KEY, identity.to_bytes());
-    target.tree.insert(commits, &target.waiting);
+    target.insert();
     target.write_out()?;
     drop(target);
     fs::rename(&making, &place).and_then(|()| sync(directory)).map_err(unusable)?;

@@ -23,7 +23,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use self::record::Found;
+use self::record::{Found, Record};
+use super::rows::Rows;
 use super::{Changes, StoreError};
 use crate::failpoint::Failpoint;
 
@@ -75,7 +76,8 @@ pub(super) struct Log {
     at: usize,
     /// The number of the last record in each half.
     last: [u64; 2],
-    buffer: Vec<u8>,
+    /// The last that was to be appended.
+    record: Record,
 }
 
 impl LogFile {
@@ -131,7 +133,8 @@ impl LogFile {
         let end = open(&directory.join(END_NAME), true).map_err(failed)?;
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
         let Head { half_bytes, nonce, base } = head;
-        let log = Log { path, file, end, nonce, half_bytes, half: 0, at: 0, last: [base; 2], buffer: Vec::new() };
+        let log =
+            Log { path, file, end, nonce, half_bytes, half: 0, at: 0, last: [base; 2], record: Record::default() };
         log.acknowledge(base)?;
         Ok(log)
     }
@@ -166,7 +169,7 @@ impl LogFile {
         mut self,
         nonce: Nonce,
         applied: u64,
-        take: &mut dyn FnMut(u64, Changes) -> Result<(), StoreError>,
+        take: &mut dyn FnMut(u64, Rows<'_>) -> Result<(), StoreError>,
     ) -> Result<Log, StoreError> {
         let path = self.path;
         let unreadable = |error| StoreError::Io { path: path.clone(), error };
@@ -211,9 +214,8 @@ impl LogFile {
             if number != last + 1 {
                 return Err(damaged(format!("record {} of the log is missing", last + 1)));
             }
-            let changes = record::read(&bytes[payload])
-                .ok_or_else(|| damaged(format!("record {number} of the log makes no sense")))?;
-            take(number, changes)?;
+            let rows = Rows::read(&bytes[payload]);
+            take(number, rows.ok_or_else(|| damaged(format!("record {number} of the log makes no sense")))?)?;
             last = number;
         }
         let directory = path.parent().unwrap_or(Path::new("."));
@@ -223,7 +225,7 @@ impl LogFile {
         let end = open(&directory.join(END_NAME), true).map_err(|error| write_failed(&path, &error))?;
         let half = usize::from(ends[1].last > ends[0].last);
         let (at, last) = (ends[half].at, ends.map(|end| end.last));
-        Ok(Log { file: self.file, end, nonce, half_bytes, half, at, last, buffer: Vec::new(), path })
+        Ok(Log { file: self.file, end, nonce, half_bytes, half, at, last, record: Record::default(), path })
     }
 }
 
@@ -251,14 +253,12 @@ impl Log {
         changes: &Changes,
         applied: &dyn Fn(u64) -> Result<(), StoreError>,
     ) -> Result<bool, StoreError> {
-        self.buffer.clear();
-        record::write(&mut self.buffer, self.nonce, number, changes);
-        self.buffer.resize(self.buffer.len().next_multiple_of(BLOCK_BYTES), 0);
-        if self.buffer.len() > self.half_bytes {
-            self.buffer = Vec::new();
+        self.record.write(self.nonce, number, changes, self.half_bytes);
+        let blocks = self.record.blocks();
+        if blocks.len() > self.half_bytes {
             return Ok(false);
         }
-        if self.at + self.buffer.len() > self.half_bytes {
+        if self.at + blocks.len() > self.half_bytes {
             let other = 1 - self.half;
             applied(self.last[other])?;
             (self.half, self.at) = (other, 0);
@@ -266,14 +266,19 @@ impl Log {
         let offset = BLOCK_BYTES + self.half * self.half_bytes + self.at;
         let failed = |error| write_failed(&self.path, &error);
         Failpoint::DuringCommit.pass();
-        self.file.0.write_all_at(&self.buffer, offset as u64).map_err(failed)?;
+        self.file.0.write_all_at(blocks, offset as u64).map_err(failed)?;
         Failpoint::DuringCommit.pass();
         self.file.0.sync_data().map_err(failed)?;
         Failpoint::DuringCommit.pass();
         self.acknowledge(number)?;
-        self.at += self.buffer.len();
+        self.at += blocks.len();
         self.last[self.half] = number;
         Ok(true)
+    }
+
+    /// The rows of the last record that was to be appended, whether it was or is too large.
+    pub(super) fn rows(&self) -> Rows<'_> {
+        self.record.rows()
     }
 
     fn acknowledge(&self, number: u64) -> Result<(), StoreError> {

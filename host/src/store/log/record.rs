@@ -2,18 +2,18 @@
 //!
 //! ```text
 //! magic u32 · payload bytes u32 · number u64 · checksum u64 · payload
-//! payload: for each table that changes: table u8 · rows u32 · (key bytes u16 · value bytes u32 · key · value)…
 //! ```
-//! Numbers are little-endian; a value of 2³² - 1 bytes is none, and takes the key away. It refuses whatever is not exactly so.
+//! Numbers are little-endian; the payload is [`Rows`].
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::Nonce;
-use crate::store::{Changes, KEY_BYTES_MAX, Table, VALUE_BYTES_MAX};
+use super::{BLOCK_BYTES, Nonce};
+use crate::store::Changes;
+use crate::store::rows::Rows;
+use crate::store::sealed::Sealer;
 
 const MAGIC: u32 = 0x4c41_5768;
 const HEAD_BYTES: usize = 24;
-const TAKEN_AWAY: u32 = u32::MAX;
 
 /// A record whose checksum is right.
 pub(super) struct Found<'log> {
@@ -23,29 +23,41 @@ pub(super) struct Found<'log> {
     pub(super) bytes: usize,
 }
 
-pub(super) fn write(out: &mut Vec<u8>, nonce: Nonce, number: u64, changes: &Changes) {
-    out.resize(HEAD_BYTES, 0);
-    for table in Table::ALL {
-        let rows = changes.of(table);
-        if rows.len() == 0 {
-            continue;
-        }
-        out.push(table.index() as u8);
-        out.extend_from_slice(&(rows.len() as u32).to_le_bytes());
-        for (key, value) in rows {
-            // Both were checked to be shorter than what their numbers can say.
-            out.extend_from_slice(&(key.len() as u16).to_le_bytes());
-            out.extend_from_slice(&value.map_or(TAKEN_AWAY, |value| value.len() as u32).to_le_bytes());
-            out.extend_from_slice(key);
-            out.extend_from_slice(value.unwrap_or_default());
-        }
+/// A record in the making, with what the next can use again.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    /// Filled up with zeros to whole blocks.
+    blocks: Vec<u8>,
+    /// How long it is without them.
+    bytes: usize,
+    sealer: Sealer,
+}
+
+impl Record {
+    /// Writes the record of a commit over the last one. It keeps no more memory than `kept_max` bytes of the last.
+    pub(super) fn write(&mut self, nonce: Nonce, number: u64, changes: &Changes, kept_max: usize) {
+        let Record { blocks, bytes, sealer } = self;
+        blocks.clear();
+        blocks.shrink_to(kept_max);
+        blocks.resize(HEAD_BYTES, 0);
+        Rows::write(changes, sealer, blocks);
+        *bytes = blocks.len();
+        let payload_bytes = (blocks.len() - HEAD_BYTES) as u32;
+        let sum = checksum(&blocks[HEAD_BYTES..], nonce, number);
+        blocks[..4].copy_from_slice(&MAGIC.to_le_bytes());
+        blocks[4..8].copy_from_slice(&payload_bytes.to_le_bytes());
+        blocks[8..16].copy_from_slice(&number.to_le_bytes());
+        blocks[16..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
+        blocks.resize(blocks.len().next_multiple_of(BLOCK_BYTES), 0);
     }
-    let payload_bytes = (out.len() - HEAD_BYTES) as u32;
-    let sum = checksum(&out[HEAD_BYTES..], nonce, number);
-    out[..4].copy_from_slice(&MAGIC.to_le_bytes());
-    out[4..8].copy_from_slice(&payload_bytes.to_le_bytes());
-    out[8..16].copy_from_slice(&number.to_le_bytes());
-    out[16..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
+
+    pub(super) fn blocks(&self) -> &[u8] {
+        &self.blocks
+    }
+
+    pub(super) fn rows(&self) -> Rows<'_> {
+        Rows::written(&self.blocks[HEAD_BYTES..self.bytes])
+    }
 }
 
 /// The record with which these bytes begin, if they begin with a sound one.
@@ -58,29 +70,6 @@ pub(super) fn find(bytes: &[u8], nonce: Nonce) -> Option<Found<'_>> {
     let (number, sum) = (head.u64()?, head.u64()?);
     let payload = head.take(payload_bytes)?;
     (sum == checksum(payload, nonce, number)).then_some(Found { number, payload, bytes: HEAD_BYTES + payload_bytes })
-}
-
-/// The changes in a payload.
-pub(super) fn read(payload: &[u8]) -> Option<Changes> {
-    let mut changes = Changes::new();
-    let mut reader = Reader(payload);
-    while !reader.0.is_empty() {
-        let table = *Table::ALL.get(usize::from(reader.take(1)?[0]))?;
-        for _ in 0..reader.u32()? {
-            let (key_bytes, value_bytes) = (usize::from(reader.u16()?), reader.u32()?);
-            let key = reader.take(key_bytes).filter(|key| key.len() <= KEY_BYTES_MAX)?;
-            if value_bytes == TAKEN_AWAY {
-                changes.delete(table, key);
-            } else {
-                changes.put(
-                    table,
-                    key,
-                    reader.take(value_bytes as usize).filter(|value| value.len() <= VALUE_BYTES_MAX)?,
-                );
-            }
-        }
-    }
-    Some(changes)
 }
 
 fn checksum(payload: &[u8], nonce: Nonce, number: u64) -> u64 {
@@ -98,10 +87,6 @@ impl<'bytes> Reader<'bytes> {
 
     fn array<const BYTES: usize>(&mut self) -> Option<[u8; BYTES]> {
         self.take(BYTES)?.try_into().ok()
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
     }
 
     fn u32(&mut self) -> Option<u32> {

@@ -7,6 +7,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::Table;
+use crate::store::contract::noise;
+use crate::store::rows::RowChange;
+use crate::store::sealed::unseal;
 
 const NONCE: Nonce = 0x0123_4567_89ab_cdef;
 const HALF_BYTES: usize = 1 << 20;
@@ -19,9 +22,21 @@ fn changes(number: u64) -> Changes {
     changes
 }
 
-fn rows(changes: &Changes) -> Rows {
+/// The table, the key and the value of each row.
+type Plain = Vec<(Table, Vec<u8>, Option<Vec<u8>>)>;
+
+fn plain(changes: &Changes) -> Plain {
     let of = |table| changes.of(table).map(move |(key, value)| (table, key.to_vec(), value.map(<[u8]>::to_vec)));
     Table::ALL.into_iter().flat_map(of).collect()
+}
+
+fn unsealed(rows: Rows<'_>) -> Plain {
+    let plain = |row: RowChange<'_>| {
+        let (table, key) = row.key.split_first().unwrap();
+        let table = Table::ALL[usize::from(*table)];
+        (table, key.to_vec(), row.sealed.map(|sealed| unseal(table, key, sealed).unwrap().into_owned()))
+    };
+    rows.map(plain).collect()
 }
 
 /// A log with these records, acknowledged.
@@ -39,12 +54,10 @@ fn left_of(numbers: std::ops::RangeInclusive<u64>) -> TempDir {
     log_of(numbers).0
 }
 
-type Rows = Vec<(Table, Vec<u8>, Option<Vec<u8>>)>;
-
-fn read_as(directory: &TempDir, nonce: Nonce, applied: u64) -> Result<(Log, Vec<(u64, Rows)>), StoreError> {
+fn read_as(directory: &TempDir, nonce: Nonce, applied: u64) -> Result<(Log, Vec<(u64, Plain)>), StoreError> {
     let mut left = Vec::new();
-    let log = LogFile::lock(directory.path())?.read(nonce, applied, &mut |number, changes| {
-        left.push((number, rows(&changes)));
+    let log = LogFile::lock(directory.path())?.read(nonce, applied, &mut |number, rows| {
+        left.push((number, unsealed(rows)));
         Ok(())
     })?;
     Ok((log, left))
@@ -54,7 +67,7 @@ fn read_as(directory: &TempDir, nonce: Nonce, applied: u64) -> Result<(Log, Vec<
 fn read(directory: &TempDir, applied: u64) -> Result<u64, StoreError> {
     let (log, left) = read_as(directory, NONCE, applied)?;
     let last = log.last();
-    assert_eq!(left, (applied + 1..=last).map(|number| (number, rows(&changes(number)))).collect::<Vec<_>>());
+    assert_eq!(left, (applied + 1..=last).map(|number| (number, plain(&changes(number)))).collect::<Vec<_>>());
     Ok(last)
 }
 
@@ -81,7 +94,7 @@ fn what_the_tables_lack_comes_back_in_order() {
 
 fn large(number: u64) -> Changes {
     let mut changes = changes(number);
-    changes.put(Table::Bodies, *b"large", vec![number as u8; HALF_BYTES / 3]);
+    changes.put(Table::Bodies, *b"large", noise(number, HALF_BYTES / 3));
     changes
 }
 
@@ -100,7 +113,7 @@ fn a_half_is_written_again_once_the_tables_have_it() {
     assert_eq!(*waited.borrow(), [(3, 0), (5, 2), (7, 4), (9, 6)], "each half holds two");
     drop(log);
     let (log, left) = read_as(&directory, NONCE, 6).unwrap();
-    assert_eq!(left, [7, 8, 9].map(|number| (number, rows(&large(number)))));
+    assert_eq!(left, [7, 8, 9].map(|number| (number, plain(&large(number)))));
     drop(log);
     let missing = read_as(&directory, NONCE, 5).unwrap_err().to_string();
     assert!(missing.contains("record 6 of the log is missing"), "{missing}");
@@ -143,7 +156,7 @@ fn a_log_ends_no_earlier_than_the_tables_and_begins_no_later() {
 fn what_is_larger_than_a_half_is_not_taken() {
     let (directory, mut log) = log_of(1..=1);
     let mut large = changes(2);
-    large.put(Table::Bodies, *b"large", vec![0; HALF_BYTES]);
+    large.put(Table::Bodies, *b"large", noise(2, HALF_BYTES));
     assert!(!log.append(2, &large, &|_| Ok(())).unwrap());
     assert!(log.append(2, &changes(2), &|_| Ok(())).unwrap());
     drop(log);
@@ -185,9 +198,10 @@ fn every_flipped_bit_of_an_acknowledged_record_is_found() {
     let directory = left_of(1..=2);
     let path = directory.path().join(FILE_NAME);
     let sound = fs::read(&path).unwrap();
-    let mut first = Vec::new();
-    record::write(&mut first, NONCE, 1, &changes(1));
-    for at in (0..HEAD_BYTES).chain(BLOCK_BYTES..BLOCK_BYTES + first.len()) {
+    let mut first = Record::default();
+    first.write(NONCE, 1, &changes(1), 0);
+    let bytes = record::find(first.blocks(), NONCE).unwrap().bytes;
+    for at in (0..HEAD_BYTES).chain(BLOCK_BYTES..BLOCK_BYTES + bytes) {
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[sound[at] ^ 1 << (at % 8)], at as u64).unwrap();
         assert!(read(&directory, 0).is_err(), "byte {at}");
@@ -248,7 +262,7 @@ fn the_file_never_grows_and_is_private() {
 proptest! {
     #[test]
     fn any_changes_come_back_from_a_record_and_no_part_of_one_does(
-        rows in prop::collection::vec((0..Table::ALL.len(), prop::collection::vec(any::<u8>(), 0..40), prop::option::of(prop::collection::vec(any::<u8>(), 0..200))), 0..20),
+        rows in prop::collection::vec((0..Table::ALL.len(), prop::collection::vec(any::<u8>(), 0..40), prop::option::of(prop::collection::vec(0..4u8, 0..600))), 0..20),
         number: u64,
         nonce: u64,
     ) {
@@ -259,17 +273,18 @@ proptest! {
                 None => changes.delete(Table::ALL[table], key),
             }
         }
-        let mut written = Vec::new();
-        record::write(&mut written, nonce, number, &changes);
-        let found = record::find(&written, nonce).unwrap();
-        prop_assert_eq!((found.number, found.bytes), (number, written.len()));
-        prop_assert_eq!(super::tests::rows(&record::read(found.payload).unwrap()), super::tests::rows(&changes));
-        prop_assert!(record::find(&written[..written.len() - 1], nonce).is_none());
-        prop_assert!(record::find(&written, nonce ^ 1).is_none());
+        let mut record = Record::default();
+        record.write(nonce, number, &changes, 0);
+        let written = record.blocks();
+        let found = record::find(written, nonce).unwrap();
+        prop_assert_eq!((found.number, found.bytes.next_multiple_of(BLOCK_BYTES)), (number, written.len()));
+        prop_assert_eq!(unsealed(Rows::read(found.payload).unwrap()), plain(&changes));
+        prop_assert!(record::find(&written[..found.bytes - 1], nonce).is_none());
+        prop_assert!(record::find(written, nonce ^ 1).is_none());
     }
 
     #[test]
     fn no_payload_whatever_makes_reading_panic(payload in prop::collection::vec(any::<u8>(), 0..300)) {
-        record::read(&payload);
+        Rows::read(&payload);
     }
 }

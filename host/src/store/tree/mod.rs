@@ -28,8 +28,9 @@ use xxhash_rust::xxh3::Xxh3;
 use self::compaction::EndsEarly;
 use self::version::check_version;
 pub(super) use self::view::View;
-use super::checksum::{seal, unseal};
-use super::{Changes, Statistics, StoreError, Table};
+use super::rows::{RowChange, Rows};
+use super::sealed::{Sealer, unseal};
+use super::{Statistics, StoreError, Table};
 
 /// The directory of the tree beside the log.
 pub(super) const DIRECTORY: &str = "tree";
@@ -93,34 +94,26 @@ impl Tree {
         let reason = || "the row with the number of its last commit can't be read".to_owned();
         let damaged = || StoreError::Damaged { file: self.path.clone(), reason: reason() };
         let number = unseal(Table::Meta, LAST_COMMIT, &row).map_err(|_| damaged())?;
-        Ok(u64::from_le_bytes(number.try_into().map_err(|_| damaged())?))
+        Ok(u64::from_le_bytes((*number).try_into().map_err(|_| damaged())?))
     }
 
     /// Adds the rows of a commit, which snapshots show from now on. One commit at a time.
-    pub(super) fn insert(&self, commit: u64, changes: &Changes) {
-        let hidden = self.insert_hidden(commit, changes);
+    pub(super) fn insert(&self, commit: u64, rows: Rows<'_>) {
+        let hidden = self.insert_hidden(commit, rows);
         self.show(hidden);
     }
 
     /// Adds the rows of a commit, which no snapshot shows until [`Self::show`].
-    pub(super) fn insert_hidden(&self, commit: u64, changes: &Changes) -> Hidden {
+    pub(super) fn insert_hidden(&self, commit: u64, rows: Rows<'_>) -> Hidden {
         let at = self.sequence.next();
-        let mut sealed = Vec::new();
-        for table in Table::ALL {
-            for (key, value) in changes.of(table) {
-                let row = row_key(table, key);
-                match value {
-                    Some(value) => {
-                        seal(table, key, value, &mut sealed);
-                        self.tree.insert(row, sealed.as_slice(), at);
-                    }
-                    None => {
-                        self.tree.remove(row, at);
-                    }
-                }
-            }
+        for RowChange { key, sealed } in rows {
+            match sealed {
+                Some(sealed) => self.tree.insert(key, sealed, at),
+                None => self.tree.remove(key, at),
+            };
         }
-        seal(Table::Meta, LAST_COMMIT, &commit.to_le_bytes(), &mut sealed);
+        let mut sealed = Vec::new();
+        Sealer::default().seal(Table::Meta, LAST_COMMIT, &commit.to_le_bytes(), &mut sealed);
         self.tree.insert(LAST_COMMIT, sealed.as_slice(), at);
         Hidden(at)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lsm_tree::{AbstractTree, Guard as _, KvPair, SeqNo};
 
 use super::{Tree, row_key};
-use crate::store::checksum::{SEAL_BYTES, unseal};
+use crate::store::sealed::{SEAL_BYTES, unseal};
 use crate::store::{Row, Snapshot, StoreError, Table, TableSize, Visit};
 
 /// All rows as of one commit. What is merged meanwhile keeps them for as long as it is there.
@@ -47,7 +47,7 @@ impl View {
                 return Err(StoreError::Damaged { file: self.tree.path.clone(), reason });
             }
             let key = &row[1..];
-            if visit(key, unseal(table, key, &sealed)?).is_break() {
+            if visit(key, &unseal(table, key, &sealed)?).is_break() {
                 break;
             }
             before = Some(row);
@@ -63,7 +63,7 @@ impl View {
 impl Snapshot for View {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let found = self.tree.tree.get(row_key(table, key), self.at).map_err(|error| self.tree.failed(error))?;
-        found.map(|sealed| unseal(table, key, &sealed).map(<[u8]>::to_vec)).transpose()
+        found.map(|sealed| Ok(unseal(table, key, &sealed)?.into_owned())).transpose()
     }
 
     fn range(&self, table: Table, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
@@ -81,7 +81,7 @@ impl Snapshot for View {
         let Some(row) = row else { return Ok(None) };
         let (row, sealed) = self.read(row)?;
         let key = &row[1..];
-        Ok(Some((key.to_vec(), unseal(table, key, &sealed)?.to_vec())))
+        Ok(Some((key.to_vec(), unseal(table, key, &sealed)?.into_owned())))
     }
 }
 

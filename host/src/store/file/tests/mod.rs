@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::Table;
-use crate::store::contract::{contents, new_store, small};
+use crate::store::contract::{contents, new_store, noise, small};
 
 type Contents = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 
@@ -62,7 +62,7 @@ fn fill(store: &FileStore) {
             changes.put(Table::Customers, [key % 8, key, commit / 2], vec![key ^ commit; 150]);
             changes.put(Table::Seen, [key % 8, commit, key], [commit; 16]);
         }
-        changes.put(Table::Outbox, [0, commit], vec![commit; 9_000]);
+        changes.put(Table::Outbox, [0, commit], noise(u64::from(commit), 9_000));
         changes.delete(Table::Seen, [1, commit, 9]);
         store.commit(changes).unwrap();
     }
@@ -116,7 +116,7 @@ fn a_log_that_is_filled_again_and_again_loses_nothing() {
     // As many as fill the log several times, and now and then it is opened anew.
     for number in 0..60_u64 {
         let mut changes = one(number % 7, &number.to_le_bytes());
-        changes.put(Table::Bodies, (number % 9).to_be_bytes(), vec![number as u8; 1 << 20]);
+        changes.put(Table::Bodies, (number % 9).to_be_bytes(), noise(number as u64, 1 << 20));
         store.commit(changes).unwrap();
         if number % 23 == 22 {
             drop(store);
@@ -131,7 +131,7 @@ fn a_log_that_is_filled_again_and_again_loses_nothing() {
     }
     for number in 51..60_u64 {
         let found = store.snapshot().unwrap().get(Table::Bodies, &(number % 9).to_be_bytes()).unwrap();
-        assert!(found.unwrap() == vec![number as u8; 1 << 20], "{number}");
+        assert!(found.unwrap() == noise(number as u64, 1 << 20), "{number}");
     }
 }
 
@@ -141,7 +141,7 @@ fn changes_too_large_for_the_log_are_durable_when_they_are_committed() {
     let store = open_or_make(directory.path()).unwrap();
     store.commit(one(1, b"before")).unwrap();
     let mut large = one(2, b"with it");
-    large.put(Table::Bodies, *b"large", vec![7; 40 << 20]);
+    large.put(Table::Bodies, *b"large", noise(7, 40 << 20));
     store.commit(large).unwrap();
     assert_eq!(get(&store, 2).unwrap(), b"with it");
     drop(store);
@@ -158,7 +158,7 @@ fn its_statistics_say_what_is_in_memory_what_in_tables_and_what_was_read() {
     let directory = TempDir::new().unwrap();
     let store = open_or_make(directory.path()).unwrap();
     let made = store.statistics();
-    store.commit(one(1, &[7; 1000])).unwrap();
+    store.commit(one(1, &noise(7, 1000))).unwrap();
     let before = store.statistics();
     assert!(before.memory_bytes >= made.memory_bytes + 1000, "{made:?} {before:?}");
     write_out(&store);
@@ -193,7 +193,7 @@ fn nothing_is_committed_once_tables_can_not_be_written() {
     // Until the log is full, nothing needs the tables; then there is no other commit.
     let refused = (0..200).find_map(|number| {
         let mut changes = one(2, b"value");
-        changes.put(Table::Bodies, *b"large", vec![number as u8; 1 << 20]);
+        changes.put(Table::Bodies, *b"large", noise(number as u64, 1 << 20));
         store.commit(changes).err()
     });
     assert!(matches!(refused, Some(StoreError::Behind { .. })), "{refused:?}");

@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::store::rows::Rows;
+use crate::store::sealed::Sealer;
 
 #[test]
 fn a_lost_volume_is_not_a_first_start() {
@@ -67,15 +69,17 @@ fn another_format_is_refused_by_its_number_whatever_else_it_says() {
         let Opened { tree, .. } = open(directory.path(), CACHE_BYTES).unwrap();
         let mut changes = Changes::new();
         changes.put(Table::Meta, IDENTITY_KEY, row);
-        tree.insert(0, &changes);
+        let mut rows = Vec::new();
+        Rows::write(&changes, &mut Sealer::default(), &mut rows);
+        tree.insert(0, Rows::written(&rows));
         tree.seal_memory();
         tree.write_out().unwrap();
         drop(tree);
         reopen(directory.path()).unwrap_err()
     };
-    assert!(matches!(with(br#"{"format":8,"new":true}"#), StoreError::Newer { found: 8, known: 7, .. }));
-    assert!(matches!(with(br#"{"format":6}"#), StoreError::OfOlderVersion { .. }));
-    assert!(matches!(with(br#"{"format":7}"#), StoreError::Damaged { .. }));
+    assert!(matches!(with(br#"{"format":9,"new":true}"#), StoreError::Newer { found: 9, known: 8, .. }));
+    assert!(matches!(with(br#"{"format":7}"#), StoreError::OfOlderVersion { .. }));
+    assert!(matches!(with(br#"{"format":8}"#), StoreError::Damaged { .. }));
     assert!(matches!(with(b"?"), StoreError::Damaged { .. }));
 }
 

@@ -1,0 +1,95 @@
+//! The rows of one commit as bytes: the payload of a record of the log, from which the tree takes its rows, too.
+//!
+//! ```text
+//! row: key bytes u16 · value bytes u32 · table u8 · key · sealed value
+//! ```
+//! Numbers are little-endian; the table counts as a byte of the key, and a value of 2³² - 1 bytes is none, which takes the key away.
+//! Reading refuses everything else.
+
+use super::sealed::{SEALED_BYTES_MAX, Sealer};
+use super::{Changes, KEY_BYTES_MAX, Table};
+
+/// A row whose value is taken away.
+const TAKEN_AWAY: u32 = u32::MAX;
+
+/// The rows of one commit, in the order of their tables and keys.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows<'bytes>(&'bytes [u8]);
+
+/// One row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RowChange<'bytes> {
+    /// The number of the table, and the key in it.
+    pub(super) key: &'bytes [u8],
+    /// The new value as it is kept; `None` takes the key away.
+    pub(super) sealed: Option<&'bytes [u8]>,
+}
+
+impl<'bytes> Rows<'bytes> {
+    /// Adds the rows of a commit to `out`.
+    pub(super) fn write(changes: &Changes, sealer: &mut Sealer, out: &mut Vec<u8>) {
+        for table in Table::ALL {
+            for (key, value) in changes.of(table) {
+                // Both were checked to be shorter than what their numbers can say.
+                out.extend_from_slice(&(1 + key.len() as u16).to_le_bytes());
+                let place = out.len();
+                out.extend_from_slice(&TAKEN_AWAY.to_le_bytes());
+                out.push(table.index() as u8);
+                out.extend_from_slice(key);
+                if let Some(value) = value {
+                    let start = out.len();
+                    sealer.seal(table, key, value, out);
+                    let bytes = (out.len() - start) as u32;
+                    out[place..place + 4].copy_from_slice(&bytes.to_le_bytes());
+                }
+            }
+        }
+    }
+
+    /// The rows in these bytes, if they are rows and nothing else.
+    pub(super) fn read(bytes: &'bytes [u8]) -> Option<Rows<'bytes>> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            next(&mut rest)?;
+        }
+        Some(Rows(bytes))
+    }
+
+    /// Rows that [`Self::write`] has just written.
+    pub(super) fn written(bytes: &'bytes [u8]) -> Rows<'bytes> {
+        Rows(bytes)
+    }
+}
+
+impl<'bytes> Iterator for Rows<'bytes> {
+    type Item = RowChange<'bytes>;
+
+    fn next(&mut self) -> Option<RowChange<'bytes>> {
+        next(&mut self.0)
+    }
+}
+
+fn next<'bytes>(rest: &mut &'bytes [u8]) -> Option<RowChange<'bytes>> {
+    let key_bytes = usize::from(u16::from_le_bytes(take(rest)?));
+    let sealed_bytes = u32::from_le_bytes(take(rest)?);
+    let key = split(rest, key_bytes)?;
+    let (table, own) = key.split_first()?;
+    if usize::from(*table) >= Table::ALL.len() || own.len() > KEY_BYTES_MAX {
+        return None;
+    }
+    let sealed = match sealed_bytes {
+        TAKEN_AWAY => None,
+        bytes => Some(split(rest, bytes as usize).filter(|sealed| sealed.len() <= SEALED_BYTES_MAX)?),
+    };
+    Some(RowChange { key, sealed })
+}
+
+fn take<const BYTES: usize>(rest: &mut &[u8]) -> Option<[u8; BYTES]> {
+    split(rest, BYTES)?.try_into().ok()
+}
+
+fn split<'bytes>(rest: &mut &'bytes [u8], bytes: usize) -> Option<&'bytes [u8]> {
+    let (taken, behind) = rest.split_at_checked(bytes)?;
+    *rest = behind;
+    Some(taken)
+}
