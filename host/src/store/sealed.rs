@@ -169,9 +169,9 @@ mod tests {
         }
     }
 
-    /// Whoever can write the file can make a checksum, too: what it then says is an error and no memory.
+    /// A program that can write the file can make a checksum, too. Such a value is refused before it takes memory.
     #[test]
-    fn a_checksum_over_nonsense_makes_no_value_of_it() {
+    fn nonsense_with_a_right_checksum_is_refused() {
         let with_sum = |value: &[u8]| [value, &checksum(Table::Outbox, b"k", value)].concat();
         let whole = sealed(Table::Outbox, b"k", &[7; 1000]);
         let (value, _) = whole.split_last_chunk::<CHECKSUM_BYTES>().unwrap();
