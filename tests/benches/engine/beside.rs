@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -139,23 +139,16 @@ async fn send_the_same(other: &Path) -> Outcome<()> {
         site.put(campaigns::ANSWERS, hailer_tests::site::campaign("tally", ""));
         site.of(program)
     });
+    // From a file, which both read: events of standard input have other ids at each start.
+    let directory = tempfile::tempdir()?;
+    let backlog = directory.path().join("events.jsonl");
+    write_events(&backlog, count)?;
+    let source = format!("file:{}", backlog.display());
     let mut outputs = Vec::new();
     for site in &sites {
-        let mut engine = start(site, &["--sink", "-", "--clock", "events"]).await;
-        let mut events = Generator::new(7, &Options::default());
+        let store = site.path("store").display().to_string();
         let began = Instant::now();
-        for first in (0..count).step_by(AT_ONCE) {
-            // Some have one time: between two times the engine waits until everything before is durable.
-            let now = START_MS + first as i64 * MS_AN_EVENT;
-            let mut lines = Vec::new();
-            for event in events.by_ref().take(AT_ONCE.min(count - first)) {
-                write!(lines, "{{\"timestamp\":{now},\"body\":")?;
-                lines.extend_from_slice(&event);
-                lines.extend_from_slice(b"}\n");
-            }
-            engine.write(lines);
-        }
-        engine.close_input();
+        let mut engine = site.start(&["--source", &source, "--sink", "-", "--clock", "events", "--store", &store]);
         while !engine.has_ended() {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
@@ -169,6 +162,18 @@ async fn send_the_same(other: &Path) -> Outcome<()> {
     let beside = format!("of {}; {sent} communications of {count} events", ours.len());
     mark("recipients to whom something else is sent", differ as f64, Against::AtMost(0.0), "", &beside);
     if sent == 0 { Err("nothing was sent".into()) } else { Ok(()) }
+}
+
+fn write_events(to: &Path, count: usize) -> Outcome<()> {
+    let mut lines = BufWriter::new(File::create(to)?);
+    for (number, event) in Generator::new(7, &Options::default()).take(count).enumerate() {
+        // Some have one time: between two times the engine waits until everything before is durable.
+        let now = START_MS + (number / AT_ONCE * AT_ONCE) as i64 * MS_AN_EVENT;
+        write!(lines, "{{\"timestamp\":{now},\"body\":")?;
+        lines.write_all(&event)?;
+        lines.write_all(b"}\n")?;
+    }
+    Ok(lines.flush()?)
 }
 
 /// How many communications each recipient is sent, and a hash of all of them in their order. Between recipients there is none: it depends on what is
