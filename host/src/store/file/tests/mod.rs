@@ -116,7 +116,7 @@ fn a_log_that_is_filled_again_and_again_loses_nothing() {
     // As many as fill the log several times, and now and then it is opened anew.
     for number in 0..60_u64 {
         let mut changes = one(number % 7, &number.to_le_bytes());
-        changes.put(Table::Bodies, (number % 9).to_be_bytes(), noise(number as u64, 1 << 20));
+        changes.put(Table::Bodies, (number % 9).to_be_bytes(), noise(number, 1 << 20));
         store.commit(changes).unwrap();
         if number % 23 == 22 {
             drop(store);
@@ -131,7 +131,7 @@ fn a_log_that_is_filled_again_and_again_loses_nothing() {
     }
     for number in 51..60_u64 {
         let found = store.snapshot().unwrap().get(Table::Bodies, &(number % 9).to_be_bytes()).unwrap();
-        assert!(found.unwrap() == noise(number as u64, 1 << 20), "{number}");
+        assert!(found.unwrap() == noise(number, 1 << 20), "{number}");
     }
 }
 
@@ -193,7 +193,7 @@ fn nothing_is_committed_once_tables_can_not_be_written() {
     // Until the log is full, nothing needs the tables; then there is no other commit.
     let refused = (0..200).find_map(|number| {
         let mut changes = one(2, b"value");
-        changes.put(Table::Bodies, *b"large", noise(number as u64, 1 << 20));
+        changes.put(Table::Bodies, *b"large", noise(number, 1 << 20));
         store.commit(changes).err()
     });
     assert!(matches!(refused, Some(StoreError::Behind { .. })), "{refused:?}");

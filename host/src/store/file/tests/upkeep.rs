@@ -55,7 +55,7 @@ fn rows_that_were_removed_give_their_space_back_while_the_store_is_open() {
     let store = new_store(&directory);
     for round in 0..40_u64 {
         let mut changes = Changes::new();
-        changes.put(Table::Bodies, round.to_be_bytes(), noise(round as u64, 4 << 20));
+        changes.put(Table::Bodies, round.to_be_bytes(), noise(round, 4 << 20));
         changes.delete(Table::Bodies, (round.saturating_sub(1)).to_be_bytes());
         store.commit(changes).unwrap();
     }
