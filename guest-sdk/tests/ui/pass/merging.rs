@@ -63,6 +63,35 @@ mod without_a_merge {
             .expect_state(|seen: &Seen| seen.count == 2)
             .expect_no_timer(Timer::LATER);
     }
+
+    /// A merge that comes late or again brings nothing of the customer back who is gone.
+    pub fn late() {
+        for merges in [&[(1, 2), (2, 3), (1, 2)][..], &[(2, 3), (1, 2)], &[(1, 2), (2, 3), (2, 3), (1, 2)]] {
+            let mut scenario = Scenario::new(Plain);
+            scenario.event(of("Purchase", 1));
+            for (from, to) in merges {
+                scenario.event(merged(*from, *to)).event(of("Purchase", 2));
+            }
+            let last = if merges[0] == (2, 3) { merges.len() as u32 } else { 1 + merges.len() as u32 };
+            for customer in [1, 2, 3] {
+                scenario
+                    .event(of("CardLinked", customer))
+                    .expect_state(move |seen: &Seen| seen.count == last)
+                    .expect_timer(Timer::LATER, days(10));
+            }
+        }
+        // Only a merge that reverses an earlier one brings its named customer back.
+        Scenario::new(Plain)
+            .event(of("Purchase", 1))
+            .event(merged(1, 2))
+            .event(merged(2, 1))
+            .event(merged(1, 4))
+            .event(of("CardLinked", 4))
+            .expect_state(|seen: &Seen| seen.count == 1)
+            .event(of("Purchase", 2))
+            .event(of("CardLinked", 4))
+            .expect_state(|seen: &Seen| seen.count == 2);
+    }
 }
 
 mod of_timers {
@@ -125,5 +154,6 @@ mod of_timers {
 
 fn main() {
     without_a_merge::test();
+    without_a_merge::late();
     of_timers::test();
 }
