@@ -113,12 +113,15 @@ fn a_handler_that_faults_only_where_its_condition_excludes_the_sample_is_admitte
     assert!(matches!(refused, AdmissionError::Faulty { .. }), "{refused}");
 }
 
+/// The condition of most rules that leave refunds out.
+const NO_REFUND: &str = r#"{ "any": [{ "absent": "is_refund" }, { "not": { "is": { "field": "is_refund" } } }] }"#;
+
 /// The manifest of a handler that reads an optional value, the same value as it is written, and a list.
-fn manifest(strict: bool) -> String {
+fn manifest(strict: bool, condition: &str) -> String {
     format!(
         r#"{{ "abi": 1, "name": "choosy", "version": "0.1.0",
       "handlers": [{{ "name": "purchase", "events": ["OnPurchaseConfirm"], "strict": {strict},
-        "when": {{ "any": [{{ "absent": "is_refund" }}, {{ "not": {{ "is": {{ "field": "is_refund" }} }} }}] }},
+        "when": {condition},
         "fields": [
           {{ "name": "is_refund", "type": "bool", "paths": ["/isRefund"] }},
           {{ "name": "at", "type": "timestamp", "paths": ["/at"] }},
@@ -130,8 +133,8 @@ fn manifest(strict: bool) -> String {
 }
 
 /// Why the handler is not called for an event of these members; `None` if it is.
-fn why_not_called(strict: bool, members: &str) -> Option<String> {
-    let (manifest, configure) = (manifest(strict), configure());
+fn why_not_called(strict: bool, condition: &str, members: &str) -> Option<String> {
+    let (manifest, configure) = (manifest(strict, condition), configure());
     let parts = [fixture::MEMORY, fixture::INPUT, &configure, fixture::HANDLE, &fixture::custom(&manifest)];
     let sandbox = Sandbox::new(Limits::default()).unwrap();
     let module = verify(fixture::module(&parts), sandbox.limits()).unwrap();
@@ -156,7 +159,7 @@ fn why_not_called(strict: bool, members: &str) -> Option<String> {
 
 #[test]
 fn a_strict_handler_is_not_called_while_a_field_of_it_cannot_be_used() {
-    let why = |members: &str| why_not_called(true, members);
+    let why = |members: &str| why_not_called(true, NO_REFUND, members);
     for called in [
         r#""isRefund": false, "at": "2026-01-01T00:00:00Z", "brand": 7, "items": [{"id": 1}, {"id": null}, null]"#,
         r#""isRefund": null, "at": "", "brand": "", "items": []"#,
@@ -176,7 +179,34 @@ fn a_strict_handler_is_not_called_while_a_field_of_it_cannot_be_used() {
         (r#""isRefund": true"#, "its condition"),
     ] {
         assert_eq!(why(members).as_deref(), Some(reason), "{members}");
-        let lenient = why_not_called(false, members);
+        let lenient = why_not_called(false, NO_REFUND, members);
         assert_eq!(lenient, why(members).filter(|_| reason == "its condition"), "{members}");
+    }
+}
+
+#[test]
+fn a_field_that_cannot_be_used_is_the_reason_only_if_the_condition_depends_on_it() {
+    const REFUND: &str = r#"{ "is": { "field": "is_refund" } }"#;
+    const PRESENT: &str = r#"{ "present": "is_refund" }"#;
+    const BOTH: &str =
+        r#"{ "all": [{ "is": { "field": "is_refund" } }, { "eq": [{ "field": "brand" }, { "text": "7" }] }] }"#;
+    const PRESENT_TIME: &str = r#"{ "present": "at" }"#;
+    const IT: Option<&str> = Some("is_refund is there, and of another type");
+    const CONDITION: Option<&str> = Some("its condition");
+    for (condition, members, strict, lenient) in [
+        (REFUND, r#""isRefund": "true""#, IT, IT),
+        (REFUND, r#""isRefund": false"#, CONDITION, CONDITION),
+        (REFUND, r#""brand": 1.5"#, CONDITION, CONDITION),
+        // Whether the field is present is unknown to a strict handler. To a lenient one the field is absent.
+        (PRESENT, r#""isRefund": "true""#, IT, CONDITION),
+        (PRESENT, r#""brand": 1.5"#, CONDITION, CONDITION),
+        // The first such field is named, and none if another part of the condition is false.
+        (BOTH, r#""isRefund": "true", "brand": 1.5"#, IT, IT),
+        (BOTH, r#""isRefund": "true", "brand": 8"#, CONDITION, CONDITION),
+        // The handler reads the same value as text.
+        (PRESENT_TIME, r#""at": "yesterday""#, CONDITION, CONDITION),
+    ] {
+        assert_eq!(why_not_called(true, condition, members).as_deref(), strict, "{condition}: {members}");
+        assert_eq!(why_not_called(false, condition, members).as_deref(), lenient, "{condition}: {members}");
     }
 }

@@ -90,6 +90,18 @@ async fn what_does_not_match_is_counted_and_leaves_no_outcome() {
 }
 
 #[tokio::test]
+async fn a_condition_that_depends_on_a_field_that_cannot_be_used_leaves_the_field_and_the_reason() {
+    let sandbox = Sandbox::new(Limits::default()).unwrap();
+    let campaign = choosy(&sandbox, "unusable", &content(), OnFault::Skip);
+    let (tally, outcomes) = tally_of(campaign, sandbox, &["\"200\"", "50", "null"]).await;
+    let counts = &tally.campaigns["unusable"];
+    assert_eq!((counts.missed, counts.decided, counts.faults), (3, 0, 0));
+    assert_eq!(outcomes.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0]);
+    let Decided::Skipped { field, why } = &outcomes[0][0].decided else { panic!("{outcomes:?}") };
+    assert_eq!((&**field, why.as_deref()), ("amount", Some("is there, and of another type")));
+}
+
+#[tokio::test]
 async fn what_does_not_match_waits_behind_no_failure() {
     let sandbox = Sandbox::new(Limits::default()).unwrap();
     let campaign = choosy(&sandbox, "faulty", "unreachable", OnFault::Hold);
