@@ -1,5 +1,7 @@
 //! A stretch of network that can be told to misbehave: it stands between an engine and its broker.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,7 +35,11 @@ pub struct Proxy {
     requests: watch::Sender<Requests>,
     /// Whether a request is held at this moment.
     is_holding: watch::Sender<bool>,
+    passed: Passed,
 }
+
+/// How many requests of each method have passed on their way to the broker.
+type Passed = Arc<Mutex<BTreeMap<Method, usize>>>;
 
 /// What becomes of requests on their way to the broker.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,14 +76,16 @@ impl Proxy {
             resets: watch::Sender::new(0),
             requests: watch::Sender::default(),
             is_holding: watch::Sender::new(false),
+            passed: Passed::default(),
         };
         let (weather, resets) = (proxy.weather.subscribe(), proxy.resets.subscribe());
-        let requests = (proxy.requests.subscribe(), proxy.is_holding.clone());
+        let requests = (proxy.requests.subscribe(), proxy.is_holding.clone(), Arc::clone(&proxy.passed));
         tokio::spawn(serve(listener, port, weather, resets, requests));
         proxy
     }
 
-    /// Holds the n-th request of this method of each connection, and all that comes behind it, until [`Self::releases`].
+    /// Holds the n-th request of this method of each connection, and all that comes behind it, until [`Self::releases`]. A connection on which a
+    /// request was held counts from there.
     pub fn holds(&self, method: Method, nth: usize) {
         self.requests.send_modify(|requests| requests.held = Some((method, nth)));
     }
@@ -91,6 +99,15 @@ impl Proxy {
     /// Lets what is held go on, and holds nothing any more.
     pub fn releases(&self) {
         self.requests.send_modify(|requests| requests.held = None);
+    }
+
+    /// How many requests of a method have passed.
+    ///
+    /// # Panics
+    /// If a connection of the proxy has panicked.
+    #[must_use]
+    pub fn passed(&self, method: Method) -> usize {
+        self.passed.lock().expect("counts").get(&method).copied().unwrap_or_default()
     }
 
     /// Loses every request of this method on its way to the broker, and nothing else, so that it is never answered.
@@ -125,7 +142,7 @@ async fn serve(
     port: u16,
     mut weather: watch::Receiver<Weather>,
     mut resets: watch::Receiver<u64>,
-    requests: (watch::Receiver<Requests>, watch::Sender<bool>),
+    requests: (watch::Receiver<Requests>, watch::Sender<bool>, Passed),
 ) {
     loop {
         let accepted = tokio::select! {
@@ -153,10 +170,10 @@ async fn carry(
     towards: Towards,
     mut weather: watch::Receiver<Weather>,
     mut resets: watch::Receiver<u64>,
-    (mut requests, is_holding): (watch::Receiver<Requests>, watch::Sender<bool>),
+    (mut requests, is_holding, passed): (watch::Receiver<Requests>, watch::Sender<bool>, Passed),
 ) {
     let mut buffer = vec![0; BUFFER_BYTES];
-    let mut frames = Frames::default();
+    let mut frames = Frames { passed, ..Frames::default() };
     loop {
         let now = *weather.borrow_and_update();
         if now == Weather::HalfOpen {
@@ -193,6 +210,7 @@ async fn carry(
             let released = requests.wait_for(|requests| requests.held.is_none()).await;
             let Ok(released) = released.map(|requests| *requests) else { return };
             is_holding.send_replace(false);
+            frames.seen = 0;
             if to.write_all(&frames.take(released)).await.is_err() {
                 return;
             }
@@ -209,6 +227,7 @@ struct Frames {
     /// How many requests of the held method have come by.
     seen: usize,
     is_held: bool,
+    passed: Passed,
 }
 
 impl Frames {
@@ -241,6 +260,9 @@ impl Frames {
             let frame = self.rest.drain(..bytes);
             if method.is_none() || method != requests.lost {
                 kept.extend(frame);
+                if let Some(method) = method {
+                    *self.passed.lock().expect("counts").entry(method).or_default() += 1;
+                }
             }
         }
         kept

@@ -46,5 +46,6 @@ mod rabbitmq_requests;
 mod rabbitmq_single;
 mod rabbitmq_sink;
 mod rabbitmq_source;
+mod rabbitmq_standby;
 mod rabbitmq_tls;
 mod topology;

@@ -21,22 +21,22 @@ const BASIC_QOS: Method = (60, 10);
 const EVENTS: u32 = 20;
 const ROUNDS: usize = 8;
 
-fn quorum() -> (&'static str, AMQPValue) {
+pub(crate) fn quorum() -> (&'static str, AMQPValue) {
     ("x-queue-type", AMQPValue::LongString("quorum".into()))
 }
 
-fn single_active() -> (&'static str, AMQPValue) {
+pub(crate) fn single_active() -> (&'static str, AMQPValue) {
     ("x-single-active-consumer", AMQPValue::Boolean(true))
 }
 
-async fn marked(client: &Client, queue: &str) {
+pub(crate) async fn marked(client: &Client, queue: &str) {
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let (mark, arguments) = (single_active_mark(queue), FieldTable::default());
     let made = client.channel.exchange_declare(mark.as_str().into(), ExchangeKind::Fanout, options, arguments);
     wait::end_of("a mark", made).await.unwrap();
 }
 
-async fn stands_by(running: &Running) {
+pub(crate) async fn stands_by(running: &Running) {
     wait::until("it stands by", async || running.health.standbys().contains_key("source")).await;
     assert!(running.health.problems().is_empty(), "a standby is ready");
 }
@@ -299,9 +299,11 @@ async fn check_and_doctor_do_not_report_the_running_engines_own_consumer() {
     other.queue("ownconsumer.other").await;
     let _consumer = other.consume("ownconsumer.other").await;
     let elsewhere = [&["check"][..], &flags, &["--set", "rabbitmq.queue=ownconsumer.other"]].concat();
-    let site = Site::with_basket();
-    let asked = tokio::task::block_in_place(|| site.command(&elsewhere)).expect(1);
-    assert!(asked.stdout.contains("events would be split"), "{}", asked.stdout);
+    // The engine that runs consumes another queue, and with another data directory none runs.
+    for site in [&site, &Site::with_basket()] {
+        let asked = tokio::task::block_in_place(|| site.command(&elsewhere)).expect(1);
+        assert!(asked.stdout.contains("events would be split"), "{}", asked.stdout);
+    }
     engine.stop().await;
 }
 
