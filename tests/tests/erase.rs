@@ -7,7 +7,7 @@ use hailer::store::{FileStore, Opening, Store, Table};
 use hailer_tests::wait;
 use serde_json::json;
 
-use crate::failures::{bought, line, site, start};
+use crate::failures::{bought, line, merged, site, start};
 
 /// Customer 1 with state, a timer, a failure and what waits behind it; and customer 2.
 fn history() -> String {
@@ -107,4 +107,29 @@ async fn an_erased_customer_leaves_no_id_behind_in_the_redirects_of_who_became_t
     let store = directory.display().to_string();
     let _ = site.command(&["erase", NAMED, "--yes", "--store", &store]).expect(0);
     assert_eq!(found(), 0);
+}
+
+/// An id that a merge has taken away names the customer who remains.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_id_of_a_merged_customer_erases_who_remains_and_the_line_tells_of_the_merge() {
+    let site = site("");
+    let store = site.path("store").display().to_string();
+    for (from, to, other, erased) in [(1, 2, 3, 1), (11, 12, 13, 12)] {
+        let mut engine = start(&site, &[]).await;
+        let purchases = [from, to, other].map(|customer| bought(10 * customer + 1, customer));
+        let [first, second, third] = &purchases;
+        engine.write([first, &merged(from, to), second, third].map(String::as_str).concat());
+        engine.prints(3).await;
+        engine.stop().await;
+        let erase = |id: u32| site.command(&["erase", &id.to_string(), "--yes", "--store", &store]).expect(0).stdout;
+        let said = erase(erased);
+        let expected = format!("erased customer {erased}, known by customerId and 1 who are one with them by merges: ");
+        assert!(said.starts_with(&expected) && said.contains("events and timers in the journal 3"), "{said}");
+        for id in [from, to] {
+            let story = site.command(&["why", &id.to_string(), "--store", &store]).expect(0).stdout;
+            assert_eq!(story, "no event seen\n");
+        }
+        let said = erase(other);
+        assert!(said.starts_with(&format!("erased customer {other}, known by customerId: states 1")), "{said}");
+    }
 }
