@@ -10,6 +10,7 @@ use super::*;
 use crate::communication::Communication;
 use crate::delivery::Ledger;
 use crate::engine::{Campaign, CampaignSpec, Limits, RuleSet, Sandbox, fixture, verify};
+use crate::event::EVENT_BYTES_MAX;
 use crate::health::Health;
 use crate::reload::ReloadHandle;
 use crate::sinks::Confirmed;
@@ -186,6 +187,43 @@ async fn intake_goes_on_below_the_outboxs_bound_and_a_source_that_gave_events_ba
     entrance.outbox.remove(5);
     drop(entrance);
     timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+}
+
+/// Notes how many letters the store has, and how many deliveries are settled, when it is handed a letter.
+struct Looking {
+    store: Arc<dyn Store>,
+    settled: tokio::sync::watch::Receiver<u64>,
+    seen: Arc<Mutex<Vec<(usize, u64)>>>,
+}
+
+impl DeadLetters for Looking {
+    async fn bury(&mut self, _batch: &[DeadLetter]) -> Result<(), SinkError> {
+        let (from, to) = crate::store::records::LetterKey::all();
+        let mut letters = 0;
+        let count = &mut |_: &[u8], _: &[u8]| {
+            letters += 1;
+            std::ops::ControlFlow::Continue(())
+        };
+        self.store.snapshot().unwrap().range(Table::Outbox, &from, &to, count).unwrap();
+        self.seen.lock().unwrap().push((letters, *self.settled.borrow()));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_is_too_large_for_a_row_is_settled_only_when_it_is_delivered() {
+    for (bytes, seen) in [(EVENT_BYTES_MAX, (1, 1)), (EVENT_BYTES_MAX + 1, (0, 0))] {
+        let (ledger, prefix) = Ledger::new();
+        let (keeping, told) = (keeping(), Arc::default());
+        let letters = Looking { store: Arc::clone(&keeping.store), settled: prefix.clone(), seen: Arc::clone(&told) };
+        let (entrance, mut pipeline) = start_with(keeping, letters);
+        let body = Bytes::from(vec![b' '; bytes]);
+        entrance.accept(Delivery { body, ..delivery(&ledger, 1, "") }).await.unwrap();
+        drop(entrance);
+        timeout(PATIENCE, pipeline.finished()).await.expect("it ends").unwrap();
+        assert_eq!(*told.lock().unwrap(), [seen], "{bytes}");
+        assert_eq!(*prefix.borrow(), 1);
+    }
 }
 
 /// Takes one batch of dead letters for each permit that it is given.
