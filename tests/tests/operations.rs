@@ -79,6 +79,7 @@ async fn every_metric_of_the_page_is_there_right_after_the_start_with_each_of_it
             })
             .collect();
         assert!(!samples.is_empty(), "{name} is not there from the start:\n{scrape}");
+        assert!(scrape.contains(&format!("# HELP {name} ")), "{name} has no description");
         for (label, values) in labels(&row[1]) {
             let has = |what: &str| samples.iter().any(|sample| sample.contains(what));
             assert!(has(&format!("{label}=\"")), "{name} has no label {label}: {samples:?}");

@@ -148,6 +148,7 @@ fn resident_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Changes, Identity, Sizes, Snapshot, StoreError, Upkeep};
 
     fn config(free_bytes_min: u64) -> Config {
         let mut config = Config { data: "/nowhere/that/is".into(), ..Config::default() };
@@ -167,6 +168,59 @@ mod tests {
             Resources::of(&config, &store, &health).look();
             assert_eq!(health.complaints().contains_key(ROOM), is_short);
             assert!(health.problems().is_empty());
+        }
+    }
+
+    /// A store with a different number for each of its statistics.
+    #[derive(Debug)]
+    struct Standing(store::MemoryStore);
+
+    impl Store for Standing {
+        fn identity(&self) -> &Identity {
+            self.0.identity()
+        }
+
+        fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+            self.0.snapshot()
+        }
+
+        fn commit(&self, changes: Changes) -> Result<(), StoreError> {
+            self.0.commit(changes)
+        }
+
+        fn set_upkeep(&self, upkeep: Box<dyn Upkeep>) {
+            self.0.set_upkeep(upkeep);
+        }
+
+        fn sizes(&self) -> Result<Sizes, StoreError> {
+            self.0.sizes()
+        }
+
+        fn statistics(&self) -> Statistics {
+            Statistics { memory_bytes: 1, tables: 2, runs: 3, blocks: 4, blocks_read: 5, spared: 6 }
+        }
+
+        fn backup(&self, to: &Path) -> Result<(), StoreError> {
+            self.0.backup(to)
+        }
+    }
+
+    #[test]
+    fn each_number_of_the_store_is_that_of_its_metric() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let store: Arc<dyn Store> = Arc::new(Standing(store::MemoryStore::new("test")));
+        let resources = Resources::of(&config(0), &store, &Health::default());
+        ::metrics::with_local_recorder(&recorder, || resources.look());
+        let shown = recorder.handle().render();
+        for (metric, value) in [
+            ("hailer_store_memory_bytes", 1),
+            ("hailer_store_tables", 2),
+            ("hailer_store_runs", 3),
+            ("hailer_store_blocks_total", 4),
+            ("hailer_store_blocks_read_total", 5),
+            ("hailer_store_looks_spared_total", 6),
+        ] {
+            assert!(shown.contains(&format!("\n{metric} {value}\n")), "{metric}: {shown}");
         }
     }
 
