@@ -311,10 +311,24 @@ fn a_store_is_made_whole_or_not_at_all_and_replaces_nothing() {
     assert_eq!(entries(), 0);
     import_from(&export, &place).unwrap();
     let before = contents(&FileStore::open(&place, Opening::of("test")).unwrap());
-    let refused = import_from(&exported(&MemoryStore::new("test")), &place).unwrap_err();
-    assert!(matches!(refused, StoreError::Exists { .. }), "{refused}");
+    // The place is looked at before the rows.
+    for other in [exported(&MemoryStore::new("test")), lines.concat()] {
+        let refused = import_from(&other, &place).unwrap_err();
+        assert!(matches!(refused, StoreError::Exists { .. }), "{refused}");
+    }
     assert_eq!(contents(&FileStore::open(&place, Opening::of("test")).unwrap()), before);
     assert_eq!(entries(), 1);
+}
+
+#[test]
+fn what_appears_at_the_place_while_rows_are_imported_is_not_replaced() {
+    let parent = TempDir::new().unwrap();
+    let place = parent.path().join("store");
+    let appear = &mut |_, _| fs::create_dir_all(&place).unwrap();
+    let refused = import(&mut &*exported(&filled()), Path::new("f"), &place, small(), appear).unwrap_err();
+    assert!(matches!(refused, StoreError::Exists { .. }), "{refused}");
+    assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "something unfinished was left behind");
 }
 
 /// Refuses one write, when it has taken so many bytes.
