@@ -130,6 +130,21 @@ async fn what_needs_the_store_to_itself_is_refused_while_an_engine_runs() {
     engine.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_name_of_another_environment_than_the_running_engines_is_refused() {
+    let site = site();
+    let engine = running(&site).await;
+    for command in [&["why", "7"][..], &["store", "show"], &["decisions", "export"]] {
+        let of = |environment: &str| site.command(&[command, &["--environment", environment]].concat());
+        let _ = of("local").expect(0);
+        let refused = of("production").expect(2);
+        let expected =
+            "the engine that runs is of the environment `local`, and not of `production`: leave --environment out";
+        assert!(refused.stderr.contains(expected) && refused.stdout.is_empty(), "{refused:?}");
+    }
+    engine.stop().await;
+}
+
 #[test]
 fn what_is_not_there_or_not_ours_is_refused_with_the_way_out() {
     let site = site();
