@@ -34,6 +34,15 @@ fn bad() -> Vec<(Vec<u8>, &'static str)> {
             br#"{"eventCode":"OnPurchaseConfirm","customerInfo":{"customerId":[7],"customerUid":"u"}}"#.to_vec(),
             "a whole number, of at most 4096 bytes at /customerInfo/customerId",
         ),
+        (
+            br#"{"eventCode":"OnPurchaseConfirm","customerInfo":"7"}"#.to_vec(),
+            "what names the customer must be an object at /customerInfo",
+        ),
+        (
+            br#"{"eventCode":"MergeCustomersProfiles","fromCustomerInfo":{"customerId":{}},"toCustomerInfo":{"customerId":7}}"#
+                .to_vec(),
+            "a whole number, of at most 4096 bytes at /fromCustomerInfo/customerId",
+        ),
         (deep, "128"),
         (b"".to_vec(), "whitespace"),
         (huge, "(event.bytes_max)"),
