@@ -298,6 +298,10 @@ async fn a_version_that_faults_right_after_its_swap_gives_way_to_the_one_before(
     let why = wait::until_some("the rollback", async || engine.campaign("tally").await?.rolled_back).await;
     assert!(why.contains("20 times in a row"), "{why}");
     engine.metric_is("hailer_rollbacks_total{campaign=\"tally\",cause=\"engine\"}", 1.0).await;
+    let log = engine.stderr();
+    let next_step =
+        "`hailer failures retry --campaign tally`, and those that came while it was suspended: the same with --missed";
+    assert!(log.contains(next_step), "{log}");
     engine.write(bought(200, 30));
     assert_eq!(engine.prints(2).await.len(), 2, "the version before decides");
     // It outlives a crash, and what the bad version owes is decided by the good one.
@@ -309,6 +313,8 @@ async fn a_version_that_faults_right_after_its_swap_gives_way_to_the_one_before(
     engine.prints(20).await;
     let listed = site.command(&["campaigns"]).expect(0).stdout;
     assert!(listed.contains("hailer rollback --undo tally"), "{listed}");
+    let missed = "hailer failures retry --campaign tally; and those that came meanwhile: the same with --missed";
+    assert!(listed.contains(missed), "{listed}");
     let _ = site.command(&["rollback", "--undo", "tally"]).expect(0);
     assert_eq!(engine.campaign("tally").await.unwrap().rolled_back, None);
 }
@@ -406,6 +412,8 @@ fn the_summary_of_a_run_counts_what_a_stopped_campaign_missed() {
     // The suspension is kept in the data directory.
     let summary = run("second.jsonl", bought(103, 1));
     assert!(summary.contains("0 decided, 1 missed while suspended"), "{summary}");
+    let suspended = "the campaign is suspended and is not called; to end that: `hailer resume tally`";
+    assert!(summary.contains(suspended) && summary.contains("20 times in a row"), "{summary}");
     // It is lifted without a running engine.
     let refused = site.command(&["resume", "tall"]).expect(1).stderr;
     assert!(refused.contains("did you mean `tally`?"), "{refused}");

@@ -157,6 +157,8 @@ async fn pause_resume_and_rollback_take_effect_at_once_and_survive_a_restart() {
     let mut engine = site.start(&ASKED);
     wait::until("the socket answers", async || engine.client.campaigns().await.is_ok()).await;
     assert_eq!(listed(&site, "basket")["state"], "paused");
+    let log = engine.stderr();
+    assert!(log.contains("the campaign is paused and is not called; to end that: `hailer resume basket`"), "{log}");
     let _ = site.command(&["resume", "--all"]).expect(0);
     engine.ready().await;
     assert_eq!(next(&mut engine, 1).await, ["first"]);
