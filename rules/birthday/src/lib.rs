@@ -241,6 +241,10 @@ mod tests {
                 .advance(days(400))
                 .expect_nothing();
         }
+        // In events of earlier years, 1900 is the year of somebody's birth.
+        for (date, note) in [("1900-01-01", "is no date"), ("1900-01-02", "waits for the birthday")] {
+            Scenario::new(Birthday::default()).at("2019-06-15T12:00:00Z").event(born(date)).expect_note(note);
+        }
         // The years on both sides are somebody's.
         for date in ["1907-06-15", "1970-01-02", "2025-06-15"] {
             Scenario::new(Birthday::default()).event(born(date)).expect_note("waits for the birthday");
