@@ -106,7 +106,7 @@ impl Retry {
         if global.json {
             output::json(&done)?;
         } else {
-            report(&done, matches!(which, Which::Missed(_)))?;
+            output::data(&text(&done, matches!(which, Which::Missed(_))))?;
         }
         Ok(if done.failed_again + done.not_called == 0 { DONE } else { FAILED })
     }
@@ -148,7 +148,7 @@ impl Drop {
     }
 }
 
-fn report(page: &RetryPage, are_missed: bool) -> anyhow::Result<()> {
+fn text(page: &RetryPage, are_missed: bool) -> String {
     let RetryPage { settled, failed_again, not_called, told, .. } = page;
     let mut text = format!("settled {settled}, failed again {failed_again}, not called {not_called}\n");
     for tried in told {
@@ -160,8 +160,27 @@ fn report(page: &RetryPage, are_missed: bool) -> anyhow::Result<()> {
         text += &format!("  {} of {}: {what}\n", tried.number, shown(&tried.campaign));
     }
     if told.len() as u64 == failed_again + not_called {
-        return output::data(&text);
+        return text;
     }
     let list = if are_missed { "hailer failures list --missed" } else { "hailer failures list" };
-    output::data(&(text + &format!("  and more; `{list}` lists them\n")))
+    text + &format!("  and more; `{list}` lists them\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Tried;
+
+    #[test]
+    fn a_retry_of_more_than_is_shown_names_the_list_that_has_the_rest() {
+        let reason = "as many this hour as it may".to_owned();
+        let tried = Tried { number: 7, campaign: "tally".to_owned(), result: TryResult::NotCalled { reason } };
+        let page = |not_called| RetryPage { not_called, told: vec![tried.clone()], ..RetryPage::default() };
+        let shown = "settled 0, failed again 0, not called 1\n  7 of tally: not called: as many this hour as it may\n";
+        assert_eq!(text(&page(1), false), shown);
+        for (are_missed, list) in [(false, "hailer failures list"), (true, "hailer failures list --missed")] {
+            let text = text(&page(2), are_missed);
+            assert!(text.ends_with(&format!("\n  and more; `{list}` lists them\n")), "{text}");
+        }
+    }
 }
