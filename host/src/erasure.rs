@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 
 use crate::event::CustomerKey;
-use crate::store::records::{
+use crate::records::{
     CustomerRow, Decided, FailureDelta, JournalEntry, JournalRow, Key, OutboxRow, Partition, Progress, TimerKey,
     TrailKey, Verdict, decode, encode, visit_failures,
 };

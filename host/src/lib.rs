@@ -12,11 +12,11 @@ pub mod event;
 pub mod policies;
 pub mod pseudonyms;
 pub mod recording;
+pub mod records;
 pub mod rehearsal;
 pub mod reload;
 pub mod replay;
 pub mod scenarios;
-pub mod store;
 pub mod story;
 
 pub mod communication;
@@ -30,10 +30,8 @@ pub mod dead_letters;
 pub mod topology;
 
 mod allocator;
-pub mod clock;
 pub mod config;
 pub mod control;
-pub mod failpoint;
 mod fork;
 pub mod health;
 pub mod metrics;
@@ -43,3 +41,6 @@ mod zones;
 
 pub mod cli;
 pub mod generate;
+
+pub use hailer_base::{clock, failpoint};
+pub use hailer_store as store;

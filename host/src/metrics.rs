@@ -22,7 +22,7 @@ pub const LOG_LINES_DROPPED_TOTAL: &str = "hailer_log_lines_dropped_total";
 pub const LOG_BYTES_CUT_TOTAL: &str = "hailer_log_bytes_cut_total";
 pub const DECIDE_SECONDS: &str = "hailer_decide_seconds";
 pub const COMMIT_SECONDS: &str = "hailer_commit_seconds";
-pub const APPLY_SECONDS: &str = "hailer_apply_seconds";
+pub use crate::store::APPLY_SECONDS;
 pub const TIMERS_FIRED_TOTAL: &str = "hailer_timers_fired_total";
 pub const TIMES_NOT_BELIEVED_TOTAL: &str = "hailer_times_not_believed_total";
 pub const CLOCK_IN_DOUBT: &str = "hailer_clock_in_doubt";

@@ -223,7 +223,7 @@ mod tests {
         let mut history = History::new();
         history.merge("7", "8");
         let late = entry("8", 0, "OnPurchaseConfirm", vec![]);
-        let late = crate::store::records::JournalEntry { named: Some(customer("7")), ..late };
+        let late = crate::records::JournalEntry { named: Some(customer("7")), ..late };
         history.commit(vec![late, entry("8", 1, "OnPurchaseConfirm", vec![])], &[]);
         let text = told(&history, &ask("8"), "UTC");
         assert_eq!(text.matches(", who was merged)").count(), 1, "{text}");

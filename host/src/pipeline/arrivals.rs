@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use super::Tally;
 use super::awake::Awake;
 use super::clock_doubt::{ClockDoubt, Contradiction, clock_doubt};
-use crate::clock::{self, Millis};
+use crate::clock::{self, ClockMark, Millis};
 use crate::delivery::{Receipt, Session};
-use crate::store::records::{ClockMark, ClockRecord, Progress, Sessions, SetBack};
+use crate::records::{ClockRecord, Progress, Sessions, SetBack};
 
 /// What tells the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

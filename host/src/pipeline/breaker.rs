@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::GuestFault;
-use crate::store::records::FaultCount;
+use crate::records::FaultCount;
 
 /// Calls that are judged together.
 const CALLS_JUDGED: u32 = 256;

@@ -15,8 +15,8 @@ use super::{PipelineError, Unreadable};
 use crate::communication::DeadLetter;
 use crate::event::EVENT_BYTES_MAX;
 use crate::metrics;
+use crate::records::{LetterKey, LetterRow, decode, encode};
 use crate::sinks::DeadLetters;
-use crate::store::records::{LetterKey, LetterRow, decode, encode};
 use crate::store::{Changes, Store, StoreError, Table, VALUE_BYTES_MAX};
 
 /// The most letters that are stored, or delivered, together.

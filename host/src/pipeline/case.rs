@@ -13,7 +13,7 @@ use crate::clock::Millis;
 use crate::communication::{Cause as SentFor, Communication, Occasion};
 use crate::delivery::Receipt;
 use crate::event::{Customer, CustomerKey, DedupKey, Event, EventId};
-use crate::store::records::{
+use crate::records::{
     Cause, FailureKey, FailureRow, Outcome, Partition, PendingTimer, SeenRow, StateRow, TimerKey, Work,
 };
 

@@ -10,8 +10,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{self, Millis};
-use crate::store::records::{ClockMark, ClockRecord, Progress, SetBack, decode, encode};
+use crate::clock::{self, ClockMark, Millis};
+use crate::records::{ClockRecord, Progress, SetBack, decode, encode};
 use crate::store::{Changes, Snapshot, Store, StoreError, Table};
 
 /// The machine's clock may be behind the kept time by so much: `now` then stands still until the clock has caught up.

@@ -22,9 +22,7 @@ use crate::communication::Communication;
 use crate::event::CustomerKey;
 use crate::failpoint::Failpoint;
 use crate::metrics;
-use crate::store::records::{
-    FailureDelta, Key, OutboxItem, Partition, Progress, TimerKey, TrailKey, encode, encode_to,
-};
+use crate::records::{FailureDelta, Key, OutboxItem, Partition, Progress, TimerKey, TrailKey, encode, encode_to};
 use crate::store::{Changes, Store, StoreError, Table};
 
 /// Events in one commit, at most; one more group may come on top.

@@ -14,7 +14,7 @@ use super::tally::{CampaignTally, Tally};
 use crate::engine::{Campaign, GuestFault, RuleSet};
 use crate::metrics as names;
 use crate::policies::Suppression;
-use crate::store::records::FaultCount;
+use crate::records::FaultCount;
 
 /// The counts of one shard.
 pub(super) struct Counts {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::view::View;
 use crate::event::{Customer, CustomerKey, EVENT_BYTES_MAX, Event, EventId};
 use crate::metrics;
-use crate::store::records::{
+use crate::records::{
     BodyRow, FailureDelta, FailureKey, FailureRow, FailureTotal, Key, Partition, Progress, Work, encode, visit_failures,
 };
 use crate::store::{Changes, StoreError, Table, VALUE_BYTES_MAX};
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
     use crate::pipeline::memory::{LastCommitted, Memory};
     use crate::pipeline::seen::SeenFilters;
-    use crate::store::records::FailureStatus;
+    use crate::records::FailureStatus;
     use crate::store::{MemoryStore, Store};
 
     /// A failure of a campaign on one and the same event.

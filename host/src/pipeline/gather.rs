@@ -10,8 +10,8 @@ use super::shard::Shard;
 use crate::clock::Millis;
 use crate::engine::{Campaign, CampaignSpec, Missing, NotCalled, Place, Reading, RuleSet, Subscription};
 use crate::event::{CustomerKey, EventId, Unusable};
+use crate::records::{self, TimerKey};
 use crate::store::StoreError;
-use crate::store::records::{self, TimerKey};
 
 /// Events without a customer all look the same to a rule's `bucket`.
 pub(super) const SEED_OF_NOBODY: u64 = 0;

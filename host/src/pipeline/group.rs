@@ -14,8 +14,8 @@ use super::suspects::Acquittal;
 use crate::communication::Communication;
 use crate::delivery::Receipt;
 use crate::metrics;
+use crate::records::{FailureDelta, Partition, SeenKey, TimerKey};
 use crate::store::Changes;
-use crate::store::records::{FailureDelta, Partition, SeenKey, TimerKey};
 
 /// Everything that a batch led to: it is committed as a whole.
 #[derive(Debug)]

@@ -11,7 +11,7 @@
 
 use crate::clock::Millis;
 use crate::event::{DedupKey, EventId};
-use crate::store::records::{OpenOccurrence, SeenRow, Sessions};
+use crate::records::{OpenOccurrence, SeenRow, Sessions};
 
 /// Equal messages of one broken session that are told apart; of more, the oldest are taken for settled.
 const OPEN_MAX: usize = 1024;

@@ -19,9 +19,9 @@ use crate::engine::{
 };
 use crate::event::CustomerKey;
 use crate::policies::{Facts, PolicyVerdict, judge};
+use crate::records::{self, Decided, FailureRow, FailureStatus, Proposed, Work};
 use crate::reload::Misbehaviour;
 use crate::store::StoreError;
-use crate::store::records::{self, Decided, FailureRow, FailureStatus, Proposed, Work};
 
 /// What is kept with a failure of the guest's log, in bytes, at most.
 const FAILURE_LOG_BYTES_MAX: usize = 4 << 10;

@@ -13,7 +13,7 @@ use foldhash::HashMap;
 
 use super::seen::{SeenFilters, SeenPiece};
 use crate::event::{CustomerKey, DedupKey};
-use crate::store::records::{CustomerRow, Key, Partition, SeenKey, SeenRow, decode, encode};
+use crate::records::{CustomerRow, Key, Partition, SeenKey, SeenRow, decode, encode};
 use crate::store::{Changes, Snapshot, Store, StoreError, Table};
 
 /// The number of a shard's last group that is committed. The committer sets it, the shard reads it.

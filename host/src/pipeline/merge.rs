@@ -25,8 +25,8 @@ use crate::engine::{
 use crate::event::{Customer, CustomerKey, Event};
 use crate::failpoint::Failpoint;
 use crate::metrics;
+use crate::records::{CUSTOMER_BYTES_MAX, CampaignRow, Decided, FailureStatus, PendingTimer, StateRow, Work};
 use crate::store::StoreError;
-use crate::store::records::{CUSTOMER_BYTES_MAX, CampaignRow, Decided, FailureStatus, PendingTimer, StateRow, Work};
 
 /// The catalogue's name of the event that says so.
 const MERGE: &str = "ProfilesMerged";

@@ -7,7 +7,7 @@ use super::case::Case;
 use super::shard::Shard;
 use crate::clock::Millis;
 use crate::engine::{Campaign, Mode, OnPause, RuleSet, Stop};
-use crate::store::records::{Decided, FailureRow, FailureStatus};
+use crate::records::{Decided, FailureRow, FailureStatus};
 
 impl Shard {
     /// Why a campaign that would take something at `now` is not called; `None` if it is not stopped, or takes nothing now. A canary misses

@@ -23,8 +23,8 @@ use super::commit::Removal;
 use crate::communication::Communication;
 use crate::failpoint::Failpoint;
 use crate::metrics;
+use crate::records::{Key, OutboxRow, Partition, decode};
 use crate::sinks::{Confirmed, OUTSTANDING_MAX, Sink, SinkError};
-use crate::store::records::{Key, OutboxRow, Partition, decode};
 use crate::store::{Snapshot, Store, StoreError, Table};
 
 /// The most communications that are published together; one commit's may come on top.

@@ -12,7 +12,7 @@ use super::budget::Held;
 use super::retries::{Answer, RetryWork, ToRetry};
 use super::{Tried, TryResult};
 use crate::event::{CustomerKey, Event, EventId};
-use crate::store::records::{
+use crate::records::{
     BodyRow, CustomerRow, FailureDelta, FailureKey, FailureRow, Key, Partition, TimerKey, Work, encode, visit_failures,
 };
 use crate::store::{Changes, Snapshot, StoreError, Table};

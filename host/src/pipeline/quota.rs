@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Millis;
-use crate::store::records::HourCount;
+use crate::records::HourCount;
 
 const HOUR_MS: Millis = 3_600_000;
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::event::{Customer, CustomerKey};
 use crate::metrics;
-use crate::store::records::{Key, Partition, RedirectRow};
+use crate::records::{Key, Partition, RedirectRow};
 use crate::store::{Store, StoreError, Table};
 
 /// No customer has been merged more often, one into the next. What is longer is cut there, which keeps a cycle from being endless; the
@@ -197,7 +197,7 @@ fn places(customer: CustomerKey) -> impl Iterator<Item = (usize, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::records::encode;
+    use crate::records::encode;
     use crate::store::{Changes, MemoryStore};
 
     fn customer(number: u128) -> CustomerKey {

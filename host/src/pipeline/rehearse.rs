@@ -22,9 +22,9 @@ use crate::clock::Millis;
 use crate::communication::Communication;
 use crate::engine::{CallCost, Decided, GuestLine, LogLine, RuleSet, Sandbox};
 use crate::event::{Customer, CustomerKey, DedupKey, Event, EventId};
+use crate::records::{Cause, CustomerRow, Outcome, Partition, Progress, Sessions, TimerKey};
 use crate::reload::ReloadHandle;
 use crate::store::StoreError;
-use crate::store::records::{Cause, CustomerRow, Outcome, Partition, Progress, Sessions, TimerKey};
 
 /// A rehearsal has one session that never breaks: without an id, two equal messages are two events.
 const SESSION: u64 = 1;

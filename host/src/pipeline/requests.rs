@@ -20,7 +20,7 @@ use super::suspects::Name;
 use super::{Accepted, Tried, TryResult, What, shard_of};
 use crate::clock::{self, Millis};
 use crate::erasure::{self, Erased, Whose};
-use crate::store::records::FailureDelta;
+use crate::records::FailureDelta;
 use crate::store::{Changes, Store, StoreError};
 use crate::story::{self, ClockReport};
 

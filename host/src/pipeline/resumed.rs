@@ -1,6 +1,6 @@
 //! The limits of campaigns that an operator resumes while the engine is stopped: they begin anew, as they do in a running engine.
 
-use crate::store::records::{HourCount, Progress, decode, encode};
+use crate::records::{HourCount, Progress, decode, encode};
 use crate::store::{Changes, Store, StoreError, Table};
 
 /// Forgets the faults that the circuit breaker has counted of these campaigns, and that their hour was full.

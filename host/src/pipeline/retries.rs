@@ -16,7 +16,7 @@ use super::rows::{NEVER, TimerStep};
 use super::shard::Shard;
 use crate::engine::{NotCalled, RuleSet};
 use crate::event::{Customer, CustomerKey, Event, EventId};
-use crate::store::records::{
+use crate::records::{
     Decided, FailureKey, FailureRow, FailureStatus, Outcome, Partition, PendingTimer, TimerKey, Work,
 };
 use crate::store::{StoreError, Table};

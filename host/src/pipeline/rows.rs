@@ -11,7 +11,7 @@ use crate::clock::Millis;
 use crate::engine::{CampaignSpec, GuestFault, StateChange, Trial};
 use crate::event::{Customer, CustomerKey, EventId};
 use crate::metrics;
-use crate::store::records::{
+use crate::records::{
     ABSORBED_BYTES, CUSTOMER_BYTES_MAX, CampaignRow, CustomerRow, Key, PendingTimer, RedirectRow, StateRow, TimerKey,
     timer_bytes,
 };

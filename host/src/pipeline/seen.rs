@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::clock::Millis;
-use crate::store::records::{ClosedPeriod, Partition, Progress, SeenKey, SeenPeriod};
+use crate::records::{ClosedPeriod, Partition, Progress, SeenKey, SeenPeriod};
 use crate::store::{Changes, Snapshot, Store, StoreError, Table};
 
 /// With so many rows a period is over: few enough for some blocks of each partition. Tests go through many periods, and so does a debug build.

@@ -32,8 +32,8 @@ use crate::engine::{Batch, Decided, Guests, RuleSet};
 use crate::event::{CustomerKey, DedupKey, Event, EventId, Projection};
 use crate::failpoint::Failpoint;
 use crate::metrics;
+use crate::records::{FaultCount, JournalEntry, Partition, SeenRow, Sessions};
 use crate::store::StoreError;
-use crate::store::records::{FaultCount, JournalEntry, Partition, SeenRow, Sessions};
 
 /// The most input that waits for its calls, in bytes: one large event read whole by many campaigns is decided before
 /// the next is read.

@@ -24,7 +24,7 @@ use crate::delivery::Delivery;
 use crate::engine::GuestFault;
 use crate::event::{DedupKey, Event};
 use crate::metrics;
-use crate::store::records::{FailureKey, TimerKey};
+use crate::records::{FailureKey, TimerKey};
 pub(super) use slots::Name;
 use slots::{Left, Slots, Suspect};
 

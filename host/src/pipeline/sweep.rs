@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Millis;
 use crate::event::CustomerKey;
-use crate::store::records::{
-    ClosedPeriod, JournalRow, Key, Partition, Progress, SeenKey, Swept, TrailKey, decode, encode,
-};
+use crate::records::{ClosedPeriod, JournalRow, Key, Partition, Progress, SeenKey, Swept, TrailKey, decode, encode};
 use crate::store::{Changes, Snapshot, StoreError, Table, Upkeep};
 
 /// Rows of what was seen that may go for each that comes.
@@ -305,7 +303,7 @@ mod tests {
 
     use super::*;
     use crate::event::EventId;
-    use crate::store::records::{Cause, JournalEntry};
+    use crate::records::{Cause, JournalEntry};
     use crate::store::{MemoryStore, Store};
 
     const COMMITS: u64 = 1000;

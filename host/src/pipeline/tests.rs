@@ -198,7 +198,7 @@ struct Looking {
 
 impl DeadLetters for Looking {
     async fn bury(&mut self, _batch: &[DeadLetter]) -> Result<(), SinkError> {
-        let (from, to) = crate::store::records::LetterKey::all();
+        let (from, to) = crate::records::LetterKey::all();
         let mut letters = 0;
         let count = &mut |_: &[u8], _: &[u8]| {
             letters += 1;

@@ -19,7 +19,7 @@ use super::{Accepted, Redirects, What};
 use crate::clock::{self, Millis};
 use crate::health::{Condition, Health};
 use crate::metrics;
-use crate::store::records::{Key, Partition, TimerKey};
+use crate::records::{Key, Partition, TimerKey};
 use crate::store::{Store, StoreError, Table};
 
 /// How often it looks. A timer is late by as much at most, when nothing waits; one that was set within the last second by a second more.
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
     use crate::event::CustomerKey;
     use crate::pipeline::Clock;
-    use crate::store::records::Progress;
+    use crate::records::Progress;
     use crate::store::{Changes, Identity, MemoryStore, Sizes, Snapshot, Upkeep};
 
     /// Counts its snapshots, and has a timer committed right behind the first.

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::{Campaign, Place, Reading, RuleSet};
+use crate::records::TrialCount;
 use crate::reload::ReloadHandle;
-use crate::store::records::TrialCount;
 
 /// Fewer events of a side say nothing.
 const EVENTS_MIN: u64 = 200;

@@ -6,7 +6,7 @@ use foldhash::HashMap;
 use super::memory::Memory;
 use crate::clock::Millis;
 use crate::event::{CustomerKey, DedupKey};
-use crate::store::records::{CustomerRow, Partition, SeenRow};
+use crate::records::{CustomerRow, Partition, SeenRow};
 use crate::store::{MemoryStore, Snapshot, Store, StoreError};
 
 /// For so long a rehearsal knows at least that it has seen an event: what an engine is set to at first.

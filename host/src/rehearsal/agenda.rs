@@ -7,7 +7,7 @@ use super::RehearsalError;
 use crate::clock::Millis;
 use crate::event::CustomerKey;
 use crate::pipeline::rehearse::{Task, Turn};
-use crate::store::records::{CustomerRow, PendingTimer, TimerKey};
+use crate::records::{CustomerRow, PendingTimer, TimerKey};
 
 /// So often the timers of one customer may fire between two of their events. A timer that sets itself anew each hour does so in eleven years.
 const FIRINGS_MAX: u32 = if cfg!(test) { 20_000 } else { 100_000 };

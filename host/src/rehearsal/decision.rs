@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::Decision;
-use crate::store::records::{Cause, Decided};
+use crate::records::{Cause, Decided};
 
 impl Decision {
     /// About how much memory it takes, in bytes.

@@ -25,8 +25,8 @@ use crate::clock::Millis;
 use crate::engine::{RuleSet, Sandbox};
 use crate::event::CustomerKey;
 use crate::pipeline::rehearse::{Decider, Task};
+use crate::records::{CustomerRow, PendingTimer, StateRow};
 use crate::store::StoreError;
-use crate::store::records::{CustomerRow, PendingTimer, StateRow};
 use agenda::Agenda;
 use wakeups::Wakeups;
 

@@ -6,7 +6,7 @@ use hailer_abi::wire::{ACTION_SCHEDULE, ACTION_SEND, Channel, WHEN_AFTER};
 use super::*;
 use crate::engine::{Campaign, CampaignSpec, Limits, fixture, verify};
 use crate::event::Event;
-use crate::store::records::{Cause, Decided};
+use crate::records::{Cause, Decided};
 
 const MINUTE_MS: Millis = 60_000;
 /// The most calls of one crossing.

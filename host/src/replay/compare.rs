@@ -14,8 +14,8 @@ use super::chunk::Work;
 use super::tally::channel_name;
 use crate::clock::Millis;
 use crate::event::CustomerKey;
+use crate::records::{Cause, Decided, Outcome, Verdict};
 use crate::rehearsal::Decision;
-use crate::store::records::{Cause, Decided, Outcome, Verdict};
 
 /// So many customers are listed; others are counted.
 const CUSTOMERS_MAX: usize = 100_000;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::clock::Millis;
 use crate::engine::RuleSet;
 use crate::policies::Suppression;
+use crate::records::{Decided, Verdict};
 use crate::rehearsal::Decision;
-use crate::store::records::{Decided, Verdict};
 
 const HOUR_MS: Millis = 3_600_000;
 

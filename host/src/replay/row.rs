@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use super::Arriving;
 use super::chunk::Work;
 use super::tally::channel_name;
+use crate::records::{Cause, Decided, Outcome, Verdict};
 use crate::rehearsal::Decision;
-use crate::store::records::{Cause, Decided, Outcome, Verdict};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

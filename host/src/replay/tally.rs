@@ -10,8 +10,8 @@ use super::Arriving;
 use crate::clock::Millis;
 use crate::engine::{Mode, RuleSet};
 use crate::event::CustomerKey;
+use crate::records::{Decided, Outcome, Verdict};
 use crate::rehearsal::Decision;
-use crate::store::records::{Decided, Outcome, Verdict};
 
 /// So many different notes of a campaign are told apart; a rule that writes an amount into each has no top notes.
 const NOTES_MAX: usize = 10_000;

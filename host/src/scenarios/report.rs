@@ -10,8 +10,8 @@ use super::compare::Mismatch;
 use super::expectation::Message;
 use super::file::Scenario;
 use super::moment::shown_moment;
+use crate::records::{Cause, Decided as Outcome, Proposed, Verdict};
 use crate::rehearsal::Decision;
-use crate::store::records::{Cause, Decided as Outcome, Proposed, Verdict};
 
 /// What came of one scenario.
 #[derive(Clone, Debug, Serialize)]

@@ -12,8 +12,8 @@ use super::step::Doing;
 use crate::clock::Millis;
 use crate::engine::{AdmissionError, Campaign, CampaignSpec, Limits, RuleSet, Sandbox, VerifiedModule, state_json};
 use crate::event::{CustomerKey, Event};
+use crate::records::{Cause, Decided as Outcome, Verdict};
 use crate::rehearsal::{Arrived, Decision, Redirects, Rehearsal, RehearsalError, Settings};
-use crate::store::records::{Cause, Decided as Outcome, Verdict};
 
 /// What scenarios run on: a module, compiled for a sandbox.
 pub struct Stand {

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::time;
-use crate::clock::Millis;
+use crate::clock::{ClockMark, Millis};
 use crate::pipeline::{ClockDoubt, Contradiction, clock_doubt};
-use crate::store::records::{ClockMark, JournalRow, Key, Partition, Progress, TimerKey, decode};
+use crate::records::{JournalRow, Key, Partition, Progress, TimerKey, decode};
 use crate::store::{Snapshot, StoreError, Table};
 
 /// The two clocks, for people.

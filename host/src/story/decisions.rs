@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{name_of, time};
-use crate::store::records::{self, Decided, JournalEntry, JournalRow, Key, Partition, Verdict, decode};
+use crate::records::{self, Decided, JournalEntry, JournalRow, Key, Partition, Verdict, decode};
 use crate::store::{Snapshot, StoreError, Table};
 
 /// Decisions of a page; those of one event stay together.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::people::{self, By};
 use super::{name_of, time};
 use crate::event::CustomerKey;
-use crate::store::records::{BodyRow, FailureKey, FailureRow, FailureStatus, Partition, Work, visit_failures};
+use crate::records::{BodyRow, FailureKey, FailureRow, FailureStatus, Partition, Work, visit_failures};
 use crate::store::{Snapshot, StoreError};
 
 /// Failures of a page.

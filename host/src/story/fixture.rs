@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::clock::Millis;
 use crate::event::{Customer, CustomerKey, EventId};
-use crate::store::records::{
+use crate::records::{
     Cause, CustomerRow, Decided, FailureKey, FailureRow, FailureStatus, JournalEntry, Key, OutboxItem, Outcome,
     Partition, PendingTimer, Proposed, TimerKey, TrailKey, Verdict, Work, encode,
 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::trail::Entry;
 use crate::event::{CustomerKey, EventId};
-use crate::store::records::{Decided, JournalEntry, Key, Partition, visit_failures};
+use crate::records::{Decided, JournalEntry, Key, Partition, visit_failures};
 use crate::store::{Snapshot, StoreError};
 
 /// Events that campaigns still owe a decision, and those that were decided later.

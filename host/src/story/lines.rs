@@ -7,7 +7,7 @@ use hailer_abi::wire::Channel;
 
 use super::kept::{Kept, Now};
 use super::{Cause, Ending, Line, Subject, Taker, Until, time};
-use crate::store::records::{self, Decided, JournalEntry, Outcome, Proposed, Verdict};
+use crate::records::{self, Decided, JournalEntry, Outcome, Proposed, Verdict};
 
 /// Which campaigns should have been asked.
 pub(super) struct Takers<'a> {

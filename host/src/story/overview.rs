@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{doubt_of, progress, time};
-use crate::clock::Millis;
-use crate::store::records::{ClockMark, JournalRow, Key, LetterKey, Partition, TimerKey, decode, items_in};
+use crate::clock::{ClockMark, Millis};
+use crate::records::{JournalRow, Key, LetterKey, Partition, TimerKey, decode, items_in};
 use crate::store::{Identity, Row, Sizes, Snapshot, Store, StoreError, Table};
 
 /// A store, for people.

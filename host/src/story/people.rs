@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Pending, time};
 use crate::event::{Customer, CustomerKey};
-use crate::store::records::{CustomerRow, Key, Partition, RedirectRow, TrailKey, decode, visit_failures};
+use crate::records::{CustomerRow, Key, Partition, RedirectRow, TrailKey, decode, visit_failures};
 use crate::store::{Snapshot, StoreError, Table};
 
 /// Merges that are followed, in each direction: nobody has this many accounts.

@@ -2,9 +2,8 @@
 
 use super::fixture::{EIGHT, History, MINUTE, answers, customer, entry, outcome, sends};
 use super::*;
-use crate::store::records::{
-    ClockMark, Decided, FailureStatus, JournalEntry, Key, Partition, Progress, TrailKey, Verdict, encode,
-};
+use crate::clock::ClockMark;
+use crate::records::{Decided, FailureStatus, JournalEntry, Key, Partition, Progress, TrailKey, Verdict, encode};
 use crate::store::{Changes, Store, Table};
 
 fn ask(id: &str) -> Question {
@@ -55,7 +54,7 @@ pub(crate) fn of_every_ending() -> History {
     };
     history.commit(vec![entry("7", 2, "OnPurchaseConfirm", vec![outcome("nudges", nudge)])], &[]);
     let timer = JournalEntry {
-        cause: crate::store::records::Cause::Timer {
+        cause: crate::records::Cause::Timer {
             campaign: "nudges".into(),
             name: "nudge".into(),
             due: EIGHT + 60 * MINUTE,

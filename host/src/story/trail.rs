@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use crate::clock::Millis;
 use crate::event::CustomerKey;
-use crate::store::records::{
-    Decided, JournalEntry, JournalRow, Key, OutboxRow, Partition, TrailKey, Verdict, decode, encode,
-};
+use crate::records::{Decided, JournalEntry, JournalRow, Key, OutboxRow, Partition, TrailKey, Verdict, decode, encode};
 use crate::store::{Snapshot, StoreError, Table};
 
 /// As many events as anybody reads.

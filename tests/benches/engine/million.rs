@@ -12,7 +12,7 @@ use crate::measure::events::purchase_of;
 use crate::measure::{Against, Outcome, campaigns, listed, mark, median, resident_mb};
 use bytes::Bytes;
 use hailer::event::Event;
-use hailer::store::records::{CustomerRow, Key, TimerKey};
+use hailer::records::{CustomerRow, Key, TimerKey};
 use hailer::store::{Changes, FileStore, Opening, Store, Table};
 use hailer_tests::broker::Broker;
 use hailer_tests::engine::Engine;

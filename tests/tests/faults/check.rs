@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use hailer::event::{Customer, CustomerKey};
-use hailer::store::records::{CustomerRow, Partition, RedirectRow};
+use hailer::records::{CustomerRow, Partition, RedirectRow};
 use hailer::store::{FileStore, Opening, Snapshot, Store, Table};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::pipeline::sweep::{Retention, Sweep};
+use crate::records::encode;
 use crate::store::MemoryStore;
-use crate::store::records::encode;
 
 const HOUR_MS: Millis = 3_600_000;
 const KEPT_MS: Millis = 24 * HOUR_MS;

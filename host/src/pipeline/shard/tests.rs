@@ -16,8 +16,8 @@ use crate::pipeline::failures::FailureTotals;
 use crate::pipeline::memory::{LastCommitted, Memory};
 use crate::pipeline::seen::{self, SeenWriter};
 use crate::pipeline::trials;
+use crate::records::Progress;
 use crate::reload::ReloadHandle;
-use crate::store::records::Progress;
 use crate::store::{Changes, MemoryStore, Store};
 
 const KEYS: usize = 3;

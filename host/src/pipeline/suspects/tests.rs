@@ -11,7 +11,7 @@ use super::*;
 use crate::delivery::Ledger;
 use crate::pipeline::What;
 use crate::pipeline::budget::Held;
-use crate::store::records::Partition;
+use crate::records::Partition;
 
 /// One engine after the other over one data directory.
 struct Runs {

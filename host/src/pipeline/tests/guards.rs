@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::*;
 use crate::engine::OnFault;
 use crate::metrics;
-use crate::store::records::{Decided, JournalRow, Key, Outcome, Partition, decode};
+use crate::records::{Decided, JournalRow, Key, Outcome, Partition, decode};
 
 /// A rule that wants purchases of 100 and more, and makes this of each call.
 fn choosy(sandbox: &Arc<Sandbox>, name: &str, handle: &str, on_fault: OnFault) -> Arc<Campaign> {
