@@ -183,6 +183,24 @@ async fn pause_resume_and_rollback_take_effect_at_once_and_survive_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn resuming_all_lifts_the_pause_of_all_and_names_what_was_paused_before() {
+    let site = site();
+    site.put("other.toml", answering("other"));
+    let engine = site.start(&ASKED);
+    engine.ready().await;
+    let _ = site.command(&["pause", "other"]).expect(0);
+    let _ = site.command(&["pause", "--all"]).expect(0);
+    let resumed = site.command(&["resume", "--all"]).expect(0);
+    assert_eq!(resumed.stdout, "resumed: basket\n");
+    let left = "stopped before, and still: other; `hailer resume NAME` lifts that";
+    assert!(resumed.stderr.contains(left), "{resumed:?}");
+    let resumed = site.command(&["resume", "--all"]).expect(0);
+    assert_eq!(resumed.stdout, "resumed: other\n");
+    assert!(!resumed.stderr.contains("stopped before"), "{resumed:?}");
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_restart_with_a_bad_file_runs_the_last_good_version() {
     let site = site();
     let engine = site.start(&ASKED);
