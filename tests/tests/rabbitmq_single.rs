@@ -327,10 +327,15 @@ async fn an_engine_whose_intake_is_paused_at_the_start_consumes_nothing_until_it
     client.queue_with("paused", &[quorum()]).await;
     client.publish("", "paused", numbered(0..EVENTS)).await;
     let pipeline = Pipeline::paused();
+    pipeline.has_little_room(true);
     let running = Running::start_with(&shared_broker().address(), &queue("paused"), pipeline.clone());
     running.problem("intake is paused").await;
     assert_eq!(client.counts("paused").await, (EVENTS, 0));
+    // It waits for room for many, as one that gave events back.
+    pipeline.refills_are_awaited(1).await;
     pipeline.goes_on();
+    assert_eq!(client.counts("paused").await, (EVENTS, 0));
+    pipeline.has_little_room(false);
     let taken = running.pipeline.take_many(EVENTS as usize).await;
     assert!(taken.iter().all(|delivery| !delivery.redelivered), "no delivery was spent");
     taken.into_iter().for_each(|delivery| delivery.receipt.settle());
