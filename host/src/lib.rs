@@ -8,7 +8,6 @@ pub mod pipeline;
 
 pub mod engine;
 pub mod erasure;
-pub mod event;
 pub mod policies;
 pub mod pseudonyms;
 pub mod recording;
@@ -43,4 +42,5 @@ pub mod cli;
 pub mod generate;
 
 pub use hailer_base::{clock, failpoint};
+pub use hailer_event as event;
 pub use hailer_store as store;

@@ -28,7 +28,7 @@ impl EventClock {
     pub(super) fn new(timers: Timers) -> EventClock {
         let now = timers.arrivals.last_now();
         let timeline = Mutex::new(Timeline::new((now != 0).then_some(now), clock::now_ms()));
-        EventClock { timers, times: OwnTimes::new(), timeline, is_warned: AtomicBool::new(false) }
+        EventClock { timers, times: OwnTimes::default(), timeline, is_warned: AtomicBool::new(false) }
     }
 
     /// Takes a delivery in, with what was read of it. It comes back by [`Self::next`].

@@ -62,7 +62,7 @@ impl Arrivals {
     pub(super) fn new(options: &Options) -> Arrivals {
         Arrivals {
             options: options.clone(),
-            times: OwnTimes::new(),
+            times: OwnTimes::default(),
             timeline: Timeline::new(options.begins, options.machine_ms),
             early: Vec::new(),
             not_believed: NotBelieved::default(),

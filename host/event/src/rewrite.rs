@@ -8,7 +8,7 @@ use super::tape::{Kind, Value};
 use super::text::Text;
 
 /// Says what becomes of each value. A place is whatever the rewriter knows of where it is.
-pub(crate) trait Rewrite {
+pub trait Rewrite {
     type Place: Copy;
 
     fn root(&self) -> Self::Place;
@@ -27,7 +27,7 @@ pub(crate) trait Rewrite {
 
 impl Event {
     /// Appends the body as the rewriter has it.
-    pub(crate) fn rewrite(&self, rewrite: &impl Rewrite, out: &mut Vec<u8>) {
+    pub fn rewrite(&self, rewrite: &impl Rewrite, out: &mut Vec<u8>) {
         write(self.document().root(), rewrite.root(), rewrite, out);
     }
 }

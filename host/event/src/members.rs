@@ -6,11 +6,11 @@ use super::scan::scan;
 use super::tape::{Document, Kind};
 
 /// A member's name, and where its value stands in the text.
-pub(crate) type Placed = (Box<str>, Range<usize>);
+type Placed = (Box<str>, Range<usize>);
 
 /// The members of an object with a comma before a closing bracket, or behind a byte order mark; `None` if the text is no such object. Of several with
 /// one name all, in their order.
-pub(crate) fn members_of(text: &[u8]) -> Option<Vec<Placed>> {
+pub fn members_of(text: &[u8]) -> Option<Vec<Placed>> {
     let scanned = scan(text).ok().filter(|scanned| scanned.was_repaired)?;
     let document = Document { body: text, nodes: &scanned.nodes };
     let placed = document.root().members().map(|member| {

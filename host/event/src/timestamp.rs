@@ -2,13 +2,13 @@
 //! `T`; no seconds; a comma before the fraction, of which three digits are kept; an offset without minutes or colon, and behind a space.
 //! Without an offset it is UTC, as the source means it. A date alone is no moment.
 
-use crate::clock::Millis;
+use hailer_base::clock::Millis;
 
 /// The longest text that is looked at; what follows the third digit of a fraction is only validated.
 pub(super) const TEXT_BYTES_MAX: usize = 64;
 
 /// Milliseconds since 1970-01-01 UTC; `None` if the text is no moment.
-pub(crate) fn read(text: &[u8]) -> Option<Millis> {
+pub fn read(text: &[u8]) -> Option<Millis> {
     let (days, rest) = date(text)?;
     let (b'T' | b't' | b' ', rest) = rest.split_first()? else { return None };
     let (millis_of_day, rest) = time(rest)?;

@@ -6,17 +6,17 @@ use hailer_abi::catalogue::{EVENTS, EventType, FieldDef};
 use hailer_abi::manifest::{Field, FieldKind};
 
 use super::{Event, Plan, PlanBuilder, Projection, Slot};
-use crate::clock::Millis;
+use hailer_base::clock::Millis;
 
 /// The fields that say when an event happened. A card's date of activation, which comes with a card, does not.
 const NAMES: [&str; 2] = ["date_time", "change_date_time"];
 
 /// Where the time is in the events of each code that has one.
 #[derive(Debug)]
-pub(crate) struct OwnTimes(HashMap<&'static str, (Plan, Slot)>);
+pub struct OwnTimes(HashMap<&'static str, (Plan, Slot)>);
 
-impl OwnTimes {
-    pub(crate) fn new() -> OwnTimes {
+impl Default for OwnTimes {
+    fn default() -> Self {
         let mut known = HashMap::new();
         for event in EVENTS {
             let Some(field) = time_of(event) else { continue };
@@ -28,9 +28,11 @@ impl OwnTimes {
         }
         OwnTimes(known)
     }
+}
 
+impl OwnTimes {
     /// The time of an event, if it has one.
-    pub(crate) fn of(&self, event: &Event, projection: &mut Projection) -> Option<Millis> {
+    pub fn of(&self, event: &Event, projection: &mut Projection) -> Option<Millis> {
         let (plan, slot) = self.0.get(event.code())?;
         plan.project(event, projection);
         // The milliseconds are at the end of the extension.
@@ -60,7 +62,7 @@ mod tests {
 
     #[test]
     fn purchases_refunds_and_attributes_say_when_they_happened_and_others_do_not() {
-        let times = OwnTimes::new();
+        let times = OwnTimes::default();
         let mut projection = Projection::new();
         let mut own = |sample: &'static str| times.of(&Event::read(sample.into()).unwrap(), &mut projection);
         let told: Vec<_> = EVENTS.iter().filter(|event| own(event.sample).is_some()).map(|event| event.name).collect();

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::canonical;
 use super::envelope::Event;
 use super::text::Text;
-use crate::clock::Millis;
+use hailer_base::clock::Millis;
 
 /// Equal for two messages that may be one event.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
