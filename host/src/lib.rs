@@ -6,7 +6,6 @@
 pub mod daemon;
 pub mod pipeline;
 
-pub mod engine;
 pub mod erasure;
 pub mod policies;
 pub mod pseudonyms;
@@ -42,5 +41,6 @@ pub mod cli;
 pub mod generate;
 
 pub use hailer_base::{clock, failpoint};
+pub use hailer_engine as engine;
 pub use hailer_event as event;
 pub use hailer_store as store;

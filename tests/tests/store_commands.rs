@@ -56,7 +56,7 @@ async fn a_store_is_shown_alike_while_its_engine_runs_and_afterwards() {
     let show = || site.command(&["store", "show", "--json"]).expect(0).json();
     wait::until("the outbox is empty", async || show()["outboxWaiting"] == 0 && rows(&show(), "outbox") == 0).await;
     let while_running = show();
-    assert_eq!((&while_running["environment"], &while_running["format"]), (&"local".into(), &7.into()));
+    assert_eq!((&while_running["environment"], &while_running["format"]), (&"local".into(), &8.into()));
     assert_eq!((&while_running["dedupRows"], rows(&while_running, "trail")), (&2.into(), 2));
     assert!(while_running["journal"]["first"].as_str().unwrap().starts_with("20"));
     assert!(while_running["fileBytes"].as_u64().unwrap() > 4096);

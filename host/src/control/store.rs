@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use hailer_abi::manifest::Handler;
 use tokio::sync::Semaphore;
 
 use super::protocol::BackupStatus;
@@ -156,9 +157,8 @@ fn conditions(campaign: &crate::engine::Campaign) -> Vec<(String, String)> {
     if campaign.spec.mode == Mode::Off {
         return Vec::new();
     }
-    let handlers = campaign.spec.manifest.handlers.iter().zip(&*campaign.guards);
-    let guarded = handlers.filter_map(|(handler, guard)| Some((handler, guard.as_ref()?)));
-    guarded
-        .flat_map(|(handler, guard)| handler.events.iter().map(|code| (code.clone(), guard.text().to_owned())))
-        .collect()
+    let of = |(handler, condition): (&Handler, &str)| {
+        handler.events.iter().map(|code| (code.clone(), condition.to_owned())).collect::<Vec<_>>()
+    };
+    campaign.conditions().flat_map(of).collect()
 }

@@ -9,7 +9,7 @@ use super::row;
 use super::tally::{CampaignReport, Tally};
 use super::{Options, ReplayError, Trial};
 use crate::clock::Millis;
-use crate::engine::{Campaign, CampaignSpec, RuleSet};
+use crate::engine::{Campaign, RuleSet};
 use crate::fork::{fork, parts_of};
 use crate::rehearsal::{Arrived, Decision, Redirects, Rehearsal, RehearsalError, Settings};
 
@@ -30,8 +30,9 @@ impl Side {
         let hours = Hours::new(&trial.rules);
         // It depends on everybody's order, and is judged when that is known.
         let unlimited = |campaign: &Arc<Campaign>| {
-            let spec = CampaignSpec { per_hour_max: None, ..campaign.spec.clone() };
-            Arc::new(Campaign { spec, ..Campaign::clone(campaign) })
+            let mut campaign = Campaign::clone(campaign);
+            campaign.spec.per_hour_max = None;
+            Arc::new(campaign)
         };
         let campaigns = trial.rules.campaigns().iter().map(unlimited).collect();
         let rules = Arc::new(RuleSet::build(campaigns, trial.rules.number));

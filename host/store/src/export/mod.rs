@@ -2,7 +2,7 @@
 //! that can't take a copy of its files.
 //!
 //! ```text
-//! {"hailerStoreExport":1,"store":{"format":7,"environment":"production","id":"…","createdAt":"…"}}
+//! {"hailerStoreExport":1,"store":{"format":8,"environment":"production","id":"…","createdAt":"…"}}
 //! ["customers","<key>","<value>"]
 //! {"rows":{"meta":3,"customers":1,…},"blake3":"…"}
 //! ```

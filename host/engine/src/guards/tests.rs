@@ -4,8 +4,8 @@ use bytes::Bytes;
 use toml::de::DeTable;
 
 use super::*;
-use crate::engine::{Campaign, Limits, RuleSet, Sandbox, Subscription, encode_params, fixture, verify};
-use crate::event::Event;
+use crate::{Campaign, Limits, RuleSet, Sandbox, Subscription, encode_params, fixture, verify};
+use hailer_event::Event;
 
 const MANIFEST: &str = r#"{ "abi": 1, "name": "choosy", "version": "0.1.0",
   "handlers": [{ "name": "purchase", "events": ["OnPurchaseConfirm"],
@@ -154,7 +154,7 @@ fn why_not_called(strict: bool, condition: &str, members: &str) -> Option<String
         },
     };
     let name = missing.name(&rules.campaigns()[0].spec.manifest.handlers[0]);
-    Some(format!("{name} {}", missing.unusable.map_or("is absent", crate::event::Unusable::text)))
+    Some(format!("{name} {}", missing.unusable.map_or("is absent", hailer_event::Unusable::text)))
 }
 
 #[test]

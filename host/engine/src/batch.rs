@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use super::instance::GuestFault;
 use super::ruleset::{Missing, RuleSet, Subscription, write_array_header};
-use crate::clock::Millis;
-use crate::event::Projection;
+use hailer_base::clock::Millis;
+use hailer_event::Projection;
 
 /// The most calls in one crossing: enough to spread the cost of entering cold code, few enough that one fault wastes
 /// little.

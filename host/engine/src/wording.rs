@@ -5,7 +5,7 @@
 const SHOWN_CHARS_MAX: usize = 120;
 
 /// A foreign text as a message may show it.
-pub(crate) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let mut characters = text.chars();
     let mut shown = String::new();
     for character in characters.by_ref().take(SHOWN_CHARS_MAX) {
@@ -22,7 +22,7 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// What a guest says to people, as one line of at most so many bytes.
-pub(crate) fn one_line(text: &str, bytes_max: usize) -> String {
+pub fn one_line(text: &str, bytes_max: usize) -> String {
     let text = &text[..text.floor_char_boundary(bytes_max)];
     if !text.contains(|character: char| character.is_control() || is_invisible(character)) {
         return text.to_owned();
@@ -43,7 +43,7 @@ fn is_invisible(character: char) -> bool {
 }
 
 /// The known word that was probably meant, if one is near enough.
-pub(crate) fn closest<'words>(word: &str, known: impl IntoIterator<Item = &'words str>) -> Option<&'words str> {
+pub fn closest<'words>(word: &str, known: impl IntoIterator<Item = &'words str>) -> Option<&'words str> {
     // Longer words are not names, and the distance costs their product.
     if word.len() > 64 {
         return None;

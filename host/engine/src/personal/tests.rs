@@ -4,8 +4,8 @@ use hailer_abi::catalogue::EventType;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::fixture::MANIFEST;
-use crate::engine::read_manifest;
+use crate::fixture::MANIFEST;
+use crate::read_manifest;
 
 /// The names of the personal fields, of those that a module reads from these paths and calls plain.
 fn personal(fields: Value) -> Vec<String> {

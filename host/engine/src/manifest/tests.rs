@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::fixture::MANIFEST;
+use crate::fixture::MANIFEST;
 
 /// The sample manifest after a change.
 fn changed(change: impl FnOnce(&mut Value)) -> Result<Manifest, ManifestError> {

@@ -14,8 +14,8 @@ use super::instance::{GuestFault, Instance};
 use super::outcome::{Outcomes, StateChange};
 use super::ruleset::RuleSet;
 use super::sandbox::Sandbox;
-use crate::clock::Millis;
-use crate::event::{Event, Projection};
+use hailer_base::clock::Millis;
+use hailer_event::{Event, Projection};
 
 /// Why a campaign was not admitted.
 #[derive(Debug, thiserror::Error)]

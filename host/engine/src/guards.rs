@@ -9,7 +9,7 @@ use hailer_abi::guard::{Fields, Guard};
 use super::campaign::CampaignSpec;
 use super::purity::AdmissionError;
 use super::ruleset::{Missing, Wanted};
-use crate::event::Projection;
+use hailer_event::Projection;
 
 /// One place for each handler of a campaign.
 pub(crate) type Guards = Arc<[Option<Arc<Guard>>]>;

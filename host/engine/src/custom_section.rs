@@ -1,7 +1,7 @@
 //! Writing what a module says beside its code: custom sections, and the lengths in them. Reading is wasmparser's.
 
 /// Appends a custom section to a module.
-pub(crate) fn append_custom_section(name: &str, data: &[u8], module: &mut Vec<u8>) {
+pub fn append_custom_section(name: &str, data: &[u8], module: &mut Vec<u8>) {
     const CUSTOM: u8 = 0;
     let mut content = Vec::with_capacity(name.len() + data.len() + 5);
     write_text(name, &mut content);
@@ -12,13 +12,13 @@ pub(crate) fn append_custom_section(name: &str, data: &[u8], module: &mut Vec<u8
 }
 
 /// A text with its length before it.
-pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
+pub fn write_text(text: &str, out: &mut Vec<u8>) {
     write_leb(text.len(), out);
     out.extend_from_slice(text.as_bytes());
 }
 
 /// A number as WebAssembly writes lengths: seven bits a byte, the lowest first.
-pub(crate) fn write_leb(mut number: usize, out: &mut Vec<u8>) {
+pub fn write_leb(mut number: usize, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;

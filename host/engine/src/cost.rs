@@ -16,8 +16,8 @@ use super::ruleset::RuleSet;
 use super::sandbox::Sandbox;
 use super::waves::{Decided, Guests};
 use super::wording::one_line;
-use crate::clock::Millis;
-use crate::event::{Event, Projection};
+use hailer_base::clock::Millis;
+use hailer_event::{Event, Projection};
 
 /// Any moment and any customer: the same for every measurement.
 const NOW: Millis = 1_764_547_200_000;

@@ -10,7 +10,7 @@ use hailer_abi::manifest::{ANY_EVENT, Handler};
 
 use super::campaign::{Campaign, CampaignSpec, Mode, OnFault, Trial};
 use super::guards::{Asked, Watched};
-use crate::event::{CustomerKey, Plan, PlanBuilder, Projection, Slot, Unusable};
+use hailer_event::{CustomerKey, Plan, PlanBuilder, Projection, Slot, Unusable};
 
 /// Everything that runs.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::fixture::{CONFIGURE, HANDLE, INPUT, MANIFEST, MEMORY, custom, module, rule};
+use crate::fixture::{CONFIGURE, HANDLE, INPUT, MANIFEST, MEMORY, custom, module, rule};
 
 fn refusal(bytes: impl Into<Arc<[u8]>>) -> ModuleError {
     let error = verify(bytes.into(), &Limits::default()).unwrap_err();

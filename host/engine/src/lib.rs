@@ -26,13 +26,13 @@ mod sandbox;
 mod waves;
 mod wording;
 
-#[cfg(test)]
-pub(crate) mod fixture;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixture;
 
 pub use batch::{Batch, MergeTimer, NotCalled};
 pub use campaign::{Campaign, CampaignSpec, Mode, OnFault, OnPause, Rollout, Trial};
 pub use cost::{SampleCost, sample_costs, time_samples};
-pub(crate) use custom_section::{append_custom_section, write_leb, write_text};
+pub use custom_section::{append_custom_section, write_leb, write_text};
 pub use data::state_json;
 pub use hailer_abi::when::{NoMoment, When};
 pub use instance::GuestFault;
@@ -47,4 +47,4 @@ pub use purity::AdmissionError;
 pub use ruleset::{Missing, Place, Reading, RuleSet, Stop, Subscription};
 pub use sandbox::{INSTANCE_ADDRESS_BYTES, INSTANCE_MAPPINGS, Sandbox, SandboxError};
 pub use waves::{CallCost, Decided, GuestLine, Guests, Spent, Verdict};
-pub(crate) use wording::{closest, one_line, shown};
+pub use wording::{closest, one_line, shown};

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use hailer_abi::manifest::Manifest;
+use hailer_abi::manifest::{Handler, Manifest};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::guards::Guards;
 use super::module::VerifiedModule;
-use crate::clock::Millis;
-use crate::event::CustomerKey;
+use hailer_base::clock::Millis;
+use hailer_event::CustomerKey;
 
 /// Whether a campaign's communications go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -140,6 +140,14 @@ pub struct Campaign {
     /// Of each handler, what has to hold or it is not called.
     pub(crate) guards: Guards,
     pub(crate) module: wasmtime::Module,
+}
+
+impl Campaign {
+    /// The handlers that have a condition, each with the condition's text.
+    pub fn conditions(&self) -> impl Iterator<Item = (&Handler, &str)> {
+        let handlers = self.spec.manifest.handlers.iter().zip(&*self.guards);
+        handlers.filter_map(|(handler, guard)| Some((handler, guard.as_ref()?.text())))
+    }
 }
 
 impl CampaignSpec {

@@ -15,7 +15,7 @@ use super::log::LogLine;
 use super::outcome::{Action, Outcome, Outcomes, StateChange};
 use super::ruleset::RuleSet;
 use super::sandbox::Sandbox;
-use crate::clock::Millis;
+use hailer_base::clock::Millis;
 
 /// What an action takes beside the guest's own bytes, about: the communication that is made around it.
 const ACTION_BYTES: usize = 512;
