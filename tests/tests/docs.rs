@@ -4,6 +4,8 @@
 mod blocks;
 mod shell;
 
+use std::path::Path;
+
 use hailer_tests::built::{checkout, example_module};
 use hailer_tests::site::{Site, lines};
 use serde_json::Value;
@@ -232,6 +234,47 @@ fn the_events_and_communications_shown_are_what_goes_in_and_out() {
         }
         for part in ["/schema", "/environment", "/channel", "/template", "/data", "/cause/eventCode"] {
             assert_eq!(shown.pointer(part), real.pointer(part), "{}: {part}", block.place);
+        }
+    }
+}
+
+#[test]
+fn every_file_and_every_test_that_the_architecture_names_is_there() {
+    let page = std::fs::read_to_string(checkout().join("ARCHITECTURE.md")).unwrap();
+    let mut sources = Vec::new();
+    for directory in ["host", "guest-sdk", "rules", "tests"] {
+        collect_sources(&checkout().join(directory), &mut sources);
+    }
+    let spans: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
+    let files: Vec<&&str> = spans.iter().filter(|span| span.ends_with(".rs")).collect();
+    assert!(files.len() > 50, "{files:?}");
+    for file in files {
+        let is_there = sources.iter().any(|(path, _)| path == file || path.ends_with(&format!("/{file}")));
+        assert!(is_there, "ARCHITECTURE.md names `{file}`, which is not there");
+    }
+    let (_, guarantees) = page.split_once("## Guarantees").unwrap();
+    let rows: Vec<&str> = guarantees.lines().filter(|line| line.starts_with("| G")).collect();
+    assert_eq!(rows.len(), 10);
+    for row in rows {
+        let tests = row.rsplit('|').nth(1).unwrap();
+        let names: Vec<&str> =
+            tests.split('`').skip(1).step_by(2).filter_map(|span| Some(span.split_once("::")?.1)).collect();
+        assert!(!names.is_empty(), "{row}");
+        for name in names {
+            let is_there = sources.iter().any(|(_, text)| text.contains(&format!("fn {name}(")));
+            assert!(is_there, "ARCHITECTURE.md names the test `{name}`, which is not there");
+        }
+    }
+}
+
+/// The path and the text of every source below a directory, but for what was built there.
+fn collect_sources(directory: &Path, sources: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            collect_sources(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
         }
     }
 }
