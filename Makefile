@@ -44,6 +44,7 @@ lint: ## Check formatting, lints, documentation, and dependencies if cargo-deny 
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+	cd tests/store-damage && CARGO_TARGET_DIR=$${CARGO_TARGET_DIR:-../../target}/store-damage $(CARGO) clippy --locked --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
 	else echo "cargo-deny is not installed: 'cargo install cargo-deny' to check licences and advisories too"; fi
 

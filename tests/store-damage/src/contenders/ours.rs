@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use hailer::store::{self, FileStore, Opening, Snapshot, Store as _, Table};
+use hailer_store::{FileStore, Opening, Snapshot, Store as _, Table};
 
 use super::{Result, Store};
 use crate::rows::Changes;
@@ -33,14 +33,14 @@ fn table(number: u8) -> Table {
 
 impl Store for Ours {
     fn commit(&mut self, _: u64, changes: &Changes) -> Result<()> {
-        let mut all = store::Changes::new();
+        let mut all = hailer_store::Changes::new();
         for ((number, key), value) in changes {
             match value {
                 Some(value) => all.put(table(*number), &key[..], &value[..]),
                 None => all.delete(table(*number), &key[..]),
             }
         }
-        self.store.commit(&all).map_err(|error| error.to_string())
+        self.store.commit(all).map_err(|error| error.to_string())
     }
 
     fn get(&self, number: u8, key: &[u8]) -> Result<Option<Vec<u8>>> {
