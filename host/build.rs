@@ -1,11 +1,14 @@
-//! Puts the guest SDK's sources into the binary, so that `hailer new` can write a crate that builds anywhere.
+//! Embeds the sources of the guest SDK in the binary, so that `hailer new` can write a crate that
+//! builds anywhere.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let workspace = Path::new(&env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?).join("..").canonicalize()?;
+    let workspace = Path::new(&env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?)
+        .join("..")
+        .canonicalize()?;
     let mut files = vec![workspace.join("Cargo.toml"), workspace.join("Cargo.lock")];
     for package in ["guest-sdk", "guest-sdk/abi", "guest-sdk/macros"] {
         let package = workspace.join(package);
@@ -27,7 +30,7 @@ fn main() -> io::Result<()> {
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    // A file that is new makes its directory newer.
+    // Adding a file changes the modification time of its directory.
     println!("cargo::rerun-if-changed={}", directory.display());
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

@@ -1,29 +1,34 @@
 #!/usr/bin/env bash
-# Every benchmark: what each layer of the event path costs, and the whole beside a bare client program; or those whose names are given. All
-# figures of a ratio come from one run. At the end a table of the marks that the design sets, each reached or missed; a whole run also writes it
-# to docs/benchmarks.md. `beside`, only by name: this build and that of an earlier commit take turns, `BENCH_BESIDE=HAILER BENCH_BESIDE_CHECKOUT=DIRECTORY scripts/bench.sh beside`.
+# Run every benchmark, or only those that are named: the cost of each layer of an event's path, and
+# the whole engine beside a bare client program. Both figures of a ratio come from one run.
+# A table at the end lists the marks that the design sets, each reached or missed. A run of all
+# benchmarks also writes that table to docs/benchmarks.md.
+# `beside` runs only by name: this build and the build of another commit take turns:
+#   BENCH_BESIDE=HAILER BENCH_BESIDE_CHECKOUT=DIRECTORY scripts/bench.sh beside
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 of_host=(event call scale store replay)
-of_whole=(throughput latency backlog swap million many soak)
+of_whole=(throughput latency backlog swap million many policies soak)
 wanted=("$@")
 is_wanted() { [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]]; }
 
-# Hailer beside what people would use in its place: a workspace of its own, and the rule as each sandbox takes it.
+# Measures Hailer beside other rule engines. They have a workspace of their own, and the rule in the
+# form that each sandbox takes.
 peers() (
   cd tests/peers
   modules=$target/peers/modules
   export CARGO_TARGET_DIR=$target/peers
   "$target/release/hailer" build rules/big-purchase --out "$modules" >&2
-  cargo build --locked --profile guest --target wasm32-unknown-unknown --package hailer-peers-extism --package hailer-peers-plain
+  cargo build --locked --profile guest --target wasm32-unknown-unknown \
+    --package hailer-peers-extism --package hailer-peers-plain
   cp "$CARGO_TARGET_DIR"/wasm32-unknown-unknown/guest/hailer_peers_{extism,plain}.wasm "$modules"
   cargo build --locked --release
   BENCH_PEERS=$modules "$CARGO_TARGET_DIR/release/hailer-peers"
 )
 
-# All of it at once, and by no other choice below: cargo would build the engine again for each. By name, as --benches would build every library a
-# second time.
+# One build for everything: with other features or targets, cargo would build the engine again.
+# The benches are named because --benches would build every library a second time.
 cargo build --release --workspace --bins --bench engine --bench layers
 [ -z "${CARGO_TARGET_DIR:-}" ] || CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -49,15 +54,18 @@ done
 [ ${#whole[@]} -eq 0 ] || cargo bench --quiet --workspace --bench engine -- "${whole[@]}"
 
 printf '\n== marks\n'
-{ printf 'mark\tmeasured\tagainst\treached or missed\n'; cat "$BENCH_MARKS"; } | column -t -s "$(printf '\t')" -o ' | '
+{ printf 'mark\tmeasured\tagainst\treached or missed\n'; cat "$BENCH_MARKS"; } |
+  column -t -s "$(printf '\t')" -o ' | '
 [ ${#wanted[@]} -eq 0 ] || exit 0
 
-# Before the page is opened, which is tracked.
+# Read before the page is written, because the page is tracked and would make the tree dirty.
 commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
 of_cpu() { awk -F ': ' -v name="$1" '$1 ~ "^" name { print $2; exit }' /proc/cpuinfo; }
 {
   printf '# Benchmarks\n\n'
-  printf 'Written by `make bench`, which measures everything here again: medians of several rounds, and each ratio against something measured in the same run.\n\n'
+  printf '%s\n' \
+    'Written by `make bench`. Figures are medians of several rounds. Both sides of a ratio are' \
+    'measured in the same run.' ''
   printf -- '- commit %s, %s\n' "$commit" "$(date -u +%F)"
   printf -- '- %s, %s cores, %s GiB of memory, Linux %s\n' "$(of_cpu 'model name')" "$(nproc)" \
     "$(awk '/^MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo)" "$(uname -r)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing, and nothing else: `setup.sh build` for building, `test` for RabbitMQ, `fuzz` for fuzzing.
-# Says what it does; does nothing, quickly, when everything is there.
+# Install the missing tools: `setup.sh build` for a build, `test` for RabbitMQ, `fuzz` for fuzzing.
+# Prints each installation, and is quick and silent if nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,11 +15,12 @@ need_build() {
     echo "setup: installing Rust $toolchain"
     rustup toolchain install "$toolchain" --profile minimal
   fi
-  # Read the list first: a match that hangs up on its writer would count as a failure under pipefail.
+  # Read the whole list first: under pipefail, `… | grep -q` fails if grep ends before the writer.
   local part components targets
   components=$(rustup component list --toolchain "$toolchain" --installed)
   for part in rustfmt clippy; do
-    [[ $'\n'$components == *$'\n'"$part"* ]] || rustup component add --toolchain "$toolchain" "$part"
+    [[ $'\n'$components == *$'\n'"$part"* ]] ||
+      rustup component add --toolchain "$toolchain" "$part"
   done
   targets=$(rustup target list --toolchain "$toolchain" --installed)
   [[ $'\n'$targets$'\n' == *$'\n'wasm32-unknown-unknown$'\n'* ]] || {
@@ -27,13 +28,14 @@ need_build() {
     rustup target add --toolchain "$toolchain" wasm32-unknown-unknown
   }
   command -v cc >/dev/null || install_packages gcc libc6-dev
-  # The allocator builds itself with it.
+  # jemalloc's build calls make.
   command -v make >/dev/null || install_packages make
 }
 
 need_test() {
   local missing=()
-  compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server' >/dev/null || missing+=(rabbitmq-server)
+  compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server' >/dev/null ||
+    missing+=(rabbitmq-server)
   command -v openssl >/dev/null || missing+=(openssl)
   [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }
@@ -60,12 +62,13 @@ install_packages() {
     apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-# Runs a command that installs packages, and keeps these from starting their services meanwhile: RabbitMQ's would take
-# the port that is its own, and the tests start theirs. Debian asks policy-rc.d; one that is there already is left alone.
+# Runs a command that installs packages, and keeps the packages from starting their services.
+# RabbitMQ's service would take the default port; the tests start nodes of their own. Debian asks
+# policy-rc.d before it starts a service. An existing policy-rc.d is left as it is.
 without_services() (
   policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then
-    # Before the file is there, so that no interruption leaves it behind.
+    # Set before the file exists, so that an interruption always removes it.
     trap '"${sudo[@]}" rm -f "$policy"' EXIT
     trap 'exit 130' INT TERM HUP
     printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# What each store that Hailer could be built on makes of damaged files, kills, losses of power and a full disk: some ten minutes, or one with --quick.
-# Takes --seed N, --only CONTENDER,… and --must-pass CONTENDER, which fails the run if that one loses anything in silence. STORE_DAMAGE_ROCKSDB=1
-# builds RocksDB too, which takes long and needs libclang.
+# Test how Hailer's store and its alternatives react to damaged files, kills, losses of power and a
+# full disk. Takes some ten minutes, or one minute with --quick.
+# Flags: --seed N, --only CONTENDER,… and --must-pass CONTENDER, which fails the run if that
+# contender loses anything in silence.
+# STORE_DAMAGE_ROCKSDB=1 includes RocksDB, whose build takes long and needs libclang.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,13 +12,14 @@ target=${CARGO_TARGET_DIR:-$PWD/target}/store-damage
 cd tests/store-damage
 export CARGO_TARGET_DIR=$target
 "${CARGO:-cargo}" build --locked ${STORE_DAMAGE_ROCKSDB:+--features rocksdb}
-# The harness must notice what is missing.
+# The harness has tests of its own: it must notice rows that are missing.
 "${CARGO:-cargo}" test --quiet --locked ${STORE_DAMAGE_ROCKSDB:+--features rocksdb}
 cc -O2 -Wall -shared -fPIC -o "$target/recorder.so" src/recorder.c -ldl -lpthread
 
-# In memory if there is such a directory: a run syncs some hundred thousand times.
+# Use /dev/shm if it is writable: a run syncs some hundred thousand times.
 room=/dev/shm
 [ -w "$room" ] || room=${TMPDIR:-/tmp}
 directory=$(mktemp -d "$room/store-damage.XXXXXX")
 trap 'rm -rf "$directory"' EXIT
-"$target/debug/hailer-store-damage" run --directory "$directory" --recorder "$target/recorder.so" "$@"
+"$target/debug/hailer-store-damage" run \
+  --directory "$directory" --recorder "$target/recorder.so" "$@"

@@ -1,32 +1,34 @@
-//! What the code of a `#[when(...)]` is made of: its parameters as what they have to be, and the logic of what is unknown.
+//! Functions for the Rust code that `#[when(...)]` generates: typed access to parameters, and the
+//! three-valued logic of unknown results.
 //!
-//! A host asks conditions by an evaluator of its own (`hailer-abi`), and no module carries one. This is the same meaning in plain Rust,
-//! for the compiler, which knows the parameters' types, and for tests, which hold the two against each other.
+//! The host checks conditions with the evaluator in `hailer-abi`; no module contains one. The code
+//! here has the same meaning in plain Rust. The compiler uses it to check the types of parameters,
+//! and tests compare it with the evaluator.
 
 use crate::Decimal;
 
-/// A parameter that is compared with a number.
+/// A parameter that can be compared with a number.
 #[diagnostic::on_unimplemented(
-    message = "this parameter is no number",
-    label = "it is a `{Self}`, and what it is compared with is a number"
+    message = "this parameter is not a number",
+    label = "a `{Self}` is compared with a number here"
 )]
 pub trait NumberParam {
     fn number(&self) -> Decimal;
 }
 
-/// A parameter that is compared with a text.
+/// A parameter that can be compared with text.
 #[diagnostic::on_unimplemented(
-    message = "this parameter is no text",
-    label = "it is a `{Self}`, and what it is compared with is a text"
+    message = "this parameter is not text",
+    label = "a `{Self}` is compared with text here"
 )]
 pub trait TextParam {
     fn text(&self) -> &str;
 }
 
-/// A parameter that is true or false.
+/// A parameter that is a `bool`.
 #[diagnostic::on_unimplemented(
-    message = "this parameter is not true or false",
-    label = "it is a `{Self}`: compare it with a field"
+    message = "this parameter is not a boolean",
+    label = "this is a `{Self}`; compare it with a field"
 )]
 pub trait BoolParam {
     fn is(&self) -> bool;
@@ -68,7 +70,8 @@ pub fn bool_of(param: &impl BoolParam) -> bool {
     param.is()
 }
 
-/// False if any is, else unknown if any is, else true.
+/// The result of `&&`: false if any part is false, else unknown (`None`) if any is unknown, else
+/// true.
 #[must_use]
 pub fn all(parts: &[Option<bool>]) -> Option<bool> {
     if parts.contains(&Some(false)) {
@@ -77,7 +80,8 @@ pub fn all(parts: &[Option<bool>]) -> Option<bool> {
     if parts.contains(&None) { None } else { Some(true) }
 }
 
-/// True if any is, else unknown if any is, else false.
+/// The result of `||`: true if any part is true, else unknown (`None`) if any is unknown, else
+/// false.
 #[must_use]
 pub fn any(parts: &[Option<bool>]) -> Option<bool> {
     if parts.contains(&Some(true)) {

@@ -1,31 +1,34 @@
-//! What a handler is given besides the event's fields: the moment, the customer's bucket, and a place for what it asks
-//! for. It writes the outcome as the ABI wants it, while the handler runs.
+//! The context of a call: the time, the customer's bucket, and the handler's requests. It encodes
+//! the outcome of `docs/abi.md` while the handler runs.
 
 use core::fmt::Display;
 
 use crate::wire::{Reader, Writer};
 use crate::{Due, Message, State, TimerId, Timestamp, When};
 
-/// The moment of the call, and what the handler asks for.
+/// The time of the call, and the requests of the handler.
 ///
-/// The order of the requests is kept. A handler that returns an error asks for nothing.
+/// Requests keep their order. If a handler returns an error, its requests and its change of the
+/// state are dropped.
 #[derive(Debug)]
 pub struct Context {
     now: Timestamp,
     seed: u64,
     output: Writer,
-    /// Where this call's outcome begins, and where the number of its actions is to stand.
+    /// The offset at which this call's outcome begins in `output`.
     start: usize,
+    /// The offset of the outcome's number of actions.
     count_at: usize,
     actions: usize,
+    /// The error of a request that is not valid; `None` if all are.
     refused: Option<&'static str>,
-    /// Where a state is written, to be compared with the one before.
+    /// A buffer for the new state, which is compared with the stored one.
     state: Writer,
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) logs: Vec<(Level, String)>,
 }
 
-/// How much a log line matters.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Error = 1,
@@ -34,7 +37,7 @@ pub enum Level {
     Debug = 4,
 }
 
-/// The most actions that one call may ask for.
+/// The largest number of actions in one call.
 const ACTIONS_MAX: usize = 64;
 const ACTION_SEND: u8 = 1;
 const ACTION_NOTE: u8 = 2;
@@ -42,8 +45,8 @@ const ACTION_SCHEDULE: u8 = 3;
 const ACTION_CANCEL: u8 = 4;
 
 impl Context {
-    /// Asks for a communication to the event's customer. Whether it goes out is for consent, frequency caps and quiet
-    /// hours to say, which a rule can't get round.
+    /// Requests a communication to the event's customer. Consent, frequency caps and quiet hours
+    /// decide whether it is sent; a rule cannot bypass them.
     #[inline(never)]
     pub fn send(&mut self, message: Message<'_>) {
         if message.template.is_empty() {
@@ -52,22 +55,24 @@ impl Context {
         if !self.act() {
             return;
         }
-        // An array of four, and two numbers below 128, which are their own encoding.
+        // An array of four, then two numbers below 128, which MessagePack encodes as themselves.
         self.output.encoded([0x94, ACTION_SEND, message.channel]);
         self.output.str(message.template);
         self.output.map(message.entry_count);
         self.output.append(&message.entries);
     }
 
-    /// Leaves a note about this decision: why something was sent, or why not. Whoever asks later why a customer did not
-    /// get a message reads it. Keep personal data out of it.
+    /// Leaves a note about this decision: the reason why something was sent or not. Operators read
+    /// it when they ask why a customer did not get a message. Do not put personal data into it.
     pub fn note(&mut self, text: impl AsRef<str>) {
         self.note_text(text.as_ref());
     }
 
-    /// Has a timer of this rule call its handler for this customer: after a span, at a moment, or at a local time of the campaign's
-    /// time zone. A timer has one occurrence for a customer: scheduling it again replaces the one that was pending. It is called once,
-    /// when it is due or soon after, and not before the events that came first.
+    /// Schedules a timer of this rule for this customer: after a span, at a point in time, or at a
+    /// local time in the campaign's time zone. Each timer is pending at most once for a customer,
+    /// so scheduling it again replaces the pending one. The engine calls the timer's handler once,
+    /// when it is due or soon after, and not before it has handled the events that were waiting by
+    /// then.
     ///
     /// ```
     /// # use hailer_sdk::prelude::*;
@@ -88,7 +93,7 @@ impl Context {
         self.schedule_for(timer.handler, due.when());
     }
 
-    /// Takes back what was scheduled for this customer. When the timer is not pending, nothing happens.
+    /// Cancels this customer's pending timer. Does nothing if the timer is not pending.
     #[inline(never)]
     pub fn cancel(&mut self, timer: TimerId) {
         if self.act() {
@@ -97,21 +102,23 @@ impl Context {
         }
     }
 
-    /// When the engine took the event in, or when it calls this timer: the same again in a replay. An event's own time is one of its
-    /// fields, if it has one.
+    /// The time at which the engine took in the event, or the time at which it calls this timer. A
+    /// replay gives the same value. The time of the event itself is one of its fields, if it has
+    /// one.
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// A number from 0 to 99 that stays the same for this customer and salt, for ever: to try something on a part of
-    /// the customers, `if ctx.bucket("autumn-test") < 10`. Under another salt the customers fall differently.
+    /// The customer's bucket for this salt, from 0 to 99. It never changes. Use it to try something
+    /// on a part of the customers: `if ctx.bucket("autumn-test") < 10`. Another salt splits the
+    /// customers in another way.
     #[must_use]
     pub fn bucket(&self, salt: &str) -> u32 {
         bucket(self.seed, salt)
     }
 
-    /// Writes to the engine's log. Keep personal data out of it. The host cuts what is too long.
+    /// Writes to the engine's log. Do not put personal data into it. The host truncates long lines.
     pub fn log(&mut self, level: Level, text: impl AsRef<str>) {
         #[cfg(target_arch = "wasm32")]
         crate::module::log(level as i32, text.as_ref());
@@ -119,22 +126,22 @@ impl Context {
         self.logs.push((level, text.as_ref().to_owned()));
     }
 
-    /// [`Self::log`] at [`Level::Error`].
+    /// Writes to the engine's log at [`Level::Error`]; see [`Self::log`].
     pub fn error(&mut self, text: impl AsRef<str>) {
         self.log(Level::Error, text);
     }
 
-    /// [`Self::log`] at [`Level::Warn`].
+    /// Writes to the engine's log at [`Level::Warn`]; see [`Self::log`].
     pub fn warn(&mut self, text: impl AsRef<str>) {
         self.log(Level::Warn, text);
     }
 
-    /// [`Self::log`] at [`Level::Info`].
+    /// Writes to the engine's log at [`Level::Info`]; see [`Self::log`].
     pub fn info(&mut self, text: impl AsRef<str>) {
         self.log(Level::Info, text);
     }
 
-    /// [`Self::log`] at [`Level::Debug`].
+    /// Writes to the engine's log at [`Level::Debug`]; see [`Self::log`].
     pub fn debug(&mut self, text: impl AsRef<str>) {
         self.log(Level::Debug, text);
     }
@@ -158,11 +165,12 @@ impl Context {
         &mut self.output
     }
 
-    /// Begins the outcome of one call after those that are written already.
+    /// Begins the outcome of one call, after the outcomes that are already in the output.
     pub(crate) fn begin(&mut self, now: Timestamp, seed: u64) {
         (self.now, self.seed, self.actions, self.refused) = (now, seed, 0, None);
         self.start = self.output.len();
-        // An array of three, nil for the error, nil for the state, and an array whose count isn't known yet.
+        // An array of three: nil for the error, nil for the state, and an array of 16 bits whose
+        // count is filled in later.
         self.output.encoded([0x93, 0xc0, 0xc0, 0xdc, 0, 0]);
         self.count_at = self.output.len() - 2;
     }
@@ -184,7 +192,7 @@ impl Context {
         }
     }
 
-    /// Counts an action, unless there are too many.
+    /// Counts an action; `false` if the call has too many.
     fn act(&mut self) -> bool {
         if self.actions == ACTIONS_MAX {
             self.refused = Some("more than 64 actions in one call");
@@ -194,7 +202,7 @@ impl Context {
         true
     }
 
-    /// Ends the outcome of one call; `false` if it failed.
+    /// Completes the outcome of one call; `false` if the call failed.
     #[inline(never)]
     fn close(&mut self, error: Option<String>) -> bool {
         match (error, self.refused) {
@@ -217,7 +225,8 @@ impl Context {
         self.output.array(0);
     }
 
-    /// Puts the state into the outcome, unless it is the one that was kept. The default is the same as none.
+    /// Puts the state into the outcome if it differs from the stored state. The default state is
+    /// stored as no state.
     fn keep<T: State + Default>(&mut self, state: &T, mut kept: Reader<'_>) {
         let had_one = !kept.nil();
         let before = if had_one {
@@ -237,14 +246,15 @@ impl Context {
         self.put_state(length, had_one);
     }
 
-    /// The state stands in its first `length` bytes, and behind it the default.
+    /// Compares the state with the default and writes the result into the outcome. `self.state`
+    /// holds the state in its first `length` bytes, then the default.
     #[inline(never)]
     fn put_state(&mut self, length: usize, had_one: bool) {
-        // Behind the array's head and the error's nil.
+        // The state's nil follows the array's head and the error's nil.
         let at = self.start + 2;
         let (state, default) = self.state.bytes().split_at_checked(length).unwrap_or_default();
         if state != default {
-            // The actions, which are written already, move behind it.
+            // The actions are already in the output; they move behind the state.
             self.state.truncate(length);
             let actions = at + 1;
             self.state.take_from(&mut self.output, actions);
@@ -257,7 +267,7 @@ impl Context {
     }
 }
 
-/// What a handler may return.
+/// The return types that a handler may have.
 #[diagnostic::on_unimplemented(
     message = "a handler can't return `{Self}`",
     label = "return nothing, or `Result<(), E>` where `E: Display`"
@@ -279,20 +289,26 @@ impl<E: Display> Outcome for Result<(), E> {
     }
 }
 
-/// Ends the outcome of one call.
+/// Completes the outcome of one call without state.
 #[inline]
 pub fn finish(context: &mut Context, outcome: impl Outcome) {
     context.close(outcome.error());
 }
 
-/// Ends the outcome of one call that was lent a state.
-pub fn finish_with<T: State + Default>(context: &mut Context, outcome: impl Outcome, state: &T, kept: Reader<'_>) {
+/// Completes the outcome of one call with state.
+pub fn finish_with<T: State + Default>(
+    context: &mut Context,
+    outcome: impl Outcome,
+    state: &T,
+    kept: Reader<'_>,
+) {
     if context.close(outcome.error()) {
         context.keep(state, kept);
     }
 }
 
-/// The bucket of `docs/abi.md`, "Buckets". Customers are sorted by it while campaigns run, so it never changes.
+/// The bucket of `docs/abi.md`, "Buckets". Running campaigns split customers by it, so the function
+/// never changes.
 pub(crate) fn bucket(seed: u64, salt: &str) -> u32 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in seed.to_le_bytes().into_iter().chain(salt.bytes()) {
@@ -309,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_are_the_ones_that_the_abi_lists() {
+    fn buckets_match_the_vectors_of_the_abi() {
         let vectors = [(0, "", 50), (1, "autumn-test", 24), (u64::MAX, "тест", 25)];
         let buckets: Vec<u32> = vectors.iter().map(|(seed, salt, _)| bucket(*seed, salt)).collect();
         assert_eq!(buckets, vectors.map(|(_, _, expected)| expected));

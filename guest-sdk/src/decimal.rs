@@ -1,8 +1,9 @@
 //! Exact decimals. Money is never a float.
 //!
-//! The engine's side uses `rust_decimal`; its arithmetic alone would double a rule module. This is the same range and
-//! the same results in a tenth of the code: 96 bits of digits, up to 28 of them after the point. A sum or a product that
-//! needs more digits after the point than fit is rounded, half to even; one that is too big panics, as integers do.
+//! The engine uses `rust_decimal`, whose arithmetic alone would double the size of a rule module.
+//! This type has the same range and the same results with a tenth of the code: 96 bits of digits,
+//! up to 28 of them after the point. A sum or a product with more digits after the point than fit
+//! is rounded, half to even. A result that is too large panics, as integer overflow does.
 
 use core::cmp::Ordering;
 use core::hash::{Hash, Hasher};
@@ -16,9 +17,10 @@ pub use text::{InvalidDecimal, literal};
 
 use arithmetic::{Rounding, divide_by_ten};
 
-/// An exact decimal: 28 digits, with as many of them after the point as were written. `1.50` and `1.5` are equal.
+/// An exact decimal of 28 digits, up to 28 of them after the point. It keeps the number of digits
+/// after the point that were written, but `1.50` and `1.5` are equal.
 ///
-/// Write one with [`dec!`](crate::dec).
+/// Write a constant with [`dec!`](crate::dec).
 ///
 /// ```
 /// use hailer_sdk::prelude::*;
@@ -32,17 +34,18 @@ use arithmetic::{Rounding, divide_by_ten};
 /// ```
 #[derive(Clone, Copy)]
 pub struct Decimal {
-    /// Below 2⁹⁶. Zero is never negative.
+    /// The digits without the point; below 2⁹⁶.
     magnitude: u128,
     scale: u8,
+    /// Always false for zero.
     negative: bool,
 }
 
-/// The most digits after the point.
+/// The largest number of digits after the point.
 const SCALE_MAX: u8 = 28;
 const MAGNITUDE_MAX: u128 = (1 << 96) - 1;
 
-/// An exact decimal, checked while compiling.
+/// Makes a [`Decimal`](crate::Decimal) constant. The literal is checked at compile time.
 ///
 /// ```
 /// use hailer_sdk::prelude::*;
@@ -61,49 +64,51 @@ impl Decimal {
     pub const ZERO: Decimal = Decimal { magnitude: 0, scale: 0, negative: false };
     pub const ONE: Decimal = Decimal { magnitude: 1, scale: 0, negative: false };
 
-    /// Digits after the point, as written or calculated.
+    /// The number of digits after the point, as written or calculated.
     #[must_use]
     pub const fn scale(self) -> u32 {
         self.scale as u32
     }
 
+    /// Whether the decimal is zero.
     #[must_use]
     pub const fn is_zero(self) -> bool {
         self.magnitude == 0
     }
 
-    /// Whether it is below zero.
+    /// Whether the decimal is below zero.
     #[must_use]
     pub const fn is_negative(self) -> bool {
         self.negative
     }
 
-    /// Whether it is above zero.
+    /// Whether the decimal is above zero.
     #[must_use]
     pub const fn is_positive(self) -> bool {
         self.magnitude != 0 && !self.negative
     }
 
+    /// The decimal without its sign.
     #[must_use]
     pub const fn abs(self) -> Decimal {
         Decimal { negative: false, ..self }
     }
 
-    /// Rounded to so many digits after the point, half to even.
+    /// Rounds to this number of digits after the point, half to even.
     #[must_use]
     pub fn round(self, digits: u32) -> Decimal {
         self.shortened(digits, Rounding::HalfEven)
     }
 
-    /// Cut off after so many digits behind the point, towards zero.
+    /// Truncates to this number of digits after the point, towards zero.
     #[must_use]
     pub fn truncate(self, digits: u32) -> Decimal {
         self.shortened(digits, Rounding::TowardsZero)
     }
 
-    /// The whole number nearest to it that is not above it.
+    /// The largest whole number that is not above this decimal.
     ///
-    /// `None` if it doesn't fit.
+    /// `None` if it does not fit an `i64`.
     #[must_use]
     pub fn floor(self) -> Option<i64> {
         let whole = self.truncate(0);
@@ -213,7 +218,7 @@ impl Ord for Decimal {
     }
 }
 
-/// Equal decimals hash alike, however many zeros they end with.
+/// Equal decimals have equal hashes: trailing zeros do not count.
 impl Hash for Decimal {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let mut shortest = *self;

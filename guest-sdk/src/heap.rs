@@ -1,14 +1,17 @@
-//! The arithmetic of a module's allocator, apart from the memory it speaks of, so that it can be tested natively.
+//! The address arithmetic of a module's allocator. It does not touch memory, so tests run it
+//! natively.
 //!
-//! Memory is handed out upwards and taken back all at once: a call allocates little, frees all of it, and ends. Below `mark`
-//! lies what stays (parameters, buffers), which is never handed out again. From `mark` to `top` lies what the call at hand
-//! has allocated, `live` of it not yet freed. **Memory is handed out again only if no live allocation touches it:** `top` goes
-//! back to `mark` when `live` is zero, or to an allocation's start when that allocation is the last one and is freed; else it
-//! only rises, and so does `mark`, always.
+//! The allocator is a bump allocator: it hands out rising addresses and reclaims them all at once,
+//! because a call allocates little, frees all of it, and ends. Memory below `mark` stays allocated
+//! (parameters, buffers) and is never handed out again. Memory from `mark` to `top` belongs to the
+//! current call, and `live` counts its allocations that are not freed yet. **Memory is handed out
+//! again only if no live allocation touches it:** `top` goes back to `mark` when `live` is zero, or
+//! to the start of the last allocation when that one is freed. Otherwise `top` only rises, and
+//! `mark` never falls.
 
 use core::cell::Cell;
 
-/// Addresses, and what is handed out between them.
+/// The bounds of the allocated addresses.
 #[derive(Debug)]
 pub(crate) struct Heap {
     mark: Cell<usize>,
@@ -17,31 +20,31 @@ pub(crate) struct Heap {
 }
 
 impl Heap {
-    /// A heap that has yet to be told where it begins.
+    /// Makes a heap without a start address; see [`Self::begin`].
     pub(crate) const fn new() -> Self {
         Self { mark: Cell::new(0), top: Cell::new(0), live: Cell::new(0) }
     }
 
-    /// Says where the heap begins, once, before anything is handed out.
+    /// Sets the start address, once, before the first allocation.
     pub(crate) fn begin(&self, base: usize) {
         self.mark.set(base);
         self.top.set(base);
     }
 
-    /// Where an allocation would lie: its start and its end. A sum that is too big stops at the last address, which no memory
-    /// reaches. Nothing is handed out until [`Self::take`].
+    /// The start and the end that an allocation would have. An end past the last address is reduced
+    /// to it; no memory reaches that far. The memory is not allocated until [`Self::take`].
     pub(crate) fn place(&self, size: usize, align: usize) -> (usize, usize) {
         let start = self.top.get().saturating_add(align - 1) & !(align - 1);
         (start, start.saturating_add(size))
     }
 
-    /// Hands out what ends at `end`, as [`Self::place`] said.
+    /// Allocates the memory that [`Self::place`] returned, up to `end`.
     pub(crate) fn take(&self, end: usize) {
         self.top.set(end);
         self.live.set(self.live.get() + 1);
     }
 
-    /// Takes an allocation back.
+    /// Frees an allocation.
     pub(crate) fn free(&self, start: usize, size: usize) {
         if start < self.mark.get() {
             return;
@@ -54,17 +57,17 @@ impl Heap {
         }
     }
 
-    /// Whether an allocation can change its size where it is: nothing lies behind it.
+    /// Whether an allocation is the last one of this call, so that it can change its size in place.
     pub(crate) fn is_last(&self, start: usize, size: usize) -> bool {
         start >= self.mark.get() && start + size == self.top.get()
     }
 
-    /// Moves the end of the last allocation.
+    /// Sets the end of the last allocation.
     pub(crate) fn resize_last(&self, end: usize) {
         self.top.set(end);
     }
 
-    /// Between calls: what is still alive is there to stay.
+    /// Ends a call: allocations that are still live stay allocated for good.
     pub(crate) fn settle(&self) {
         if self.live.get() > 0 {
             self.mark.set(self.top.get());
@@ -80,7 +83,7 @@ mod tests {
 
     const BASE: usize = 1000;
 
-    /// A heap, and what a program believes to own of it.
+    /// A heap, and the allocations that a program owns.
     struct Program {
         heap: Heap,
         owned: Vec<(usize, usize)>,
@@ -102,7 +105,9 @@ mod tests {
         }
 
         fn own(&mut self, start: usize, size: usize) {
-            let free = |(other, length): &(usize, usize)| start + size <= *other || other + length <= start;
+            let free = |(other, length): &(usize, usize)| {
+                start + size <= *other || other + length <= start
+            };
             assert!(self.owned.iter().all(free), "{start}+{size} overlaps {:?}", self.owned);
             self.owned.push((start, size));
             self.peak = self.peak.max(start + size);
@@ -150,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_free_what_they_take_use_the_same_memory_each_time() {
+    fn calls_that_free_their_memory_reuse_the_same_addresses() {
         let mut program = Program::new();
         program.alloc(500, 8);
         program.heap.settle();
@@ -166,12 +171,13 @@ mod tests {
     }
 
     #[test]
-    fn what_outlives_a_call_is_kept_and_the_next_call_starts_behind_it() {
+    fn memory_live_at_the_end_of_a_call_is_never_handed_out_again() {
         let mut program = Program::new();
         program.alloc(100, 4);
         program.heap.settle();
         program.alloc(10, 1);
-        // Freed later than the call that made it: kept all the same, and nothing is counted twice.
+        // Freed after the call that allocated it: the memory stays allocated, and `live` is not
+        // decremented for it.
         program.free(0);
         program.free(0);
         program.heap.settle();
@@ -179,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allocation_past_the_last_address_stops_there() {
+    fn an_allocation_past_the_last_address_ends_there() {
         let heap = Heap::new();
         heap.begin(BASE);
         assert_eq!(heap.place(usize::MAX, 1).1, usize::MAX);

@@ -1,6 +1,7 @@
-//! Write campaigns for Hailer: rules that decide, event by event, which communications a customer gets.
+//! Write rules for Hailer. A rule decides, event by event, which communications a customer gets.
 //!
-//! A rule is a struct of parameters and one method for each kind of event. This is a whole one:
+//! A rule is a struct of parameters, with one method for each kind of event. This is a complete
+//! rule:
 //!
 //! ```
 //! use hailer_sdk::prelude::*;
@@ -8,10 +9,10 @@
 //! /// Thanks customers whose basket reaches an amount.
 //! #[rule]
 //! pub struct BigBasket {
-//!     /// From this amount on.
+//!     /// The smallest amount of a purchase that gets a message.
 //!     #[param(default = "100.00", min = 0)]
 //!     threshold: Decimal,
-//!     /// The brand whose shops count.
+//!     /// Only purchases in shops of this brand count.
 //!     brand: String,
 //! }
 //!
@@ -39,35 +40,37 @@
 //!
 //! # Parameters
 //!
-//! Every field of the struct is a parameter that a campaign can set; see [`macro@rule`] for their types, defaults and
-//! bounds. Two campaigns may run one module with different parameters.
+//! Every field of the struct is a parameter that a campaign can set. [`macro@rule`] describes the
+//! types, defaults and bounds. Two campaigns may run one module with different parameters.
 //!
 //! # Handlers
 //!
-//! Every method of the `#[handlers]` block handles the event that its parameter names; see [`events`] for all of them.
-//! **The fields named in the pattern are all that is read from an event**, and all that the handler is given:
+//! Every method of the `#[handlers]` block handles the event that its parameter names. [`events`]
+//! lists all events. **A rule reads only the fields that the pattern names**, and the handler gets
+//! only these:
 //!
 //! | in the catalogue | in the handler |
 //! |---|---|
 //! | a field that every such event has | a plain value: `amount: Decimal` |
 //! | any other field | an option: `brand_id: Option<&str>` |
-//! | text, or an id (a number's digits count as text) | `&str`, borrowed for the call |
+//! | text or an id; numeric ids arrive as digits | `&str`, borrowed for the call |
 //! | an amount | [`Decimal`], exact |
-//! | a moment | [`Timestamp`] |
-//! | a list, with what is read of its elements | `Vec` of a struct with these fields; empty when absent |
-//! | a map, like `position_info` | `Map<&str, Decimal>`; empty when absent |
-//! | a subtree whose shape nobody promises | [`Raw`] |
+//! | a point in time | [`Timestamp`] |
+//! | a list | `Vec` of a struct with the named fields; empty if absent |
+//! | a map, such as `position_info` | `Map<&str, Decimal>`; empty if absent |
+//! | a subtree without a documented shape | [`Raw`] |
 //!
-//! `amount: total` renames; `items: lines @ [ChequeItem { amount: price, .. }]` does so for a list and within it. The struct
-//! of a list's elements is named after the handler and the record: `PurchaseChequeItem`.
+//! `amount: total` renames a field. `items: lines @ [ChequeItem { amount: price, .. }]` renames a
+//! list and a field of its elements. The struct of a list's elements is named after the handler and
+//! the record: `PurchaseChequeItem`.
 //!
-//! An event without a required field that the pattern names does not reach the handler; a note says so. A field that is
-//! personal must be granted to the campaign by name.
+//! If the pattern names a required field and an event lacks it, the engine does not call the
+//! handler and leaves a note. A personal field must be granted to the campaign by name.
 //!
 //! # Conditions
 //!
-//! `#[when(...)]` on a handler says when it is to be called at all. The engine asks it before the call, so that an event that a campaign does
-//! not care for costs it some nanoseconds:
+//! `#[when(...)]` on a handler is a condition for calling it. The engine checks the condition
+//! before the call, so an event that does not match costs a few nanoseconds:
 //!
 //! ```
 //! use hailer_sdk::prelude::*;
@@ -78,7 +81,7 @@
 //! struct BigBasket {
 //!     #[param(default = "100.00")]
 //!     threshold: Decimal,
-//!     /// Whose shops count; empty for all.
+//!     /// Only purchases in shops of this brand count; empty for all brands.
 //!     #[param(default = "")]
 //!     brand: String,
 //! }
@@ -97,23 +100,27 @@
 //!     .expect_note("its condition `amount >= 100.00` did not match");
 //! ```
 //!
-//! It compares fields that the pattern names, parameters, numbers, texts, `true` and `false`, and combines that with `&&`, `||` and `!`. Whole
-//! numbers and decimals are compared by value (`1.50 == 1.5`), texts by their bytes. **What is compared with something absent is unknown, its
-//! opposite too, and what is unknown in the end calls nobody**: with `!is_refund` a purchase that does not say whether it is a refund does not
-//! count; with `is_refund.is_none() || !is_refund` it does.
+//! A condition compares fields that the pattern names, parameters, numbers, text, `true` and
+//! `false`. `&&`, `||` and `!` combine comparisons. Whole numbers and decimals are compared by
+//! value (`1.50 == 1.5`), text by its bytes. **A comparison with an absent field is unknown, and so
+//! is its negation. The engine calls the handler only if the condition is true, not if it is
+//! unknown.** With `!is_refund`, a purchase that does not say whether it is a refund does not
+//! match. With `is_refund.is_none() || !is_refund` it does.
 //!
-//! # What a rule may ask for
+//! # What a rule may request
 //!
-//! [`Context`] sends messages, leaves notes and logs. The recipient is always the event's customer. What a rule asks for is a
-//! proposal: consent, frequency caps and quiet hours come after it.
+//! [`Context`] sends messages, leaves notes and logs. The recipient is always the event's customer.
+//! A message is a proposal: the rules for consent, frequency caps and quiet hours are applied after
+//! it.
 //!
-//! A rule is a pure function of the event, its parameters and [`Context::now`]. It has no clock, no randomness, no files and
-//! no network; [`Context::bucket`] splits customers for an experiment, and [`collections`] has maps whose order is the same
-//! in every run.
+//! A rule is a pure function of the event, its state, its parameters and [`Context::now`]. It has
+//! no clock, no randomness, no files and no network. [`Context::bucket`] splits customers for an
+//! experiment. [`collections`] has maps whose order is the same in every run.
 //!
 //! # Testing
 //!
-//! Rules are unit-tested natively with [`testing::Scenario`]. A module is built with `hailer build`, or
+//! Unit tests run a rule natively with [`testing::Scenario`]. Build a module with `hailer build`,
+//! or with
 //!
 //! ```text
 //! cargo rustc --profile guest --target wasm32-unknown-unknown --crate-type cdylib -- \
@@ -122,9 +129,10 @@
 //!
 //! A crate holds one rule.
 
-// Generated code speaks of `::hailer_sdk`, in here too.
+// Generated code names this crate `::hailer_sdk`, also inside the crate itself.
 extern crate self as hailer_sdk;
 
+mod channels;
 pub mod collections;
 #[doc(hidden)]
 pub mod condition;
@@ -148,29 +156,31 @@ mod time;
 #[doc(hidden)]
 pub mod wire;
 
+pub use channels::*;
 pub use collections::Map;
 pub use context::{Context, Level};
 pub use decimal::{Decimal, InvalidDecimal};
 pub use hailer_macros::{State, handlers, rule};
 pub use merge::MergeContext;
-pub use message::{ChatBot, Mail, Message, Push, Sms, SocialNetworks, Value, Viber};
+pub use message::{Message, Value};
 pub use raw::Raw;
 pub use rule::Rule;
 pub use schedule::{Day, Due, TimerId, When, at, every_year_on, in_days, on};
 pub use state::State;
 pub use time::{Duration, InvalidTimestamp, Timestamp, days, hours, minutes, seconds};
 
-/// What a rule imports: `use hailer_sdk::prelude::*;`.
+/// The names that every rule imports: `use hailer_sdk::prelude::*;`.
 pub mod prelude {
+    pub use crate::channels::*;
     pub use crate::events::*;
     pub use crate::{
-        ChatBot, Context, Decimal, Duration, Mail, Map, MergeContext, Message, Push, Raw, Rule, Sms, SocialNetworks,
-        State, TimerId, Timestamp, Viber, When, at, days, dec, every_year_on, handlers, hours, in_days, minutes, on,
-        rule, seconds,
+        Context, Decimal, Duration, Map, MergeContext, Message, Raw, Rule, State, TimerId,
+        Timestamp, When, at, days, dec, every_year_on, handlers, hours, in_days, minutes, on, rule,
+        seconds,
     };
 }
 
-/// What generated code uses. Nothing here is for authors.
+/// Names for generated code only. Rule authors do not use them.
 #[doc(hidden)]
 pub mod generated {
     pub use crate::condition;
@@ -185,7 +195,7 @@ pub mod generated {
     pub use crate::wire::{FromParam, FromWire, Reader, Writer, malformed};
 }
 
-// The README's rule compiles, too.
+// Doctests compile the README's rule, too.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,12 +1,13 @@
-//! The context of a merge: the pending timers of both customers, and the requests that a merge may make.
+//! The context of a merge: the pending timers of both customers, and the handler's requests.
 
 use crate::wire::Reader;
 use crate::{Context, Due, Level, TimerId, Timestamp};
 
-/// The moment of a merge, both customers' pending timers, and what the handler asks for. A merge can't send anything.
+/// The time of a merge, the pending timers of both customers, and the handler's requests. A merge
+/// cannot send anything.
 ///
-/// A timer that the handler neither schedules nor cancels stays as it is: it is pending if either customer had it pending, and of a timer that
-/// both had, the one of the customer who remains stays.
+/// A timer that the handler neither schedules nor cancels stays pending if either customer had it
+/// pending. If both had it pending, the timer of the customer who remains is kept.
 ///
 /// ```
 /// # use hailer_sdk::prelude::*;
@@ -15,7 +16,7 @@ use crate::{Context, Due, Level, TimerId, Timestamp};
 /// # fn bought(&self, _: Purchase, ctx: &mut Context) { ctx.schedule(Timer::MISSED, days(60)); }
 /// # #[timer]
 /// # fn missed(&self, _ctx: &mut Context) {}
-/// /// The later of the two counts.
+/// /// The later of the two times counts.
 /// #[merge]
 /// fn merge(&self, ctx: &mut MergeContext) {
 ///     let later = ctx.due(Timer::MISSED).max(ctx.other_due(Timer::MISSED));
@@ -31,26 +32,26 @@ pub struct MergeContext<'call> {
 }
 
 impl<'call> MergeContext<'call> {
-    /// For generated code.
+    /// Makes a merge context; for generated code only.
     #[doc(hidden)]
     pub fn new(context: &'call mut Context, timers: Option<Reader<'call>>) -> Self {
         Self { context, timers }
     }
 
-    /// When this timer of the customer who remains is due; `None` if it is not pending.
+    /// The due time of this timer of the customer who remains; `None` if it is not pending.
     #[must_use]
     pub fn due(&self, timer: TimerId) -> Option<Timestamp> {
         self.pending(timer.handler, false)
     }
 
-    /// When this timer of the customer who goes is due; `None` if it is not pending.
+    /// The due time of this timer of the customer who is merged away; `None` if it is not pending.
     #[must_use]
     pub fn other_due(&self, timer: TimerId) -> Option<Timestamp> {
         self.pending(timer.handler, true)
     }
 
-    /// Schedules the timer of the united customer for a moment; with `None` it cancels the timer. The moment usually comes from [`Self::due`]
-    /// or [`Self::other_due`].
+    /// Schedules the merged customer's timer for a point in time, or cancels it if `due` is `None`.
+    /// The value usually comes from [`Self::due`] or [`Self::other_due`].
     pub fn set_timer(&mut self, timer: TimerId, due: Option<Timestamp>) {
         match due {
             Some(due) => self.context.schedule(timer, due),
@@ -58,7 +59,8 @@ impl<'call> MergeContext<'call> {
         }
     }
 
-    /// Schedules the timer of the united customer. It replaces the pending timers of both; see [`Context::schedule`].
+    /// Schedules the merged customer's timer. It replaces the pending timers of both customers; see
+    /// [`Context::schedule`].
     pub fn schedule(&mut self, timer: TimerId, due: impl Due) {
         self.context.schedule(timer, due);
     }
@@ -73,7 +75,7 @@ impl<'call> MergeContext<'call> {
         self.context.note(text);
     }
 
-    /// The moment at which the engine took the merge in; see [`Context::now`].
+    /// The time at which the engine took in the merge; see [`Context::now`].
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.context.now()
@@ -108,7 +110,8 @@ impl<'call> MergeContext<'call> {
     }
 }
 
-/// Reads the fields of a merge: where the other's state stands, and the pending timers, if the host sends any.
+/// Reads the fields of a merge: the position of the other customer's state, and the pending timers,
+/// which are `None` if the host sends none.
 #[must_use]
 pub fn fields<'call>(reader: &mut Reader<'call>) -> (Reader<'call>, Option<Reader<'call>>) {
     let unknown = reader.record(1);
@@ -132,11 +135,12 @@ mod tests {
         assert!(other.nil() && reader.is_empty());
         let context = MergeContext::new(&mut context, timers);
         let (one, two) = (timer(1, "one"), timer(2, "two"));
-        [context.due(one), context.other_due(one), context.due(two)].map(|due| due.map(Timestamp::as_millis))
+        [context.due(one), context.other_due(one), context.due(two)]
+            .map(|due| due.map(Timestamp::as_millis))
     }
 
     #[test]
-    fn pending_timers_are_told_apart_and_what_a_newer_host_adds_is_skipped() {
+    fn timers_of_both_customers_are_read_and_unknown_members_skipped() {
         let mut fields = Writer::default();
         fields.array(3);
         fields.nil();
@@ -153,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_knows_the_first_form_only_shows_no_timers() {
+    fn a_host_that_sends_no_timers_has_none_pending() {
         let mut fields = Writer::default();
         fields.array(1);
         fields.nil();

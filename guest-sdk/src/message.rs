@@ -1,13 +1,14 @@
-//! Communications as a rule asks for them: channel, template, and the data that fills it. The recipient is always the
-//! event's customer, so there is nothing here to set it with.
+//! Communications as a rule requests them: channel, template, and the data for it. The recipient is
+//! always the event's customer, so a rule cannot set it.
 
 use std::collections::BTreeMap;
 
+use crate::channels::number_of;
 use crate::collections::Map;
 use crate::wire::Writer;
 use crate::{Decimal, Timestamp};
 
-/// A communication to ask for with [`Context::send`](crate::Context::send).
+/// A communication, to be requested with [`Context::send`](crate::Context::send).
 ///
 /// ```
 /// use hailer_sdk::prelude::*;
@@ -15,27 +16,29 @@ use crate::{Decimal, Timestamp};
 /// let message = Sms::template("thanks").data("amount", dec!(135.00)).data("items", 2);
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "a message goes out when it is given to `ctx.send`"]
+#[must_use = "pass the message to `ctx.send`, or it is not sent"]
 pub struct Message<'a> {
     pub(crate) channel: u8,
     pub(crate) template: &'a str,
-    /// Keys and values, one after another.
+    /// The data: keys and values alternate.
     pub(crate) entries: Writer,
     pub(crate) entry_count: usize,
 }
 
-/// Room for the data of most messages, so that filling it in needs memory once.
+/// Room for the data of most messages, in bytes, so that adding data allocates once.
 const ENTRIES_CAPACITY: usize = 120;
 
 impl<'a> Message<'a> {
-    /// A message by the channel that SMC calls so (`mail`, `push`, `sms`, `viber`, `chatBot`, `socialNetworks`), where a
-    /// parameter chooses it. `None` if there is no such channel: have `#[configure]` refuse it.
+    /// A message for a channel that a parameter chooses by SMC's name for it. The documentation of
+    /// each channel's type has that name: `chatBot` for [`ChatBot`](crate::ChatBot). `None` if
+    /// there is no such channel; let `#[configure]` refuse the parameter then.
     ///
     /// ```
     /// use hailer_sdk::prelude::*;
     /// use hailer_sdk::testing::Sent;
     ///
-    /// assert_eq!(Message::by("sms", "thanks").map(Sent::from), Some(Sms::template("thanks").into()));
+    /// let message = Message::by("sms", "thanks").map(Sent::from);
+    /// assert_eq!(message, Some(Sms::template("thanks").into()));
     /// assert!(Message::by("fax", "thanks").is_none());
     /// ```
     #[must_use]
@@ -46,7 +49,7 @@ impl<'a> Message<'a> {
 }
 
 impl Message<'_> {
-    /// Fills in one of the template's values. The later of two values under one key counts.
+    /// Sets one value of the template's data. If a key is set twice, the later value counts.
     pub fn data(mut self, key: &str, value: impl Value) -> Self {
         self.entry(key);
         value.write(&mut self.entries);
@@ -63,51 +66,14 @@ impl Message<'_> {
     }
 }
 
-macro_rules! channels {
-    ($($(#[$doc:meta])+ $name:ident = $number:literal, $called:literal;)+) => {
-        $(
-            $(#[$doc])+
-            #[derive(Clone, Copy, Debug)]
-            pub struct $name;
-
-            impl $name {
-                /// A message made from a template of this channel, known to SMC by that name.
-                pub fn template(template: &str) -> Message<'_> {
-                    Message { channel: $number, template, entries: Writer::new(), entry_count: 0 }
-                }
-            }
-        )+
-
-        fn number_of(channel: &str) -> Option<u8> {
-            match channel {
-                $($called => Some($number),)+
-                _ => None,
-            }
-        }
-    };
-}
-
-channels! {
-    /// E-mail (`mail`).
-    Mail = 0, "mail";
-    /// A push message to the customer's device (`push`).
-    Push = 1, "push";
-    /// A text message (`sms`).
-    Sms = 2, "sms";
-    /// A Viber message (`viber`).
-    Viber = 3, "viber";
-    /// A message of the chat bot (`chatBot`).
-    ChatBot = 4, "chatBot";
-    /// A message in a social network (`socialNetworks`).
-    SocialNetworks = 5, "socialNetworks";
-}
-
-/// What a template can be filled with: texts, whole numbers, decimals, moments, and options, lists and maps of them.
+/// A value of a template's data: a string, a whole number, a float, a `bool`, a [`Decimal`], a
+/// [`Timestamp`], or an option, list or map of these.
 ///
-/// A float that isn't finite has no place in JSON and becomes null, like `None`.
+/// JSON has no infinite floats and no NaN: they become null, like `None`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` can't fill a template",
-    label = "a text, a number, a decimal, a moment, or an option, list or map of them is needed here"
+    message = "a template's data can't hold `{Self}`",
+    label = "expected a string, a number, a bool, a Decimal, a Timestamp, or an Option, list or \
+             map of these"
 )]
 pub trait Value: sealed::Sealed {
     #[doc(hidden)]
@@ -115,7 +81,8 @@ pub trait Value: sealed::Sealed {
 }
 
 mod sealed {
-    /// Values are what the ABI can carry; their depth is bounded because no type outside can be one.
+    /// Seals [`Value`](super::Value): only types that the ABI can carry are values, so the depth of
+    /// a value is bounded.
     pub trait Sealed {}
 }
 
@@ -146,16 +113,29 @@ values! {
     Decimal => |value, writer| writer.decimal(*value);
     Timestamp => |value, writer| writer.timestamp(*value);
     @[T: Value + ?Sized] &T => |value, writer| (**value).write(writer);
-    @[T: Value] Option<T> => |value, writer| match value { Some(value) => value.write(writer), None => writer.nil() };
-    @[T: Value] [T] => |values, writer| { writer.array(values.len()); values.iter().for_each(|value| value.write(writer)) };
+    @[T: Value] Option<T> => |value, writer| match value {
+        Some(value) => value.write(writer),
+        None => writer.nil(),
+    };
+    @[T: Value] [T] => |values, writer| {
+        writer.array(values.len());
+        values.iter().for_each(|value| value.write(writer))
+    };
     @[T: Value] Vec<T> => |values, writer| values.as_slice().write(writer);
     @[T: Value, const N: usize] [T; N] => |values, writer| values.as_slice().write(writer);
-    @[K: AsRef<str>, T: Value] Map<K, T> => |map, writer| write_entries(map.len(), map.iter(), writer);
-    @[K: AsRef<str>, T: Value] BTreeMap<K, T> => |map, writer| write_entries(map.len(), map.iter(), writer);
+    @[K: AsRef<str>, T: Value] Map<K, T> => |map, writer| {
+        write_entries(map.len(), map.iter(), writer)
+    };
+    @[K: AsRef<str>, T: Value] BTreeMap<K, T> => |map, writer| {
+        write_entries(map.len(), map.iter(), writer)
+    };
 }
 
-fn write_entries<'a, K, T>(count: usize, entries: impl Iterator<Item = (&'a K, &'a T)>, writer: &mut Writer)
-where
+fn write_entries<'a, K, T>(
+    count: usize,
+    entries: impl Iterator<Item = (&'a K, &'a T)>,
+    writer: &mut Writer,
+) where
     K: AsRef<str> + 'a,
     T: Value + 'a,
 {

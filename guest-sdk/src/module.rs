@@ -1,8 +1,10 @@
-//! The module's side of the ABI: exports, the log import, the allocator. The only file of the SDK with unsafe code, and
-//! only in a module: natively there is nothing here but the type that unit tests drive.
+//! The module's side of the ABI: exports, the log import, the allocator. This is the only file of
+//! the SDK with unsafe code, and the unsafe code is compiled into modules only. A native build has
+//! only the type that unit tests drive.
 //!
-//! The safety of all of it rests on one fact: **a rule module has one thread.** It is built without the atomics feature,
-//! and a host refuses shared memories, so no two functions of a module ever run at once.
+//! The safety of all of it rests on one fact: **a rule module has one thread.** It is built without
+//! the atomics feature, and the host refuses shared memories, so two functions of a module never
+//! run at the same time.
 
 #![allow(unsafe_code, reason = "exports, an import and an allocator can't be had without it")]
 
@@ -11,24 +13,26 @@ use core::mem::ManuallyDrop;
 use crate::wire::{Reader, malformed};
 use crate::{Context, Rule, Timestamp};
 
-/// A rule with the buffers that it works in.
+/// A rule with its buffers.
 #[derive(Debug)]
 pub struct Instance<R> {
-    /// It lives as long as its module, which so needs no code to free it.
+    /// Never dropped: the rule lives as long as the module, so the module needs no code to free it.
     rule: Option<ManuallyDrop<R>>,
     context: Context,
 }
 
-/// Room for the outcomes of most crossings, made while configuring so that the first call needs no memory.
+/// Room for the outcomes of most crossings, in bytes. It is reserved by `configure`, so that the
+/// first call does not allocate.
 const OUTPUT_CAPACITY: usize = 1024;
 
 impl<R: Rule> Instance<R> {
+    /// Makes an instance without a rule; `configure` makes the rule.
     #[must_use]
     pub const fn new() -> Self {
         Self { rule: None, context: Context::new() }
     }
 
-    /// `hailer_configure`: reads the parameters; returns the output.
+    /// Implements `hailer_configure`: reads the parameters and returns the output.
     pub fn configure(&mut self, input: &[u8]) -> &[u8] {
         let rule = ManuallyDrop::new(R::from_params(&mut Reader::new(input)));
         let output = self.context.output();
@@ -45,7 +49,7 @@ impl<R: Rule> Instance<R> {
         output.bytes()
     }
 
-    /// `hailer_handle`: runs some calls of one handler; returns the output.
+    /// Implements `hailer_handle`: runs the calls of one crossing and returns the output.
     pub fn handle(&mut self, handler: u32, calls: u32, input: &[u8]) -> &[u8] {
         let Some(rule) = &self.rule else { malformed() };
         let mut reader = Reader::new(input);
@@ -67,14 +71,14 @@ impl<R: Rule> Instance<R> {
         self.context.output().bytes()
     }
 
-    /// An instance of a rule that has its parameters already.
+    /// Makes an instance of a rule that already has its parameters.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn of(rule: R) -> Result<Self, String> {
         rule.configure()?;
         Ok(Self { rule: Some(ManuallyDrop::new(rule)), ..Self::new() })
     }
 
-    /// The rule, once it has its parameters.
+    /// The rule; `None` until it is configured.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn rule(&self) -> Option<&R> {
         self.rule.as_deref()
@@ -92,19 +96,19 @@ impl<R: Rule> Default for Instance<R> {
     }
 }
 
-/// The index that the log gets outside of any call.
+/// The call index of log lines that are written outside of a call.
 const OUTSIDE: i32 = -1;
 
 #[cfg(not(target_arch = "wasm32"))]
 fn enter(_call: i32) {}
 
-/// A text of the host's.
+/// Converts the host's bytes to a string.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn text_of(bytes: &[u8]) -> &str {
     core::str::from_utf8(bytes).unwrap_or_else(|_| malformed())
 }
 
-/// The manifest's section and the exports of a module; nothing natively.
+/// The manifest section and the exports of a module. It expands to nothing in a native build.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __module {
@@ -159,37 +163,39 @@ mod wasm {
     }
 
     unsafe extern "C" {
-        /// The first byte after the stack and the statics; the linker places it.
+        /// The first byte after the stack and the statics. The linker defines it.
         static __heap_base: u8;
     }
 
-    /// Gives a line to the host.
+    /// Writes a line to the host's log.
     pub fn log(level: i32, text: &str) {
         // SAFETY: the host only reads the bytes, and only during the call; `text` outlives it.
         unsafe { hailer_log(CALL.0.get(), level, text.as_ptr(), text.len()) }
     }
 
-    /// A text of the host's, which is UTF-8 by the ABI. To look again would be 760 bytes in every module.
+    /// Converts the host's bytes to a string without a check. The ABI guarantees UTF-8, and a
+    /// second check would add 760 bytes to every module.
     pub(crate) fn text_of(bytes: &[u8]) -> &str {
-        // SAFETY: `docs/abi.md`, "Payloads": a str is UTF-8, which the host has checked for the whole message. A host that broke
-        // this promise could break any other of this module's memory, too, as all of it is the host's to write.
+        // SAFETY: `docs/abi.md`, "Payloads": a str is UTF-8; the host has checked it for the whole
+        // message. A host that broke this promise could equally break any other part of this
+        // module's memory, as it can write all of it.
         unsafe { core::str::from_utf8_unchecked(bytes) }
     }
 
-    /// The call within the crossing that runs now.
+    /// The index of the current call within the crossing.
     static CALL: OneThread<Cell<i32>> = OneThread(Cell::new(OUTSIDE));
 
     pub(super) fn enter(call: i32) {
         CALL.0.set(call);
     }
 
-    /// A static that only one thread will ever see.
+    /// A static that only one thread ever uses.
     struct OneThread<T>(T);
 
     // SAFETY: a rule module has one thread (see the top of the file), so nothing is shared.
     unsafe impl<T> Sync for OneThread<T> {}
 
-    /// The module's one instance of its rule, and the buffer that the host writes to.
+    /// The module's only instance of its rule, and the input buffer that the host writes to.
     #[derive(Debug)]
     pub struct Module<R> {
         parts: UnsafeCell<(Vec<u8>, Instance<R>)>,
@@ -208,7 +214,8 @@ mod wasm {
         pub fn input(&self, capacity: u32) -> u32 {
             let (input, _) = self.parts();
             if input.len() < capacity as usize {
-                // Freed first: what it held counts no more.
+                // The old buffer is freed before the new one is allocated; its content is no longer
+                // needed.
                 *input = Vec::new();
                 *input = vec![0; capacity as usize];
                 HEAP.settle();
@@ -231,11 +238,14 @@ mod wasm {
             output
         }
 
-        #[expect(clippy::mut_from_ref, reason = "the cell is the module's, and each export takes it once")]
+        #[expect(
+            clippy::mut_from_ref,
+            reason = "the cell is the module's, and each export takes it once"
+        )]
         fn parts(&self) -> &mut (Vec<u8>, Instance<R>) {
-            // SAFETY: there is one thread, and the exports, which alone come here, take the parts once each and do not
-            // call each other; a host can't call an export from within `hailer.log`, as no reference crosses there and the
-            // ABI forbids it. So this is the only reference.
+            // SAFETY: there is one thread. Only the exports call this; each calls it once, and they
+            // do not call each other. A host cannot call an export from within `hailer.log`: no
+            // reference crosses there, and the ABI forbids it. So this is the only reference.
             unsafe { &mut *self.parts.get() }
         }
     }
@@ -245,14 +255,14 @@ mod wasm {
         input.get(..length as usize).unwrap_or_else(|| malformed())
     }
 
-    /// An output's place, as the ABI returns it.
+    /// Encodes an output's address and length as the ABI returns them.
     fn place(output: &[u8]) -> u64 {
         (output.as_ptr() as u64) << 32 | output.len() as u64
     }
 
-    /// Gives a panic's text and place to the host. The panic then traps, as it aborts.
+    /// Logs a panic's message and location to the host. The panic then aborts, which traps.
     fn on_panic(panic: &std::panic::PanicHookInfo<'_>) {
-        // `format!` and `concat` would bring in what they need for others; the writer is there anyway.
+        // `format!` and `concat` would add their own code; the writer is in the module anyway.
         let mut line = Writer::new();
         line.text(panic.payload_as_str().unwrap_or("a panic without a text"));
         if let Some(place) = panic.location() {
@@ -267,10 +277,10 @@ mod wasm {
     #[global_allocator]
     static HEAP: Memory = Memory { heap: Heap::new(), end: Cell::new(0) };
 
-    /// The module's memory, and what is handed out of it.
+    /// The module's memory, and the heap in it.
     struct Memory {
         heap: Heap,
-        /// Where the memory ends; zero before the first allocation.
+        /// The end address of the memory; zero before the first allocation.
         end: Cell<usize>,
     }
 
@@ -284,8 +294,8 @@ mod wasm {
             self.heap.settle();
         }
 
-        /// Makes the memory reach to `top`. Traps when the host allows no more: this way no code has to
-        /// carry the case.
+        /// Grows the memory to reach `top`. Traps if the host refuses, so that no other code has to
+        /// handle the case.
         #[cold]
         fn grow(&self, top: usize) {
             let pages = top.saturating_sub(self.end.get()).div_ceil(PAGE);
@@ -309,9 +319,9 @@ mod wasm {
         }
     }
 
-    // SAFETY: an allocation lies where `Heap::place` says, aligned and as long as its layout asks, within the memory, as it
-    // was made to reach there before the heap took it; no two live ones overlap, by the heap's invariant. Nothing here
-    // unwinds or allocates.
+    // SAFETY: an allocation has the start, alignment and length that `Heap::place` returned. It
+    // lies within the memory, which was grown to reach its end before the heap took it. No two live
+    // allocations overlap, by the heap's invariant. Nothing here unwinds or allocates.
     unsafe impl GlobalAlloc for Memory {
         #[inline(never)]
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -337,8 +347,9 @@ mod wasm {
                 self.heap.resize_last(end);
                 return start;
             }
-            // SAFETY: the caller promises a valid new layout and that `start` is a live allocation of `layout`; the new one
-            // doesn't overlap it, as it is live until it is freed here.
+            // SAFETY: the caller promises a valid new layout, and that `start` is a live allocation
+            // of `layout`. The new allocation does not overlap it, as the old one stays live until
+            // it is freed here.
             unsafe {
                 let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
                 core::ptr::copy_nonoverlapping(start, moved, layout.size().min(size));

@@ -1,11 +1,12 @@
-//! A part of the event whose shape nobody promises, read where it stands.
+//! A part of the event without a documented shape, read in place from the input buffer.
 
 use crate::wire::Reader;
 use crate::{Decimal, Timestamp};
 
-/// A part of the event as it came: any JSON value. It is searched in place; nothing is copied.
+/// A part of the event without a documented shape: any JSON value. It is searched in place; nothing
+/// is copied.
 ///
-/// What isn't there and what is of another kind is `None`, never an error.
+/// An absent value and a value of another type are `None`, never an error.
 #[derive(Clone, Copy, Debug)]
 pub struct Raw<'a> {
     at: Reader<'a>,
@@ -16,45 +17,51 @@ impl<'a> Raw<'a> {
         Self { at }
     }
 
-    /// The member of an object.
+    /// The member of an object with this name; `None` if there is none, or if this is not an
+    /// object. If two members have the name, the last one counts.
     #[must_use]
     pub fn get(self, key: &str) -> Option<Raw<'a>> {
         self.entries().filter(|(name, _)| *name == key).last().map(|(_, value)| value)
     }
 
-    /// The members of an object, in the order in which they came; none if it is something else.
+    /// The members of an object, in the order of the event; empty if this is not an object.
     pub fn entries(self) -> impl Iterator<Item = (&'a str, Raw<'a>)> {
         let mut reader = self.at;
-        let count = if matches!(reader.peek(), 0x80..=0x8f | 0xde | 0xdf) { reader.map() } else { 0 };
+        let count =
+            if matches!(reader.peek(), 0x80..=0x8f | 0xde | 0xdf) { reader.map() } else { 0 };
         (0..count).map(move |_| (reader.str(), next(&mut reader)))
     }
 
-    /// The elements of an array; none if it is something else.
+    /// The elements of an array; empty if this is not an array.
     pub fn elements(self) -> impl Iterator<Item = Raw<'a>> {
         let mut reader = self.at;
-        let count = if matches!(reader.peek(), 0x90..=0x9f | 0xdc | 0xdd) { reader.array() } else { 0 };
+        let count =
+            if matches!(reader.peek(), 0x90..=0x9f | 0xdc | 0xdd) { reader.array() } else { 0 };
         (0..count).map(move |_| next(&mut reader))
     }
 
+    /// Whether this is JSON's `null`.
     #[must_use]
     pub fn is_null(mut self) -> bool {
         self.at.nil()
     }
 
+    /// The value of `true` or `false`; `None` if this is neither.
     #[must_use]
     pub fn as_bool(mut self) -> Option<bool> {
         matches!(self.at.peek(), 0xc2 | 0xc3).then(|| self.at.bool())
     }
 
+    /// The value of a string; `None` if this is not a string.
     #[must_use]
     pub fn as_str(mut self) -> Option<&'a str> {
         matches!(self.at.peek(), 0xa0..=0xbf | 0xd9..=0xdb).then(|| self.at.str())
     }
 
-    /// A number without a fraction that fits.
+    /// The value of a whole number; `None` if this is not one, or if it does not fit an `i64`.
     #[must_use]
     pub fn as_int(mut self) -> Option<i64> {
-        // 0xcf is an unsigned number of 64 bits, which may be too big.
+        // 0xcf is an unsigned number of 64 bits, which may be too large.
         match self.at.peek() {
             0x00..=0x7f | 0xcc..=0xce | 0xd0..=0xd3 | 0xe0..=0xff => Some(self.at.int()),
             0xcf => i64::try_from(self.at.unsigned()).ok(),
@@ -62,7 +69,8 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// A number, exactly.
+    /// The exact value of a number; `None` if this is not a number, or if a [`Decimal`] cannot hold
+    /// it.
     #[must_use]
     pub fn as_decimal(mut self) -> Option<Decimal> {
         match self.at.peek() {
@@ -72,7 +80,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// A text that is a moment in RFC 3339.
+    /// The value of a string that is a timestamp in RFC 3339; else `None`.
     #[must_use]
     pub fn as_timestamp(self) -> Option<Timestamp> {
         self.as_str()?.parse().ok()
@@ -115,11 +123,18 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_kind_is_none() {
+    fn a_value_of_another_type_is_none() {
         let raw = Raw::new(Reader::new(&[0xa1, b'x']));
-        assert_eq!((raw.as_bool(), raw.as_int(), raw.as_decimal(), raw.as_timestamp()), (None, None, None, None));
-        assert_eq!((raw.elements().count(), raw.entries().count(), raw.get("x").is_none()), (0, 0, true));
-        let too_big = Raw::new(Reader::new(&[0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]));
+        assert_eq!(
+            (raw.as_bool(), raw.as_int(), raw.as_decimal(), raw.as_timestamp()),
+            (None, None, None, None)
+        );
+        assert_eq!(
+            (raw.elements().count(), raw.entries().count(), raw.get("x").is_none()),
+            (0, 0, true)
+        );
+        let too_big =
+            Raw::new(Reader::new(&[0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]));
         assert_eq!((too_big.as_int(), too_big.as_decimal()), (None, Some(Decimal::from(u64::MAX))));
     }
 }

@@ -1,29 +1,39 @@
-//! What the two macros make of a rule: `#[rule]` the parameters, `#[handlers]` the handlers.
+//! The traits that the two macros implement: `#[rule]` for the parameters, `#[handlers]` for the
+//! handlers.
 
 use crate::Context;
 use crate::wire::Reader;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::wire::Writer;
 
-/// A rule, as its host and its tests see it. [`#[handlers]`](macro@crate::handlers) implements it; authors never do.
+/// A complete rule, as its host and its tests use it. [`#[handlers]`](macro@crate::handlers)
+/// implements it; authors never do.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no handlers",
     label = "put `#[handlers]` on an `impl {Self}` block with the handlers in it"
 )]
 pub trait Rule: Declared {
-    /// The manifest of `docs/abi.md`, as JSON.
+    /// The rule's manifest (`docs/abi.md`), as JSON.
     const MANIFEST: &'static str;
 
-    /// Checks the parameters beyond what their bounds say, once, before the first call.
+    /// Runs the rule's `#[configure]` on the parameters, once, before the first call.
     #[doc(hidden)]
     fn configure(&self) -> Result<(), String>;
 
-    /// Runs the handler with this number on the state that was kept and the fields that it asked for.
+    /// Runs the handler with this number. `kept` is the stored state, and `fields` are the values
+    /// of the handler's fields.
     #[doc(hidden)]
-    fn handle(&self, handler: u32, kept: Reader<'_>, fields: &mut Reader<'_>, context: &mut Context);
+    fn handle(
+        &self,
+        handler: u32,
+        kept: Reader<'_>,
+        fields: &mut Reader<'_>,
+        context: &mut Context,
+    );
 
-    /// What the condition of the handler with this number says of fields, as Rust says it; `None` is unknown. A host has an evaluator of its
-    /// own, and [`Scenario`](crate::testing::Scenario) sees to it that both say the same.
+    /// The result of the condition of the handler with this number for these fields, computed in
+    /// Rust; `None` is unknown. The host has its own evaluator, and
+    /// [`Scenario`](crate::testing::Scenario) checks that both give the same result.
     #[cfg(not(target_arch = "wasm32"))]
     #[doc(hidden)]
     fn condition(&self, handler: u32, fields: Reader<'_>) -> Option<bool> {
@@ -32,14 +42,17 @@ pub trait Rule: Declared {
     }
 }
 
-/// The half of a rule that `#[rule]` makes.
-#[diagnostic::on_unimplemented(message = "`{Self}` is not a rule", label = "put `#[rule]` on the struct of this impl")]
+/// The half of a rule that `#[rule]` generates.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a rule",
+    label = "put `#[rule]` on the struct of this impl"
+)]
 #[doc(hidden)]
 pub trait Declared: Sized + 'static {
     /// The first half of the manifest: name, version, description, parameters.
     const DECLARATION: &'static str;
 
-    /// The rule with the parameters that the host sends, in the order of the fields.
+    /// Makes the rule from the parameters that the host sends, in the order of the struct's fields.
     fn from_params(params: &mut Reader<'_>) -> Self;
 
     /// Writes the rule's parameters as the host sends them.
@@ -47,7 +60,7 @@ pub trait Declared: Sized + 'static {
     fn write_params(&self, params: &mut Writer);
 }
 
-/// The length of texts together.
+/// The total length of several strings, in bytes.
 #[must_use]
 pub const fn length(parts: &[&str]) -> usize {
     let (mut sum, mut part) = (0, 0);
@@ -58,7 +71,7 @@ pub const fn length(parts: &[&str]) -> usize {
     sum
 }
 
-/// Texts, one after another. `N` is their [`length`].
+/// Concatenates strings. `N` is their [`length`].
 #[must_use]
 pub const fn concat<const N: usize>(parts: &[&str]) -> [u8; N] {
     let mut joined = [0; N];
@@ -75,14 +88,14 @@ pub const fn concat<const N: usize>(parts: &[&str]) -> [u8; N] {
     joined
 }
 
-/// A number's decimal digits, for a constant.
+/// The decimal digits of a number, for use in constants.
 #[derive(Debug)]
 pub struct Digits {
     bytes: [u8; 10],
     first: usize,
 }
 
-/// The digits of a number.
+/// Converts a number to its decimal digits.
 #[must_use]
 pub const fn digits(mut number: u32) -> Digits {
     let (mut bytes, mut first) = ([0; 10], 10);
@@ -99,7 +112,7 @@ impl Digits {
     pub const fn text(&self) -> &str {
         match core::str::from_utf8(self.bytes.split_at(self.first).1) {
             Ok(text) => text,
-            Err(_) => panic!("digits are a text"),
+            Err(_) => panic!("digits are valid UTF-8"),
         }
     }
 }
@@ -109,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_has_its_digits() {
+    fn digits_match_to_string() {
         for number in [0, 1, 9, 10, 4_294_967_295] {
             assert_eq!(digits(number).text(), number.to_string());
         }

@@ -1,29 +1,31 @@
-//! When a timer is due. A rule says it in the customer's terms (in two days at ten, every year on a birthday); the host makes
-//! an instant of it, in the campaign's time zone.
+//! The due times of timers. A rule states a due time in the customer's terms ("in two days at ten",
+//! "every year on the birthday"). The host converts it to an instant in the campaign's time zone.
 
 use crate::wire::Writer;
 use crate::{Duration, Timestamp};
 
-/// A timer of this rule. The constants of `Timer` are all there are: one for each handler that is marked `#[timer]`.
+/// A timer of this rule. `Timer` has one constant for each handler marked `#[timer]`, and there are
+/// no other timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerId {
-    /// The handler's number on the wire.
+    /// The handler's number in the manifest.
     pub(crate) handler: u32,
-    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "what tests tell"))]
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "used by tests only"))]
     pub(crate) name: &'static str,
 }
 
-/// For the constants of `Timer`.
+/// Makes a constant of `Timer`; for generated code only.
 #[must_use]
 pub const fn timer(handler: u32, name: &'static str) -> TimerId {
     TimerId { handler, name }
 }
 
-/// When a timer is due: a span from now (`minutes(60)`), a moment ([`at`]), or a local time ([`in_days`], [`on`],
-/// [`every_year_on`]).
+/// The due time of a timer: a span from now (`minutes(60)`), a point in time ([`at`]), or a local
+/// time ([`in_days`], [`on`], [`every_year_on`]).
 ///
-/// Local times are in the campaign's `time_zone`. One that clocks skip is the first instant after the gap, and one that they show
-/// twice the earlier. A moment in the past is due at once; one more than ten years ahead is a fault.
+/// Local times are in the campaign's `time_zone`. If clocks skip a local time, the timer is due at
+/// the first instant after the gap. If clocks show it twice, the earlier one counts. A due time in
+/// the past is due at once. A due time more than ten years ahead is a fault.
 ///
 /// ```
 /// use hailer_sdk::prelude::*;
@@ -33,7 +35,7 @@ pub const fn timer(handler: u32, name: &'static str) -> TimerId {
 /// const EVERY_LEAP_DAY: When = every_year_on(2, 29).at(9, 30);
 /// ```
 ///
-/// A constant that no calendar or clock has does not compile:
+/// A constant with a date or a time that does not exist does not compile:
 ///
 /// ```compile_fail,E0080
 /// # use hailer_sdk::prelude::*;
@@ -55,23 +57,23 @@ enum Parts {
     EveryYearOn { month: u32, day: u32, minute: u32 },
 }
 
-/// A local day that lacks the time of day: `.at(10, 0)`.
+/// A local day without a time of day; add it with `.at(10, 0)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "say at what time: `.at(10, 0)`"]
+#[must_use = "add the time of day: `.at(10, 0)`"]
 pub struct Day(Parts);
 
-/// At a moment.
+/// A timer due at this point in time.
 #[must_use]
 pub const fn at(moment: Timestamp) -> When {
     When(Parts::At { ms: moment.as_millis() })
 }
 
-/// So many days after today's date, which is the campaign's, in its time zone; 0 is today.
+/// A timer due this number of days after today's date in the campaign's time zone; 0 is today.
 pub const fn in_days(days: u32) -> Day {
     Day(Parts::InDays { days, minute: 0 })
 }
 
-/// On a date. In a constant a wrong one does not compile.
+/// A timer due on this date. In a constant, a date that does not exist is a compile error.
 ///
 /// # Panics
 /// When there is no such date.
@@ -81,7 +83,8 @@ pub const fn on(year: u32, month: u32, day: u32) -> Day {
     Day(Parts::On { year, month, day, minute: 0 })
 }
 
-/// The next time that this day of the year comes, after now. The 29th of February is the 28th in years without one.
+/// A timer due on the next occurrence of this day of the year, after now. In years without a 29th
+/// of February, that day is the 28th.
 ///
 /// # Panics
 /// When no year has such a day.
@@ -91,7 +94,7 @@ pub const fn every_year_on(month: u32, day: u32) -> Day {
 }
 
 impl Day {
-    /// The time of day, from 00:00 to 23:59.
+    /// Adds the time of day, from 00:00 to 23:59.
     ///
     /// # Panics
     /// When no clock shows it.
@@ -102,16 +105,19 @@ impl Day {
         When(match self.0 {
             Parts::InDays { days, .. } => Parts::InDays { days, minute: of_day },
             Parts::On { year, month, day, .. } => Parts::On { year, month, day, minute: of_day },
-            Parts::EveryYearOn { month, day, .. } => Parts::EveryYearOn { month, day, minute: of_day },
+            Parts::EveryYearOn { month, day, .. } => {
+                Parts::EveryYearOn { month, day, minute: of_day }
+            }
             whole => whole,
         })
     }
 }
 
-/// What a timer can be scheduled for.
+/// A due time for a timer: a [`Duration`] from now, a [`Timestamp`], or a [`When`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` doesn't say when a timer is due",
-    label = "a span such as `minutes(60)`, a moment such as `at(..)`, or a local time such as `in_days(1).at(10, 0)` is needed here"
+    message = "`{Self}` is not a due time for a timer",
+    label = "expected a span such as `minutes(60)`, a point in time such as `at(..)`, or a local \
+             time such as `in_days(1).at(10, 0)`"
 )]
 pub trait Due {
     #[doc(hidden)]
@@ -124,7 +130,7 @@ impl Due for When {
     }
 }
 
-/// So long after now.
+/// Due this span after now.
 impl Due for Duration {
     fn when(self) -> When {
         When(Parts::After { ms: crate::time::millis_of(self) })
@@ -148,15 +154,19 @@ const fn days_of(month: u32, is_leap: bool) -> u32 {
 }
 
 impl When {
-    /// The record of `docs/abi.md`, "Moments".
+    /// Writes the record of `docs/abi.md`, "Timers".
     #[inline(never)]
     pub(crate) fn write(self, writer: &mut Writer) {
         let (members, count) = match self.0 {
             Parts::After { ms } => ([0, ms, 0, 0, 0], 2),
             Parts::At { ms } => ([1, ms, 0, 0, 0], 2),
             Parts::InDays { days, minute } => ([2, days as i64, minute as i64, 0, 0], 3),
-            Parts::On { year, month, day, minute } => ([3, year as i64, month as i64, day as i64, minute as i64], 5),
-            Parts::EveryYearOn { month, day, minute } => ([4, month as i64, day as i64, minute as i64, 0], 4),
+            Parts::On { year, month, day, minute } => {
+                ([3, year as i64, month as i64, day as i64, minute as i64], 5)
+            }
+            Parts::EveryYearOn { month, day, minute } => {
+                ([4, month as i64, day as i64, minute as i64, 0], 4)
+            }
         };
         writer.array(count);
         for member in members.iter().take(count) {
@@ -177,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_the_records_of_the_abi() {
+    fn due_times_are_written_as_the_records_of_the_abi() {
         assert_eq!(written(Duration::from_millis(100)), [0x92, 0, 100]);
         assert_eq!(written(Timestamp::from_millis(-1)), [0x92, 1, 0xff]);
         assert_eq!(written(in_days(2).at(0, 59)), [0x93, 2, 2, 59]);
@@ -187,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn days_and_times_that_there_are_not_are_refused() {
+    fn dates_and_times_that_do_not_exist_are_refused() {
         for wrong in [
             || on(2026, 2, 29).at(0, 0),
             || on(2100, 2, 29).at(0, 0),

@@ -1,11 +1,12 @@
-//! Moments and spans. A rule has no clock: the moments it knows are `ctx.now()` and those that events carry.
+//! Points in time, and spans. A rule has no clock: it knows only `ctx.now()` and the times that
+//! events carry.
 
 use core::fmt;
 use core::ops::{Add, Sub};
 
 pub use core::time::Duration;
 
-/// A moment, to the millisecond, in UTC.
+/// A point in time in UTC, with millisecond precision.
 ///
 /// ```
 /// use hailer_sdk::prelude::*;
@@ -22,32 +23,34 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// A moment from milliseconds since 1970-01-01 UTC.
+    /// Makes a timestamp from milliseconds since 1970-01-01 UTC.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self { millis }
     }
 
-    /// Milliseconds since 1970-01-01 UTC.
+    /// The timestamp in milliseconds since 1970-01-01 UTC.
     #[must_use]
     pub const fn as_millis(self) -> i64 {
         self.millis
     }
 
-    /// How long after `earlier` this is; zero if it is not after.
+    /// The span from `earlier` to this timestamp; zero if this one is not later.
     #[must_use]
     pub const fn since(self, earlier: Timestamp) -> Duration {
         let millis = self.millis.saturating_sub(earlier.millis);
         Duration::from_millis(if millis > 0 { millis.cast_unsigned() } else { 0 })
     }
 
-    /// Year, month (1-12) and day (1-31) in UTC, in the Gregorian calendar.
+    /// The year, month (1-12) and day (1-31) in UTC, in the Gregorian calendar.
     #[must_use]
     pub const fn date(self) -> (i64, u8, u8) {
-        // Days are counted in eras of 400 years that begin on the first of March, so that a leap day ends its year.
+        // Days are counted in eras of 400 years that begin on the first of March, so that a leap
+        // day is the last day of its year.
         let days = self.millis.div_euclid(MILLIS_A_DAY) + 719_468;
         let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let year_of_era =
+            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_from_march = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -59,22 +62,25 @@ impl Timestamp {
 
 const MILLIS_A_DAY: i64 = 86_400_000;
 
+/// A span of seconds.
 #[must_use]
 pub const fn seconds(count: u32) -> Duration {
     Duration::from_secs(count as u64)
 }
 
+/// A span of minutes.
 #[must_use]
 pub const fn minutes(count: u32) -> Duration {
     Duration::from_secs(count as u64 * 60)
 }
 
+/// A span of hours.
 #[must_use]
 pub const fn hours(count: u32) -> Duration {
     Duration::from_secs(count as u64 * 3600)
 }
 
-/// Days of 24 hours.
+/// A span of days of 24 hours each.
 #[must_use]
 pub const fn days(count: u32) -> Duration {
     Duration::from_secs(count as u64 * 86_400)
@@ -101,7 +107,7 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
-/// RFC 3339, with milliseconds only where there are some.
+/// Writes RFC 3339, with milliseconds only if they are not zero.
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = self.date();
@@ -115,7 +121,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A text is no moment in RFC 3339.
+/// The error for text that is not a timestamp in RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidTimestamp;
 
@@ -127,7 +133,8 @@ impl fmt::Display for InvalidTimestamp {
 
 impl core::error::Error for InvalidTimestamp {}
 
-/// RFC 3339: a date, `T`, a time, and an offset; without an offset it is UTC. Digits past the millisecond are cut off.
+/// Reads RFC 3339: a date, `T`, a time, and an offset. Without an offset, the time is in UTC.
+/// Digits after the millisecond are cut off.
 impl core::str::FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
@@ -139,9 +146,13 @@ impl core::str::FromStr for Timestamp {
 fn parse(text: &[u8]) -> Option<Timestamp> {
     let number = |from: usize, length: usize| {
         let digits = text.get(from..from + length)?;
-        digits.iter().try_fold(0, |sum: i64, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
+        digits.iter().try_fold(0, |sum: i64, digit| {
+            digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0'))
+        })
     };
-    let mark = |at: usize, marks: &[u8]| text.get(at).is_some_and(|byte| marks.contains(byte)).then_some(());
+    let mark = |at: usize, marks: &[u8]| {
+        text.get(at).is_some_and(|byte| marks.contains(byte)).then_some(())
+    };
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
     let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
     for (at, marks) in [(4, &b"-"[..]), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":")] {
@@ -167,12 +178,16 @@ fn parse(text: &[u8]) -> Option<Timestamp> {
         }
         _ => return None,
     };
-    let moment = ((days_from_civil(year, month, day) * 24 + hour) * 60 + minute - offset_minutes) * 60 + second;
+    let moment = ((days_from_civil(year, month, day) * 24 + hour) * 60 + minute - offset_minutes)
+        * 60
+        + second;
     let day_start = Timestamp::from_millis(days_from_civil(year, month, day) * MILLIS_A_DAY);
-    (day_start.date() == (year, month as u8, day as u8)).then(|| Timestamp::from_millis(moment * 1000 + millis))
+    (day_start.date() == (year, month as u8, day as u8))
+        .then(|| Timestamp::from_millis(moment * 1000 + millis))
 }
 
-/// Days since 1970-01-01 of a date in the Gregorian calendar; the inverse of [`Timestamp::date`].
+/// The number of days from 1970-01-01 to a date in the Gregorian calendar; the inverse of
+/// [`Timestamp::date`].
 const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
@@ -189,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_read_and_written() {
+    fn timestamps_are_read_and_written() {
         for (text, millis) in [
             ("1970-01-01T00:00:00Z", 0),
             ("2020-08-13T16:53:47Z", 1_597_337_627_000),
@@ -211,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_moment_is_refused() {
+    fn text_that_is_not_a_timestamp_is_refused() {
         for text in [
             "",
             "2021-06-15",

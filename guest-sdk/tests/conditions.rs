@@ -1,8 +1,10 @@
-//! A host's answer to a condition is that of the same condition as Rust. The one is `hailer-abi`'s evaluator on a manifest and on bytes; the
-//! other is what `#[when]` makes of the author's words for the values that a handler gets, with the SDK's own reader and decimals, compiled
-//! by rustc. They share nothing but the macro's reading of those words.
+//! The host's result of a condition equals the result of the same condition in Rust. The first
+//! comes from `hailer-abi`'s evaluator, on a manifest and on bytes. The second is the Rust code
+//! that `#[when]` generates for the handler's values, with the SDK's own reader and decimals,
+//! compiled by rustc. Both share only the macro's parser.
 //!
-//! The conditions are made up here, and written to `conditions/corpus.rs`, as they have to be compiled: `HAILER_WRITE=1` writes them anew.
+//! The conditions are generated here and written to `conditions/corpus.rs`, because they must be
+//! compiled. `HAILER_WRITE=1` writes them again.
 
 #![allow(clippy::unwrap_used, reason = "a test's own set-up")]
 
@@ -16,10 +18,10 @@ use hailer_sdk::generated::{Reader, Writer};
 use hailer_sdk::{Decimal, Rule, Timestamp};
 use proptest::prelude::*;
 
-/// What a host and Rust say of some fields.
+/// The results of the host and of Rust for the same fields; `None` is unknown.
 type Answers = (Option<bool>, Option<bool>);
 
-/// A rule with a condition, and what asks it: with parameters, and with fields.
+/// A rule with a condition, and the function that evaluates it for parameters and fields.
 pub(crate) struct Guarded {
     pub(crate) condition: &'static str,
     pub(crate) ask: fn(&Writer, &Writer) -> Answers,
@@ -44,7 +46,15 @@ macro_rules! corpus {
                     #[when($($condition)+)]
                     fn purchase(
                         &self,
-                        Purchase { amount, brand_id, operation_type: kind, try_count, is_refund, date_time, .. }: Purchase,
+                        Purchase {
+                            amount,
+                            brand_id,
+                            operation_type: kind,
+                            try_count,
+                            is_refund,
+                            date_time,
+                            ..
+                        }: Purchase,
                         ctx: &mut Context,
                     ) {
                         let _ = (amount, brand_id, kind, try_count, is_refund, date_time);
@@ -56,7 +66,10 @@ macro_rules! corpus {
         )+
 
         pub(crate) const CORPUS: &[crate::Guarded] = &[
-            $(crate::Guarded { condition: stringify!($($condition)+), ask: crate::ask::<$name::Guarded> }),+
+            $(crate::Guarded {
+                condition: stringify!($($condition)+),
+                ask: crate::ask::<$name::Guarded>,
+            }),+
         ];
     };
 }
@@ -64,7 +77,7 @@ macro_rules! corpus {
 #[path = "conditions/corpus.rs"]
 mod corpus;
 
-/// So many conditions.
+/// The number of conditions in the corpus.
 const CONDITIONS: u32 = 96;
 
 fn ask<R: Rule>(params: &Writer, fields: &Writer) -> Answers {
@@ -74,24 +87,34 @@ fn ask<R: Rule>(params: &Writer, fields: &Writer) -> Answers {
     condition.check(&handler.fields, &manifest.params).unwrap();
     let guard = Guard::new(condition, &handler.fields, &manifest.params, params.bytes()).unwrap();
     let rule = R::from_params(&mut Reader::new(params.bytes()));
-    (guard.answer(&elements(fields.bytes()).unwrap()), rule.condition(0, Reader::new(fields.bytes())))
+    (
+        guard.answer(&elements(fields.bytes()).unwrap()),
+        rule.condition(0, Reader::new(fields.bytes())),
+    )
 }
 
 fn decimal() -> impl Strategy<Value = Decimal> {
     let parsed = |text: String| text.parse::<Decimal>().unwrap();
-    let any_of_28_digits =
-        (-79_228_162_514_264_337_593_543_950_335_i128..=79_228_162_514_264_337_593_543_950_335, 0_u32..=28).prop_map(
-            move |(digits, scale)| parsed(rust_decimal::Decimal::from_i128_with_scale(digits, scale).to_string()),
-        );
-    let usual = (-30_000_i64..=1_010_000, 4_u32..=4)
-        .prop_map(move |(digits, scale)| parsed(rust_decimal::Decimal::new(digits, scale).to_string()));
-    let near = proptest::sample::select(&["100", "100.0000", "99.9999", "1.5", "1.500", "0", "3", "-3.00"][..])
-        .prop_map(move |text| parsed(text.to_owned()));
+    let any_of_28_digits = (
+        -79_228_162_514_264_337_593_543_950_335_i128..=79_228_162_514_264_337_593_543_950_335,
+        0_u32..=28,
+    )
+        .prop_map(move |(digits, scale)| {
+            parsed(rust_decimal::Decimal::from_i128_with_scale(digits, scale).to_string())
+        });
+    let usual = (-30_000_i64..=1_010_000, 4_u32..=4).prop_map(move |(digits, scale)| {
+        parsed(rust_decimal::Decimal::new(digits, scale).to_string())
+    });
+    let near = proptest::sample::select(
+        &["100", "100.0000", "99.9999", "1.5", "1.500", "0", "3", "-3.00"][..],
+    )
+    .prop_map(move |text| parsed(text.to_owned()));
     prop_oneof![1 => any_of_28_digits, 2 => usual, 3 => near]
 }
 
 fn text() -> impl Strategy<Value = String> {
-    prop_oneof![3 => proptest::sample::select(&["", "a", "b", "B", "я"][..]).prop_map(str::to_owned), 1 => ".{0,8}"]
+    let known = proptest::sample::select(&["", "a", "b", "B", "я"][..]).prop_map(str::to_owned);
+    prop_oneof![3 => known, 1 => ".{0,8}"]
 }
 
 fn whole() -> impl Strategy<Value = i64> {
@@ -99,7 +122,12 @@ fn whole() -> impl Strategy<Value = i64> {
 }
 
 prop_compose! {
-    fn params()(least in decimal(), times in prop_oneof![3 => 0_u32..=4, 1 => any::<u32>()], brand in text(), on in any::<bool>()) -> Writer {
+    fn params()(
+        least in decimal(),
+        times in prop_oneof![3 => 0_u32..=4, 1 => any::<u32>()],
+        brand in text(),
+        on in any::<bool>(),
+    ) -> Writer {
         let mut params = Writer::default();
         params.array(4);
         params.decimal(least);
@@ -142,7 +170,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn a_host_answers_every_condition_as_rust_does(params in params(), fields in fields()) {
+    fn the_host_and_rust_give_the_same_result_for_every_condition(
+        params in params(), fields in fields(),
+    ) {
         for guarded in corpus::CORPUS {
             let (host, rust) = (guarded.ask)(&params, &fields);
             prop_assert_eq!(host, rust, "{}", guarded.condition);
@@ -151,7 +181,7 @@ proptest! {
 }
 
 #[test]
-fn the_corpus_is_large_and_answers_in_every_way() {
+fn the_corpus_is_large_and_gives_every_result() {
     assert_eq!(corpus::CORPUS.len(), CONDITIONS as usize);
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut answers = Vec::new();
@@ -169,18 +199,22 @@ fn the_corpus_is_large_and_answers_in_every_way() {
 }
 
 #[test]
-fn the_corpus_is_the_one_that_is_made_up_here() {
+fn the_corpus_file_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conditions/corpus.rs");
     let written = corpus_text();
     if std::env::var_os("HAILER_WRITE").is_some() {
         std::fs::write(&path, &written).unwrap();
     }
-    assert!(std::fs::read_to_string(&path).unwrap() == written, "write it anew with HAILER_WRITE=1");
+    assert!(
+        std::fs::read_to_string(&path).unwrap() == written,
+        "tests/conditions/corpus.rs is out of date; run this test with HAILER_WRITE=1"
+    );
 }
 
 fn corpus_text() -> String {
     let mut text = String::from(
-        "//! Conditions that `../conditions.rs` has made up, to be compiled: it says what for, and writes them.\n\ncorpus! {\n",
+        "//! Generated by `../conditions.rs`, which explains it: conditions to be compiled.\n\n\
+         corpus! {\n",
     );
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for number in 0..CONDITIONS {
@@ -190,12 +224,13 @@ fn corpus_text() -> String {
     text + "}\n"
 }
 
-/// The same numbers each time.
+/// A pseudo-random generator that gives the same numbers in each run.
 struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, bound: u64) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) % bound) as usize
     }
 
@@ -224,12 +259,27 @@ fn condition(depth: u32, dice: &mut Dice) -> String {
 
 fn leaf(dice: &mut Dice) -> String {
     let order = &["==", "!=", "<", "<=", ">", ">="];
-    let numbers = &["amount", "try_count", "self.least", "self.times", "100", "1.5", "-3", "0.0001", "1.50000"];
+    let numbers = &[
+        "amount",
+        "try_count",
+        "self.least",
+        "self.times",
+        "100",
+        "1.5",
+        "-3",
+        "0.0001",
+        "1.50000",
+    ];
     let texts = &["brand_id", "kind", "self.brand", r#""""#, r#""b""#, r#""я""#];
     match dice.below(10) {
         0..4 => compared(&["amount", "amount", "try_count"], numbers, order, dice),
         4..6 => compared(&["brand_id", "kind"], texts, order, dice),
-        6 => compared(&["is_refund"], &["is_refund", "self.on", "true", "false"], &["==", "!="], dice),
+        6 => compared(
+            &["is_refund"],
+            &["is_refund", "self.on", "true", "false"],
+            &["==", "!="],
+            dice,
+        ),
         7 => dice.pick(&["is_refund", "!is_refund", "self.on", "!self.on"]).to_owned(),
         _ => {
             let field = dice.pick(&["brand_id", "kind", "try_count", "is_refund", "date_time"]);
@@ -240,5 +290,9 @@ fn leaf(dice: &mut Dice) -> String {
 
 fn compared(fields: &[&str], others: &[&str], signs: &[&str], dice: &mut Dice) -> String {
     let (field, sign, other) = (dice.pick(fields), dice.pick(signs), dice.pick(others));
-    if dice.below(2) == 0 { format!("{field} {sign} {other}") } else { format!("{other} {sign} {field}") }
+    if dice.below(2) == 0 {
+        format!("{field} {sign} {other}")
+    } else {
+        format!("{other} {sign} {field}")
+    }
 }

@@ -1,8 +1,8 @@
-//! Where the rooms are wired: one engine, from its start to its end.
+//! Wires the components: one engine, from its start to its end.
 //!
-//! The order matters. The data directory is taken first, so that two engines never share it; the rules are loaded
-//! before the source is opened; the way out is checked before the first event is taken; and at the end the source stops before what it delivered
-//! is drained.
+//! The order matters. The data directory is locked first, so that two engines never share it. The
+//! rules are loaded before the source is opened. The sink is checked before the first event is
+//! taken in. At the end the source stops before its deliveries are drained.
 
 mod address_space;
 mod checks;
@@ -11,6 +11,7 @@ mod resources;
 mod signals;
 mod stage;
 mod summary;
+mod topology;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,23 +23,23 @@ use tokio::task::JoinHandle;
 use crate::address::{self, Address};
 use crate::clock::{self, Millis};
 use crate::config::{Config, DEAD_LETTERS_FILE, LISTEN_OF_A_SERVICE, StoreConfig};
-use crate::control::{self, Control, EngineStatus, Http, Observed, StoreDoor};
+use crate::control::{self, Control, EngineStatus, Http, Observed, StoreQueries};
 use crate::engine::{RuleSet, Sandbox};
 use crate::health::Health;
 use crate::metrics;
 use crate::pipeline::{
-    Clock, Contradiction, Door, Doorway, IN_FLIGHT_FILE, Keeping, LettersBound, Pipeline, PipelineError, Retention,
-    Rules, Settings, Suspects, Tally, doubt_at_start,
+    Clock, Contradiction, IN_FLIGHT_FILE, LettersBound, Pipeline, PipelineError, PoisonGuard,
+    Recorder, RequestReceiver, RequestSender, Retention, Rules, Settings, StoreSettings, Tally,
+    doubt_at_start,
 };
 use crate::recording::Recording;
 use crate::reload::{self, LoadReport, Owner, ReloadError, ReloadHandle};
 use crate::shutdown::{Shutdown, ShutdownTrigger};
-use crate::sinks::{AnyDeadLetters, AnySink, SinkError};
+use crate::sinks::{AnyDeadLetterSink, AnySink, SinkError};
 use crate::sources::{Source, SourceError};
 use crate::store::{FileStore, MemoryStore, Opening, Store, StoreError};
 pub use checks::{
-    Beside, Finding, Level, TopologyReport, check_address_space, check_broker, check_recording, check_rules,
-    load_rules, topology,
+    Finding, Level, check_address_space, check_broker, check_recording, check_rules, load_rules,
 };
 pub use measure::measure;
 use resources::Resources;
@@ -46,33 +47,39 @@ pub use resources::check_disk;
 use stage::EngineStage;
 pub use stage::Loader;
 pub use summary::Summary;
+pub use topology::{OptionalObjects, TopologyReport, topology};
 
 const HOUR_MS: Millis = 3_600_000;
 
-/// The rooms that publish.
+/// The components that publish.
 const SINK_ROOMS: [&str; 2] = ["sink", "deadletters"];
-/// A draining engine does not wait for a sink that has been unready for so long.
+/// A draining engine does not wait for a sink that has been unready for this long.
 const STUCK_AFTER: Duration = Duration::from_secs(2);
-const LOOKS_EVERY: Duration = Duration::from_millis(250);
-/// The longest that the parts of an engine with a store may take to end when the time for draining is up.
+const POLL_EVERY: Duration = Duration::from_millis(250);
+/// When the time for draining is up, the parts of an engine with a store may take this long to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(8);
 
-const ORDERS_FORGOTTEN: &str = "ended before a pause, a resumption or a suspension was written down; `hailer campaigns` says what the next start does";
-const NOT_DRAINED: &str = "ended before everything was drained; what was not acknowledged will be delivered again";
+const REQUESTS_NOT_SAVED: &str = "the engine ended before a pause, resume or suspension was saved; \
+    after the next start, `hailer campaigns` shows the state of each campaign";
+const NOT_DRAINED: &str =
+    "the engine ended before everything was drained; unacknowledged events will be delivered again";
 
-/// Runs the engine until its source ends or it is told to stop, and says what it did.
+/// Runs the engine until its source ends or it is stopped, and returns a summary.
 ///
 /// # Errors
-/// When it can't start, or ends before its time.
+/// When it cannot start, or ends early.
 pub fn run(config: Config) -> anyhow::Result<Summary> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the threads of the engine")?;
     let result = runtime.block_on(run_until_told(config));
-    // Reading standard input can't be interrupted; its thread ends with the process.
+    // A read of standard input cannot be interrupted; its thread ends with the process.
     runtime.shutdown_background();
     result
 }
 
-/// The child process in which a module is compiled: the whole of `hailer compile-module`.
+/// The child process in which a module is compiled: all of `hailer compile-module`.
 #[must_use]
 pub fn compile_child() -> u8 {
     reload::compile_child_main(|limits, compatibility, wasm| {
@@ -80,8 +87,8 @@ pub fn compile_child() -> u8 {
     })
 }
 
-/// Everything that runs beside the pipeline and ends with it.
-struct Surroundings {
+/// The parts that run beside the pipeline and end with it.
+struct Services {
     reload: ReloadHandle,
     first_load: LoadReport,
     current: Arc<ArcSwap<RuleSet>>,
@@ -90,65 +97,73 @@ struct Surroundings {
     health: Health,
 }
 
-/// Tasks that end with the engine.
+/// The tasks that end with the engine.
 struct Background {
-    /// The owner of the rules' directory: without it nothing can be swapped any more.
+    /// The owner of the rules directory. Without it no campaign can be swapped.
     owner: JoinHandle<Result<(), ReloadError>>,
-    /// Those that answer commands, and questions for metrics and health.
+    /// The tasks that answer commands, and requests for metrics and health.
     answering: Vec<JoinHandle<()>>,
 }
 
 async fn run_until_told(config: Config) -> anyhow::Result<Summary> {
     let started_ms = clock::now_ms();
     let (trigger, shutdown) = Shutdown::new();
-    // Before anybody can see that it runs: who tells a ready engine to stop means that it should drain.
+    // Signals are handled before the engine is visible: a signal to a ready engine must drain it.
     let trigger = signals::listen(trigger, Duration::from_millis(config.drain_ms))?;
-    let (surroundings, doorway, mut background) = tokio::select! {
-        surrounded = surround(&config, started_ms, &shutdown) => surrounded?,
+    let (services, request_receiver, mut background) = tokio::select! {
+        started = start_services(&config, started_ms, &shutdown) => started?,
         () = shutdown.ended() => anyhow::bail!(NOT_DRAINED),
     };
-    let health = &surroundings.health;
+    let health = &services.health;
 
     let ran = tokio::select! {
-        // Asked first, as it may have something better to say at the very end.
+        // Polled first, because its error explains more than the others when several end together.
         biased;
-        ran = run_pipeline(&config, &surroundings, doorway, &shutdown) => ran,
+        ran = run_pipeline(&config, &services, request_receiver, &shutdown) => ran,
         ended = &mut background.owner => {
-            ended.context("the owner of the rules' directory stopped unexpectedly")??;
+            ended.context("the owner of the rules directory stopped unexpectedly")??;
             anyhow::bail!(NOT_DRAINED)
         }
-        () = ended_for_long(&config, &shutdown) => anyhow::bail!(NOT_DRAINED),
+        () = must_end_now(&config, &shutdown) => anyhow::bail!(NOT_DRAINED),
     };
-    // The owner may still read the directory. A suspension that is not written down would be forgotten.
+    // The owner may still be reading the directory. A suspension that is not saved would be lost.
     tokio::select! {
         biased;
-        () = surroundings.reload.orders_are_written() => {}
-        _ = &mut background.owner => tracing::error!(ORDERS_FORGOTTEN),
-        () = shutdown.ended() => tracing::error!(ORDERS_FORGOTTEN),
+        () = services.reload.orders_are_written() => {}
+        _ = &mut background.owner => tracing::error!(REQUESTS_NOT_SAVED),
+        () = shutdown.ended() => tracing::error!(REQUESTS_NOT_SAVED),
     }
     let (tally, not_recorded) = ran?;
     let problems = health.problems();
-    let other_form = health.complaints().remove("source").filter(|_| !problems.contains_key("source"));
+    let other_form =
+        health.complaints().remove("source").filter(|_| !problems.contains_key("source"));
     drop(trigger);
     for task in background.answering {
         task.abort();
     }
     background.owner.abort();
     let elapsed_ms = clock::now_ms() - started_ms;
-    Ok(Summary { tally, not_recorded, elapsed_ms, first_load: surroundings.first_load, problems, other_form })
+    Ok(Summary {
+        tally,
+        not_recorded,
+        elapsed_ms,
+        first_load: services.first_load,
+        problems,
+        other_form,
+    })
 }
 
-/// Takes the data directory, loads the rules, and opens the socket and the HTTP port. Requests that change what is kept come through the
-/// doorway, once there is a pipeline.
-async fn surround(
+/// Locks the data directory, loads the rules, and opens the socket and the HTTP port. Requests that
+/// change kept data wait in a channel until there is a pipeline.
+async fn start_services(
     config: &Config,
     started_ms: i64,
     shutdown: &Shutdown,
-) -> anyhow::Result<(Surroundings, Doorway, Background)> {
+) -> anyhow::Result<(Services, RequestReceiver, Background)> {
     let health = Health::default();
     health.expect("source");
-    let recorder = metrics::install().context("no metrics")?;
-    metrics::begin();
+    let recorder = metrics::install().context("cannot start the metrics")?;
+    metrics::create_series();
     show_connected(config);
     let control = Control::bind(&config.data)?;
     let http = Http::bind(listen_of(config)).await?;
@@ -158,10 +173,12 @@ async fn surround(
     let stage = EngineStage::open(config, Arc::clone(&sandbox), Arc::clone(&current))?;
     let (reload, requests) = ReloadHandle::new();
     let opening = (config.clone(), health.clone());
-    // One in memory outlives nothing.
+    // A store in memory does not outlive the engine.
     let lasting = config.store_dir().is_some().then(|| Arc::clone(&store));
-    let opened = tokio::task::spawn_blocking(move || Owner::open(&opening.0, stage, opening.1, lasting));
-    let (owner, first_load) = opened.await.context("loading the rules was interrupted")??;
+    let opened =
+        tokio::task::spawn_blocking(move || Owner::open(&opening.0, stage, opening.1, lasting));
+    let (owner, first_load) =
+        opened.await.context("the loading of the rules was interrupted")??;
     let about = EngineStatus {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -176,13 +193,18 @@ async fn surround(
         problems: std::collections::BTreeMap::new(),
         standbys: std::collections::BTreeMap::new(),
     };
-    let door = StoreDoor::new(&store, about.store.clone(), Arc::clone(&current));
-    let (requests_door, doorway) = Door::new();
+    let store_queries = StoreQueries::new(
+        &store,
+        about.store.clone(),
+        Arc::clone(&current),
+        config.store.deferred_max as u64,
+    );
+    let (request_sender, request_receiver) = RequestSender::new();
     let context = control::Context {
         reload: reload.clone(),
         health: health.clone(),
-        store: door,
-        pipeline: requests_door,
+        store: store_queries,
+        pipeline: request_sender,
         about: Arc::new(about),
     };
     let ended = shutdown.clone();
@@ -192,35 +214,49 @@ async fn surround(
     answering.push(tokio::spawn(control.serve(context, async move { ended.ended().await })));
     answering.push(tokio::spawn(Resources::begin(config, &store, &health, started_ms).watch()));
     if let Some(http) = http {
-        tracing::info!(address = %http.address(), "metrics and health");
+        tracing::info!(address = %http.address(), "metrics and health are served");
         let observed = Observed { health: health.clone(), metrics: recorder };
         let ended = shutdown.clone();
         answering.push(tokio::spawn(http.serve(observed, async move { ended.ended().await })));
     } else {
-        // Without a listener, recorded histograms would grow until they are rendered.
-        answering.push(tokio::spawn(metrics::keep_up(recorder)));
+        // Without a listener, recorded histograms would grow without bound, because rendering sums
+        // them up.
+        answering.push(tokio::spawn(metrics::sum_up(recorder)));
     }
-    let surroundings = Surroundings { reload, first_load, current, sandbox, store, health };
-    Ok((surroundings, doorway, Background { owner, answering }))
+    let services = Services { reload, first_load, current, sandbox, store, health };
+    Ok((services, request_receiver, Background { owner, answering }))
 }
 
-/// Opens the edges, lets events through until the source ends, and drains. Says how many events are missing in the recording, too.
+/// Opens sink and source, processes events until the source ends, and drains. Returns the totals,
+/// and how many events are missing in the recording.
 async fn run_pipeline(
     config: &Config,
-    around: &Surroundings,
-    doorway: Doorway,
+    services: &Services,
+    request_receiver: RequestReceiver,
     shutdown: &Shutdown,
 ) -> anyhow::Result<(Tally, u64)> {
-    let health = &around.health;
-    // A pipe opens only when somebody reads it.
+    let health = &services.health;
+    // Opening a pipe waits for its reader.
     let mut sink = tokio::select! {
-        sink = AnySink::new(config, health.clone()) => sink?,
+        sink = AnySink::new(&config.sink, &config.rabbitmq, health.clone()) => sink?,
         () = shutdown.draining() => return Ok((Tally::default(), 0)),
     };
-    let dead_letters = AnyDeadLetters::new(config, &config.data.join(DEAD_LETTERS_FILE), health.clone())?;
+    let dead_letters = AnyDeadLetterSink::new(
+        &config.source,
+        &config.rabbitmq,
+        &config.data.join(DEAD_LETTERS_FILE),
+        health.clone(),
+    )?;
     let run = format!("{:x}-{:x}", clock::now_ms(), std::process::id());
-    let source = Source::new(config, &run, health.clone())?;
-    // Dead letters wait in the store for theirs.
+    let source = Source::new(
+        &config.source,
+        &config.rabbitmq,
+        config.event.bytes_max,
+        &run,
+        health.clone(),
+    )?;
+    // The dead-letter queue is not checked here: dead letters wait in the store until it can be
+    // reached.
     tokio::select! {
         checked = sink.check_route() => checked?,
         () = shutdown.draining() => return Ok((Tally::default(), 0)),
@@ -237,45 +273,50 @@ async fn run_pipeline(
         breaker: config.breaker,
     };
     let rules = Rules {
-        sandbox: Arc::clone(&around.sandbox),
-        current: Arc::clone(&around.current),
-        owner: around.reload.clone(),
+        sandbox: Arc::clone(&services.sandbox),
+        current: Arc::clone(&services.current),
+        owner: Arc::new(services.reload.clone()),
     };
     let retention = Retention {
-        seen_ms: config.store.deduplication_hours as Millis * HOUR_MS,
+        dedup_ms: config.store.deduplication_hours as Millis * HOUR_MS,
         journal_ms: config.store.journal_days as Millis * 24 * HOUR_MS,
         journal_bytes_max: config.store.journal_bytes_max,
-        seen_rows_max: None,
+        dedup_entries_max: None,
     };
-    let keeping = Keeping {
-        store: Arc::clone(&around.store),
+    let store_settings = StoreSettings {
+        store: Arc::clone(&services.store),
         clock: config.clock.source,
         run_on_ms: config.clock.run_on_minutes as Millis * 60_000,
         retention: if config.store_dir().is_some() { retention } else { retention.in_memory() },
         outbox_max: config.store.outbox_max,
+        deferred_max: config.store.deferred_max,
         failures_bytes_max: config.store.failures_bytes_max,
         letters: LettersBound {
             letters_max: config.store.deadletters_max,
             bytes_max: config.store.deadletters_bytes_max,
         },
         missed_bytes_max: config.store.missed_bytes_max,
-        suspects: Arc::new(open_suspects(config)?),
+        poison_guard: Arc::new(open_poison_guard(config)?),
         health: health.clone(),
     };
-    check_clock(config, &*around.store)?;
+    check_clock(config, &*services.store)?;
     let recording = Recording::begin(&config.record, health)?;
-    let (entrance, mut pipeline) = Pipeline::start(settings, &rules, keeping, doorway, sink, dead_letters)?;
-    let entrance = entrance.recorded_by(recording.as_ref().map(Recording::recorder));
+    let (entrance, mut pipeline) =
+        Pipeline::start(settings, &rules, store_settings, request_receiver, sink, dead_letters)?;
+    let entrance = entrance.recorded_by(
+        recording.as_ref().map(|recording| Arc::new(recording.recorder()) as Arc<dyn Recorder>),
+    );
     let until = shutdown.clone();
     let mut source = tokio::spawn(async move {
-        // Deliveries that may not be decided are better left with the broker.
+        // While the clock is in doubt nothing is consumed, because deliveries that may not be
+        // decided are safer with the broker.
         tokio::select! {
             () = entrance.clock_is_believed() => {}
             () = until.draining() => {}
         }
         source.run(entrance, until).await
     });
-    // The pipeline outlives the source; when it ends first, a part of it has died.
+    // The pipeline normally ends after the source. If it ends first, a part of it has failed.
     let finished = tokio::select! {
         ended = &mut source => {
             ended_source(ended)?;
@@ -283,16 +324,20 @@ async fn run_pipeline(
             tokio::select! {
                 biased;
                 finished = pipeline.finished() => finished,
-                // The source has nothing outstanding, so what is left is on disk.
-                why = nothing_goes_out(health, shutdown), if config.store_dir().is_some() => {
-                    let (communications, letters) = (pipeline.in_outbox(), pipeline.waiting_letters());
-                    tracing::warn!(communications, letters, why, "the engine ends; what the store holds goes out at the next start");
+                // The source has no unacknowledged event, so everything else is on disk.
+                why = cannot_publish(health, shutdown), if config.store_dir().is_some() => {
+                    let communications = pipeline.in_outbox();
+                    let letters = pipeline.waiting_letters();
+                    tracing::warn!(communications, letters, why, "the engine ends; the store \
+                        keeps these communications and dead letters, and the next start publishes \
+                        them");
                     Ok(())
                 }
             }
         }
         finished = pipeline.finished() => {
-            // A source that fails lets go of the entrance first: what it has to say must not be lost to that race.
+            // A source that fails drops the entrance first, which ends the pipeline. Its own error
+            // is read here so that it is not lost.
             if finished.is_ok() {
                 ended_source((&mut source).await)?;
             }
@@ -301,37 +346,45 @@ async fn run_pipeline(
     };
     match finished {
         Ok(()) => {}
-        // `hailer run … | head` is no failure: whoever reads has enough.
+        // `hailer run … | head` is not a failure: the reader has ended.
         Err(PipelineError::Sink(SinkError::Closed { place })) => {
-            tracing::info!(place, "nobody reads the communications any more; what was not written is not acknowledged");
-            // It lets go of the entrance, and then the shards end.
+            tracing::info!(
+                place,
+                "the reader of the communications has ended; events whose communications were not \
+                    written are not acknowledged"
+            );
+            // Aborting the source drops the entrance, which ends the shards.
             source.abort();
         }
         Err(error) => return Err(error.into()),
     }
     let tally = pipeline.into_tally().await;
-    // Everybody who hands events in is gone by now.
+    // Every task that hands events to the recording has ended.
     let not_recorded = match recording {
-        Some(recording) => {
-            tokio::task::spawn_blocking(|| recording.end()).await.context("the recording was interrupted")?
-        }
+        Some(recording) => tokio::task::spawn_blocking(|| recording.end())
+            .await
+            .context("the recording was interrupted")?,
         None => 0,
     };
     Ok((tally, not_recorded))
 }
 
-/// A clock that is in doubt. An engine of a broker waits for an operator's word; a run over a file or standard input, for which nobody may be waiting, does not begin.
+/// Checks the clock at the start. If it is in doubt, an engine with a broker waits until an
+/// operator accepts it. A run over a file or standard input does not begin, because an operator may
+/// not be there.
 fn check_clock(config: &Config, store: &dyn Store) -> anyhow::Result<()> {
     let found = doubt_at_start(&*store.snapshot()?)?;
     let doubt = match config.clock.source {
         Clock::Wall => found,
         Clock::Events => {
-            // The time never goes back, so every event would be decided in the future.
-            if let Some(ahead) = found.filter(|doubt| doubt.contradiction == Contradiction::Behind) {
+            // The engine's time never goes back, so every event would be decided at a future time.
+            if let Some(ahead) = found.filter(|doubt| doubt.contradiction == Contradiction::Behind)
+            {
                 tracing::warn!(
                     ahead_ms = ahead.apart_ms(),
-                    "the time of the store is ahead of the machine's clock, as earlier events told it; events of the present are decided at that time: \
-                     `hailer store clock --accept` sets it back"
+                    "the time in the store is ahead of the machine's clock, because earlier \
+                        events set it; present events are decided at that time; `hailer store \
+                        clock --accept` sets it back"
                 );
             }
             None
@@ -344,8 +397,9 @@ fn check_clock(config: &Config, store: &dyn Store) -> anyhow::Result<()> {
     }
 }
 
-/// Waits until a draining engine can't publish what it has: its time is up, or its sink has been unready for a while.
-async fn nothing_goes_out(health: &Health, shutdown: &Shutdown) -> String {
+/// Waits until a draining engine cannot publish: its time is up, or its sink has been unready for
+/// [`STUCK_AFTER`]. Returns the reason.
+async fn cannot_publish(health: &Health, shutdown: &Shutdown) -> String {
     let stuck = async {
         shutdown.draining().await;
         let mut unready_since = None;
@@ -358,7 +412,7 @@ async fn nothing_goes_out(health: &Health, shutdown: &Shutdown) -> String {
                 Some(_) => {}
                 None => unready_since = None,
             }
-            tokio::time::sleep(LOOKS_EVERY).await;
+            tokio::time::sleep(POLL_EVERY).await;
         }
     };
     tokio::select! {
@@ -367,8 +421,9 @@ async fn nothing_goes_out(health: &Health, shutdown: &Shutdown) -> String {
     }
 }
 
-/// Waits until the engine should have ended. A store leaves it time to end its parts in order.
-async fn ended_for_long(config: &Config, shutdown: &Shutdown) {
+/// Waits until the engine must end now. With a store it has [`ENDS_WITHIN`] to end its parts in
+/// order.
+async fn must_end_now(config: &Config, shutdown: &Shutdown) {
     shutdown.ended().await;
     if config.store_dir().is_some() {
         tokio::time::sleep(ENDS_WITHIN).await;
@@ -376,29 +431,37 @@ async fn ended_for_long(config: &Config, shutdown: &Shutdown) {
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
-    let Some(dir) = config.store_dir() else { return Ok(Arc::new(MemoryStore::new(&config.environment))) };
+    let Some(dir) = config.store_dir() else {
+        return Ok(Arc::new(MemoryStore::new(&config.environment)));
+    };
     let StoreConfig { create, cache_bytes, log_bytes, .. } = config.store;
     let opening = Opening { environment: &config.environment, create, cache_bytes, log_bytes };
     Ok(Arc::new(FileStore::open(&dir, opening)?))
 }
 
-fn open_suspects(config: &Config) -> anyhow::Result<Suspects> {
+fn open_poison_guard(config: &Config) -> anyhow::Result<PoisonGuard> {
     let path = config.data.join(IN_FLIGHT_FILE);
-    let opened = Suspects::open(&path, shards_of(config), config.event.batch_max);
-    opened.with_context(|| format!("can't make {}, which says what is being decided", path.display()))
+    let opened = PoisonGuard::open(&path, shards_of(config), config.event.batch_max);
+    opened.with_context(|| {
+        format!("cannot create {}, the file of the poison-event guard", path.display())
+    })
 }
 
-fn ended_source(ended: Result<Result<(), SourceError>, tokio::task::JoinError>) -> anyhow::Result<()> {
+fn ended_source(
+    ended: Result<Result<(), SourceError>, tokio::task::JoinError>,
+) -> anyhow::Result<()> {
     Ok(ended.context("the source stopped unexpectedly")??)
 }
 
-/// A file or a stream of the process needs no session, so it counts as connected; a broker's sessions say themselves when they are.
+/// Sets the metrics of connections. A file, standard input and standard output need no session and
+/// count as connected; sessions of a broker set the metric themselves.
 fn show_connected(config: &Config) {
     let is_broker = |end: &str| end.starts_with("amqp");
     let connected = |end: &str| if is_broker(end) { 0.0 } else { 1.0 };
     ::metrics::gauge!(metrics::SOURCE_CONNECTED).set(connected(&config.source));
     ::metrics::gauge!(metrics::SINK_CONNECTED, "room" => "sink").set(connected(&config.sink));
-    ::metrics::gauge!(metrics::SINK_CONNECTED, "room" => "deadletters").set(connected(&config.source));
+    ::metrics::gauge!(metrics::SINK_CONNECTED, "room" => "deadletters")
+        .set(connected(&config.source));
 }
 
 fn listen_of(config: &Config) -> &str {
@@ -410,7 +473,8 @@ fn listen_of(config: &Config) -> &str {
     }
 }
 
-/// The interval of the source's broker; other sources deliver nothing twice.
+/// The heartbeat interval of the source's broker, in milliseconds; 0 for other sources, which
+/// deliver nothing twice.
 fn heartbeat_ms(config: &Config) -> u64 {
     match config.source.parse() {
         Ok(Address::RabbitMq(broker)) => broker.heartbeat_ms(),
@@ -423,5 +487,5 @@ fn shards_of(config: &Config) -> usize {
     if config.shards == 0 { cores() } else { config.shards }
 }
 
-/// The trigger stays with whoever listens for signals; this keeps it alive.
+/// The shutdown trigger, shared with the task that listens for signals. Holding it keeps it alive.
 type Trigger = Arc<ShutdownTrigger>;

@@ -1,4 +1,5 @@
-//! Parses, runs, says what went wrong, and exits. Everything else is in the library.
+//! The program: parses the command line, runs the command, and exits. Everything else is in the
+//! library.
 
 use std::process::ExitCode;
 

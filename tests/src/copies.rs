@@ -1,12 +1,12 @@
-//! Copies of directories.
+//! Copies directories.
 
 use std::fs;
 use std::path::Path;
 
-/// Copies a directory with all that is in it; the copy may be there already.
+/// Copies a directory with all its contents; the target may exist already.
 ///
 /// # Panics
-/// If anything can't be read or written.
+/// If a file or a directory cannot be read or written.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
     for entry in fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display())) {

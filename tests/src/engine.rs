@@ -1,5 +1,5 @@
-//! The engine as a process: started, asked, told to stop, or killed. What it said on standard error is shown when a
-//! test fails.
+//! The engine as a process: start, requests, shutdown, kill. A failing test prints the engine's
+//! standard error.
 
 use std::fs;
 use std::io::Write;
@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 
 use crate::wait;
 
-/// As much of standard error as helps.
+/// The end of standard error that a failing test prints.
 const SHOWN_BYTES_MAX: usize = 20_000;
 
-/// A running engine; it is killed when this is dropped.
+/// A running engine. Dropping the value kills it.
 #[derive(Debug)]
 pub struct Engine {
     process: Child,
@@ -27,26 +27,34 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn spawn(command: &mut Command, data: &Path, stdout: PathBuf, stderr: PathBuf) -> Engine {
+    pub(crate) fn spawn(
+        command: &mut Command,
+        data: &Path,
+        stdout: PathBuf,
+        stderr: PathBuf,
+    ) -> Engine {
         let process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Engine { process, client: Client::new(data), stdout, stderr }
     }
 
-    /// Waits until `/readyz` says yes.
+    /// Waits until `/readyz` reports ready.
     ///
     /// # Panics
-    /// As all below, if it does not in time.
+    /// Like all functions below, if that does not happen in time.
     pub async fn ready(&self) {
         self.ready_with("\"ready\":true").await;
     }
 
-    /// Waits until it takes events, or has ended, as it may on its way there; returns whether it takes any.
+    /// Waits until the engine is ready or has ended, whichever comes first; returns whether it is
+    /// ready.
     pub async fn ready_or_ended(&mut self) -> bool {
         let mut is_ready = false;
         wait::until("the engine is ready or ends", async || {
             let address = self.client.status().await.ok().and_then(|status| status.http);
             if let Some(address) = address {
-                is_ready = get(&address, "/readyz").await.is_ok_and(|(_, text)| text.contains("\"ready\":true"));
+                is_ready = get(&address, "/readyz")
+                    .await
+                    .is_ok_and(|(_, text)| text.contains("\"ready\":true"));
             }
             is_ready || self.has_ended()
         })
@@ -54,9 +62,10 @@ impl Engine {
         is_ready
     }
 
-    /// Waits until `/readyz` says this.
+    /// Waits until the answer of `/readyz` contains this text.
     pub async fn ready_with(&self, text: &str) {
-        wait::until(&format!("/readyz says {text}"), async || self.readyz().await.1.contains(text)).await;
+        wait::until(&format!("/readyz says {text}"), async || self.readyz().await.1.contains(text))
+            .await;
     }
 
     /// The status code and the text of `/readyz`.
@@ -68,25 +77,32 @@ impl Engine {
         self.get("/metrics").await.1
     }
 
-    /// The value of a series of `/metrics`, 0 before it is counted: `hailer_events_total{outcome="decided"}`.
+    /// The value of a series of `/metrics`, such as `hailer_events_total{outcome="decided"}`; 0 if
+    /// the series is not there yet.
     pub async fn metric(&self, series: &str) -> f64 {
         value_of(&self.metrics().await, series)
     }
 
-    /// Waits until a series has a value.
+    /// Waits until a series has reached a value, and checks that it is exactly that value.
     pub async fn metric_is(&self, series: &str, value: f64) {
-        wait::until(&format!("{series} is {value}"), async || self.metric(series).await >= value).await;
+        wait::until(&format!("{series} is {value}"), async || self.metric(series).await >= value)
+            .await;
         assert_eq!(self.metric(series).await.to_bits(), value.to_bits(), "{series}");
     }
 
-    /// Reads the rules directory now.
+    /// Makes the engine read the rules directory now.
     pub async fn reload(&self) -> LoadReport {
         self.client.reload(false).await.expect("a report")
     }
 
-    /// How a campaign stands, if there is one of this name.
+    /// The status of a campaign; `None` if there is none of this name.
     pub async fn campaign(&self, name: &str) -> Option<CampaignStatus> {
-        self.client.campaigns().await.expect("campaigns").into_iter().find(|campaign| campaign.name == name)
+        self.client
+            .campaigns()
+            .await
+            .expect("campaigns")
+            .into_iter()
+            .find(|campaign| campaign.name == name)
     }
 
     /// Writes to the engine's standard input.
@@ -101,19 +117,19 @@ impl Engine {
         self.process.stdin = None;
     }
 
-    /// What it has printed so far.
+    /// The engine's standard output so far.
     #[must_use]
     pub fn stdout(&self) -> String {
         fs::read_to_string(&self.stdout).expect("standard output")
     }
 
-    /// What it has logged so far.
+    /// The engine's standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).expect("standard error")
     }
 
-    /// Communications on standard output; the last line may be half written yet.
+    /// The communications on standard output. A last line without its end is left out.
     #[must_use]
     pub fn printed(&self) -> Vec<serde_json::Value> {
         let text = self.stdout();
@@ -121,7 +137,7 @@ impl Engine {
         whole.lines().map(|line| serde_json::from_str(line).expect("a communication")).collect()
     }
 
-    /// Waits until so many communications are on standard output.
+    /// Waits until at least this many communications are on standard output.
     pub async fn prints(&self, count: usize) -> Vec<serde_json::Value> {
         wait::until_some(&format!("{count} communications on standard output"), async || {
             Some(self.printed()).filter(|printed| printed.len() >= count)
@@ -133,31 +149,36 @@ impl Engine {
         kill_process(Pid::from_child(&self.process), signal).expect("the engine lives");
     }
 
-    /// Waits for its end, and returns the exit code.
+    /// Waits until the process ends, and returns its exit code; `None` if a signal ended it.
     pub async fn ended(&mut self) -> Option<i32> {
-        let status = wait::until_some("the engine ends", async || self.process.try_wait().expect("a process")).await;
+        let status = wait::until_some("the engine ends", async || {
+            self.process.try_wait().expect("a process")
+        })
+        .await;
         status.code()
     }
 
-    /// Whether it has ended by itself.
+    /// Whether the process has ended.
     pub fn has_ended(&mut self) -> bool {
         self.process.try_wait().expect("a process").is_some()
     }
 
-    /// [`Self::metric`], and 0 of an engine that does not answer, or not any more.
+    /// Like [`Self::metric`], but 0 if the engine does not answer.
     pub async fn metric_if_alive(&self, series: &str) -> f64 {
-        let Some(address) = self.client.status().await.ok().and_then(|status| status.http) else { return 0.0 };
+        let Some(address) = self.client.status().await.ok().and_then(|status| status.http) else {
+            return 0.0;
+        };
         let text = get(&address, "/metrics").await.map(|(_, text)| text).unwrap_or_default();
         value_of(&text, series)
     }
 
-    /// Tells it to drain, and sees that it ends well.
+    /// Sends SIGTERM, and checks that the engine drains and exits with 0.
     pub async fn stop(mut self) {
         self.signal(Signal::TERM);
         assert_eq!(self.ended().await, Some(0));
     }
 
-    /// Ends it as a crash would.
+    /// Kills the engine with SIGKILL, as a crash would.
     pub fn kill(mut self) {
         self.process.kill().expect("the engine lives");
         self.process.wait().expect("the engine has ended");
@@ -179,7 +200,7 @@ impl Drop for Engine {
         if std::thread::panicking() {
             let text = fs::read_to_string(&self.stderr).unwrap_or_default();
             let from = text.len().saturating_sub(SHOWN_BYTES_MAX);
-            eprintln!("the engine said:\n{}", text.get(from..).unwrap_or(&text));
+            eprintln!("standard error of the engine:\n{}", text.get(from..).unwrap_or(&text));
         }
     }
 }
@@ -189,7 +210,7 @@ fn value_of(metrics: &str, series: &str) -> f64 {
     value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
 }
 
-/// The status code and the text of a path.
+/// The status code and the body of a GET request.
 async fn get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n");

@@ -1,5 +1,5 @@
-//! What the tests stand on: private RabbitMQ nodes, the engine as a process of its own, and ways to look into both. No
-//! test needs a service that runs beforehand, and none touches one that does.
+//! Test support: private RabbitMQ nodes, the engine as a process, and ways to inspect both. No test
+//! needs a service that runs beforehand, and no test touches one.
 
 pub mod broker;
 pub mod built;

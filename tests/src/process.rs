@@ -1,4 +1,4 @@
-//! Programs that run to their end, and are ended if they do not come to one.
+//! Runs programs to their end, and kills those that do not end in time.
 
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Longer than cargo takes for all that the tests build, from nothing.
+/// Longer than cargo needs to build everything that the tests need, from scratch.
 pub const BUILD_MAX: Duration = Duration::from_secs(20 * 60);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Runs a program with nothing on its standard input, and returns what it printed.
+/// Runs a program with an empty standard input, and returns its output.
 ///
 /// # Panics
-/// If it can't be started, or does not end in time.
+/// If the program cannot be started, or does not end in time.
 #[must_use]
 pub fn output_within(command: &mut Command, limit: Duration) -> Output {
-    let process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let process =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let process = process.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let id = Pid::from_child(&process);
     let (ended, end) = mpsc::channel();
@@ -28,7 +29,8 @@ pub fn output_within(command: &mut Command, limit: Duration) -> Output {
     output.expect("its output")
 }
 
-/// Tells a process to end, and kills one that does not; returns whether it did.
+/// Sends SIGTERM to a process, and SIGKILL if it does not end in time; returns whether it ended in
+/// time.
 #[must_use]
 pub fn end_within(process: &mut Child, limit: Duration) -> bool {
     let _ = kill_process(Pid::from_child(process), Signal::TERM);

@@ -1,4 +1,4 @@
-//! A stretch of network that can be told to misbehave: it stands between an engine and its broker.
+//! A TCP proxy between an engine and its broker that can produce network faults.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,50 +10,50 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 const BUFFER_BYTES: usize = 16 << 10;
-/// So long a connection that was half opened stays: longer than anybody who is tested waits.
+/// A half-open connection stays for this time: longer than any tested wait.
 const HALF_OPEN_FOR: Duration = Duration::from_secs(120);
 
-/// How the network is.
+/// The state of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weather {
-    Fair,
-    /// Nothing goes through, and nothing is lost: it goes on when the weather is fair.
+pub enum Network {
+    Normal,
+    /// No data passes and none is lost: it passes when the state is normal again.
     Stalled,
-    /// What clients send goes through, and every answer is swallowed.
-    Deaf,
-    /// The broker is told that the connections have ended, and the clients are not; new ones go nowhere.
+    /// Data from clients passes; answers are dropped.
+    AnswersDropped,
+    /// The broker sees its connections end; the clients do not. Data of new connections is dropped.
     HalfOpen,
 }
 
-/// A proxy on a port of its own; it ends with the value.
+/// A proxy with a port of its own. Dropping the value ends it.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
-    weather: watch::Sender<Weather>,
-    /// How often all connections were reset.
+    network: watch::Sender<Network>,
+    /// The number of times all connections were reset.
     resets: watch::Sender<u64>,
     requests: watch::Sender<Requests>,
-    /// Whether a request is held at this moment.
+    /// Whether a request is held now.
     is_holding: watch::Sender<bool>,
     passed: Passed,
 }
 
-/// How many requests of each method have passed on their way to the broker.
+/// The number of requests of each method that were passed on to the broker.
 type Passed = Arc<Mutex<BTreeMap<Method, usize>>>;
 
-/// What becomes of requests on their way to the broker.
+/// The handling of requests on their way to the broker.
 #[derive(Clone, Copy, Debug, Default)]
 struct Requests {
-    /// This one never reaches the broker.
+    /// Requests of this method are dropped.
     lost: Option<Method>,
-    /// This one waits, the so manieth of each connection, and so does all behind it.
+    /// The n-th request of this method on each connection waits, and so does everything behind it.
     held: Option<(Method, usize)>,
 }
 
-/// A method of AMQP: the numbers of its class and of itself.
+/// An AMQP method: its class number and its method number.
 pub type Method = (u16, u16);
 
-/// A frame's type, channel and size; and the byte that ends it.
+/// The header of a frame: type, channel and size. The end of a frame is one byte.
 const HEAD_BYTES: usize = 7;
 const END_BYTES: usize = 1;
 
@@ -64,44 +64,47 @@ enum Towards {
 }
 
 impl Proxy {
-    /// Stands before this port.
+    /// A proxy for a server on this port of the local host.
     ///
     /// # Panics
-    /// If there is no port to listen on.
+    /// If no port is free.
     pub async fn before(port: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let proxy = Proxy {
             port: listener.local_addr().expect("an address").port(),
-            weather: watch::Sender::new(Weather::Fair),
+            network: watch::Sender::new(Network::Normal),
             resets: watch::Sender::new(0),
             requests: watch::Sender::default(),
             is_holding: watch::Sender::new(false),
             passed: Passed::default(),
         };
-        let (weather, resets) = (proxy.weather.subscribe(), proxy.resets.subscribe());
-        let requests = (proxy.requests.subscribe(), proxy.is_holding.clone(), Arc::clone(&proxy.passed));
-        tokio::spawn(serve(listener, port, weather, resets, requests));
+        let (network, resets) = (proxy.network.subscribe(), proxy.resets.subscribe());
+        let requests =
+            (proxy.requests.subscribe(), proxy.is_holding.clone(), Arc::clone(&proxy.passed));
+        tokio::spawn(serve(listener, port, network, resets, requests));
         proxy
     }
 
-    /// Holds the n-th request of this method of each connection, and all that comes behind it, until [`Self::releases`]. A connection on which a
-    /// request was held counts from there.
-    pub fn holds(&self, method: Method, nth: usize) {
+    /// Holds the n-th request of this method on each connection, and everything behind it, until
+    /// [`Self::release`]. A connection on which a request was held counts from there.
+    pub fn hold(&self, method: Method, nth: usize) {
         self.requests.send_modify(|requests| requests.held = Some((method, nth)));
     }
 
     /// Waits until a request is held.
     pub async fn is_holding(&self) {
         let mut is_holding = self.is_holding.subscribe();
-        crate::wait::end_of("a request to hold", is_holding.wait_for(|is| *is)).await.expect("a proxy");
+        crate::wait::end_of("a request to hold", is_holding.wait_for(|is| *is))
+            .await
+            .expect("a proxy");
     }
 
-    /// Lets what is held go on, and holds nothing any more.
-    pub fn releases(&self) {
+    /// Passes held requests on, and holds none from now on.
+    pub fn release(&self) {
         self.requests.send_modify(|requests| requests.held = None);
     }
 
-    /// How many requests of a method have passed.
+    /// The number of requests of a method that were passed on.
     ///
     /// # Panics
     /// If a connection of the proxy has panicked.
@@ -110,28 +113,29 @@ impl Proxy {
         self.passed.lock().expect("counts").get(&method).copied().unwrap_or_default()
     }
 
-    /// Loses every request of this method on its way to the broker, and nothing else, so that it is never answered.
-    pub fn loses(&self, method: Option<Method>) {
+    /// Drops every request of this method and nothing else, so that it is never answered. `None`
+    /// ends that.
+    pub fn drop_requests(&self, method: Option<Method>) {
         self.requests.send_modify(|requests| requests.lost = method);
     }
 
-    /// [`Self::address`] with heartbeats that notice nothing while a test lasts.
+    /// [`Self::address`] with heartbeats so long that none fails during a test.
     #[must_use]
     pub fn patient_address(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}?heartbeat=120", self.port)
     }
 
-    /// Where clients connect in place of the broker's own address.
+    /// The address for clients, in place of the broker's own, with heartbeats of 2 s.
     #[must_use]
     pub fn address(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}?heartbeat=2", self.port)
     }
 
-    pub fn becomes(&self, weather: Weather) {
-        self.weather.send_replace(weather);
+    pub fn set_network(&self, network: Network) {
+        self.network.send_replace(network);
     }
 
-    /// Ends every connection with a reset, on both sides.
+    /// Resets every connection, on both sides.
     pub fn reset(&self) {
         self.resets.send_modify(|resets| *resets += 1);
     }
@@ -140,59 +144,67 @@ impl Proxy {
 async fn serve(
     listener: TcpListener,
     port: u16,
-    mut weather: watch::Receiver<Weather>,
+    mut network: watch::Receiver<Network>,
     mut resets: watch::Receiver<u64>,
     requests: (watch::Receiver<Requests>, watch::Sender<bool>, Passed),
 ) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            // The proxy is gone.
-            () = gone(&mut weather) => return,
+            // The proxy was dropped.
+            () = gone(&mut network) => return,
         };
         let Ok((client, _)) = accepted else { continue };
-        // Without a broker behind it, the client is hung up on.
+        // If the broker is down, the client's connection is closed.
         let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
         resets.mark_unchanged();
-        let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+        let ((from_client, to_client), (from_server, to_server)) =
+            (client.into_split(), server.into_split());
         for (from, to, towards) in
             [(from_client, to_server, Towards::Broker), (from_server, to_client, Towards::Client)]
         {
-            tokio::spawn(carry(from, to, towards, weather.clone(), resets.clone(), requests.clone()));
+            tokio::spawn(carry(
+                from,
+                to,
+                towards,
+                network.clone(),
+                resets.clone(),
+                requests.clone(),
+            ));
         }
     }
 }
 
-/// Carries one direction of a connection through the weather.
+/// Copies one direction of a connection, with the current network state.
 async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     towards: Towards,
-    mut weather: watch::Receiver<Weather>,
+    mut network: watch::Receiver<Network>,
     mut resets: watch::Receiver<u64>,
     (mut requests, is_holding, passed): (watch::Receiver<Requests>, watch::Sender<bool>, Passed),
 ) {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut frames = Frames { passed, ..Frames::default() };
     loop {
-        let now = *weather.borrow_and_update();
-        if now == Weather::HalfOpen {
+        let now = *network.borrow_and_update();
+        if now == Network::HalfOpen {
             return half_open(from, to, towards).await;
         }
         let read = tokio::select! {
-            changed = weather.changed() => match changed {
+            changed = network.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return,
             },
             _ = resets.changed() => {
-                // What is sent now is a reset in place of an end.
+                // With a linger time of zero, closing sends a reset.
                 let _ = to.as_ref().set_zero_linger();
                 return;
             }
-            read = from.read(&mut buffer), if now != Weather::Stalled => read,
+            read = from.read(&mut buffer), if now != Network::Stalled => read,
         };
         let Ok(count @ 1..) = read else { return };
-        let is_swallowed = now == Weather::Deaf && towards == Towards::Client;
+        let is_swallowed = now == Network::AnswersDropped && towards == Towards::Client;
         let kept;
         let bytes = match towards {
             Towards::Client => &buffer[..count],
@@ -218,36 +230,38 @@ async fn carry(
     }
 }
 
-/// What a client has sent, cut into frames.
+/// The data of a client, split into frames.
 #[derive(Default)]
 struct Frames {
     has_begun: bool,
-    /// What has not been sent on: less than a frame, or what is held.
+    /// Data that was not passed on yet: part of a frame, or held frames.
     rest: Vec<u8>,
-    /// How many requests of the held method have come by.
+    /// The number of requests of the held method so far.
     seen: usize,
     is_held: bool,
     passed: Passed,
 }
 
 impl Frames {
-    /// The whole frames that have come, without lost requests, and up to the one that is held.
+    /// Returns the complete frames, without dropped requests, up to the held one.
     fn take(&mut self, requests: Requests) -> Vec<u8> {
         let mut kept = Vec::new();
         self.is_held = false;
-        // The protocol's header comes first, and is no frame.
+        // The protocol header comes first, and is not a frame.
         if !self.has_begun && self.rest.len() >= 8 {
             kept.extend(self.rest.drain(..8));
             self.has_begun = true;
         }
         while self.has_begun && self.rest.len() >= HEAD_BYTES {
-            let size = u32::from_be_bytes([self.rest[3], self.rest[4], self.rest[5], self.rest[6]]) as usize;
+            let size = u32::from_be_bytes([self.rest[3], self.rest[4], self.rest[5], self.rest[6]])
+                as usize;
             let bytes = HEAD_BYTES + size + END_BYTES;
             if self.rest.len() < bytes {
                 break;
             }
             let number = |at: usize| u16::from_be_bytes([self.rest[at], self.rest[at + 1]]);
-            let method = (self.rest[0] == 1 && size >= 4).then(|| (number(HEAD_BYTES), number(HEAD_BYTES + 2)));
+            let method = (self.rest[0] == 1 && size >= 4)
+                .then(|| (number(HEAD_BYTES), number(HEAD_BYTES + 2)));
             if let Some((held, nth)) = requests.held
                 && method == Some(held)
             {
@@ -269,7 +283,7 @@ impl Frames {
     }
 }
 
-/// The broker's side ends; the client's stays, and whatever the client says goes nowhere.
+/// Closes the broker's side and keeps the client's; data from the client is dropped.
 async fn half_open(mut from: OwnedReadHalf, to: OwnedWriteHalf, towards: Towards) {
     match towards {
         Towards::Client => {

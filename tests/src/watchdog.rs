@@ -1,5 +1,6 @@
-//! No test waits for ever. Each wait has its own limit, which is the better message; this is for the wait that was
-//! forgotten: the test is named, with what still runs, and the process ends.
+//! A watchdog for tests that hang. Each wait has a limit of its own, with a better message; the
+//! watchdog covers a wait without one. It prints the test's name and the running processes, and
+//! aborts the test process.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -7,7 +8,7 @@ use std::process::Command;
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Longer than the longest round of the fault suite and the longest room of the benchmarks.
+/// Longer than the longest part of the fault suite and of the benchmarks.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -19,14 +20,14 @@ struct Watched {
     since: Instant,
 }
 
-/// Under watch while this lives.
+/// The watchdog watches a test as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Watch {
     number: u64,
 }
 
 impl Watch {
-    /// Watches the test of this thread.
+    /// Watches the test that runs on this thread.
     pub(crate) fn new() -> Watch {
         static WATCHDOG: Once = Once::new();
         WATCHDOG.call_once(|| drop(std::thread::spawn(look)));
@@ -49,7 +50,11 @@ fn look() {
         std::thread::sleep(LOOK_AGAIN);
         let overdue = {
             let watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
-            watched.1.values().find(|watched| watched.since.elapsed() > LIMIT).map(|watched| watched.test.clone())
+            watched
+                .1
+                .values()
+                .find(|watched| watched.since.elapsed() > LIMIT)
+                .map(|watched| watched.test.clone())
         };
         if let Some(test) = overdue {
             end(&test);
@@ -57,9 +62,10 @@ fn look() {
     }
 }
 
-/// Written past the capture of what tests print, as this one never ends.
+/// Writes directly to standard error, because the output of a test that never ends is never shown.
 fn end(test: &str) -> ! {
-    let processes = Command::new("ps").args(["-eo", "pid,ppid,stat,etime,wchan:24,args", "--forest"]).output();
+    let processes =
+        Command::new("ps").args(["-eo", "pid,ppid,stat,etime,wchan:24,args", "--forest"]).output();
     let processes = processes.map(|output| output.stdout).unwrap_or_default();
     let mut stderr = std::io::stderr();
     let _ = writeln!(stderr, "{test} has not ended after {} s; what runs:", LIMIT.as_secs());

@@ -1,11 +1,12 @@
-//! Queues and an exchange for one engine, under names that no other test uses, so that tests can share a node.
+//! The queues and the exchange of one engine. Each test uses names of its own, so that tests can
+//! share a node.
 
 use lapin::types::AMQPValue;
 use serde_json::Value;
 
 use crate::broker::{Broker, Client, Message};
 
-/// What an engine is connected to, and a client to see it from the other side.
+/// The broker objects of one engine, and a client that inspects them.
 pub struct Wiring {
     pub client: Client,
     pub address: String,
@@ -15,12 +16,12 @@ pub struct Wiring {
     pub exchange: String,
     /// The queue of dead letters.
     pub letters: String,
-    /// A queue that everything in the exchange goes to.
+    /// A queue that receives everything published to the exchange.
     pub out: String,
 }
 
 impl Wiring {
-    /// Names only.
+    /// Chooses the names and declares nothing.
     pub async fn named(broker: &Broker, name: &str) -> Wiring {
         let queue = |what: &str| format!("{name}.{what}");
         Wiring {
@@ -33,12 +34,12 @@ impl Wiring {
         }
     }
 
-    /// All of it declared and bound.
+    /// Declares and binds all objects, with classic queues.
     pub async fn new(broker: &Broker, name: &str) -> Wiring {
         Wiring::named(broker, name).await.declared(&[]).await
     }
 
-    /// The same, of quorum queues.
+    /// Declares and binds all objects, with quorum queues.
     pub async fn of_quorum_queues(broker: &Broker, name: &str) -> Wiring {
         let quorum = AMQPValue::LongString("quorum".into());
         Wiring::named(broker, name).await.declared(&[("x-queue-type", quorum)]).await
@@ -53,29 +54,38 @@ impl Wiring {
         self
     }
 
-    /// A queue of our own for all communications.
+    /// Declares `out` and binds it to the exchange.
     pub async fn bind_out(&self) {
         self.client.queue(&self.out).await;
         self.client.bind(&self.out, &self.exchange, "#").await;
     }
 
-    /// The flags that tell an engine of it.
+    /// The flags that connect an engine to these objects.
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
-        let mut flags = vec!["--source".to_owned(), self.address.clone(), "--sink".to_owned(), self.address.clone()];
-        let names = [("queue", &self.events), ("exchange", &self.exchange), ("deadletter_queue", &self.letters)];
+        let mut flags = vec![
+            "--source".to_owned(),
+            self.address.clone(),
+            "--sink".to_owned(),
+            self.address.clone(),
+        ];
+        let names = [
+            ("queue", &self.events),
+            ("exchange", &self.exchange),
+            ("deadletter_queue", &self.letters),
+        ];
         for (setting, name) in names {
             flags.extend(["--set".to_owned(), format!("rabbitmq.{setting}={name}")]);
         }
         flags
     }
 
-    /// Publishes events as SMC's source does, straight into the queue.
+    /// Publishes events directly into the queue, as the source does.
     pub async fn send(&self, bodies: impl IntoIterator<Item = impl AsRef<[u8]>>) {
         self.client.publish("", &self.events, bodies).await;
     }
 
-    /// Waits for communications, and returns them with their bodies read.
+    /// Waits for this many communications, and returns them with their parsed bodies.
     pub async fn communications(&self, count: usize) -> Vec<(Message, Value)> {
         let messages = self.client.take_many(&self.out, count).await;
         let read = |message: Message| {
@@ -85,11 +95,17 @@ impl Wiring {
         messages.into_iter().map(read).collect()
     }
 
-    /// Sees, once the engine has ended, which gives back what it had not acknowledged, that nothing is left of its events.
+    /// Checks that no event is left in the queue. Call it after the engine has ended: the engine
+    /// then has returned what it had not acknowledged.
     ///
     /// # Panics
-    /// If it is not.
+    /// If an event or a consumer is left.
     pub async fn is_drained(&self) {
-        assert_eq!(self.client.counts(&self.events).await, (0, 0), "messages and consumers of {}", self.events);
+        assert_eq!(
+            self.client.counts(&self.events).await,
+            (0, 0),
+            "messages and consumers of {}",
+            self.events
+        );
     }
 }

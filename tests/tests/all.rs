@@ -1,7 +1,9 @@
-//! Every test that needs more than one room: through the public interface, against real brokers. One binary, so that
-//! what is expensive to start is started once.
+//! Tests that need more than one module: through the public interface, against real brokers. All
+//! are in one binary, so that expensive set-up is done once.
 
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
+
+mod support;
 
 mod authoring;
 mod bad_input;
@@ -9,32 +11,37 @@ mod bounds;
 mod broker_trouble;
 mod clock;
 mod commands;
+mod consent;
+mod crates;
+mod deferred;
 mod docs;
-mod edges;
+mod dry_run;
 mod equal_messages;
 mod erase;
 mod event_times;
+mod examples;
 mod failures;
 mod faults;
 mod golden;
 mod hostile_guests;
 mod hot_reload;
 mod input_forms;
-mod memory;
-mod moving;
 mod new_rule;
 mod operations;
+mod poison_events;
+mod policies;
+mod policies_engine;
+mod policies_reload;
 mod privacy;
-mod rehearsal;
 mod replay;
+mod restore;
 mod scenarios;
-mod seed;
 mod sizes;
 mod soak;
 mod standard_streams;
+mod state_and_timers;
 mod store_commands;
 mod stream_replay;
-mod suspects;
 mod swaps;
 mod trials;
 mod why;

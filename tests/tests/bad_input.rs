@@ -1,4 +1,5 @@
-//! Messages that can't be read are buried once, with the reason; their neighbours are decided, in order.
+//! Unreadable messages become dead letters once, with the reason; the events around them are
+//! decided in order.
 
 use hailer_tests::site::{Site, lines};
 use hailer_tests::wait;
@@ -7,12 +8,12 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
-use crate::edges::shared_broker;
+use crate::support::shared_broker;
 use crate::swaps::purchase;
 
 const CUSTOMER: usize = 7;
 
-/// Each with a part of the reason that its dead letter names.
+/// Unreadable bodies, each with a part of the reason that its dead letter must name.
 fn bad() -> Vec<(Vec<u8>, &'static str)> {
     let deep = [vec![b'['; 1000], vec![b']'; 1000]].concat();
     let deep = [br#"{"eventCode":"OnPurchaseConfirm","deep":"#, &*deep, b"}"].concat();
@@ -31,15 +32,18 @@ fn bad() -> Vec<(Vec<u8>, &'static str)> {
         (b"{\"eventCode\":\"OnPurchaseConfirm\",\"name\":\"\xc2\xee\xe4\xe0\"}".to_vec(), "utf-8"),
         (br#"{"customerInfo":{"customerId":7}}"#.to_vec(), "eventCode"),
         (
-            br#"{"eventCode":"OnPurchaseConfirm","customerInfo":{"customerId":[7],"customerUid":"u"}}"#.to_vec(),
+            b"{\"eventCode\":\"OnPurchaseConfirm\",\"customerInfo\":{\"customerId\":[7],\
+             \"customerUid\":\"u\"}}"
+                .to_vec(),
             "a whole number, of at most 4096 bytes at /customerInfo/customerId",
         ),
         (
             br#"{"eventCode":"OnPurchaseConfirm","customerInfo":"7"}"#.to_vec(),
-            "what names the customer must be an object at /customerInfo",
+            "the customer must be an object at /customerInfo",
         ),
         (
-            br#"{"eventCode":"MergeCustomersProfiles","fromCustomerInfo":{"customerId":{}},"toCustomerInfo":{"customerId":7}}"#
+            b"{\"eventCode\":\"MergeCustomersProfiles\",\"fromCustomerInfo\":{\"customerId\":{}},\
+             \"toCustomerInfo\":{\"customerId\":7}}"
                 .to_vec(),
             "a whole number, of at most 4096 bytes at /fromCustomerInfo/customerId",
         ),
@@ -54,7 +58,7 @@ fn amounts<'a>(communications: impl IntoIterator<Item = &'a Value>) -> Vec<u64> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn every_unreadable_message_is_buried_once_and_its_neighbours_go_on_in_order() {
+async fn an_unreadable_message_is_dead_lettered_once_and_others_keep_their_order() {
     let wiring = Wiring::new(shared_broker(), "bad").await;
     let site = Site::with_basket();
     let bad = bad();
@@ -74,10 +78,10 @@ async fn every_unreadable_message_is_buried_once_and_its_neighbours_go_on_in_ord
     engine.metric_is("hailer_events_total{outcome=\"deadletter\"}", bad.len() as f64).await;
     engine.stop().await;
     wiring.is_drained().await;
-    assert_eq!(wiring.client.counts(&wiring.letters).await.0, 0, "each is buried once");
+    assert_eq!(wiring.client.counts(&wiring.letters).await.0, 0, "each is dead-lettered once");
     for (letter, (body, part)) in letters.iter().zip(&bad) {
         let reason = letter.header("x-hailer-reason").unwrap();
-        assert!(letter.body == *body, "buried as it came: {reason}");
+        assert!(letter.body == *body, "the body is unchanged: {reason}");
         assert!(reason.contains(part), "{reason} has no `{part}`");
         assert_eq!(letter.header("x-hailer-routing-key").as_deref(), Some(&*wiring.events));
         assert_eq!(letter.properties.delivery_mode(), &Some(2), "persistent");
@@ -85,10 +89,10 @@ async fn every_unreadable_message_is_buried_once_and_its_neighbours_go_on_in_ord
 }
 
 #[tokio::test]
-async fn every_unreadable_line_of_a_file_is_buried_beside_it() {
+async fn unreadable_lines_of_a_file_are_dead_lettered_into_a_file_beside_it() {
     let site = Site::with_basket();
     let mut text = Vec::new();
-    // An empty line is no event.
+    // An empty line is not an event.
     let bad: Vec<_> = bad().into_iter().filter(|(body, _)| !body.is_empty()).collect();
     for (number, (body, _)) in bad.iter().enumerate() {
         text.extend_from_slice(purchase(number, CUSTOMER).as_bytes());
@@ -99,7 +103,8 @@ async fn every_unreadable_line_of_a_file_is_buried_beside_it() {
     let events = site.write("events.jsonl", text);
     let source = format!("file:{}", events.display());
     let outcome = site.run(&["--source", &source, "--sink", "-"]).expect(0);
-    let communications: Vec<Value> = outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let communications: Vec<Value> =
+        outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(amounts(&communications), (0..bad.len() as u64).collect::<Vec<_>>());
 
     let letters = lines(&site.path("events.jsonl.deadletters.jsonl"));
@@ -114,19 +119,21 @@ async fn every_unreadable_line_of_a_file_is_buried_beside_it() {
 }
 
 #[tokio::test]
-async fn mistyped_and_missing_fields_are_counted_and_named_and_no_failure() {
+async fn mistyped_and_missing_fields_are_counted_and_named_without_a_failure() {
     let site = Site::with_basket();
     let mut engine = site.start(&["--source", "-", "--sink", "-"]);
     let event = |data: Value| {
         let operation = json!({ "brandId": 5, "dateTime": "yesterday", "purchaseData": data });
         let event = json!({
-            "eventCode": "OnPurchaseConfirm", "customerInfo": { "customerId": 7 }, "purchaseOperationInfo": operation
+            "eventCode": "OnPurchaseConfirm", "customerInfo": { "customerId": 7 },
+            "purchaseOperationInfo": operation
         });
         format!("{event}\n")
     };
-    // A number is an id, so `brandId` is no mistake; the time is one, which the rule reads as it is written.
+    // A number is a valid id, so `brandId` is correct. The time is invalid, and the rule reads it
+    // as text.
     engine.write(event(json!({ "amount": 1, "chequeItems": null, "rewards": [] })));
-    // With a field that can't be used, and without its amount, a purchase is not decided.
+    // A purchase without its amount, or with an unusable field, is not decided.
     engine.write(event(json!({ "amount": 3, "chequeItems": "none" })));
     engine.write(event(json!({ "amount": "12" })));
     engine.write(event(json!({ "chequeItems": [] })));
@@ -136,15 +143,18 @@ async fn mistyped_and_missing_fields_are_counted_and_named_and_no_failure() {
     assert_eq!(printed[0]["data"]["items"], 0);
     engine.metric_is("hailer_calls_total{campaign=\"basket\",outcome=\"skipped\"}", 3.0).await;
     engine.metric_is("hailer_calls_total{campaign=\"basket\",outcome=\"ok\"}", 2.0).await;
-    // The times of all five, the list that is a text, and the amount that is one.
+    // The mismatches: the time of all five events, one list that is a text, and one amount that is
+    // a text.
     for (field, values) in [("date_time", 5.0), ("items", 1.0), ("amount", 1.0)] {
-        engine.metric_is(&format!("hailer_field_mismatches_total{{field=\"{field}\"}}"), values).await;
+        engine
+            .metric_is(&format!("hailer_field_mismatches_total{{field=\"{field}\"}}"), values)
+            .await;
     }
     let why = site.command(&["why", "7"]).expect(0).stdout;
     for reason in [
-        "not called: `amount` is there, and of another type",
+        "not called: `amount` has the wrong type",
         "not called: the event has no `amount`",
-        "not called: `items` is there, and of another type",
+        "not called: `items` has the wrong type",
     ] {
         assert!(why.contains(reason), "{why}");
     }
@@ -154,7 +164,7 @@ async fn mistyped_and_missing_fields_are_counted_and_named_and_no_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn dead_letters_that_cant_be_delivered_hold_up_no_event_and_outlive_the_engine() {
+async fn undeliverable_dead_letters_delay_no_event_and_survive_the_engine() {
     const BAD: usize = 30;
     const GOOD: usize = 300;
     let wiring = Wiring::named(shared_broker(), "undelivered").await;
@@ -162,7 +172,8 @@ async fn dead_letters_that_cant_be_delivered_hold_up_no_event_and_outlive_the_en
     wiring.client.exchange(&wiring.exchange, &[]).await;
     wiring.bind_out().await;
     let site = Site::with_basket();
-    // With this drain time, a stop that waits for the letters outlasts a test's patience.
+    // The drain time is longer than a test waits, so the test fails if a stop waits for the dead
+    // letters.
     let settings = ["--set", "rabbitmq.prefetch=10", "--set", "drain_ms=3600000"].map(String::from);
     let flags = [wiring.flags(), settings.to_vec()].concat();
     let engine = site.start(&flags);
@@ -172,9 +183,12 @@ async fn dead_letters_that_cant_be_delivered_hold_up_no_event_and_outlive_the_en
     assert_eq!(wiring.communications(GOOD).await.len(), GOOD);
     engine.metric_is("hailer_dead_letters", BAD as f64).await;
     engine.metric_is("hailer_source_acknowledged_total", (BAD + GOOD) as f64).await;
-    assert!(engine.readyz().await.1.contains("deadletters"), "readiness names it");
-    assert_eq!(site.command(&["store", "show", "--json"]).expect(0).json()["deadLettersWaiting"], BAD);
-    // An operator may stop it meanwhile; what waits is durable, and the stop waits for nothing.
+    assert!(engine.readyz().await.1.contains("deadletters"), "readiness names the dead letters");
+    assert_eq!(
+        site.command(&["store", "show", "--json"]).expect(0).json()["deadLettersWaiting"],
+        BAD
+    );
+    // A stop does not wait: the waiting dead letters are durable.
     engine.stop().await;
     let engine = site.start(&flags);
     engine.metric_is("hailer_dead_letters", BAD as f64).await;
@@ -189,9 +203,10 @@ async fn dead_letters_that_cant_be_delivered_hold_up_no_event_and_outlive_the_en
     for (number, letter) in letters.iter().enumerate() {
         assert_eq!(letter.body, format!("not an event {number}").as_bytes());
     }
-    wait::until("none waits", async || engine.metric("hailer_dead_letters").await == 0.0).await;
+    wait::until("no dead letter waits", async || engine.metric("hailer_dead_letters").await == 0.0)
+        .await;
     assert_eq!(wiring.client.counts(&wiring.letters).await.0, 0, "each is delivered once");
-    wait::until("the store holds none", async || {
+    wait::until("the store has no dead letter", async || {
         site.command(&["store", "show", "--json"]).expect(0).json()["deadLettersWaiting"] == 0
     })
     .await;
@@ -200,7 +215,7 @@ async fn dead_letters_that_cant_be_delivered_hold_up_no_event_and_outlive_the_en
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn as_many_dead_letters_wait_as_may_and_then_intake_pauses() {
+async fn intake_pauses_when_too_many_dead_letters_wait() {
     let wiring = Wiring::named(shared_broker(), "lettersfull").await;
     wiring.client.queue(&wiring.events).await;
     wiring.client.exchange(&wiring.exchange, &[]).await;
@@ -220,13 +235,14 @@ async fn as_many_dead_letters_wait_as_may_and_then_intake_pauses() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_dead_letter_keeps_what_its_producer_said_and_its_first_routing_key() {
+async fn a_dead_letter_keeps_its_producers_properties_and_routing_key() {
     let wiring = Wiring::new(shared_broker(), "origins").await;
     let site = Site::with_basket();
     let engine = site.start(&wiring.flags());
     let mut headers = FieldTable::default();
     headers.insert("tenant".into(), AMQPValue::LongString("north".into()));
-    headers.insert("x-hailer-routing-key".into(), AMQPValue::LongString("customer.card.link".into()));
+    headers
+        .insert("x-hailer-routing-key".into(), AMQPValue::LongString("customer.card.link".into()));
     let properties = BasicProperties::default()
         .with_timestamp(1_764_000_000)
         .with_type("CardLink".into())
@@ -235,7 +251,7 @@ async fn a_dead_letter_keeps_what_its_producer_said_and_its_first_routing_key() 
         .with_correlation_id("c-1".into())
         .with_expiration("600000".into())
         .with_headers(headers);
-    // As a shovel puts a dead letter back.
+    // The message looks like a dead letter that a shovel has put back.
     wiring.client.send("", &wiring.events, b"not an event", properties).await.await.unwrap();
     let letter = wiring.client.take_many(&wiring.letters, 1).await.remove(0);
     assert_eq!(letter.header("tenant").as_deref(), Some("north"));
@@ -252,6 +268,6 @@ async fn a_dead_letter_keeps_what_its_producer_said_and_its_first_routing_key() 
     for (kept, sent) in texts {
         assert_eq!(kept.as_ref().map(|text| text.as_str()), Some(sent));
     }
-    assert!(letter.properties.expiration().is_none(), "it would vanish");
+    assert!(letter.properties.expiration().is_none(), "with an expiration the letter would vanish");
     engine.stop().await;
 }

@@ -1,4 +1,5 @@
-//! Byte-equal messages without an id: what tells them apart across restarts is the engine's count alone.
+//! Byte-equal messages without an id: only the engine's occurrence count distinguishes them across
+//! restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,21 +9,24 @@ use hailer_tests::site::Site;
 use hailer_tests::wait;
 use hailer_tests::wiring::Wiring;
 
-use crate::edges::shared_broker;
+use crate::support::shared_broker;
 
-const PURCHASE: &str = r#"{"eventCode":"OnPurchaseConfirm","customerInfo":{"customerId":7},"purchaseOperationInfo":{"purchaseData":{"amount":150.0}}}"#;
-/// Messages for each start of an engine.
+const PURCHASE: &str = "{\"eventCode\":\"OnPurchaseConfirm\",\"customerInfo\":{\"customerId\":7},\
+     \"purchaseOperationInfo\":{\"purchaseData\":{\"amount\":150.0}}}";
+/// The number of messages for each start of an engine.
 const MESSAGES: usize = 150;
 const STARTS: usize = 5;
 
-/// Small batches and a small prefetch, so that an end comes in the middle of much.
+/// Flags with small batches and a small prefetch, so that the engine ends in the middle of many of
+/// them.
 fn flags(wiring: &Wiring) -> Vec<String> {
     flags_with(wiring, SMALL)
 }
 
-/// A batch size well below the prefetch.
+/// A batch size much smaller than the prefetch.
 const SMALL: usize = 8;
-/// A batch size of the whole prefetch: one batch mixes repeats with undecided messages of the same key.
+/// A batch size equal to the prefetch: one batch mixes repeats with undecided messages of the same
+/// key.
 const LARGE: usize = 64;
 
 fn flags_with(wiring: &Wiring, batch_max: usize) -> Vec<String> {
@@ -31,26 +35,29 @@ fn flags_with(wiring: &Wiring, batch_max: usize) -> Vec<String> {
     wiring.flags().into_iter().chain(settings).collect()
 }
 
-/// Runs the engine over and over while messages come in, and ends it each time in the middle of them.
+/// Runs the engine several times while messages arrive, and ends it each time in the middle of
+/// them.
 async fn interrupted(site: &Site, wiring: &Wiring, end: impl AsyncFn(Engine)) {
     for _ in 0..STARTS {
         let engine = site.start(&flags(wiring));
         engine.ready().await;
         wiring.send((0..MESSAGES).map(|_| PURCHASE)).await;
         let acknowledged = "hailer_source_acknowledged_total";
-        wait::until("some are acknowledged", async || engine.metric(acknowledged).await >= 1.0).await;
+        wait::until("some are acknowledged", async || engine.metric(acknowledged).await >= 1.0)
+            .await;
         end(engine).await;
     }
-    comes_to_an_end(site, wiring).await;
+    run_until_done(site, wiring).await;
 }
 
-/// Runs the engine until there is nothing left to do.
-async fn comes_to_an_end(site: &Site, wiring: &Wiring) {
+/// Runs the engine until nothing is left to do.
+async fn run_until_done(site: &Site, wiring: &Wiring) {
     let engine = site.start(&flags(wiring));
     engine.ready().await;
     wait::until("everything is decided and published", async || {
         let (waiting, _) = wiring.client.counts(&wiring.events).await;
-        let unsettled = engine.metric("hailer_in_flight").await + engine.metric("hailer_outbox").await;
+        let unsettled =
+            engine.metric("hailer_in_flight").await + engine.metric("hailer_outbox").await;
         waiting == 0 && unsettled == 0.0
     })
     .await;
@@ -58,7 +65,7 @@ async fn comes_to_an_end(site: &Site, wiring: &Wiring) {
     wiring.is_drained().await;
 }
 
-/// The bodies that each communication id came with.
+/// The bodies of each communication id.
 async fn bodies_by_id(wiring: &Wiring) -> BTreeMap<String, BTreeSet<Vec<u8>>> {
     let mut bodies = BTreeMap::<_, BTreeSet<_>>::new();
     for message in wiring.client.take_all(&wiring.out).await {
@@ -69,12 +76,12 @@ async fn bodies_by_id(wiring: &Wiring) -> BTreeMap<String, BTreeSet<Vec<u8>>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn equal_messages_are_as_many_events_across_clean_restarts() {
+async fn each_equal_message_is_an_event_of_its_own_across_clean_restarts() {
     let wiring = Wiring::new(shared_broker(), "equal-clean").await;
     let site = Site::with_basket();
     interrupted(&site, &wiring, async |engine| engine.stop().await).await;
     let bodies = bodies_by_id(&wiring).await;
-    assert_eq!(bodies.len(), STARTS * MESSAGES, "a communication of its own for each message");
+    assert_eq!(bodies.len(), STARTS * MESSAGES, "one communication for each message");
     assert!(bodies.values().all(|bodies| bodies.len() == 1), "one body under one id");
 }
 
@@ -83,28 +90,37 @@ async fn equal_messages_never_share_an_id_after_a_crash() {
     let wiring = Wiring::new(shared_broker(), "equal-killed").await;
     let site = Site::with_basket();
     for start in 0..STARTS {
-        // The messages wait before the engine starts. It is killed when some are decided and not acknowledged.
+        // The messages are in the queue before the engine starts. The engine is killed when some
+        // are decided and not acknowledged.
         wiring.send((0..MESSAGES).map(|_| PURCHASE)).await;
-        site.environment(&[(failpoint::VARIABLE, &format!("{}={}", Failpoint::BeforeAck.name(), start + 1))]);
-        let mut engine = site.start(&flags_with(&wiring, if start % 2 == 0 { SMALL } else { LARGE }));
-        assert_eq!(engine.ended().await, None, "it is killed");
+        site.environment(&[(
+            failpoint::VARIABLE,
+            &format!("{}={}", Failpoint::BeforeAck.name(), start + 1),
+        )]);
+        let mut engine =
+            site.start(&flags_with(&wiring, if start % 2 == 0 { SMALL } else { LARGE }));
+        assert_eq!(engine.ended().await, None, "the failpoint kills it");
     }
     site.environment(&[]);
-    comes_to_an_end(&site, &wiring).await;
+    run_until_done(&site, &wiring).await;
     let bodies = bodies_by_id(&wiring).await;
     assert!(bodies.values().all(|bodies| bodies.len() == 1), "one body under one id");
     assert!(bodies.len() <= STARTS * MESSAGES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn equal_messages_that_were_delivered_and_never_decided_are_not_taken_for_copies_of_an_old_session() {
+async fn undecided_equal_messages_are_not_copies_of_an_old_session() {
     let wiring = Wiring::new(shared_broker(), "equal-old").await;
     let site = Site::with_basket();
     let decided = async |engine: &Engine, count: usize| {
         wiring.send((0..count).map(|_| PURCHASE)).await;
         let acknowledged = "hailer_source_acknowledged_total";
-        wait::until("all are acknowledged", async || engine.metric(acknowledged).await >= count as f64).await;
-        wait::until("all are published", async || engine.metric("hailer_outbox").await == 0.0).await;
+        wait::until("all are acknowledged", async || {
+            engine.metric(acknowledged).await >= count as f64
+        })
+        .await;
+        wait::until("all are published", async || engine.metric("hailer_outbox").await == 0.0)
+            .await;
     };
     let first = site.start(&flags(&wiring));
     first.ready().await;
@@ -114,20 +130,21 @@ async fn equal_messages_that_were_delivered_and_never_decided_are_not_taken_for_
     second.ready().await;
     decided(&second, 5).await;
     second.stop().await;
-    // This one takes its messages, and dies before it decides any.
+    // The third engine takes its messages, and is killed before it decides one.
     wiring.send((0..20).map(|_| PURCHASE)).await;
     site.environment(&[(hailer::failpoint::VARIABLE, "before-evaluation=1")]);
     let mut third = site.start(&flags(&wiring));
-    assert_eq!(third.ended().await, None, "it ends as a crash would");
+    assert_eq!(third.ended().await, None, "the failpoint kills it");
     site.environment(&[]);
     let fourth = site.start(&flags(&wiring));
     fourth.ready().await;
     wait::until("everything is decided and published", async || {
         let (waiting, _) = wiring.client.counts(&wiring.events).await;
-        waiting == 0 && fourth.metric("hailer_in_flight").await + fourth.metric("hailer_outbox").await == 0.0
+        waiting == 0
+            && fourth.metric("hailer_in_flight").await + fourth.metric("hailer_outbox").await == 0.0
     })
     .await;
     fourth.stop().await;
     wiring.is_drained().await;
-    assert_eq!(bodies_by_id(&wiring).await.len(), 45, "a communication for each message");
+    assert_eq!(bodies_by_id(&wiring).await.len(), 45, "one communication for each message");
 }

@@ -1,4 +1,5 @@
-//! ABI 1 is final: modules that were built on that day load and decide what they decided then, whatever the host has become since.
+//! ABI 1 is final: modules that were built when it became final still load, and decide what they
+//! decided then.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ fn golden() -> PathBuf {
 }
 
 #[test]
-fn golden_modules_send_what_they_sent_when_abi_1_became_final() {
+fn golden_modules_send_the_same_as_when_abi_1_became_final() {
     let site = Site::empty();
     let rules = golden();
     let made = ["events", "--generate", "200", "--seed", "1", "--customers", "12", "--envelope"];
@@ -19,8 +20,9 @@ fn golden_modules_send_what_they_sent_when_abi_1_became_final() {
     let decisions = site.path("decisions.jsonl");
     let [events, rules, out] = [&events, &rules, &decisions].map(|path| path.to_str().unwrap());
     let replay = ["replay", events, "--rules", rules, "--run-on", "120d", "--out", out];
-    // A machine that runs all tests at once is no measure of how long a call takes.
-    let _ = site.command(&[&replay[..], &["--set", "limits.call_deadline_ms=2000"]].concat()).expect(0);
+    // All tests run at once, so the machine cannot measure how long a call takes.
+    let _ =
+        site.command(&[&replay[..], &["--set", "limits.call_deadline_ms=2000"]].concat()).expect(0);
     let sent: Vec<Value> = lines(&decisions)
         .iter()
         .flat_map(|row| row["communications"].as_array().cloned().unwrap_or_default())
@@ -33,14 +35,16 @@ fn golden_modules_send_what_they_sent_when_abi_1_became_final() {
     }
     assert_eq!(sent.len(), then.len());
     let of_timers = then.iter().filter(|one| one["cause"]["timer"].is_string()).count();
-    assert!(of_timers > 5, "{of_timers} of timers");
+    assert!(of_timers > 5, "{of_timers} communications of timers");
 }
 
 #[test]
-fn golden_modules_pass_a_check() {
+fn golden_modules_pass_hailer_check() {
     let site = Site::empty();
-    let check = site.command(&["check", "--no-broker", "--rules", golden().to_str().unwrap()]).expect(0);
+    let check =
+        site.command(&["check", "--no-broker", "--rules", golden().to_str().unwrap()]).expect(0);
     let modules = std::fs::read_dir(golden().join("modules")).unwrap().count();
-    let (_, loaded) = check.stdout.split_once("these campaigns load: ").expect(&check.stdout);
+    let (_, loaded) =
+        check.stdout.split_once("these campaigns were loaded: ").expect(&check.stdout);
     assert_eq!(loaded.split(", ").count(), modules, "{loaded}");
 }

@@ -1,4 +1,5 @@
-//! Rules that misbehave in a running engine, beside one that does not: it sends all that it should, and the engine stays.
+//! Misbehaving rules in a running engine, beside a well-behaved rule: that one sends everything
+//! that it should, and the engine keeps running.
 
 #[path = "../fixtures/hostile/mod.rs"]
 pub(crate) mod fixtures;
@@ -10,12 +11,15 @@ use hailer_tests::built::example_module;
 use hailer_tests::site::{Site, campaign};
 use hailer_tests::wait;
 
-/// Enough that some of them are guilty: one in 256 is.
+/// Enough customers that the hostile rules misbehave for some: they do so for one in 256.
 const CUSTOMERS: usize = 1000;
 
 fn registrations() -> String {
     let event = |customer: usize| {
-        format!("{{\"eventCode\":\"{}\",\"customerInfo\":{{\"customerId\":{customer}}}}}\n", fixtures::EVENT_CODE)
+        format!(
+            "{{\"eventCode\":\"{}\",\"customerInfo\":{{\"customerId\":{customer}}}}}\n",
+            fixtures::EVENT_CODE
+        )
     };
     (0..CUSTOMERS).map(event).collect()
 }
@@ -32,8 +36,8 @@ fn site(hostile: &[&str]) -> Site {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn rules_that_fault_cost_their_own_calls_and_nobody_elses() {
-    // A rule, and what its calls over the guilty events are counted as.
+async fn rules_that_fault_lose_only_their_own_calls() {
+    // A rule, and the outcome of its misbehaving calls in the metrics.
     let hostile = [
         ("trap", "trap"),
         ("endless-loop", "deadline"),
@@ -46,9 +50,11 @@ async fn rules_that_fault_cost_their_own_calls_and_nobody_elses() {
     ];
     let site = site(&hostile.map(|(name, _)| name));
     let deadline = "limits.call_deadline_ms=200";
-    // Three such deadlines in some hundred calls are a long mean time, and here the calls are to be counted.
+    // Three missed deadlines in some hundred calls give a long mean time, which would suspend the
+    // campaign. Here all calls must be counted.
     let never = "breaker.call_mean_us_max=0";
-    let mut engine = site.start(&["--source", "-", "--sink", "-", "--set", deadline, "--set", never]);
+    let mut engine =
+        site.start(&["--source", "-", "--sink", "-", "--set", deadline, "--set", never]);
     engine.ready().await;
     engine.write(registrations());
     let printed = engine.prints(CUSTOMERS).await;
@@ -58,18 +64,23 @@ async fn rules_that_fault_cost_their_own_calls_and_nobody_elses() {
     assert!(printed.iter().all(|communication| communication["campaign"] == "good"));
 
     let calls = async |name: &str, outcome: &str| {
-        engine.metric(&format!("hailer_calls_total{{campaign=\"{name}\",outcome=\"{outcome}\"}}")).await
+        engine
+            .metric(&format!("hailer_calls_total{{campaign=\"{name}\",outcome=\"{outcome}\"}}"))
+            .await
     };
     let guilty = calls("trap", "trap").await;
-    assert!(guilty >= 1.0, "nobody was guilty");
+    assert!(guilty >= 1.0, "no call misbehaved");
     for (name, outcome) in hostile {
         let (faults, rest) = (calls(name, outcome).await, calls(name, "ok").await);
-        let expected =
-            if outcome == "ok" { (CUSTOMERS as f64, CUSTOMERS as f64) } else { (guilty, CUSTOMERS as f64 - guilty) };
+        let expected = if outcome == "ok" {
+            (CUSTOMERS as f64, CUSTOMERS as f64)
+        } else {
+            (guilty, CUSTOMERS as f64 - guilty)
+        };
         assert_eq!((faults, rest), expected, "{name}");
     }
     assert_eq!(calls("good", "ok").await.to_bits(), (CUSTOMERS as f64).to_bits());
-    // What a rule logs is cut, and lines are dropped when they are too many.
+    // Long log lines of a rule are cut, and lines above the limit are dropped.
     assert!(engine.metric("hailer_log_bytes_cut_total").await > 0.0);
     let dropped = engine.metric("hailer_log_lines_dropped_total{campaign=\"log-flood\"}").await;
     assert!(dropped > 0.0, "every call logs a line");
@@ -80,7 +91,7 @@ async fn rules_that_fault_cost_their_own_calls_and_nobody_elses() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_rule_that_does_not_load_is_refused_with_a_reason_and_the_others_run() {
+async fn a_rule_that_does_not_load_is_refused_and_the_others_run() {
     let refused = [
         ("counter", "not a pure function"),
         ("loop-in-start", "does not start"),
@@ -106,7 +117,7 @@ async fn a_rule_that_does_not_load_is_refused_with_a_reason_and_the_others_run()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_rule_that_faults_on_every_sample_displaces_no_good_one_and_starts_nowhere() {
+async fn a_rule_that_faults_on_every_sample_is_refused() {
     let site = site(&["honest"]);
     let rules = site.rules().display().to_string();
     let mut engine = site.start(&["--source", "-", "--sink", "-"]);
@@ -114,15 +125,21 @@ async fn a_rule_that_faults_on_every_sample_displaces_no_good_one_and_starts_now
     let good = engine.campaign("honest").await.unwrap().version;
     site.put("modules/honest.wasm", fixtures::module("trap-always"));
     let report = engine.reload().await;
-    assert!(report.changed.is_empty() && report.problems[0].reason.contains("faulted on every sample"), "{report:?}");
+    assert!(
+        report.changed.is_empty() && report.problems[0].reason.contains("faulted on every sample"),
+        "{report:?}"
+    );
     let status = engine.campaign("honest").await.unwrap();
     assert_eq!((status.state, status.version), (CampaignState::Running, good));
     engine.close_input();
     assert_eq!(engine.ended().await, Some(0));
     let checked = site.command_without_data(&["check", "--no-broker", "--rules", &rules]);
-    assert!(checked.code == Some(1) && checked.stdout.contains("faulted on every sample"), "{checked:?}");
+    assert!(
+        checked.code == Some(1) && checked.stdout.contains("faulted on every sample"),
+        "{checked:?}"
+    );
 
-    // A new module of a first start.
+    // A new module at a first start.
     let fresh = Site::empty();
     fresh.put("modules/trap-always.wasm", fixtures::module("trap-always"));
     fresh.put("trap-always.toml", campaign("trap-always", ""));
@@ -132,10 +149,11 @@ async fn a_rule_that_faults_on_every_sample_displaces_no_good_one_and_starts_now
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_rule_found_impure_at_work_is_suspended() {
+async fn a_rule_that_proves_impure_while_running_is_suspended() {
     let site = site(&["counter-of-others"]);
     let always = "purity.recheck_one_in=1";
-    let mut engine = site.start(&["--source", "-", "--sink", "-", "--shards", "1", "--set", always]);
+    let mut engine =
+        site.start(&["--source", "-", "--sink", "-", "--shards", "1", "--set", always]);
     engine.ready().await;
     engine.write(registrations());
     wait::until("the campaign is suspended", async || {

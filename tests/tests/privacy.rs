@@ -1,12 +1,12 @@
-//! What an event says of a person appears in no log, whatever its level, and in nothing that TCP shows.
+//! Personal data of events never appears in a log, at any level, or over TCP.
 
 use hailer_tests::site::Site;
 use hailer_tests::wiring::Wiring;
 
-use crate::edges::shared_broker;
-use crate::seed::examples;
+use crate::examples::examples;
+use crate::support::shared_broker;
 
-/// Card numbers and a phone number of the examples, and a name that is in none.
+/// Card numbers and a phone number of the examples, and a name that is in no example.
 const PERSONAL: [&str; 8] = [
     "1664669457201226",
     "3515656237264935",
@@ -18,7 +18,7 @@ const PERSONAL: [&str; 8] = [
     "Ignatyeva",
 ];
 
-/// Broken in ways that tempt a parser to say what it saw.
+/// Invalid bodies that tempt a parser to put their content into an error.
 const BROKEN: [&str; 5] = [
     r#"{"eventCode":"OnBlockCard","cardInfo":{"cardNumber":"4237436357530502""#,
     r#"{"eventCode":"OnBlockCard","cardInfo":{"cardNumber":4237436357530502.}}"#,
@@ -27,14 +27,17 @@ const BROKEN: [&str; 5] = [
     r#""79540286267""#,
 ];
 
-/// Readable, and of another type than rules ask for.
+/// Valid bodies with fields of another type than rules expect.
 const MISTYPED: [&str; 2] = [
-    r#"{"eventCode":"OnBlockCard","targetBlockState":"Ignatyeva","cardInfo":{"cardNumber":{"79540286267":1}},"customerInfo":{"customerId":1}}"#,
-    r#"{"eventCode":"OnCustomerAttributeUpdate","attributeCode":"Phone","fromBatchOperation":"79540286267","newValue":["79540286267"],"customerInfo":{"customerId":1}}"#,
+    "{\"eventCode\":\"OnBlockCard\",\"targetBlockState\":\"Ignatyeva\",\
+     \"cardInfo\":{\"cardNumber\":{\"79540286267\":1}},\"customerInfo\":{\"customerId\":1}}",
+    "{\"eventCode\":\"OnCustomerAttributeUpdate\",\"attributeCode\":\"Phone\",\
+     \"fromBatchOperation\":\"79540286267\",\"newValue\":[\"79540286267\"],\
+     \"customerInfo\":{\"customerId\":1}}",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn no_personal_data_in_logs_or_on_tcp() {
+async fn logs_and_tcp_never_contain_personal_data() {
     let wiring = Wiring::named(shared_broker(), "privacy").await;
     for queue in [&wiring.events, &wiring.letters] {
         wiring.client.queue(queue).await;
@@ -48,8 +51,8 @@ async fn no_personal_data_in_logs_or_on_tcp() {
     wiring.send(BROKEN).await;
     wiring.send(MISTYPED).await;
     wiring.send(examples().into_iter().map(|(_, _, body)| body)).await;
-    // Nobody takes the communications at first, so that they come back.
-    engine.ready_with("nothing takes what is published").await;
+    // No queue receives the communications at first, so the broker returns them.
+    engine.ready_with("no queue is bound to exchange").await;
     let mut shown = vec![engine.readyz().await.1];
     wiring.bind_out().await;
     engine.ready().await;
@@ -61,7 +64,7 @@ async fn no_personal_data_in_logs_or_on_tcp() {
     let mut engine = engine;
     assert_eq!(engine.ended().await, Some(0));
     shown.push(engine.stderr());
-    assert!(shown.iter().any(|text| text.contains("DEBUG")), "the log is as talkative as it was asked to be");
+    assert!(shown.iter().any(|text| text.contains("DEBUG")), "the log has the level DEBUG");
     for text in &shown {
         for personal in PERSONAL {
             let line = text.lines().find(|line| line.contains(personal));

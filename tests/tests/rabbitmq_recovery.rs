@@ -1,4 +1,5 @@
-//! The edges against brokers that die, freeze or raise an alarm: a broker of its own for each.
+//! Source and sink against brokers that are killed, stop or raise an alarm. Each test has a broker
+//! of its own.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +7,15 @@ use hailer::config::RabbitMqConfig;
 use hailer::health::Health;
 use hailer_tests::broker::{Broker, Client, Message};
 use hailer_tests::wait;
+use hailer_tests::wiring::Wiring;
 
-use crate::edges::{
-    Running, body, communication, exchange, numbered, problem, publish, publishing, queue, ready, sink, way_out,
+use crate::support::{
+    Running, body, communication, exchange, numbered, problem, publish, publishing, queue, ready,
+    sink, way_out,
 };
 
-/// So many different messages are in the queue; a repeat of one does not count.
+/// Waits for the messages in the output queue, and checks the number of different ids. Repeats do
+/// not count.
 async fn all_came_out(client: &Client, count: usize) {
     let id = |message: &Message| message.properties.message_id().as_ref().unwrap().to_string();
     let ids: BTreeSet<String> = client.take_many("out.q", count).await.iter().map(id).collect();
@@ -19,7 +23,18 @@ async fn all_came_out(client: &Client, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_edges_survive_a_broker_that_is_killed() {
+async fn a_killed_broker_remembers_its_queues_and_bindings() {
+    let broker = Broker::start();
+    let wiring = Wiring::new(&broker, "remembered").await;
+    broker.kill();
+    broker.restart();
+    let client = Client::connect(&broker).await;
+    client.publish(&wiring.exchange, "any", ["bound"]).await;
+    assert_eq!(client.take_many(&wiring.out, 1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn source_and_sink_survive_a_killed_broker() {
     let broker = Broker::start();
     let client = Client::connect(&broker).await;
     client.queue("in").await;
@@ -34,11 +49,14 @@ async fn both_edges_survive_a_broker_that_is_killed() {
     let unsettled: Vec<_> = held.collect();
     let (source_health, address) = (running.health.clone(), broker.address());
     broker.kill();
-    // The tail settles while nobody is there to be told.
+    // The remaining deliveries are settled while the broker is down.
     unsettled.into_iter().for_each(|delivery| delivery.receipt.settle());
     let batch: Vec<_> = (0..2000).map(|id| communication(id, "k")).collect();
     let published = publishing(sink, batch);
-    wait::until("both say so", async || !health.problems().is_empty() && !source_health.problems().is_empty()).await;
+    wait::until("both report a problem", async || {
+        !health.problems().is_empty() && !source_health.problems().is_empty()
+    })
+    .await;
     assert!(!published.is_finished());
     broker.restart();
     assert_eq!(address, broker.address());
@@ -46,7 +64,8 @@ async fn both_edges_survive_a_broker_that_is_killed() {
     ready(&health).await;
     running.ready().await;
     let client = Client::connect(&broker).await;
-    // At least what was not settled comes again, in order; of the settled ones, those whose acknowledgement was lost.
+    // At least the unsettled messages are delivered again, in order, and those of the settled ones
+    // whose acknowledgement was lost.
     let again = running.pipeline.take_many(60).await;
     let again_bodies: Vec<_> = again.iter().map(body).collect();
     assert_eq!(again_bodies, numbered(100 - u32::try_from(again.len()).unwrap()..100));
@@ -86,7 +105,8 @@ async fn an_alarm_stops_publishing_and_not_consuming() {
     broker.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
     let published = publishing(sink, vec![communication("during", "k")]);
     problem(&health, "sink", "blocks publishers").await;
-    let running = Running::start(&broker.address(), &RabbitMqConfig { prefetch: 20, ..queue("in") });
+    let running =
+        Running::start(&broker.address(), &RabbitMqConfig { prefetch: 20, ..queue("in") });
     let mut consumed = 0;
     while consumed < 200 {
         wait::until("a delivery in spite of the alarm", async || running.pipeline.len() > 0).await;
@@ -97,7 +117,7 @@ async fn an_alarm_stops_publishing_and_not_consuming() {
     running.finish().await;
     assert!(!published.is_finished());
     broker.ctl(&["set_vm_memory_high_watermark", "0.4"]);
-    // The alarm is looked for between confirms, by a sink that is still there.
+    // The sink notices the end of the alarm between confirms, so it must still exist.
     let _sink = wait::end_of("publishing", published).await.unwrap().unwrap();
     ready(&health).await;
     wait::until("all are acknowledged", async || client.counts("in").await == (0, 0)).await;
@@ -105,7 +125,7 @@ async fn an_alarm_stops_publishing_and_not_consuming() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_goes_silent_is_noticed_and_found_again() {
+async fn a_silent_broker_is_noticed_and_reconnected() {
     let broker = Broker::start();
     let client = Client::connect(&broker).await;
     client.queue("in").await;
@@ -115,13 +135,16 @@ async fn a_broker_that_goes_silent_is_noticed_and_found_again() {
     running.pipeline.take_many(1).await.remove(0).receipt.settle();
     running.ready().await;
     broker.freeze();
-    running.problem("silent").await;
+    running.problem("no heartbeat").await;
     running.problem("does not answer").await;
     broker.thaw();
     running.ready().await;
     let client = Client::connect(&broker).await;
     client.publish("", "in", ["after"]).await;
-    wait::until("the new one", async || running.pipeline.bodies().contains(&"after".to_owned())).await;
+    wait::until("the new message", async || {
+        running.pipeline.bodies().contains(&"after".to_owned())
+    })
+    .await;
     running.pipeline.take().into_iter().for_each(|delivery| delivery.receipt.settle());
     running.finish().await;
 }

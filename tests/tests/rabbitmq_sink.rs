@@ -1,18 +1,19 @@
-//! The sinks against a broker that stays.
+//! Sinks against a broker that keeps running.
 
 use hailer::health::Health;
-use hailer::sinks::{DeadLetters, Sink, SinkError};
+use hailer::sinks::{DeadLetterSink, Sink, SinkError};
 use hailer_tests::broker::Client;
 use hailer_tests::wait;
 use lapin::types::AMQPValue;
 use tokio::time::{Duration, timeout};
 
-use crate::edges::{
-    communication, dead_letters, exchange, letter, problem, publish, publishing, ready, shared_broker, sink,
+use crate::support::{
+    communication, dead_letters, exchange, letter, problem, publish, publishing, ready,
+    shared_broker, sink,
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn communications_arrive_in_order_with_all_that_belongs_to_them() {
+async fn communications_arrive_in_order_with_all_properties() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     client.exchange("out", &[]).await;
@@ -22,11 +23,14 @@ async fn communications_arrive_in_order_with_all_that_belongs_to_them() {
     let mut sink = sink(&broker.address(), &exchange("out"), &health);
     sink.check_route().await.unwrap();
     assert!(health.problems().is_empty());
-    // More than may be outstanding at once.
-    let batch: Vec<_> = (0..3000).map(|id| communication(id, "communication.sms.welcome")).collect();
+    // More communications than may be unconfirmed at once.
+    let batch: Vec<_> =
+        (0..3000).map(|id| communication(id, "communication.sms.welcome")).collect();
     publish(&mut sink, &batch).await.unwrap();
     let messages = client.take_many("out.sms", 3000).await;
-    let ids = messages.iter().map(|message| message.properties.message_id().as_ref().unwrap().to_string());
+    let ids = messages
+        .iter()
+        .map(|message| message.properties.message_id().as_ref().unwrap().to_string());
     assert!(ids.eq((0..3000).map(|id| id.to_string())));
     let (first, properties) = (&messages[0], &messages[0].properties);
     assert_eq!(first.body, br#"{"id":"0"}"#);
@@ -49,14 +53,17 @@ async fn an_unroutable_communication_is_retried_and_only_that_one() {
     let keys = ["communication.sms.a", "communication.mail.a"];
     let batch = (0..100).map(|id| communication(id, keys[usize::from(id % 10 == 3)])).collect();
     let published = publishing(sink, batch);
-    problem(&health, "sink", "nothing takes what is published to exchange `partly`").await;
+    problem(&health, "sink", "no queue is bound to exchange `partly`").await;
     assert!(!published.is_finished());
     client.queue("partly.mail").await;
     client.bind("partly.mail", "partly", "communication.mail.*").await;
     wait::end_of("publishing", published).await.unwrap().unwrap();
     ready(&health).await;
     let ids = |messages: Vec<hailer_tests::broker::Message>| -> Vec<String> {
-        messages.iter().map(|message| message.properties.message_id().as_ref().unwrap().to_string()).collect()
+        messages
+            .iter()
+            .map(|message| message.properties.message_id().as_ref().unwrap().to_string())
+            .collect()
     };
     let mail: Vec<_> = (0..10).map(|tens| (tens * 10 + 3).to_string()).collect();
     assert_eq!(ids(client.take_many("partly.mail", 10).await), mail);
@@ -64,9 +71,10 @@ async fn an_unroutable_communication_is_retried_and_only_that_one() {
     assert_eq!(ids(client.take_many("partly.sms", 90).await), sms);
 }
 
-/// A message that comes back hangs on any confirm, so a batch can be told to be published too early, and what it has been returned is lost.
+/// The client attaches a returned message to any confirm. So a sink could report a batch as
+/// published too early, and its returned messages would be lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn batches_that_follow_each_other_closely_are_told_to_be_published_only_when_nothing_of_them_came_back() {
+async fn a_batch_with_returned_messages_is_not_reported_as_published() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     client.exchange("close", &[]).await;
@@ -74,7 +82,7 @@ async fn batches_that_follow_each_other_closely_are_told_to_be_published_only_wh
     client.bind("close.sms", "close", "communication.sms.*").await;
     let health = Health::default();
     let mut sink = sink(&broker.address(), &exchange("close"), &health);
-    // A batch is taken at once only when there is a session.
+    // The sink accepts a batch at once only when it has a session.
     sink.check_route().await.unwrap();
     let has_mail = |batch: usize| batch % 3 == 1;
     let [mut sms, mut mail] = [const { Vec::new() }; 2];
@@ -82,24 +90,32 @@ async fn batches_that_follow_each_other_closely_are_told_to_be_published_only_wh
     for batch in 0..40 {
         let size = 1 + batch % 7;
         let ids = (0..size).map(|place| format!("{batch}-{place}"));
-        let (mails, others): (Vec<_>, Vec<_>) = ids.partition(|id| has_mail(batch) && id.ends_with("-0"));
+        let (mails, others): (Vec<_>, Vec<_>) =
+            ids.partition(|id| has_mail(batch) && id.ends_with("-0"));
         let communications: Vec<_> = mails
             .iter()
             .map(|id| communication(id, "communication.mail.a"))
             .chain(others.iter().map(|id| communication(id, "communication.sms.a")))
             .collect();
-        // When it is known that something came back, nothing more is taken.
-        let Ok(confirmed) = timeout(Duration::from_millis(500), sink.publish(&communications)).await else { break };
+        // Once the sink knows of a returned message, it accepts no more batches.
+        let Ok(confirmed) =
+            timeout(Duration::from_millis(500), sink.publish(&communications)).await
+        else {
+            break;
+        };
         confirms.push(confirmed.unwrap());
         mail.extend(mails);
         sms.extend(others);
     }
-    problem(&health, "sink", "nothing takes what is published to exchange `close`").await;
-    assert!(confirms.len() > 1, "the second is not published, and was not waited for");
+    problem(&health, "sink", "no queue is bound to exchange `close`").await;
+    assert!(confirms.len() > 1, "the second batch was accepted before the first was confirmed");
     wait::end_of("the first batch", confirms.remove(0).wait()).await.unwrap();
     for (confirmed, batch) in confirms.iter_mut().zip(1..) {
-        let told = timeout(Duration::from_millis(1), confirmed.wait()).await;
-        assert!(!has_mail(batch) || told.is_err(), "batch {batch} was told to be published, and has come back");
+        let reported = timeout(Duration::from_millis(1), confirmed.wait()).await;
+        assert!(
+            !has_mail(batch) || reported.is_err(),
+            "batch {batch} was reported as published, but was returned"
+        );
     }
     client.queue("close.mail").await;
     client.bind("close.mail", "close", "communication.mail.*").await;
@@ -109,20 +125,24 @@ async fn batches_that_follow_each_other_closely_are_told_to_be_published_only_wh
     ready(&health).await;
     for (queue, expected) in [("close.mail", mail), ("close.sms", sms)] {
         let messages = client.take_many(queue, expected.len()).await;
-        let ids = messages.iter().map(|message| message.properties.message_id().as_ref().unwrap().as_str());
+        let ids = messages
+            .iter()
+            .map(|message| message.properties.message_id().as_ref().unwrap().as_str());
         assert!(ids.eq(expected), "in {queue}, each once and in order");
         assert_eq!(client.counts(queue).await.0, 0);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alternate_exchange_takes_what_nothing_else_takes() {
+async fn an_alternate_exchange_receives_unroutable_communications() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     client.exchange("safe.unrouted", &[]).await;
     client.queue("safe.unrouted").await;
     client.bind("safe.unrouted", "safe.unrouted", "#").await;
-    client.exchange("safe", &[("alternate-exchange", AMQPValue::LongString("safe.unrouted".into()))]).await;
+    client
+        .exchange("safe", &[("alternate-exchange", AMQPValue::LongString("safe.unrouted".into()))])
+        .await;
     let health = Health::default();
     let mut sink = sink(&broker.address(), &exchange("safe"), &health);
     publish(&mut sink, &[communication("x", "communication.mail.a")]).await.unwrap();
@@ -131,7 +151,7 @@ async fn an_alternate_exchange_takes_what_nothing_else_takes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_exchange_that_is_missing_is_waited_for() {
+async fn the_sink_waits_for_a_missing_exchange() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     let health = Health::default();
@@ -149,17 +169,22 @@ async fn an_exchange_that_is_missing_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_that_refuses_is_retried_until_it_takes() {
+async fn a_communication_that_a_full_queue_rejects_is_retried() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     client.exchange("full", &[]).await;
-    let arguments =
-        [("x-max-length", AMQPValue::LongInt(1)), ("x-overflow", AMQPValue::LongString("reject-publish".into()))];
+    let arguments = [
+        ("x-max-length", AMQPValue::LongInt(1)),
+        ("x-overflow", AMQPValue::LongString("reject-publish".into())),
+    ];
     client.queue_with("full.q", &arguments).await;
     client.bind("full.q", "full", "#").await;
     client.publish("full", "k", ["occupies"]).await;
     let health = Health::default();
-    let published = publishing(sink(&broker.address(), &exchange("full"), &health), vec![communication("x", "k")]);
+    let published = publishing(
+        sink(&broker.address(), &exchange("full"), &health),
+        vec![communication("x", "k")],
+    );
     problem(&health, "sink", "refuses").await;
     assert!(!published.is_finished());
     client.purge("full.q").await;
@@ -168,7 +193,7 @@ async fn a_full_queue_that_refuses_is_retried_until_it_takes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_that_is_given_up_leaves_the_sink_usable() {
+async fn a_cancelled_batch_leaves_the_sink_usable() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     client.exchange("given", &[]).await;
@@ -176,18 +201,19 @@ async fn a_batch_that_is_given_up_leaves_the_sink_usable() {
     let mut sink = sink(&broker.address(), &exchange("given"), &health);
     let lost = [communication("lost", "k")];
     tokio::select! {
-        _ = publish(&mut sink, &lost) => panic!("nothing takes it"),
-        () = problem(&health, "sink", "nothing takes") => {}
+        _ = publish(&mut sink, &lost) => panic!("no queue receives it"),
+        () = problem(&health, "sink", "no queue is bound") => {}
     }
     client.queue("given.q").await;
     client.bind("given.q", "given", "#").await;
     publish(&mut sink, &[communication("kept", "k")]).await.unwrap();
-    wait::until("only the second", async || client.counts("given.q").await.0 == 1).await;
+    wait::until("only the second communication", async || client.counts("given.q").await.0 == 1)
+        .await;
     assert_eq!(client.take("given.q").await.unwrap().body, br#"{"id":"kept"}"#);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_no_broker_takes_is_refused() {
+async fn a_routing_key_that_is_too_long_is_refused() {
     let broker = shared_broker();
     let mut sink = sink(&broker.address(), &exchange("any"), &Health::default());
     let error = publish(&mut sink, &[communication("x", &"k".repeat(256))]).await.unwrap_err();
@@ -195,20 +221,20 @@ async fn a_key_that_no_broker_takes_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_arrive_as_they_came_with_the_reason_in_headers() {
+async fn dead_letters_keep_their_body_and_have_the_reason_in_headers() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     let health = Health::default();
-    let mut letters = dead_letters(&broker.address(), "buried", &health);
+    let mut letters = dead_letters(&broker.address(), "letters", &health);
     let checked = tokio::spawn(async move { letters.check_route().await.map(|()| letters) });
-    problem(&health, "deadletters", "queue `buried` does not exist").await;
-    client.queue("buried").await;
+    problem(&health, "deadletters", "queue `letters` does not exist").await;
+    client.queue("letters").await;
     let mut letters = wait::end_of("publishing", checked).await.unwrap().unwrap();
     let mut long = letter(b"");
     long.message_id = Some("я".repeat(300).into());
     long.reason = "я".repeat(5000);
-    letters.bury(&[letter(b"{\"a\":1,}\xff"), long]).await.unwrap();
-    let messages = client.take_many("buried", 2).await;
+    letters.dead_letter(&[letter(b"{\"a\":1,}\xff"), long]).await.unwrap();
+    let messages = client.take_many("letters", 2).await;
     let message = &messages[0];
     assert_eq!(message.body, b"{\"a\":1,}\xff");
     assert_eq!(message.header("x-hailer-reason").unwrap(), "expected `,` or `}` at offset 7");
@@ -225,14 +251,15 @@ async fn dead_letters_arrive_as_they_came_with_the_reason_in_headers() {
 async fn dead_letters_wait_for_a_queue_that_was_deleted() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
-    client.queue("unburied").await;
+    client.queue("deleted.letters").await;
     let health = Health::default();
-    let mut letters = dead_letters(&broker.address(), "unburied", &health);
+    let mut letters = dead_letters(&broker.address(), "deleted.letters", &health);
     letters.check_route().await.unwrap();
-    client.delete_queue("unburied").await;
-    let buried = tokio::spawn(async move { letters.bury(&[letter(b"1"), letter(b"2")]).await });
-    problem(&health, "deadletters", "queue `unburied` does not exist").await;
-    client.queue("unburied").await;
-    wait::end_of("publishing", buried).await.unwrap().unwrap();
-    assert_eq!(client.take_many("unburied", 2).await.len(), 2);
+    client.delete_queue("deleted.letters").await;
+    let sent =
+        tokio::spawn(async move { letters.dead_letter(&[letter(b"1"), letter(b"2")]).await });
+    problem(&health, "deadletters", "queue `deleted.letters` does not exist").await;
+    client.queue("deleted.letters").await;
+    wait::end_of("publishing", sent).await.unwrap().unwrap();
+    assert_eq!(client.take_many("deleted.letters", 2).await.len(), 2);
 }

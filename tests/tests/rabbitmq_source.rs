@@ -1,4 +1,4 @@
-//! The source against a broker that stays.
+//! The source against a broker that keeps running.
 
 use hailer::address::BrokerAddress;
 use hailer::config::RabbitMqConfig;
@@ -9,7 +9,7 @@ use hailer_tests::wait;
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 
-use crate::edges::{Running, body, close_consumers_of, numbered, queue, shared_broker};
+use crate::support::{Running, body, close_consumers_of, numbered, queue, shared_broker};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_contiguous_prefix_is_acknowledged() {
@@ -19,26 +19,37 @@ async fn only_the_contiguous_prefix_is_acknowledged() {
     client.publish("", "prefix", numbered(0..10)).await;
     let running = Running::start(&broker.address(), &queue("prefix"));
     let mut held = running.pipeline.take_many(10).await;
-    // 0, 1, 2 and 5 are settled; 3 is not, so 5 must come again.
+    // 0, 1, 2 and 5 are settled; 3 is not, so 5 must be delivered again.
     held.remove(5).receipt.settle();
     held.drain(..3).for_each(|delivery| delivery.receipt.settle());
     drop(held);
     running.finish().await;
-    wait::until("what is not acknowledged is back", async || client.counts("prefix").await.0 == 7).await;
+    wait::until("the unacknowledged messages are back", async || {
+        client.counts("prefix").await.0 == 7
+    })
+    .await;
     let back: Vec<_> = client.take_all("prefix").await;
-    assert_eq!(back.iter().map(|message| message.body.clone()).collect::<Vec<_>>(), numbered(3..10).map_bytes());
+    assert_eq!(
+        back.iter().map(|message| message.body.clone()).collect::<Vec<_>>(),
+        numbered(3..10).map_bytes()
+    );
     assert!(back.iter().all(|message| message.redelivered));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_carries_what_the_message_says_of_itself() {
+async fn a_delivery_carries_the_properties_of_its_message() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     client.exchange("origin.exchange", &[]).await;
     client.queue("origin").await;
     client.bind("origin", "origin.exchange", "#").await;
-    let properties = BasicProperties::default().with_message_id("m-7".into()).with_timestamp(1_764_000_000);
-    client.send("origin.exchange", "сustomer.card.changeCategory", b"{}", properties).await.await.unwrap();
+    let properties =
+        BasicProperties::default().with_message_id("m-7".into()).with_timestamp(1_764_000_000);
+    client
+        .send("origin.exchange", "сustomer.card.changeCategory", b"{}", properties)
+        .await
+        .await
+        .unwrap();
     let vast = BasicProperties::default().with_timestamp(u64::MAX);
     client.send("origin.exchange", "k", b"", vast).await.await.unwrap();
     let running = Running::start(&broker.address(), &queue("origin"));
@@ -47,7 +58,7 @@ async fn a_delivery_carries_what_the_message_says_of_itself() {
     assert_eq!(held[0].routing_key.as_deref(), Some("сustomer.card.changeCategory"));
     assert_eq!(held[0].timestamp_ms, Some(1_764_000_000_000));
     assert_eq!((held[0].redelivered, &held[0].position, &held[0].defect), (false, &None, &None));
-    // Whether it can be a time is judged behind the source.
+    // Code behind the source checks whether it is a valid time.
     assert_eq!((held[1].message_id.as_deref(), held[1].timestamp_ms), (None, Some(i64::MAX)));
     held.into_iter().for_each(|delivery| delivery.receipt.settle());
     running.finish().await;
@@ -82,14 +93,20 @@ async fn a_queue_that_has_a_consumer_is_refused() {
     let _consumer = client.consume("contested").await;
     let running = Running::start(&broker.address(), &queue("contested"));
     let error = wait::end_of("the source", running.ended).await.unwrap().unwrap_err().to_string();
-    for part in ["`contested`", "events would be split", "bind a queue of your own", "hailer topology", "--take-over"] {
+    for part in [
+        "`contested`",
+        "events would be split",
+        "bind a queue of your own",
+        "hailer topology",
+        "--take-over",
+    ] {
         assert!(error.contains(part), "{error}");
     }
     assert_eq!(client.counts("contested").await.1, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn taking_over_consumes_beside_the_other_consumer() {
+async fn take_over_consumes_beside_another_consumer() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     client.queue("taken").await;
@@ -102,20 +119,23 @@ async fn taking_over_consumes_beside_the_other_consumer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_consumed_lets_no_second_consumer_in() {
+async fn a_consumed_queue_refuses_a_second_consumer() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     client.queue("exclusive").await;
     let first = Running::start(&broker.address(), &queue("exclusive"));
     first.ready().await;
-    let second = Running::start(&broker.address(), &RabbitMqConfig { take_over: true, ..queue("exclusive") });
+    let second = Running::start(
+        &broker.address(),
+        &RabbitMqConfig { take_over: true, ..queue("exclusive") },
+    );
     let error = wait::end_of("the source", second.ended).await.unwrap().unwrap_err().to_string();
     assert!(error.contains("already has a consumer"), "{error}");
     first.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_missing_or_deleted_is_waited_for() {
+async fn the_source_waits_for_a_missing_or_deleted_queue() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     let running = Running::start(&broker.address(), &queue("late"));
@@ -130,19 +150,21 @@ async fn a_queue_that_is_missing_or_deleted_is_waited_for() {
     client.publish("", "late", ["second"]).await;
     let second = running.pipeline.take_many(1).await;
     assert_eq!(body(&second[0]), "second");
-    // A receipt of the lost session settles nothing in the new one.
+    // A receipt of the lost session settles nothing in the new session.
     first.into_iter().for_each(|delivery| delivery.receipt.settle());
     drop(second);
     running.finish().await;
-    wait::until("the second is back", async || client.counts("late").await.0 == 1).await;
+    wait::until("the second message is back", async || client.counts("late").await.0 == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_acknowledged_comes_again_in_order_after_a_lost_session() {
+async fn unacknowledged_messages_come_again_in_order_after_a_lost_session() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
-    for (name, arguments) in [("again", vec![]), ("again.quorum", vec![("x-queue-type", "quorum")])] {
-        let long = |(key, value): &(&'static str, &str)| (*key, AMQPValue::LongString((*value).into()));
+    for (name, arguments) in [("again", vec![]), ("again.quorum", vec![("x-queue-type", "quorum")])]
+    {
+        let long =
+            |(key, value): &(&'static str, &str)| (*key, AMQPValue::LongString((*value).into()));
         client.queue_with(name, &arguments.iter().map(long).collect::<Vec<_>>()).await;
         client.publish("", name, numbered(0..50)).await;
         let running = Running::start(&broker.address(), &queue(name));
@@ -163,14 +185,15 @@ async fn what_is_not_acknowledged_comes_again_in_order_after_a_lost_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn draining_takes_nothing_new_and_acknowledges_what_settles_late() {
+async fn a_draining_source_takes_nothing_new_and_acknowledges_late_receipts() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     client.queue("drained").await;
     client.publish("", "drained", numbered(0..5)).await;
     let running = Running::start(&broker.address(), &queue("drained"));
     let held = running.pipeline.take_many(5).await;
-    // The source looks whether it drains before it looks for a delivery. Its consumer stays until the session is closed.
+    // The source checks for a drain before it takes a delivery. Its consumer stays until the
+    // session is closed.
     running.trigger.drain();
     client.publish("", "drained", ["new"]).await;
     assert!(!running.ended.is_finished());
@@ -181,7 +204,7 @@ async fn draining_takes_nothing_new_and_acknowledges_what_settles_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_the_time_for_draining_gives_back_what_is_held() {
+async fn held_events_return_to_the_queue_when_the_drain_time_is_over() {
     let broker = shared_broker();
     let client = Client::connect(broker).await;
     client.queue("cut").await;
@@ -192,19 +215,19 @@ async fn the_end_of_the_time_for_draining_gives_back_what_is_held() {
     running.trigger.drain();
     running.trigger.end();
     wait::end_of("the source", running.ended).await.unwrap().unwrap();
-    wait::until("four are back", async || client.counts("cut").await.0 == 4).await;
+    wait::until("four messages are back", async || client.counts("cut").await.0 == 4).await;
     drop(held);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_is_away_is_waited_for_without_holding_up_the_end() {
+async fn an_unreachable_broker_does_not_delay_a_stop() {
     let running = Running::start("amqp://127.0.0.1:1", &queue("any"));
     running.problem("refused").await;
     running.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_told_without_showing_it() {
+async fn a_wrong_password_is_reported_without_showing_it() {
     let broker = shared_broker();
     let address = broker.address().replace("guest:guest", "guest:wr0ng");
     let running = Running::start(&address, &queue("any"));
@@ -215,7 +238,7 @@ async fn a_wrong_password_is_told_without_showing_it() {
 }
 
 #[test]
-fn what_can_never_work_is_refused_before_connecting() {
+fn an_invalid_configuration_is_refused_before_connecting() {
     let refused = |config: RabbitMqConfig| {
         let address = "amqp://h".parse::<BrokerAddress>().unwrap().with_files(&config).unwrap();
         let source = RabbitMqSource::new(address, &config, Health::default());
@@ -228,11 +251,14 @@ fn what_can_never_work_is_refused_before_connecting() {
     assert!(refused(config).contains("/nowhere/password"));
 }
 
-/// Messages of a queue that a consumer holds.
+/// The number of delivered, unacknowledged messages of a queue.
 fn unacknowledged(queue: &str) -> u32 {
     let listed = shared_broker().ctl(&["list_queues", "name", "messages_unacknowledged"]);
     let counts = listed.lines().filter_map(|line| line.split_once('\t'));
-    counts.filter(|(name, _)| *name == queue).filter_map(|(_, count)| count.parse::<u32>().ok()).sum()
+    counts
+        .filter(|(name, _)| *name == queue)
+        .filter_map(|(_, count)| count.parse::<u32>().ok())
+        .sum()
 }
 
 trait MapBytes {

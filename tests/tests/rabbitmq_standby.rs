@@ -1,47 +1,49 @@
-//! Standbys of a queue with a single active consumer: those that lose the race for it, and what `doctor` and `check` report.
+//! Standbys of a queue with a single active consumer: standbys that lose the race for the queue,
+//! and the reports of `doctor` and `check`.
 
 use std::time::{Duration, Instant};
 
 use hailer_tests::broker::Client;
-use hailer_tests::proxy::{Method, Proxy, Weather};
+use hailer_tests::proxy::{Method, Network, Proxy};
 use hailer_tests::site::Site;
 use hailer_tests::wait;
 use hailer_tests::wiring::Wiring;
 
-use crate::edges::{Running, numbered, queue, shared_broker};
 use crate::rabbitmq_single::{marked, quorum, single_active, stands_by};
+use crate::support::{Running, numbered, queue, shared_broker};
 
 const BASIC_QOS: Method = (60, 10);
 const QUEUE_DECLARE: Method = (50, 10);
 const EVENTS: u32 = 20;
-/// An engine that has never consumed ends if its queue stays taken for so long.
+/// An engine that has never consumed ends if its queue stays taken for this time.
 const TAKEN_FOR_GOOD: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_that_loses_two_races_for_the_queue_goes_on_and_takes_over_later() {
+async fn a_standby_that_loses_two_races_for_the_queue_takes_over_later() {
     let client = Client::connect(shared_broker()).await;
     client.queue_with("races", &[single_active()]).await;
     marked(&client, "races").await;
     let proxy = Proxy::before(shared_broker().port()).await;
-    // The first basic.qos is for finding out the queue's kind, the second stands between the look and the consume.
-    proxy.holds(BASIC_QOS, 2);
+    // The first basic.qos belongs to the check of the queue's kind. The second comes between the
+    // check for consumers and the consume.
+    proxy.hold(BASIC_QOS, 2);
     let standby = Running::start(&proxy.patient_address(), &queue("races"));
     proxy.is_holding().await;
     let mut other = Running::start(&shared_broker().address(), &queue("races"));
     other.ready().await;
-    proxy.releases();
+    proxy.release();
     stands_by(&standby).await;
     let lost_at = Instant::now();
     wait::until("the queue stays taken", async || lost_at.elapsed() > TAKEN_FOR_GOOD).await;
-    proxy.holds(BASIC_QOS, 1);
+    proxy.hold(BASIC_QOS, 1);
     other.finish().await;
     proxy.is_holding().await;
     other = Running::start(&shared_broker().address(), &queue("races"));
     other.ready().await;
     let looks = proxy.passed(QUEUE_DECLARE);
-    proxy.releases();
-    // The first look finds the race lost. The second is that of a standby.
-    wait::until("it stands by, or ends", async || {
+    proxy.release();
+    // The first queue.declare finds that the race is lost; the second is that of a standby.
+    wait::until("the engine stands by, or ends", async || {
         standby.ended.is_finished() || proxy.passed(QUEUE_DECLARE) >= looks + 2
     })
     .await;
@@ -54,18 +56,19 @@ async fn a_standby_that_loses_two_races_for_the_queue_goes_on_and_takes_over_lat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_standbys_that_consume_together_the_one_that_is_not_active_stands_by_again() {
+async fn of_two_standbys_that_consume_the_inactive_one_stands_by_again() {
     let client = Client::connect(shared_broker()).await;
     client.queue_with("together", &[single_active()]).await;
     marked(&client, "together").await;
     let proxy = Proxy::before(shared_broker().port()).await;
-    // The third basic.qos stands between the second look, behind the refusal of an exclusive consumer, and the consume.
-    proxy.holds(BASIC_QOS, 3);
+    // The third basic.qos comes between the second check, after an exclusive consumer was refused,
+    // and the consume.
+    proxy.hold(BASIC_QOS, 3);
     let slow = Running::start(&proxy.patient_address(), &queue("together"));
     proxy.is_holding().await;
     let fast = Running::start(&shared_broker().address(), &queue("together"));
     fast.ready().await;
-    proxy.releases();
+    proxy.release();
     stands_by(&slow).await;
     client.publish("", "together", numbered(0..EVENTS)).await;
     let taken = fast.pipeline.take_many(EVENTS as usize).await;
@@ -77,7 +80,7 @@ async fn of_two_standbys_that_consume_together_the_one_that_is_not_active_stands
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_was_taken_once_may_be_taken_for_a_while_again() {
+async fn an_engine_tolerates_a_queue_that_is_taken_again_for_a_while() {
     let client = Client::connect(shared_broker()).await;
     client.queue("taken").await;
     let consumer = client.consume("taken").await;
@@ -89,11 +92,11 @@ async fn a_queue_that_was_taken_once_may_be_taken_for_a_while_again() {
     engine.problem("does not exist").await;
     let gone_at = Instant::now();
     wait::until("the first time is long ago", async || gone_at.elapsed() > TAKEN_FOR_GOOD).await;
-    // The engine sees the queue only with its consumer.
-    proxy.becomes(Weather::Stalled);
+    // The engine sees the new queue only with its consumer.
+    proxy.set_network(Network::Stalled);
     client.queue("taken").await;
     let _consumer = client.consume("taken").await;
-    proxy.becomes(Weather::Fair);
+    proxy.set_network(Network::Normal);
     wait::until("it is taken again, or the engine ends", async || {
         let is_taken = |why: &String| why.contains("already has a consumer");
         engine.ended.is_finished() || engine.health.problems().get("source").is_some_and(is_taken)
@@ -104,7 +107,7 @@ async fn a_queue_that_was_taken_once_may_be_taken_for_a_while_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn doctor_and_check_of_a_standby_do_not_take_the_active_engines_consumer_for_its_own() {
+async fn doctor_and_check_of_a_standby_recognise_the_active_engine() {
     let wiring = Wiring::named(shared_broker(), "standbydoctor").await;
     wiring.client.queue_with(&wiring.events, &[quorum(), single_active()]).await;
     marked(&wiring.client, &wiring.events).await;
@@ -118,8 +121,8 @@ async fn doctor_and_check_of_a_standby_do_not_take_the_active_engines_consumer_f
     let standby = sites[1].start(&wiring.flags());
     standby.ready_with("\"standby\"").await;
     for (site, expected, other) in [
-        (&sites[0], "1 consumers, the running engine's among them", "would stand by"),
-        (&sites[1], "1 consumers, so an engine would stand by", "the running engine's"),
+        (&sites[0], "1 consumers, the running engine's among them", "would be a standby"),
+        (&sites[1], "1 consumers, so an engine would be a standby", "the running engine's"),
     ] {
         let rules = site.rules().display().to_string();
         let flags = [wiring.flags(), vec!["--rules".to_owned(), rules]].concat();

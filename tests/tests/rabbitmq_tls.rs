@@ -1,4 +1,4 @@
-//! TLS, with an authority that is thrown away and a broker that wants to see a certificate.
+//! TLS, with a temporary authority and a broker that demands a client certificate.
 
 use hailer::address::BrokerAddress;
 use hailer::config::RabbitMqConfig;
@@ -7,7 +7,7 @@ use hailer::sinks::rabbitmq::RabbitMqSink;
 use hailer_tests::broker::{Authority, Broker, Client, Options};
 use hailer_tests::wait;
 
-use crate::edges::{communication, problem, publish, way_out};
+use crate::support::{communication, problem, publish, way_out};
 
 fn config(ca: Option<&Authority>, identity: Option<&Authority>) -> RabbitMqConfig {
     let files = identity.map(Authority::client_files);
@@ -26,7 +26,7 @@ fn sink(broker: &Broker, config: &RabbitMqConfig, health: &Health) -> RabbitMqSi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_sides_must_know_each_other() {
+async fn broker_and_client_must_trust_each_other() {
     let broker = Broker::start_with(Options { tls: true });
     let client = Client::connect(&broker).await;
     way_out(&client).await;
@@ -52,19 +52,22 @@ async fn both_sides_must_know_each_other() {
             _ = publish(&mut sink, &batch) => panic!("connected with {what}"),
             () = problem(&health, "sink", told) => {}
         }
-        wait::until("the attempt comes to its end", async || !health.problems()["sink"].starts_with("connecting"))
-            .await;
+        wait::until("the attempt has ended", async || {
+            !health.problems()["sink"].starts_with("connecting")
+        })
+        .await;
     }
     assert_eq!(client.counts("out.q").await.0, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_hold_no_certificates_are_told_at_the_start() {
+async fn files_without_certificates_are_reported_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ca.pem");
     std::fs::write(&path, "not PEM").unwrap();
     let config = RabbitMqConfig { ca_file: Some(path), ..RabbitMqConfig::default() };
     let address: BrokerAddress = "amqps://localhost".parse().unwrap();
-    let error = RabbitMqSink::new(address.with_files(&config).unwrap(), &config, Health::default()).unwrap_err();
+    let error = RabbitMqSink::new(address.with_files(&config).unwrap(), &config, Health::default())
+        .unwrap_err();
     assert!(error.to_string().contains("ca.pem"), "{error}");
 }

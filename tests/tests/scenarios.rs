@@ -1,4 +1,5 @@
-//! Rules' stories: every example tells its own, a broken rule turns exactly its own red, and an engine takes no module that fails its own.
+//! Scenarios of rules: every example has some, a broken rule fails exactly its own, and an engine
+//! refuses a module that fails its own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,24 +13,29 @@ use serde_json::Value;
 
 use crate::swaps::purchase;
 
-/// `hailer test` in a directory: its exit code, what it printed, and what it said. What it builds goes to a place of its own in the target directory.
+/// Runs `hailer test` in a directory, with a target directory of its own. Returns the exit code,
+/// standard output and standard error.
 fn test(directory: &Path, place: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(hailer());
-    command.arg("test").args(arguments).current_dir(directory).env("CARGO_TARGET_DIR", target().join(place));
+    command
+        .arg("test")
+        .args(arguments)
+        .current_dir(directory)
+        .env("CARGO_TARGET_DIR", target().join(place));
     without_settings(&mut command);
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// The scenarios of each rule, with whether they passed.
+/// The scenarios of each rule, and whether they passed.
 fn results(json: &str) -> BTreeMap<String, Vec<(String, bool)>> {
     let outcomes: Vec<Value> = serde_json::from_str(json).unwrap();
     let of = |outcome: &Value| {
         let scenarios = outcome["scenarios"].as_array().unwrap().iter().map(|scenario| {
             let steps = scenario["steps"].as_array().unwrap();
-            let passed =
-                scenario["error"].is_null() && steps.iter().all(|step| step["mismatches"] == Value::Array(vec![]));
+            let passed = scenario["error"].is_null()
+                && steps.iter().all(|step| step["mismatches"] == Value::Array(vec![]));
             (scenario["name"].as_str().unwrap().to_owned(), passed)
         });
         (outcome["rule"].as_str().unwrap().to_owned(), scenarios.collect())
@@ -38,15 +44,21 @@ fn results(json: &str) -> BTreeMap<String, Vec<(String, bool)>> {
 }
 
 #[test]
-fn every_example_tells_its_story_and_it_is_true() {
+fn every_example_has_scenarios_and_they_pass() {
     let directory = tempfile::tempdir().unwrap();
     let junit = directory.path().join("junit.xml");
-    let (code, json, said) = test(checkout(), "", &["rules", "--json", "--junit", junit.to_str().unwrap()]);
+    let (code, json, said) =
+        test(checkout(), "", &["rules", "--json", "--junit", junit.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{said}");
     let results = results(&json);
-    let crates = fs::read_dir(checkout().join("rules")).unwrap().count();
+    let rules = fs::read_dir(checkout().join("rules")).unwrap();
+    let crates = rules.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count();
     assert_eq!(results.len(), crates, "every example has scenarios");
-    assert!(results.values().all(|scenarios| scenarios.len() >= 3 && scenarios.iter().all(|(_, passed)| *passed)));
+    assert!(
+        results
+            .values()
+            .all(|scenarios| scenarios.len() >= 3 && scenarios.iter().all(|(_, passed)| *passed))
+    );
     let cases = results.values().map(Vec::len).sum::<usize>();
     let junit = fs::read_to_string(junit).unwrap();
     assert_eq!(junit.matches("<testcase").count(), cases);
@@ -54,17 +66,18 @@ fn every_example_tells_its_story_and_it_is_true() {
 }
 
 #[test]
-fn breaking_one_rule_turns_exactly_its_scenarios_red() {
+fn a_broken_rule_fails_exactly_its_own_scenarios() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
-    // The examples' workspace, with three of them.
+    // A copy of the workspace, with three of the example rules.
     let names = ["abandoned-registration", "welcome", "win-back"];
     let workspace = fs::read_to_string(checkout().join("Cargo.toml")).unwrap();
-    let ours = |line: &&str| !line.starts_with("default-members") && !line.starts_with("exclude");
-    let members = "members = [\"guest-sdk\", \"guest-sdk/abi\", \"guest-sdk/macros\", \"rules/*\"]";
-    let line = |line| if str::starts_with(line, "members") { members } else { line };
-    let workspace: Vec<&str> = workspace.lines().filter(ours).map(line).collect();
-    fs::write(root.join("Cargo.toml"), workspace.join("\n")).unwrap();
+    let (_, shared) = workspace.split_once("[workspace.package]").unwrap();
+    let members = r#"["guest-sdk", "guest-sdk/abi", "guest-sdk/macros", "rules/*"]"#;
+    let manifest = format!(
+        "[workspace]\nresolver = \"3\"\nmembers = {members}\n\n[workspace.package]{shared}"
+    );
+    fs::write(root.join("Cargo.toml"), manifest).unwrap();
     fs::copy(checkout().join("Cargo.lock"), root.join("Cargo.lock")).unwrap();
     fs::copy(checkout().join("rust-toolchain.toml"), root.join("rust-toolchain.toml")).unwrap();
     copy(&checkout().join("guest-sdk"), &root.join("guest-sdk"));
@@ -80,44 +93,62 @@ fn breaking_one_rule_turns_exactly_its_scenarios_red() {
     let (code, json, said) = test(root, "broken-rules", &["rules", "--json"]);
     assert_eq!(code, Some(1), "{said}");
     let results = results(&json);
-    let red =
-        |rule: &str| results[rule].iter().filter(|(_, passed)| !passed).map(|(name, _)| &**name).collect::<Vec<_>>();
+    let red = |rule: &str| {
+        results[rule]
+            .iter()
+            .filter(|(_, passed)| !passed)
+            .map(|(name, _)| &**name)
+            .collect::<Vec<_>>()
+    };
     assert_eq!((red("abandoned-registration"), red("welcome")), (vec![], vec![]));
-    // All of them but the one about parameters.
+    // All scenarios fail, except the one about parameters.
     assert_eq!(red("win-back").len(), results["win-back"].len() - 1, "{json}");
     let (_, shown, _) = test(root, "broken-rules", &["rules/win-back", "--quiet"]);
-    for part in ["FAILED sixty and ninety days", "- first at 2026-03-11 11:00", "+ first at 2026-03-12 11:00"] {
+    for part in [
+        "FAILED a message is sent sixty and ninety days",
+        "- first at 2026-03-11 11:00",
+        "+ first at 2026-03-12 11:00",
+    ] {
         assert!(shown.contains(part), "no {part:?} in {shown}");
     }
-    assert!(!shown.contains('\u{1b}'), "no colours where no terminal is");
+    assert!(!shown.contains('\u{1b}'), "there are no colours without a terminal");
 }
 
-/// The welcome module, whose first scenario expects another note than the rule leaves.
+/// The welcome module with a changed first scenario, which expects another note than the rule
+/// leaves.
 fn failing_its_own() -> Vec<u8> {
     let mut module = example_module("welcome");
     let (note, other) = (b"greeted, in group A\"", b"greeted, in group X\"");
-    let places: Vec<usize> =
-        module.windows(note.len()).enumerate().filter(|(_, part)| part == note).map(|(at, _)| at).collect();
-    let at = *places.last().expect("the module brings its scenarios");
+    let places: Vec<usize> = module
+        .windows(note.len())
+        .enumerate()
+        .filter(|(_, part)| part == note)
+        .map(|(at, _)| at)
+        .collect();
+    let at = *places.last().expect("the module contains its scenarios");
     module[at..at + other.len()].copy_from_slice(other);
     module
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn an_engine_takes_no_module_that_fails_its_own_scenarios_and_what_ran_runs_on() {
+async fn an_engine_refuses_a_module_that_fails_its_own_scenarios() {
     let site = Site::with_basket();
     let file = campaign("welcome", "");
     site.put("modules/welcome.wasm", example_module("welcome"));
     site.put("welcome.toml", file);
-    let mut engine = site.start(&["--source", "-", "--sink", "-", "--set", "reload.debounce_ms=20"]);
+    let mut engine =
+        site.start(&["--source", "-", "--sink", "-", "--set", "reload.debounce_ms=20"]);
     engine.ready().await;
     let version = engine.campaign("welcome").await.unwrap().version;
     site.put("modules/welcome.wasm", failing_its_own());
     let reloaded = site.command(&["reload"]).expect(1);
     let told = reloaded.stdout + &reloaded.stderr;
-    for part in
-        ["a new member is greeted by mail and push", "- …greeted, in group X…", "+ greeted, in group A", "hailer test"]
-    {
+    for part in [
+        "a new member gets an e-mail and a push message",
+        "- …greeted, in group X…",
+        "+ greeted, in group A",
+        "hailer test",
+    ] {
         assert!(told.contains(part), "no {part:?} in {told}");
     }
     assert_eq!(engine.campaign("welcome").await.unwrap().version, version);
@@ -126,25 +157,40 @@ async fn an_engine_takes_no_module_that_fails_its_own_scenarios_and_what_ran_run
     engine.close_input();
     assert_eq!(engine.ended().await, Some(0));
     let checked = site.command(&["check", "--no-broker", "--json"]);
-    assert!(checked.code != Some(0) && checked.stdout.contains("fails its own scenario"), "{}", checked.stdout);
+    assert!(
+        checked.code != Some(0) && checked.stdout.contains("fails its own scenario"),
+        "{}",
+        checked.stdout
+    );
 }
 
 #[test]
-fn what_can_not_be_meant_is_told_with_its_line_before_anything_runs() {
+fn invalid_scenarios_are_reported_with_their_line_before_anything_runs() {
     let site = Site::empty();
     fs::write(site.path("welcome.wasm"), example_module("welcome")).unwrap();
     let story = "[[scenario]]\nname = \"a\"\nsteps = [{ event = \"RegistrationCompletd\" }]\n";
     fs::write(site.path("story.toml"), story).unwrap();
     let outcome = site.command(&["test", "story.toml", "--module", "welcome.wasm"]).expect(2);
-    assert!(outcome.stderr.contains("story.toml:3: there is no event `RegistrationCompletd`"), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("did you mean \"RegistrationCompleted\"?"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("story.toml:3: there is no event `RegistrationCompletd`"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        outcome.stderr.contains("did you mean \"RegistrationCompleted\"?"),
+        "{}",
+        outcome.stderr
+    );
 
     fs::write(site.path("story.toml"), story.replace("Completd", "Completed")).unwrap();
     let _ = site.command(&["test", "story.toml", "--module", "welcome.wasm"]).expect(0);
     for (arguments, part) in [
         (&["test", "story.toml"][..], "--module"),
         (&["test", "rules.d"], "no rule crate with a scenarios.toml"),
-        (&["test", "story.toml", "--module", "welcome.wasm", "--only", "nobody"], "no scenario has `nobody`"),
+        (
+            &["test", "story.toml", "--module", "welcome.wasm", "--only", "missing"],
+            "no scenario has `missing`",
+        ),
     ] {
         let outcome = site.command(arguments).expect(2);
         assert!(outcome.stderr.contains(part), "{arguments:?}: {}", outcome.stderr);
@@ -152,7 +198,7 @@ fn what_can_not_be_meant_is_told_with_its_line_before_anything_runs() {
     let outcome = site.command(&["test", "welcome.wasm", "--quiet"]).expect(0);
     assert!(
         outcome.stdout.contains("6 scenarios passed"),
-        "a module is tested on those that it brings: {}",
+        "a module is tested with its own scenarios: {}",
         outcome.stdout
     );
     let _ = site.command(&["inspect", "welcome.wasm"]).expect(0);

@@ -1,12 +1,14 @@
-//! Rule modules stay small: what a call costs is, for the most part, code that is not in the processor's cache.
+//! Rule modules stay small: most of the cost of a call is code that is not in the processor's
+//! cache.
 
 use hailer::scenarios::embedded;
 use hailer_tests::built::example_module;
 
-/// What a typical rule without state may take, as `hailer build` leaves it.
+/// The largest size of a typical rule without state, as built by `hailer build`.
 const TYPICAL_BYTES_MAX: usize = 15_000;
 
-/// Every example but one: `big-basket` reads the most, with two lists, and has the rest of the arithmetic of decimals.
+/// The example rules without state, except `big-basket`, which reads the most, with two lists, and
+/// contains the rest of the decimal arithmetic.
 const TYPICAL: [&str; 12] = [
     "audience-offer",
     "card-activated",
@@ -23,11 +25,11 @@ const TYPICAL: [&str; 12] = [
 ];
 
 #[test]
-fn a_typical_rule_takes_less_than_15_kilobytes() {
+fn a_typical_rule_is_smaller_than_15_kilobytes() {
     let too_big: Vec<_> = TYPICAL
         .into_iter()
         .map(|name| (name, example_module(name)))
-        // Its scenarios cost a call nothing.
+        // The scenarios in a module do not affect a call.
         .map(|(name, module)| (name, module.len() - embedded(&module).unwrap().map_or(0, str::len)))
         .filter(|(_, bytes)| *bytes >= TYPICAL_BYTES_MAX)
         .collect();

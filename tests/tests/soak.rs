@@ -1,4 +1,4 @@
-//! A long input, and memory that does not grow with it.
+//! Memory does not grow with a long input.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use hailer_tests::site::Site;
 
 const EVENTS: u64 = 2_000_000;
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
-/// The allocator keeps pages, and a batch may be larger than others.
+/// The allocator keeps pages, and one batch may be larger than others.
 const MARGIN_KB: u64 = 64 << 10;
 
-/// What a process has resident, in kB; `None` if it has ended.
+/// The resident memory of a process, in kB; `None` after its end.
 fn resident_kb(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -21,7 +21,8 @@ fn resident_kb(pid: u32) -> Option<u64> {
 #[test]
 #[ignore = "it takes minutes: `make soak`"]
 fn memory_does_not_grow_with_a_long_standard_input() {
-    let events = std::env::var("HAILER_SOAK_EVENTS").map_or(EVENTS, |text| text.parse().expect("a number of events"));
+    let events = std::env::var("HAILER_SOAK_EVENTS")
+        .map_or(EVENTS, |text| text.parse().expect("a number of events"));
     let site = Site::with_examples();
     let mut generator = Command::new(built::hailer())
         .args(["events", "--generate", &events.to_string(), "--seed", "7"])
@@ -51,7 +52,8 @@ fn memory_does_not_grow_with_a_long_standard_input() {
     let most = |part: &[u64]| part.iter().copied().max().unwrap_or_default();
     let (second, last) = (most(&samples[quarter..2 * quarter]), most(&samples[3 * quarter..]));
     eprintln!(
-        "{events} events, {} samples: at most {second} kB in the second quarter, {last} kB in the last",
+        "{events} events, {} samples: at most {second} kB in the second quarter, {last} kB in the \
+         last",
         samples.len()
     );
     assert!(samples.len() > 20, "{} samples", samples.len());

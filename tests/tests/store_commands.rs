@@ -1,4 +1,4 @@
-//! `hailer store` and `hailer decisions`, on the store of an engine that runs, and of one that is stopped.
+//! `hailer store` and `hailer decisions`, with a running engine and on the store of a stopped one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,9 +23,10 @@ fn store_of(site: &Site) -> String {
     site.path("store").display().to_string()
 }
 
-/// Runs an engine to its end over so many purchases.
+/// Runs an engine over these purchases until it ends.
 fn run(site: &Site, purchases: std::ops::Range<usize>) {
-    let event = |number| format!(r#"{{"messageId":"m-{number}","body":{}}}"#, purchase(number, number % 5));
+    let event =
+        |number| format!(r#"{{"messageId":"m-{number}","body":{}}}"#, purchase(number, number % 5));
     let lines: Vec<_> = purchases.map(event).collect();
     let events = format!("file:{}", site.write("events.jsonl", lines.join("\n")).display());
     let _ = site.run(&["--source", &events, "--store", &store_of(site)]).expect(0);
@@ -50,113 +51,151 @@ fn rows(overview: &Value, table: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_store_is_shown_alike_while_its_engine_runs_and_afterwards() {
+async fn store_show_prints_the_same_with_a_running_and_a_stopped_engine() {
     let site = site();
     let engine = running(&site).await;
     let show = || site.command(&["store", "show", "--json"]).expect(0).json();
-    wait::until("the outbox is empty", async || show()["outboxWaiting"] == 0 && rows(&show(), "outbox") == 0).await;
+    wait::until("the outbox is empty", async || {
+        show()["outboxWaiting"] == 0 && rows(&show(), "outbox") == 0
+    })
+    .await;
     let while_running = show();
-    assert_eq!((&while_running["environment"], &while_running["format"]), (&"local".into(), &8.into()));
+    assert_eq!(
+        (&while_running["environment"], &while_running["format"]),
+        (&"local".into(), &9.into())
+    );
     assert_eq!((&while_running["dedupRows"], rows(&while_running, "trail")), (&2.into(), 2));
     assert!(while_running["journal"]["first"].as_str().unwrap().starts_with("20"));
     assert!(while_running["fileBytes"].as_u64().unwrap() > 4096);
     engine.stop().await;
     let afterwards = stopped(&site, &["store", "show", "--json"]).expect(0);
-    assert_eq!(afterwards.stderr, "", "the engine closed its store, although it was asked about it");
+    assert_eq!(afterwards.stderr, "", "the engine closed its store properly");
     let afterwards = afterwards.json();
     for fact in ["directory", "environment", "id", "journal", "dedupRows", "runs"] {
         assert_eq!(afterwards[fact], while_running[fact], "{fact}");
     }
     let text = stopped(&site, &["store", "show", "--utc"]).expect(0).stdout;
-    assert!(text.contains("outbox       0 communications wait\n") && text.contains("TABLE"), "{text}");
+    assert!(
+        text.contains("outbox       0 communications wait\n") && text.contains("TABLE"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn decisions_come_alike_from_a_running_engine_and_its_store() {
+async fn decisions_export_prints_the_same_from_an_engine_and_from_its_store() {
     let site = site();
     let engine = running(&site).await;
     let jsonl = ["decisions", "export", "--format", "jsonl"];
     let while_running = site.command(&jsonl).expect(0).stdout;
-    let decisions: Vec<Value> = while_running.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let decisions: Vec<Value> =
+        while_running.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(decisions.len(), 2);
     for decision in &decisions {
-        assert_eq!((&decision["campaign"], &decision["decision"]), (&"basket".into(), &"answered".into()));
+        assert_eq!(
+            (&decision["campaign"], &decision["decision"]),
+            (&"basket".into(), &"answered".into())
+        );
         assert_eq!(decision["communications"][0]["verdict"], "passed");
         assert_eq!(decision["eventCode"], "OnPurchaseConfirm");
     }
     engine.stop().await;
     assert_eq!(stopped(&site, &jsonl).expect(0).stdout, while_running);
     let csv = stopped(&site, &["decisions", "export", "--since", "1d"]).expect(0).stdout;
-    assert!(csv.starts_with("at,event_id,customer,event_code,") && csv.lines().count() == 3, "{csv}");
+    assert!(
+        csv.starts_with("at,event_id,customer,event_code,") && csv.lines().count() == 3,
+        "{csv}"
+    );
     let nothing = ["decisions", "export", "--until", "2020-01-01", "--json"];
     assert_eq!(stopped(&site, &nothing).expect(0).stdout, "");
-    assert_eq!(stopped(&site, &["decisions", "export", "--campaign", "x", "--json"]).expect(0).stdout, "");
+    assert_eq!(
+        stopped(&site, &["decisions", "export", "--campaign", "x", "--json"]).expect(0).stdout,
+        ""
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_backup_of_a_running_engine_is_a_store_and_replaces_nothing() {
+async fn a_backup_of_a_running_engine_is_a_store_and_overwrites_nothing() {
     let site = site();
     let engine = running(&site).await;
-    // From the command's working directory, which is not the engine's to know.
+    // The path is relative to the command's working directory, not to the engine's.
     let backup = ["store", "backup", "backup"];
     let said = site.command(&backup).expect(0).stdout;
     assert!(said.contains("backed up to") && said.contains("backup, "), "{said}");
     let again = site.command(&backup).expect(1);
-    assert!(again.stderr.contains("is there already; name a place where nothing is"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("already exists; name a path that does not exist"),
+        "{}",
+        again.stderr
+    );
     let verified = site.command(&["store", "verify", "--store", "backup"]).expect(0).stdout;
-    assert!(verified.starts_with("sound: ") && verified.contains("environment local"), "{verified}");
+    assert!(
+        verified.starts_with("sound: ") && verified.contains("environment local"),
+        "{verified}"
+    );
     let story = site.command(&["why", "7", "--store", "backup"]).expect(0).stdout;
-    assert!(story.contains("OnPurchaseConfirm"), "the backup is asked, not the engine: {story}");
+    assert!(
+        story.contains("OnPurchaseConfirm"),
+        "the answer comes from the backup, not from the engine: {story}"
+    );
     engine.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn what_needs_the_store_to_itself_is_refused_while_an_engine_runs() {
+async fn commands_that_need_the_store_alone_are_refused_beside_an_engine() {
     let site = site();
     let engine = running(&site).await;
     for (command, next_step) in [
-        ("verify", "and verify that with --store"),
-        ("export", "and export that with --store"),
+        ("verify", "and verify the copy with --store"),
+        ("export", "and export the copy with --store"),
         ("compact", "stop the engine first"),
     ] {
         let refused = site.command(&["store", command]).expect(1);
-        assert!(refused.stderr.contains("an engine is running with it"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("an engine has it open"), "{}", refused.stderr);
         assert!(refused.stderr.contains(next_step), "{}", refused.stderr);
     }
-    // The engine of another data directory has it.
+    // The engine of another data directory uses the store.
     let other = site.path("other").display().to_string();
     let refused = site.command_at(&other, &["why", "7", "--store", &store_of(&site)]).expect(1);
-    assert!(refused.stderr.contains("is already in use by another engine or command"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("is already in use by another engine or command"),
+        "{}",
+        refused.stderr
+    );
     engine.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_name_of_another_environment_than_the_running_engines_is_refused() {
+async fn another_environment_than_the_running_engines_is_refused() {
     let site = site();
     let engine = running(&site).await;
     for command in [&["why", "7"][..], &["store", "show"], &["decisions", "export"]] {
-        let of = |environment: &str| site.command(&[command, &["--environment", environment]].concat());
+        let of =
+            |environment: &str| site.command(&[command, &["--environment", environment]].concat());
         let _ = of("local").expect(0);
         let refused = of("production").expect(2);
-        let expected =
-            "the engine that runs is of the environment `local`, and not of `production`: leave --environment out";
+        let expected = "the running engine has the environment `local`, not `production`: leave \
+                        --environment out";
         assert!(refused.stderr.contains(expected) && refused.stdout.is_empty(), "{refused:?}");
     }
     engine.stop().await;
 }
 
 #[test]
-fn what_is_not_there_or_not_ours_is_refused_with_the_way_out() {
+fn a_missing_or_foreign_store_is_refused_with_a_next_step() {
     let site = site();
     let nothing = site.command(&["store", "show"]).expect(1);
     assert!(nothing.stderr.contains("no engine answers on"), "{}", nothing.stderr);
     assert!(nothing.stderr.contains("with --store or --config"), "{}", nothing.stderr);
-    for command in
-        [&["store", "show"][..], &["store", "verify"], &["store", "compact"], &["store", "export"], &["why", "7"]]
-    {
+    for command in [
+        &["store", "show"][..],
+        &["store", "verify"],
+        &["store", "compact"],
+        &["store", "export"],
+        &["why", "7"],
+    ] {
         let missing = stopped(&site, command).expect(1);
         assert!(missing.stderr.contains("there is no store in"), "{}", missing.stderr);
-        assert!(!site.path("store").exists(), "nothing is made");
+        assert!(!site.path("store").exists(), "no store is created");
     }
     run(&site, 0..3);
     let other = stopped(&site, &["store", "show", "--environment", "production"]).expect(1);
@@ -164,7 +203,7 @@ fn what_is_not_there_or_not_ours_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn a_damaged_store_is_told_by_verifying_and_by_asking() {
+fn every_command_reports_a_damaged_store() {
     let site = site();
     run(&site, 0..50);
     let _ = stopped(&site, &["store", "verify"]).expect(0);
@@ -182,12 +221,17 @@ fn a_damaged_store_is_told_by_verifying_and_by_asking() {
             damaged.stderr
         );
     }
-    let left = fs::read_dir(site.path(".")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert!(!left.into_iter().any(|name| name.contains("export")), "an export that failed is not there");
+    let left = fs::read_dir(site.path("."))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(
+        !left.into_iter().any(|name| name.contains("export")),
+        "a failed export leaves no file"
+    );
 }
 
 #[test]
-fn compacting_says_what_it_brought() {
+fn compact_reports_the_bytes_before_and_after() {
     let site = site();
     run(&site, 0..500);
     let said = stopped(&site, &["store", "compact", "--json"]).expect(0).json();
@@ -195,9 +239,9 @@ fn compacting_says_what_it_brought() {
     let _ = stopped(&site, &["store", "verify"]).expect(0);
 }
 
-/// The procedure of docs/operations.md.
+/// The procedure of docs/operations/store.md.
 #[test]
-fn a_backup_is_restored_and_the_engine_goes_on_from_it() {
+fn an_engine_continues_from_a_restored_backup() {
     let site = site();
     run(&site, 0..20);
     let _ = stopped(&site, &["store", "backup", "backup"]).expect(0);
@@ -215,9 +259,9 @@ fn a_backup_is_restored_and_the_engine_goes_on_from_it() {
     assert_eq!(decisions.lines().count(), 40);
 }
 
-/// The procedure of docs/operations.md.
+/// The procedure of docs/operations/store.md.
 #[test]
-fn an_export_is_imported_elsewhere_and_the_engine_goes_on_from_it() {
+fn an_engine_continues_from_an_imported_export() {
     let (old, new) = (site(), site());
     run(&old, 0..20);
     let said = stopped(&old, &["store", "export", "--to", "moved.jsonl"]).expect(0).stdout;
@@ -226,9 +270,17 @@ fn an_export_is_imported_elsewhere_and_the_engine_goes_on_from_it() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let export = fs::read_to_string(&file).unwrap();
     let printed = stopped(&old, &["store", "export"]).expect(0);
-    assert!(printed.stdout == export && printed.stderr.starts_with("exported "), "{}", printed.stderr);
+    assert!(
+        printed.stdout == export && printed.stderr.starts_with("exported "),
+        "{}",
+        printed.stderr
+    );
     let again = stopped(&old, &["store", "export", "--to", "moved.jsonl"]).expect(1);
-    assert!(again.stderr.contains("`moved.jsonl` is there already; name a file that is not"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("`moved.jsonl` already exists; name a new file"),
+        "{}",
+        again.stderr
+    );
     assert!(fs::read_to_string(&file).unwrap() == export);
 
     let file = file.display().to_string();
@@ -236,26 +288,40 @@ fn an_export_is_imported_elsewhere_and_the_engine_goes_on_from_it() {
     assert!(said.starts_with("imported ") && said.contains("environment local"), "{said}");
     assert_eq!(fs::metadata(new.path("store")).unwrap().permissions().mode() & 0o777, 0o700);
     let verified = stopped(&new, &["store", "verify", "--json"]).expect(0).json();
-    let rows = verified["rows"].as_object().unwrap().values().map(|rows| rows.as_u64().unwrap()).sum::<u64>();
+    let rows = verified["rows"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|rows| rows.as_u64().unwrap())
+        .sum::<u64>();
     assert!(said.contains(&format!("imported {rows} rows")) && rows > 20, "{said}");
     let show = |site| stopped(site, &["store", "show", "--json"]).expect(0).json();
     let (before, after) = (show(&old), show(&new));
     for (fact, value) in before.as_object().unwrap() {
-        assert!(matches!(&**fact, "directory" | "fileBytes") || after[fact] == *value, "{fact}: {after}");
+        assert!(
+            matches!(&**fact, "directory" | "fileBytes") || after[fact] == *value,
+            "{fact}: {after}"
+        );
     }
     let why = ["why", "3", "--utc"];
     let story = stopped(&new, &why).expect(0).stdout;
-    assert!(story.contains("OnPurchaseConfirm") && story == stopped(&old, &why).expect(0).stdout, "{story}");
+    assert!(
+        story.contains("OnPurchaseConfirm") && story == stopped(&old, &why).expect(0).stdout,
+        "{story}"
+    );
     let export = ["store", "export", "--to", "again.jsonl"];
     let _ = stopped(&new, &export).expect(0);
-    assert!(fs::read(new.path("again.jsonl")).unwrap() == fs::read(&file).unwrap(), "the import lost something");
+    assert!(
+        fs::read(new.path("again.jsonl")).unwrap() == fs::read(&file).unwrap(),
+        "the import lost rows"
+    );
     run(&new, 10..30);
     let decisions = stopped(&new, &["decisions", "export", "--json"]).expect(0).stdout;
-    assert_eq!(decisions.lines().count(), 30, "events that the old engine saw were decided again");
+    assert_eq!(decisions.lines().count(), 30, "events of the old engine were decided again");
 }
 
 #[test]
-fn an_import_makes_no_store_of_another_environment_of_damage_or_over_another_store() {
+fn an_import_refuses_a_wrong_environment_damage_and_an_existing_store() {
     let site = site();
     run(&site, 0..20);
     let _ = stopped(&site, &["store", "export", "--to", "export.jsonl"]).expect(0);
@@ -263,9 +329,13 @@ fn an_import_makes_no_store_of_another_environment_of_damage_or_over_another_sto
         let refused = site.command(&[&["store", "import"], arguments].concat()).expect(1);
         assert!(refused.stderr.contains(expected) && refused.stdout.is_empty(), "{refused:?}");
     };
-    refused(&["export.jsonl", "--store", "store"], "`store` is there already; name a place where nothing is");
+    refused(
+        &["export.jsonl", "--store", "store"],
+        "`store` already exists; name a path that does not exist",
+    );
     let production = ["--store", "new", "--environment", "production"];
-    let other = "line 1 is of the environment `local`, and the configuration is of `production`; correct `environment`";
+    let other = "line 1 has the environment `local`, and the configuration has `production`; \
+                 correct `environment`";
     refused(&[&["export.jsonl"], &production[..]].concat(), other);
     refused(&["nothing.jsonl", "--store", "new"], "cannot read `nothing.jsonl`");
     let mut bytes = fs::read(site.path("export.jsonl")).unwrap();
@@ -274,15 +344,26 @@ fn an_import_makes_no_store_of_another_environment_of_damage_or_over_another_sto
     site.write("damaged.jsonl", bytes);
     refused(&["damaged.jsonl", "--store", "new"], "cannot import `damaged.jsonl`: line ");
     let piped = |script: &str| site.shell(&format!("set -o pipefail; {script}"));
-    let cut = piped("head -n 30 export.jsonl | hailer store import - --store new --data data").expect(1);
-    assert!(cut.stderr.contains("cannot import `standard input`: line 31 is missing"), "{}", cut.stderr);
+    let cut =
+        piped("head -n 30 export.jsonl | hailer store import - --store new --data data").expect(1);
+    assert!(
+        cut.stderr.contains("cannot import `standard input`: line 31 is missing"),
+        "{}",
+        cut.stderr
+    );
     assert!(!site.path("new").exists());
-    // A reader that goes away early must not look like an export that is whole.
+    // A reader that closes the pipe early must not look like a complete export.
     let early = site
-        .shell("mkfifo pipe; exec 3<>pipe 4>pipe 3>&-; hailer store export --store store --data data >&4")
+        .shell(
+            "mkfifo pipe; exec 3<>pipe 4>pipe 3>&-; hailer store export --store store --data data \
+             >&4",
+        )
         .expect(1);
     assert!(early.stderr.contains("cannot write the export: Broken pipe"), "{}", early.stderr);
-    let _ = piped("hailer store export --store store --data data | hailer store import - --store new --data data")
-        .expect(0);
+    let _ = piped(
+        "hailer store export --store store --data data | hailer store import - --store new --data \
+         data",
+    )
+    .expect(0);
     let _ = site.command(&["store", "verify", "--store", "new"]).expect(0);
 }

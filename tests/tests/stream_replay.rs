@@ -1,5 +1,6 @@
-//! `hailer replay` and `hailer record export` of a stream queue: what RabbitMQ keeps is decided as the same events from a file are, up to an end that was there when
-//! it began; and a queue that is no stream keeps its messages.
+//! `hailer replay` and `hailer record export` of a stream queue. The result is that of the same
+//! events from a file, up to the end that the stream had at the start. A queue that is not a stream
+//! keeps its messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,16 +13,17 @@ use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 use serde_json::Value;
 
-use crate::edges::shared_broker;
+use crate::support::shared_broker;
 
 const KEY: &str = "customer.card.link";
-/// Neither message nor event says when it was, so that only the broker knows.
+/// An event without a time, in a message without one: only the broker knows the time.
 const TIMELESS: &str = "{\"eventCode\":\"OnSomething\",\"customerInfo\":{\"customerId\":1}}";
 
-/// An exchange, and the stream that `hailer topology --record-on` makes on it; the stream's name.
+/// Declares an exchange and, with `hailer topology --record-on`, its stream; returns the stream's
+/// name.
 async fn stream(site: &Site, client: &Client, name: &str) -> String {
     client.exchange(name, &[]).await;
-    // Made once, it is found the same.
+    // The second call finds the stream unchanged.
     for _ in 0..2 {
         let _ = topology(site, name, "7").expect(0);
     }
@@ -29,8 +31,11 @@ async fn stream(site: &Site, client: &Client, name: &str) -> String {
 }
 
 fn topology(site: &Site, name: &str, days: &str) -> Outcome {
-    let (source, queue, days) =
-        (shared_broker().patient_address(), format!("rabbitmq.queue={name}"), format!("record.days={days}"));
+    let (source, queue, days) = (
+        shared_broker().patient_address(),
+        format!("rabbitmq.queue={name}"),
+        format!("record.days={days}"),
+    );
     let settings = ["--set", &queue, "--set", &days, "--set", "record.bytes_max=67108864"];
     let command = ["topology", "--apply", "--source", &source, "--record-on", name];
     tokio::task::block_in_place(|| site.command_without_data(&[&command[..], &settings].concat()))
@@ -43,7 +48,9 @@ fn address(queue: &str) -> String {
 fn replay(site: &Site, address: &str, arguments: &[&str]) -> Outcome {
     let rules = site.rules();
     let patient = ["--rules", rules.to_str().unwrap(), "--set", "limits.call_deadline_ms=2000"];
-    tokio::task::block_in_place(|| site.command(&[&["replay", address], &patient[..], arguments].concat()))
+    tokio::task::block_in_place(|| {
+        site.command(&[&["replay", address], &patient[..], arguments].concat())
+    })
 }
 
 fn export(site: &Site, address: &str, arguments: &[&str]) -> Outcome {
@@ -51,7 +58,7 @@ fn export(site: &Site, address: &str, arguments: &[&str]) -> Outcome {
     tokio::task::block_in_place(|| site.command_without_data(&arguments))
 }
 
-/// As messages, what the lines of a file say, which have whole seconds then.
+/// Publishes the lines of a file as messages, with times in whole seconds.
 async fn publish(client: &Client, exchange: &str, events: &[Value]) {
     let mut confirms = Vec::new();
     for line in events {
@@ -60,21 +67,24 @@ async fn publish(client: &Client, exchange: &str, events: &[Value]) {
         if let Some(id) = line["messageId"].as_str() {
             properties = properties.with_message_id(id.into());
         }
-        confirms.push(client.send(exchange, KEY, line["body"].to_string().as_bytes(), properties).await);
+        confirms.push(
+            client.send(exchange, KEY, line["body"].to_string().as_bytes(), properties).await,
+        );
     }
     for confirm in confirms {
         assert!(confirm.await.unwrap().is_ack());
     }
 }
 
-/// Made-up events, at whole seconds, each with an id.
+/// Generated events at whole seconds, each with an id.
 fn made_up(site: &Site) -> Vec<Value> {
     let made = ["events", "--generate", "3000", "--seed", "7", "--customers", "100", "--envelope"];
     let made = site.command_without_data(&made).expect(0).stdout;
     let event = |(number, line): (usize, &str)| {
         let mut line: Value = serde_json::from_str(line).unwrap();
         let at: jiff::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
-        line["timestamp"] = jiff::Timestamp::from_second(at.as_second()).unwrap().to_string().into();
+        line["timestamp"] =
+            jiff::Timestamp::from_second(at.as_second()).unwrap().to_string().into();
         line["messageId"] = format!("m-{number}").into();
         line
     };
@@ -82,22 +92,24 @@ fn made_up(site: &Site) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_is_decided_as_the_same_events_from_a_file_are_each_time_and_loses_nothing_by_it() {
+async fn a_replay_of_a_stream_decides_the_same_as_one_of_a_file() {
     let site = Site::with_examples();
     let client = Client::connect(shared_broker()).await;
     let queue = stream(&site, &client, "replayed").await;
     let events = made_up(&site);
-    let file = site.write("events.jsonl", events.iter().map(|line| format!("{line}\n")).collect::<String>());
+    let file = site
+        .write("events.jsonl", events.iter().map(|line| format!("{line}\n")).collect::<String>());
     publish(&client, "replayed", &events).await;
 
     let decided = |from: &str, threads: &str| {
         let out = site.path("out.jsonl");
-        let arguments = ["--run-on", "30d", "--json", "--threads", threads, "--out", out.to_str().unwrap()];
+        let arguments =
+            ["--run-on", "30d", "--json", "--threads", threads, "--out", out.to_str().unwrap()];
         let report = replay(&site, from, &arguments).expect(0).json();
         (report, std::fs::read(&out).unwrap(), lines(&out))
     };
     let by_stream = decided(&address(&queue), "1");
-    assert_eq!(decided(&address(&queue), "2").1, by_stream.1, "reading it again says the same");
+    assert_eq!(decided(&address(&queue), "2").1, by_stream.1, "a second read gives the same");
     let by_file = decided(file.to_str().unwrap(), "2");
     assert_eq!((&by_stream.0["events"], &by_stream.0), (&3000.into(), &by_file.0));
     let without_place = |rows: &[Value]| -> Vec<Value> {
@@ -110,11 +122,14 @@ async fn a_stream_is_decided_as_the_same_events_from_a_file_are_each_time_and_lo
     };
     assert_eq!(without_place(&by_stream.2), without_place(&by_file.2));
     let first = by_stream.2.iter().find_map(|row| row["event"].as_str()).unwrap();
-    assert!(first.starts_with("amqp://guest@127.0.0.1:") && first.contains(&format!("/{queue}:")), "{first}");
+    assert!(
+        first.starts_with("amqp://guest@127.0.0.1:") && first.contains(&format!("/{queue}:")),
+        "{first}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_exported_of_a_stream_is_what_was_published() {
+async fn an_export_of_a_stream_contains_the_published_messages() {
     let site = Site::empty();
     let client = Client::connect(shared_broker()).await;
     let queue = stream(&site, &client, "exported").await;
@@ -122,19 +137,33 @@ async fn what_is_exported_of_a_stream_is_what_was_published() {
     publish(&client, "exported", &events).await;
     client.publish("exported", KEY, [TIMELESS, "no event"]).await;
     let exported = export(&site, &address(&queue), &[]).expect(1);
-    // Its place is behind the others; the broker's own entries in a stream have places, too.
-    let told = exported.stderr.split_once(&format!("/{queue}:")).and_then(|(_, told)| told.split_once(": "));
-    assert!(told.is_some_and(|(place, _)| place.parse::<u64>().unwrap() >= 3001), "{}", exported.stderr);
-    let exported: Vec<Value> = exported.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Its offset is larger than all others. The broker's own entries in a stream have offsets, too.
+    let told = exported
+        .stderr
+        .split_once(&format!("/{queue}:"))
+        .and_then(|(_, told)| told.split_once(": "));
+    assert!(
+        told.is_some_and(|(place, _)| place.parse::<u64>().unwrap() >= 3001),
+        "{}",
+        exported.stderr
+    );
+    let exported: Vec<Value> =
+        exported.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(exported.len(), 3001);
     let said = |line: &Value| {
         let at = line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
         (at, line["messageId"].clone(), line["body"].clone())
     };
     assert!(exported[..3000].iter().map(said).eq(events.iter().map(said)));
-    assert_eq!((&exported[3000]["routingKey"], &exported[3000]["timestamp"]), (&KEY.into(), &Value::Null));
-    // The broker has counted from then on, whatever the messages say; when one was before, only they can tell.
-    let since = export(&site, &address(&queue), &["--since", "2026-03-01", "--codes", "OnSomething"]).expect(1);
+    assert_eq!(
+        (&exported[3000]["routingKey"], &exported[3000]["timestamp"]),
+        (&KEY.into(), &Value::Null)
+    );
+    // The broker counts from its own time, whatever the messages say. An event without a time can
+    // only be selected by that.
+    let since =
+        export(&site, &address(&queue), &["--since", "2026-03-01", "--codes", "OnSomething"])
+            .expect(1);
     assert_eq!(since.stdout.lines().count(), 1);
     let until = ["--until", "2036-03-01", "--codes", "OnSomething"];
     let until = export(&site, &address(&queue), &until).expect(1);
@@ -142,7 +171,7 @@ async fn what_is_exported_of_a_stream_is_what_was_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_being_filled_has_an_end() {
+async fn a_replay_of_a_growing_stream_ends() {
     let site = Site::with_basket();
     let client = Client::connect(shared_broker()).await;
     let queue = stream(&site, &client, "filled").await;
@@ -152,7 +181,7 @@ async fn a_stream_that_is_being_filled_has_an_end() {
         let is_read = Arc::clone(&is_read);
         async move {
             let mut more = 0;
-            // Bounded, so that a replay without an end fails instead of going on for ever.
+            // Limited, so that a replay without an end fails instead of running for ever.
             while !is_read.load(Ordering::Relaxed) && more < 100_000 {
                 client.publish("filled", KEY, vec![TIMELESS; 50]).await;
                 more += 50;
@@ -160,14 +189,15 @@ async fn a_stream_that_is_being_filled_has_an_end() {
             more
         }
     });
-    let report = replay(&site, &address(&queue), &["--start", "2026-03-01", "--json"]).expect(0).json();
+    let report =
+        replay(&site, &address(&queue), &["--start", "2026-03-01", "--json"]).expect(0).json();
     is_read.store(true, Ordering::Relaxed);
     let (read, more) = (report["events"].as_u64().unwrap(), filling.await.unwrap());
     assert!((5000..5000 + more).contains(&read), "{read} read, {more} came meanwhile");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_is_read_since_a_moment_of_the_brokers() {
+async fn since_selects_by_the_time_of_the_broker() {
     let site = Site::with_basket();
     let client = Client::connect(shared_broker()).await;
     let queue = stream(&site, &client, "since").await;
@@ -177,9 +207,12 @@ async fn a_stream_is_read_since_a_moment_of_the_brokers() {
     };
     assert_eq!(read("2026-03-01T00:00:00Z"), 0, "an empty stream");
     client.publish("since", KEY, vec![TIMELESS; 300]).await;
-    // A whole second has to lie between.
+    // At least one whole second must pass.
     let before = jiff::Timestamp::now().as_second();
-    wait::until("the clock goes on", async || jiff::Timestamp::now().as_second() > before + 1).await;
+    wait::until("the next second has begun", async || {
+        jiff::Timestamp::now().as_second() > before + 1
+    })
+    .await;
     let between = jiff::Timestamp::from_second(before + 2).unwrap();
     client.publish("since", KEY, vec![TIMELESS; 20]).await;
     assert_eq!(read("2026-03-01T00:00:00Z"), 320);
@@ -189,7 +222,7 @@ async fn a_stream_is_read_since_a_moment_of_the_brokers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_goes_while_it_is_read_is_an_error_and_no_shorter_replay() {
+async fn a_stream_that_is_deleted_while_it_is_read_is_an_error() {
     let site = Site::empty();
     let client = Client::connect(shared_broker()).await;
     let queue = stream(&site, &client, "gone").await;
@@ -210,12 +243,17 @@ async fn a_stream_that_goes_while_it_is_read_is_an_error_and_no_shorter_replay()
             }
         }
     });
-    let [ArchiveError::Stream(error @ StreamError::Cancelled { .. })] = &ends[..] else { panic!("{read}: {ends:?}") };
-    assert!(read < 2000 && error.to_string().contains("of 19999: the queue was deleted"), "{read}: {error}");
+    let [ArchiveError::Stream(error @ StreamError::Cancelled { .. })] = &ends[..] else {
+        panic!("{read}: {ends:?}")
+    };
+    assert!(
+        read < 2000 && error.to_string().contains("of 19999: the queue was deleted"),
+        "{read}: {error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_no_stream_is_refused_and_keeps_its_messages() {
+async fn a_queue_that_is_not_a_stream_is_refused_and_keeps_its_messages() {
     let site = Site::with_basket();
     let client = Client::connect(shared_broker()).await;
     client.queue("no.stream.classic").await;
@@ -223,8 +261,13 @@ async fn a_queue_that_is_no_stream_is_refused_and_keeps_its_messages() {
     client.queue_with("no.stream.quorum", &[("x-queue-type", quorum)]).await;
     for queue in ["no.stream.classic", "no.stream.quorum"] {
         client.publish("", queue, ["1", "2", "3"]).await;
-        for refused in [replay(&site, &address(queue), &[]).expect(2), export(&site, &address(queue), &[]).expect(2)] {
-            for part in [queue, "is no stream", "take its messages away", "hailer topology --record-on"] {
+        for refused in [
+            replay(&site, &address(queue), &[]).expect(2),
+            export(&site, &address(queue), &[]).expect(2),
+        ] {
+            for part in
+                [queue, "is not a stream", "remove its messages", "hailer topology --record-on"]
+            {
                 assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
             }
         }
@@ -234,25 +277,36 @@ async fn a_queue_that_is_no_stream_is_refused_and_keeps_its_messages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_leads_to_no_stream_says_what_to_write_and_no_password() {
+async fn a_wrong_address_is_reported_with_a_next_step_and_no_password() {
     let site = Site::with_basket();
     let client = Client::connect(shared_broker()).await;
     let missing = replay(&site, &address("no.such.queue"), &[]).expect(2);
-    assert!(missing.stderr.contains("there is no queue `no.such.queue` in the virtual host `/`"), "{}", missing.stderr);
+    assert!(
+        missing.stderr.contains("there is no queue `no.such.queue` in the virtual host `/`"),
+        "{}",
+        missing.stderr
+    );
     let nameless = replay(&site, "amqp://me:s3cret@localhost/", &[]).expect(2);
     assert!(
-        nameless.stderr.contains("it names no queue; write amqp://") && !nameless.stderr.contains("s3cret"),
+        nameless.stderr.contains("it names no queue; write amqp://")
+            && !nameless.stderr.contains("s3cret"),
         "{}",
         nameless.stderr
     );
-    let nobody = replay(&site, "amqp://me:s3cret@127.0.0.1:1/x?connection_timeout=500", &[]).expect(1);
+    let unreachable =
+        replay(&site, "amqp://me:s3cret@127.0.0.1:1/x?connection_timeout=500", &[]).expect(1);
     assert!(
-        nobody.stderr.contains("see that the broker runs") && !nobody.stderr.contains("s3cret"),
+        unreachable.stderr.contains("check that the broker runs")
+            && !unreachable.stderr.contains("s3cret"),
         "{}",
-        nobody.stderr
+        unreachable.stderr
     );
-    // What is there already with other properties is left as it is.
+    // An existing stream with other properties stays unchanged.
     let _ = stream(&site, &client, "kept").await;
     let other = topology(&site, "kept", "8").expect(1);
-    assert!(other.stderr.contains("queue `kept.recorded` is there already with other properties"), "{}", other.stderr);
+    assert!(
+        other.stderr.contains("queue `kept.recorded` exists with other properties"),
+        "{}",
+        other.stderr
+    );
 }

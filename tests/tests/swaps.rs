@@ -1,4 +1,5 @@
-//! Swapping campaigns under full load: no event is lost, none is decided twice, each by one version.
+//! Campaigns are swapped under full load: no event is lost, none is decided twice, and one version
+//! decides each.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,18 +12,19 @@ use hailer_tests::wiring::Wiring;
 use lapin::options::{BasicAckOptions, BasicQosOptions};
 use serde_json::Value;
 
-use crate::edges::shared_broker;
+use crate::support::shared_broker;
 
 const SWAPS: usize = 200;
 const EVENTS_MIN: usize = 20_000;
 const CUSTOMERS: usize = 97;
-/// So many events may wait in the queue: enough that the engine never waits for one.
+/// The largest number of waiting events: enough that the engine never waits for one.
 const AHEAD: u32 = 2000;
 
 /// A purchase whose amount is its number.
 pub(crate) fn purchase(number: usize, customer: usize) -> String {
     format!(
-        r#"{{"eventCode":"OnPurchaseConfirm","customerInfo":{{"customerId":{customer}}},"purchaseOperationInfo":{{"purchaseData":{{"amount":{number}}}}}}}"#
+        "{{\"eventCode\":\"OnPurchaseConfirm\",\"customerInfo\":{{\"customerId\":{customer}}},\
+         \"purchaseOperationInfo\":{{\"purchaseData\":{{\"amount\":{number}}}}}}}"
     )
 }
 
@@ -37,7 +39,7 @@ async fn two_hundred_swaps_under_load_lose_nothing_and_repeat_nothing() {
     site.put("modules/big-basket.wasm", example_module("big-basket"));
     site.put("basket.toml", version(0));
     let flags = wiring.flags();
-    // Only the reloads that are asked for: then it is certain that there are as many as there should be.
+    // Only requested reloads: then their number is known.
     let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     flags.extend(["--set", "reload.debounce_ms=60000", "--set", "reload.poll_ms=3600000"]);
     let engine = site.start(&flags);
@@ -47,8 +49,13 @@ async fn two_hundred_swaps_under_load_lose_nothing_and_repeat_nothing() {
     let publishing = async {
         let mut sent = 0;
         while sent < EVENTS_MIN || !is_swapped.load(Ordering::Relaxed) {
-            wait::until("the engine keeps up", async || wiring.client.counts(&wiring.events).await.0 < AHEAD).await;
-            wiring.send((sent..sent + 500).map(|number| purchase(number, number % CUSTOMERS))).await;
+            wait::until("the engine keeps up", async || {
+                wiring.client.counts(&wiring.events).await.0 < AHEAD
+            })
+            .await;
+            wiring
+                .send((sent..sent + 500).map(|number| purchase(number, number % CUSTOMERS)))
+                .await;
             sent += 500;
         }
         sent
@@ -80,25 +87,33 @@ async fn two_hundred_swaps_under_load_lose_nothing_and_repeat_nothing() {
         let customer = number % CUSTOMERS;
         assert_eq!(communication["recipient"]["customerId"], customer.to_string());
         let is_next = match last.insert(customer, (number, version)) {
-            // All are there, in order, and none twice: each comes right after the one before.
-            Some((before, version_before)) => number == before + CUSTOMERS && version >= version_before,
+            // All are there, in order and once: each comes right after the one before.
+            Some((before, version_before)) => {
+                number == before + CUSTOMERS && version >= version_before
+            }
             None => number == customer,
         };
-        assert!(is_next, "event {number}, decided by version {version}, is out of its customer's order");
+        assert!(
+            is_next,
+            "event {number}, decided by version {version}, is out of its customer's order"
+        );
         *by_version.entry(version).or_default() += 1;
     }
     assert_eq!(communications.len(), sent);
     assert!(by_version.len() > SWAPS / 2, "the swaps were not under load: {by_version:?}");
 }
 
-/// Takes so many communications by a consumer, as asking for one after another takes too long.
+/// Takes `count` communications with a consumer, because taking them one by one is too slow.
 async fn all(wiring: &Wiring, count: usize) -> Vec<Value> {
     wiring.client.channel.basic_qos(1000, BasicQosOptions::default()).await.unwrap();
     let mut consumer = wiring.client.consume(&wiring.out).await;
     let mut found = Vec::with_capacity(count);
     while found.len() < count {
         let next = tokio::time::timeout(LONG_ENOUGH, consumer.next()).await;
-        let delivery = next.unwrap_or_else(|_| panic!("{} communications of {count}", found.len())).unwrap().unwrap();
+        let delivery = next
+            .unwrap_or_else(|_| panic!("{} communications of {count}", found.len()))
+            .unwrap()
+            .unwrap();
         found.push(serde_json::from_slice(&delivery.data).unwrap());
         if found.len() % 100 == 0 || found.len() == count {
             delivery.ack(BasicAckOptions { multiple: true }).await.unwrap();

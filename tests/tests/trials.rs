@@ -1,19 +1,16 @@
-//! New versions of campaigns on trial in a running engine: shadows that are compared, canaries that decide for some, and how a trial ends.
+//! Trials of new campaign versions in a running engine: shadows that are compared, canaries that
+//! decide for some customers, and how a trial ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hailer::reload::CampaignState;
 use hailer_tests::built::example_module;
 use hailer_tests::engine::Engine;
-use hailer_tests::site::{Site, campaign, lines};
+use hailer_tests::site::{RELOADS_ON_REQUEST, Site, campaign, lines};
 use hailer_tests::wait;
 use serde_json::Value;
 
 use crate::swaps::purchase;
-
-/// Nothing is read unless somebody asks.
-const STREAMS: [&str; 8] =
-    ["--source", "-", "--sink", "-", "--set", "reload.debounce_ms=60000", "--set", "reload.poll_ms=3600000"];
 
 fn site() -> Site {
     let site = Site::empty();
@@ -28,20 +25,23 @@ fn basket(rest: &str, threshold: u32) -> String {
 }
 
 fn nth(rest: &str, purchases: u32, template: &str) -> String {
-    campaign("nth-purchase", &format!("{rest}\n[params]\npurchases = {purchases}\ntemplate = \"{template}\""))
+    campaign(
+        "nth-purchase",
+        &format!("{rest}\n[params]\npurchases = {purchases}\ntemplate = \"{template}\""),
+    )
 }
 
 fn in_shadow(text: &str, of: &str) -> String {
     text.replacen("mode = \"live\"", &format!("mode = \"shadow\"\nshadow_of = \"{of}\""), 1)
 }
 
-/// Decides all events at the times that they tell, and returns what went out, in an order of its own.
+/// Decides all events on the event clock, and returns the communications ordered by id.
 fn decide(site: &Site, events: &std::path::Path, store: &str) -> Vec<Value> {
     let (store, sent) = (site.path(store), site.path(&format!("{store}.jsonl")));
     let (source, sink) = (format!("file:{}", events.display()), format!("file:{}", sent.display()));
     let store = store.display().to_string();
     let clock = ["--clock", "events", "--run-on-minutes", "86400", "--store", &store];
-    // The clock runs on for longer than what was decided is kept.
+    // The clock runs on for longer than the journal is kept by default.
     let streams = ["--source", &source, "--sink", &sink, "--set", "store.journal_days=365"];
     let _ = site.run(&[&clock[..], &streams].concat()).expect(0);
     let mut sent = lines(&sent);
@@ -50,14 +50,17 @@ fn decide(site: &Site, events: &std::path::Path, store: &str) -> Vec<Value> {
 }
 
 fn comparison(site: &Site, campaign: &str, store: &str) -> Value {
-    let (rules, store) = (site.rules().display().to_string(), site.path(store).display().to_string());
-    site.command(&["shadow", campaign, "--rules", &rules, "--store", &store, "--limit", "1000000", "--json"])
-        .expect(0)
-        .json()
+    let (rules, store) =
+        (site.rules().display().to_string(), site.path(store).display().to_string());
+    site.command(&[
+        "shadow", campaign, "--rules", &rules, "--store", &store, "--limit", "1000000", "--json",
+    ])
+    .expect(0)
+    .json()
 }
 
 #[test]
-fn a_shadow_leaves_what_goes_out_as_it_is_and_differs_where_its_parameters_say_so() {
+fn a_shadow_changes_no_communication_and_differs_by_its_parameters() {
     let site = site();
     let made = ["events", "--generate", "4000", "--seed", "7", "--customers", "300", "--envelope"];
     let events = site.write("events.jsonl", site.command_without_data(&made).expect(0).stdout);
@@ -68,12 +71,13 @@ fn a_shadow_leaves_what_goes_out_as_it_is_and_differs_where_its_parameters_say_s
     site.put("nth-next.toml", in_shadow(&nth("", 2, "thanks"), "nth"));
     let beside = decide(&site, &events, "beside");
     assert!(alone.len() > 100);
-    assert!(alone == beside, "the shadows have changed what goes out");
+    assert!(alone == beside, "the shadows have changed the communications");
 
-    // What the events alone say about the two thresholds.
+    // The expected difference of the two thresholds, from the events alone.
     let amount = |line: &Value| {
         let operation = &line["body"]["purchaseOperationInfo"]["purchaseData"];
-        let counts = line["body"]["eventCode"] == "OnPurchaseConfirm" && operation["isRefund"] != true;
+        let counts =
+            line["body"]["eventCode"] == "OnPurchaseConfirm" && operation["isRefund"] != true;
         counts.then(|| operation["amount"].as_f64().unwrap())
     };
     let amounts: Vec<f64> = lines(&events).iter().filter_map(amount).collect();
@@ -81,8 +85,14 @@ fn a_shadow_leaves_what_goes_out_as_it_is_and_differs_where_its_parameters_say_s
     let compared = comparison(&site, "basket", "beside");
     assert!(between > 20);
     assert_eq!(compared["onlyShadowSends"], between, "{compared:.300}");
-    assert_eq!((&compared["onlyCampaignSends"], &compared["sendOtherwise"]), (&0.into(), &0.into()));
-    assert_eq!(compared["alike"].as_u64().unwrap() + between as u64, compared["compared"].as_u64().unwrap());
+    assert_eq!(
+        (&compared["onlyCampaignSends"], &compared["sendOtherwise"]),
+        (&0.into(), &0.into())
+    );
+    assert_eq!(
+        compared["alike"].as_u64().unwrap() + between as u64,
+        compared["compared"].as_u64().unwrap()
+    );
     for difference in compared["differences"].as_array().unwrap() {
         assert_eq!(
             (&difference["how"], &difference["shadow"]["campaign"]),
@@ -91,7 +101,7 @@ fn a_shadow_leaves_what_goes_out_as_it_is_and_differs_where_its_parameters_say_s
         assert_eq!(difference["campaign"]["notes"][0], "not sent: below the threshold");
     }
 
-    // A shadow remembers for itself: it sends as often as it would have live.
+    // A shadow has a state of its own: it sends as often as it would live.
     let counted = comparison(&site, "nth", "beside");
     let journal = &counted["shadow"]["sends"];
     site.put("basket.toml", basket("", 1_000_000));
@@ -102,12 +112,12 @@ fn a_shadow_leaves_what_goes_out_as_it_is_and_differs_where_its_parameters_say_s
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_shadow_begins_with_what_its_campaign_remembers() {
+async fn a_shadow_starts_with_a_copy_of_its_campaigns_state() {
     let site = site();
     site.put("nth.toml", nth("", 3, "thanks"));
     let store = site.path("store").display().to_string();
-    let mut engine = site.start(&[&STREAMS[..], &["--store", &store]].concat());
-    engine.ready().await;
+    let mut engine =
+        site.start_ready(&[&RELOADS_ON_REQUEST[..], &["--store", &store]].concat()).await;
     buy(&mut engine, 2, 1..=10).await;
     site.put("nth-next.toml", in_shadow(&nth("", 3, "thanks"), "nth"));
     assert_eq!(engine.reload().await.added, ["nth-next"]);
@@ -119,11 +129,16 @@ async fn a_shadow_begins_with_what_its_campaign_remembers() {
         (compared["compared"] == 40).then_some(compared)
     };
     let compared = wait::until_some("all forty are compared", shown).await;
-    assert_eq!((&compared["alike"], &compared["shadow"]["sends"]), (&40.into(), &20.into()), "{compared:.600}");
+    assert_eq!(
+        (&compared["alike"], &compared["shadow"]["sends"]),
+        (&40.into(), &20.into()),
+        "{compared:.600}"
+    );
     engine.stop().await;
 }
 
-/// Customers who have a purchase fifty-seven days apart and become one on day 59, in both directions by turns.
+/// Pairs of customers with purchases 57 days apart, who are merged on day 59, in alternating
+/// directions.
 fn merging(site: &Site, pairs: usize) -> std::path::PathBuf {
     let at = |day: i64, body: &str| {
         let moment = 1_772_323_200_000 + day * 24 * 60 * 60 * 1000;
@@ -134,7 +149,9 @@ fn merging(site: &Site, pairs: usize) -> std::path::PathBuf {
         let (older, newer) = (2 * pair + 1, 2 * pair + 2);
         let (from, to) = if pair % 2 == 0 { (older, newer) } else { (newer, older) };
         let merged = format!(
-            r#"{{"eventCode":"MergeCustomersProfiles","fromCustomerInfo":{{"customerId":{from}}},"toCustomerInfo":{{"customerId":{to}}}}}"#
+            "{{\"eventCode\":\"MergeCustomersProfiles\",\
+             \"fromCustomerInfo\":{{\"customerId\":{from}}},\
+             \"toCustomerInfo\":{{\"customerId\":{to}}}}}"
         );
         days[0] += &at(0, &purchase(1, older));
         days[1] += &at(57, &purchase(1, newer));
@@ -144,8 +161,9 @@ fn merging(site: &Site, pairs: usize) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_merge_comes_to_the_same_in_a_campaign_in_its_shadow_and_in_its_canary() {
-    // Sixty days after the last purchase, which is as far as the clock runs on, each pair gets one message.
+fn a_merge_gives_the_same_in_a_campaign_its_shadow_and_its_canary() {
+    // Each pair gets one message 60 days after the last purchase, which is as far as the clock runs
+    // on.
     const PAIRS: usize = 20;
     let site = site();
     site.put("modules/win-back.wasm", example_module("win-back"));
@@ -159,16 +177,23 @@ fn a_merge_comes_to_the_same_in_a_campaign_in_its_shadow_and_in_its_canary() {
     site.put("win-next.toml", in_shadow(&campaign("win-back", ""), "win-back"));
     assert_eq!(told(&decide(&site, &events, "shadow")), alone);
     let compared = comparison(&site, "win-back", "shadow");
-    assert_eq!((&compared["alike"], &compared["shadow"]["sends"]), (&compared["compared"], &PAIRS.into()));
-    site.put("win-next.toml", campaign("win-back", "shadow_of = \"win-back\"\nrollout_percent = 50"));
+    assert_eq!(
+        (&compared["alike"], &compared["shadow"]["sends"]),
+        (&compared["compared"], &PAIRS.into())
+    );
+    site.put(
+        "win-next.toml",
+        campaign("win-back", "shadow_of = \"win-back\"\nrollout_percent = 50"),
+    );
     assert_eq!(told(&decide(&site, &events, "canary")), alone);
 }
 
-/// So many purchases of each of these customers, each decided before the next is made.
+/// Writes `times` purchases of each customer; each round is decided before the next is written.
 async fn buy(engine: &mut Engine, times: usize, customers: std::ops::RangeInclusive<usize>) {
     for _ in 0..times {
         let before = decided(engine).await;
-        let text: String = customers.clone().map(|customer| purchase(600, customer) + "\n").collect();
+        let text: String =
+            customers.clone().map(|customer| purchase(600, customer) + "\n").collect();
         engine.write(text);
         let all = before + customers.clone().count() as f64;
         wait::until("all purchases are decided", async || decided(engine).await >= all).await;
@@ -183,22 +208,23 @@ fn recipient(line: &Value) -> u64 {
     line["recipient"]["customerId"].as_str().unwrap().parse().unwrap()
 }
 
-/// The templates that each customer was sent, in their order.
+/// The templates sent to each customer, in order.
 fn sent_to(printed: &[Value]) -> BTreeMap<u64, Vec<String>> {
     let mut sent: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for line in printed {
         assert_eq!(line["campaign"], "nth", "a canary sends in the name of its campaign");
-        sent.entry(recipient(line)).or_default().push(line["template"].as_str().unwrap().to_owned());
+        sent.entry(recipient(line))
+            .or_default()
+            .push(line["template"].as_str().unwrap().to_owned());
     }
     sent
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_canary_decides_for_its_customers_with_what_was_remembered_and_they_go_back_when_it_is_aborted() {
+async fn a_canary_uses_its_campaigns_state_and_an_abort_returns_customers() {
     let site = site();
     site.put("nth.toml", nth("", 3, "first"));
-    let mut engine = site.start(&STREAMS);
-    engine.ready().await;
+    let mut engine = site.start_ready(&RELOADS_ON_REQUEST).await;
     let canary = || nth("shadow_of = \"nth\"\nrollout_percent = 40", 3, "next");
 
     buy(&mut engine, 2, 1..=50).await;
@@ -206,13 +232,17 @@ async fn a_canary_decides_for_its_customers_with_what_was_remembered_and_they_go
     assert_eq!(engine.reload().await.added, ["nth-next"]);
     buy(&mut engine, 1, 1..=50).await;
     let sent = sent_to(&engine.prints(50).await);
-    assert!(sent.len() == 50 && sent.values().all(|templates| templates.len() == 1), "each is thanked once");
-    let with_canary: BTreeSet<u64> = sent.iter().filter(|(_, sent)| sent[0] == "next").map(|(id, _)| *id).collect();
+    assert!(
+        sent.len() == 50 && sent.values().all(|templates| templates.len() == 1),
+        "each customer gets one message"
+    );
+    let with_canary: BTreeSet<u64> =
+        sent.iter().filter(|(_, sent)| sent[0] == "next").map(|(id, _)| *id).collect();
     assert!((5..40).contains(&with_canary.len()), "{}", with_canary.len());
     let listed = site.command(&["campaigns"]).expect(0).stdout;
     assert!(listed.contains("canary of nth, 40 %"), "{listed}");
 
-    // The third purchase is with another version than the first two.
+    // Another version than for the first two decides the third purchase.
     buy(&mut engine, 2, 1..=50).await;
     let rules = site.rules();
     let aborted = site.command(&["abort", "nth"]).expect(0);
@@ -224,54 +254,70 @@ async fn a_canary_decides_for_its_customers_with_what_was_remembered_and_they_go
         assert_eq!(sent, [first, "first"], "{customer}");
     }
 
-    // The same customers again, and then all of them.
+    // The canary decides for the same customers again, and then for all.
     site.put("nth-next.toml", canary());
     assert_eq!(engine.reload().await.added, ["nth-next"]);
     buy(&mut engine, 3, 1..=50).await;
     let sent = sent_to(&engine.prints(150).await);
-    let again: BTreeSet<u64> = sent.iter().filter(|(_, sent)| sent[2] == "next").map(|(id, _)| *id).collect();
+    let again: BTreeSet<u64> =
+        sent.iter().filter(|(_, sent)| sent[2] == "next").map(|(id, _)| *id).collect();
     assert_eq!(again, with_canary);
     let promoted = site.command(&["promote", "nth-next"]).expect(0);
     assert!(promoted.stdout.contains("changed nth; removed nth-next"), "{}", promoted.stdout);
     buy(&mut engine, 3, 1..=50).await;
     engine.stop().await;
     let sent = sent_to(&lines(&site.path("stdout")));
-    assert!(sent.len() == 50 && sent.values().all(|sent| sent.len() == 4 && sent[3] == "next"), "{sent:?}");
+    assert!(
+        sent.len() == 50 && sent.values().all(|sent| sent.len() == 4 && sent[3] == "next"),
+        "{sent:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_canary_that_sends_far_more_often_is_suspended_and_its_campaign_decides_for_everybody() {
+async fn a_canary_that_sends_far_more_often_is_suspended() {
     let site = site();
     site.put("basket.toml", basket("", 1000));
-    site.put("basket-next.toml", basket("shadow_of = \"basket\"\nrollout_percent = 50\ndrift_percent_max = 50", 500));
-    let mut engine = site.start(&STREAMS);
-    engine.ready().await;
+    site.put(
+        "basket-next.toml",
+        basket("shadow_of = \"basket\"\nrollout_percent = 50\ndrift_percent_max = 50", 500),
+    );
+    let mut engine = site.start_ready(&RELOADS_ON_REQUEST).await;
     buy(&mut engine, 1, 1..=1000).await;
-    let suspended = async || engine.campaign("basket-next").await.filter(|next| next.state == CampaignState::Suspended);
+    let suspended = async || {
+        engine.campaign("basket-next").await.filter(|next| next.state == CampaignState::Suspended)
+    };
     let canary = wait::until_some("the canary is suspended", suspended).await;
     let reason = canary.suspended.unwrap();
-    assert!(reason.contains("`basket` on 0.0 % of") && reason.contains("drift_percent_max"), "{reason}");
+    assert!(
+        reason.contains("`basket` on 0.0 % of") && reason.contains("drift_percent_max"),
+        "{reason}"
+    );
     let refused = site.command(&["promote", "basket"]).expect(1);
     assert!(refused.stderr.contains("was suspended: it sends on"), "{}", refused.stderr);
     buy(&mut engine, 1, 2001..=2200).await;
     engine.stop().await;
     let sent = lines(&site.path("stdout"));
     assert!(!sent.is_empty() && sent.iter().all(|line| line["campaign"] == "basket"));
-    assert!(sent.iter().all(|line| recipient(line) <= 1000), "600 is below the campaign's own threshold");
+    assert!(
+        sent.iter().all(|line| recipient(line) <= 1000),
+        "600 is below the campaign's own threshold"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_plain_rollout_says_of_everybody_else_that_they_are_outside() {
+async fn why_says_outside_rollout_for_customers_outside_a_rollout() {
     let site = site();
     site.put("nth.toml", nth("rollout_percent = 30", 1, "thanks"));
     let store = site.path("store").display().to_string();
-    let mut engine = site.start(&[&STREAMS[..], &["--store", &store]].concat());
-    engine.ready().await;
+    let mut engine =
+        site.start_ready(&[&RELOADS_ON_REQUEST[..], &["--store", &store]].concat()).await;
     buy(&mut engine, 1, 1..=60).await;
     engine.stop().await;
     let sent: BTreeSet<u64> = sent_to(&lines(&site.path("stdout"))).into_keys().collect();
     assert!((5..40).contains(&sent.len()), "{}", sent.len());
-    let told = |customer: u64| site.command(&["why", &customer.to_string(), "--store", &store]).expect(0).stdout;
+    let told = |customer: u64| {
+        site.command(&["why", &customer.to_string(), "--store", &store]).expect(0).stdout
+    };
     for customer in 1..=60 {
         let ending = if sent.contains(&customer) { ": published" } else { ": outside rollout" };
         assert!(told(customer).contains(ending), "{}", told(customer));
@@ -279,46 +325,55 @@ async fn a_plain_rollout_says_of_everybody_else_that_they_are_outside() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_trial_that_has_nothing_to_be_tried_beside_is_refused_with_the_line_or_the_name() {
+async fn an_invalid_trial_is_refused_with_its_line() {
     let site = site();
     site.put("nth.toml", nth("", 3, "first"));
-    let engine = site.start(&STREAMS);
-    engine.ready().await;
+    let engine = site.start_ready(&RELOADS_ON_REQUEST).await;
     let canary = |of: &str| nth(&format!("shadow_of = \"{of}\"\nrollout_percent = 10"), 3, "next");
     let cases = [
         (canary("nht"), "there is no such campaign; did you mean `nth`?"),
         (
             nth("shadow_of = \"nth\"", 3, "next"),
-            "next.toml:3: `shadow_of` with `mode = \"live\"` says to how many customers it goes",
+            "next.toml:3: `shadow_of` with `mode = \"live\"` needs `rollout_percent`",
         ),
         (
             in_shadow(&nth("rollout_percent = 10", 3, "next"), "nth"),
             "next.toml:4: `rollout_percent` has no effect on a shadow",
         ),
         (canary("next"), "next.toml:3: `shadow_of` names this campaign itself"),
-        (nth("drift_percent_max = 10", 3, "next"), "next.toml:3: `drift_percent_max` is for a canary"),
+        (
+            nth("drift_percent_max = 10", 3, "next"),
+            "next.toml:3: `drift_percent_max` is for a canary",
+        ),
     ];
     for (text, expected) in cases {
         site.put("next.toml", text);
         let report = engine.reload().await;
         let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
-        assert!(problems.iter().any(|problem| problem.contains(expected)), "{expected}: {problems:?}");
+        assert!(
+            problems.iter().any(|problem| problem.contains(expected)),
+            "{expected}: {problems:?}"
+        );
         assert!(report.added.is_empty());
     }
     site.put("next.toml", canary("nth"));
     assert_eq!(engine.reload().await.added, ["next"]);
     site.put("third.toml", canary("nth"));
     let report = engine.reload().await;
-    assert!(report.problems[0].reason.contains("`nth` has a canary already: `next`"), "{:?}", report.problems);
+    assert!(
+        report.problems[0].reason.contains("`nth` has a canary already: `next`"),
+        "{:?}",
+        report.problems
+    );
     site.put("third.toml", in_shadow(&nth("", 3, "next"), "next"));
     assert!(engine.reload().await.problems[0].reason.contains("which is itself on trial"));
 
-    // Without its campaign a canary decides for nobody, and says so.
+    // Without its campaign a canary decides for no customer, and reports that.
     site.remove("third.toml");
     site.put("other.toml", nth("", 3, "other"));
     site.remove("nth.toml");
     assert_eq!(engine.reload().await.removed, ["nth"]);
     let problem = engine.campaign("next").await.unwrap().problem.unwrap();
-    assert!(problem.reason.contains("it decides for nobody: `nth`"), "{problem}");
+    assert!(problem.reason.contains("it decides for no customer: `nth`"), "{problem}");
     engine.stop().await;
 }

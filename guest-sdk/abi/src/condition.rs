@@ -1,8 +1,10 @@
-//! The condition of a handler: when its host is to call it at all. `docs/abi.md`, "Conditions", is the text of it.
+//! The condition of a handler: the host calls the handler only if it is true. `docs/abi.md`,
+//! "Conditions", describes it.
 //!
-//! This is the one syntax tree: the macros write it, a manifest carries it, and what is shown to people is made of it, so that what
-//! they read is what is asked. A condition is a small typed thing: it compares, and combines what it compared; it calculates nothing,
-//! so that it can't overflow, and it has no loop, so that it ends.
+//! There is one syntax tree: the macros write it, the manifest carries it, and messages to people
+//! are made from it, so people read exactly the condition that is evaluated. A condition compares
+//! typed values and combines the results. It does not calculate, so it cannot overflow, and it has
+//! no loops, so it ends.
 
 use std::fmt;
 
@@ -12,24 +14,26 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::{Field, FieldKind, Param, ParamKind};
 use crate::value::{Value, elements};
 
-/// How deep a condition may nest.
+/// The largest number of levels of a condition.
 pub const DEPTH_MAX: usize = 16;
-/// How many parts it may have: comparisons, questions, and what combines them.
+/// The largest number of parts of a condition: comparisons, checks for presence, and operators that
+/// combine parts.
 pub const PARTS_MAX: usize = 64;
-/// The longest text that it may hold, in bytes.
+/// The longest string in a condition, in bytes.
 pub const TEXT_BYTES_MAX: usize = 256;
 
-/// What is true, false, or unknown, as something that it asks about is absent. Unknown counts as false in the end.
+/// A condition. Its result is true, false, or unknown because a field is absent; unknown does not
+/// match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
-    /// `a && b && c`; two at the least.
+    /// `a && b && c`; at least two parts.
     All(Vec<Condition>),
-    /// `a || b || c`; two at the least.
+    /// `a || b || c`; at least two parts.
     Any(Vec<Condition>),
     /// `!a`
     Not(Box<Condition>),
-    /// A field or a parameter that is true or false, as it stands.
+    /// A boolean field or parameter by itself.
     Is(Operand),
     /// `field.is_some()`
     Present(String),
@@ -43,7 +47,7 @@ pub enum Condition {
     Ge(Operand, Operand),
 }
 
-/// What is compared.
+/// One side of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operand {
@@ -52,7 +56,7 @@ pub enum Operand {
     /// A parameter of the rule, by its name.
     Param(String),
     Int(i64),
-    /// As the manifest writes decimals.
+    /// A decimal, written as in the manifest.
     Decimal(String),
     Text(String),
     Bool(bool),
@@ -68,7 +72,8 @@ pub enum Comparison {
     Ge,
 }
 
-/// What can be compared with each other. Whole numbers and decimals are one kind, and so are texts and ids.
+/// The kind of a value. Only values of the same kind can be compared. Whole numbers and decimals
+/// are one kind, and so are strings and ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Bool,
@@ -77,41 +82,47 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// `None` if a condition can't compare such fields.
+    /// The kind of a field; `None` if a condition cannot compare such fields.
     #[must_use]
     pub fn of_field(kind: FieldKind) -> Option<Kind> {
         match kind {
             FieldKind::Bool => Some(Kind::Bool),
             FieldKind::Int | FieldKind::Decimal => Some(Kind::Number),
             FieldKind::Str | FieldKind::Id => Some(Kind::Text),
-            FieldKind::Float | FieldKind::Timestamp | FieldKind::Map | FieldKind::List | FieldKind::Raw => None,
+            FieldKind::Float
+            | FieldKind::Timestamp
+            | FieldKind::Map
+            | FieldKind::List
+            | FieldKind::Raw => None,
         }
     }
 
-    /// `None` if a condition can't compare such parameters.
+    /// The kind of a parameter; `None` if a condition cannot compare such parameters.
     #[must_use]
     pub fn of_param(kind: ParamKind) -> Option<Kind> {
         match kind {
             ParamKind::Bool => Some(Kind::Bool),
             ParamKind::Int | ParamKind::Decimal => Some(Kind::Number),
             ParamKind::Str => Some(Kind::Text),
-            ParamKind::Strs | ParamKind::Decimals | ParamKind::StrMap | ParamKind::DecimalMap => None,
+            ParamKind::Strs | ParamKind::Decimals | ParamKind::StrMap | ParamKind::DecimalMap => {
+                None
+            }
         }
     }
 
-    /// With its article.
+    /// The name of the kind in messages, after "is".
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Bool => "true or false",
+            Kind::Bool => "a boolean",
             Kind::Number => "a number",
-            Kind::Text => "a text",
+            Kind::Text => "text",
         }
     }
 }
 
 impl Comparison {
-    /// As Rust writes it.
+    /// The operator in Rust.
     #[must_use]
     pub fn sign(self) -> &'static str {
         match self {
@@ -124,7 +135,7 @@ impl Comparison {
         }
     }
 
-    /// Of two that are compared.
+    /// Makes the condition that compares two operands.
     #[must_use]
     pub fn of(self, left: Operand, right: Operand) -> Condition {
         match self {
@@ -137,6 +148,7 @@ impl Comparison {
         }
     }
 
+    /// Whether the comparison needs values that have an order.
     #[must_use]
     pub fn needs_order(self) -> bool {
         !matches!(self, Comparison::Eq | Comparison::Ne)
@@ -144,7 +156,7 @@ impl Comparison {
 }
 
 impl Condition {
-    /// What it compares, if it is a comparison.
+    /// The comparison and its operands; `None` if the condition is not a comparison.
     #[must_use]
     pub fn comparison(&self) -> Option<(Comparison, &Operand, &Operand)> {
         Some(match self {
@@ -158,17 +170,18 @@ impl Condition {
         })
     }
 
-    /// Holds it to its bounds and its types, for a handler that reads these fields, of a rule with these parameters.
+    /// Checks the bounds and the types of the condition, for a handler with these fields and a rule
+    /// with these parameters.
     ///
     /// # Errors
-    /// The first thing that is wrong with it. It may hold a foreign word.
+    /// The first problem. The text may contain names and values from the untrusted manifest.
     pub fn check(&self, fields: &[Field], params: &[Param]) -> Result<(), String> {
         let mut parts = 0;
         Checker { fields, params }.condition(self, 1, &mut parts)
     }
 
-    /// The condition with the values of a campaign's parameters in place of their names; `params` is what `hailer_configure` is given.
-    /// `None` if the two don't go together.
+    /// The condition with the values of a campaign's parameters in place of their names. `params`
+    /// is the input of `hailer_configure`. `None` if it does not fit the schema.
     #[must_use]
     pub fn with_params(&self, schema: &[Param], params: &[u8]) -> Option<Condition> {
         let values = elements(params)?;
@@ -188,7 +201,9 @@ impl Condition {
     }
 
     fn replaced(&self, by: &impl Fn(&Operand) -> Option<Operand>) -> Option<Condition> {
-        let all = |parts: &[Condition]| parts.iter().map(|part| part.replaced(by)).collect::<Option<Vec<_>>>();
+        let all = |parts: &[Condition]| {
+            parts.iter().map(|part| part.replaced(by)).collect::<Option<Vec<_>>>()
+        };
         if let Some((comparison, left, right)) = self.comparison() {
             return Some(comparison.of(by(left)?, by(right)?));
         }
@@ -202,12 +217,15 @@ impl Condition {
     }
 }
 
-/// The decimal that an operand writes: digits, a point among them or none, and a sign in front or none.
+/// Reads the decimal of an operand: an optional sign, digits, and an optional point between digits.
 pub(crate) fn decimal(text: &str) -> Option<Decimal> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let is_framed = digits.starts_with(|first: char| first.is_ascii_digit()) && !digits.ends_with('.');
-    (is_plain && is_framed && digits.len() <= 64).then(|| Decimal::from_str_exact(text).ok()).flatten()
+    let is_framed =
+        digits.starts_with(|first: char| first.is_ascii_digit()) && !digits.ends_with('.');
+    (is_plain && is_framed && digits.len() <= 64)
+        .then(|| Decimal::from_str_exact(text).ok())
+        .flatten()
 }
 
 struct Checker<'a> {
@@ -216,23 +234,30 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn condition(&self, condition: &Condition, depth: usize, parts: &mut usize) -> Result<(), String> {
+    fn condition(
+        &self,
+        condition: &Condition,
+        depth: usize,
+        parts: &mut usize,
+    ) -> Result<(), String> {
         *parts += 1;
         if *parts > PARTS_MAX {
             return Err(format!("it has more than {PARTS_MAX} parts"));
         }
         if depth > DEPTH_MAX {
-            return Err(format!("it nests deeper than {DEPTH_MAX}"));
+            return Err(format!("it has more than {DEPTH_MAX} levels"));
         }
         match condition {
-            Condition::All(all) | Condition::Any(all) if all.len() < 2 => Err("it combines fewer than two".into()),
+            Condition::All(all) | Condition::Any(all) if all.len() < 2 => {
+                Err("`all` or `any` has fewer than two parts".into())
+            }
             Condition::All(all) | Condition::Any(all) => {
                 all.iter().try_for_each(|part| self.condition(part, depth + 1, parts))
             }
             Condition::Not(part) => self.condition(part, depth + 1, parts),
             Condition::Is(operand) => match self.kind(operand)? {
                 Kind::Bool => Ok(()),
-                other => Err(format!("`{operand}` is {}, not true or false", other.name())),
+                other => Err(format!("`{operand}` is {}, not a boolean", other.name())),
             },
             Condition::Present(name) | Condition::Absent(name) => self.field(name).map(drop),
             compared => match compared.comparison() {
@@ -242,13 +267,18 @@ impl Checker<'_> {
         }
     }
 
-    fn comparison(&self, comparison: Comparison, left: &Operand, right: &Operand) -> Result<(), String> {
+    fn comparison(
+        &self,
+        comparison: Comparison,
+        left: &Operand,
+        right: &Operand,
+    ) -> Result<(), String> {
         match (self.kind(left)?, self.kind(right)?) {
             (one, other) if one != other => {
                 Err(format!("`{left}` is {} and `{right}` is {}", one.name(), other.name()))
             }
             (Kind::Bool, _) if comparison.needs_order() => {
-                Err(format!("true and false have no order: `{left} {} {right}`", comparison.sign()))
+                Err(format!("booleans have no order: `{left} {} {right}`", comparison.sign()))
             }
             _ => Ok(()),
         }
@@ -259,17 +289,21 @@ impl Checker<'_> {
             Operand::Field(name) => {
                 let field = self.field(name)?;
                 Kind::of_field(field.kind)
-                    .ok_or_else(|| format!("the field `{name}` is of a type that it can't compare"))
+                    .ok_or_else(|| format!("a condition can't compare the type of field `{name}`"))
             }
             Operand::Param(name) => {
                 let param = self.params.iter().find(|param| param.name == *name);
                 let param = param.ok_or_else(|| format!("the rule has no parameter `{name}`"))?;
-                Kind::of_param(param.kind)
-                    .ok_or_else(|| format!("the parameter `{name}` is of a type that it can't compare"))
+                Kind::of_param(param.kind).ok_or_else(|| {
+                    format!("a condition can't compare the type of parameter `{name}`")
+                })
             }
-            Operand::Decimal(text) if decimal(text).is_none() => Err(format!("`{text}` is no decimal")),
+            Operand::Decimal(text) if decimal(text).is_none() => {
+                Err(format!("`{text}` is not a decimal"))
+            }
             Operand::Text(text) if text.len() > TEXT_BYTES_MAX => {
-                Err(format!("a text in it has {} bytes, the most is {TEXT_BYTES_MAX}", text.len()))
+                let length = text.len();
+                Err(format!("a string has {length} bytes; the limit is {TEXT_BYTES_MAX}"))
             }
             Operand::Int(_) | Operand::Decimal(_) => Ok(Kind::Number),
             Operand::Text(_) => Ok(Kind::Text),
@@ -279,11 +313,11 @@ impl Checker<'_> {
 
     fn field(&self, name: &str) -> Result<&Field, String> {
         let field = self.fields.iter().find(|field| field.name == name);
-        field.ok_or_else(|| format!("the handler reads no field `{name}`"))
+        field.ok_or_else(|| format!("the handler does not read a field `{name}`"))
     }
 }
 
-/// As an author would write it, with no parentheses but those that are needed.
+/// Writes the condition as an author would, with as few parentheses as possible.
 impl fmt::Display for Condition {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let joined = |formatter: &mut fmt::Formatter<'_>, parts: &[Condition], sign: &str| {
@@ -296,7 +330,11 @@ impl fmt::Display for Condition {
                     Condition::Any(_) => false,
                     _ => true,
                 };
-                if binds_tighter { write!(formatter, "{part}")? } else { write!(formatter, "({part})")? }
+                if binds_tighter {
+                    write!(formatter, "{part}")?
+                } else {
+                    write!(formatter, "({part})")?
+                }
             }
             Ok(())
         };
@@ -304,14 +342,18 @@ impl fmt::Display for Condition {
             Condition::All(parts) => joined(formatter, parts, "&&"),
             Condition::Any(parts) => joined(formatter, parts, "||"),
             Condition::Not(part) => match **part {
-                Condition::Is(_) | Condition::Present(_) | Condition::Absent(_) => write!(formatter, "!{part}"),
+                Condition::Is(_) | Condition::Present(_) | Condition::Absent(_) => {
+                    write!(formatter, "!{part}")
+                }
                 _ => write!(formatter, "!({part})"),
             },
             Condition::Is(operand) => operand.fmt(formatter),
             Condition::Present(name) => write!(formatter, "{name}.is_some()"),
             Condition::Absent(name) => write!(formatter, "{name}.is_none()"),
             compared => match compared.comparison() {
-                Some((comparison, left, right)) => write!(formatter, "{left} {} {right}", comparison.sign()),
+                Some((comparison, left, right)) => {
+                    write!(formatter, "{left} {} {right}", comparison.sign())
+                }
                 None => Ok(()),
             },
         }
@@ -325,7 +367,7 @@ impl fmt::Display for Operand {
             Operand::Param(name) => write!(formatter, "self.{name}"),
             Operand::Int(value) => value.fmt(formatter),
             Operand::Decimal(text) => formatter.write_str(text),
-            // Escaped, so that no text can end its quotes or a line.
+            // Escaped, so that no string can end its quotes or the line.
             Operand::Text(text) => write!(formatter, "{text:?}"),
             Operand::Bool(value) => value.fmt(formatter),
         }

@@ -1,7 +1,7 @@
-//! A condition made ready to be asked of event after event: names are places, and the parameters are constants. The engine asks it
-//! before a call, and the SDK's tests ask it too: this is the one evaluator.
+//! A condition prepared for evaluation: field names are resolved to indices, and parameters to
+//! constants. The engine evaluates it before each call, and the SDK's tests use the same evaluator.
 //!
-//! It reads the fields' MessagePack where it stands, and allocates nothing.
+//! It reads the fields' MessagePack in place and allocates nothing.
 
 use std::cmp::Ordering;
 
@@ -12,19 +12,20 @@ use crate::manifest::{Field, Param};
 use crate::value::{NIL, Value, digits, text};
 use crate::wire::Digits;
 
-/// A handler's condition with a campaign's parameters in it.
+/// A handler's condition with the parameters of a campaign.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guard {
     root: Node,
     text: Box<str>,
 }
 
-/// The fields of one event, as the handler's manifest numbers them.
+/// The fields of one event, by their index in the handler's manifest.
 pub trait Fields {
-    /// The MessagePack of a field; `None`, or nil, if it is absent.
+    /// The MessagePack of a field; `None` or nil if the field is absent.
     fn field(&self, index: usize) -> Option<&[u8]>;
 
-    /// Whether the field is there and can't be used, and must not count as absent: whether it is there is unknown then.
+    /// Whether the field is present but unusable and must not count as absent. Its presence is
+    /// unknown then.
     fn is_unusable(&self, _index: usize) -> bool {
         false
     }
@@ -38,8 +39,9 @@ enum Node {
     Is(Input),
     Present(usize),
     Absent(usize),
-    /// A field and a constant, which is what most conditions are made of.
+    /// A comparison of a number field with a constant; most conditions are of this form.
     Number(Comparison, usize, Digits),
+    /// A comparison of a text field with a constant.
     Text(Comparison, usize, Box<[u8]>),
     Compare(Comparison, Input, Input),
 }
@@ -54,40 +56,50 @@ enum Input {
 }
 
 impl Guard {
-    /// The guard of a condition that [`Condition::check`] has found good for these fields and this schema. `params` is what
-    /// `hailer_configure` is given. `None` if they don't go together.
+    /// Prepares a condition that passed [`Condition::check`] for these fields and this schema.
+    /// `params` is the input of `hailer_configure`. `None` if they do not fit together.
     #[must_use]
-    pub fn new(condition: &Condition, fields: &[Field], schema: &[Param], params: &[u8]) -> Option<Guard> {
+    pub fn new(
+        condition: &Condition,
+        fields: &[Field],
+        schema: &[Param],
+        params: &[u8],
+    ) -> Option<Guard> {
         let decided = folded(condition.with_params(schema, params)?)?;
-        // What the parameters alone decide says nothing of why.
-        let text = if constant(&decided).is_some() { condition.to_string() } else { decided.to_string() };
+        // If the parameters alone decide the result, the original condition explains more.
+        let text =
+            if constant(&decided).is_some() { condition.to_string() } else { decided.to_string() };
         Some(Guard { root: node(&decided, fields)?, text: text.into() })
     }
 
-    /// Whether the handler is to be called.
+    /// Whether the condition is true, so that the handler is called.
     #[must_use]
     pub fn matches(&self, fields: &impl Fields) -> bool {
         self.answer(fields) == Some(true)
     }
 
-    /// The same, with what is unknown told from what is false.
+    /// The result of the condition; `None` is unknown.
     #[must_use]
     pub fn answer(&self, fields: &impl Fields) -> Option<bool> {
         self.root.answer(fields)
     }
 
-    /// The condition in words: with the values of the parameters, and without what they have decided.
+    /// The condition as text, with the values of the parameters, and without the parts that they
+    /// decide.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 }
 
-/// The condition without what is the same for every event: `"" == "" || brand == ""` is true.
+/// The condition without the parts that are the same for every event: `"" == "" || brand == ""`
+/// becomes true. `None` if two constants cannot be compared.
 fn folded(condition: Condition) -> Option<Condition> {
     if let Some((comparison, left, right)) = condition.comparison() {
         return Some(match (literal(left), literal(right)) {
-            (Some(left), Some(right)) => Condition::Is(Operand::Bool(comparison.holds(order(left, right)?))),
+            (Some(left), Some(right)) => {
+                Condition::Is(Operand::Bool(comparison.holds(order(left, right)?)))
+            }
             _ => condition,
         });
     }
@@ -95,7 +107,9 @@ fn folded(condition: Condition) -> Option<Condition> {
         let mut left = Vec::new();
         for part in parts {
             match folded(part)? {
-                part if constant(&part) == Some(decisive) => return Some(Condition::Is(Operand::Bool(decisive))),
+                part if constant(&part) == Some(decisive) => {
+                    return Some(Condition::Is(Operand::Bool(decisive)));
+                }
                 part if constant(&part).is_some() => {}
                 part => left.push(part),
             }
@@ -150,14 +164,16 @@ fn node(condition: &Condition, fields: &[Field]) -> Option<Node> {
             Operand::Bool(value) => Input::Bool(*value),
         })
     };
-    let all = |parts: &[Condition]| parts.iter().map(|part| node(part, fields)).collect::<Option<Box<[Node]>>>();
+    let all = |parts: &[Condition]| {
+        parts.iter().map(|part| node(part, fields)).collect::<Option<Box<[Node]>>>()
+    };
     if let Some((comparison, left, right)) = condition.comparison() {
         return Some(match (input(left)?, input(right)?) {
             (Input::Field(field), constant) if !matches!(constant, Input::Field(_)) => {
                 with_constant(comparison, field, constant)
             }
             (constant, Input::Field(field)) if !matches!(constant, Input::Field(_)) => {
-                with_constant(comparison.turned(), field, constant)
+                with_constant(comparison.swapped(), field, constant)
             }
             (left, right) => Node::Compare(comparison, left, right),
         });
@@ -175,17 +191,21 @@ fn node(condition: &Condition, fields: &[Field]) -> Option<Node> {
 
 fn with_constant(comparison: Comparison, field: usize, constant: Input) -> Node {
     match constant {
-        Input::Int(value) => Node::Number(comparison, field, Digits { mantissa: value.into(), scale: 0 }),
-        Input::Decimal(value) => {
-            Node::Number(comparison, field, Digits { mantissa: value.mantissa(), scale: value.scale() })
+        Input::Int(value) => {
+            Node::Number(comparison, field, Digits { mantissa: value.into(), scale: 0 })
         }
+        Input::Decimal(value) => Node::Number(
+            comparison,
+            field,
+            Digits { mantissa: value.mantissa(), scale: value.scale() },
+        ),
         Input::Text(text) => Node::Text(comparison, field, text),
         constant => Node::Compare(comparison, Input::Field(field), constant),
     }
 }
 
 impl Node {
-    /// `None` is unknown: what it depends on is absent.
+    /// The result; `None` is unknown, because a field is absent.
     fn answer(&self, fields: &impl Fields) -> Option<bool> {
         match self {
             Node::All(parts) => decided_by(false, parts, fields),
@@ -216,7 +236,8 @@ impl Node {
     }
 }
 
-/// One part that answers so decides; else all have to be known.
+/// Combines the results of parts: one part with the `decisive` result decides, otherwise all must
+/// be known.
 fn decided_by(decisive: bool, parts: &[Node], fields: &impl Fields) -> Option<bool> {
     let mut answer = Some(!decisive);
     for part in parts {
@@ -230,7 +251,8 @@ fn decided_by(decisive: bool, parts: &[Node], fields: &impl Fields) -> Option<bo
 }
 
 fn is_there(field: usize, fields: &impl Fields) -> Option<bool> {
-    let is_there = fields.field(field).is_some_and(|value| value.first().is_some_and(|tag| *tag != NIL));
+    let is_there =
+        fields.field(field).is_some_and(|value| value.first().is_some_and(|tag| *tag != NIL));
     (is_there || !fields.is_unusable(field)).then_some(is_there)
 }
 
@@ -246,7 +268,8 @@ impl Input {
     }
 }
 
-/// Numbers by their value, texts by their bytes; `None` for what can't be compared, which no checked condition does.
+/// Compares numbers by value and text by bytes; `None` if the kinds differ, which a checked
+/// condition excludes.
 fn order(left: Value<'_>, right: Value<'_>) -> Option<Ordering> {
     match (left, right) {
         (Value::Int(left), Value::Int(right)) => Some(left.cmp(&right)),
@@ -259,10 +282,12 @@ fn order(left: Value<'_>, right: Value<'_>) -> Option<Ordering> {
     }
 }
 
-/// As `Decimal` orders them, and faster: 96 bits and so many digits more fit in an `i128`.
+/// Compares two numbers as `Decimal` does, but faster: a 96-bit number with up to nine more digits
+/// fits an `i128`.
 #[inline]
 fn by_value(left: Digits, right: Digits) -> Ordering {
-    const MORE: [i128; 10] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+    const MORE: [i128; 10] =
+        [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
     if left.scale == right.scale {
         return left.mantissa.cmp(&right.mantissa);
     }
@@ -270,15 +295,16 @@ fn by_value(left: Digits, right: Digits) -> Ordering {
         (Some(more), true) => (left.mantissa * more).cmp(&right.mantissa),
         (Some(more), false) => left.mantissa.cmp(&(right.mantissa * more)),
         (None, _) => {
-            let decimal = |digits: Digits| Decimal::from_i128_with_scale(digits.mantissa, digits.scale);
+            let decimal =
+                |digits: Digits| Decimal::from_i128_with_scale(digits.mantissa, digits.scale);
             decimal(left).cmp(&decimal(right))
         }
     }
 }
 
 impl Comparison {
-    /// What holds of the two in turned order.
-    fn turned(self) -> Comparison {
+    /// The comparison that is equivalent if the two sides are swapped.
+    fn swapped(self) -> Comparison {
         match self {
             Comparison::Lt => Comparison::Gt,
             Comparison::Le => Comparison::Ge,
@@ -301,7 +327,7 @@ impl Comparison {
     }
 }
 
-/// The elements of an array, as [`elements`](crate::value::elements) tells them.
+/// The elements of an array, as [`elements`](crate::value::elements) returns them.
 impl Fields for Vec<&[u8]> {
     fn field(&self, index: usize) -> Option<&[u8]> {
         self.get(index).copied()

@@ -1,5 +1,6 @@
-//! What host and guest must agree on, and nothing else: the manifest, the catalogue of events and fields, and the
-//! numbers of the wire format. `docs/abi.md` is the text of it. No I/O, no unsafe code, no host or guest logic.
+//! The definitions that host and guest share: the manifest, the catalogue of events and fields, and
+//! the constants of the wire format. `docs/abi.md` describes them. This crate has no I/O, no unsafe
+//! code, and no logic of the host or of a guest.
 
 pub mod catalogue;
 pub mod condition;
@@ -10,16 +11,16 @@ pub mod value;
 pub mod when;
 pub mod wire;
 
-/// The ABI that this crate describes.
+/// The version of the ABI that this crate defines.
 pub const ABI_VERSION: u32 = 1;
 
-/// The custom section that holds the manifest.
+/// The name of the custom section with the manifest.
 pub const MANIFEST_SECTION: &str = "hailer.manifest";
 
-/// The custom section that holds the module's own scenarios, if it brings any.
+/// The name of the custom section with the module's own scenarios. The section is optional.
 pub const SCENARIOS_SECTION: &str = "hailer.scenarios";
 
-/// Names of what a rule module exports.
+/// The names of a rule module's exports.
 pub mod exports {
     pub const MEMORY: &str = "memory";
     pub const INPUT: &str = "hailer_input";
@@ -27,7 +28,7 @@ pub mod exports {
     pub const HANDLE: &str = "hailer_handle";
 }
 
-/// The one import that a rule module may have.
+/// The name of the only import that a rule module may have.
 pub mod imports {
     pub const MODULE: &str = "hailer";
     pub const LOG: &str = "log";

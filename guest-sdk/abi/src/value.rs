@@ -1,25 +1,27 @@
-//! MessagePack where it stands: what a value is, and where the next begins. Only as much as a condition asks for: no copy is made,
-//! nothing is allocated but the list of an array's elements, and bytes that are no MessagePack are no value.
+//! Reads MessagePack in place, as far as conditions need it: a value, and the position after it.
+//! Nothing is copied, and only the list of an array's elements is allocated. Bytes that are not
+//! MessagePack give no value.
 
 use rust_decimal::Decimal;
 
 use crate::wire::{DECIMAL_LEN, Digits, EXT_DECIMAL, decimal_from_wire, digits_from_wire};
 
-/// The byte that stands for nothing.
+/// The byte of a nil.
 pub const NIL: u8 = 0xc0;
 
-/// A value that a condition can ask about.
+/// A value that a condition can compare.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     Bool(bool),
     Int(i64),
     Decimal(Decimal),
-    /// UTF-8, as the host has checked.
+    /// The bytes of a string; the host has checked that they are UTF-8.
     Text(&'a [u8]),
 }
 
 impl<'a> Value<'a> {
-    /// The value that the bytes begin with; `None` if it is nil or of another type.
+    /// Reads the value at the start of the bytes; `None` if it is nil or of a type that conditions
+    /// do not compare.
     #[must_use]
     pub fn read(bytes: &'a [u8]) -> Option<Value<'a>> {
         let (&tag, rest) = bytes.split_first()?;
@@ -40,7 +42,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The digits of the number that the bytes begin with; `None` if it is none.
+/// Reads the number at the start of the bytes; `None` if there is no number.
 #[inline]
 #[must_use]
 pub fn digits(bytes: &[u8]) -> Option<Digits> {
@@ -53,7 +55,7 @@ pub fn digits(bytes: &[u8]) -> Option<Digits> {
     if kind.cast_signed() == EXT_DECIMAL { digits_from_wire(*wire) } else { None }
 }
 
-/// The bytes of the text that the bytes begin with; `None` if it is none.
+/// Reads the string at the start of the bytes; `None` if there is no string.
 #[inline]
 #[must_use]
 pub fn text(bytes: &[u8]) -> Option<&[u8]> {
@@ -85,13 +87,13 @@ fn integer(tag: u8, rest: &[u8]) -> Option<i64> {
     }
 }
 
-/// A big-endian number of so many bytes, and what follows it.
+/// Reads a big-endian number of `width` bytes; returns it with the bytes after it.
 fn unsigned(bytes: &[u8], width: usize) -> Option<(u64, &[u8])> {
     let (number, rest) = bytes.split_at_checked(width)?;
     Some((number.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)), rest))
 }
 
-/// The elements of an array, each with all that is in it; `None` if the bytes are anything but one array.
+/// The bytes of each element of an array; `None` if the input is anything but one array.
 #[must_use]
 pub fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
     let (&tag, rest) = array.split_first()?;
@@ -110,15 +112,18 @@ pub fn elements(array: &[u8]) -> Option<Vec<&[u8]>> {
     rest.is_empty().then_some(elements)
 }
 
-/// What follows the value that the bytes begin with. A count takes no memory, and every value a byte, so it ends with the bytes.
+/// The bytes after the value at the start of the input; `None` if the value is malformed. Counts do
+/// not allocate, and every value takes at least one byte, so the loop ends with the input.
 fn after_one(mut bytes: &[u8]) -> Option<&[u8]> {
     let mut left = 1_u64;
     while left > 0 {
         left -= 1;
         let (&tag, rest) = bytes.split_first()?;
         let plain = |length: u64| Some((length, 0, rest));
-        let counted = |width, more: u64| unsigned(rest, width).map(|(length, rest)| (length + more, 0, rest));
-        let holding = |width, each: u64| unsigned(rest, width).map(|(count, rest)| (0, count * each, rest));
+        let counted =
+            |width, more: u64| unsigned(rest, width).map(|(length, rest)| (length + more, 0, rest));
+        let holding =
+            |width, each: u64| unsigned(rest, width).map(|(count, rest)| (0, count * each, rest));
         let (length, values, rest) = match tag {
             0x00..=0x7f | 0xe0..=0xff | NIL | 0xc2 | 0xc3 => plain(0),
             0x80..=0x8f => Some((0, u64::from(tag & 0x0f) * 2, rest)),
@@ -146,7 +151,7 @@ mod tests {
     use crate::wire::decimal_to_wire;
 
     #[test]
-    fn integers_and_texts_are_read_in_every_width() {
+    fn integers_and_strings_are_read_in_every_width() {
         for (bytes, value) in [
             (&[0x07][..], 7),
             (&[0xff], -1),
@@ -161,7 +166,11 @@ mod tests {
         ] {
             assert_eq!(Value::read(bytes), Some(Value::Int(value)), "{bytes:x?}");
         }
-        assert_eq!(Value::read(&[0xcf, 0x80, 0, 0, 0, 0, 0, 0, 0]), None, "it is beyond what an int of the ABI is");
+        assert_eq!(
+            Value::read(&[0xcf, 0x80, 0, 0, 0, 0, 0, 0, 0]),
+            None,
+            "it does not fit an int of the ABI"
+        );
         for head in [&[0xa2][..], &[0xd9, 2], &[0xda, 0, 2], &[0xdb, 0, 0, 0, 2]] {
             assert_eq!(Value::read(&[head, b"hi"].concat()), Some(Value::Text(b"hi")), "{head:x?}");
             assert_eq!(Value::read(&[head, b"h"].concat()), None, "{head:x?}");
@@ -169,28 +178,42 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_another_type_or_cut_short_is_no_value() {
+    fn values_of_another_type_and_truncated_values_are_none() {
         let decimal: Decimal = "-1.50".parse().unwrap();
         let bytes = [&[0xd8, 1][..], &decimal_to_wire(decimal)].concat();
         assert_eq!(Value::read(&bytes), Some(Value::Decimal(decimal)));
         assert_eq!(Value::read(&bytes[..17]), None);
         let of_another_type = [&[0xd8, 2][..], &decimal_to_wire(decimal)].concat();
-        for bytes in [&[][..], &[NIL], &[0x90], &[0x80], &[0xca, 0, 0, 0, 0], &[0xc4, 0], &[0xc1], &of_another_type] {
+        for bytes in [
+            &[][..],
+            &[NIL],
+            &[0x90],
+            &[0x80],
+            &[0xca, 0, 0, 0, 0],
+            &[0xc4, 0],
+            &[0xc1],
+            &of_another_type,
+        ] {
             assert_eq!(Value::read(bytes), None, "{bytes:x?}");
         }
     }
 
     #[test]
-    fn an_array_falls_into_its_elements_whatever_they_hold() {
+    fn an_array_is_split_into_its_elements() {
         let nested = [0x92, 0x81, 0xa1, b'k', 0x01, 0xc7, 1, 9, 0];
         let array = [&[0x94, 0x01][..], &nested, &[NIL, 0xcb, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
         let found = elements(&array).unwrap();
         assert_eq!(found, [&array[1..2], &array[2..11], &array[11..12], &array[12..21]]);
         assert_eq!(elements(&[0xdc, 0, 1, 0x05]).unwrap(), [[0x05]]);
         assert_eq!(elements(&[0x90]).unwrap(), [[0_u8; 0]; 0]);
-        for wrong in
-            [&[0x91][..], &[0x90, 0x01], &[0x80], &[0xdd, 255, 255, 255, 255], &[0x91, 0xdf, 255, 255, 255, 255], &[]]
-        {
+        for wrong in [
+            &[0x91][..],
+            &[0x90, 0x01],
+            &[0x80],
+            &[0xdd, 255, 255, 255, 255],
+            &[0x91, 0xdf, 255, 255, 255, 255],
+            &[],
+        ] {
             assert_eq!(elements(wrong), None, "{wrong:x?}");
         }
     }

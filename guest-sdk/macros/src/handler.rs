@@ -1,4 +1,4 @@
-//! One handler: its signature as the author wrote it, and what becomes of it.
+//! One handler: its signature as the author wrote it, and the code generated from it.
 
 use hailer_abi::catalogue::{ANY_EVENT_TYPE, EVENTS, EventType, event_named};
 use hailer_abi::manifest::{ANY_EVENT, Handler as Declared};
@@ -7,7 +7,8 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, Error, FnArg, Ident, ImplItemFn, Lifetime, LitStr, Pat, PatType, Path, Result, Token, Type, parse_quote,
+    Attribute, Error, FnArg, Ident, ImplItemFn, Lifetime, LitStr, Pat, PatType, Path, Result,
+    Token, Type, parse_quote,
 };
 
 use crate::condition::{When, misplaced, read_as, take_when};
@@ -19,25 +20,25 @@ use crate::types::{borrows, field_type, is_empty_when_absent};
 pub(crate) struct Handler {
     method: ImplItemFn,
     pub(crate) caller: Caller,
-    /// What an event's handler reads of it.
+    /// The event and its fields; `None` for a timer or a merge.
     event: Option<EventUse>,
-    /// The type of the state that it is lent.
+    /// The type of the state parameter; `None` if it takes no state.
     pub(crate) state: Option<Type>,
     has_context: bool,
-    /// What has to hold, or it is not called.
+    /// The condition of `#[when]`; `None` if it has none.
     when: Option<When>,
-    /// A field that can't be used counts as absent.
+    /// Whether an unusable field counts as absent (`#[lenient]`).
     is_lenient: bool,
 }
 
-/// The event that a handler takes, and what it reads of it.
+/// The event that a handler takes, and the fields that it reads.
 struct EventUse {
     event: &'static EventType,
     /// The event's type as the author wrote it.
     path: Path,
     pattern: Pat,
     fields: Vec<FieldUse>,
-    /// Codes, each with the place that names it.
+    /// The event codes, each with the span that names it.
     codes: Vec<(String, Span)>,
 }
 
@@ -48,9 +49,13 @@ impl Handler {
         let lenient = take_lenient(&mut method.attrs)?;
         let caller = take_caller(&mut method.attrs)?;
         let signature = Signature::of(caller, &method)?;
-        let event = signature.event.map(|parameter| EventUse::parse(parameter, narrowed)).transpose()?;
+        let event =
+            signature.event.map(|parameter| EventUse::parse(parameter, narrowed)).transpose()?;
         if let Some(span) = lenient.filter(|_| event.is_none()) {
-            return Err(Error::new(span, "`#[lenient]` is about the fields of an event, and this handler reads none"));
+            return Err(Error::new(
+                span,
+                "`#[lenient]` applies to the fields of an event, and this handler reads none",
+            ));
         }
         let (state, has_context) = (signature.state.cloned(), signature.has_context);
         let when = match (&when, &event) {
@@ -71,12 +76,13 @@ impl Handler {
         Declared { name, events, timer, merge: self.caller == Caller::Merge, fields, when, strict }
     }
 
-    /// A use of each parameter that its condition names, for the compiler to look at.
+    /// Code that uses each parameter that the condition names, so that the compiler checks them;
+    /// `None` without a condition.
     pub(crate) fn condition_params(&self, rule: &str) -> Option<TokenStream> {
         self.when.as_ref().map(|when| when.params(rule))
     }
 
-    /// The arm of the condition as Rust, if it has one.
+    /// The match arm that evaluates the condition in Rust; `None` without a condition.
     pub(crate) fn condition_arm(&self, number: u32) -> Option<TokenStream> {
         let condition = self.when.as_ref()?.as_rust(self.fields());
         let count = self.fields().len() as u32;
@@ -91,7 +97,7 @@ impl Handler {
         })
     }
 
-    /// The event codes that it takes, each with the place that names it.
+    /// The event codes that the handler takes, each with the span that names it.
     pub(crate) fn codes(&self) -> &[(String, Span)] {
         self.event.as_ref().map_or(&[], |event| &event.codes)
     }
@@ -100,19 +106,21 @@ impl Handler {
         self.event.as_ref().map_or("", |event| event.event.name)
     }
 
-    /// The method's name, as its author wrote it.
+    /// The method's name, as the author wrote it.
     pub(crate) fn ident(&self) -> &Ident {
         &self.method.sig.ident
     }
 
-    /// The constant of `Timer` that names it, if it is a timer's handler.
+    /// The constant of `Timer` for this handler; `None` if it is not a timer's handler.
     pub(crate) fn timer_constant(&self, number: u32) -> Option<TokenStream> {
         let timer = self.declared().timer?;
-        let constant = Ident::new(&self.name().trim_matches('_').to_uppercase(), self.ident().span());
-        let doc = format!("The timer that `{}` is called by.", self.ident());
+        let constant =
+            Ident::new(&self.name().trim_matches('_').to_uppercase(), self.ident().span());
+        let doc = format!("The timer that calls `{}`.", self.ident());
         Some(quote! {
             #[doc = #doc]
-            pub(crate) const #constant: ::hailer_sdk::TimerId = ::hailer_sdk::generated::timer(#number, #timer);
+            pub(crate) const #constant: ::hailer_sdk::TimerId =
+                ::hailer_sdk::generated::timer(#number, #timer);
         })
     }
 
@@ -124,54 +132,65 @@ impl Handler {
         self.event.as_ref().map_or(&[], |event| &event.fields)
     }
 
-    /// What a second handler for the same code is told.
+    /// The start of the error for a second handler of the same code.
     pub(crate) fn describes(&self, code: &str) -> String {
         let name = self.ident();
         if code == ANY_EVENT {
-            format!("`{name}` takes every other event already")
+            format!("`{name}` already takes every other event")
         } else {
-            format!("`{name}` takes `{code}` already")
+            format!("`{name}` already takes `{code}`")
         }
     }
 
-    /// The method, with the fields it reads in place of the event.
+    /// The method, with the fields that it reads as parameters in place of the event.
     pub(crate) fn method(&self) -> ImplItemFn {
         let mut method = self.method.clone();
         if self.event.is_some() {
             let lifetime: Lifetime = parse_quote!('_);
             let fields = self.fields().iter().enumerate().map(|(at, use_)| -> FnArg {
-                // What only the condition asks about is a field that the pattern names all the same.
+                // A field that only the condition uses is still named by the pattern, so it must
+                // not cause a warning.
                 let is_asked = self.when.as_ref().is_some_and(|when| when.names(at));
                 let allowed = is_asked.then(|| quote!(#[allow(unused_variables)]));
-                let record = use_.record.as_ref().map(|record| self.element_type(record, &lifetime));
-                let (binding, type_) = (&use_.binding, field_type(use_.field, &lifetime, record.as_ref()));
+                let record =
+                    use_.record.as_ref().map(|record| self.element_type(record, &lifetime));
+                let (binding, type_) =
+                    (&use_.binding, field_type(use_.field, &lifetime, record.as_ref()));
                 parse_quote!(#allowed #binding: #type_)
             });
             let inputs = &self.method.sig.inputs;
             let (receiver, after_event) = (inputs.first().cloned(), inputs.iter().skip(2).cloned());
             method.sig.inputs = receiver.into_iter().chain(fields).chain(after_event).collect();
         }
-        method.attrs.push(parse_quote!(#[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]));
+        method.attrs.push(
+            parse_quote!(#[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]),
+        );
         method
     }
 
-    /// The types of the elements of the lists that it reads.
+    /// The element types of the lists that the handler reads.
     pub(crate) fn elements(&self) -> TokenStream {
         self.records().map(|record| self.element(record)).collect()
     }
 
-    /// The arm of the dispatch: reads the state and the fields, and calls the method.
+    /// The match arm of the dispatch: reads the state and the fields, and calls the method.
     pub(crate) fn arm(&self, number: u32) -> TokenStream {
         let name = self.ident();
-        // Spanned at the return type, so that a wrong one is shown there.
+        // The span is the return type, so that an error about it points there.
         let span = self.method.sig.output.span();
         let finish = match &self.state {
             None => quote_spanned!(span=> ::hailer_sdk::generated::finish(context, outcome)),
-            Some(_) => quote_spanned!(span=> ::hailer_sdk::generated::finish_with(context, outcome, &state, kept)),
+            Some(_) => {
+                quote_spanned! {span=>
+                    ::hailer_sdk::generated::finish_with(context, outcome, &state, kept)
+                }
+            }
         };
         let load = self.state.as_ref().map(|type_| {
             quote! {
-                let Some(mut state) = ::hailer_sdk::generated::state::kept::<#type_>(kept, context) else {
+                let Some(mut state) =
+                    ::hailer_sdk::generated::state::kept::<#type_>(kept, context)
+                else {
                     return reader.skip(1);
                 };
             }
@@ -181,12 +200,17 @@ impl Handler {
         if self.caller == Caller::Merge {
             let other = self.state.as_ref().map(|type_| {
                 quote! {
-                    let Some(other) = ::hailer_sdk::generated::state::kept::<#type_>(of_other, context) else { return };
+                    let Some(other) =
+                        ::hailer_sdk::generated::state::kept::<#type_>(of_other, context)
+                    else {
+                        return;
+                    };
                 }
             });
             let other_value = self.state.as_ref().map(|_| quote!(other,));
-            let merge_context =
-                self.has_context.then(|| quote!(&mut ::hailer_sdk::MergeContext::new(#context, timers)));
+            let merge_context = self
+                .has_context
+                .then(|| quote!(&mut ::hailer_sdk::MergeContext::new(#context, timers)));
             return quote! {
                 #number => {
                     #load
@@ -199,8 +223,12 @@ impl Handler {
             };
         }
         let count = self.fields().len() as u32;
-        let values: Vec<Ident> = (0..self.fields().len()).map(|at| format_ident!("value_{at}")).collect();
-        let reads = self.fields().iter().map(|use_| read(use_.field.required, is_empty_when_absent(use_.field)));
+        let values: Vec<Ident> =
+            (0..self.fields().len()).map(|at| format_ident!("value_{at}")).collect();
+        let reads = self
+            .fields()
+            .iter()
+            .map(|use_| read(use_.field.required, is_empty_when_absent(use_.field)));
         quote! {
             #number => {
                 #load
@@ -213,7 +241,8 @@ impl Handler {
         }
     }
 
-    /// The author's pattern against the real types: never called, but it lets editors complete and explain the fields.
+    /// Code that matches the author's pattern against the event types. It is never called, but it
+    /// lets editors complete and explain the fields.
     pub(crate) fn check(&self) -> TokenStream {
         let Some(event) = &self.event else { return TokenStream::new() };
         let whole = Ident::new("event", Span::call_site());
@@ -251,9 +280,13 @@ impl Handler {
         let (name, visibility) = (self.element_name(record), &self.method.vis);
         let names: Vec<&Ident> = record.fields.iter().map(|sub| &sub.name).collect();
         let types = record.fields.iter().map(|sub| field_type(sub.field, &lifetime, None));
-        let reads = record.fields.iter().map(|sub| read(sub.field.required, is_empty_when_absent(sub.field)));
+        let reads = record
+            .fields
+            .iter()
+            .map(|sub| read(sub.field.required, is_empty_when_absent(sub.field)));
         let count = record.fields.len() as u32;
-        let doc = format!("What `{}` reads of each `{}`.", self.method.sig.ident, record.record.name);
+        let doc =
+            format!("The fields of a `{}` that `{}` reads.", record.record.name, self.ident());
         quote! {
             #[doc = #doc]
             #[derive(Clone, Debug, PartialEq)]
@@ -282,7 +315,10 @@ impl EventUse {
         let codes = match narrowed {
             Some((codes, _)) if event.name == ANY_EVENT_TYPE.name => codes,
             Some((_, span)) => {
-                return Err(Error::new(span, "`#[on]` narrows a handler of `AnyEvent`; this event has its codes"));
+                return Err(Error::new(
+                    span,
+                    "`#[on]` needs a handler of `AnyEvent`; this event already has its codes",
+                ));
             }
             None => event.all_codes().map(|code| (code.to_owned(), path.span())).collect(),
         };
@@ -294,13 +330,17 @@ fn element_borrows(record: &RecordUse) -> bool {
     record.fields.iter().any(|sub| borrows(sub.field))
 }
 
-/// Reads a field's value. The type is the receiving place's to say.
+/// Code that reads a field's value; its type is inferred.
 fn read(required: bool, empty_when_absent: bool) -> TokenStream {
     let read = quote!(::hailer_sdk::generated::FromWire::read(reader));
-    if empty_when_absent && !required { quote!(::core::option::Option::unwrap_or_default(#read)) } else { read }
+    if empty_when_absent && !required {
+        quote!(::core::option::Option::unwrap_or_default(#read))
+    } else {
+        read
+    }
 }
 
-/// The pattern with `_` for every list: what is read of their elements is a pattern of its own.
+/// The pattern with `_` for every list; the patterns of list elements are checked separately.
 fn without_lists(pattern: &Pat) -> Pat {
     let mut pattern = pattern.clone();
     if let Pat::Struct(fields) = &mut pattern {
@@ -329,15 +369,17 @@ fn unknown_event(type_: &impl ToTokens) -> Error {
     Error::new_spanned(
         type_,
         format!(
-            "`{name}` is no event{meant}\nthere are:{}\nmethods that are no handlers belong in a plain `impl` block",
+            "`{name}` is not an event{meant}\nthe events are:{}\nmethods that are not handlers \
+             belong in a plain `impl` block",
             columns(names())
         ),
     )
 }
 
-/// Where `#[lenient]` stands, which is taken off.
+/// Removes `#[lenient]` and returns its span; `None` if it is absent.
 fn take_lenient(attributes: &mut Vec<Attribute>) -> Result<Option<Span>> {
-    let Some(at) = attributes.iter().position(|attribute| attribute.path().is_ident("lenient")) else {
+    let Some(at) = attributes.iter().position(|attribute| attribute.path().is_ident("lenient"))
+    else {
         return Ok(None);
     };
     let attribute = attributes.remove(at);
@@ -345,22 +387,35 @@ fn take_lenient(attributes: &mut Vec<Attribute>) -> Result<Option<Span>> {
     Ok(Some(attribute.span()))
 }
 
-/// Event codes that an attribute names, each with its place, and where the attribute stands.
+/// Event codes that `#[on]` names, each with its span, and the span of the attribute.
 type Narrowed = (Vec<(String, Span)>, Span);
 
-/// The codes of `#[on("OnSomething", ...)]`, which is taken off.
+/// Removes `#[on("OnSomething", ...)]` and returns its codes; `None` if it is absent.
 fn take_codes(attributes: &mut Vec<Attribute>) -> Result<Option<Narrowed>> {
-    let Some(at) = attributes.iter().position(|attribute| attribute.path().is_ident("on")) else { return Ok(None) };
+    let Some(at) = attributes.iter().position(|attribute| attribute.path().is_ident("on")) else {
+        return Ok(None);
+    };
     let attribute = attributes.remove(at);
-    let codes = attribute.parse_args_with(Punctuated::<LitStr, Token![,]>::parse_terminated).map_err(|error| {
-        let form = "write the event codes as texts: `#[on(\"OnSomething\")]`; a condition is `#[when(amount >= 100)]`";
-        Error::new(error.span(), form)
-    })?;
+    let codes = attribute
+        .parse_args_with(Punctuated::<LitStr, Token![,]>::parse_terminated)
+        .map_err(|error| {
+            let form = "write the event codes as strings: `#[on(\"OnSomething\")]`; a condition \
+                        is written `#[when(amount >= 100)]`";
+            Error::new(error.span(), form)
+        })?;
     if codes.is_empty() {
-        return Err(Error::new_spanned(attribute, "name at least one event code: `#[on(\"OnSomething\")]`"));
+        return Err(Error::new_spanned(
+            attribute,
+            "name at least one event code: `#[on(\"OnSomething\")]`",
+        ));
     }
-    if let Some(code) = codes.iter().find(|code| code.value().is_empty() || code.value() == ANY_EVENT) {
-        return Err(Error::new_spanned(code, "this is no event code; without `#[on]` the handler takes every code"));
+    if let Some(code) =
+        codes.iter().find(|code| code.value().is_empty() || code.value() == ANY_EVENT)
+    {
+        return Err(Error::new_spanned(
+            code,
+            "this is not an event code; without `#[on]` the handler takes every code",
+        ));
     }
     Ok(Some((codes.iter().map(|code| (code.value(), code.span())).collect(), attribute.span())))
 }

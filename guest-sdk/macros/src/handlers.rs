@@ -1,4 +1,4 @@
-//! `#[handlers]`: from the methods to the manifest, the dispatch and the module's exports.
+//! `#[handlers]`: generates the manifest, the dispatch and the module's exports from the methods.
 
 use std::collections::BTreeMap;
 
@@ -19,20 +19,24 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
         errors.add(Error::new_spanned(arguments, "`#[handlers]` takes no arguments"));
     }
     if let Some((_, trait_, _)) = &block.trait_ {
-        errors.add(Error::new_spanned(trait_, "`#[handlers]` belongs on a plain `impl` block"));
+        errors.add(Error::new_spanned(
+            trait_,
+            "`#[handlers]` needs a plain `impl` block, without a trait",
+        ));
     }
     if !block.generics.params.is_empty() {
-        errors.add(Error::new_spanned(&block.generics, "a rule has no generics"));
+        errors.add(Error::new_spanned(&block.generics, "a rule can't be generic"));
     }
-    let (methods, others): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut block.items).into_iter().partition(|item| matches!(item, ImplItem::Fn(_)));
+    let (methods, others): (Vec<_>, Vec<_>) = std::mem::take(&mut block.items)
+        .into_iter()
+        .partition(|item| matches!(item, ImplItem::Fn(_)));
     let mut configure = None;
     let mut handlers = Vec::new();
     for method in methods {
         let ImplItem::Fn(method) = method else { continue };
         match take_configure(method) {
             Ok(method) if configure.is_some() => {
-                errors.add(Error::new_spanned(method.sig, "one method can be `#[configure]`"))
+                errors.add(Error::new_spanned(method.sig, "only one method can be `#[configure]`"))
             }
             Ok(method) => configure = Some(method),
             Err(method) => match Handler::parse(*method) {
@@ -50,15 +54,22 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
     if let Err(error) = errors.or(()) {
         let error = error.into_compile_error();
         let stub = stub(&rule);
-        // Editors complete and explain fields from this while the author is still typing.
-        let checks =
-            quote!(#[allow(unexpected_cfgs)] const _: () = { #[cfg(rust_analyzer)] const _: () = { #checks }; };);
+        // Editors use this to complete and explain fields while the author is still typing.
+        let checks = quote! {
+            #[allow(unexpected_cfgs)]
+            const _: () = {
+                #[cfg(rust_analyzer)]
+                const _: () = { #checks };
+            };
+        };
         return quote!(#error #stub #checks);
     }
     let configured = match &configure {
         Some(method) => {
             let name = &method.sig.ident;
-            quote_spanned!(method.sig.output.span()=> ::hailer_sdk::generated::Outcome::error(self.#name()).map_or(Ok(()), Err))
+            quote_spanned! {method.sig.output.span()=>
+                ::hailer_sdk::generated::Outcome::error(self.#name()).map_or(Ok(()), Err)
+            }
         }
         None => quote!(Ok(())),
     };
@@ -71,7 +82,10 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
     let declared = serde_json::to_string(&declared).unwrap_or_default();
     let state_version = match handlers.iter().find_map(|handler| handler.state.as_ref()) {
         Some(state) => {
-            quote!(const { &::hailer_sdk::generated::digits(<#state as ::hailer_sdk::State>::VERSION) }.text())
+            quote! {
+                const { &::hailer_sdk::generated::digits(<#state as ::hailer_sdk::State>::VERSION) }
+                    .text()
+            }
         }
         None => quote!("null"),
     };
@@ -79,12 +93,16 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
     let end = if is_timed { format!(",\"merges\":{MERGES_WITH_TIMERS}}}") } else { "}".to_owned() };
     let timers = timers(&handlers);
     let condition = condition(&handlers);
-    let params: TokenStream = handlers.iter().filter_map(|handler| handler.condition_params("rule")).collect();
-    // Natively the condition as Rust is looked at by the compiler itself.
+    let params: TokenStream =
+        handlers.iter().filter_map(|handler| handler.condition_params("rule")).collect();
+    // In a native build, the compiler checks the condition in its Rust form.
     let params = (!params.is_empty()).then(|| {
         quote! {
             #[cfg(target_arch = "wasm32")]
-            const _: () = { #[allow(unused, clippy::all, clippy::pedantic)] fn check(rule: &#rule) { #params } };
+            const _: () = {
+                #[allow(unused, clippy::all, clippy::pedantic)]
+                fn check(rule: &#rule) { #params }
+            };
         }
     });
     quote! {
@@ -95,8 +113,14 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
         #params
 
         const _: () = {
-            const PARTS: &[&str] =
-                &[<#rule as ::hailer_sdk::generated::Declared>::DECLARATION, ",\"handlers\":", #declared, ",\"stateVersion\":", #state_version, #end];
+            const PARTS: &[&str] = &[
+                <#rule as ::hailer_sdk::generated::Declared>::DECLARATION,
+                ",\"handlers\":",
+                #declared,
+                ",\"stateVersion\":",
+                #state_version,
+                #end,
+            ];
             const LENGTH: usize = ::hailer_sdk::generated::length(PARTS);
 
             impl ::hailer_sdk::Rule for #rule {
@@ -104,7 +128,7 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
                     const BYTES: [u8; LENGTH] = ::hailer_sdk::generated::concat(PARTS);
                     match ::core::str::from_utf8(&BYTES) {
                         Ok(manifest) => manifest,
-                        Err(_) => panic!("texts in a row are a text"),
+                        Err(_) => panic!("concatenated strings are valid UTF-8"),
                     }
                 };
 
@@ -135,10 +159,15 @@ pub(crate) fn expand(arguments: &TokenStream, mut block: ItemImpl) -> TokenStrea
     }
 }
 
-/// The conditions as plain Rust on the fields as a handler gets them, if there are any. It is not for modules, whose host asks before it calls:
-/// it is what tests hold the host's answer against.
+/// The function `condition`, with the handlers' conditions as plain Rust; `None` if there are none.
+/// It is not compiled into modules, because the host checks conditions before it calls. Tests
+/// compare its result with the host's.
 fn condition(handlers: &[Handler]) -> Option<TokenStream> {
-    let arms: Vec<_> = handlers.iter().zip(0..).filter_map(|(handler, number)| handler.condition_arm(number)).collect();
+    let arms: Vec<_> = handlers
+        .iter()
+        .zip(0..)
+        .filter_map(|(handler, number)| handler.condition_arm(number))
+        .collect();
     if arms.is_empty() {
         return None;
     }
@@ -159,7 +188,8 @@ fn condition(handlers: &[Handler]) -> Option<TokenStream> {
     })
 }
 
-/// What stands for the rule's handlers when they have errors, so that nothing else complains about their lack.
+/// A stub of the rule's handlers when they have errors, so that the compiler reports no errors
+/// about missing code.
 fn stub(rule: &syn::Type) -> TokenStream {
     quote! {
         impl ::hailer_sdk::Rule for #rule {
@@ -177,7 +207,7 @@ fn stub(rule: &syn::Type) -> TokenStream {
     }
 }
 
-/// The method without its `#[configure]`, or else as it was.
+/// The method without its `#[configure]` (`Ok`), or the unchanged method if it has none (`Err`).
 fn take_configure(mut method: ImplItemFn) -> std::result::Result<ImplItemFn, Box<ImplItemFn>> {
     let before = method.attrs.len();
     method.attrs.retain(|attribute| !attribute.path().is_ident("configure"));
@@ -193,7 +223,10 @@ fn refuse_shared_codes(handlers: &[Handler]) -> Result<()> {
                 let event = handler.event_name();
                 errors.add(Error::new(
                     *span,
-                    format!("{}: a code of `{event}` can have one handler in a rule", first.describes(code)),
+                    format!(
+                        "{}: a rule can have only one handler for a code of `{event}`",
+                        first.describes(code)
+                    ),
                 ));
                 break;
             }
@@ -203,10 +236,13 @@ fn refuse_shared_codes(handlers: &[Handler]) -> Result<()> {
     errors.or(())
 }
 
-/// `Timer`, with a constant for each handler that a timer calls; nothing if there is none.
+/// The type `Timer`, with a constant for each `#[timer]` handler; `None` if there is none.
 fn timers(handlers: &[Handler]) -> Option<TokenStream> {
-    let constants: Vec<_> =
-        handlers.iter().zip(0..).filter_map(|(handler, number)| handler.timer_constant(number)).collect();
+    let constants: Vec<_> = handlers
+        .iter()
+        .zip(0..)
+        .filter_map(|(handler, number)| handler.timer_constant(number))
+        .collect();
     if constants.is_empty() {
         return None;
     }
@@ -221,18 +257,19 @@ fn timers(handlers: &[Handler]) -> Option<TokenStream> {
     })
 }
 
-/// A rule has one state for a customer, whichever of its handlers is called.
+/// Refuses a second state type: a rule has one state for a customer, shared by all its handlers.
 fn refuse_two_states(handlers: &[Handler]) -> Result<()> {
     let mut errors = Errors::default();
-    let mut keeping = handlers.iter().filter_map(|handler| Some((handler, handler.state.as_ref()?)));
+    let mut keeping =
+        handlers.iter().filter_map(|handler| Some((handler, handler.state.as_ref()?)));
     let Some((first, state)) = keeping.next() else { return Ok(()) };
     for (_, other) in keeping.filter(|(_, other)| !same(other, state)) {
         let (name, state) = (first.ident(), quote!(#state));
         errors.add(Error::new_spanned(
             other,
             format!(
-                "`{name}` keeps its state as `{state}`, and a rule has one state for a customer: write `&mut {state}` \
-                 here too, and put what both need into that type"
+                "`{name}` has the state `{state}`, and a rule has one state for a customer: write \
+                 `&mut {state}` here too, and put the members of both into that type"
             ),
         ));
     }
@@ -243,18 +280,23 @@ fn refuse_two_merges(handlers: &[Handler]) -> Result<()> {
     let mut merges = handlers.iter().filter(|handler| handler.caller == Caller::Merge);
     let Some(first) = merges.next() else { return Ok(()) };
     if let Some(second) = merges.next() {
-        return Err(Error::new_spanned(second.ident(), "one method can be `#[merge]`"));
+        return Err(Error::new_spanned(second.ident(), "only one method can be `#[merge]`"));
     }
     let mut others = handlers.iter().filter(|handler| handler.caller != Caller::Merge);
     let state = others.clone().find_map(|handler| handler.state.as_ref());
     let has_timers = others.any(|handler| handler.caller == Caller::Timer);
     let reason = match (&first.state, state) {
-        (Some(_), None) => "there is no state to unite: no other handler of this rule takes a state (`state: &mut T`)",
+        (Some(_), None) => {
+            "there is no state to merge: no other handler of this rule takes a state (`state: &mut \
+             T`)"
+        }
         (None, Some(_)) => {
-            "this rule keeps a state: its merge is `fn merge(&self, state: &mut T, other: T, ctx: &mut MergeContext)`"
+            "this rule has a state: write `fn merge(&self, state: &mut T, other: T, ctx: &mut \
+             MergeContext)`"
         }
         (None, None) if !has_timers => {
-            "there is nothing to unite: this rule has neither a state (`state: &mut T`) nor a `#[timer]`"
+            "there is nothing to merge: this rule has neither a state (`state: &mut T`) nor a \
+             `#[timer]`"
         }
         _ => return Ok(()),
     };

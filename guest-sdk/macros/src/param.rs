@@ -1,11 +1,14 @@
-//! One parameter: its type, default and bounds, checked while the rule is compiled.
+//! One parameter: its type, default and bounds, checked at compile time.
 
 use hailer_abi::manifest::{Param, ParamKind, ParamValue};
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use rust_decimal::Decimal;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, ExprLit, ExprUnary, Field, GenericArgument, Ident, Lit, PathArguments, Result, Type, UnOp};
+use syn::{
+    Error, Expr, ExprLit, ExprUnary, Field, GenericArgument, Ident, Lit, PathArguments, Result,
+    Type, UnOp,
+};
 
 use crate::rule::doc;
 
@@ -15,7 +18,7 @@ pub(crate) struct Parameter {
     pub(crate) declared: Param,
 }
 
-/// What `#[param(...)]` says, as written.
+/// The arguments of `#[param(...)]`, as written.
 #[derive(Default)]
 struct Written {
     default: Option<Expr>,
@@ -25,22 +28,32 @@ struct Written {
 
 impl Parameter {
     pub(crate) fn parse(field: &Field) -> Result<Self> {
-        let name = field.ident.clone().ok_or_else(|| Error::new(field.span(), "a parameter has a name"))?;
+        let name = field
+            .ident
+            .clone()
+            .ok_or_else(|| Error::new(field.span(), "a parameter needs a name"))?;
         let written = written(field)?;
         let (kind, range) = kind_of(&field.ty).ok_or_else(|| unsupported(&field.ty))?;
-        let bound = |expression: &Option<Expr>| expression.as_ref().map(|bound| bound_value(kind, bound)).transpose();
+        let bound = |expression: &Option<Expr>| {
+            expression.as_ref().map(|bound| bound_value(kind, bound)).transpose()
+        };
         let (min, max) = (bound(&written.min)?, bound(&written.max)?);
         if let (Some(min), Some(max)) = (min, max)
             && min > max
         {
-            return Err(Error::new(written.max.span(), format!("`max` is below `min`, which is {min}")));
+            return Err(Error::new(
+                written.max.span(),
+                format!("`max` is below `min`, which is {min}"),
+            ));
         }
-        // Bounds by type; a tighter one of the author's counts.
+        // The bounds of the type apply unless the author's are tighter.
         let min = range.map(|(least, _)| Decimal::from(least)).into_iter().chain(min).max();
         let max = range.map(|(_, most)| Decimal::from(most)).into_iter().chain(max).min();
-        let default = written.default.as_ref().map(|default| default_of(kind, default)).transpose()?;
+        let default =
+            written.default.as_ref().map(|default| default_of(kind, default)).transpose()?;
         if let (Some(value), Some(expression)) = (&default, &written.default) {
-            check_bounds(kind, value, min, max).map_err(|problem| Error::new(expression.span(), problem))?;
+            check_bounds(kind, value, min, max)
+                .map_err(|problem| Error::new(expression.span(), problem))?;
         }
         let declared = Param {
             name: name.to_string(),
@@ -64,13 +77,15 @@ impl Parameter {
             (_, ParamValue::Bool(value)) => quote!(#value),
             (_, ParamValue::Int(value)) => quote!((#value) as #type_),
             (kind, ParamValue::Strs(texts)) => {
-                let values =
-                    texts.iter().map(|text| if kind == ParamKind::Decimals { decimal(text) } else { string(text) });
+                let values = texts.iter().map(|text| {
+                    if kind == ParamKind::Decimals { decimal(text) } else { string(text) }
+                });
                 quote!(::std::vec![#(#values),*])
             }
             (kind, ParamValue::Map(entries)) => {
                 let entries = entries.iter().map(|(key, value)| {
-                    let value = if kind == ParamKind::DecimalMap { decimal(value) } else { string(value) };
+                    let value =
+                        if kind == ParamKind::DecimalMap { decimal(value) } else { string(value) };
                     let key = string(key);
                     quote!((#key, #value))
                 });
@@ -88,10 +103,14 @@ fn written(field: &Field) -> Result<Written> {
                 Some("default") => &mut written.default,
                 Some("min") => &mut written.min,
                 Some("max") => &mut written.max,
-                _ => return Err(meta.error("a parameter has `default`, `min` and `max`")),
+                _ => {
+                    return Err(
+                        meta.error("unknown argument: `#[param]` takes `default`, `min` and `max`")
+                    );
+                }
             };
             if place.is_some() {
-                return Err(meta.error("this stands twice"));
+                return Err(meta.error("this argument is given twice"));
             }
             *place = Some(meta.value()?.parse()?);
             Ok(())
@@ -136,13 +155,14 @@ fn kind_of(type_: &Type) -> Option<(ParamKind, Option<(i64, i64)>)> {
 }
 
 fn unsupported(type_: &Type) -> Error {
-    // As tokens are written out, but for the spaces between them.
-    let written = type_.to_token_stream().to_string().replace(' ', "").replace("'static", "'static ");
+    // The tokens of the type, without the spaces between them.
+    let written =
+        type_.to_token_stream().to_string().replace(' ', "").replace("'static", "'static ");
     let hint = match written.as_str() {
         "f32" | "f64" => "; money is never a float: use `Decimal`",
         "u64" | "usize" => "; use `u32` or `i64`",
         "&str" | "&'static str" => "; use `String`",
-        other if other.contains("HashMap") => "; use `Map`, whose order is the same each time",
+        other if other.contains("HashMap") => "; use `Map`, whose order is the same in every run",
         other if other.contains("BTreeMap") => "; use `Map`, which takes a tenth of the code",
         other if other.starts_with("Option<") => {
             "; give it a default instead, or leave the default out to make it mandatory"
@@ -152,8 +172,9 @@ fn unsupported(type_: &Type) -> Error {
     Error::new_spanned(
         type_,
         format!(
-            "a parameter can't be of type `{written}`{hint}\nthere are: u8, u16, u32, i32, i64, bool, String, Decimal, \
-             Vec<String>, Vec<Decimal>, Map<String, String>, Map<String, Decimal>"
+            "a parameter can't have the type `{written}`{hint}\nthe types are: u8, u16, u32, \
+             i32, i64, bool, String, Decimal, Vec<String>, Vec<Decimal>, Map<String, String>, \
+             Map<String, Decimal>"
         ),
     )
 }
@@ -164,9 +185,14 @@ fn bound_value(kind: ParamKind, bound: &Expr) -> Result<Decimal> {
         ParamKind::Str | ParamKind::Strs | ParamKind::Decimals => decimal(bound)
             .ok()
             .filter(|length| length.is_integer() && !length.is_sign_negative())
-            .ok_or_else(|| Error::new(bound.span(), "the bound of a text or a list is a length: a whole number")),
+            .ok_or_else(|| {
+                Error::new(
+                    bound.span(),
+                    "the bound of a string or a list is a length, a whole number",
+                )
+            }),
         ParamKind::Bool | ParamKind::StrMap | ParamKind::DecimalMap => {
-            Err(Error::new(bound.span(), "bounds are for numbers, and for the length of a text or a list"))
+            Err(Error::new(bound.span(), "only numbers, strings and lists have bounds"))
         }
     }
 }
@@ -174,16 +200,21 @@ fn bound_value(kind: ParamKind, bound: &Expr) -> Result<Decimal> {
 fn default_of(kind: ParamKind, default: &Expr) -> Result<ParamValue> {
     let list = |expected: &str| match default {
         Expr::Array(array) => Ok(array.elems.iter().collect::<Vec<_>>()),
-        other => Err(Error::new(other.span(), format!("this default must be a list, like {expected}"))),
+        other => {
+            Err(Error::new(other.span(), format!("this default must be a list, like {expected}")))
+        }
     };
     let pairs = |expected: &str| {
         list(expected)?
             .into_iter()
             .map(|pair| match pair {
-                Expr::Tuple(pair) if pair.elems.len() == 2 => Ok((text(&pair.elems[0])?, &pair.elems[1])),
-                other => {
-                    Err(Error::new(other.span(), format!("this default must be a list of pairs, like {expected}")))
+                Expr::Tuple(pair) if pair.elems.len() == 2 => {
+                    Ok((text(&pair.elems[0])?, &pair.elems[1]))
                 }
+                other => Err(Error::new(
+                    other.span(),
+                    format!("this default must be a list of pairs, like {expected}"),
+                )),
             })
             .collect::<Result<Vec<_>>>()
     };
@@ -192,21 +223,32 @@ fn default_of(kind: ParamKind, default: &Expr) -> Result<ParamValue> {
         ParamKind::Str => ParamValue::Str(text(default)?),
         ParamKind::Bool => match default {
             Expr::Lit(ExprLit { lit: Lit::Bool(value), .. }) => ParamValue::Bool(value.value),
-            other => return Err(Error::new(other.span(), "this default must be `true` or `false`")),
+            other => {
+                return Err(Error::new(other.span(), "this default must be `true` or `false`"));
+            }
         },
         ParamKind::Int => {
-            match decimal(default).ok().filter(Decimal::is_integer).and_then(|value| i64::try_from(value).ok()) {
+            match decimal(default)
+                .ok()
+                .filter(Decimal::is_integer)
+                .and_then(|value| i64::try_from(value).ok())
+            {
                 Some(value) => ParamValue::Int(value),
                 None => {
-                    return Err(Error::new(default.span(), "this default must be a whole number that fits the type"));
+                    return Err(Error::new(
+                        default.span(),
+                        "this default must be a whole number that fits the type",
+                    ));
                 }
             }
         }
         ParamKind::Decimal => ParamValue::Str(decimal_text(default)?),
-        ParamKind::Strs => ParamValue::Strs(list("[\"a\", \"b\"]")?.into_iter().map(text).collect::<Result<_>>()?),
-        ParamKind::Decimals => {
-            ParamValue::Strs(list("[\"1.50\", \"2\"]")?.into_iter().map(decimal_text).collect::<Result<_>>()?)
+        ParamKind::Strs => {
+            ParamValue::Strs(list("[\"a\", \"b\"]")?.into_iter().map(text).collect::<Result<_>>()?)
         }
+        ParamKind::Decimals => ParamValue::Strs(
+            list("[\"1.50\", \"2\"]")?.into_iter().map(decimal_text).collect::<Result<_>>()?,
+        ),
         ParamKind::StrMap => ParamValue::Map(
             pairs("[(\"a\", \"b\")]")?
                 .into_iter()
@@ -230,7 +272,9 @@ fn check_bounds(
 ) -> std::result::Result<(), String> {
     let (measured, what) = match value {
         ParamValue::Int(value) => (Decimal::from(*value), "the default"),
-        ParamValue::Str(text) if kind == ParamKind::Decimal => (text.parse().unwrap_or_default(), "the default"),
+        ParamValue::Str(text) if kind == ParamKind::Decimal => {
+            (text.parse().unwrap_or_default(), "the default")
+        }
         ParamValue::Str(text) => (Decimal::from(text.chars().count()), "the default's length"),
         ParamValue::Strs(list) => (Decimal::from(list.len()), "the default's length"),
         ParamValue::Bool(_) | ParamValue::Map(_) => return Ok(()),
@@ -245,13 +289,14 @@ fn check_bounds(
 fn text(expression: &Expr) -> Result<String> {
     match expression {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text.value()),
-        other => Err(Error::new(other.span(), "this must be a text in quotes")),
+        other => Err(Error::new(other.span(), "this must be a string in quotes")),
     }
 }
 
-/// A number from a literal's text, never through a float.
+/// Reads a number from a literal's text, without going through a float.
 fn decimal(expression: &Expr) -> Result<Decimal> {
-    let error = || Error::new(expression.span(), "this must be a number, like 100.00 or \"100.00\"");
+    let error =
+        || Error::new(expression.span(), "this must be a number, like 100.00 or \"100.00\"");
     let parse = |digits: &str| Decimal::from_str_exact(digits).map_err(|_| error());
     match expression {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => parse(&text.value()),

@@ -1,5 +1,5 @@
-//! A handler's pattern: which fields of which event it names. The catalogue is asked here, so that a wrong name gets an
-//! answer that helps.
+//! A handler's pattern: the event and the fields that it names. It is checked against the
+//! catalogue, so that a wrong name gets a helpful error.
 
 use hailer_abi::catalogue::{EventType, FieldDef, RecordType};
 use hailer_abi::manifest::{Field, FieldKind};
@@ -12,13 +12,13 @@ use crate::naming::{columns, did_you_mean};
 /// One field that a pattern names.
 pub(crate) struct FieldUse {
     pub(crate) field: &'static FieldDef,
-    /// What the value is bound to.
+    /// The pattern that the value is bound to.
     pub(crate) binding: Pat,
-    /// For a list: what is read of each element.
+    /// The pattern of a list's elements; `None` for other fields.
     pub(crate) record: Option<RecordUse>,
 }
 
-/// What a pattern reads of each element of a list.
+/// The pattern of a list's elements.
 pub(crate) struct RecordUse {
     pub(crate) record: &'static RecordType,
     /// The pattern as the author wrote it.
@@ -28,14 +28,19 @@ pub(crate) struct RecordUse {
 
 pub(crate) struct SubFieldUse {
     pub(crate) field: &'static FieldDef,
-    /// The name that the element's struct gives it.
+    /// The name of the field in the element's struct.
     pub(crate) name: Ident,
 }
 
 impl FieldUse {
     /// The field as the manifest declares it.
     pub(crate) fn declared(&self) -> Field {
-        let of = self.record.iter().flat_map(|record| &record.fields).map(|sub| declared(sub.field)).collect();
+        let of = self
+            .record
+            .iter()
+            .flat_map(|record| &record.fields)
+            .map(|sub| declared(sub.field))
+            .collect();
         Field { of, ..declared(self.field) }
     }
 }
@@ -76,13 +81,18 @@ pub(crate) fn field_uses(event: &'static EventType, pattern: &Pat) -> Result<Vec
 
 fn field_use(event: &'static EventType, named: &FieldPat) -> Result<Option<FieldUse>> {
     let (name, span) = member(named)?;
-    let field = event.field(&name).ok_or_else(|| Error::new(span, unknown_field(event.name, event.fields, &name)))?;
+    let field = event
+        .field(&name)
+        .ok_or_else(|| Error::new(span, unknown_field(event.name, event.fields, &name)))?;
     if matches!(*named.pat, Pat::Wild(_)) {
         return Ok(None);
     }
     let Some(record) = field.record else {
         if let Pat::Slice(pattern) = &*named.pat {
-            return Err(Error::new(pattern.span(), format!("`{name}` is no list: name it alone")));
+            return Err(Error::new(
+                pattern.span(),
+                format!("`{name}` is not a list: name it without `[…]`"),
+            ));
         }
         return Ok(Some(FieldUse { field, binding: (*named.pat).clone(), record: None }));
     };
@@ -91,10 +101,10 @@ fn field_use(event: &'static EventType, named: &FieldPat) -> Result<Option<Field
             let name = Ident::new(&name, span);
             (syn::parse_quote!(#name), slice)
         }
-        // `items: lines @ [ChequeItem { .. }]` renames.
+        // `items: lines @ [ChequeItem { .. }]` renames the list.
         Pat::Ident(renamed) if renamed.subpat.is_some() => {
             let (name, mutability) = (&renamed.ident, renamed.mutability);
-            let (_, slice) = renamed.subpat.as_ref().expect("the guard has seen it");
+            let (_, slice) = renamed.subpat.as_ref().expect("the match guard checks it");
             (syn::parse_quote!(#mutability #name), slice)
         }
         whole => return Err(Error::new(whole.span(), whole_list(field, record))),
@@ -102,7 +112,11 @@ fn field_use(event: &'static EventType, named: &FieldPat) -> Result<Option<Field
     Ok(Some(FieldUse { field, binding, record: Some(record_use(field, record, pattern)?) }))
 }
 
-fn record_use(field: &'static FieldDef, record: &'static RecordType, pattern: &Pat) -> Result<RecordUse> {
+fn record_use(
+    field: &'static FieldDef,
+    record: &'static RecordType,
+    pattern: &Pat,
+) -> Result<RecordUse> {
     let element = match pattern {
         Pat::Slice(slice) if slice.elems.len() == 1 => &slice.elems[0],
         other => return Err(Error::new(other.span(), whole_list(field, record))),
@@ -110,7 +124,11 @@ fn record_use(field: &'static FieldDef, record: &'static RecordType, pattern: &P
     let Pat::Struct(pattern) = element else {
         return Err(Error::new(element.span(), whole_list(field, record)));
     };
-    expect_name(&pattern.path, record.name, &format!("what `{}` holds", field.name))?;
+    expect_name(
+        &pattern.path,
+        record.name,
+        &format!("the type of the elements of `{}`", field.name),
+    )?;
     let mut fields: Vec<SubFieldUse> = Vec::new();
     let mut errors = Errors::default();
     for named in &pattern.fields {
@@ -127,22 +145,28 @@ fn record_use(field: &'static FieldDef, record: &'static RecordType, pattern: &P
 
 fn sub_field_use(record: &'static RecordType, named: &FieldPat) -> Result<Option<SubFieldUse>> {
     let (name, span) = member(named)?;
-    let field =
-        record.field(&name).ok_or_else(|| Error::new(span, unknown_field(record.name, record.fields, &name)))?;
+    let field = record
+        .field(&name)
+        .ok_or_else(|| Error::new(span, unknown_field(record.name, record.fields, &name)))?;
     match &*named.pat {
         Pat::Wild(_) => Ok(None),
-        Pat::Ident(bound) if bound.subpat.is_none() && bound.by_ref.is_none() && bound.mutability.is_none() => {
+        Pat::Ident(bound)
+            if bound.subpat.is_none() && bound.by_ref.is_none() && bound.mutability.is_none() =>
+        {
             Ok(Some(SubFieldUse { field, name: bound.ident.clone() }))
         }
-        other => Err(Error::new(other.span(), "an element's field is named alone, or renamed: `amount: price`")),
+        other => Err(Error::new(
+            other.span(),
+            "name an element's field as it is, or rename it: `amount: price`",
+        )),
     }
 }
 
-/// The name of a field in a pattern, and where it stands.
+/// The name of a field in a pattern, and its span.
 fn member(named: &FieldPat) -> Result<(String, Span)> {
     match &named.member {
         Member::Named(name) => Ok((name.to_string(), name.span())),
-        Member::Unnamed(index) => Err(Error::new(index.span(), "fields have names")),
+        Member::Unnamed(index) => Err(Error::new(index.span(), "fields have names, not numbers")),
     }
 }
 
@@ -158,12 +182,17 @@ fn expect_name(path: &Path, expected: &str, what: &str) -> Result<()> {
 
 fn unknown_field(what: &str, fields: &[FieldDef], name: &str) -> String {
     let names = || fields.iter().map(|field| field.name);
-    format!("`{what}` has no field `{name}`{}\nit has:{}", did_you_mean(name, names()), columns(names()))
+    format!(
+        "`{what}` has no field `{name}`{}\nits fields are:{}",
+        did_you_mean(name, names()),
+        columns(names())
+    )
 }
 
 fn whole_event(event: &EventType) -> String {
     format!(
-        "name the fields that this handler reads; no others are taken from the event: `{}: {}`\n`_: {}` reads none; there are:{}",
+        "name the fields that this handler reads of the event: `{}: {}`\n`_: {}` reads none; the \
+         fields are:{}",
         example(event.name, event.fields),
         event.name,
         event.name,
@@ -173,7 +202,8 @@ fn whole_event(event: &EventType) -> String {
 
 fn whole_list(field: &FieldDef, record: &RecordType) -> String {
     format!(
-        "`{}` is a list: name what this handler reads of each element: `{}: [{}]`\nthere are:{}",
+        "`{}` is a list: name the fields that this handler reads of each element: `{}: \
+         [{}]`\nthe fields are:{}",
         field.name,
         field.name,
         example(record.name, record.fields),
@@ -181,14 +211,14 @@ fn whole_list(field: &FieldDef, record: &RecordType) -> String {
     )
 }
 
-/// `Purchase { amount, brand_id, .. }`, with fields that exist.
+/// An example pattern with two fields that exist: `Purchase { amount, brand_id, .. }`.
 fn example(name: &str, fields: &[FieldDef]) -> String {
     let plain = fields.iter().filter(|field| field.kind != FieldKind::List && !field.personal);
     let names: Vec<_> = plain.take(2).map(|field| field.name).collect();
     format!("{name} {{ {}, .. }}", names.join(", "))
 }
 
-/// Errors, all shown together.
+/// Collects errors, so that all are shown together.
 #[derive(Default)]
 pub(crate) struct Errors(Option<Error>);
 

@@ -1,4 +1,5 @@
-//! `#[rule]`: from the struct to the first half of the manifest, and the reading of the parameters.
+//! `#[rule]`: generates the first half of the manifest and the reading of the parameters from the
+//! struct.
 
 use hailer_abi::ABI_VERSION;
 use hailer_abi::manifest::Param;
@@ -6,14 +7,15 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::parse::{Parse, ParseStream};
 use syn::{
-    Attribute, Error, Expr, ExprLit, Fields, Ident, ItemStruct, Lit, LitStr, Meta, Result, Token, spanned::Spanned,
+    Attribute, Error, Expr, ExprLit, Fields, Ident, ItemStruct, Lit, LitStr, Meta, Result, Token,
+    spanned::Spanned,
 };
 
 use crate::naming::kebab_case;
 use crate::param::Parameter;
 use crate::pattern::Errors;
 
-/// `#[rule]` or `#[rule(name = "big-basket")]`.
+/// The arguments of `#[rule]` or `#[rule(name = "big-basket")]`.
 pub(crate) struct Arguments {
     name: Option<LitStr>,
 }
@@ -25,13 +27,19 @@ impl Parse for Arguments {
         }
         let key: Ident = input.parse()?;
         if key != "name" {
-            return Err(Error::new(key.span(), "there is one argument: `#[rule(name = \"big-basket\")]`"));
+            return Err(Error::new(
+                key.span(),
+                "the only argument is the name: `#[rule(name = \"big-basket\")]`",
+            ));
         }
         input.parse::<Token![=]>()?;
         let name: LitStr = input.parse()?;
         let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
         if name.value().is_empty() || name.value().len() > 64 || !name.value().bytes().all(fits) {
-            return Err(Error::new(name.span(), "a rule's name has 1 to 64 characters of a-z, 0-9, `-` and `_`"));
+            return Err(Error::new(
+                name.span(),
+                "a rule's name has 1 to 64 characters of a-z, 0-9, `-` and `_`",
+            ));
         }
         Ok(Self { name: Some(name) })
     }
@@ -41,7 +49,10 @@ pub(crate) fn expand(arguments: &Arguments, item: TokenStream) -> TokenStream {
     let mut rule: ItemStruct = match syn::parse2(item.clone()) {
         Ok(rule) => rule,
         Err(_) => {
-            let error = Error::new_spanned(&item, "`#[rule]` belongs on a struct; its fields are the parameters");
+            let error = Error::new_spanned(
+                &item,
+                "`#[rule]` needs a struct, whose fields are the parameters",
+            );
             return error.into_compile_error();
         }
     };
@@ -50,9 +61,10 @@ pub(crate) fn expand(arguments: &Arguments, item: TokenStream) -> TokenStream {
     let parameters = match parameters {
         Ok(parameters) => parameters,
         Err(error) => {
-            // The rest as usual, so that nothing complains about the lack of it.
+            // A stub of the rest, so that the compiler reports no errors about missing code.
             let nothing = quote!(::core::unimplemented!());
-            let (error, stub) = (error.into_compile_error(), declared(name, &quote!(""), &nothing, &nothing));
+            let (error, stub) =
+                (error.into_compile_error(), declared(name, &quote!(""), &nothing, &nothing));
             return quote!(#rule #error #stub);
         }
     };
@@ -74,7 +86,12 @@ pub(crate) fn expand(arguments: &Arguments, item: TokenStream) -> TokenStream {
     quote!(#rule #declared #default)
 }
 
-fn declared(name: &Ident, declaration: &TokenStream, read: &TokenStream, write: &TokenStream) -> TokenStream {
+fn declared(
+    name: &Ident,
+    declaration: &TokenStream,
+    read: &TokenStream,
+    write: &TokenStream,
+) -> TokenStream {
     quote! {
         impl ::hailer_sdk::generated::Declared for #name {
             const DECLARATION: &'static str = #declaration;
@@ -91,7 +108,7 @@ fn declared(name: &Ident, declaration: &TokenStream, read: &TokenStream, write: 
     }
 }
 
-/// `Default`, if every parameter has one.
+/// The implementation of `Default`; `None` unless every parameter has a default.
 fn default(name: &Ident, parameters: &[Parameter]) -> Option<TokenStream> {
     let values: Vec<_> = parameters.iter().map(Parameter::default_value).collect::<Option<_>>()?;
     let names = parameters.iter().map(|parameter| &parameter.name);
@@ -104,9 +121,11 @@ fn default(name: &Ident, parameters: &[Parameter]) -> Option<TokenStream> {
     })
 }
 
-/// The first half of the manifest, as an expression: the version is the crate's, which its compilation knows.
+/// The first half of the manifest, as an expression, because only the crate's compilation knows the
+/// crate's version.
 fn declaration(arguments: &Arguments, rule: &ItemStruct, parameters: &[Parameter]) -> TokenStream {
-    let name = arguments.name.as_ref().map_or_else(|| kebab_case(&rule.ident.to_string()), LitStr::value);
+    let name =
+        arguments.name.as_ref().map_or_else(|| kebab_case(&rule.ident.to_string()), LitStr::value);
     let json = |value: &str| serde_json::to_string(value).unwrap_or_default();
     let head = format!(
         "{{\"abi\":{ABI_VERSION},\"sdk\":{},\"name\":{},\"version\":\"",
@@ -122,13 +141,16 @@ fn declaration(arguments: &Arguments, rule: &ItemStruct, parameters: &[Parameter
 fn parameters(rule: &mut ItemStruct) -> Result<Vec<Parameter>> {
     let mut errors = Errors::default();
     if !rule.generics.params.is_empty() {
-        errors.add(Error::new_spanned(&rule.generics, "a rule has no generics"));
+        errors.add(Error::new_spanned(&rule.generics, "a rule can't be generic"));
     }
     let fields = match &mut rule.fields {
         Fields::Named(fields) => std::mem::take(&mut fields.named),
         Fields::Unit => Default::default(),
         Fields::Unnamed(fields) => {
-            errors.add(Error::new(fields.span(), "parameters have names: write `struct Rule { name: Type }`"));
+            errors.add(Error::new(
+                fields.span(),
+                "parameters need names: write `struct Rule { name: Type }`",
+            ));
             Default::default()
         }
     };
@@ -147,7 +169,7 @@ fn parameters(rule: &mut ItemStruct) -> Result<Vec<Parameter>> {
     errors.or(parameters)
 }
 
-/// The text of doc comments.
+/// The text of an item's doc comments.
 pub(crate) fn doc(attributes: &[Attribute]) -> String {
     let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
         Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {

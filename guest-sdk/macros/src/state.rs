@@ -1,4 +1,5 @@
-//! `#[derive(State)]`: how a struct or an enum is written as a rule's state, and read again, with members told by name.
+//! `#[derive(State)]`: generates the encoding of a struct or an enum as a rule's state, with named
+//! members.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -10,7 +11,7 @@ pub(crate) fn expand(input: &DeriveInput) -> TokenStream {
         if !input.generics.params.is_empty() {
             return error;
         }
-        // The rest as usual, so that nothing complains about the lack of it.
+        // A stub of the rest, so that the compiler reports no errors about missing code.
         quote! {
             #error
             impl ::hailer_sdk::State for #name {
@@ -27,13 +28,17 @@ pub(crate) fn expand(input: &DeriveInput) -> TokenStream {
 
 fn expanded(input: &DeriveInput) -> Result<TokenStream> {
     if !input.generics.params.is_empty() {
-        return Err(Error::new_spanned(&input.generics, "a state has no generics and borrows nothing"));
+        return Err(Error::new_spanned(
+            &input.generics,
+            "a state can't be generic and can't borrow",
+        ));
     }
     let version = version(&input.attrs)?.map(|version| quote!(const VERSION: u32 = #version;));
     let (write, read) = match &input.data {
         Data::Struct(data) => match &data.fields {
             Fields::Named(fields) => {
-                let names: Vec<&Ident> = fields.named.iter().filter_map(|field| field.ident.as_ref()).collect();
+                let names: Vec<&Ident> =
+                    fields.named.iter().filter_map(|field| field.ident.as_ref()).collect();
                 (write_members(&names, &quote!(&self.)), read_struct(&names))
             }
             Fields::Unnamed(fields) if fields.unnamed.len() == 1 => (
@@ -43,12 +48,15 @@ fn expanded(input: &DeriveInput) -> Result<TokenStream> {
             _ => {
                 return Err(Error::new_spanned(
                     &input.ident,
-                    "a state has named fields, so that a later version can add some: `struct Visits { count: u32 }`",
+                    "a state needs named fields, so that a later version can add fields: `struct \
+                     Visits { count: u32 }`",
                 ));
             }
         },
         Data::Enum(data) => enumeration(data)?,
-        Data::Union(_) => return Err(Error::new_spanned(&input.ident, "a state is a struct or an enum")),
+        Data::Union(_) => {
+            return Err(Error::new_spanned(&input.ident, "a state must be a struct or an enum"));
+        }
     };
     let name = &input.ident;
     Ok(quote! {
@@ -68,18 +76,23 @@ fn expanded(input: &DeriveInput) -> Result<TokenStream> {
     })
 }
 
-/// The version of `#[state(version = 2)]`.
+/// The version in `#[state(version = 2)]`; `None` if there is none.
 fn version(attributes: &[Attribute]) -> Result<Option<u32>> {
     let mut version = None;
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("state")) {
         attribute.parse_nested_meta(|meta| {
             if !meta.path.is_ident("version") {
-                return Err(meta.error("there is one argument: `#[state(version = 2)]`"));
+                return Err(meta.error("the only argument is the version: `#[state(version = 2)]`"));
             }
             let literal: LitInt = meta.value()?.parse()?;
             match literal.base10_parse::<u32>() {
                 Ok(number) if number > 0 => version = Some(number),
-                _ => return Err(Error::new(literal.span(), "versions are whole numbers, from 1 on")),
+                _ => {
+                    return Err(Error::new(
+                        literal.span(),
+                        "a version must be a whole number of at least 1",
+                    ));
+                }
             }
             Ok(())
         })?;
@@ -87,7 +100,7 @@ fn version(attributes: &[Attribute]) -> Result<Option<u32>> {
     Ok(version)
 }
 
-/// Writes members as a map; `place` stands before each name.
+/// Code that writes members as a map; `place` is put before each name.
 fn write_members(names: &[&Ident], place: &TokenStream) -> TokenStream {
     let count = names.len();
     let keys = names.iter().map(|name| key(name));
@@ -114,7 +127,8 @@ fn read_struct(names: &[&Ident]) -> TokenStream {
     }
 }
 
-/// A variant without fields is its name; any other a map from its name to its value.
+/// Code for an enum: a variant without fields is stored as its name, any other as a map from its
+/// name to its value.
 fn enumeration(data: &DataEnum) -> Result<(TokenStream, TokenStream)> {
     let (mut writes, mut reads) = (Vec::new(), Vec::new());
     for Variant { ident, fields, .. } in &data.variants {
@@ -132,11 +146,15 @@ fn enumeration(data: &DataEnum) -> Result<(TokenStream, TokenStream)> {
                         ::hailer_sdk::State::write(value, writer);
                     }
                 });
-                reads
-                    .push(quote!((#key, true) => Self::#ident(::hailer_sdk::generated::state::member(reader, #key)?),));
+                reads.push(quote! {
+                    (#key, true) => Self::#ident(
+                        ::hailer_sdk::generated::state::member(reader, #key)?,
+                    ),
+                });
             }
             Fields::Named(fields) => {
-                let names: Vec<&Ident> = fields.named.iter().filter_map(|field| field.ident.as_ref()).collect();
+                let names: Vec<&Ident> =
+                    fields.named.iter().filter_map(|field| field.ident.as_ref()).collect();
                 let types = fields.named.iter().map(|field| &field.ty);
                 let keys: Vec<String> = names.iter().map(|name| self::key(name)).collect();
                 let members = write_members(&names, &quote!());
@@ -152,7 +170,10 @@ fn enumeration(data: &DataEnum) -> Result<(TokenStream, TokenStream)> {
                         #(let mut #names = <#types as ::core::default::Default>::default();)*
                         for _ in 0..::hailer_sdk::generated::state::entries(reader)? {
                             match ::hailer_sdk::generated::state::name(reader)? {
-                                #(#keys => #names = ::hailer_sdk::generated::state::member(reader, #keys)?,)*
+                                #(
+                                    #keys => #names =
+                                        ::hailer_sdk::generated::state::member(reader, #keys)?,
+                                )*
                                 _ => reader.skip(1),
                             }
                         }
@@ -163,7 +184,8 @@ fn enumeration(data: &DataEnum) -> Result<(TokenStream, TokenStream)> {
             Fields::Unnamed(_) => {
                 return Err(Error::new_spanned(
                     ident,
-                    "name the fields of this variant, so that a later version can add some: `Paid { amount: Decimal }`",
+                    "name the fields of this variant, so that a later version can add fields: \
+                     `Paid { amount: Decimal }`",
                 ));
             }
         }
@@ -172,7 +194,8 @@ fn enumeration(data: &DataEnum) -> Result<(TokenStream, TokenStream)> {
     let read = quote! {
         ::core::result::Result::Ok(match ::hailer_sdk::generated::state::variant(reader)? {
             #(#reads)*
-            _ => return ::hailer_sdk::generated::state::unreadable("a variant that this version knows"),
+            _ => return ::hailer_sdk::generated::state::unreadable("a variant that this version \
+                knows"),
         })
     };
     Ok((write, read))

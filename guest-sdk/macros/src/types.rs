@@ -6,8 +6,13 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::Lifetime;
 
-/// A field's type with texts borrowed for `lifetime`; a list's with `record` for its elements.
-pub(crate) fn field_type(field: &FieldDef, lifetime: &Lifetime, record: Option<&TokenStream>) -> TokenStream {
+/// A field's Rust type. Strings are borrowed for `lifetime`; `record` is the type of a list's
+/// elements.
+pub(crate) fn field_type(
+    field: &FieldDef,
+    lifetime: &Lifetime,
+    record: Option<&TokenStream>,
+) -> TokenStream {
     let plain = match field.kind {
         FieldKind::Bool => quote!(::core::primitive::bool),
         FieldKind::Int => quote!(::core::primitive::i64),
@@ -21,20 +26,25 @@ pub(crate) fn field_type(field: &FieldDef, lifetime: &Lifetime, record: Option<&
         FieldKind::List => quote!(::std::vec::Vec<#record>),
         FieldKind::Raw => quote!(::hailer_sdk::Raw<#lifetime>),
     };
-    if field.required || is_empty_when_absent(field) { plain } else { quote!(::core::option::Option<#plain>) }
+    if field.required || is_empty_when_absent(field) {
+        plain
+    } else {
+        quote!(::core::option::Option<#plain>)
+    }
 }
 
-/// Lists and maps are empty when they are absent: nobody wants to tell these apart.
+/// Whether the field is empty when it is absent. This holds for lists and maps, because no handler
+/// needs to distinguish the two.
 pub(crate) fn is_empty_when_absent(field: &FieldDef) -> bool {
     matches!(field.kind, FieldKind::List | FieldKind::Map) && !field.required
 }
 
-/// Whether a field's type borrows from the input; so does any list.
+/// Whether a field's type, other than a list, borrows from the input.
 pub(crate) fn borrows(field: &FieldDef) -> bool {
     matches!(field.kind, FieldKind::Str | FieldKind::Id | FieldKind::Map | FieldKind::Raw)
 }
 
-/// `hailer_sdk::events`.
+/// Generates the content of `hailer_sdk::events`.
 pub(crate) fn event_types() -> TokenStream {
     let records = RECORDS.iter().map(|record| record_type(record));
     let events = EVENTS.iter().chain([&ANY_EVENT_TYPE]).map(event_type);
@@ -46,10 +56,13 @@ fn event_type(event: &EventType) -> TokenStream {
     let mut doc = format!("{}\n\n", event.doc);
     let code = |code: &&str| format!("`{code}`");
     if event.codes != ["*"] {
-        doc += &format!("Event code: {}", event.codes.iter().map(code).collect::<Vec<_>>().join(", "));
+        doc +=
+            &format!("Event code: {}", event.codes.iter().map(code).collect::<Vec<_>>().join(", "));
         if !event.guessed_codes.is_empty() {
             let guessed = event.guessed_codes.iter().map(code).collect::<Vec<_>>().join(", ");
-            doc += &format!(", and {guessed}: spellings of Loymax's public API, and a guess that they mean this event");
+            doc += &format!(
+                ", and {guessed}: codes of Loymax's public API that are assumed to mean this event"
+            );
         }
         doc += &format!(
             ".\nRouting key: `{}`.\n\nThe source's example:\n\n```json\n{}\n```\n",
@@ -91,10 +104,16 @@ fn fields(fields: &[FieldDef]) -> impl Iterator<Item = TokenStream> {
 }
 
 fn field_doc(field: &FieldDef) -> String {
-    let paths: Vec<_> =
-        field.paths.iter().map(|path| format!("`{}`", if path.is_empty() { "/" } else { path })).collect();
+    let paths: Vec<_> = field
+        .paths
+        .iter()
+        .map(|path| format!("`{}`", if path.is_empty() { "/" } else { path }))
+        .collect();
     let personal = if field.personal {
-        format!("\n\n**Personal**: a campaign must be granted it, `personal = [\"{}\"]`.", field.name)
+        format!(
+            "\n\n**Personal**: a campaign file must grant it: `personal = [\"{}\"]`.",
+            field.name
+        )
     } else {
         String::new()
     };

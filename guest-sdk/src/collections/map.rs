@@ -1,9 +1,10 @@
-//! The map of parameters and fields: entries in a vector, in the order of their keys. A B-tree would be a whole rule's worth
-//! of code (12 kB), for maps of a few entries that are made once and then looked into.
+//! The map type of parameters and fields: a vector of entries, sorted by key. Such maps have a few
+//! entries, are made once and then only read. A B-tree would add 12 kB of code, as much as a whole
+//! rule.
 
 use core::fmt;
 
-/// A map from texts, in the order of its keys; of two entries under one key the later counts.
+/// A map with string keys, sorted by key. If a key is inserted twice, the later value counts.
 ///
 /// ```
 /// use hailer_sdk::prelude::*;
@@ -14,28 +15,31 @@ use core::fmt;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Map<K, V> {
-    /// **Sorted by key, each key once**, on which looking up rests.
+    /// **Sorted by key, each key once.** The binary search relies on it.
     entries: Vec<(K, V)>,
 }
 
 impl<K: AsRef<str>, V> Map<K, V> {
+    /// Makes an empty map.
     #[must_use]
     pub const fn new() -> Self {
         Self { entries: Vec::new() }
     }
 
+    /// The value of a key; `None` if the map lacks the key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&V> {
         let at = self.place(key).ok()?;
         self.entries.get(at).map(|(_, value)| value)
     }
 
+    /// Whether the map has the key.
     #[must_use]
     pub fn contains_key(&self, key: &str) -> bool {
         self.place(key).is_ok()
     }
 
-    /// Puts a value under a key, in place of the one that was there.
+    /// Sets the value of a key. It replaces the previous value, if there is one.
     pub fn insert(&mut self, key: K, value: V) {
         match self.place(key.as_ref()) {
             Ok(at) => {
@@ -47,29 +51,34 @@ impl<K: AsRef<str>, V> Map<K, V> {
         }
     }
 
+    /// The number of entries.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.entries.len()
     }
 
+    /// Whether the map has no entries.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
+    /// The entries, sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter().map(|(key, value)| (key, value))
     }
 
+    /// The keys, sorted.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.entries.iter().map(|(key, _)| key)
     }
 
+    /// The values, sorted by key.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.iter().map(|(_, value)| value)
     }
 
-    /// Where a key stands, or else where it would.
+    /// The index of a key's entry (`Ok`), or the index at which it would be inserted (`Err`).
     fn place(&self, key: &str) -> Result<usize, usize> {
         self.entries.binary_search_by(|(other, _)| other.as_ref().cmp(key))
     }
@@ -108,11 +117,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_map_is_what_a_b_tree_would_be() {
-        // 23 keys in every order that a step through them gives, so that they collide, too.
+    fn a_map_behaves_like_a_b_tree_map() {
+        // 23 keys in a different order for each `step`, with repetitions.
         for step in 1..1000_usize {
             let entries = || (0..step % 40).map(move |at| ((at * step % 23).to_string(), at));
-            let (map, tree): (Map<_, _>, BTreeMap<_, _>) = (entries().collect(), entries().collect());
+            let (map, tree): (Map<_, _>, BTreeMap<_, _>) =
+                (entries().collect(), entries().collect());
             assert!(map.iter().eq(&tree), "{map:?}, {tree:?}");
             assert!(map.keys().eq(tree.keys()) && map.values().eq(tree.values()));
             assert_eq!((map.len(), map.is_empty()), (tree.len(), tree.is_empty()));
@@ -124,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_entries_under_one_key_the_later_counts() {
+    fn the_later_of_two_entries_with_one_key_counts() {
         assert_eq!(Map::from([("a", 1), ("b", 2), ("a", 3)]), Map::from([("a", 3), ("b", 2)]));
     }
 }

@@ -1,8 +1,8 @@
 //! Maps and sets whose order is the same in every run.
 //!
-//! A rule must give the same answer whenever it is asked, so nothing in it may depend on the order in which a hash map
-//! happens to keep its entries. [`Map`] is what parameters and fields come in, and is small; [`BTreeMap`] and [`BTreeSet`]
-//! take 12 kB of a module; the hash maps here hash with a fixed seed.
+//! A rule must give the same answer each time, so no answer may depend on the random order of a
+//! hash map. Parameters and fields use [`Map`], which is small. [`BTreeMap`] and [`BTreeSet`] add
+//! 12 kB to a module. The hash maps here use a fixed seed.
 
 mod map;
 
@@ -11,13 +11,13 @@ use core::hash::{BuildHasherDefault, Hasher};
 pub use map::Map;
 pub use std::collections::{BTreeMap, BTreeSet};
 
-/// A hash map with a fixed seed. Its order still means nothing; it is only the same each time.
+/// A hash map with a fixed seed. Its order has no meaning, but it is the same in every run.
 pub type HashMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<FixedHasher>>;
 
-/// A hash set with a fixed seed.
+/// A hash set with a fixed seed. Its order has no meaning, but it is the same in every run.
 pub type HashSet<T> = std::collections::HashSet<T, BuildHasherDefault<FixedHasher>>;
 
-/// FNV-1a: small, and good enough for the few entries that a rule keeps during one call.
+/// The FNV-1a hash: small, and good enough for the few entries that a rule keeps during one call.
 #[derive(Clone, Copy, Debug)]
 pub struct FixedHasher(u64);
 
@@ -44,9 +44,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_map_is_in_the_same_order_each_time() {
-        let keys =
-            || (0..100).map(|key| (key * 7919, ())).collect::<HashMap<u64, ()>>().into_keys().collect::<Vec<_>>();
+    fn a_hash_map_has_the_same_order_each_time() {
+        let keys = || {
+            (0..100)
+                .map(|key| (key * 7919, ()))
+                .collect::<HashMap<u64, ()>>()
+                .into_keys()
+                .collect::<Vec<_>>()
+        };
         assert_eq!(keys(), keys());
     }
 }

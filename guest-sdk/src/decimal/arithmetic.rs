@@ -1,4 +1,5 @@
-//! Sums, products, quotients, order and rounding, in steps of ten: slow only for numbers that no till prints, and small.
+//! Sums, products, quotients, comparison and rounding, one decimal digit at a time. This is small
+//! code, and slow only for numbers with far more digits than a price has.
 
 use core::cmp::Ordering;
 
@@ -12,7 +13,8 @@ impl Decimal {
         while u32::from(shorter.scale) > digits {
             shorter.drop_digit(&mut dropped);
         }
-        shorter.magnitude += u128::from(rounding == Rounding::HalfEven && dropped.rounds_up(shorter.magnitude));
+        shorter.magnitude +=
+            u128::from(rounding == Rounding::HalfEven && dropped.rounds_up(shorter.magnitude));
         shorter.normalised_sign()
     }
 
@@ -27,11 +29,13 @@ impl Decimal {
         Self { negative: self.negative && self.magnitude != 0, ..self }
     }
 
-    /// The sum, rounded if its digits don't fit.
+    /// The sum, rounded if its digits do not fit.
     #[inline(never)]
     pub(super) fn plus(self, other: Decimal) -> Decimal {
-        let (mut fine, mut coarse) = if self.scale >= other.scale { (self, other) } else { (other, self) };
-        // Equal scales first: digits are added to the coarser one while they fit, then taken from the finer one.
+        let (mut fine, mut coarse) =
+            if self.scale >= other.scale { (self, other) } else { (other, self) };
+        // Make the scales equal first: append zeros to the coarser number while they fit, then drop
+        // digits of the finer one.
         while coarse.scale < fine.scale && coarse.magnitude <= MAGNITUDE_MAX / 10 {
             coarse.magnitude *= 10;
             coarse.scale += 1;
@@ -52,7 +56,7 @@ impl Decimal {
         sum.normalised_sign()
     }
 
-    /// The product, rounded if its digits don't fit.
+    /// The product, rounded if its digits do not fit.
     #[inline(never)]
     pub(super) fn times(self, other: Decimal) -> Decimal {
         let (left, right) = (self.magnitude, other.magnitude);
@@ -61,7 +65,7 @@ impl Decimal {
         let mut dropped = Dropped::default();
         let mut magnitude = match left.checked_mul(right) {
             Some(product) => product,
-            // The product has up to 192 bits: digits go until the upper ones are gone.
+            // The product has up to 192 bits: drop digits until it fits 128.
             None => {
                 let (mut high, mut low) = wide_product(left, right);
                 while high > 0 {
@@ -91,14 +95,17 @@ impl Decimal {
         product.normalised_sign()
     }
 
-    /// The quotient to as many digits as fit, rounded.
+    /// The quotient with as many digits as fit, rounded.
     #[inline(never)]
     pub(super) fn over(self, other: Decimal) -> Decimal {
         assert!(other.magnitude != 0, "a decimal is divided by zero");
-        let (mut quotient, mut rest) = (self.magnitude / other.magnitude, self.magnitude % other.magnitude);
+        let (mut quotient, mut rest) =
+            (self.magnitude / other.magnitude, self.magnitude % other.magnitude);
         let mut scale = i32::from(self.scale) - i32::from(other.scale);
-        // One digit at a time, as on paper: the rest is below 2⁹⁶, so ten times the rest fits.
-        while scale < 0 || rest != 0 && scale < i32::from(SCALE_MAX) && quotient <= (MAGNITUDE_MAX - 9) / 10 {
+        // Long division, one digit at a time: the rest is below 2⁹⁶, so ten times the rest fits.
+        while scale < 0
+            || rest != 0 && scale < i32::from(SCALE_MAX) && quotient <= (MAGNITUDE_MAX - 9) / 10
+        {
             if quotient > (MAGNITUDE_MAX - 9) / 10 {
                 overflow();
             }
@@ -108,14 +115,18 @@ impl Decimal {
             scale += 1;
         }
         let half = (rest * 2).cmp(&other.magnitude);
-        quotient += u128::from(half == Ordering::Greater || half == Ordering::Equal && quotient % 2 == 1);
-        let mut quotient =
-            Decimal { magnitude: quotient, scale: scale as u8, negative: self.negative != other.negative };
+        quotient +=
+            u128::from(half == Ordering::Greater || half == Ordering::Equal && quotient % 2 == 1);
+        let mut quotient = Decimal {
+            magnitude: quotient,
+            scale: scale as u8,
+            negative: self.negative != other.negative,
+        };
         quotient.fit();
         quotient.normalised_sign()
     }
 
-    /// Takes digits off until the magnitude has its 96 bits.
+    /// Drops digits, rounding, until the magnitude fits 96 bits.
     fn fit(&mut self) {
         while self.magnitude > MAGNITUDE_MAX {
             if self.scale == 0 {
@@ -135,7 +146,8 @@ impl Decimal {
             _ => {}
         }
         let (mut left, mut right) = (self, other);
-        // The coarser one gets digits while they fit; if they don't, it is the bigger one by far.
+        // The coarser number gets zeros appended while they fit. If they do not fit, it is by far
+        // the larger one.
         while left.scale < right.scale && left.magnitude <= MAGNITUDE_MAX {
             (left.magnitude, left.scale) = (left.magnitude * 10, left.scale + 1);
         }
@@ -153,7 +165,7 @@ pub(super) enum Rounding {
     TowardsZero,
 }
 
-/// Digits that were taken off: the last one, and whether any before it was not zero.
+/// The dropped digits: the last one dropped, and whether any dropped before it was not zero.
 #[derive(Clone, Copy, Default)]
 struct Dropped {
     digit: u8,
@@ -166,7 +178,7 @@ impl Dropped {
         self.digit = digit;
     }
 
-    /// Half to even: whether what is left becomes one more.
+    /// Whether rounding half to even adds one to the remaining digits.
     fn rounds_up(self, left: u128) -> bool {
         self.digit > 5 || self.digit == 5 && (self.more || left % 2 == 1)
     }
@@ -178,7 +190,8 @@ fn overflow() -> ! {
     panic!("a decimal is too big")
 }
 
-/// Quotient and remainder. In steps of 32 bits: a division of 128 bits costs a kilobyte of code. What a till prints fits in 64.
+/// Divides by ten: quotient and remainder. The division goes in steps of 32 bits, because a 128-bit
+/// division adds a kilobyte of code. Prices fit in 64 bits.
 #[inline(never)]
 pub(super) fn divide_by_ten(value: u128) -> (u128, u8) {
     if let Ok(small) = u64::try_from(value) {
@@ -193,7 +206,7 @@ pub(super) fn divide_by_ten(value: u128) -> (u128, u8) {
     (quotient, rest as u8)
 }
 
-/// The product of two magnitudes: the bits from 128 on, and those below.
+/// The product of two magnitudes: the bits from 128 up, and the lower 128 bits.
 fn wide_product(left: u128, right: u128) -> (u128, u128) {
     const HALF: u128 = (1 << 64) - 1;
     let (left_high, left_low) = (left >> 64, left & HALF);
@@ -203,7 +216,7 @@ fn wide_product(left: u128, right: u128) -> (u128, u128) {
     (left_high * right_high + (middle >> 64), middle << 64 | low & HALF)
 }
 
-/// A wide number divided by ten: its two parts, and the remainder.
+/// Divides a 256-bit number by ten: the two halves of the quotient, and the remainder.
 fn wide_divide_by_ten(high: u128, low: u128) -> (u128, u128, u8) {
     let (high, mut rest) = divide_by_ten(high);
     let mut quotient = 0;

@@ -1,4 +1,4 @@
-//! The decimals against `rust_decimal`, which the engine uses.
+//! Tests of the decimals against `rust_decimal`, which the engine uses.
 
 use std::hash::BuildHasher;
 
@@ -6,18 +6,26 @@ use rust_decimal::Decimal as Oracle;
 
 use super::*;
 
-/// Numbers of every size and scale, the same in each run.
+/// Pseudo-random numbers of every size and scale, the same in each run.
 fn numbers(count: usize) -> impl Iterator<Item = (Decimal, Oracle)> {
     let mut state: u64 = 7;
     let mut random = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as u32
     };
     (0..count).map(move |_| {
         let bits = random() % 97;
-        let wide = (u128::from(random()) << 64 | u128::from(random()) << 32 | u128::from(random())) & ((1 << bits) - 1);
+        let wide = (u128::from(random()) << 64 | u128::from(random()) << 32 | u128::from(random()))
+            & ((1 << bits) - 1);
         let (scale, negative) = (random() % 29, random() % 2 == 0 && wide != 0);
-        let oracle = Oracle::from_parts(wide as u32, (wide >> 32) as u32, (wide >> 64) as u32, negative, scale);
+        let oracle = Oracle::from_parts(
+            wide as u32,
+            (wide >> 32) as u32,
+            (wide >> 64) as u32,
+            negative,
+            scale,
+        );
         (Decimal::from_wire(wide, scale as u8, negative), oracle)
     })
 }
@@ -27,56 +35,93 @@ fn same(ours: Decimal, oracle: Oracle) -> bool {
 }
 
 #[test]
-fn a_literal_is_what_its_text_says() {
-    for text in ["0", "7", "-7", "100.00", "-0.0001", "79228162514264337593543950335", "0.0000000000000000000000000001"]
-    {
+fn a_literal_has_the_value_of_its_text() {
+    for text in [
+        "0",
+        "7",
+        "-7",
+        "100.00",
+        "-0.0001",
+        "79228162514264337593543950335",
+        "0.0000000000000000000000000001",
+    ] {
         assert_eq!(literal(text).to_string(), text);
-        assert_eq!(text.parse::<Decimal>().unwrap().scale(), text.parse::<Oracle>().unwrap().scale());
+        assert_eq!(
+            text.parse::<Decimal>().unwrap().scale(),
+            text.parse::<Oracle>().unwrap().scale()
+        );
     }
     assert_eq!(dec!(-1_000.50).to_string(), "-1000.50");
     assert_eq!(dec!(-0).to_string(), "0");
 }
 
 #[test]
-fn what_is_no_decimal_is_refused() {
-    for text in ["", "-", ".5", "5.", "1.2.3", "1e5", "five", "1-", "--1", " 1", "79228162514264337593543950336"] {
+fn text_that_is_not_a_decimal_is_refused() {
+    for text in [
+        "",
+        "-",
+        ".5",
+        "5.",
+        "1.2.3",
+        "1e5",
+        "five",
+        "1-",
+        "--1",
+        " 1",
+        "79228162514264337593543950336",
+    ] {
         assert_eq!(text.parse::<Decimal>(), Err(InvalidDecimal), "{text}");
     }
 }
 
 #[test]
-fn sums_are_the_engines() {
-    for ((left, left_oracle), (right, right_oracle)) in numbers(20_000).zip(numbers(20_011).skip(11)) {
+fn sums_equal_those_of_the_engine() {
+    for ((left, left_oracle), (right, right_oracle)) in
+        numbers(20_000).zip(numbers(20_011).skip(11))
+    {
         let Some(sum) = left_oracle.checked_add(right_oracle) else { continue };
-        // Where digits had to go, both round; the last digit may differ as one rounds once and the other twice.
+        // If digits are dropped, both round. The last digit may differ, as one rounds once and the
+        // other twice.
         let ours = std::panic::catch_unwind(|| left + right);
-        let close = ours.as_ref().is_ok_and(|ours| same(*ours, sum) || last_digit_apart(*ours, sum));
+        let close =
+            ours.as_ref().is_ok_and(|ours| same(*ours, sum) || last_digit_apart(*ours, sum));
         assert!(close, "{left} + {right} = {sum}, not {ours:?}");
     }
 }
 
 #[test]
-fn products_are_the_engines() {
-    for ((left, left_oracle), (right, right_oracle)) in numbers(20_000).zip(numbers(20_011).skip(11)) {
+fn products_equal_those_of_the_engine() {
+    for ((left, left_oracle), (right, right_oracle)) in
+        numbers(20_000).zip(numbers(20_011).skip(11))
+    {
         let Some(product) = left_oracle.checked_mul(right_oracle) else { continue };
         let ours = left * right;
-        assert!(same(ours, product) || last_digit_apart(ours, product), "{left} * {right} = {product}, not {ours}");
+        assert!(
+            same(ours, product) || last_digit_apart(ours, product),
+            "{left} * {right} = {product}, not {ours}"
+        );
     }
 }
 
 #[test]
-fn quotients_are_the_engines() {
-    for ((left, left_oracle), (right, right_oracle)) in numbers(20_000).zip(numbers(20_011).skip(11)) {
+fn quotients_equal_those_of_the_engine() {
+    for ((left, left_oracle), (right, right_oracle)) in
+        numbers(20_000).zip(numbers(20_011).skip(11))
+    {
         let Some(quotient) = left_oracle.checked_div(right_oracle) else { continue };
         let ours = std::panic::catch_unwind(|| left / right);
-        let close = ours.as_ref().is_ok_and(|ours| same(*ours, quotient) || last_digit_apart(*ours, quotient));
+        let close = ours
+            .as_ref()
+            .is_ok_and(|ours| same(*ours, quotient) || last_digit_apart(*ours, quotient));
         assert!(close, "{left} / {right} = {quotient}, not {ours:?}");
     }
 }
 
 #[test]
-fn the_order_is_the_engines() {
-    for ((left, left_oracle), (right, right_oracle)) in numbers(20_000).zip(numbers(20_011).skip(11)) {
+fn the_order_equals_that_of_the_engine() {
+    for ((left, left_oracle), (right, right_oracle)) in
+        numbers(20_000).zip(numbers(20_011).skip(11))
+    {
         assert_eq!(left.cmp(&right), left_oracle.cmp(&right_oracle), "{left} and {right}");
         assert_eq!(left.cmp(&left), Ordering::Equal);
     }
@@ -84,20 +129,26 @@ fn the_order_is_the_engines() {
 }
 
 #[test]
-fn rounding_is_the_engines() {
+fn rounding_equals_that_of_the_engine() {
     for (number, oracle) in numbers(20_000) {
         for digits in [0, 2, 27] {
-            assert!(same(number.round(digits), oracle.round_dp(digits)), "{number} to {digits} digits");
+            assert!(
+                same(number.round(digits), oracle.round_dp(digits)),
+                "{number} to {digits} digits"
+            );
             let cut = oracle.trunc_with_scale(digits);
             assert!(same(number.truncate(digits), cut), "{number} cut to {digits} digits");
         }
     }
-    assert_eq!((dec!(-0.5).floor(), dec!(-1).floor(), dec!(7.99).floor()), (Some(-1), Some(-1), Some(7)));
+    assert_eq!(
+        (dec!(-0.5).floor(), dec!(-1).floor(), dec!(7.99).floor()),
+        (Some(-1), Some(-1), Some(7))
+    );
     assert_eq!(literal("79228162514264337593543950335").floor(), None);
 }
 
 #[test]
-fn a_precision_adds_and_takes_digits() {
+fn a_precision_adds_and_removes_digits() {
     let shown = [
         format!("{:.2}", dec!(7)),
         format!("{:.2}", dec!(-0.125)),
@@ -111,14 +162,14 @@ fn a_precision_adds_and_takes_digits() {
 }
 
 #[test]
-fn equal_decimals_hash_alike() {
+fn equal_decimals_have_equal_hashes() {
     let hasher = std::hash::RandomState::new();
     assert_eq!(hasher.hash_one(dec!(1.500)), hasher.hash_one(dec!(1.5)));
     assert_eq!(hasher.hash_one(dec!(100)), hasher.hash_one(dec!(100.00)));
 }
 
 #[test]
-fn what_is_too_big_is_a_panic() {
+fn a_result_that_is_too_large_panics() {
     let max = literal("79228162514264337593543950335");
     assert!(std::panic::catch_unwind(|| max + Decimal::ONE).is_err());
     assert!(std::panic::catch_unwind(|| max * dec!(2)).is_err());
@@ -126,7 +177,7 @@ fn what_is_too_big_is_a_panic() {
     assert!(std::panic::catch_unwind(|| max / dec!(0)).is_err());
 }
 
-/// Whether two numbers differ by one in the last of the digits that fit.
+/// Whether two numbers differ by at most one in the last digit that both have.
 fn last_digit_apart(ours: Decimal, oracle: Oracle) -> bool {
     let oracle: Decimal = oracle.to_string().parse().unwrap();
     let digits = ours.scale().min(oracle.scale());

@@ -1,4 +1,4 @@
-//! Decimals as text: literals, parsing, and writing with a precision.
+//! Decimals as text: literals, parsing, and formatting with a precision.
 
 use core::fmt;
 use core::str::FromStr;
@@ -6,10 +6,11 @@ use core::str::FromStr;
 use super::arithmetic::divide_by_ten;
 use super::{Decimal, MAGNITUDE_MAX, SCALE_MAX};
 
-/// The decimal that a literal's text says.
+/// Converts a literal's text to a decimal.
 ///
 /// # Panics
-/// When the text is no decimal of at most 28 digits after the point and 96 bits; in a constant, that is a compile error.
+/// When the text is not a decimal with at most 28 digits after the point and 96 bits. In a
+/// constant, that is a compile error.
 #[must_use]
 pub const fn literal(text: &str) -> Decimal {
     match parse(text.as_bytes(), true) {
@@ -27,7 +28,7 @@ const fn parse(text: &[u8], is_literal: bool) -> Option<Decimal> {
             b'-' if digits == 0 && !negative => negative = true,
             b'.' if !point && digits > 0 => point = true,
             b'_' if digits > 0 && is_literal => {}
-            // `stringify!` may put one behind the sign.
+            // `stringify!` may put a space after the sign.
             b' ' if digits == 0 && is_literal => {}
             digit @ b'0'..=b'9' => {
                 magnitude = magnitude * 10 + (digit - b'0') as u128;
@@ -47,7 +48,7 @@ const fn parse(text: &[u8], is_literal: bool) -> Option<Decimal> {
     Some(Decimal { magnitude, scale, negative: negative && magnitude != 0 })
 }
 
-/// A text is no decimal, or one of too many digits.
+/// The error for text that is not a decimal, or that has too many digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidDecimal;
 
@@ -67,7 +68,7 @@ impl FromStr for Decimal {
     }
 }
 
-/// With the digits that it has, or with those that the precision asks for: `{:.2}`.
+/// Writes the decimal with its own scale, or with the precision of the format: `{:.2}`.
 impl fmt::Display for Decimal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let precision = formatter.precision().map_or(self.scale(), |digits| digits as u32);
@@ -97,8 +98,9 @@ impl fmt::Display for Decimal {
     }
 }
 
-/// A number's text, from its last letter to its first: a sign, 29 digits, a point, and 28 zeros that a precision adds. A
-/// letter too many would be lost and not a panic, whose code every module would have to carry.
+/// A buffer that is filled from its end to its start. The longest text is a sign, 29 digits, a
+/// point, and 28 zeros that a precision adds. A byte too many would be lost instead of a panic,
+/// because every module would have to carry the panic's code.
 struct Backwards {
     text: [u8; 64],
     at: usize,

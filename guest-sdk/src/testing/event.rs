@@ -1,4 +1,4 @@
-//! Events for tests: the source's examples, changed here and there, or any JSON.
+//! Events for tests: the source's examples with changed fields, or any JSON.
 
 use std::fmt;
 
@@ -26,7 +26,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// The source's example of an event, by the SDK's name (`Purchase`) or by its code (`OnPurchaseConfirm`).
+    /// Makes the source's example of an event, by its name in the SDK (`Purchase`) or by its code
+    /// (`OnPurchaseConfirm`).
     ///
     /// # Panics
     /// When there is no such event.
@@ -37,25 +38,26 @@ impl Event {
             Some(event) => Self::json(event.sample),
             None => {
                 let names: Vec<_> = EVENTS.iter().map(|event| event.name).collect();
-                panic!("there is no event `{name}`; there are {}", names.join(", "))
+                panic!("there is no event `{name}`; the events are {}", names.join(", "))
             }
         }
     }
 
-    /// An event in JSON, as SMC sends it.
+    /// Makes an event from JSON, as SMC sends it.
     ///
     /// # Panics
-    /// When it isn't JSON.
+    /// When the text is not JSON.
     #[must_use]
     #[track_caller]
     pub fn json(text: &str) -> Self {
         match Json::parse(text) {
             Ok(body) => Self { body },
-            Err(error) => panic!("the event is no JSON: {error}"),
+            Err(error) => panic!("the event is not JSON: {error}"),
         }
     }
 
-    /// Sets a field, by the SDK's name (`amount`) or by a JSON Pointer (`/purchaseOperationInfo/brandId`).
+    /// Sets a field, by its name in the SDK (`amount`) or by a JSON Pointer
+    /// (`/purchaseOperationInfo/brandId`).
     ///
     /// # Panics
     /// When the event has no such field.
@@ -66,10 +68,10 @@ impl Event {
         self
     }
 
-    /// Sets a field to a piece of JSON.
+    /// Sets a field to a JSON value.
     ///
     /// # Panics
-    /// When the event has no such field, or the piece isn't JSON.
+    /// When the event has no such field, or the value is not JSON.
     #[must_use]
     #[track_caller]
     pub fn set_json(mut self, field: &str, json: &str) -> Self {
@@ -77,7 +79,7 @@ impl Event {
         self
     }
 
-    /// Takes a field out, under all its spellings.
+    /// Removes a field, at all its paths.
     ///
     /// # Panics
     /// When the event has no such field.
@@ -91,7 +93,8 @@ impl Event {
     #[track_caller]
     fn put(&mut self, field: &str, value: Option<Json>) {
         let paths = if field.starts_with('/') { vec![field] } else { self.paths(field) };
-        let there = paths.iter().find(|path| self.body.at(path).is_some_and(|found| *found != Json::Null));
+        let there =
+            paths.iter().find(|path| self.body.at(path).is_some_and(|found| *found != Json::Null));
         match (value, there) {
             (Some(value), path) => self.body.put(path.unwrap_or(&paths[0]), Some(value)),
             (None, _) => paths.iter().for_each(|path| self.body.put(path, None)),
@@ -105,7 +108,11 @@ impl Event {
             Some(field) => field.paths.to_vec(),
             None => {
                 let names: Vec<_> = event.fields.iter().map(|field| field.name).collect();
-                panic!("`{}` has no field `{field}`; it has {}", event.name, names.join(", "))
+                panic!(
+                    "`{}` has no field `{field}`; its fields are {}",
+                    event.name,
+                    names.join(", ")
+                )
             }
         }
     }
@@ -118,7 +125,7 @@ impl Event {
     }
 }
 
-/// The name or code of an event, or a whole event in JSON.
+/// Makes an event from its name, its code, or its JSON.
 impl From<&str> for Event {
     #[track_caller]
     fn from(text: &str) -> Self {
@@ -126,21 +133,21 @@ impl From<&str> for Event {
     }
 }
 
-/// As JSON.
+/// Writes the event as JSON.
 impl fmt::Display for Event {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.body.fmt(formatter)
     }
 }
 
-/// What a field of an event can be set to.
+/// A value for a field of an event.
 pub trait EventValue: sealed::Sealed {}
 
 mod sealed {
     use super::super::json::Json;
 
     pub trait Sealed {
-        #[expect(private_interfaces, reason = "sealed: nobody outside calls it")]
+        #[expect(private_interfaces, reason = "sealed: never called from outside")]
         fn into_json(self) -> Json;
     }
 }
@@ -150,7 +157,7 @@ macro_rules! event_values {
     ($($type:ty => |$value:ident| $json:expr;)+) => { $(
         impl EventValue for $type {}
         impl Sealed for $type {
-            #[expect(private_interfaces, reason = "sealed: nobody outside calls it")]
+            #[expect(private_interfaces, reason = "sealed: never called from outside")]
             fn into_json(self) -> Json {
                 let $value = self;
                 $json

@@ -1,4 +1,4 @@
-//! JSON that keeps each number's text, as decimals are read from it.
+//! JSON values that keep the text of each number, so that decimals are exact.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 pub(super) enum Json {
     Null,
     Bool(bool),
-    /// As it was written.
+    /// The number's text, as written.
     Number(String),
     Text(String),
     Array(Vec<Json>),
@@ -17,7 +17,7 @@ pub(super) enum Json {
 }
 
 impl Json {
-    /// Reads strict JSON, or JSON with commas too many, as the source's example of a merge has one.
+    /// Reads JSON. Trailing commas are accepted, as the source's example of a merge has one.
     pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let strict = serde_json::from_str::<&RawValue>(text).and_then(Self::of);
         strict.or_else(|error| {
@@ -38,7 +38,8 @@ impl Json {
                 Self::Array(elements.into_iter().map(Self::of).collect::<Result<_, _>>()?)
             }
             Some(b'{') => {
-                let members: std::collections::BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
+                let members: std::collections::BTreeMap<String, &RawValue> =
+                    serde_json::from_str(text)?;
                 let members = members.into_iter().map(|(key, value)| Ok((key, Self::of(value)?)));
                 Self::Object(members.collect::<Result<_, serde_json::Error>>()?)
             }
@@ -46,7 +47,8 @@ impl Json {
         })
     }
 
-    /// What a JSON Pointer points at; array elements can't be addressed, as in the ABI.
+    /// The value at a JSON Pointer; `None` if there is none. As in the ABI, a pointer cannot
+    /// address array elements.
     pub(super) fn at(&self, pointer: &str) -> Option<&Self> {
         pointer.split('/').skip(1).try_fold(self, |value, key| match value {
             Self::Object(members) => {
@@ -57,9 +59,10 @@ impl Json {
         })
     }
 
-    /// Whether what should hold a pointer's place is there and is no object.
-    pub(super) fn ends_before(&self, pointer: &str) -> bool {
-        let mut holders = pointer.match_indices('/').filter_map(|(end, _)| self.at(&pointer[..end]));
+    /// Whether a value on the way to a JSON Pointer is present and not an object.
+    pub(super) fn has_non_object_parent(&self, pointer: &str) -> bool {
+        let mut holders =
+            pointer.match_indices('/').filter_map(|(end, _)| self.at(&pointer[..end]));
         holders.any(|holder| !holder.is_absent() && !matches!(holder, Self::Object(_)))
     }
 
@@ -71,13 +74,16 @@ impl Json {
         }
     }
 
-    /// Puts a value where a JSON Pointer points, with objects on the way there; or takes it away.
+    /// Sets the value at a JSON Pointer and makes the objects on the way to it; `None` removes the
+    /// value.
     pub(super) fn put(&mut self, pointer: &str, value: Option<Json>) {
         let Some((_, path)) = pointer.split_once('/') else {
             *self = value.unwrap_or(Self::Null);
             return;
         };
-        let (key, rest) = path.split_once('/').map_or((path, String::new()), |(key, rest)| (key, format!("/{rest}")));
+        let (key, rest) = path
+            .split_once('/')
+            .map_or((path, String::new()), |(key, rest)| (key, format!("/{rest}")));
         let key = unescape(key);
         if !matches!(self, Self::Object(_)) {
             *self = Self::Object(Vec::new());
@@ -101,7 +107,7 @@ fn unescape(key: &str) -> String {
     key.replace("~1", "/").replace("~0", "~")
 }
 
-/// The text without commas that stand before a closing bracket, outside of strings.
+/// The text without trailing commas, outside of strings.
 fn without_trailing_commas(text: &str) -> String {
     let mut kept = String::new();
     let (mut in_text, mut escaped) = (false, false);
@@ -133,7 +139,8 @@ impl fmt::Display for Json {
                 write!(formatter, "[{}]", elements.join(","))
             }
             Self::Object(members) => {
-                let members: Vec<_> = members.iter().map(|(key, value)| format!("{}:{value}", quoted(key))).collect();
+                let members: Vec<_> =
+                    members.iter().map(|(key, value)| format!("{}:{value}", quoted(key))).collect();
                 write!(formatter, "{{{}}}", members.join(","))
             }
         }

@@ -1,4 +1,4 @@
-//! Unit tests for rules: run one natively on events, move the clock, and see what it asks for.
+//! Unit tests for rules: run a rule natively on events, move the clock, and check what it requests.
 //!
 //! ```
 //! use hailer_sdk::prelude::*;
@@ -24,7 +24,7 @@
 //!
 //! // In a rule crate, this is a `#[test]`.
 //! Scenario::new(BigBasket::default())
-//!     // The source's own example, of 135.00.
+//!     // The source's example event, with an amount of 135.00.
 //!     .event("Purchase")
 //!     .expect_sent(Push::template("big-basket").data("amount", dec!(135.00)))
 //!     .expect_nothing()
@@ -33,12 +33,16 @@
 //!     .expect_nothing()
 //!     .expect_note("a small basket")
 //!     // A message in JSON, as SMC would send it.
-//!     .event(r#"{"eventCode": "OnPurchaseConfirm", "purchaseOperationInfo": {"purchaseData": {"amount": 1e3}}}"#)
+//!     .event(
+//!         r#"{"eventCode": "OnPurchaseConfirm",
+//!             "purchaseOperationInfo": {"purchaseData": {"amount": 1e3}}}"#,
+//!     )
 //!     .expect_sent(Push::template("big-basket").data("amount", dec!(1000)));
 //! ```
 //!
-//! A scenario keeps each customer's state and pending timers, as the engine does, and [`Scenario::advance`] calls the timers that fall
-//! due on the way, each when it is due. Sixty days take no time:
+//! A scenario keeps each customer's state and pending timers, as the engine does.
+//! [`Scenario::advance`] moves the clock and calls each timer that falls due, at its due time.
+//! Sixty days pass at once:
 //!
 //! ```
 //! use hailer_sdk::prelude::*;
@@ -82,13 +86,14 @@
 //!     .advance(hours(7))
 //!     .expect_sent(Mail::template("we-miss-you").data("visits", 2))
 //!     .expect_no_timer(Timer::MISSED)
-//!     // The customer of the example, 107, becomes part of another one.
+//!     // The customer of the example, 107, is merged into customer 108.
 //!     .event(Event::of("ProfilesMerged").set("from_customer_id", 107).set("to_customer_id", 108))
 //!     .expect_state(|visits: &Visits| visits.count == 2);
 //! ```
 //!
-//! The rule is called through the same bytes as in the engine, so a test also proves that fields arrive. Only the sandbox
-//! is missing, and the engine's policies: consent, caps and quiet hours come after the rule.
+//! The rule is called with the same bytes as in the engine, so a test also proves that the fields
+//! arrive. Only the sandbox is missing, and the engine's policies: consent, caps and quiet hours
+//! are applied after the rule.
 
 mod customers;
 mod event;

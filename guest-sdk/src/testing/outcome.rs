@@ -1,4 +1,4 @@
-//! What a rule asked for, read back from the bytes that it wrote.
+//! The requests of a rule, decoded from the bytes of its outcome.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,16 +9,16 @@ use hailer_abi::wire::{self, Channel};
 use crate::wire::Reader;
 use crate::{Decimal, Message, Timestamp};
 
-/// A communication that a rule asked for.
+/// A communication that a rule requested.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sent {
-    /// `mail`, `push`, `sms`, `viber`, `chatBot` or `socialNetworks`.
+    /// SMC's name of the channel, such as `chatBot` for [`ChatBot`](crate::ChatBot).
     pub channel: &'static str,
     pub template: String,
     pub data: BTreeMap<String, Data>,
 }
 
-/// A value that a template is filled with.
+/// A value of a template's data.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
     Null,
@@ -32,18 +32,18 @@ pub enum Data {
     Map(BTreeMap<String, Data>),
 }
 
-/// What a call, or several, led to.
+/// The outcome of one call, or of several together.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
     pub(super) error: Option<String>,
     pub(super) state: StateChange,
     pub(super) sent: Vec<Sent>,
     pub(super) notes: Vec<String>,
-    /// In the order in which they were asked for.
+    /// The requests for timers, in order.
     pub(super) timers: Vec<TimerRequest>,
 }
 
-/// What becomes of the state.
+/// The change of the state.
 #[derive(Clone, Debug, Default)]
 pub(super) enum StateChange {
     #[default]
@@ -52,7 +52,7 @@ pub(super) enum StateChange {
     Remove,
 }
 
-/// What is asked of a timer, by its handler's number.
+/// A request for a timer, with the number of the timer's handler.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TimerRequest {
     Schedule(u32, When),
@@ -83,7 +83,9 @@ impl Outcome {
                     let handler = reader.unsigned() as u32;
                     outcome.timers.push(TimerRequest::Schedule(handler, when(&mut reader)));
                 }
-                wire::ACTION_CANCEL => outcome.timers.push(TimerRequest::Cancel(reader.unsigned() as u32)),
+                wire::ACTION_CANCEL => {
+                    outcome.timers.push(TimerRequest::Cancel(reader.unsigned() as u32))
+                }
                 wire::ACTION_SEND => outcome.sent.push(Sent {
                     channel: Channel::from_wire(reader.unsigned()).map_or("?", Channel::name),
                     template: reader.str().to_owned(),
@@ -92,11 +94,11 @@ impl Outcome {
                 _ => outcome.notes.push(reader.str().to_owned()),
             }
         }
-        assert!(reader.is_empty(), "the rule wrote more than its outcome");
+        assert!(reader.is_empty(), "the rule wrote bytes after its outcome");
         outcome
     }
 
-    /// Adds what another call said.
+    /// Adds the outcome of another call.
     pub(super) fn add(&mut self, other: Outcome) {
         self.error = self.error.take().or(other.error);
         self.sent.extend(other.sent);
@@ -104,27 +106,36 @@ impl Outcome {
     }
 }
 
-/// A moment as the SDK writes it.
+/// Reads a due time as the SDK writes it.
 pub(super) fn when(reader: &mut Reader<'_>) -> When {
     reader.array();
     let kind = reader.unsigned();
     let mut number = || reader.int();
-    // The SDK's types bound every one of these.
+    // The SDK's types limit each of these numbers to its range.
     match kind {
         wire::WHEN_AFTER => When::After { ms: number() as u64 },
         wire::WHEN_AT => When::At { ms: number() },
         wire::WHEN_IN_DAYS => When::InDays { days: number() as u32, minute: number() as u16 },
-        wire::WHEN_ON => {
-            When::On { year: number() as i16, month: number() as u8, day: number() as u8, minute: number() as u16 }
-        }
-        _ => When::EveryYearOn { month: number() as u8, day: number() as u8, minute: number() as u16 },
+        wire::WHEN_ON => When::On {
+            year: number() as i16,
+            month: number() as u8,
+            day: number() as u8,
+            minute: number() as u16,
+        },
+        _ => When::EveryYearOn {
+            month: number() as u8,
+            day: number() as u8,
+            minute: number() as u16,
+        },
     }
 }
 
 impl From<Message<'_>> for Sent {
     fn from(message: Message<'_>) -> Self {
         let mut reader = Reader::new(message.entries.bytes());
-        let data = (0..message.entry_count).map(|_| (reader.str().to_owned(), data(&mut reader))).collect();
+        let data = (0..message.entry_count)
+            .map(|_| (reader.str().to_owned(), data(&mut reader)))
+            .collect();
         let channel = Channel::from_wire(u64::from(message.channel)).map_or("?", Channel::name);
         Self { channel, template: message.template.to_owned(), data }
     }
@@ -145,7 +156,9 @@ fn data(reader: &mut Reader<'_>) -> Data {
         0xa0..=0xbf | 0xd9..=0xdb => Data::Text(reader.str().to_owned()),
         0xd7 => Data::Timestamp(reader.timestamp()),
         0xd8 => Data::Decimal(reader.decimal()),
-        0x90..=0x9f | 0xdc | 0xdd => Data::List((0..reader.array()).map(|_| data(reader)).collect()),
+        0x90..=0x9f | 0xdc | 0xdd => {
+            Data::List((0..reader.array()).map(|_| data(reader)).collect())
+        }
         0x80..=0x8f | 0xde | 0xdf => Data::Map(entries(reader)),
         _ => Data::Int(reader.int()),
     }
@@ -173,7 +186,8 @@ impl fmt::Display for Data {
                 write!(formatter, "[{}]", values.join(", "))
             }
             Self::Map(values) => {
-                let values: Vec<_> = values.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+                let values: Vec<_> =
+                    values.iter().map(|(key, value)| format!("{key}: {value}")).collect();
                 write!(formatter, "{{{}}}", values.join(", "))
             }
         }

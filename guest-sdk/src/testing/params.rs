@@ -1,5 +1,5 @@
-//! Parameters as a campaign's file would set them: checked against the manifest, defaults filled in, written as the ABI
-//! says.
+//! Parameters as a campaign file sets them: checked against the manifest, completed with defaults,
+//! and encoded for the ABI.
 
 use hailer_abi::manifest::{Manifest, Param, ParamKind, ParamValue};
 
@@ -8,21 +8,28 @@ use super::projection::decimal;
 use crate::Decimal;
 use crate::wire::Writer;
 
-/// The input of `hailer_configure` for the parameters in a JSON object. An error says what a campaign would be told.
+/// Encodes the parameters of a JSON object as the input of `hailer_configure`. The error is the one
+/// that a campaign would get.
 pub(super) fn encode(manifest: &Manifest, params: &Json) -> Result<Writer, String> {
-    let Json::Object(given) = params else { return Err("the parameters are no JSON object".into()) };
-    if let Some((name, _)) = given.iter().find(|(name, _)| manifest.params.iter().all(|param| param.name != *name)) {
+    let Json::Object(given) = params else {
+        return Err("the parameters are not a JSON object".into());
+    };
+    if let Some((name, _)) =
+        given.iter().find(|(name, _)| manifest.params.iter().all(|param| param.name != *name))
+    {
         return Err(format!("there is no parameter `{name}`"));
     }
     let mut writer = Writer::default();
     writer.array(manifest.params.len());
     for param in &manifest.params {
-        let given = given.iter().find(|(name, _)| *name == param.name).map(|(_, value)| value.clone());
-        let value = given
-            .or_else(|| param.default.as_ref().map(default_of))
-            .ok_or_else(|| format!("the parameter `{}` is not set and has no default", param.name))?;
-        let measure = write(param.kind, &value, &mut writer)
-            .ok_or_else(|| format!("the parameter `{}` is not of type {:?}", param.name, param.kind))?;
+        let given =
+            given.iter().find(|(name, _)| *name == param.name).map(|(_, value)| value.clone());
+        let value = given.or_else(|| param.default.as_ref().map(default_of)).ok_or_else(|| {
+            format!("the parameter `{}` is not set and has no default", param.name)
+        })?;
+        let measure = write(param.kind, &value, &mut writer).ok_or_else(|| {
+            format!("the parameter `{}` is not of type {:?}", param.name, param.kind)
+        })?;
         check_bounds(param, measure)?;
     }
     Ok(writer)
@@ -41,7 +48,8 @@ fn default_of(value: &ParamValue) -> Json {
     }
 }
 
-/// Writes a value; returns what its bounds measure.
+/// Writes a value. The inner value is the measure that bounds apply to: a number, or a length;
+/// `None` if the type has no bounds. The outer one is `None` if the value is not of this type.
 fn write(kind: ParamKind, value: &Json, writer: &mut Writer) -> Option<Option<Decimal>> {
     match (kind, value) {
         (ParamKind::Bool, Json::Bool(value)) => writer.bool(*value),
@@ -67,7 +75,8 @@ fn write(kind: ParamKind, value: &Json, writer: &mut Writer) -> Option<Option<De
         }
         (ParamKind::StrMap | ParamKind::DecimalMap, Json::Object(entries)) => {
             writer.map(entries.len());
-            let element = if kind == ParamKind::StrMap { ParamKind::Str } else { ParamKind::Decimal };
+            let element =
+                if kind == ParamKind::StrMap { ParamKind::Str } else { ParamKind::Decimal };
             for (key, value) in entries {
                 writer.str(key);
                 write(element, value, writer)?;
@@ -82,8 +91,12 @@ fn check_bounds(param: &Param, measure: Option<Decimal>) -> Result<(), String> {
     let Some(measure) = measure else { return Ok(()) };
     let bound = |bound: &Option<String>| bound.as_deref().and_then(decimal);
     match (bound(&param.min), bound(&param.max)) {
-        (Some(min), _) if measure < min => Err(format!("the parameter `{}` is below {min}", param.name)),
-        (_, Some(max)) if measure > max => Err(format!("the parameter `{}` is above {max}", param.name)),
+        (Some(min), _) if measure < min => {
+            Err(format!("the parameter `{}` is below {min}", param.name))
+        }
+        (_, Some(max)) if measure > max => {
+            Err(format!("the parameter `{}` is above {max}", param.name))
+        }
         _ => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! From an event to the fields that a handler declares: the rules of `docs/abi.md`, written for clarity. The engine has
-//! an implementation of its own, made for speed.
+//! The projection of an event to the fields of a handler, by the rules of `docs/abi.md`. This code
+//! is written for clarity; the engine has its own implementation, written for speed.
 
 use hailer_abi::manifest::{Field, FieldKind, Handler};
 
@@ -7,20 +7,28 @@ use super::json::Json;
 use crate::wire::Writer;
 use crate::{Decimal, Timestamp};
 
-/// Writes the values of a handler's fields, all of them.
+/// Writes the values of all fields of a handler.
 ///
 /// # Errors
-/// Why the handler is not called: a required field is absent or, if the handler is strict, a field is there and can't be used.
+/// The reason why the handler is not called: a required field is absent or, if the handler is
+/// strict, a field is present but unusable.
 pub(super) fn project(handler: &Handler, body: &Json, writer: &mut Writer) -> Result<(), String> {
     let mut missing = None;
     record(&handler.fields, handler.strict, body, writer, &mut missing);
     missing.map_or(Ok(()), Err)
 }
 
-fn record(fields: &[Field], strict: bool, from: &Json, writer: &mut Writer, missing: &mut Option<String>) {
+fn record(
+    fields: &[Field],
+    strict: bool,
+    from: &Json,
+    writer: &mut Writer,
+    missing: &mut Option<String>,
+) {
     writer.array(fields.len());
     for field in fields {
-        let found = field.paths.iter().filter_map(|path| from.at(path)).find(|value| !value.is_absent());
+        let found =
+            field.paths.iter().filter_map(|path| from.at(path)).find(|value| !value.is_absent());
         let before = writer.len();
         let written = match found {
             Some(value) => value_of(field, strict, value, writer, missing),
@@ -29,21 +37,26 @@ fn record(fields: &[Field], strict: bool, from: &Json, writer: &mut Writer, miss
         if !written {
             writer.truncate(before);
             writer.nil();
-            // Another field of the handler may read the same paths as another type.
+            // Another field of the handler may read the same paths as a different type.
             let is_read_otherwise = |value: &Json| {
-                let mut twins = fields.iter().filter(|twin| twin.paths == field.paths && twin.kind != field.kind);
+                let mut twins = fields
+                    .iter()
+                    .filter(|twin| twin.paths == field.paths && twin.kind != field.kind);
                 twins.any(|twin| value_of(twin, strict, value, &mut Writer::default(), &mut None))
             };
             match found {
-                None if (field.required || strict) && field.paths.iter().any(|path| from.ends_before(path)) => {
-                    let why = || format!("`{}` should be in an object, and there is something else", field.name);
+                None if (field.required || strict)
+                    && field.paths.iter().any(|path| from.has_non_object_parent(path)) =>
+                {
+                    let why = || format!("`{}` has a parent that is not an object", field.name);
                     missing.get_or_insert_with(why);
                 }
                 None if field.required => {
                     _ = missing.get_or_insert_with(|| format!("the event has no `{}`", field.name))
                 }
                 Some(value) if field.required || strict && !is_read_otherwise(value) => {
-                    missing.get_or_insert_with(|| format!("`{}` is there, and can't be used", field.name));
+                    missing
+                        .get_or_insert_with(|| format!("`{}` is present but unusable", field.name));
                 }
                 _ => {}
             }
@@ -51,15 +64,23 @@ fn record(fields: &[Field], strict: bool, from: &Json, writer: &mut Writer, miss
     }
 }
 
-/// Writes one value; `false` if it is of another kind.
-fn value_of(field: &Field, strict: bool, value: &Json, writer: &mut Writer, missing: &mut Option<String>) -> bool {
+/// Writes one value; `false` if it is of another type.
+fn value_of(
+    field: &Field,
+    strict: bool,
+    value: &Json,
+    writer: &mut Writer,
+    missing: &mut Option<String>,
+) -> bool {
     let written = match (field.kind, value) {
         (FieldKind::Bool, Json::Bool(value)) => {
             writer.bool(*value);
             Some(())
         }
         (FieldKind::Int, Json::Number(text)) => int(text).map(|value| writer.int(value)),
-        (FieldKind::Float, Json::Number(text)) => text.parse().ok().map(|value| writer.float(value)),
+        (FieldKind::Float, Json::Number(text)) => {
+            text.parse().ok().map(|value| writer.float(value))
+        }
         (FieldKind::Str | FieldKind::Id, Json::Text(text)) => {
             writer.str(text);
             Some(())
@@ -68,9 +89,15 @@ fn value_of(field: &Field, strict: bool, value: &Json, writer: &mut Writer, miss
             writer.str(text);
             Some(())
         }
-        (FieldKind::Id, Json::Number(text)) => int(text).map(|value| writer.str(&value.to_string())),
-        (FieldKind::Decimal, Json::Number(text)) => decimal(text).map(|value| writer.decimal(value)),
-        (FieldKind::Timestamp, Json::Text(text)) => moment(text).map(|value| writer.timestamp(value)),
+        (FieldKind::Id, Json::Number(text)) => {
+            int(text).map(|value| writer.str(&value.to_string()))
+        }
+        (FieldKind::Decimal, Json::Number(text)) => {
+            decimal(text).map(|value| writer.decimal(value))
+        }
+        (FieldKind::Timestamp, Json::Text(text)) => {
+            moment(text).map(|value| writer.timestamp(value))
+        }
         (FieldKind::Map, Json::Object(members)) => map(members, writer),
         (FieldKind::List, Json::Array(elements)) => {
             let elements: Vec<_> = elements.iter().filter(|element| !element.is_absent()).collect();
@@ -126,7 +153,8 @@ fn raw(value: &Json, writer: &mut Writer) {
     }
 }
 
-/// A moment in any of the spellings of `docs/abi.md`: what is not RFC 3339 is written so first.
+/// Reads a timestamp in any of the formats of `docs/abi.md`. Formats other than RFC 3339 are first
+/// converted to it.
 fn moment(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| in_rfc_3339(text)?.parse().ok())
 }
@@ -142,7 +170,8 @@ fn in_rfc_3339(text: &str) -> Option<String> {
     };
     let rest = rest.strip_prefix(['T', 't', ' '])?;
     let (time, offset) = rest.split_at(rest.find(['Z', 'z', '+', '-', ' ']).unwrap_or(rest.len()));
-    let (time, fraction) = time.split_once(['.', ',']).map_or((time, None), |(time, fraction)| (time, Some(fraction)));
+    let (time, fraction) =
+        time.split_once(['.', ',']).map_or((time, None), |(time, fraction)| (time, Some(fraction)));
     let time = match time.len() {
         4 if is_digits(time) && fraction.is_none() => format!("{}:{}:00", &time[..2], &time[2..]),
         6 if is_digits(time) => format!("{}:{}:{}", &time[..2], &time[2..4], &time[4..]),
@@ -153,7 +182,9 @@ fn in_rfc_3339(text: &str) -> Option<String> {
     let offset = offset.strip_prefix(' ').filter(|offset| !offset.is_empty()).unwrap_or(offset);
     let offset = match offset.get(1..) {
         Some(hours) if hours.len() == 2 => format!("{offset}:00"),
-        Some(digits) if digits.len() == 4 && is_digits(digits) => format!("{}:{}", &offset[..3], &offset[3..]),
+        Some(digits) if digits.len() == 4 && is_digits(digits) => {
+            format!("{}:{}", &offset[..3], &offset[3..])
+        }
         _ => offset.to_owned(),
     };
     Some(format!("{date}T{time}{fraction}{offset}"))
@@ -163,22 +194,22 @@ fn is_integer_literal(text: &str) -> bool {
     !text.contains(['.', 'e', 'E'])
 }
 
-/// Whether the text is an integer, `10.0000` included.
+/// The value of a number's text that is a whole number, such as `10.0000`; else `None`.
 fn int(text: &str) -> Option<i64> {
     text.parse().ok().or_else(|| decimal(text).filter(|value| value.truncate(0) == *value)?.floor())
 }
 
-/// A number's text as a decimal, with an exponent or without.
+/// Converts a number's text, with or without an exponent, to a decimal; `None` if it does not fit.
 pub(super) fn decimal(text: &str) -> Option<Decimal> {
     let Some((number, exponent)) = text.split_once(['e', 'E']) else {
-        // Zeros at the end count as far as they fit.
+        // Trailing zeros are kept as far as they fit.
         return rounded(text);
     };
     let exponent: i32 = exponent.trim_start_matches('+').parse().ok()?;
     let (sign, number) = number.strip_prefix('-').map_or(("", number), |number| ("-", number));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let point = i32::try_from(whole.len()).ok()? + exponent;
-    // Further than that, none fits or no digit is left.
+    // Outside of these limits, no decimal fits or no digit is left.
     if point > 58 {
         return None;
     }
@@ -195,7 +226,8 @@ pub(super) fn decimal(text: &str) -> Option<Decimal> {
     rounded(&format!("{sign}{whole}.{fraction}"))
 }
 
-/// A number without an exponent as a decimal; with fewer places, rounded half to even, if a decimal holds no more.
+/// Converts a number without an exponent to a decimal. If the digits do not fit, it is rounded half
+/// to even, to fewer digits after the point.
 fn rounded(text: &str) -> Option<Decimal> {
     let (sign, number) = text.strip_prefix('-').map_or(("", text), |number| ("-", number));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -225,7 +257,11 @@ fn rounded(text: &str) -> Option<Decimal> {
         let digits = String::from_utf8(digits).ok()?;
         let (whole, fraction) = digits.split_at(point);
         let whole = whole.strip_prefix('0').filter(|rest| !rest.is_empty()).unwrap_or(whole);
-        let plain = if places == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") };
+        let plain = if places == 0 {
+            format!("{sign}{whole}")
+        } else {
+            format!("{sign}{whole}.{fraction}")
+        };
         plain.parse().ok()
     })
 }
@@ -235,9 +271,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_null_or_empty_is_left_out_and_what_is_no_number_spoils_a_map() {
+    fn a_map_skips_null_and_empty_entries_and_rejects_non_numbers() {
         let entries = |json: &str| {
-            let Ok(Json::Object(members)) = Json::parse(json) else { panic!("{json} is an object") };
+            let Ok(Json::Object(members)) = Json::parse(json) else {
+                panic!("{json} is an object")
+            };
             let mut writer = Writer::default();
             map(&members, &mut writer).map(|()| crate::wire::Reader::new(writer.bytes()).map())
         };
@@ -246,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_whose_holder_is_no_object_keeps_a_strict_handler_from_being_called() {
+    fn a_strict_handler_is_not_called_if_a_parent_of_a_field_is_not_an_object() {
         let field = Field {
             name: "number".to_owned(),
             kind: FieldKind::Str,
@@ -268,9 +306,13 @@ mod tests {
             let Ok(body) = Json::parse(body) else { panic!("{body} is JSON") };
             project(&handler, &body, &mut Writer::default())
         };
-        let refused = Err("`number` should be in an object, and there is something else".to_owned());
+        let refused = Err("`number` has a parent that is not an object".to_owned());
         for body in [r#"{"card":"x"}"#, r#"{"card":[{"number":"1"}]}"#] {
-            assert_eq!((called(true, body), called(false, body)), (refused.clone(), Ok(())), "{body}");
+            assert_eq!(
+                (called(true, body), called(false, body)),
+                (refused.clone(), Ok(())),
+                "{body}"
+            );
         }
         for body in ["{}", r#"{"card":null}"#, r#"{"card":{}}"#, r#"{"card":7,"number":"1"}"#] {
             assert_eq!(called(true, body), Ok(()), "{body}");
@@ -294,18 +336,25 @@ mod tests {
     }
 
     #[test]
-    fn more_digits_than_a_decimal_holds_are_rounded_half_to_even_as_the_engine_does() {
+    fn excess_digits_are_rounded_half_to_even_as_in_the_engine() {
         for (text, rounded) in [
             ("33.333333333333333333333333333", "33.333333333333333333333333333"),
             ("66.666666666666666666666666667", "66.666666666666666666666666667"),
-            ("0.1000000000000000055511151231257827021181583404541015625", "0.1000000000000000055511151231"),
+            (
+                "0.1000000000000000055511151231257827021181583404541015625",
+                "0.1000000000000000055511151231",
+            ),
             ("-99.999999999999999999999999999", "-100.00000000000000000000000000"),
             ("0.00000000000000000000000000005", "0.0000000000000000000000000000"),
             ("0.00000000000000000000000000015", "0.0000000000000000000000000002"),
             ("1e-40", "0.0000000000000000000000000000"),
             ("150.0000", "150.0000"),
         ] {
-            assert_eq!(decimal(text).map(|value| value.to_string()).as_deref(), Some(rounded), "{text}");
+            assert_eq!(
+                decimal(text).map(|value| value.to_string()).as_deref(),
+                Some(rounded),
+                "{text}"
+            );
         }
         assert!(decimal("1x.5").is_none() && decimal("99999999999999999999999999999").is_none());
     }

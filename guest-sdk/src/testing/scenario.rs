@@ -1,4 +1,4 @@
-//! A rule, a clock, and one event after another.
+//! A scenario: a rule under test, its clock, and its events.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,41 +12,45 @@ use jiff::tz::TimeZone;
 use super::customers::{Customers, Pending, customer_of, merged_away};
 use super::event::Event;
 use super::json::Json;
-use super::outcome::{self, Outcome, Sent, TimerRequest};
+use super::outcome::{Outcome, Sent, TimerRequest};
 use super::{params, projection};
 use crate::context::bucket;
 use crate::module::Instance;
 use crate::wire::{Reader, Writer};
-use crate::{Due, Duration, Level, Rule, State, TimerId, Timestamp};
+use crate::{Duration, Level, Rule, State, Timestamp};
 
-/// A rule under test. Every method returns the scenario, so that a test reads as a story.
+mod expect;
+
+/// A rule under test. Every method returns the scenario, so that calls can be chained.
 ///
-/// The clock stands at 2026-01-01 until it is moved, and local times are those of UTC until [`Self::time_zone`] says otherwise. Customers
-/// are told apart by the ids in their events.
+/// The clock is at 2026-01-01 until it is moved. Local times are in UTC until
+/// [`Self::time_zone`] sets a zone. Customers are identified by the ids in their events.
 pub struct Scenario<R> {
     instance: Instance<R>,
     manifest: Manifest,
-    /// One for each handler.
+    /// The conditions, one for each handler; `None` if it has none.
     guards: Vec<Option<Guard>>,
     now: Timestamp,
     zone: TimeZone,
     seed: Option<u64>,
     customers: Customers,
-    /// Whose the last event, or timer, was.
+    /// The customer of the last event or timer.
     customer: String,
-    /// What the last step led to: an event, or moving the clock.
+    /// The outcome of the last step: an event, or a move of the clock.
     outcome: Outcome,
+    /// The communications of the last step that no `expect_sent` has matched yet.
     unexpected: VecDeque<Sent>,
     logs: Vec<(Level, String)>,
 }
 
-/// A rule whose timers fire more often than this while the clock moves once will go on for ever.
+/// The largest number of timers that fire in one move of the clock. A rule that exceeds it would
+/// run forever.
 const FIRED_MAX: u32 = 100_000;
 /// 2026-01-01T00:00:00Z.
 const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 impl<R: Rule> Scenario<R> {
-    /// A scenario for a rule with its parameters.
+    /// Makes a scenario for a rule with its parameters.
     ///
     /// # Panics
     /// When the rule's `#[configure]` refuses the parameters.
@@ -59,19 +63,20 @@ impl<R: Rule> Scenario<R> {
         }
     }
 
-    /// A scenario for a rule with parameters as a campaign would set them, in a JSON object; decimals are texts. What is not
-    /// set has its default.
+    /// Makes a scenario for a rule with parameters as a campaign sets them, in a JSON object.
+    /// Decimals are strings. A parameter that is not set has its default.
     ///
     /// # Errors
-    /// What the campaign would be told: a parameter is missing, unknown, out of bounds, or refused by `#[configure]`.
+    /// The error that the campaign would get: a parameter is missing, unknown, out of bounds, or
+    /// refused by `#[configure]`.
     ///
     /// # Panics
-    /// When the text isn't JSON.
+    /// When the text is not JSON.
     #[track_caller]
     pub fn with_params(json: &str) -> Result<Self, String> {
         let params = match Json::parse(json) {
             Ok(params) => params,
-            Err(error) => panic!("the parameters are no JSON: {error}"),
+            Err(error) => panic!("the parameters are not JSON: {error}"),
         };
         let input = params::encode(&manifest::<R>(), &params)?;
         let mut instance = Instance::new();
@@ -98,49 +103,64 @@ impl<R: Rule> Scenario<R> {
         }
     }
 
-    /// Gives the rule an event: an [`Event`], the name of one (`"Purchase"`), or one in JSON. A merge of two customers first unites
-    /// what is kept about them.
+    /// Handles an event: an [`Event`], the name of one (`"Purchase"`), or one in JSON. A merge of
+    /// two customers first merges their state and timers.
     #[track_caller]
     pub fn event(&mut self, event: impl Into<Event>) -> &mut Self {
         let event = event.into();
         self.begin();
         let code = event.code().unwrap_or_default();
         self.customer = customer_of(&event.body);
-        if event_named("ProfilesMerged").is_some_and(|merge| merge.all_codes().any(|merged| merged == code)) {
+        if event_named("ProfilesMerged")
+            .is_some_and(|merge| merge.all_codes().any(|merged| merged == code))
+        {
             let from = merged_away(&event.body);
-            self.customer = self.customers.who_stays(&from, std::mem::take(&mut self.customer));
-            self.unite(&from);
+            self.customer = self.customers.remaining(&from, std::mem::take(&mut self.customer));
+            self.merge(&from);
         } else {
             self.customer = self.customers.resolve(std::mem::take(&mut self.customer));
         }
         let takes = |wanted: &str| {
-            self.manifest.handlers.iter().position(|handler| handler.events.iter().any(|code| code == wanted))
+            self.manifest
+                .handlers
+                .iter()
+                .position(|handler| handler.events.iter().any(|code| code == wanted))
         };
         if let Some(number) = takes(code).or_else(|| takes(ANY_EVENT)) {
             let handler = &self.manifest.handlers[number];
             let mut fields = Writer::default();
             let projected = projection::project(handler, &event.body, &mut fields);
-            let reason = match (self.missed(number, &fields), projected) {
+            let reason = match (self.failed_condition(number, &fields), projected) {
                 (None, Ok(())) => None,
                 (Some(condition), _) => Some(format!("its condition `{condition}` did not match")),
                 (None, Err(missing)) => Some(missing),
             };
             match reason {
                 None => _ = self.call(number as u32, &fields),
-                Some(reason) => self.outcome.notes.push(format!("`{}` was not called: {reason}", handler.name)),
+                Some(reason) => {
+                    self.outcome.notes.push(format!("`{}` was not called: {reason}", handler.name))
+                }
             }
         }
         self.fire_until(self.now);
         self.end()
     }
 
-    /// The condition of a handler, in words, if these fields don't match it.
-    fn missed(&self, number: usize, fields: &Writer) -> Option<String> {
+    /// The text of a handler's condition, if these fields do not match it.
+    fn failed_condition(&self, number: usize, fields: &Writer) -> Option<String> {
         let guard = self.guards.get(number)?.as_ref()?;
         let values = elements(fields.bytes()).unwrap_or_default();
         let answer = guard.answer(&values);
-        let as_rust = self.instance.rule().and_then(|rule| rule.condition(number as u32, Reader::new(fields.bytes())));
-        assert_eq!(answer, as_rust, "the engine answers `{}` otherwise than Rust: a bug of hailer-sdk", guard.text());
+        let as_rust = self
+            .instance
+            .rule()
+            .and_then(|rule| rule.condition(number as u32, Reader::new(fields.bytes())));
+        assert_eq!(
+            answer,
+            as_rust,
+            "the engine's result of `{}` differs from Rust's: this is a bug in hailer-sdk",
+            guard.text()
+        );
         (answer != Some(true)).then(|| guard.text().to_owned())
     }
 
@@ -154,7 +174,8 @@ impl<R: Rule> Scenario<R> {
         self
     }
 
-    /// Calls a handler for the customer of now, and does what it asks for. Returns the timers that it scheduled or cancelled.
+    /// Calls a handler for the current customer, and carries out its requests. Returns the numbers
+    /// of the timers that it scheduled or cancelled.
     fn call(&mut self, number: u32, fields: &Writer) -> Vec<u32> {
         let mut input = Writer::default();
         input.array(4);
@@ -172,18 +193,24 @@ impl<R: Rule> Scenario<R> {
             requested.push(handler);
             match *request {
                 TimerRequest::Cancel(handler) => self.customers.cancel(&self.customer, handler),
-                TimerRequest::Schedule(handler, when) => match when.resolve(self.now.as_millis(), &self.zone) {
-                    Ok(due) => self.customers.schedule(&self.customer, handler, Timestamp::from_millis(due)),
-                    Err(wrong) => panic!("the rule scheduled {wrong}"),
-                },
+                TimerRequest::Schedule(handler, when) => {
+                    match when.resolve(self.now.as_millis(), &self.zone) {
+                        Ok(due) => self.customers.schedule(
+                            &self.customer,
+                            handler,
+                            Timestamp::from_millis(due),
+                        ),
+                        Err(error) => panic!("the rule scheduled {error}"),
+                    }
+                }
             }
         }
         self.outcome.add(called);
         requested
     }
 
-    /// Makes what is kept about a customer part of what is kept about the customer of now.
-    fn unite(&mut self, from: &str) {
+    /// Merges the state and the timers of a customer into those of the current customer.
+    fn merge(&mut self, from: &str) {
         let to = self.customer.clone();
         if from.is_empty() || from == to {
             return;
@@ -191,10 +218,11 @@ impl<R: Rule> Scenario<R> {
         self.customers.redirect(from, &to);
         let (other, theirs) = (self.customers.take_state(from), self.customers.take_timers(from));
         let Some(number) = self.manifest.handlers.iter().position(|handler| handler.merge) else {
-            // State and timers stay together: those of the one customer or those of the other.
+            // State and timers belong together: the result has those of one customer or those of
+            // the other.
             if self.customers.state(&to).is_none() && self.customers.timers(&to).next().is_none() {
                 other.into_iter().for_each(|state| self.customers.put_state(&to, state));
-                theirs.into_iter().for_each(|timer| self.customers.leave_timer(&to, timer));
+                theirs.into_iter().for_each(|timer| self.customers.inherit_timer(&to, timer));
             }
             return;
         };
@@ -217,16 +245,19 @@ impl<R: Rule> Scenario<R> {
         let requested = self.call(number as u32, &fields);
         if self.outcome.error.is_none() {
             let untouched = theirs.into_iter().filter(|timer| !requested.contains(&timer.handler));
-            untouched.for_each(|timer| self.customers.leave_timer(&to, timer));
+            untouched.for_each(|timer| self.customers.inherit_timer(&to, timer));
         }
     }
 
-    /// Calls every timer that is due until then, each when it is due, the clock standing there.
+    /// Moves the clock to `until`, and calls each timer that falls due at its due time.
     fn fire_until(&mut self, until: Timestamp) {
         let mut fired = 0;
         while let Some(Pending { customer, handler, due, .. }) = self.customers.take_due(until) {
             fired += 1;
-            assert!(fired <= FIRED_MAX, "the rule's timers go on for ever: each call schedules another at once");
+            assert!(
+                fired <= FIRED_MAX,
+                "the rule's timers fire without end: each call schedules another at once"
+            );
             self.now = self.now.max(due);
             self.customer = customer;
             let mut none = Writer::default();
@@ -236,17 +267,19 @@ impl<R: Rule> Scenario<R> {
         self.now = self.now.max(until);
     }
 
-    /// Moves the clock on. The timers that fall due on the way are called, and what they all led to is there to be expected.
+    /// Moves the clock forward and calls the timers that fall due. Their outcomes together are the
+    /// outcome of this step.
     pub fn advance(&mut self, span: Duration) -> &mut Self {
         self.begin();
         self.fire_until(self.now + span);
         self.end()
     }
 
-    /// Sets the clock, in RFC 3339. Forward is [`Self::advance`]; backward calls nothing.
+    /// Sets the clock to a time in RFC 3339. A move forward is [`Self::advance`]; a move backward
+    /// calls no timers.
     ///
     /// # Panics
-    /// When the text is no moment.
+    /// When the text is not a timestamp.
     #[track_caller]
     pub fn at(&mut self, moment: &str) -> &mut Self {
         match moment.parse::<Timestamp>() {
@@ -257,7 +290,7 @@ impl<R: Rule> Scenario<R> {
         self
     }
 
-    /// The time zone of local times, as a campaign's file says it: `Europe/Moscow`.
+    /// Sets the time zone of local times, by its name in a campaign file: `Europe/Moscow`.
     ///
     /// # Panics
     /// When there is no such time zone.
@@ -270,10 +303,10 @@ impl<R: Rule> Scenario<R> {
         self
     }
 
-    /// Makes the customer of the next events one who falls into a bucket: `ctx.bucket(salt)` is `number`.
+    /// Puts the customer of the next events into a bucket: `ctx.bucket(salt)` is `number`.
     ///
     /// # Panics
-    /// When the number isn't below 100.
+    /// When the number is not below 100.
     #[track_caller]
     pub fn in_bucket(&mut self, salt: &str, number: u32) -> &mut Self {
         assert!(number < 100, "buckets go from 0 to 99");
@@ -281,106 +314,10 @@ impl<R: Rule> Scenario<R> {
         self
     }
 
-    /// The next communication that the last step led to is this one.
+    /// The state of the customer of the last event; the default if no state is stored.
     ///
     /// # Panics
-    /// When it isn't.
-    #[track_caller]
-    pub fn expect_sent(&mut self, expected: impl Into<Sent>) -> &mut Self {
-        let expected = expected.into();
-        match self.unexpected.pop_front() {
-            Some(sent) if sent == expected => self,
-            Some(sent) => panic!("expected {expected}\nbut sent  {sent}\n{}", self.story()),
-            None => panic!("expected {expected}\nbut nothing more was sent\n{}", self.story()),
-        }
-    }
-
-    /// The last step led to no communication, or to none but the expected, and to no error.
-    ///
-    /// # Panics
-    /// When it led to one.
-    #[track_caller]
-    pub fn expect_nothing(&mut self) -> &mut Self {
-        if let Some(sent) = self.unexpected.front() {
-            panic!("expected nothing more\nbut sent {sent}\n{}", self.story());
-        }
-        if self.outcome.error.is_some() {
-            panic!("expected nothing\nbut the handler failed\n{}", self.story());
-        }
-        self
-    }
-
-    /// The last step left a note that has this text in it.
-    ///
-    /// # Panics
-    /// When there is none.
-    #[track_caller]
-    pub fn expect_note(&mut self, text: &str) -> &mut Self {
-        assert!(self.notes().iter().any(|note| note.contains(text)), "expected a note with {text:?}\n{}", self.story());
-        self
-    }
-
-    /// The handler returned an error that has this text in it.
-    ///
-    /// # Panics
-    /// When it didn't.
-    #[track_caller]
-    pub fn expect_error(&mut self, text: &str) -> &mut Self {
-        let has = self.outcome.error.as_ref().is_some_and(|error| error.contains(text));
-        assert!(has, "expected an error with {text:?}\n{}", self.story());
-        self
-    }
-
-    /// The timer is pending for the customer of the last event, and due then: `minutes(60)` from now, `in_days(1).at(10, 0)`.
-    ///
-    /// # Panics
-    /// When it isn't.
-    #[track_caller]
-    pub fn expect_timer(&mut self, timer: TimerId, due: impl Due) -> &mut Self {
-        let mut written = Writer::default();
-        due.when().write(&mut written);
-        let when = outcome::when(&mut Reader::new(written.bytes()));
-        let expected = match when.resolve(self.now.as_millis(), &self.zone) {
-            Ok(due) => Timestamp::from_millis(due),
-            Err(wrong) => panic!("the test expects {wrong}"),
-        };
-        match self.customers.due_of(&self.customer, timer.handler) {
-            Some(due) if due == expected => self,
-            Some(due) => panic!("expected `{}` at {expected}\nbut it is due at {due}\n{}", timer.name, self.story()),
-            None => panic!("expected `{}` at {expected}\nbut it is not pending\n{}", timer.name, self.story()),
-        }
-    }
-
-    /// The timer is not pending for the customer of the last event.
-    ///
-    /// # Panics
-    /// When it is.
-    #[track_caller]
-    pub fn expect_no_timer(&mut self, timer: TimerId) -> &mut Self {
-        if let Some(due) = self.customers.due_of(&self.customer, timer.handler) {
-            panic!("expected no `{}`\nbut it is due at {due}\n{}", timer.name, self.story());
-        }
-        self
-    }
-
-    /// The state of the customer of the last event is like that: `.expect_state(|visits: &Visits| visits.count == 2)`.
-    ///
-    /// # Panics
-    /// When it isn't.
-    #[track_caller]
-    pub fn expect_state<T: State + Default + std::fmt::Debug>(
-        &mut self,
-        is_expected: impl FnOnce(&T) -> bool,
-    ) -> &mut Self {
-        let state = self.state::<T>();
-        assert!(is_expected(&state), "the state is another: {state:?}\n{}", self.story());
-        self
-    }
-
-    /// The state of the customer of the last event; the default if nothing is kept.
-    ///
-    /// # Panics
-    /// When it is not of this type.
+    /// When the state is of another type.
     #[must_use]
     #[track_caller]
     pub fn state<T: State + Default>(&self) -> T {
@@ -393,19 +330,19 @@ impl<R: Rule> Scenario<R> {
         }
     }
 
-    /// All communications that the last step led to.
+    /// All communications of the last step.
     #[must_use]
     pub fn sent(&self) -> &[Sent] {
         &self.outcome.sent
     }
 
-    /// The notes that the last step left.
+    /// The notes of the last step.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.outcome.notes
     }
 
-    /// The lines that the last step logged.
+    /// The log lines of the last step.
     #[must_use]
     pub fn logs(&self) -> &[(Level, String)] {
         &self.logs
@@ -416,30 +353,26 @@ impl<R: Rule> Scenario<R> {
     pub fn manifest(&self) -> &str {
         R::MANIFEST
     }
-
-    /// Notes, error and logs, for a message that explains a failure.
-    fn story(&self) -> String {
-        let mut lines: Vec<String> = self.outcome.error.iter().map(|error| format!("error: {error}")).collect();
-        lines.extend(self.outcome.notes.iter().map(|note| format!("note: {note}")));
-        lines.extend(self.logs.iter().map(|(level, line)| format!("{level:?}: {line}")));
-        lines.join("\n")
-    }
 }
 
-/// Whatever the rule is, so that `with_params(…).unwrap_err()` needs nothing of it.
+/// Implemented for every rule, so that `with_params(…).unwrap_err()` does not require `R: Debug`.
 impl<R> fmt::Debug for Scenario<R> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { manifest, now, outcome, .. } = self;
         let mut shown = formatter.debug_struct("Scenario");
-        shown.field("rule", &manifest.name).field("now", now).field("outcome", outcome).finish_non_exhaustive()
+        shown
+            .field("rule", &manifest.name)
+            .field("now", now)
+            .field("outcome", outcome)
+            .finish_non_exhaustive()
     }
 }
 
 fn manifest<R: Rule>() -> Manifest {
-    serde_json::from_str(R::MANIFEST).expect("the macros write the manifest that the ABI's crate reads")
+    serde_json::from_str(R::MANIFEST).expect("the macros write a manifest that hailer-abi can read")
 }
 
-/// The guards that an engine would ask before it calls the rule.
+/// The conditions that an engine would check before it calls the rule.
 fn guards<R: Rule>(manifest: &Manifest, instance: &Instance<R>) -> Vec<Option<Guard>> {
     let mut params = Writer::default();
     if let Some(rule) = instance.rule() {
@@ -448,15 +381,15 @@ fn guards<R: Rule>(manifest: &Manifest, instance: &Instance<R>) -> Vec<Option<Gu
     let guard = |handler: &hailer_abi::manifest::Handler| {
         let condition = handler.when.as_ref()?;
         if let Err(reason) = condition.check(&handler.fields, &manifest.params) {
-            panic!("the condition of `{}`: {reason}: a bug of hailer-sdk", handler.name);
+            panic!("the condition of `{}`: {reason}: this is a bug in hailer-sdk", handler.name);
         }
         let guard = Guard::new(condition, &handler.fields, &manifest.params, params.bytes());
-        Some(guard.expect("a checked condition and the parameters that it was checked for"))
+        Some(guard.expect("a checked condition matches the parameters it was checked with"))
     };
     manifest.handlers.iter().map(guard).collect()
 }
 
-/// One number per customer, as the engine has one; which one doesn't matter.
+/// The customer's seed. The engine uses other seeds; only that each customer has its own matters.
 fn seed_of(customer: &str) -> u64 {
     use std::hash::Hasher;
     let mut hasher = crate::collections::FixedHasher::default();

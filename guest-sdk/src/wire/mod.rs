@@ -1,7 +1,9 @@
-//! MessagePack as the ABI uses it (`docs/abi.md`), and no more: small enough that a rule module stays a few kilobytes.
+//! The part of MessagePack that the ABI uses (`docs/abi.md`), and no more, so that a rule module
+//! stays at a few kilobytes.
 //!
-//! A guest trusts its host to keep to the ABI, so bytes that do not are a fault of the whole crossing: the reader panics,
-//! which the host sees as a trap. Nothing is guessed and nothing is read out of bounds.
+//! A guest trusts its host to follow the ABI. Input that does not follow it fails the whole
+//! crossing: the reader panics, which the host sees as a trap. The reader never guesses and never
+//! reads out of bounds.
 
 mod reader;
 mod values;
@@ -13,7 +15,7 @@ pub use values::ToParam;
 pub use values::{FromParam, FromWire};
 pub use writer::Writer;
 
-/// MessagePack extension type of a decimal.
+/// The MessagePack extension type of a decimal.
 pub(crate) const EXT_DECIMAL: u8 = 1;
-/// MessagePack extension type of a timestamp.
+/// The MessagePack extension type of a timestamp.
 pub(crate) const EXT_TIMESTAMP: u8 = 2;

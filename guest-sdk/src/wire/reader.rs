@@ -1,15 +1,15 @@
-//! Reads MessagePack from the input buffer, in place: a text stays where the host wrote it.
+//! Reads MessagePack in place from the input buffer; strings are not copied.
 
 use super::{EXT_DECIMAL, EXT_TIMESTAMP};
 use crate::{Decimal, Timestamp};
 
-/// A place in a run of MessagePack values.
+/// A position in a sequence of MessagePack values.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
 
-/// The host and this module don't agree about the ABI; nothing that is read from here on can be trusted.
+/// Panics because the input does not follow the ABI; nothing after this position can be trusted.
 #[cold]
 #[inline(never)]
 pub fn malformed() -> ! {
@@ -27,7 +27,7 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    /// Whether the next value is nil; if so, it is taken.
+    /// Whether the next value is nil. If it is, the value is consumed.
     #[inline]
     pub fn nil(&mut self) -> bool {
         match self.rest {
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An unsigned 64-bit number: a value above `i64::MAX` comes back as its two's complement.
+    /// Reads an unsigned number of 64 bits.
     pub fn unsigned(&mut self) -> u64 {
         self.int().cast_unsigned()
     }
@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
         crate::module::text_of(self.take(length))
     }
 
-    /// The bytes of a bin.
+    /// Reads the bytes of a bin.
     #[inline(never)]
     pub fn bytes(&mut self) -> &'a [u8] {
         let length = match self.byte() {
@@ -97,7 +97,10 @@ impl<'a> Reader<'a> {
 
     #[inline(never)]
     pub fn decimal(&mut self) -> Decimal {
-        let ([0xd8, EXT_DECIMAL], value) = (self.array_of(), u128::from_le_bytes(self.array_of())) else { malformed() };
+        let ([0xd8, EXT_DECIMAL], value) = (self.array_of(), u128::from_le_bytes(self.array_of()))
+        else {
+            malformed()
+        };
         let (scale, sign) = ((value >> 96) as u8, (value >> 104) as u8);
         if scale > 28 {
             malformed();
@@ -112,18 +115,18 @@ impl<'a> Reader<'a> {
         Timestamp::from_millis(i64::from_be_bytes(millis))
     }
 
-    /// The number of elements of an array, which follow.
+    /// Reads the head of an array: the number of elements that follow.
     pub fn array(&mut self) -> u32 {
         self.count(0x90, 0xdc)
     }
 
-    /// The number of entries of a map, which follow: key, value, key, value.
+    /// Reads the head of a map: the number of entries that follow, each a key and a value.
     pub fn map(&mut self) -> u32 {
         self.count(0x80, 0xde)
     }
 
-    /// The head of a record of at least `count` members. Returns how many more there are that this module doesn't know;
-    /// they are to be skipped after the known ones.
+    /// Reads the head of a record with at least `count` members. Returns the number of further
+    /// members that this module does not know; skip them after the known ones.
     #[inline]
     pub fn record(&mut self, count: u32) -> u32 {
         match self.array().checked_sub(count) {
@@ -132,17 +135,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips `count` values with all that is in them.
+    /// Skips `count` values, including nested ones.
     #[inline]
     pub fn skip(&mut self, count: u32) {
         if count > 0 {
-            self.pass_over(count);
+            self.skip_values(count);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn pass_over(&mut self, count: u32) {
+    fn skip_values(&mut self, count: u32) {
         let mut left = u64::from(count);
         while left > 0 {
             left -= 1;
@@ -166,7 +169,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The first byte of the next value, which says what it is.
+    /// The first byte of the next value, which gives its type. The value is not consumed.
     pub(crate) fn peek(&self) -> u8 {
         match self.rest.first() {
             Some(&byte) => byte,
@@ -174,7 +177,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The head of an array or a map: a count below 16 is in its tag, a wider one follows it.
+    /// Reads the head of an array or a map. A count below 16 is in the tag, a larger one follows
+    /// it.
     #[inline(never)]
     fn count(&mut self, narrow: u8, wide: u8) -> u32 {
         let tag = self.byte();
@@ -187,7 +191,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A big-endian number of 2^`width` bytes.
+    /// Reads a big-endian number of 2^`width` bytes.
     #[inline(never)]
     fn number(&mut self, width: u8) -> u64 {
         match width {
@@ -225,16 +229,40 @@ mod tests {
     use crate::wire::Writer;
 
     #[test]
-    fn integers_of_every_width_come_back() {
-        let edges = [0, 1, -1, 127, 128, -32, -33, 255, 256, -128, -129, 65_535, 65_536, -32_769, i64::MAX, i64::MIN];
-        for value in edges.into_iter().chain([i64::from(u32::MAX), i64::from(u32::MAX) + 1, i64::from(i32::MIN) - 1]) {
+    fn integers_of_every_width_are_read_as_written() {
+        let edges = [
+            0,
+            1,
+            -1,
+            127,
+            128,
+            -32,
+            -33,
+            255,
+            256,
+            -128,
+            -129,
+            65_535,
+            65_536,
+            -32_769,
+            i64::MAX,
+            i64::MIN,
+        ];
+        for value in edges.into_iter().chain([
+            i64::from(u32::MAX),
+            i64::from(u32::MAX) + 1,
+            i64::from(i32::MIN) - 1,
+        ]) {
             let mut writer = Writer::default();
             writer.int(value);
             let mut reader = Reader::new(writer.bytes());
             assert_eq!(reader.int(), value);
             assert!(reader.is_empty());
         }
-        assert_eq!(Reader::new(&[0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe]).unsigned(), u64::MAX - 1);
+        assert_eq!(
+            Reader::new(&[0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe]).unsigned(),
+            u64::MAX - 1
+        );
         assert_eq!(Reader::new(&[0xd1, 0xff, 0xfe]).int(), -2);
     }
 
@@ -314,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_a_module_does_not_know_are_counted() {
+    fn members_that_a_module_does_not_know_are_counted_and_skipped() {
         let mut reader = Reader::new(&[0x93, 0x01, 0x02, 0x03, 0x04]);
         let unknown = reader.record(1);
         assert_eq!((reader.int(), unknown), (1, 2));
@@ -324,13 +352,13 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "does not follow the ABI")]
-    fn a_value_of_another_kind_is_a_panic() {
+    fn a_value_of_another_type_panics() {
         Reader::new(&[0xc3]).int();
     }
 
     #[test]
     #[should_panic(expected = "does not follow the ABI")]
-    fn a_value_that_ends_too_soon_is_a_panic() {
+    fn a_truncated_value_panics() {
         Reader::new(&[0xa5, b'a']).str();
     }
 }

@@ -1,21 +1,21 @@
-//! Which Rust type a field or a parameter becomes.
+//! The Rust types of fields and parameters, and how they are read.
 
 use super::Reader;
 use crate::collections::Map;
 use crate::{Decimal, Raw, Timestamp};
 
-/// A field as a handler gets it. Texts are borrowed from the input.
+/// A type of a handler's field. Strings are borrowed from the input.
 pub trait FromWire<'a>: Sized {
     fn read(reader: &mut Reader<'a>) -> Self;
 
-    /// Nil is `None`.
+    /// Reads a value that may be nil; nil is `None`.
     #[inline]
     fn read_optional(reader: &mut Reader<'a>) -> Option<Self> {
         if reader.nil() { None } else { Some(Self::read(reader)) }
     }
 }
 
-/// A parameter as the rule keeps it.
+/// A type of a rule's parameter.
 pub trait FromParam: Sized {
     fn read(reader: &mut Reader<'_>) -> Self;
 }
@@ -44,7 +44,7 @@ impl<'a> FromWire<'a> for &'a str {
         reader.str()
     }
 
-    // Most fields are optional texts: out of line, a module has this once.
+    // Most fields are optional strings. Kept out of line, so that a module has this code once.
     #[inline(never)]
     fn read_optional(reader: &mut Reader<'a>) -> Option<Self> {
         if reader.nil() { None } else { Some(reader.str()) }
@@ -95,7 +95,8 @@ macro_rules! int_params {
     ($($type:ty),+) => { $(
         impl FromParam for $type {
             fn read(reader: &mut Reader<'_>) -> Self {
-                // The manifest bounds the parameter to the type, and the host checks it.
+                // The manifest limits the parameter to the range of the type, and the host checks
+                // it.
                 reader.int() as $type
             }
         }
@@ -111,7 +112,7 @@ impl<T: FromParam> FromParam for Vec<T> {
     }
 }
 
-/// A map in the order of its keys.
+/// Reads a map; the entries are sorted by key.
 impl<T: FromParam> FromParam for Map<String, T> {
     #[inline(never)]
     fn read(reader: &mut Reader<'_>) -> Self {
@@ -119,7 +120,8 @@ impl<T: FromParam> FromParam for Map<String, T> {
     }
 }
 
-/// A parameter on its way to a host's evaluator of conditions, in a test: no module writes any.
+/// Writes a parameter for the evaluator of conditions. Only tests use it; no module writes
+/// parameters.
 #[cfg(not(target_arch = "wasm32"))]
 pub trait ToParam {
     fn write(&self, writer: &mut super::Writer);

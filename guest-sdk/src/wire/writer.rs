@@ -1,9 +1,9 @@
-//! Writes MessagePack to a buffer that is kept between calls.
+//! Writes MessagePack to a buffer that is reused between calls.
 
 use super::{EXT_DECIMAL, EXT_TIMESTAMP};
 use crate::{Decimal, Timestamp};
 
-/// A run of MessagePack values in the making.
+/// A buffer of MessagePack values.
 #[derive(Clone, Debug, Default)]
 pub struct Writer {
     bytes: Vec<u8>,
@@ -15,7 +15,7 @@ impl Writer {
         Self { bytes: Vec::new() }
     }
 
-    /// Makes room, so that what is written next needs no memory.
+    /// Reserves room, so that the next writes do not allocate.
     pub fn reserve(&mut self, bytes: usize) {
         self.bytes.reserve(bytes);
     }
@@ -35,7 +35,7 @@ impl Writer {
         self.bytes.is_empty()
     }
 
-    /// Takes back what was written after `length`.
+    /// Removes everything after `length` bytes.
     pub fn truncate(&mut self, length: usize) {
         self.bytes.truncate(length);
     }
@@ -91,7 +91,7 @@ impl Writer {
         self.tagged(EXT_TIMESTAMP, value.as_millis().to_be_bytes());
     }
 
-    /// The head of an array; its `count` elements follow.
+    /// Writes the head of an array; its `count` elements follow.
     pub fn array(&mut self, count: usize) {
         match count {
             0..=15 => self.byte(0x90 | count as u8),
@@ -99,7 +99,7 @@ impl Writer {
         }
     }
 
-    /// The head of a map; its `count` entries follow.
+    /// Writes the head of a map; its `count` entries follow.
     pub fn map(&mut self, count: usize) {
         match count {
             0..=15 => self.byte(0x80 | count as u8),
@@ -107,43 +107,44 @@ impl Writer {
         }
     }
 
-    /// A few bytes that are MessagePack already, in one store.
+    /// Writes a few bytes that are already MessagePack, in one store.
     #[inline]
     pub fn encoded<const N: usize>(&mut self, bytes: [u8; N]) {
         self.bytes.extend_from_slice(&bytes);
     }
 
-    /// Puts the count into the head of an array of 16 bits that was written as zero, at `at`.
+    /// Fills in the count of an array whose head (16 bits, written as zero) has it at the offset
+    /// `at`.
     pub fn close_array(&mut self, at: usize, count: u16) {
         if let Some(place) = self.bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
             *place = count.to_be_bytes();
         }
     }
 
-    /// The head of a bin; its bytes follow.
+    /// Writes the head of a bin; its bytes follow.
     pub fn bin(&mut self, length: usize) {
         self.tagged(0xc6, (length as u32).to_be_bytes());
     }
 
-    /// Takes over what another writer has written from `at` on.
+    /// Moves the bytes of another writer, from the offset `at` on, to the end of this one.
     pub fn take_from(&mut self, other: &mut Writer, at: usize) {
         self.put(other.bytes.get(at..).unwrap_or_default());
         other.truncate(at);
     }
 
-    /// Puts one byte in the place of another.
+    /// Replaces the byte at the offset `at`.
     pub fn replace(&mut self, at: usize, byte: u8) {
         if let Some(place) = self.bytes.get_mut(at) {
             *place = byte;
         }
     }
 
-    /// A text's letters alone, for a line of the log or an error.
+    /// Writes the bytes of a string without a MessagePack head, for a log line or an error.
     pub(crate) fn text(&mut self, text: &str) {
         self.put(text.as_bytes());
     }
 
-    /// A number's digits, likewise.
+    /// Writes a number's decimal digits without a MessagePack head, for a log line or an error.
     pub(crate) fn digits(&mut self, number: u32) {
         if number >= 10 {
             self.digits(number / 10);
@@ -151,7 +152,7 @@ impl Writer {
         self.byte(b'0' + (number % 10) as u8);
     }
 
-    /// Values that are written already.
+    /// Appends the values of another writer.
     pub fn append(&mut self, values: &Writer) {
         self.put(&values.bytes);
     }
@@ -161,8 +162,9 @@ impl Writer {
         self.put(&bytes);
     }
 
-    // The two places where the buffer grows are kept out of line, so that a module has the code for it once; and a single
-    // byte is stored, not copied: a copy of unknown length leaves the sandbox for the host's `memory.copy`.
+    // The two functions that grow the buffer are kept out of line, so that a module has their code
+    // once. A single byte is pushed, not copied: a copy of unknown length leaves the sandbox for
+    // the host's `memory.copy`.
     #[inline(never)]
     fn byte(&mut self, byte: u8) {
         self.bytes.push(byte);
@@ -181,13 +183,22 @@ mod tests {
     use crate::wire::Reader;
 
     #[test]
-    fn decimals_have_the_bytes_that_the_abi_says() {
-        for text in ["0", "135.0000", "-6.67", "-79228162514264337593543950335", "0.0000000000000000000000000001"] {
+    fn decimals_have_the_bytes_of_the_abi() {
+        for text in [
+            "0",
+            "135.0000",
+            "-6.67",
+            "-79228162514264337593543950335",
+            "0.0000000000000000000000000001",
+        ] {
             let value: Decimal = text.parse().unwrap();
             let mut writer = Writer::default();
             writer.decimal(value);
             assert_eq!(writer.bytes()[..2], [0xd8, 1]);
-            assert_eq!(writer.bytes()[2..], hailer_abi::wire::decimal_to_wire(text.parse().unwrap()));
+            assert_eq!(
+                writer.bytes()[2..],
+                hailer_abi::wire::decimal_to_wire(text.parse().unwrap())
+            );
             let back = Reader::new(writer.bytes()).decimal();
             assert_eq!((back, back.scale()), (value, value.scale()));
         }
@@ -197,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_every_length_come_back() {
+    fn strings_of_every_length_are_read_as_written() {
         for length in [0, 1, 31, 32, 255, 256, 70_000] {
             let text = "т".repeat(length / 2) + &"t".repeat(length % 2);
             let mut writer = Writer::default();
@@ -207,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn bins_of_every_length_come_back() {
+    fn bins_of_every_length_are_read_as_written() {
         for length in [0, 1, 300, 70_000] {
             let bytes = vec![7; length];
             let mut writer = Writer::default();
@@ -219,19 +230,22 @@ mod tests {
     }
 
     #[test]
-    fn what_one_writer_wrote_last_another_takes_over() {
+    fn the_last_bytes_of_a_writer_move_to_another() {
         let (mut first, mut second) = (Writer::default(), Writer::default());
         first.str("stays");
         let at = first.len();
         first.str("goes");
         second.take_from(&mut first, at);
         second.take_from(&mut first, 1000);
-        assert_eq!((Reader::new(first.bytes()).str(), Reader::new(second.bytes()).str()), ("stays", "goes"));
+        assert_eq!(
+            (Reader::new(first.bytes()).str(), Reader::new(second.bytes()).str()),
+            ("stays", "goes")
+        );
         assert_eq!(first.len(), at);
     }
 
     #[test]
-    fn an_open_array_is_closed_with_its_count() {
+    fn the_count_of_an_open_array_is_filled_in() {
         let mut writer = Writer::default();
         writer.encoded([0xdc, 0, 0]);
         writer.int(1);
@@ -242,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_in_a_line_is_its_digits() {
+    fn digits_are_written_as_text() {
         for number in [0, 7, 10, 90, u32::MAX] {
             let mut writer = Writer::new();
             writer.digits(number);

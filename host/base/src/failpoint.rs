@@ -1,9 +1,10 @@
-//! Places at which the engine can be told to end as `kill -9` ends it, so that tests can choose the moment. They are in the very
-//! binary that ships, and off unless the environment says otherwise; then passing one costs a relaxed load.
+//! Failpoints: named points in the code at which a test can kill the engine, as `kill -9` does.
+//! They are part of the released binary and off by default. Passing one then costs a relaxed load.
 //!
-//! `HAILER_FAILPOINTS=during-commit=3,before-ack=10` ends the process the third time that it is in the middle of a commit, or the
-//! tenth time that it is about to acknowledge, whichever comes first. `clock-ms=-86400000` sets the engine's clock a day back.
-//! What it names and nobody knows refuses the start.
+//! `HAILER_FAILPOINTS=during-commit=3,before-ack=10` kills the process when it passes
+//! `during-commit` for the third time or `before-ack` for the tenth time, whichever comes first.
+//! `clock-ms=-86400000` sets the engine's clock back by a day. An unknown failpoint name makes the
+//! engine refuse to start.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,65 +12,77 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use crate::clock::{self, Millis};
 
-/// The variable that arms failpoints. It is no setting: no file can leave one behind.
+/// The environment variable that arms failpoints. It is not a setting, so no configuration file can
+/// leave a failpoint armed.
 pub const VARIABLE: &str = "HAILER_FAILPOINTS";
 const CLOCK: &str = "clock-ms";
 
-/// A place to end at.
+/// A point at which a test can kill the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Failpoint {
-    /// A batch is taken, and nothing of it is decided.
+    /// The shard has taken a batch and has not decided any event of it.
     BeforeEvaluation,
-    /// A batch is decided, and not on its way to be committed.
+    /// The shard has decided a batch and has not sent it to the committer.
     AfterEvaluation,
-    /// A merge is decided, and not committed.
+    /// The shard has decided a merge of customers, and it is not committed.
     DuringMerge,
-    /// Groups are taken, and nothing of them is written.
+    /// The shard has judged deferred messages again, and that is not committed.
+    DuringRelease,
+    /// The committer has taken groups and has not written any of them.
     BeforeCommit,
-    /// Three times a commit: before its record is handed to the disk, before the sync, and behind it.
+    /// Passed three times in each commit: before the write of its record, before the sync, and
+    /// after the sync.
     DuringCommit,
-    /// A commit is durable, and nobody has been told.
+    /// Passed before and after each commit that contains a deferred message.
+    DuringDeferral,
+    /// A commit is durable, and its receipts are not settled yet.
     AfterCommit,
-    /// Before and after memory with many commits is written to tables, and before tables are merged.
+    /// Passed before and after each flush of the store, and before each merge of tables.
     DuringApply,
-    /// Communications are taken from the outbox, and not sent.
+    /// Communications are read from the outbox and not sent.
     BeforePublish,
-    /// The broker has confirmed some of a batch, and the engine has not taken note.
+    /// The broker has confirmed some of a batch, and the engine has not recorded it.
     BeforeConfirm,
-    /// All of a batch is confirmed, and still in the outbox.
+    /// A whole batch is confirmed, and its rows are still in the outbox.
     BeforeRemoval,
-    /// Events are settled, and the broker has not been told.
+    /// Events are settled, and their acknowledgement is not sent to the broker.
     BeforeAck,
-    /// What was accepted of the rules' directory is written down, and does not run yet.
+    /// The accepted campaigns of the rules directory are written to disk and do not run yet.
     DuringReload,
-    /// Before `hailer store compact` merges all tables, and after it, when the log is not overwritten yet.
+    /// Passed before `hailer store compact` merges all tables, after it, and while it overwrites
+    /// the log.
     DuringCompaction,
 }
 
 static ARE_ARMED: AtomicBool = AtomicBool::new(false);
-/// How often each may still be passed, the last time included; 0 is for ever.
-static LEFT: [AtomicU64; Failpoint::ALL.len()] = [const { AtomicU64::new(0) }; Failpoint::ALL.len()];
+/// The number of passes left for each failpoint, including the one that kills the process. 0 means
+/// that it never does.
+static LEFT: [AtomicU64; Failpoint::ALL.len()] =
+    [const { AtomicU64::new(0) }; Failpoint::ALL.len()];
 
-/// What the variable says can't be.
+/// The value of the variable is invalid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FailpointError {
-    #[error("{VARIABLE} names `{name}`, which is no failpoint; there are {}, and {CLOCK}", names())]
+    #[error("{VARIABLE} has an unknown failpoint `{name}`; use one of {}, or {CLOCK}", names())]
     Unknown { name: String },
     #[error(
-        "{VARIABLE} has `{part}`; write NAME=TIMES with a number from 1 on, or {CLOCK}=MILLISECONDS; unset it to have none"
+        "{VARIABLE} has an invalid part `{part}`; write NAME=TIMES with TIMES of at least 1, or \
+         {CLOCK}=MILLISECONDS, or unset the variable"
     )]
     Malformed { part: String },
 }
 
 impl Failpoint {
-    /// In the order in which an event comes by.
-    pub const ALL: [Failpoint; 13] = [
+    /// All failpoints, in the order in which an event passes them.
+    pub const ALL: [Failpoint; 15] = [
         Failpoint::BeforeEvaluation,
         Failpoint::AfterEvaluation,
         Failpoint::DuringMerge,
+        Failpoint::DuringRelease,
         Failpoint::BeforeCommit,
         Failpoint::DuringCommit,
+        Failpoint::DuringDeferral,
         Failpoint::AfterCommit,
         Failpoint::DuringApply,
         Failpoint::BeforePublish,
@@ -86,8 +99,10 @@ impl Failpoint {
             Failpoint::BeforeEvaluation => "before-evaluation",
             Failpoint::AfterEvaluation => "after-evaluation",
             Failpoint::DuringMerge => "during-merge",
+            Failpoint::DuringRelease => "during-release",
             Failpoint::BeforeCommit => "before-commit",
             Failpoint::DuringCommit => "during-commit",
+            Failpoint::DuringDeferral => "during-deferral",
             Failpoint::AfterCommit => "after-commit",
             Failpoint::DuringApply => "during-apply",
             Failpoint::BeforePublish => "before-publish",
@@ -99,7 +114,7 @@ impl Failpoint {
         }
     }
 
-    /// Ends the process here if this is the time that it was armed for.
+    /// Kills the process if this is the pass for which the failpoint is armed.
     #[inline]
     pub fn pass(self) {
         if ARE_ARMED.load(Ordering::Relaxed) {
@@ -110,18 +125,21 @@ impl Failpoint {
     #[cold]
     fn pass_armed(self) {
         let left = &LEFT[self as usize];
-        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) == Ok(1) {
-            // No destructor runs, and nothing is flushed.
+        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            == Ok(1)
+        {
+            // SIGKILL: no destructor runs, and no buffer is flushed.
             let _ = kill_process(getpid(), Signal::KILL);
             std::process::abort();
         }
     }
 }
 
-/// Arms what the environment names, and returns its text, to be said loudly; `None` if there is nothing.
+/// Arms the failpoints that the environment variable names. Returns the variable's text for a
+/// warning in the log; `None` if nothing is armed.
 ///
 /// # Errors
-/// When it names what there is not.
+/// When the variable has an unknown name or an invalid number.
 pub fn arm() -> Result<Option<String>, FailpointError> {
     let Some(text) = std::env::var_os(VARIABLE) else { return Ok(None) };
     let text = text.to_string_lossy().into_owned();
@@ -166,14 +184,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_failpoint_stands_in_its_place() {
+    fn all_lists_failpoints_in_the_order_of_their_numbers() {
         for (place, point) in Failpoint::ALL.into_iter().enumerate() {
             assert_eq!(point as usize, place, "{}", point.name());
         }
     }
 
     #[test]
-    fn points_are_told_by_name_and_number() {
+    fn reads_names_and_numbers() {
         let armed = read("during-commit=3, before-ack=10,clock-ms=-86400000").unwrap();
         assert_eq!(armed.points, [(Failpoint::DuringCommit, 3), (Failpoint::BeforeAck, 10)]);
         assert_eq!(armed.clock_ms, -86_400_000);
@@ -181,14 +199,20 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_is_refused_with_what_there_is() {
+    fn refuses_unknown_names_and_lists_the_known_ones() {
         let refused = read("before-lunch=1").unwrap_err().to_string();
         assert!(
-            refused.contains("`before-lunch`") && refused.contains("before-evaluation, after-evaluation"),
+            refused.contains("`before-lunch`")
+                && refused.contains("before-evaluation, after-evaluation"),
             "{refused}"
         );
-        for malformed in ["before-ack", "before-ack=", "before-ack=0", "before-ack=-1", "clock-ms=soon"] {
-            assert!(matches!(read(malformed), Err(FailpointError::Malformed { .. })), "{malformed}");
+        for malformed in
+            ["before-ack", "before-ack=", "before-ack=0", "before-ack=-1", "clock-ms=soon"]
+        {
+            assert!(
+                matches!(read(malformed), Err(FailpointError::Malformed { .. })),
+                "{malformed}"
+            );
         }
     }
 }

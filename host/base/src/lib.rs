@@ -1,6 +1,13 @@
-//! What every crate of the engine needs: its clock, and the places at which tests end it.
+//! The plain parts that every crate of the engine needs. It owns the clock, the time zones, the
+//! health conditions, the shutdown signal, the names of the metrics, the failpoints, and the form
+//! of foreign text in messages.
 //!
-//! It refuses to know any of them.
+//! It refuses to depend on any other crate of the engine.
 
 pub mod clock;
 pub mod failpoint;
+pub mod health;
+pub mod metrics;
+pub mod shutdown;
+pub mod wording;
+pub mod zones;

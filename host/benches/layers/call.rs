@@ -1,9 +1,12 @@
-//! What a warm call of a rule costs, through the real ABI: writing its input, crossing into the guest and back, reading its outcome. The
-//! event has been projected before, as it is once for all rules.
+//! The cost of a warm call of a rule through the real ABI: writing its input, crossing into the
+//! guest and back, and reading its outcome. The event is projected before, because this happens
+//! once for all rules.
 //!
-//! `BENCH_RULES` names a directory of modules, the examples: each is called for the source's own example of every event that it takes,
-//! 32 calls a crossing, as in a full batch. Big-basket is also called one by one, and beside all of them stands a guest that only
-//! answers: what the crossing itself costs. And before them what it costs to find by a handler's condition that there is no call to be made.
+//! `BENCH_RULES` names a directory with the modules of the example rules. Each is called for the
+//! source's sample of every event that it takes, with 32 calls in a crossing, as in a full batch.
+//! Big-basket is also called one by one. For comparison a guest that only answers shows the cost of
+//! the crossing itself. The first measurement is the cost of a condition that does not match, so
+//! that no call is made.
 
 #[path = "../../../tests/fixtures/hostile/mod.rs"]
 mod fixtures;
@@ -15,12 +18,14 @@ use std::sync::Arc;
 use crate::campaigns::{campaign, modules};
 use crate::marks::{Against, mark};
 use crate::timing::{ROUNDS, Spread, time, turns_of};
-use hailer::engine::{Batch, Campaign, CampaignSpec, Decided, Guests, Limits, RuleSet, Sandbox, verify};
+use hailer::engine::{
+    Batch, BatchResult, Campaign, CampaignSpec, Guests, Limits, RuleSet, Sandbox, verify,
+};
 use hailer::event::{Event, Projection};
 use hailer_abi::catalogue::{EVENTS, event_named};
 use hailer_abi::manifest::{Handler, Manifest};
 
-/// As many as cross together in a busy engine.
+/// The number of calls in a crossing of a busy engine.
 const TOGETHER: usize = 32;
 const CALL_NS_MAX: f64 = 200.0;
 const MISS_NS_MAX: f64 = 20.0;
@@ -36,9 +41,19 @@ pub(crate) fn run() {
     let miss = measure_miss("a condition that misses, on an amount", &sandbox, amount);
     let brand = r#"{"eq":[{"field":"brand_id"},{"text":"82013554-3dd3-4e08-5a73-e8354f45ffff"}]}"#;
     measure_miss("a condition that misses, on a brand", &sandbox, brand);
-    let three = r#"{"all":[{"any":[{"absent":"is_refund"},{"not":{"is":{"field":"is_refund"}}}]},{"ge":[{"field":"amount"},{"decimal":"5.00"}]},{"eq":[{"field":"brand_id"},{"text":"another"}]}]}"#;
+    let three = concat!(
+        r#"{"all":[{"any":[{"absent":"is_refund"},{"not":{"is":{"field":"is_refund"}}}]},"#,
+        r#"{"ge":[{"field":"amount"},{"decimal":"5.00"}]},"#,
+        r#"{"eq":[{"field":"brand_id"},{"text":"another"}]}]}"#
+    );
     measure_miss("a condition that misses, on the last of three things", &sandbox, three);
-    mark("a condition that misses, on an amount", miss, Against::AtMost(MISS_NS_MAX), " ns", "in place of a call");
+    mark(
+        "a condition that misses, on an amount",
+        miss,
+        Against::AtMost(MISS_NS_MAX),
+        " ns",
+        "instead of a call",
+    );
     let Some(directory) = std::env::var_os("BENCH_RULES") else {
         println!("no rules: name a directory of modules in BENCH_RULES");
         return;
@@ -56,7 +71,8 @@ pub(crate) fn run() {
     }
     calls.sort_by(|one, other| one.0.total_cmp(&other.0));
     let under = calls.iter().filter(|(ns, _)| *ns <= CALL_NS_MAX).count();
-    let beside = format!("{under} of {} pairs of an example rule and an event are within", calls.len());
+    let beside =
+        format!("{under} of {} pairs of an example rule and an event are within", calls.len());
     mark(
         "a warm call, the median of the examples",
         calls[calls.len() / 2].0,
@@ -65,45 +81,62 @@ pub(crate) fn run() {
         &beside,
     );
     let (slowest, name) = calls.last().unwrap();
-    mark("a warm call, the slowest of the examples", *slowest, Against::AtMost(CALL_NS_MAX), " ns", name);
+    mark(
+        "a warm call, the slowest of the examples",
+        *slowest,
+        Against::AtMost(CALL_NS_MAX),
+        " ns",
+        name,
+    );
 }
 
-/// The source's examples of the events that a module takes.
+/// The source's samples of the events that a module takes.
 fn events_of(sandbox: &Sandbox, wasm: &[u8]) -> Vec<(&'static str, Event)> {
     let module = verify(wasm.into(), sandbox.limits()).unwrap();
-    let takes =
-        |code: &str| module.manifest.handlers.iter().any(|handler| handler.events.iter().any(|own| own == code));
+    let takes = |code: &str| {
+        module.manifest.handlers.iter().any(|handler| handler.events.iter().any(|own| own == code))
+    };
     let taken = EVENTS.iter().filter_map(|event| Some((*event.codes.first()?, event.sample)));
-    // One sample has a trailing comma, which the engine repairs, too.
-    taken.filter(|(code, _)| takes(code)).map(|(code, sample)| (code, Event::read(sample.into()).unwrap())).collect()
+    // One sample has a trailing comma, which the engine accepts.
+    taken
+        .filter(|(code, _)| takes(code))
+        .map(|(code, sample)| (code, Event::read(sample.into()).unwrap()))
+        .collect()
 }
 
-/// Nanoseconds a call.
+/// Measures the nanoseconds of one call.
 fn measure(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8], event: &Event, calls: usize) -> f64 {
     let rules = Arc::new(RuleSet::build(vec![campaign("bench", sandbox, wasm)], 1));
     let reading = rules.reading(event.code());
-    let [subscription] = &reading.subscriptions[..] else { panic!("{name} takes {} once", event.code()) };
+    let [subscription] = &reading.subscriptions[..] else {
+        panic!("{name} takes {} once", event.code())
+    };
     let mut projection = Projection::new();
     reading.plan.project(event, &mut projection);
     let mut guests = Guests::new(Arc::clone(sandbox), 0);
     guests.adopt(&rules);
-    let (mut batch, mut decided) = (Batch::default(), Decided::default());
+    let (mut batch, mut decided) = (Batch::default(), BatchResult::default());
     let mut decide = || {
         batch.open(&rules);
         for event in 0..calls {
-            batch.add(subscription, event, NOW, event as u64, None, black_box(&projection)).unwrap();
+            batch
+                .add(subscription, event, NOW, event as u64, None, black_box(&projection))
+                .unwrap();
         }
         guests.decide(&batch, &mut decided);
         black_box(&decided);
     };
     let turns = turns_of(&mut decide);
     let spread = Spread::of((0..ROUNDS).map(|_| time(&mut decide, turns) / calls as f64).collect());
-    assert!(decided.verdicts.len() == calls && decided.verdicts.iter().all(|verdict| verdict.result.is_ok()));
+    assert!(
+        decided.results.len() == calls && decided.results.iter().all(|call| call.result.is_ok())
+    );
     println!("{name}: {spread} ns a call");
     spread.median()
 }
 
-/// Nanoseconds that a handler with this condition takes of an event that it does not match: the source's example of a purchase.
+/// Measures the nanoseconds that a handler with this condition needs for an event that does not
+/// match. The event is the source's sample of a purchase.
 fn measure_miss(name: &str, sandbox: &Arc<Sandbox>, condition: &str) -> f64 {
     let wasm = fixtures::module("honest");
     let purchase = event_named("Purchase").unwrap();
@@ -111,8 +144,10 @@ fn measure_miss(name: &str, sandbox: &Arc<Sandbox>, condition: &str) -> f64 {
     let module = verify(wasm.as_slice().into(), sandbox.limits()).unwrap();
     let fields = format!(
         r#"{{"name":"h","events":["{}"],"when":{condition},"fields":[
-            {{"name":"amount","type":"decimal","paths":["/purchaseOperationInfo/purchaseData/amount"]}},
-            {{"name":"is_refund","type":"bool","paths":["/purchaseOperationInfo/purchaseData/isRefund"]}},
+            {{"name":"amount","type":"decimal",
+              "paths":["/purchaseOperationInfo/purchaseData/amount"]}},
+            {{"name":"is_refund","type":"bool",
+              "paths":["/purchaseOperationInfo/purchaseData/isRefund"]}},
             {{"name":"brand_id","type":"id","paths":["/purchaseOperationInfo/brandId"]}}]}}"#,
         event.code()
     );
@@ -122,7 +157,9 @@ fn measure_miss(name: &str, sandbox: &Arc<Sandbox>, condition: &str) -> f64 {
     let campaign = Campaign::admit(sandbox, spec, sandbox.compile_here(&wasm).unwrap(), 1).unwrap();
     let rules = RuleSet::build(vec![campaign], 1);
     let reading = rules.reading(event.code());
-    let [subscription] = &reading.subscriptions[..] else { panic!("{name} takes {} once", event.code()) };
+    let [subscription] = &reading.subscriptions[..] else {
+        panic!("{name} takes {} once", event.code())
+    };
     let mut projection = Projection::new();
     reading.plan.project(&event, &mut projection);
     assert!(!subscription.matches(&projection), "{name}");

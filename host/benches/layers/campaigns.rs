@@ -1,6 +1,6 @@
-//! Campaigns of the modules in a directory, with their rules' own parameters or others.
+//! Campaigns of the modules in a directory, with default parameters or others.
 
-#![allow(dead_code, reason = "not every benchmark takes all of a directory")]
+#![allow(dead_code, reason = "not every benchmark uses all functions")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use toml::de::DeTable;
 
 /// The modules of a directory, by name.
 pub(crate) fn modules(directory: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
     paths.sort();
     paths
@@ -20,10 +21,17 @@ pub(crate) fn campaign(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8]) -> Arc<C
     campaign_with(name, sandbox, wasm, "")
 }
 
-/// With parameters of its own, as a campaign's file has them.
-pub(crate) fn campaign_with(name: &str, sandbox: &Arc<Sandbox>, wasm: &[u8], params: &str) -> Arc<Campaign> {
+/// Makes a campaign with parameters in the syntax of a campaign's file.
+pub(crate) fn campaign_with(
+    name: &str,
+    sandbox: &Arc<Sandbox>,
+    wasm: &[u8],
+    params: &str,
+) -> Arc<Campaign> {
     let module = verify(wasm.into(), sandbox.limits()).unwrap();
-    let params = encode_params(&module.manifest.params, &DeTable::parse(params).unwrap().into_inner()).unwrap();
+    let params =
+        encode_params(&module.manifest.params, &DeTable::parse(params).unwrap().into_inner())
+            .unwrap();
     let spec = CampaignSpec::of(name, &module, params);
     Campaign::admit(sandbox, spec, sandbox.compile_here(wasm).unwrap(), 1).unwrap()
 }

@@ -1,8 +1,9 @@
-//! What each layer of the event path costs, by itself. One program, as each would be linked with the whole of the engine's library, which takes minutes;
-//! its arguments say which measurements to make, and without any it makes all.
+//! The cost of each layer of the event path. All measurements are one program, because linking each
+//! one with the engine's library would take minutes. The arguments name the measurements to make.
+//! Without arguments it makes all.
 
-#![expect(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
-#![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up has nothing to say")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its results")]
+#![expect(clippy::unwrap_used, reason = "a benchmark stops if its setup fails")]
 
 mod call;
 mod campaigns;
@@ -18,15 +19,19 @@ use std::error::Error;
 const ALL: [&str; 5] = ["event", "call", "scale", "store", "replay"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    // `cargo test --benches` asks every benchmark for a short run; these have none.
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    // `cargo test --benches` requests a short run of every benchmark. These have none.
     if wanted.iter().any(|argument| argument == "--test") {
         return Ok(());
     }
     if let Some(unknown) = wanted.iter().find(|argument| !ALL.contains(&argument.as_str())) {
-        return Err(format!("`{unknown}` is no measurement: {}", ALL.join(", ")).into());
+        return Err(format!("unknown measurement `{unknown}`; use {}", ALL.join(", ")).into());
     }
-    for name in ALL.into_iter().filter(|name| wanted.is_empty() || wanted.iter().any(|argument| argument == name)) {
+    for name in ALL
+        .into_iter()
+        .filter(|name| wanted.is_empty() || wanted.iter().any(|argument| argument == name))
+    {
         println!("\n== {name}");
         match name {
             "event" => event::run(),

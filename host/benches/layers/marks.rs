@@ -1,12 +1,13 @@
-//! A mark: a figure that the design promises, and what was measured of it. Each is printed where it is measured, and added to the file
-//! that `BENCH_MARKS` names, from which `make bench` makes its table at the end.
+//! Marks: figures that the design promises, with the measured values. Each mark is printed when it
+//! is measured, and appended to the file that `BENCH_MARKS` names. `make bench` makes its table
+//! from this file.
 
-#![allow(clippy::print_stdout, reason = "a benchmark's output is for whoever runs it")]
+#![allow(clippy::print_stdout, reason = "a benchmark prints its results")]
 
 use std::fs::OpenOptions;
 use std::io::Write;
 
-/// What something has to be, beside a figure of the same run or an absolute one.
+/// The limit of a figure.
 #[derive(Clone, Copy, Debug)]
 #[allow(dead_code, reason = "not every benchmark has a mark of each kind")]
 pub(crate) enum Against {
@@ -14,7 +15,7 @@ pub(crate) enum Against {
     AtMost(f64),
 }
 
-/// Tells of a mark. `unit` follows both figures; `beside` says in words what else was measured in the run.
+/// Reports a mark. `unit` follows both figures. `beside` is a text about other results of the run.
 pub(crate) fn mark(name: &str, measured: f64, against: Against, unit: &str, beside: &str) {
     let (reached, words, limit) = match against {
         Against::AtLeast(limit) => (measured >= limit, "at least", limit),
@@ -23,8 +24,10 @@ pub(crate) fn mark(name: &str, measured: f64, against: Against, unit: &str, besi
     let digits = |figure: f64| if figure < 10.0 { 2 } else { 0 };
     let (of_measured, of_limit) = (digits(measured), digits(limit));
     let reached = if reached { "reached" } else { "MISSED" };
-    let line =
-        format!("{name}\t{measured:.of_measured$}{unit} ({beside})\t{words} {limit:.of_limit$}{unit}\t{reached}\n");
+    let line = format!(
+        "{name}\t{measured:.of_measured$}{unit} ({beside})\t{words} \
+         {limit:.of_limit$}{unit}\t{reached}\n"
+    );
     print!("mark: {}", line.replace('\t', " | "));
     let Some(path) = std::env::var_os("BENCH_MARKS") else { return };
     let file = OpenOptions::new().create(true).append(true).open(&path);

@@ -1,7 +1,9 @@
-//! What a replay costs: generated events and ten of the examples, beside the same calls in the same process and on as many threads, without what makes them a
-//! replay: no identity, no states and timers, no policies, no counting, no order.
+//! The cost of a replay of generated events with ten of the example rules. It is compared with the
+//! same calls in the same process and on as many threads, but without identity, states, timers,
+//! policies, counting and order.
 //!
-//! `BENCH_RULES` names a directory of modules, the examples: the first ten are taken, with their own parameters.
+//! `BENCH_RULES` names a directory with the modules of the example rules. The first ten are used,
+//! with their default parameters.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -12,7 +14,7 @@ use std::time::Instant;
 use crate::campaigns::{campaign, modules};
 use crate::marks::{Against, mark};
 use crate::timing::Spread;
-use hailer::engine::{Batch, Decided, Guests, Limits, RuleSet, Sandbox};
+use hailer::engine::{Batch, BatchResult, Guests, Limits, RuleSet, Sandbox};
 use hailer::event::{Event, Projection};
 use hailer::generate::{Generator, Options as Generated};
 use hailer::recording::{Archive, Origin};
@@ -22,7 +24,7 @@ const EVENTS: usize = 1_000_000;
 const SEED: u64 = 7;
 const RULES: usize = 10;
 const ROUNDS: usize = 3;
-/// As many as cross together in a busy engine.
+/// The number of calls in a crossing of a busy engine.
 const TOGETHER: usize = 32;
 const LINE_BYTES_MAX: usize = 1 << 20;
 const RATIO_MAX: f64 = 1.3;
@@ -34,7 +36,8 @@ pub(crate) fn run() {
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let sandbox = Sandbox::new(Limits::default()).unwrap();
-    let trial = Trial { rules: rules(&sandbox, Path::new(&directory)), sandbox };
+    let rules = rules(&sandbox, Path::new(&directory));
+    let trial = Trial { rules, sandbox, consents: Arc::default() };
     let aside = tempfile::tempdir().unwrap();
     let file = aside.path().join("events.jsonl");
     generate(&file);
@@ -52,14 +55,24 @@ pub(crate) fn run() {
         rates.push(EVENTS as f64 / seconds);
     }
     let (ratio, rate) = (Spread::of(ratios), Spread::of(rates));
-    println!("replay: {rate} events a second on {threads} threads; {ratio} of {calls_beside} calls alone");
-    let beside = format!("{EVENTS} events, {RULES} rules, {:.0} events a second; of the calls alone", rate.median());
+    println!(
+        "replay: {rate} events a second on {threads} threads; {ratio} of {calls_beside} calls alone"
+    );
+    let beside = format!(
+        "{EVENTS} events, {RULES} rules, {:.0} events a second; of the calls alone",
+        rate.median()
+    );
     mark("a replay", ratio.median(), Against::AtMost(RATIO_MAX), "", &beside);
 }
 
 fn rules(sandbox: &Arc<Sandbox>, directory: &Path) -> Arc<RuleSet> {
-    let of =
-        |path: &PathBuf| campaign(path.file_stem().unwrap().to_str().unwrap(), sandbox, &std::fs::read(path).unwrap());
+    let of = |path: &PathBuf| {
+        campaign(
+            path.file_stem().unwrap().to_str().unwrap(),
+            sandbox,
+            &std::fs::read(path).unwrap(),
+        )
+    };
     Arc::new(RuleSet::build(modules(directory).iter().take(RULES).map(of).collect(), 1))
 }
 
@@ -76,12 +89,12 @@ fn generate(path: &Path) {
     file.flush().unwrap();
 }
 
-/// Reads the file, and makes the calls of each event, in crossings; returns how many that were.
+/// Reads the file and makes the calls of each event, in crossings. Returns the number of calls.
 fn call_alone(trial: &Trial, path: &Path, threads: usize) -> usize {
     let mut lines = BufReader::with_capacity(1 << 20, File::open(path).unwrap()).lines();
     let mut places: Vec<Caller> = (0..threads).map(|_| Caller::new(trial)).collect();
     loop {
-        // As much at a time as a replay takes.
+        // The size of the chunks in a replay.
         let chunk: Vec<String> = lines.by_ref().take(16 << 10).map(Result::unwrap).collect();
         if chunk.is_empty() {
             return places.iter().map(|caller| caller.calls).sum();
@@ -100,7 +113,7 @@ struct Caller {
     rules: Arc<RuleSet>,
     guests: Guests,
     batch: Batch,
-    decided: Decided,
+    decided: BatchResult,
     projection: Projection,
     waiting: usize,
     calls: usize,
@@ -113,7 +126,7 @@ impl Caller {
         guests.adopt(&rules);
         let mut batch = Batch::default();
         batch.open(&rules);
-        let (decided, projection) = (Decided::default(), Projection::new());
+        let (decided, projection) = (BatchResult::default(), Projection::new());
         Caller { rules, guests, batch, decided, projection, waiting: 0, calls: 0 }
     }
 
@@ -122,10 +135,14 @@ impl Caller {
         let reading = self.rules.reading(event.code());
         reading.plan.project(&event, &mut self.projection);
         let mut was_asked = false;
-        for subscription in reading.subscriptions.iter().filter(|one| one.matches(&self.projection)) {
+        for subscription in reading.subscriptions.iter().filter(|one| one.matches(&self.projection))
+        {
             let place = self.waiting as u64;
-            // Not if a field that the rule requires is absent.
-            was_asked |= self.batch.add(subscription, self.waiting, 0, place, None, &self.projection).is_ok();
+            // No call is made if a required field is absent.
+            was_asked |= self
+                .batch
+                .add(subscription, self.waiting, 0, place, None, &self.projection)
+                .is_ok();
         }
         self.waiting += usize::from(was_asked);
         if self.waiting == TOGETHER {
@@ -135,7 +152,7 @@ impl Caller {
 
     fn cross(&mut self) {
         self.guests.decide(&self.batch, &mut self.decided);
-        self.calls += self.decided.verdicts.len();
+        self.calls += self.decided.results.len();
         self.batch.open(&self.rules);
         self.waiting = 0;
     }

@@ -1,13 +1,17 @@
-//! What it costs to have many rules, and what many cores bring.
+//! The cost of many rules, and the gain from more cores.
 //!
-//! *A call beside many modules.* A thousand campaigns, each of a module of its own, take every purchase: what runs next is never in a cache. The
-//! events come in batches of 32, and a campaign's calls of a batch cross together (a wave). Beside it, the same with ten.
+//! *A call beside many modules.* A thousand campaigns, each with its own module, take every
+//! purchase. So the code of the next call is never in a cache. The events come in batches of 32,
+//! and the calls of one campaign in a batch cross together. For comparison, the same with ten
+//! campaigns.
 //!
-//! *Loaded and subscribed.* Ten campaigns take purchases, alone and beside 990 that take something else.
+//! *Loaded and subscribed.* Ten campaigns take purchases, alone and beside 990 that take other
+//! events.
 //!
-//! *Shards.* Two threads that decide for customers of their own, beside one: the same work for each.
+//! *Shards.* Two threads that decide for different customers, compared with one. Each has the same
+//! work.
 //!
-//! `BENCH_RULES` names a directory of modules, the examples.
+//! `BENCH_RULES` names a directory with the modules of the example rules.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -17,12 +21,13 @@ use std::time::{Duration, Instant};
 use crate::campaigns::campaign_with;
 use crate::marks::{Against, mark};
 use crate::timing::{ROUNDS, Spread, time, turns_of};
-use hailer::engine::{Batch, Campaign, Decided, Guests, Limits, RuleSet, Sandbox};
+use hailer::dry_run::{Arrived, DryRun, Redirects, Settings};
+use hailer::engine::{Batch, BatchResult, Campaign, Guests, Limits, RuleSet, Sandbox};
 use hailer::event::{Event, Projection};
-use hailer::rehearsal::{Arrived, Redirects, Rehearsal, Settings};
 use hailer_abi::catalogue::event_named;
+use wasm_encoder::{CustomSection, Section as _};
 
-/// As many as cross together in a busy engine.
+/// The number of calls in a crossing of a busy engine.
 const TOGETHER: usize = 32;
 const MODULES: usize = 1000;
 const FEW: usize = 10;
@@ -33,21 +38,27 @@ const SHARD_ROUNDS: usize = 15;
 const SHARD_ROUND: Duration = Duration::from_millis(300);
 /// 2025-12-01.
 const BEGINS: i64 = 1_764_547_200_000;
-/// Between two events: what is remembered of events for a day stays small.
+/// The time between two events in milliseconds. It is long, so that deduplication keeps few
+/// entries.
 const STEP_MS: i64 = 10_000;
 const CUSTOMERS: usize = 4096;
 
-/// A rule that a module is copied of, and parameters by which it does what is said of it.
+/// A rule to copy modules from, with parameters, and a text about what it does with them.
 struct Example {
     name: &'static str,
     params: &'static str,
     does: &'static str,
 }
 
-const WATCHES: Example = Example { name: "event-watch", params: "", does: "reads one field, and answers with a note" };
-const DECLINES: Example =
-    Example { name: "big-basket", params: "threshold = '1000000'", does: "reads lists, and answers with a note" };
-const SENDS: Example = Example { name: "big-basket", params: "threshold = '0'", does: "reads lists, and sends" };
+const WATCHES: Example =
+    Example { name: "event-watch", params: "", does: "reads one field, and answers with a note" };
+const DECLINES: Example = Example {
+    name: "big-basket",
+    params: "threshold = '1000000'",
+    does: "reads lists, and answers with a note",
+};
+const SENDS: Example =
+    Example { name: "big-basket", params: "threshold = '0'", does: "reads lists, and sends" };
 
 pub(crate) fn run() {
     let Some(directory) = std::env::var_os("BENCH_RULES") else {
@@ -71,12 +82,19 @@ pub(crate) fn run() {
     shards(&sandbox, &takes);
 }
 
-/// Campaigns of one rule, each of a module of its own: another custom section makes it another module.
-fn distinct(sandbox: &Arc<Sandbox>, directory: &Path, example: &Example, count: usize) -> Vec<Arc<Campaign>> {
+/// Makes campaigns of one rule, each with its own module. A different custom section makes each
+/// module different.
+fn distinct(
+    sandbox: &Arc<Sandbox>,
+    directory: &Path,
+    example: &Example,
+    count: usize,
+) -> Vec<Arc<Campaign>> {
     let wasm = std::fs::read(directory.join(format!("{}.wasm", example.name))).unwrap();
     let one = |number: usize| {
-        let content = format!("\x04own:{number:04}");
-        let wasm = [&*wasm, &[0, content.len() as u8], content.as_bytes()].concat();
+        let mut wasm = wasm.clone();
+        let data = number.to_string().into_bytes().into();
+        CustomSection { name: "own".into(), data }.append_to(&mut wasm);
         campaign_with(&format!("{}-{number}", example.name), sandbox, &wasm, example.params)
     };
     let halves = [0..count / 2, count / 2..count];
@@ -86,7 +104,8 @@ fn distinct(sandbox: &Arc<Sandbox>, directory: &Path, example: &Example, count: 
     })
 }
 
-/// Nanoseconds a call: its input written, made in a crossing with those for the batch's other events, and its answer read.
+/// Measures the nanoseconds of one call: writing its input, its share of a crossing with the calls
+/// for the other events of the batch, and reading its answer.
 fn call_ns(sandbox: &Arc<Sandbox>, campaigns: &[Arc<Campaign>]) -> Spread {
     let event = Event::read(event_named("Purchase").unwrap().sample.into()).unwrap();
     let rules = Arc::new(RuleSet::build(campaigns.to_vec(), 1));
@@ -96,12 +115,14 @@ fn call_ns(sandbox: &Arc<Sandbox>, campaigns: &[Arc<Campaign>]) -> Spread {
     reading.plan.project(&event, &mut projection);
     let mut guests = Guests::new(Arc::clone(sandbox), 0);
     guests.adopt(&rules);
-    let (mut batch, mut decided) = (Batch::default(), Decided::default());
+    let (mut batch, mut decided) = (Batch::default(), BatchResult::default());
     let mut decide = || {
         batch.open(&rules);
         for event in 0..TOGETHER {
             for subscription in &reading.subscriptions {
-                batch.add(subscription, event, BEGINS, event as u64, None, black_box(&projection)).unwrap();
+                batch
+                    .add(subscription, event, BEGINS, event as u64, None, black_box(&projection))
+                    .unwrap();
             }
         }
         guests.decide(&batch, &mut decided);
@@ -110,13 +131,15 @@ fn call_ns(sandbox: &Arc<Sandbox>, campaigns: &[Arc<Campaign>]) -> Spread {
     let turns = turns_of(&mut decide);
     let calls = TOGETHER * campaigns.len();
     let spread = Spread::of((0..ROUNDS).map(|_| time(&mut decide, turns) / calls as f64).collect());
-    assert!(decided.verdicts.len() == calls && decided.verdicts.iter().all(|verdict| verdict.result.is_ok()));
+    assert!(
+        decided.results.len() == calls && decided.results.iter().all(|call| call.result.is_ok())
+    );
     spread
 }
 
-/// A shard at work: events of many customers, decided by a rule set in batches.
+/// A shard that decides events of many customers in batches.
 struct Shard {
-    rehearsal: Rehearsal,
+    dry_run: DryRun,
     bodies: Vec<Vec<u8>>,
     count: u64,
 }
@@ -129,20 +152,21 @@ impl Shard {
             recheck_one_in: 1000,
             begins: BEGINS,
             gives_up: None,
-            are_told_apart: false,
+            are_distinct: false,
         };
-        let rehearsal = Rehearsal::new(&rules, sandbox, &settings, Redirects::of_rehearsal()).unwrap();
+        let dry_run = DryRun::new(&rules, sandbox, &settings, Redirects::in_memory()).unwrap();
         let sample = event_named("Purchase").unwrap().sample;
         let customer = r#""customerId":107"#;
         assert_eq!(sample.matches(customer).count(), 1);
-        let body = |number| sample.replace(customer, &format!(r#""customerId":{number}"#)).into_bytes();
-        Shard { rehearsal, bodies: (0..CUSTOMERS).map(body).collect(), count: 0 }
+        let body =
+            |number| sample.replace(customer, &format!(r#""customerId":{number}"#)).into_bytes();
+        Shard { dry_run, bodies: (0..CUSTOMERS).map(body).collect(), count: 0 }
     }
 
     /// Decides one batch.
     fn decide(&mut self) {
         let arrived: Vec<Arrived> = (0..TOGETHER).map(|_| self.arrived()).collect();
-        let decisions = self.rehearsal.decide(arrived, self.now()).unwrap();
+        let decisions = self.dry_run.decide(arrived, self.now()).unwrap();
         assert_eq!(black_box(decisions).len(), TOGETHER);
     }
 
@@ -158,7 +182,8 @@ impl Shard {
     }
 }
 
-/// What an event costs a shard that has few rules, and one that has the same and many for other events.
+/// Compares the cost of an event in a shard with few rules, and in one with the same rules and many
+/// for other events.
 fn loaded_and_subscribed(sandbox: &Arc<Sandbox>, few: &[Arc<Campaign>], all: &[Arc<Campaign>]) {
     let (mut few, mut all) = (Shard::new(sandbox, few), Shard::new(sandbox, all));
     let turns = turns_of(&mut || few.decide()).max(turns_of(&mut || all.decide()));
@@ -173,7 +198,7 @@ fn loaded_and_subscribed(sandbox: &Arc<Sandbox>, few: &[Arc<Campaign>], all: &[A
     mark(&name, Spread::of(ratios).median(), Against::AtMost(LOADED_MAX), " ×", &beside);
 }
 
-/// How much more two shards get done than one.
+/// Measures how many more events two shards decide than one.
 fn shards(sandbox: &Arc<Sandbox>, campaigns: &[Arc<Campaign>]) {
     let mut pair = [Shard::new(sandbox, campaigns), Shard::new(sandbox, campaigns)];
     let mut gains = Vec::new();
@@ -185,15 +210,19 @@ fn shards(sandbox: &Arc<Sandbox>, campaigns: &[Arc<Campaign>]) {
     }
     let gains = Spread::of(gains);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let beside = format!("{gains} of one, which decides {} events a second; {cores} cores", Spread::of(rate_of_one));
+    let beside = format!(
+        "{gains} of one, which decides {} events a second; {cores} cores",
+        Spread::of(rate_of_one)
+    );
     mark("two shards", gains.median(), Against::AtLeast(SHARDS_LEAST), " ×", &beside);
 }
 
-/// Events a second, of shards that work side by side.
+/// Measures the events a second of shards that run in parallel.
 fn rate(shards: &mut [Shard]) -> f64 {
     let start = Barrier::new(shards.len());
     std::thread::scope(|scope| {
-        let working: Vec<_> = shards.iter_mut().map(|shard| scope.spawn(|| rate_of(shard, &start))).collect();
+        let working: Vec<_> =
+            shards.iter_mut().map(|shard| scope.spawn(|| rate_of(shard, &start))).collect();
         working.into_iter().map(|shard| shard.join().unwrap()).sum()
     })
 }

@@ -1,10 +1,15 @@
-//! What a committed event costs in a file of a million customers, for four ways to lay its rows out, beside what cannot be
-//! avoided: the update of its customer's row alone.
+//! The cost of a committed event in a store of a million customers, for four layouts of its rows.
+//! They are compared with the minimum: the update of the customer's row alone.
 //!
-//! An event updates one customer's 150 bytes and leaves 17 + 16 bytes in `Seen`, 25 in `Trail`, and 800 in `Outbox` and
-//! `Journal`. *Scattered* gives `Seen` and `Trail` a row an event, in the order of hashes, and the others a row a partition;
-//! *by period*, which is how the engine keeps them, the same, but that the keys of the first two begin with a period, to which 65,536 and 16,384 rows belong;
-//! *by partition* gives each of the four a row a partition and group; *by group* gives each one row a group.
+//! An event updates 150 bytes of one customer. It adds 17 + 16 bytes to `Seen`, 25 to `Trail`, and
+//! 800 to `Outbox` and `Journal`. The layouts are:
+//!
+//! - *Scattered*: `Seen` and `Trail` get a row for each event, in the order of hashes. The other
+//!   tables get a row for each partition.
+//! - *By period*, which the engine uses: the same, but the keys of `Seen` and `Trail` begin with a
+//!   period of 65,536 and 16,384 rows.
+//! - *By partition*: each of the four tables gets a row for each partition and group.
+//! - *By group*: each of the four tables gets one row for each group.
 
 use std::error::Error;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -18,7 +23,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const CUSTOMERS: u64 = 1_000_000;
 const PARTITIONS: u64 = 64;
-/// The last period, and how many rows of each table it has when the first event comes.
+/// The last period. The next two constants are its number of rows in each table before the first
+/// event.
 const PERIOD: [u8; 8] = [0; 8];
 const PERIOD_SEEN: u64 = 1 << 16;
 const PERIOD_TRAIL: u64 = 1 << 14;
@@ -26,7 +32,7 @@ const ROUNDS: usize = 15;
 const LOOKS: u64 = 20_000;
 const BESIDE_ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_secs(4);
-/// Commits as those of an engine with two thousand events a second.
+/// The interval of commits in an engine with two thousand events a second.
 const COMMITS_EVERY: Duration = Duration::from_millis(5);
 const EVENTS_A_COMMIT: u64 = 10;
 const BESIDE_MAX: f64 = 3.0;
@@ -44,12 +50,18 @@ pub(crate) fn run() -> Outcome<()> {
     let directory = tempfile::tempdir()?;
     let mut numbers = Numbers(1);
     {
-        let store = FileStore::open(directory.path(), Opening { create: true, ..Opening::of("bench") })?;
+        let store =
+            FileStore::open(directory.path(), Opening { create: true, ..Opening::of("bench") })?;
         fill(&store)?;
         println!("{CUSTOMERS} customers: {} MB", file_bytes(directory.path()) >> 20);
         for group in [1, 100, 1000] {
-            let layouts =
-                [Layout::CustomersOnly, Layout::Scattered, Layout::ByPeriod, Layout::ByPartition, Layout::ByGroup];
+            let layouts = [
+                Layout::CustomersOnly,
+                Layout::Scattered,
+                Layout::ByPeriod,
+                Layout::ByPartition,
+                Layout::ByGroup,
+            ];
             compare(&store, group, &layouts, &mut numbers)?;
         }
     }
@@ -57,37 +69,44 @@ pub(crate) fn run() -> Outcome<()> {
     let store = FileStore::open(directory.path(), Opening::of("bench"))?;
     println!("open: {:.1?}", started.elapsed());
     looks(&store, &mut numbers)?;
-    beside_writing_out(&store, &mut numbers)
+    beside_flushes(&store, &mut numbers)
 }
 
-/// What it costs to ask the store whether a key is there, which it is not, as an event that is new is not: its own filters answer. The engine asks filters
-/// of its own first, which know all periods at once.
+/// Measures a lookup of a key that does not exist, as for a new event. The store's own filters
+/// answer it. The engine uses its own filters first, which cover all periods at once.
 fn looks(store: &FileStore, numbers: &mut Numbers) -> Outcome<()> {
     let snapshot = store.snapshot()?;
     let mut costs = Vec::new();
     for _ in 0..ROUNDS {
-        let keys: Vec<_> = (0..LOOKS).map(|_| customer(CUSTOMERS + PERIOD_SEEN + numbers.next() % (1 << 40))).collect();
+        let keys: Vec<_> = (0..LOOKS)
+            .map(|_| customer(CUSTOMERS + PERIOD_SEEN + numbers.next() % (1 << 40)))
+            .collect();
         costs.push(measure(|| {
-            let found =
-                keys.iter().map(|key| snapshot.get(Table::Seen, key)).filter(|found| !matches!(found, Ok(None)));
+            let found = keys
+                .iter()
+                .map(|key| snapshot.get(Table::Dedup, key))
+                .filter(|found| !matches!(found, Ok(None)));
             if found.count() > 0 { Err("a key that is not there was found".into()) } else { Ok(()) }
         })?);
     }
     let (wall, _) = median(costs, LOOKS);
-    println!("a look for a key that is not there: {wall:.2} µs");
+    println!("a lookup of a key that does not exist: {wall:.2} µs");
     Ok(())
 }
 
-/// How long a commit takes while other threads write to tables what is in memory and merge tables, which is what goes on behind a busy engine, beside the
-/// bare write and sync of as many bytes. Commits come at a rate, as events do: one that has to wait makes those behind it late, too, and each counts
-/// from when it was due.
-fn beside_writing_out(store: &FileStore, numbers: &mut Numbers) -> Outcome<()> {
+/// Measures commits while other threads flush memory and merge tables, as in a busy engine. They
+/// are compared with a plain write and sync of as many bytes. Commits come at a fixed rate, as
+/// events do. A commit that waits also delays the ones after it, and each is measured from its due
+/// time.
+fn beside_flushes(store: &FileStore, numbers: &mut Numbers) -> Outcome<()> {
     let mut bare = tempfile::tempfile()?;
     let [mut commits, mut syncs] = [const { Vec::new() }; 2];
     for _ in 0..BESIDE_ROUNDS {
         let [mut of_store, mut of_file] = [const { Vec::new() }; 2];
-        // Large enough that a part of memory is written out in every round.
-        at_a_rate(&mut of_store, || Ok(store.commit(changes(Layout::ByGroup, EVENTS_A_COMMIT, numbers))?))?;
+        // Large enough that a flush happens in every round.
+        at_a_rate(&mut of_store, || {
+            Ok(store.commit(changes(Layout::ByGroup, EVENTS_A_COMMIT, numbers))?)
+        })?;
         at_a_rate(&mut of_file, || {
             bare.seek(SeekFrom::Start(0))?;
             bare.write_all(&vec![7; EVENTS_A_COMMIT as usize * 1000])?;
@@ -96,13 +115,21 @@ fn beside_writing_out(store: &FileStore, numbers: &mut Numbers) -> Outcome<()> {
         commits.push(p99(of_store)?);
         syncs.push(p99(of_file)?);
     }
-    // Of each round: the disk of a virtual machine may stand still once, and then all commits of a tenth of a second wait.
+    // The figures are medians of the rounds. The disk of a virtual machine may stop once, and then
+    // all commits of a tenth of a second wait.
     let (commit, sync) = (middle(&mut commits), middle(&mut syncs));
     let rate = 1.0 / COMMITS_EVERY.as_secs_f64();
-    let told = format!(
-        "{commit:.2} ms, at {rate:.0} commits a second of {EVENTS_A_COMMIT} events; {sync:.2} ms a bare write; medians of {BESIDE_ROUNDS} rounds"
+    let beside = format!(
+        "{commit:.2} ms, at {rate:.0} commits a second of {EVENTS_A_COMMIT} events; {sync:.2} ms \
+         a bare write; medians of {BESIDE_ROUNDS} rounds"
     );
-    mark("a commit while tables are written, p99", commit / sync, Against::AtMost(BESIDE_MAX), " ×", &told);
+    mark(
+        "a commit while tables are written, p99",
+        commit / sync,
+        Against::AtMost(BESIDE_MAX),
+        " ×",
+        &beside,
+    );
     Ok(())
 }
 
@@ -111,7 +138,7 @@ fn at_a_rate(milliseconds: &mut Vec<f64>, mut commit: impl FnMut() -> Outcome<()
     while due < ROUND {
         due += COMMITS_EVERY;
         std::thread::sleep(due.saturating_sub(since.elapsed()));
-        // That the sleep was too long is not the store's doing; that the commit before was, is.
+        // A sleep that was too long is not counted, but a delay by the commit before is.
         let is_late = since.elapsed() > due + COMMITS_EVERY;
         let began = if is_late { due } else { since.elapsed() };
         commit()?;
@@ -130,8 +157,14 @@ fn middle(figures: &mut [f64]) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// The layouts take turns, so that whatever slows the machine slows all of them.
-fn compare(store: &FileStore, group: u64, layouts: &[Layout], numbers: &mut Numbers) -> Outcome<()> {
+/// Compares the layouts. They take turns, so that anything that slows the machine slows all of
+/// them.
+fn compare(
+    store: &FileStore,
+    group: u64,
+    layouts: &[Layout],
+    numbers: &mut Numbers,
+) -> Outcome<()> {
     let mut costs = vec![Vec::new(); layouts.len()];
     for _ in 0..ROUNDS {
         for (layout, costs) in layouts.iter().zip(&mut costs) {
@@ -145,7 +178,8 @@ fn compare(store: &FileStore, group: u64, layouts: &[Layout], numbers: &mut Numb
         let floor = floor.get_or_insert(wall);
         let (a_second, ratio) = (1e6 / wall, wall / *floor);
         println!(
-            "groups of {group:4}, {layout:?}: {wall:.1} µs an event ({cpu:.1} of CPU), {a_second:.0}/s, {ratio:.2} of the floor"
+            "groups of {group:4}, {layout:?}: {wall:.1} µs an event ({cpu:.1} of CPU), \
+             {a_second:.0}/s, {ratio:.2} of the floor"
         );
     }
     Ok(())
@@ -158,8 +192,8 @@ fn fill(store: &dyn Store) -> Outcome<()> {
         let mut changes = Changes::new();
         for key in keys {
             changes.put(Table::Customers, &**key, [7; 150]);
-            // So that these rows too find a table that is large already.
-            changes.put(Table::Seen, &**key, [7; 16]);
+            // These rows make the other tables large, too.
+            changes.put(Table::Dedup, &**key, [7; 16]);
             changes.put(Table::Trail, [&**key, &[7; 8]].concat(), []);
         }
         store.commit(changes)?;
@@ -168,7 +202,7 @@ fn fill(store: &dyn Store) -> Outcome<()> {
     for number in 0..PERIOD_SEEN {
         let key = customer(CUSTOMERS + number);
         let (partition, rest) = key.split_at(1);
-        changes.put(Table::Seen, [partition, &PERIOD, rest].concat(), [7; 16]);
+        changes.put(Table::Dedup, [partition, &PERIOD, rest].concat(), [7; 16]);
         if number < PERIOD_TRAIL {
             changes.put(Table::Trail, [partition, &PERIOD, rest, &[7; 8]].concat(), []);
         }
@@ -187,10 +221,12 @@ fn changes(layout: Layout, group: u64, numbers: &mut Numbers) -> Changes {
         trail.push(([&*key, &numbers.next().to_be_bytes()].concat(), Vec::new()));
     }
     let parts = if layout == Layout::ByGroup { 1 } else { PARTITIONS };
-    for (table, rows) in [(Table::Seen, seen), (Table::Trail, trail)] {
+    for (table, rows) in [(Table::Dedup, seen), (Table::Trail, trail)] {
         match layout {
             Layout::CustomersOnly => {}
-            Layout::Scattered => rows.into_iter().for_each(|(key, value)| changes.put(table, key, value)),
+            Layout::Scattered => {
+                rows.into_iter().for_each(|(key, value)| changes.put(table, key, value))
+            }
             Layout::ByPeriod => {
                 for (key, value) in rows {
                     let (partition, rest) = key.split_at(1);
@@ -202,17 +238,24 @@ fn changes(layout: Layout, group: u64, numbers: &mut Numbers) -> Changes {
                 for (key, value) in rows {
                     together[usize::from(key[0]) % parts as usize].extend([key, value].concat());
                 }
-                for (part, rows) in together.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+                for (part, rows) in
+                    together.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty())
+                {
                     changes.put(table, grouped(part as u8, sequence), rows);
                 }
             }
         }
     }
     if layout != Layout::CustomersOnly {
-        for (table, part) in
-            [Table::Outbox, Table::Journal].into_iter().flat_map(|table| (0..parts).map(move |p| (table, p)))
+        for (table, part) in [Table::Outbox, Table::Journal]
+            .into_iter()
+            .flat_map(|table| (0..parts).map(move |p| (table, p)))
         {
-            changes.put(table, grouped(part as u8, sequence), vec![3; (400 * group / parts) as usize]);
+            changes.put(
+                table,
+                grouped(part as u8, sequence),
+                vec![3; (400 * group / parts) as usize],
+            );
         }
     }
     changes
@@ -225,7 +268,8 @@ fn grouped(part: u8, sequence: u64) -> Vec<u8> {
 /// The key of a customer: its partition and 16 bytes of hash.
 fn customer(number: u64) -> Vec<u8> {
     let first = scattered(number);
-    [&[(first % PARTITIONS) as u8][..], &first.to_be_bytes(), &scattered(first).to_be_bytes()].concat()
+    [&[(first % PARTITIONS) as u8][..], &first.to_be_bytes(), &scattered(first).to_be_bytes()]
+        .concat()
 }
 
 fn scattered(number: u64) -> u64 {
@@ -235,7 +279,7 @@ fn scattered(number: u64) -> u64 {
     mixed ^ mixed >> 31
 }
 
-/// Numbers that look random, and are the same in every run.
+/// Pseudo-random numbers that are the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -245,7 +289,7 @@ impl Numbers {
     }
 }
 
-/// What something takes by the clock, and of the processors.
+/// Measures the elapsed time and the CPU time of `work`.
 fn measure(work: impl FnOnce() -> Outcome<()>) -> Outcome<(Duration, Duration)> {
     let (started, cpu) = (Instant::now(), cpu_time());
     work()?;
@@ -257,7 +301,7 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Microseconds an event, by the clock and of the processors.
+/// The median microseconds of an event: elapsed time and CPU time.
 fn median(mut costs: Vec<(Duration, Duration)>, group: u64) -> (f64, f64) {
     costs.sort_unstable();
     let (wall, cpu) = costs[costs.len() / 2];

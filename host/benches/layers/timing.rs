@@ -1,11 +1,12 @@
-//! What the benchmarks measure with: work in rounds of some milliseconds, and of all rounds the median and the middle half.
+//! Timing for the benchmarks: work is measured in rounds of some milliseconds. The result is the
+//! median and the middle half of all rounds.
 
 use std::time::{Duration, Instant};
 
 pub(crate) const ROUNDS: usize = 61;
 const ROUND: Duration = Duration::from_millis(10);
 
-/// How often something runs in a round; warms it up as well.
+/// Returns how often `work` runs in a round. Finding it also warms up.
 pub(crate) fn turns_of(work: &mut dyn FnMut()) -> u32 {
     let start = Instant::now();
     let mut turns = 0;
@@ -16,7 +17,7 @@ pub(crate) fn turns_of(work: &mut dyn FnMut()) -> u32 {
     turns / 10 + 1
 }
 
-/// Nanoseconds a turn.
+/// Returns the nanoseconds of one turn.
 pub(crate) fn time(work: &mut dyn FnMut(), turns: u32) -> f64 {
     let start = Instant::now();
     for _ in 0..turns {
@@ -25,7 +26,7 @@ pub(crate) fn time(work: &mut dyn FnMut(), turns: u32) -> f64 {
     start.elapsed().as_nanos() as f64 / f64::from(turns)
 }
 
-/// The median of all rounds, and what the middle half of them lies between.
+/// The median of all rounds, and the limits of their middle half.
 pub(crate) struct Spread {
     quarter: f64,
     median: f64,

@@ -11,61 +11,64 @@ use super::module::VerifiedModule;
 use hailer_base::clock::Millis;
 use hailer_event::CustomerKey;
 
-/// Whether a campaign's communications go out.
+/// Whether a campaign decides, and whether its communications are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// They do.
+    /// The campaign decides, and its communications are published.
     Live,
-    /// It decides, and nothing goes out.
+    /// The campaign decides, and nothing is published.
     Shadow,
-    /// It is not called.
+    /// The campaign is not called.
     Off,
 }
 
-/// What becomes of a customer's later events and timers in a campaign whose rule has failed on one.
+/// The handling of a customer's later events and timers after the rule has failed on one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFault {
-    /// They wait behind it, so that the state sees them in order.
+    /// The later events wait behind the failure, so that the state sees them in order.
     Hold,
-    /// They are decided as if it had not been.
+    /// The later events are decided as if the failed event did not exist.
     Skip,
 }
 
-/// What becomes of events that come while a campaign is paused or suspended.
+/// The handling of events that arrive while a campaign is paused or suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnPause {
-    /// They are kept, within bounds, and can be decided later.
+    /// The events are kept, within bounds, and can be decided later.
     Keep,
-    /// They are counted, and gone for the campaign.
+    /// The events are counted, and the campaign never decides them.
     Skip,
 }
 
-/// What a campaign's file says, checked and resolved: everything but the compiled module.
+/// The checked contents of a campaign's file: everything except the compiled module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CampaignSpec {
-    /// The file's name without its ending.
+    /// The name of the file without its extension.
     pub name: Arc<str>,
     pub mode: Mode,
-    /// Not before; milliseconds since 1970-01-01 UTC.
+    /// The campaign takes no events before this time, in milliseconds since 1970-01-01 UTC; `None`
+    /// for no start.
     pub start_ms: Option<Millis>,
-    /// Not from then on.
+    /// The campaign takes no events from this time on, in milliseconds since 1970-01-01 UTC; `None`
+    /// for no end.
     pub end_ms: Option<Millis>,
-    /// In which local times are meant.
+    /// The time zone of the campaign's local times.
     pub time_zone: TimeZone,
-    /// State that was not written for so many days is forgotten.
+    /// State that was not written for this many days is deleted; `None` keeps it for ever.
     pub state_ttl_days: Option<u32>,
     pub on_fault: OnFault,
     pub on_pause: OnPause,
-    /// With more communications an hour the campaign suspends itself.
+    /// The most communications an hour. With more the engine suspends the campaign; `None` for no
+    /// limit.
     pub per_hour_max: Option<u32>,
-    /// It is a new version of another campaign, on trial beside it.
+    /// Set if this is a new version of another campaign, on trial beside it.
     pub trial: Option<Trial>,
-    /// It decides for these customers only; `None` for everybody.
+    /// The customers for whom the campaign decides; `None` for all.
     pub rollout: Option<Rollout>,
-    /// The parameters as `hailer_configure` reads them.
+    /// The parameters, encoded for `hailer_configure`.
     pub params: Arc<[u8]>,
     /// `1.3.0+9f3ac1d2`: the manifest's version and the first eight digits of the digest.
     pub version: Arc<str>,
@@ -74,29 +77,33 @@ pub struct CampaignSpec {
     pub manifest: Arc<Manifest>,
 }
 
-/// A new version of a campaign, tried while the campaign runs. In shadow it decides beside it, and nothing of it goes out. Live, as a canary, it
-/// decides in its place for the customers of its rollout: with its state and its timers, and in its name, so that whoever moves between the
-/// two is neither forgotten nor written to twice.
+/// A trial of a new version of a campaign while the campaign runs. A shadow decides beside the
+/// campaign, and its communications are not published. A canary is live and decides in place of the
+/// campaign for the customers of its rollout. It uses the state, the timers and the name of the
+/// campaign. So a customer who moves between the two keeps the state and gets nothing twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
-    /// The campaign that it may become.
+    /// The campaign that the new version may replace.
     pub of: Arc<str>,
-    /// Another for every module and every set of parameters: what a shadow keeps belongs to one of them.
+    /// A hash of the campaign's name, the module and the parameters. The state of a shadow belongs
+    /// to one such mark.
     pub mark: u64,
-    /// A canary is suspended if it sends so much more often than its campaign, or so much more seldom, in percent.
+    /// The engine suspends a canary if its rate of sending differs from the campaign's by more than
+    /// this, in percent.
     pub drift_percent_max: u32,
 }
 
-/// To which customers a campaign has been rolled out: the same ones at every start, and more of them with every percent.
+/// The customers to whom a campaign has been rolled out. They are the same at every start, and a
+/// higher percentage only adds customers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rollout {
     pub percent: u32,
-    /// Its own, so that not always the same customers come first.
+    /// A hash of the campaign's name, so that each campaign begins with other customers.
     salt: u64,
 }
 
 impl Trial {
-    /// The trial of a version: its module and its parameters.
+    /// Makes the trial of a version, which is a module with its parameters.
     #[must_use]
     pub fn new(of: &str, digest: &str, params: &[u8], drift_percent_max: u32) -> Trial {
         let mut hasher = blake3::Hasher::new();
@@ -111,7 +118,7 @@ impl Rollout {
         Rollout { percent, salt: first_eight(&blake3::hash(campaign.as_bytes())) }
     }
 
-    /// Whether a customer is among those. Nobody is not.
+    /// Whether the rollout includes a customer. It never includes an event without a customer.
     #[must_use]
     pub fn has(&self, customer: Option<CustomerKey>) -> bool {
         let bucket = |customer: CustomerKey| scattered(customer.seed() ^ self.salt) % 100;
@@ -124,20 +131,20 @@ fn first_eight(hash: &blake3::Hash) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// The last step of `SplitMix64`: every bit of the number has a say in every bit of the result.
+/// The last step of `SplitMix64`: every bit of the number affects every bit of the result.
 fn scattered(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
 }
 
-/// A campaign that is loaded.
+/// A loaded campaign.
 #[derive(Clone)]
 pub struct Campaign {
     pub spec: CampaignSpec,
-    /// Grows with every change of module or parameters: an instance belongs to one generation.
+    /// Grows with every change of module or parameters. An instance belongs to one generation.
     pub generation: u64,
-    /// Of each handler, what has to hold or it is not called.
+    /// The condition of each handler, in the order of the handlers.
     pub(crate) guards: Guards,
     pub(crate) module: wasmtime::Module,
 }
@@ -151,7 +158,8 @@ impl Campaign {
 }
 
 impl CampaignSpec {
-    /// A live campaign of a module, with these parameters and the defaults of everything else.
+    /// Makes the spec of a live campaign with these parameters, and the defaults for everything
+    /// else.
     #[must_use]
     pub fn of(name: &str, module: &VerifiedModule, params: Vec<u8>) -> CampaignSpec {
         CampaignSpec {
@@ -181,7 +189,8 @@ impl CampaignSpec {
             && self.end_ms.is_none_or(|end| now < end)
     }
 
-    /// The campaign whose state, timers, failures and communications these are: a canary acts in the name of the one that it may become.
+    /// The campaign that owns the state, timers, failures and communications: a canary acts in the
+    /// name of the campaign that it may replace.
     #[must_use]
     pub fn acts_for(&self) -> &Arc<str> {
         match &self.trial {
@@ -190,25 +199,27 @@ impl CampaignSpec {
         }
     }
 
-    /// The campaign in whose place it decides for the customers of its rollout, if it is a canary.
+    /// The campaign that a canary replaces for the customers of its rollout. `None`
+    /// otherwise.
     #[must_use]
     pub fn canary_of(&self) -> Option<&Arc<str>> {
         self.trial.as_ref().filter(|_| self.mode == Mode::Live).map(|trial| &trial.of)
     }
 
-    /// The trial that it is if it decides beside another campaign, for comparison.
+    /// The trial of a shadow, which decides beside another campaign for comparison. `None`
+    /// otherwise.
     #[must_use]
     pub fn shadow(&self) -> Option<&Trial> {
         self.trial.as_ref().filter(|_| self.mode == Mode::Shadow)
     }
 
-    /// Whether it has been rolled out to a customer.
+    /// Whether the campaign decides for a customer, according to its rollout.
     #[must_use]
     pub fn is_for(&self, customer: Option<CustomerKey>) -> bool {
         self.rollout.is_none_or(|rollout| rollout.has(customer))
     }
 
-    /// Whether a handler reads personal fields: what [`mark_personal`](super::mark_personal) marked.
+    /// Whether a handler reads a field that [`mark_personal`](super::mark_personal) has marked.
     #[must_use]
     pub fn reads_personal(&self) -> bool {
         let mut fields = self.manifest.handlers.iter().flat_map(|handler| &handler.fields);
@@ -232,12 +243,14 @@ mod tests {
 
     fn customers() -> impl Iterator<Item = CustomerKey> {
         (0..10_000_u128).map(|number| {
-            CustomerKey::from_bytes(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes())
+            CustomerKey::from_bytes(
+                number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes(),
+            )
         })
     }
 
     #[test]
-    fn a_rollout_grows_without_losing_anybody() {
+    fn a_growing_rollout_keeps_all_of_its_customers() {
         let of = |percent| Rollout::new("welcome-next", percent);
         for customer in customers().map(Some) {
             assert!(!of(10).has(customer) || of(11).has(customer));
@@ -247,10 +260,15 @@ mod tests {
     }
 
     #[test]
-    fn a_rollout_has_its_share_of_the_customers_and_another_one_has_others() {
-        let share = |is_in: &dyn Fn(CustomerKey) -> bool| customers().filter(|customer| is_in(*customer)).count();
+    fn a_rollout_has_its_share_of_customers_independent_of_other_rollouts() {
+        let share = |is_in: &dyn Fn(CustomerKey) -> bool| {
+            customers().filter(|customer| is_in(*customer)).count()
+        };
         let (one, other) = (Rollout::new("one", 10), Rollout::new("other", 10));
         assert!((900..1100).contains(&share(&|customer| one.has(Some(customer)))));
-        assert!((60..140).contains(&share(&|customer| one.has(Some(customer)) && other.has(Some(customer)))));
+        assert!(
+            (60..140)
+                .contains(&share(&|customer| one.has(Some(customer)) && other.has(Some(customer))))
+        );
     }
 }

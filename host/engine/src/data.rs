@@ -1,5 +1,5 @@
-//! A communication's data: MessagePack out of a guest, made into JSON text. Numbers keep their digits, a key stands once, and nothing
-//! that JSON can't hold gets through.
+//! The data of a communication: MessagePack from a guest, converted to JSON text. Numbers keep
+//! their digits. Duplicate keys and values that JSON cannot represent are refused.
 
 use std::io::Write;
 
@@ -8,23 +8,29 @@ use rmp::Marker;
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use super::reader::{Reader, Wrong};
+use super::reader::{Malformed, Reader};
 
-/// How deep a state is shown.
+/// The deepest nesting of a state that is shown.
 const STATE_DEPTH_MAX: usize = 16;
 
-/// A rule's state as JSON, for people; null if it can't be shown so.
+/// A rule's state as JSON, for people; null if it cannot be converted.
 #[must_use]
 pub fn state_json(bytes: &[u8]) -> serde_json::Value {
     let mut json = Vec::new();
     let mut reader = Reader::new(bytes);
-    let is_written = reader.value_as_json(&mut json, STATE_DEPTH_MAX).is_ok() && reader.rest.is_empty();
+    let is_written =
+        reader.value_as_json(&mut json, STATE_DEPTH_MAX).is_ok() && reader.rest.is_empty();
     is_written.then(|| serde_json::from_slice(&json).ok()).flatten().unwrap_or_default()
 }
 
 impl Reader<'_> {
-    /// Writes the next value as JSON. `depth_left` is how many arrays and maps may still stand in each other.
-    pub(super) fn value_as_json(&mut self, out: &mut Vec<u8>, depth_left: usize) -> Result<(), Wrong> {
+    /// Writes the next value as JSON. `depth_left` is the number of arrays and maps that may still
+    /// be nested.
+    pub(super) fn value_as_json(
+        &mut self,
+        out: &mut Vec<u8>,
+        depth_left: usize,
+    ) -> Result<(), Malformed> {
         match self.marker()? {
             Marker::Null => self.literal(out, b"null"),
             Marker::True => self.literal(out, b"true"),
@@ -39,22 +45,28 @@ impl Reader<'_> {
             Marker::FixNeg(_) | Marker::I8 | Marker::I16 | Marker::I32 | Marker::I64 => {
                 write_json(out, &self.signed("an integer")?)
             }
-            Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => write_json(out, self.text("a text")?),
+            Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => {
+                write_json(out, self.text("a text")?)
+            }
             Marker::FixExt16 => self.decimal_as_json(out),
             Marker::FixExt8 => self.timestamp_as_json(out),
-            Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => self.array_as_json(out, deeper(depth_left)?),
-            Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => self.map_as_json(out, deeper(depth_left)?),
+            Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => {
+                self.array_as_json(out, deeper(depth_left)?)
+            }
+            Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => {
+                self.map_as_json(out, deeper(depth_left)?)
+            }
             _ => Err("a value of a type that data may not hold".into()),
         }
     }
 
-    fn literal(&mut self, out: &mut Vec<u8>, word: &[u8]) -> Result<(), Wrong> {
+    fn literal(&mut self, out: &mut Vec<u8>, word: &[u8]) -> Result<(), Malformed> {
         self.rest = &self.rest[1..];
         out.extend_from_slice(word);
         Ok(())
     }
 
-    fn array_as_json(&mut self, out: &mut Vec<u8>, depth_left: usize) -> Result<(), Wrong> {
+    fn array_as_json(&mut self, out: &mut Vec<u8>, depth_left: usize) -> Result<(), Malformed> {
         let count = self.array("an array")?;
         out.push(b'[');
         for index in 0..count {
@@ -67,7 +79,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn map_as_json(&mut self, out: &mut Vec<u8>, depth_left: usize) -> Result<(), Wrong> {
+    fn map_as_json(&mut self, out: &mut Vec<u8>, depth_left: usize) -> Result<(), Malformed> {
         let count = self.map("a map")?;
         let keys_before = self.keys.len();
         out.push(b'{');
@@ -85,40 +97,44 @@ impl Reader<'_> {
         let keys = &mut self.keys[keys_before..];
         keys.sort_unstable();
         if keys.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err("a map with a key that stands twice".into());
+            return Err("a map with a duplicate key".into());
         }
         self.keys.truncate(keys_before);
         Ok(())
     }
 
-    fn decimal_as_json(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    fn decimal_as_json(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
         let value = wire::decimal_from_wire(self.extension(wire::EXT_DECIMAL)?);
         let value = value.ok_or("a decimal with a byte out of range")?;
         write_decimal(out, value);
         Ok(())
     }
 
-    fn timestamp_as_json(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    fn timestamp_as_json(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
         let millis = i64::from_be_bytes(self.extension(wire::EXT_TIMESTAMP)?);
-        let time = jiff::Timestamp::from_millisecond(millis).map_err(|_| "a timestamp out of range")?;
+        let time =
+            jiff::Timestamp::from_millisecond(millis).map_err(|_| "a timestamp out of range")?;
         write!(out, "\"{time}\"").map_err(unwritten)
     }
 
-    /// The bytes of an extension whose length its marker gives.
-    fn extension<const N: usize>(&mut self, kind: i8) -> Result<[u8; N], Wrong> {
+    /// Reads the bytes of an extension of this type. The marker determines its length.
+    fn extension<const N: usize>(&mut self, kind: i8) -> Result<[u8; N], Malformed> {
         let [_marker, its_kind] = self.array_of()?;
         if i8::from_be_bytes([its_kind]) != kind {
-            return Err(Wrong::from(format!("an extension of {N} bytes and the unknown type {its_kind}")));
+            return Err(Malformed::from(format!(
+                "an extension of {N} bytes and the unknown type {its_kind}"
+            )));
         }
         self.array_of()
     }
 }
 
-fn deeper(depth_left: usize) -> Result<usize, Wrong> {
+fn deeper(depth_left: usize) -> Result<usize, Malformed> {
     depth_left.checked_sub(1).ok_or_else(|| "data nested too deep".into())
 }
 
-/// A number, digit for digit: 135.0000 stays 135.0000. As its `Display` writes it, at a fraction of the time.
+/// Writes a number with its digits: 135.0000 stays 135.0000. The result is that of its `Display`,
+/// in a fraction of the time.
 fn write_decimal(out: &mut Vec<u8>, value: Decimal) {
     // 29 digits, a point and a sign; filled from the end.
     let mut text = [0; 32];
@@ -133,7 +149,7 @@ fn write_decimal(out: &mut Vec<u8>, value: Decimal) {
         if digits == value.scale() && digits > 0 {
             push(b'.');
         }
-        // What a till prints fits in 64 bits, and dividing these takes no call.
+        // Usual amounts fit in 64 bits, and dividing these needs no function call.
         let digit = match u64::try_from(rest) {
             Ok(small) => {
                 rest = u128::from(small / 10);
@@ -154,13 +170,13 @@ fn write_decimal(out: &mut Vec<u8>, value: Decimal) {
     out.extend_from_slice(&text[at..]);
 }
 
-fn write_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), Wrong> {
+fn write_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), Malformed> {
     serde_json::to_writer(out, value).map_err(unwritten)
 }
 
-/// Memory takes whatever is written to it.
+/// The error for a failed write, which never happens because the data is written to memory.
 #[cold]
-fn unwritten(error: impl std::fmt::Display) -> Wrong {
+fn unwritten(error: impl std::fmt::Display) -> Malformed {
     format!("data that can't be written: {error}").into()
 }
 
@@ -173,11 +189,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_decimal_is_written_as_its_display_writes_it(
-            magnitude in prop_oneof![0..100_000_i128, 0..1_i128 << 66, 0..1_i128 << 96, Just((1 << 96) - 1)],
+            magnitude in prop_oneof![
+                0..100_000_i128, 0..1_i128 << 66, 0..1_i128 << 96, Just((1 << 96) - 1)
+            ],
             scale in 0..=28_u32,
             negative: bool,
         ) {
-            let value = Decimal::from_i128_with_scale(if negative { -magnitude } else { magnitude }, scale);
+            let signed = if negative { -magnitude } else { magnitude };
+            let value = Decimal::from_i128_with_scale(signed, scale);
             let mut written = Vec::new();
             write_decimal(&mut written, value);
             prop_assert_eq!(String::from_utf8(written).unwrap(), value.to_string());

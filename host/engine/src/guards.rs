@@ -1,5 +1,6 @@
-//! The conditions of handlers, asked before a call is written: of a rule that does not care for an event that is all there is to pay.
-//! What a condition means is the ABI's crate to say; here it meets a campaign's parameters and an event's fields.
+//! The conditions of handlers (`#[when]`). A condition is evaluated before the call is written, so
+//! an event that does not match costs nothing more. `hailer-abi` defines conditions; this module
+//! evaluates them with the parameters of a campaign and the fields of an event.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -8,17 +9,18 @@ use hailer_abi::guard::{Fields, Guard};
 
 use super::campaign::CampaignSpec;
 use super::purity::AdmissionError;
-use super::ruleset::{Missing, Wanted};
+use super::ruleset::{FieldRead, Missing};
 use hailer_event::Projection;
 
-/// One place for each handler of a campaign.
+/// The guard of each handler of a campaign; `None` for a handler without a condition.
 pub(crate) type Guards = Arc<[Option<Arc<Guard>>]>;
 
-/// The guards of a campaign's handlers.
+/// Makes the guards of a campaign's handlers.
 ///
 /// # Errors
-/// When a condition does not fit the fields and the parameters. `read_manifest` refuses such conditions, and parameters are written by the
-/// manifest's schema, so this is of a spec that neither has seen.
+/// When a condition does not fit the fields and the parameters. `read_manifest` refuses such
+/// conditions, and parameters are encoded after the manifest's schema. So this happens only with a
+/// spec that did not pass both.
 pub(super) fn guards_of(spec: &CampaignSpec) -> Result<Guards, AdmissionError> {
     let schema = &spec.manifest.params;
     let guards = spec.manifest.handlers.iter().map(|handler| {
@@ -31,35 +33,40 @@ pub(super) fn guards_of(spec: &CampaignSpec) -> Result<Guards, AdmissionError> {
     guards.collect()
 }
 
-/// The fields that a handler wants of an event.
-pub(super) struct Asked<'a> {
-    pub(super) fields: &'a [Wanted],
+/// The fields that a handler reads from an event.
+pub(super) struct HandlerFields<'a> {
+    pub(super) fields: &'a [FieldRead],
     pub(super) projection: &'a Projection,
 }
 
-/// The same, and the first of them that is there and can't be used.
-pub(super) struct Watched<'a> {
-    pub(super) asked: Asked<'a>,
+/// Like [`HandlerFields`]; it also records the first field that the condition read and that is
+/// present and unusable.
+pub(super) struct TrackedFields<'a> {
+    pub(super) handler: HandlerFields<'a>,
     pub(super) strict: bool,
     pub(super) unusable: Cell<Option<Missing>>,
 }
 
-impl Fields for Watched<'_> {
+impl Fields for TrackedFields<'_> {
     fn field(&self, index: usize) -> Option<&[u8]> {
-        let unusable = self.asked.fields.get(index).and_then(|wanted| self.asked.projection.unusable(wanted.slot));
+        let unusable = self
+            .handler
+            .fields
+            .get(index)
+            .and_then(|read| self.handler.projection.unusable(read.slot));
         if unusable.is_some() && self.unusable.get().is_none() {
             self.unusable.set(Some(Missing { field: index, sub_field: None, unusable }));
         }
-        self.asked.field(index)
+        self.handler.field(index)
     }
 
     fn is_unusable(&self, index: usize) -> bool {
-        let wanted = self.asked.fields.get(index).filter(|_| self.strict);
-        wanted.is_some_and(|wanted| wanted.unusable(self.asked.projection).is_some())
+        let read = self.handler.fields.get(index).filter(|_| self.strict);
+        read.is_some_and(|read| read.unusable(self.handler.projection).is_some())
     }
 }
 
-impl Fields for Asked<'_> {
+impl Fields for HandlerFields<'_> {
     #[inline]
     fn field(&self, index: usize) -> Option<&[u8]> {
         self.projection.get(self.fields.get(index)?.slot)

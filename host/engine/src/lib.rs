@@ -1,12 +1,13 @@
-//! The sandbox: what a rule module is, which of them run, and the calls into them.
+//! The sandbox: it verifies rule modules, keeps the rule set that runs, and calls the guests.
 //!
-//! Everything that comes out of a guest is hostile until it has been checked here. This room knows nothing of files,
-//! brokers or time; whoever calls says what `now` is.
+//! It owns the bounds on a guest and the checks of everything that a guest returns, which is
+//! hostile until it is checked. It refuses to know files, brokers or clocks: the caller passes
+//! `now`.
 
 mod batch;
 mod campaign;
 mod cost;
-mod custom_section;
+mod crossings;
 mod data;
 mod deadline;
 mod fitness;
@@ -23,8 +24,6 @@ mod purity;
 mod reader;
 mod ruleset;
 mod sandbox;
-mod waves;
-mod wording;
 
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixture;
@@ -32,9 +31,10 @@ pub mod fixture;
 pub use batch::{Batch, MergeTimer, NotCalled};
 pub use campaign::{Campaign, CampaignSpec, Mode, OnFault, OnPause, Rollout, Trial};
 pub use cost::{SampleCost, sample_costs, time_samples};
-pub use custom_section::{append_custom_section, write_leb, write_text};
+pub use crossings::{BatchResult, CallCost, CallResult, GuestLine, Guests, Spent};
 pub use data::state_json;
-pub use hailer_abi::when::{NoMoment, When};
+pub use hailer_abi::when::{InvalidDue, When};
+pub use hailer_base::wording::{closest, no_campaign, one_line, shown};
 pub use instance::GuestFault;
 pub use limits::Limits;
 pub use log::LogLine;
@@ -44,7 +44,5 @@ pub use outcome::{Action, Outcome, Outcomes, StateChange};
 pub use params::{ParamError, encode_params, param_example};
 pub use personal::{mark_personal, personal_fields};
 pub use purity::AdmissionError;
-pub use ruleset::{Missing, Place, Reading, RuleSet, Stop, Subscription};
+pub use ruleset::{CanaryRole, Missing, Reading, RuleSet, Stop, Subscription};
 pub use sandbox::{INSTANCE_ADDRESS_BYTES, INSTANCE_MAPPINGS, Sandbox, SandboxError};
-pub use waves::{CallCost, Decided, GuestLine, Guests, Spent, Verdict};
-pub use wording::{closest, one_line, shown};

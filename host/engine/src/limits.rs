@@ -1,16 +1,16 @@
-//! The bounds on a guest. Every one of them is a number in the configuration.
+//! The limits of a guest. Each one is a number in the configuration.
 
 use serde::{Deserialize, Serialize};
 
-/// What one rule may use.
+/// The resources that one rule may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// The longest that one call may take, in milliseconds.
+    /// The longest CPU time of one call, in milliseconds.
     pub call_deadline_ms: u64,
     /// The most linear memory of one instance, in bytes.
     pub memory_bytes_max: usize,
-    /// The stack of one instance's calls, in bytes.
+    /// The most stack of one instance, in bytes.
     pub stack_bytes_max: usize,
     /// The most that one call may return, in bytes.
     pub output_bytes_max: usize,
@@ -20,7 +20,7 @@ pub struct Limits {
     pub log_bytes_max: usize,
     /// The largest module, in bytes.
     pub module_bytes_max: usize,
-    /// The longest that one compilation may take, in milliseconds of processor time.
+    /// The longest CPU time of one compilation, in milliseconds.
     pub compile_cpu_ms_max: u64,
     /// The most address space of one compilation, in bytes.
     pub compile_memory_bytes_max: u64,

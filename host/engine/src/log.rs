@@ -1,39 +1,42 @@
-//! What a guest says through `hailer.log`: lines for the log, and the text of a panic. Bounded in bytes and lines, cut on one
-//! line each, and never a reason to fault: a guest can't harm the host by logging.
+//! The log of a guest (`hailer.log`): log lines, and the text of a panic. Both are bounded in bytes
+//! and lines, and each text becomes one line. Logging never causes a fault, and cannot harm the
+//! host.
 
 use hailer_abi::{exports, wire};
 use wasmtime::{Caller, Extern};
 
 use super::instance::GuestHost;
-use super::wording::one_line;
+use hailer_base::wording::one_line;
 
 /// The most lines that one call may log.
 const LINES_MAX: usize = 64;
-/// The longest text of a panic, in bytes. It has room of its own: a guest that has logged all it may can still say what went wrong.
+/// The longest text of a panic, in bytes. It does not count as log, so a guest that has used up its
+/// log can still report a panic.
 const PANIC_BYTES_MAX: usize = 1024;
 
 /// A line that a guest logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
-    /// The index of the call within the crossing; -1 outside of any.
+    /// The index of the call in the crossing; -1 outside of a call.
     pub call: i32,
     pub level: i32,
     pub text: String,
 }
 
-/// What one guest has said since somebody last listened.
+/// The log of one guest since it was last taken.
 #[derive(Debug)]
 pub(super) struct GuestLog {
     lines: Vec<LogLine>,
     panic: Option<String>,
     bytes_cut: u64,
-    /// What one call may log.
+    /// The most bytes that one call may log.
     bytes_max: usize,
-    /// What the crossing may still log.
+    /// The amount that the crossing may still log.
     crossing: Allowance,
-    /// What the call that logged last may still log. A guest that lies about its call gains no more than the crossing has.
+    /// The amount that the last logging call may still log. A guest that gives a false call index
+    /// is still bound by the crossing.
     call: Allowance,
-    call_heard: i32,
+    last_call: i32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,23 +54,26 @@ impl GuestLog {
             bytes_max,
             crossing: Allowance::default(),
             call: Allowance::default(),
-            call_heard: -1,
+            last_call: -1,
         };
         log.open_crossing(1);
         log
     }
 
-    /// Gives a crossing its allowance. What was said before and nobody took is forgotten: it belongs to no call.
+    /// Gives a crossing its allowance. Lines that were not taken before are dropped, because they
+    /// belong to no call.
     pub(super) fn open_crossing(&mut self, calls: usize) {
         self.lines.clear();
         self.panic = None;
         self.call = Allowance { bytes: self.bytes_max, lines: LINES_MAX };
-        self.call_heard = -1;
-        self.crossing =
-            Allowance { bytes: self.bytes_max.saturating_mul(calls), lines: LINES_MAX.saturating_mul(calls) };
+        self.last_call = -1;
+        self.crossing = Allowance {
+            bytes: self.bytes_max.saturating_mul(calls),
+            lines: LINES_MAX.saturating_mul(calls),
+        };
     }
 
-    /// Takes what was logged, and how many bytes were cut.
+    /// Takes the log lines, and the number of bytes that were cut.
     pub(super) fn take(&mut self) -> (Vec<LogLine>, u64) {
         (std::mem::take(&mut self.lines), std::mem::take(&mut self.bytes_cut))
     }
@@ -76,15 +82,16 @@ impl GuestLog {
         self.panic.take()
     }
 
-    /// Hears `length` bytes at `at` of a guest's memory, as far as the allowance goes. A wild place is counted as cut.
-    fn hear(&mut self, memory: &[u8], call: i32, level: i32, at: usize, length: usize) {
+    /// Adds `length` bytes at `at` of a guest's memory, within the allowance. A text outside of the
+    /// memory counts as cut.
+    fn add(&mut self, memory: &[u8], call: i32, level: i32, at: usize, length: usize) {
         if level <= wire::LOG_PANIC {
             let text = bytes_at(memory, at, length.min(PANIC_BYTES_MAX));
             self.panic = text.map(|text| one_line(&String::from_utf8_lossy(text), PANIC_BYTES_MAX));
             return;
         }
-        if call != self.call_heard {
-            self.call_heard = call;
+        if call != self.last_call {
+            self.last_call = call;
             self.call = Allowance { bytes: self.bytes_max, lines: LINES_MAX };
         }
         let bytes_left = self.call.bytes.min(self.crossing.bytes);
@@ -105,18 +112,24 @@ impl GuestLog {
     }
 }
 
-/// `hailer.log`.
-pub(super) fn log_from_guest(mut caller: Caller<'_, GuestHost>, call: i32, level: i32, at: i32, length: i32) {
+/// The import `hailer.log`.
+pub(super) fn log_from_guest(
+    mut caller: Caller<'_, GuestHost>,
+    call: i32,
+    level: i32,
+    at: i32,
+    length: i32,
+) {
     let memory = match caller.data().memory {
         Some(memory) => memory,
-        // A start function may log, too.
+        // A start function may log before the memory is known.
         None => match caller.get_export(exports::MEMORY) {
             Some(Extern::Memory(memory)) => memory,
             _ => return,
         },
     };
     let (memory, host) = memory.data_and_store_mut(&mut caller);
-    host.log.hear(memory, call, level, at as u32 as usize, length as u32 as usize);
+    host.log.add(memory, call, level, at as u32 as usize, length as u32 as usize);
 }
 
 fn bytes_at(memory: &[u8], at: usize, length: usize) -> Option<&[u8]> {

@@ -1,7 +1,9 @@
-//! What a rule module is: bytes held to the ABI and to bounds before anything compiles or runs them.
+//! Rule modules: bytes that are checked against the ABI and its bounds before they are compiled or
+//! run.
 //!
-//! The bounds stand before the validator, and both before the compiler, because a compiler's time and memory grow
-//! faster than a function's size: 87 kB in one function took 0.85 s and 298 MB, 677 kB took the process down.
+//! The bounds are checked before the validator runs, and both before the compiler runs. The reason
+//! is that the time and memory of a compiler grow faster than the size of a function: 87 kB in one
+//! function took 0.85 s and 298 MB, and 677 kB ended the process.
 
 use std::sync::Arc;
 
@@ -9,13 +11,13 @@ use hailer_abi::manifest::Manifest;
 use hailer_abi::{MANIFEST_SECTION, exports, imports};
 use wasmparser::types::Types;
 use wasmparser::{
-    BinaryReaderError, CustomSectionReader, Export, ExternalKind, FuncType, FunctionBody, Import, Parser, Payload,
-    TypeRef, ValType, Validator, WasmFeatures,
+    BinaryReaderError, CustomSectionReader, Export, ExternalKind, FuncType, FunctionBody, Import,
+    Parser, Payload, TypeRef, ValType, Validator, WasmFeatures,
 };
 
 use super::Limits;
 use super::manifest::{ManifestError, read_manifest};
-use super::wording::shown;
+use hailer_base::wording::shown;
 
 const FUNCTIONS_MAX: u64 = 8192;
 const FUNCTION_BYTES_MAX: u64 = 64 << 10;
@@ -32,7 +34,7 @@ const ELEMENT_SEGMENTS_MAX: u64 = 1024;
 const CUSTOM_SECTIONS_MAX: u64 = 64;
 const PAGE_BYTES: u64 = 64 << 10;
 
-/// A module that the ABI admits: what is left is to compile and try it.
+/// A module that conforms to the ABI. It still has to be compiled and tried.
 #[derive(Clone, Debug)]
 pub struct VerifiedModule {
     pub bytes: Arc<[u8]>,
@@ -41,14 +43,14 @@ pub struct VerifiedModule {
     pub manifest: Arc<Manifest>,
 }
 
-/// Why bytes are not a rule module.
+/// The reason why bytes are not a rule module.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModuleError {
     #[error("the module is empty")]
     Empty,
     #[error("not a WebAssembly module: it does not start with `\\0asm`")]
     NotWasm,
-    #[error("this is a component, and a rule is a core module")]
+    #[error("this is a component, and a rule must be a core module")]
     Component,
     #[error("the module has {size} bytes, the most is {max}")]
     TooLarge { size: usize, max: usize },
@@ -64,11 +66,11 @@ pub enum ModuleError {
     MemoryTooLarge { bytes: u64, max: usize },
     #[error("the module imports `{module}.{name}`, and a rule may import nothing but `hailer.log`")]
     ForeignImport { module: String, name: String },
-    #[error("the module imports `hailer.log` as {found}, which is {LOG_TYPE}")]
+    #[error("the module imports `hailer.log` as {found}, and it must be {LOG_TYPE}")]
     LogType { found: String },
     #[error("the module does not export `{name}`, {expected}")]
     ExportMissing { name: &'static str, expected: &'static str },
-    #[error("the module exports `{name}` as {found}, which should be {expected}")]
+    #[error("the module exports `{name}` as {found}, and it must be {expected}")]
     ExportType { name: &'static str, found: String, expected: &'static str },
     #[error("the module has no custom section `{MANIFEST_SECTION}`")]
     ManifestMissing,
@@ -79,49 +81,61 @@ pub enum ModuleError {
 }
 
 impl ModuleError {
-    /// What to do about it.
+    /// The next step for the author of the rule.
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            ModuleError::Empty => "copy the module again, under another name first and then renamed".into(),
-            ModuleError::NotWasm => "build the rule with `hailer build` and copy the .wasm file that it names".into(),
-            ModuleError::Component => {
-                "build for the target wasm32-unknown-unknown, as `hailer build` does, without component tooling".into()
+            ModuleError::Empty => {
+                "copy the module again, under another name first and then renamed".into()
             }
-            ModuleError::TooLarge { .. } => {
-                "build with `hailer build`, which optimises and strips, or raise limits.module_bytes_max".into()
+            ModuleError::NotWasm => {
+                "build the rule with `hailer build` and copy the .wasm file that it names".into()
             }
-            ModuleError::Invalid { .. } => {
-                "if the file is still being copied, wait; else rebuild it with `hailer build`".into()
-            }
+            ModuleError::Component => "build for the target wasm32-unknown-unknown, as `hailer \
+                                       build` does, without component tooling"
+                .into(),
+            ModuleError::TooLarge { .. } => "build with `hailer build`, which optimises and \
+                                             strips, or raise limits.module_bytes_max"
+                .into(),
+            ModuleError::Invalid { .. } => "if the file is still being copied, wait; else rebuild \
+                                            it with `hailer build`"
+                .into(),
             ModuleError::FunctionTooLarge { .. } | ModuleError::TooManyLocals { .. } => {
-                "split the function (large tables belong in a `static`), or mark its parts #[inline(never)]".into()
+                "split the function (large tables belong in a `static`), or mark its parts \
+                 #[inline(never)]"
+                    .into()
             }
             ModuleError::TooMany { .. } => "make the rule smaller, or split it in two".into(),
-            ModuleError::MemoryTooLarge { .. } => "make statics smaller, or raise limits.memory_bytes_max".into(),
+            ModuleError::MemoryTooLarge { .. } => {
+                "make statics smaller, or raise limits.memory_bytes_max".into()
+            }
             ModuleError::ForeignImport { module, .. } if module.starts_with("wasi") => {
-                "a rule has no operating system: build for wasm32-unknown-unknown and drop clocks, files and printing"
+                "a rule has no operating system: build for wasm32-unknown-unknown and drop clocks, \
+                 files and printing"
                     .into()
             }
             ModuleError::ForeignImport { .. } => {
                 "drop the dependency that needs it; `cargo tree` shows who brings it in".into()
             }
             ModuleError::Manifest(error) => error.hint(),
-            ModuleError::ManifestMissing => {
-                "write the rule with #[rule] and #[handlers] of the hailer-sdk, and don't strip custom sections".into()
-            }
+            ModuleError::ManifestMissing => "write the rule with #[rule] and #[handlers] of the \
+                                             hailer-sdk, and don't strip custom sections"
+                .into(),
             ModuleError::LogType { .. }
             | ModuleError::ExportMissing { .. }
             | ModuleError::ExportType { .. }
-            | ModuleError::ManifestRepeated => "rebuild the rule with `hailer build`, one #[rule] in a module".into(),
+            | ModuleError::ManifestRepeated => {
+                "rebuild the rule with `hailer build`, one #[rule] in a module".into()
+            }
         }
     }
 }
 
-/// Holds bytes to the ABI: structure, bounds, imports, exports and manifest. Runs and compiles nothing.
+/// Checks bytes against the ABI: structure, bounds, imports, exports and manifest. It compiles and
+/// runs nothing.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first problem with the module.
 pub fn verify(bytes: Arc<[u8]>, limits: &Limits) -> Result<VerifiedModule, ModuleError> {
     if bytes.is_empty() {
         return Err(ModuleError::Empty);
@@ -148,13 +162,14 @@ pub fn verify(bytes: Arc<[u8]>, limits: &Limits) -> Result<VerifiedModule, Modul
     Ok(VerifiedModule { digest, manifest: Arc::new(manifest), bytes })
 }
 
-/// A module's digest: BLAKE3 of all its bytes, in hexadecimal.
+/// The digest of a module: BLAKE3 of all of its bytes, in hexadecimal.
 #[must_use]
 pub fn digest_of(bytes: &[u8]) -> Arc<str> {
     blake3::hash(bytes).to_hex().as_str().into()
 }
 
-/// The proposals of `docs/abi.md`, and no other. Reference types come without `externref`, which needs `GC_TYPES`.
+/// The WebAssembly proposals of `docs/abi.md` and no others. Reference types are without
+/// `externref`, which needs `GC_TYPES`.
 fn features() -> WasmFeatures {
     WasmFeatures::MUTABLE_GLOBAL
         | WasmFeatures::SIGN_EXTENSION
@@ -166,7 +181,7 @@ fn features() -> WasmFeatures {
         | WasmFeatures::FLOATS
 }
 
-/// What one pass over a module's sections finds, before it is validated.
+/// The result of one pass over the sections of a module, before it is validated.
 #[derive(Default)]
 struct Outline<'module> {
     imports: Vec<Import<'module>>,
@@ -220,7 +235,9 @@ impl<'module> Outline<'module> {
                     }
                 }
             }
-            Payload::GlobalSection(globals) => bounded("globals", u64::from(globals.count()), GLOBALS_MAX)?,
+            Payload::GlobalSection(globals) => {
+                bounded("globals", u64::from(globals.count()), GLOBALS_MAX)?
+            }
             Payload::ExportSection(exports) => {
                 bounded("exports", u64::from(exports.count()), EXPORTS_MAX)?;
                 self.exports = exports.into_iter().collect::<Result<_, _>>()?;
@@ -228,7 +245,9 @@ impl<'module> Outline<'module> {
             Payload::ElementSection(elements) => {
                 bounded("element segments", u64::from(elements.count()), ELEMENT_SEGMENTS_MAX)?;
             }
-            Payload::DataSection(data) => bounded("data segments", u64::from(data.count()), DATA_SEGMENTS_MAX)?,
+            Payload::DataSection(data) => {
+                bounded("data segments", u64::from(data.count()), DATA_SEGMENTS_MAX)?
+            }
             Payload::CodeSectionEntry(body) => self.function(&body)?,
             Payload::CustomSection(section) => self.custom(&section)?,
             _ => {}
@@ -271,7 +290,9 @@ impl<'module> Outline<'module> {
             }
             let found = match import.ty {
                 TypeRef::Func(index) => {
-                    let function = types.as_ref()[types.as_ref().core_type_at_in_module(index)].unwrap_func().clone();
+                    let function = types.as_ref()[types.as_ref().core_type_at_in_module(index)]
+                        .unwrap_func()
+                        .clone();
                     if is(&function, &[ValType::I32; 4], &[]) {
                         continue;
                     }
@@ -292,7 +313,11 @@ impl<'module> Outline<'module> {
         let (name, expected) = (exports::MEMORY, "a memory");
         let memory = export(name, expected)?;
         if memory.kind != ExternalKind::Memory {
-            return Err(ModuleError::ExportType { name, found: kind_of(memory.kind).into(), expected });
+            return Err(ModuleError::ExportType {
+                name,
+                found: kind_of(memory.kind).into(),
+                expected,
+            });
         }
         for (name, expected, params) in [
             (exports::INPUT, "(i32) -> i32", 1),
@@ -302,7 +327,11 @@ impl<'module> Outline<'module> {
             let result = if name == exports::INPUT { ValType::I32 } else { ValType::I64 };
             let function = export(name, expected)?;
             if function.kind != ExternalKind::Func {
-                return Err(ModuleError::ExportType { name, found: kind_of(function.kind).into(), expected });
+                return Err(ModuleError::ExportType {
+                    name,
+                    found: kind_of(function.kind).into(),
+                    expected,
+                });
             }
             let types = types.as_ref();
             let found = types[types.core_function_at(function.index)].unwrap_func();
@@ -321,7 +350,8 @@ fn is(function: &FuncType, params: &[ValType], results: &[ValType]) -> bool {
 }
 
 fn signature(function: &FuncType) -> String {
-    let list = |types: &[ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let list =
+        |types: &[ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match function.results() {
         [] => format!("({})", list(function.params())),
         [one] => format!("({}) -> {one}", list(function.params())),

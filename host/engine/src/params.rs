@@ -1,8 +1,8 @@
-//! Parameters: what a campaign sets, checked against what the module's manifest says it takes, and written as
-//! `hailer_configure` reads it (`docs/abi.md`).
+//! Parameters of a campaign: they are checked against the schema in the module's manifest, and
+//! encoded for `hailer_configure` (`docs/abi.md`).
 //!
-//! Decimals are taken from the literal's text, never through a float. Every problem is reported at once, each with
-//! its place in the file where it has one.
+//! Decimals are read from the text of their literal, never through a float. All problems are
+//! reported at once, each with its place in the file if it has one.
 
 use std::ops::Range;
 
@@ -11,30 +11,31 @@ use hailer_abi::wire::{EXT_DECIMAL, decimal_to_wire};
 use rust_decimal::Decimal;
 use toml::de::{DeTable, DeValue};
 
-use super::wording::{closest, shown};
+use hailer_base::wording::{closest, shown};
 
-/// A parameter that can't be used.
+/// A parameter that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct ParamError {
     pub param: String,
-    /// Where it stands in the text that was parsed, in bytes; `None` if it is missing from it.
+    /// The byte range in the parsed text; `None` if the parameter is missing.
     pub span: Option<Range<usize>>,
     pub reason: String,
-    /// What to do about it.
+    /// The next step for the user.
     pub hint: String,
 }
 
-/// Checks the parameters that a campaign gives, fills in the defaults, and writes them for `hailer_configure`: an
-/// array in the schema's order, so that equal parameters are equal bytes.
+/// Checks the parameters of a campaign, fills in the defaults, and encodes them for
+/// `hailer_configure`. The result is an array in the order of the schema, so equal parameters give
+/// equal bytes.
 ///
 /// # Errors
-/// Every parameter that is unknown, missing, of another type or out of bounds.
+/// Every parameter that is unknown, missing, of another type, or out of bounds.
 pub fn encode_params(schema: &[Param], given: &DeTable<'_>) -> Result<Vec<u8>, Vec<ParamError>> {
     let mut errors = unknown_params(schema, given);
     let mut bytes = Vec::new();
     let written = rmp::encode::write_array_len(&mut bytes, schema.len() as u32);
-    debug_assert!(written.is_ok(), "writing to memory can't fail");
+    debug_assert!(written.is_ok(), "writing to memory cannot fail");
     for param in schema {
         match resolve(param, given) {
             Ok(value) => value.write(&mut bytes),
@@ -45,10 +46,10 @@ pub fn encode_params(schema: &[Param], given: &DeTable<'_>) -> Result<Vec<u8>, V
     if errors.is_empty() { Ok(bytes) } else { Err(errors) }
 }
 
-/// Whether a parameter's own declaration holds together: its bounds are numbers, and its default keeps to them.
+/// Checks the declaration of a parameter: its bounds are numbers, and its default is within them.
 ///
 /// # Errors
-/// Says what does not fit.
+/// The problem, as text.
 pub(super) fn check_declaration(param: &Param) -> Result<(), String> {
     let bounds = Bounds::of(param)?;
     if let (Some(min), Some(max)) = (bounds.min, bounds.max)
@@ -62,7 +63,8 @@ pub(super) fn check_declaration(param: &Param) -> Result<(), String> {
     match &param.default {
         None => Ok(()),
         Some(default) => {
-            let value = Value::from_default(param.kind, default).ok_or("the default is of another type")?;
+            let value =
+                Value::from_default(param.kind, default).ok_or("the default is of another type")?;
             bounds.check(&value).map_err(|reason| format!("the default {reason}"))
         }
     }
@@ -70,13 +72,16 @@ pub(super) fn check_declaration(param: &Param) -> Result<(), String> {
 
 fn unknown_params(schema: &[Param], given: &DeTable<'_>) -> Vec<ParamError> {
     let names = || schema.iter().map(|param| param.name.as_str());
-    let unknown = given.iter().filter(|(key, _)| !names().any(|name| name == key.get_ref().as_ref()));
+    let unknown =
+        given.iter().filter(|(key, _)| !names().any(|name| name == key.get_ref().as_ref()));
     unknown
         .map(|(key, _)| {
             let name = shown(key.get_ref());
             let hint = match closest(key.get_ref(), names()) {
                 Some(known) => format!("did you mean `{known}`?"),
-                None if schema.is_empty() => "this rule takes no parameters: remove the line".into(),
+                None if schema.is_empty() => {
+                    "this rule takes no parameters: remove the line".into()
+                }
                 None => format!("this rule takes {}", names().collect::<Vec<_>>().join(", ")),
             };
             let reason = format!("the rule has no parameter `{name}`");
@@ -89,7 +94,8 @@ fn resolve(param: &Param, given: &DeTable<'_>) -> Result<Value, Vec<ParamError>>
     let name = &param.name;
     let error = |span, reason, hint| ParamError { param: name.clone(), span, reason, hint };
     let Some((_, literal)) = given.iter().find(|(key, _)| key.get_ref().as_ref() == name) else {
-        let default = param.default.as_ref().and_then(|default| Value::from_default(param.kind, default));
+        let default =
+            param.default.as_ref().and_then(|default| Value::from_default(param.kind, default));
         return default.ok_or_else(|| {
             let hint = format!("add `{name} = {}` under [params]", param_example(param.kind));
             vec![error(None, format!("the parameter `{name}` is not set and has no default"), hint)]
@@ -105,11 +111,13 @@ fn resolve(param: &Param, given: &DeTable<'_>) -> Result<Value, Vec<ParamError>>
     let bounds = Bounds::of(param).unwrap_or_default();
     match bounds.check(&value) {
         Ok(()) => Ok(value),
-        Err(reason) => Err(vec![error(Some(literal.span()), format!("`{name}` {reason}"), bounds.hint())]),
+        Err(reason) => {
+            Err(vec![error(Some(literal.span()), format!("`{name}` {reason}"), bounds.hint())])
+        }
     }
 }
 
-/// A value of this type as a campaign's file writes it.
+/// An example value of this type, in the syntax of a campaign's file.
 #[must_use]
 pub fn param_example(kind: ParamKind) -> &'static str {
     match kind {
@@ -124,7 +132,7 @@ pub fn param_example(kind: ParamKind) -> &'static str {
     }
 }
 
-/// A parameter's value, of the type that its schema asks for.
+/// The value of a parameter, in the type that its schema requires.
 #[derive(Clone, Debug, PartialEq)]
 enum Value {
     Str(String),
@@ -138,20 +146,28 @@ enum Value {
 }
 
 impl Value {
-    /// Every part of a list or a map that is wrong is named, each at its place.
-    fn from_toml(kind: ParamKind, spanned: &toml::Spanned<DeValue<'_>>) -> Result<Value, Vec<Mistake>> {
+    /// Reads a value from TOML. Each wrong part of a list or a map is reported with its place.
+    fn from_toml(
+        kind: ParamKind,
+        spanned: &toml::Spanned<DeValue<'_>>,
+    ) -> Result<Value, Vec<Mistake>> {
         let literal = spanned.get_ref();
         let whole = |reason: String| vec![(spanned.span(), reason)];
         match (kind, literal) {
             (ParamKind::Str, DeValue::String(text)) => Ok(Value::Str(text.to_string())),
-            (ParamKind::Int, DeValue::Integer(number)) => i64::from_str_radix(number.as_str(), number.radix())
-                .map(Value::Int)
-                .map_err(|_| whole("does not fit 64 bits".into())),
+            (ParamKind::Int, DeValue::Integer(number)) => {
+                i64::from_str_radix(number.as_str(), number.radix())
+                    .map(Value::Int)
+                    .map_err(|_| whole("does not fit 64 bits".into()))
+            }
             (ParamKind::Bool, DeValue::Boolean(value)) => Ok(Value::Bool(*value)),
             (ParamKind::Decimal, _) => decimal_of(literal).map(Value::Decimal).map_err(whole),
-            (ParamKind::Strs, DeValue::Array(elements)) => all(elements.iter(), str_of).map(Value::Strs),
+            (ParamKind::Strs, DeValue::Array(elements)) => {
+                all(elements.iter(), str_of).map(Value::Strs)
+            }
             (ParamKind::Decimals, DeValue::Array(elements)) => {
-                all(elements.iter(), |element| decimal_of(element).map_err(inside)).map(Value::Decimals)
+                all(elements.iter(), |element| decimal_of(element).map_err(inside))
+                    .map(Value::Decimals)
             }
             (ParamKind::StrMap, DeValue::Table(entries)) => {
                 let texts = all(entries.iter().map(|(_, value)| value), str_of)?;
@@ -160,13 +176,15 @@ impl Value {
             (ParamKind::DecimalMap, DeValue::Table(entries)) => {
                 let decimal = |value: &DeValue<'_>| decimal_of(value).map_err(inside);
                 let decimals = all(entries.iter().map(|(_, value)| value), decimal)?;
-                Ok(Value::DecimalMap(entries.iter().map(|(key, _)| key_of(key)).zip(decimals).collect()))
+                Ok(Value::DecimalMap(
+                    entries.iter().map(|(key, _)| key_of(key)).zip(decimals).collect(),
+                ))
             }
             _ => Err(whole(format!("is {}, not {}", kind_of(literal), expected(kind)))),
         }
     }
 
-    /// A default as the manifest writes it; `None` if it is of another type.
+    /// Reads the default of a manifest; `None` if it has another type.
     fn from_default(kind: ParamKind, default: &ParamValue) -> Option<Value> {
         Some(match (kind, default) {
             (ParamKind::Str, ParamValue::Str(text)) => Value::Str(text.clone()),
@@ -174,12 +192,13 @@ impl Value {
             (ParamKind::Bool, ParamValue::Bool(value)) => Value::Bool(*value),
             (ParamKind::Decimal, ParamValue::Str(text)) => Value::Decimal(decimal_of_text(text)?),
             (ParamKind::Strs, ParamValue::Strs(texts)) => Value::Strs(texts.clone()),
-            (ParamKind::Decimals, ParamValue::Strs(texts)) => {
-                Value::Decimals(texts.iter().map(|text| decimal_of_text(text)).collect::<Option<_>>()?)
-            }
+            (ParamKind::Decimals, ParamValue::Strs(texts)) => Value::Decimals(
+                texts.iter().map(|text| decimal_of_text(text)).collect::<Option<_>>()?,
+            ),
             (ParamKind::StrMap, ParamValue::Map(entries)) => Value::StrMap(entries.clone()),
             (ParamKind::DecimalMap, ParamValue::Map(entries)) => {
-                let decimal = |(key, text): &(String, String)| Some((key.clone(), decimal_of_text(text)?));
+                let decimal =
+                    |(key, text): &(String, String)| Some((key.clone(), decimal_of_text(text)?));
                 Value::DecimalMap(entries.iter().map(decimal).collect::<Option<_>>()?)
             }
             _ => return None,
@@ -217,7 +236,7 @@ impl Value {
         }
     }
 
-    /// What `min` and `max` bound, and what it is.
+    /// The number that `min` and `max` bound, and its unit; `None` for a bool.
     fn measure(&self) -> Option<(Decimal, &'static str)> {
         match self {
             Value::Bool(_) => None,
@@ -232,7 +251,7 @@ impl Value {
     }
 }
 
-/// A parameter's bounds, both inclusive.
+/// The bounds of a parameter, both inclusive.
 #[derive(Default)]
 struct Bounds {
     min: Option<Decimal>,
@@ -243,9 +262,9 @@ impl Bounds {
     fn of(param: &Param) -> Result<Bounds, String> {
         let bound = |name: &str, text: &Option<String>| match text {
             None => Ok(None),
-            Some(text) => {
-                decimal_of_text(text).map(Some).ok_or_else(|| format!("{name} `{}` is not a decimal", shown(text)))
-            }
+            Some(text) => decimal_of_text(text)
+                .map(Some)
+                .ok_or_else(|| format!("{name} `{}` is not a decimal", shown(text))),
         };
         Ok(Bounds { min: bound("min", &param.min)?, max: bound("max", &param.max)? })
     }
@@ -253,8 +272,12 @@ impl Bounds {
     fn check(&self, value: &Value) -> Result<(), String> {
         let Some((measure, unit)) = value.measure() else { return Ok(()) };
         match (self.min, self.max) {
-            (Some(min), _) if measure < min => Err(format!("is {measure}{unit}, below the least, {min}")),
-            (_, Some(max)) if measure > max => Err(format!("is {measure}{unit}, above the most, {max}")),
+            (Some(min), _) if measure < min => {
+                Err(format!("is {measure}{unit}, below the least, {min}"))
+            }
+            (_, Some(max)) if measure > max => {
+                Err(format!("is {measure}{unit}, above the most, {max}"))
+            }
             _ => Ok(()),
         }
     }
@@ -273,10 +296,10 @@ fn key_of(key: &toml::Spanned<std::borrow::Cow<'_, str>>) -> String {
     key.get_ref().to_string()
 }
 
-/// Where, in bytes, and what.
+/// A problem with part of a value: its byte range, and the reason.
 type Mistake = (Range<usize>, String);
 
-/// Of all elements their values, or of all that have none their mistakes.
+/// The values of all elements, or the problems of all elements that have one.
 fn all<'a, 'text: 'a, T>(
     elements: impl Iterator<Item = &'a toml::Spanned<DeValue<'text>>>,
     value: impl Fn(&DeValue<'text>) -> Result<T, String>,
@@ -299,26 +322,29 @@ fn str_of(element: &DeValue<'_>) -> Result<String, String> {
 }
 
 fn inside(reason: String) -> String {
-    format!("holds what {reason}")
+    format!("has a value that {reason}")
 }
 
 fn decimal_of(literal: &DeValue<'_>) -> Result<Decimal, String> {
     let parsed = match literal {
         DeValue::String(text) => decimal_of_text(text),
         DeValue::Float(number) => decimal_of_text(number.as_str()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok().map(Decimal::from),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(Decimal::from)
+        }
         other => return Err(format!("is {}, not a decimal", kind_of(other))),
     };
     parsed.ok_or_else(|| "is not a decimal of up to 28 digits".into())
 }
 
-/// Digits with at most one point and a sign, nothing that rust_decimal would round or read kindly.
+/// Reads digits with at most one point and a sign. Texts that `rust_decimal` would round or accept
+/// in another form are refused.
 fn decimal_of_text(text: &str) -> Option<Decimal> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let framed = digits.starts_with(|first: char| first.is_ascii_digit())
         && digits.ends_with(|last: char| last.is_ascii_digit());
-    // A literal of more digits than a decimal can hold is refused, not rounded.
+    // A literal with more digits than a decimal can hold is refused, not rounded.
     (plain && framed && digits.len() <= 64).then(|| Decimal::from_str_exact(text).ok()).flatten()
 }
 
@@ -357,9 +383,9 @@ fn write_decimal(bytes: &mut Vec<u8>, decimal: Decimal) {
     bytes.extend_from_slice(&wire);
 }
 
-/// Writing to memory can't fail; the type says that it might.
-fn written<Written, Error>(result: Result<Written, Error>) {
-    debug_assert!(result.is_ok(), "writing to memory can't fail");
+/// Drops the result of a write to memory, which cannot fail.
+pub(super) fn written<Written, Error>(result: Result<Written, Error>) {
+    debug_assert!(result.is_ok(), "writing to memory cannot fail");
 }
 
 #[cfg(test)]

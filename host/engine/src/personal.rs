@@ -1,8 +1,9 @@
-//! Which fields of a manifest are personal. A manifest is foreign bytes, so its own word can add a mark and never take
-//! one away: **the catalogue decides, and what it does not know is personal.**
+//! The personal fields of a manifest. A manifest is foreign bytes, so it can add marks and never
+//! remove one: **the catalogue of events decides, and a field that it does not know is personal.**
 //!
-//! An event that the catalogue doesn't know, or a member that a later version of the source adds, may hold anything.
-//! Whatever a rule's own name for a field is, it is judged by the paths that are read.
+//! An event that the catalogue does not know, or a member that a later version of the source adds,
+//! may contain anything. A field is judged by the paths that it reads, not by the name that the
+//! rule gives it.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -11,10 +12,11 @@ use std::sync::LazyLock;
 use hailer_abi::catalogue::{ANY_EVENT_TYPE, EVENTS, FieldDef};
 use hailer_abi::manifest::{Field, FieldKind, Manifest};
 
-/// A JSON Pointer's keys, unescaped.
+/// The keys of a JSON Pointer, unescaped.
 type Keys<'path> = Vec<Cow<'path, str>>;
 
-/// What the catalogue says of every path that it knows, over all events. The fields of a list's records stand under the list's path.
+/// The paths of all events in the catalogue. The fields of a list's records are under the path of
+/// the list.
 #[derive(Default)]
 struct Known {
     personal: BTreeSet<Keys<'static>>,
@@ -36,25 +38,28 @@ impl Known {
     fn add(&mut self, bases: &[&'static str], field: &FieldDef) {
         let side = if field.personal { &mut self.personal } else { &mut self.plain };
         for base in bases {
-            side.extend(field.paths.iter().map(|path| keys_of(base).chain(keys_of(path)).collect()));
+            side.extend(
+                field.paths.iter().map(|path| keys_of(base).chain(keys_of(path)).collect()),
+            );
         }
-        // The whole message is personal because of what it holds; that makes not everything in it personal.
+        // The whole message is personal because of its contents. That does not make every member of
+        // it personal.
         self.personal.remove(&Vec::new());
     }
 
-    /// Whether a value read from there can hold something personal: it is, holds or lies in a personal one, or is
-    /// not in the catalogue at all.
+    /// Whether a value at this path can contain personal data: it is personal, contains or is
+    /// inside a personal value, or is not in the catalogue.
     fn is_personal(&self, read: &[Cow<'_, str>]) -> bool {
         let touches = |known: &Keys<'_>| known.starts_with(read) || read.starts_with(known);
         self.personal.iter().any(touches) || !self.plain.iter().any(|plain| read.starts_with(plain))
     }
 }
 
-/// Marks every field that is personal, whatever the manifest says of it. Marks that it has stay.
+/// Marks every personal field, whatever the manifest says of it. Existing marks stay.
 pub fn mark_personal(manifest: &mut Manifest) {
     for field in manifest.handlers.iter_mut().flat_map(|handler| &mut handler.fields) {
         let Field { kind, paths, personal, of, .. } = field;
-        // Of a list, nothing but its records' fields is read.
+        // A rule reads only the record fields of a list.
         if *kind != FieldKind::List {
             *personal |= any_personal(&[String::new()], paths);
         }
@@ -64,8 +69,8 @@ pub fn mark_personal(manifest: &mut Manifest) {
     }
 }
 
-/// The names of the personal fields that a rule reads, as a campaign grants them: `card_number`,
-/// `items.description`.
+/// The names of the personal fields that a rule reads, in the form in which a campaign grants them:
+/// `card_number`, `items.description`.
 #[must_use]
 pub fn personal_fields(manifest: &Manifest) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -80,13 +85,13 @@ pub fn personal_fields(manifest: &Manifest) -> BTreeSet<String> {
 }
 
 fn any_personal(bases: &[String], paths: &[String]) -> bool {
-    let mut read = bases
-        .iter()
-        .flat_map(|base| paths.iter().map(move |path| keys_of(base).chain(keys_of(path)).collect::<Vec<_>>()));
+    let mut read = bases.iter().flat_map(|base| {
+        paths.iter().map(move |path| keys_of(base).chain(keys_of(path)).collect::<Vec<_>>())
+    });
     read.any(|keys| KNOWN.is_personal(&keys))
 }
 
-/// As the engine reads them: the text before the first `/` is no key.
+/// The keys of a pointer, as the engine reads them: the text before the first `/` is no key.
 fn keys_of(pointer: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let unescaped = |key| match key {
         key if str::contains(key, '~') => Cow::Owned(key.replace("~1", "/").replace("~0", "~")),

@@ -1,5 +1,6 @@
-//! The rules that run now: which campaigns, which events each takes, and what to read of those. Built off to the
-//! side, never changed, swapped as a whole. **An event sees exactly one rule set (G8).**
+//! The rule set: the campaigns that run, the events that each takes, the fields to read from them,
+//! and the policies. A rule set is built aside, never changed, and swapped as a whole. **An event
+//! sees exactly one rule set (G8).**
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -9,40 +10,43 @@ use hailer_abi::guard::Guard;
 use hailer_abi::manifest::{ANY_EVENT, Handler};
 
 use super::campaign::{Campaign, CampaignSpec, Mode, OnFault, Trial};
-use super::guards::{Asked, Watched};
+use super::guards::{HandlerFields, TrackedFields};
+use super::params::written;
 use hailer_event::{CustomerKey, Plan, PlanBuilder, Projection, Slot, Unusable};
+use hailer_policies::Policies;
 
-/// Everything that runs.
+/// All campaigns at one moment.
 #[derive(Debug)]
 pub struct RuleSet {
-    /// Counts up with every swap.
+    /// The number of the rule set, which grows with every swap.
     pub number: u64,
     campaigns: Vec<Arc<Campaign>>,
     by_code: HashMap<Box<str>, Reading>,
-    /// For codes that no handler names.
+    /// The reading of codes that no handler names.
     any_other: Reading,
-    /// The first lane of each campaign, and one more: how many lanes there are.
+    /// The first lane of each campaign, and at the end the number of lanes.
     lanes: Vec<usize>,
-    /// One for each campaign.
-    places: Vec<Place>,
-    /// One for each campaign: it has a shadow beside it, or is one.
+    /// The relation of each campaign to its canary.
+    roles: Vec<CanaryRole>,
+    /// True for each campaign that is a shadow or has one.
     compared: Vec<bool>,
-    /// One for each campaign: why it is not called now.
+    /// The reason why each campaign is not called now; `None` if it is called.
     stops: Vec<Option<Stop>>,
     remembers: bool,
+    policies: Option<Arc<Policies>>,
 }
 
-/// Why a campaign that is loaded is not called.
+/// The reason why a loaded campaign is not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// An operator paused it.
+    /// An operator paused the campaign.
     Paused,
-    /// The engine suspended it.
+    /// The engine suspended the campaign.
     Suspended,
 }
 
 impl Stop {
-    /// The name that metrics and operators see.
+    /// The name in metrics and output.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -52,53 +56,59 @@ impl Stop {
     }
 }
 
-/// Where a campaign stands among the others.
+/// The relation of a campaign to a canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum CanaryRole {
+    /// The campaign is no canary and has none.
     Alone,
-    /// The other decides in its place for the customers of its rollout, while it runs.
+    /// While it runs, the canary with this index decides in place of the campaign for the customers
+    /// of the canary's rollout.
     WithCanary(usize),
-    /// It decides in the place of the other for the customers of its rollout.
+    /// The campaign is a canary. It decides in place of the campaign with this index for the
+    /// customers of its rollout.
     CanaryOf(usize),
-    /// A canary whose campaign does not run, or has another canary.
+    /// The campaign is a canary whose campaign is not loaded or has another canary.
     Orphan,
 }
 
-/// What to read of the events of one code, and who asked.
+/// The fields to read from the events of one code, and the handlers that take them.
 #[derive(Debug)]
 pub struct Reading {
     pub plan: Plan,
     pub subscriptions: Vec<Subscription>,
 }
 
-/// One handler of one campaign that takes a code, or that a timer or a merge calls.
+/// One handler of one campaign that takes an event code, or that a timer or a merge calls.
 #[derive(Debug)]
 pub struct Subscription {
     /// Index into [`RuleSet::campaigns`].
     pub campaign: usize,
     /// The handler's number on the wire.
     pub handler: u32,
-    /// One for each handler of each campaign, from 0 on: where a batch collects its calls.
+    /// The lane in which a batch collects the calls. Each handler of each campaign has one,
+    /// numbered from 0 on.
     pub lane: usize,
     /// The newest version of the state's shape that the rule reads; `None` if it has no state.
     pub state_version: Option<u32>,
-    fields: Vec<Wanted>,
+    fields: Vec<FieldRead>,
     guard: Option<Arc<Guard>>,
-    /// The handler is not called while a field of it can't be used.
+    /// Whether the handler is not called if one of its fields is present and unusable.
     strict: bool,
 }
 
 /// A field that a handler reads.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct FieldRead {
     pub(super) slot: Slot,
     required: bool,
-    /// Another field of the handler that reads the same paths as another type, such as a time as it is written.
+    /// Another field of the handler that reads the same paths as another type, such as a time as
+    /// text.
     twin: Option<Slot>,
 }
 
-impl Wanted {
-    /// Why the handler can't be handed what stands there in any form that it reads. `None` also if nothing stands there.
+impl FieldRead {
+    /// The reason why the value is unusable in every type that the handler reads. `None` if it is
+    /// usable or absent.
     pub(super) fn unusable(&self, projection: &Projection) -> Option<Unusable> {
         let has_twin = || self.twin.is_some_and(|twin| projection.get(twin).is_some());
         projection.unusable(self.slot).filter(|_| !has_twin())
@@ -112,19 +122,31 @@ impl RuleSet {
         RuleSet::build(Vec::new(), 0)
     }
 
-    /// The rule set of these campaigns. Those that are off take no part.
+    /// Builds the rule set of these campaigns. Campaigns that are off take no events.
     #[must_use]
     pub fn build(campaigns: Vec<Arc<Campaign>>, number: u64) -> RuleSet {
-        RuleSet::with_stopped(campaigns.into_iter().map(|campaign| (campaign, None)).collect(), number)
+        RuleSet::with_stopped(
+            campaigns.into_iter().map(|campaign| (campaign, None)).collect(),
+            number,
+        )
     }
 
-    /// The same with campaigns that are stopped: they are not called, and what they would take is known as missed.
+    /// Builds a rule set in which some campaigns are stopped. These are not called, and the events
+    /// that they would take count as missed.
     #[must_use]
     pub fn with_stopped(campaigns: Vec<(Arc<Campaign>, Option<Stop>)>, number: u64) -> RuleSet {
         let (campaigns, stops): (Vec<_>, Vec<_>) = campaigns.into_iter().unzip();
-        let running = || campaigns.iter().zip(&stops).filter(|(_, stop)| stop.is_none()).map(|(campaign, _)| campaign);
-        let codes =
-            campaigns.iter().flat_map(|campaign| &campaign.spec.manifest.handlers).flat_map(|handler| &handler.events);
+        let running = || {
+            campaigns
+                .iter()
+                .zip(&stops)
+                .filter(|(_, stop)| stop.is_none())
+                .map(|(campaign, _)| campaign)
+        };
+        let codes = campaigns
+            .iter()
+            .flat_map(|campaign| &campaign.spec.manifest.handlers)
+            .flat_map(|handler| &handler.events);
         let mut by_code: HashMap<Box<str>, Reading> = HashMap::new();
         for code in codes.filter(|code| *code != ANY_EVENT) {
             if !by_code.contains_key(code.as_str()) {
@@ -137,72 +159,119 @@ impl RuleSet {
             *lanes += campaign.spec.manifest.handlers.len();
             Some(*lanes)
         }));
-        let keeps =
-            |campaign: &Arc<Campaign>| campaign.spec.manifest.remembers() || campaign.spec.on_fault == OnFault::Hold;
+        let keeps = |campaign: &Arc<Campaign>| {
+            campaign.spec.manifest.remembers() || campaign.spec.on_fault == OnFault::Hold
+        };
         let remembers = running().any(keeps);
-        let places = places(&campaigns);
-        let shadows: Vec<&Trial> = running().filter_map(|campaign| campaign.spec.shadow()).collect();
-        let is_compared =
-            |spec: &CampaignSpec| spec.shadow().is_some() || shadows.iter().any(|trial| trial.of == spec.name);
+        let roles = canary_roles(&campaigns);
+        let shadows: Vec<&Trial> =
+            running().filter_map(|campaign| campaign.spec.shadow()).collect();
+        let is_compared = |spec: &CampaignSpec| {
+            spec.shadow().is_some() || shadows.iter().any(|trial| trial.of == spec.name)
+        };
         let compared = campaigns.iter().map(|campaign| is_compared(&campaign.spec)).collect();
-        RuleSet { number, campaigns, by_code, any_other, lanes, places, compared, stops, remembers }
+        RuleSet {
+            number,
+            campaigns,
+            by_code,
+            any_other,
+            lanes,
+            roles,
+            compared,
+            stops,
+            remembers,
+            policies: None,
+        }
     }
 
-    /// Where a campaign stands among the others.
+    /// The same rule set under these policies; `None` for none.
     #[must_use]
-    pub fn place(&self, campaign: usize) -> Place {
-        self.places[campaign]
+    pub fn with_policies(self, policies: Option<Arc<Policies>>) -> RuleSet {
+        let remembers =
+            self.remembers || policies.as_ref().is_some_and(|policies| policies.remembers());
+        RuleSet { remembers, policies, ..self }
     }
 
-    /// Why a campaign is not called; `None` if it may be.
+    /// The policies for what the campaigns propose; `None` if there are none.
+    #[must_use]
+    pub fn policies(&self) -> Option<&Arc<Policies>> {
+        self.policies.as_ref()
+    }
+
+    /// The relation of a campaign to a canary.
+    #[must_use]
+    pub fn canary_role(&self, campaign: usize) -> CanaryRole {
+        self.roles[campaign]
+    }
+
+    /// The reason why a campaign is not called; `None` if it is called.
     #[must_use]
     pub fn stop(&self, campaign: usize) -> Option<Stop> {
         self.stops.get(campaign).copied().flatten()
     }
 
-    /// Every canary that may be called, as may the campaign beside it.
+    /// Every canary that is not stopped, and whose campaign is not stopped.
     pub fn canaries(&self) -> impl Iterator<Item = usize> {
-        let places = self.places.iter().enumerate();
         let may_run = |index: usize| self.stop(index).is_none();
-        let is_canary = move |(index, place): &(usize, &Place)| matches!(place, Place::CanaryOf(of) if may_run(*of) && may_run(*index));
-        places.filter(is_canary).map(|(index, _)| index)
+        self.roles.iter().enumerate().filter_map(move |(index, role)| match role {
+            CanaryRole::CanaryOf(of) if may_run(*of) && may_run(index) => Some(index),
+            _ => None,
+        })
     }
 
-    /// Whether a campaign has a shadow beside it, or is one: then it is told apart what each of them would send.
+    /// Whether a campaign is a shadow or has one. Then the journal has hashes to compare what the
+    /// two would send.
     #[must_use]
     pub fn is_compared(&self, campaign: usize) -> bool {
         self.compared[campaign]
     }
 
-    /// Every shadow that is compared with a campaign, and may be called.
+    /// Every shadow that is not stopped, with its trial.
     pub fn shadows(&self) -> impl Iterator<Item = (&Arc<Campaign>, &Trial)> {
         let running = self.campaigns.iter().zip(&self.stops).filter(|(_, stop)| stop.is_none());
         running.filter_map(|(campaign, _)| Some((campaign, campaign.spec.shadow()?)))
     }
 
-    /// Whether a campaign that runs is the one that decides for a customer: of a campaign and its canary just one does. `runs` tells whether the other of the two
-    /// runs; it must give one answer for as long as an event is decided.
+    /// Whether a running campaign decides for a customer. Of a campaign and its canary exactly one
+    /// does. `runs` returns whether the other of the two runs. Its answer must not change while an
+    /// event is decided.
     #[must_use]
-    pub fn decides(&self, campaign: usize, customer: Option<CustomerKey>, runs: impl Fn(usize) -> bool) -> bool {
-        match self.places[campaign] {
-            Place::Alone => self.campaigns[campaign].spec.is_for(customer),
-            Place::WithCanary(canary) => !(self.campaigns[canary].spec.is_for(customer) && runs(canary)),
-            Place::CanaryOf(other) => self.campaigns[campaign].spec.is_for(customer) && runs(other),
-            Place::Orphan => false,
+    pub fn decides(
+        &self,
+        campaign: usize,
+        customer: Option<CustomerKey>,
+        runs: impl Fn(usize) -> bool,
+    ) -> bool {
+        match self.roles[campaign] {
+            CanaryRole::Alone => self.campaigns[campaign].spec.is_for(customer),
+            CanaryRole::WithCanary(canary) => {
+                !(self.campaigns[canary].spec.is_for(customer) && runs(canary))
+            }
+            CanaryRole::CanaryOf(other) => {
+                self.campaigns[campaign].spec.is_for(customer) && runs(other)
+            }
+            CanaryRole::Orphan => false,
         }
     }
 
-    /// Who decides for a customer on what belongs to the campaign of that name: a timer, or a failure. It need not run.
+    /// The campaign that decides about a timer or a failure of the campaign `name` for a customer:
+    /// itself or its canary. `None` if no campaign has that name. The result may be a campaign that
+    /// does not run.
     #[must_use]
-    pub fn decider(&self, name: &str, customer: Option<CustomerKey>, runs: impl Fn(usize) -> bool) -> Option<usize> {
+    pub fn decider(
+        &self,
+        name: &str,
+        customer: Option<CustomerKey>,
+        runs: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         let named = self.campaigns.iter().position(|campaign| *campaign.spec.name == *name)?;
-        match self.places[named] {
-            Place::WithCanary(canary) if !self.decides(named, customer, runs) => Some(canary),
+        match self.roles[named] {
+            CanaryRole::WithCanary(canary) if !self.decides(named, customer, runs) => Some(canary),
             _ => Some(named),
         }
     }
 
-    /// What to read of an event, and who takes it.
+    /// The fields to read from events of a code, and the handlers that take them.
     #[must_use]
     pub fn reading(&self, code: &str) -> &Reading {
         self.by_code.get(code).unwrap_or(&self.any_other)
@@ -213,31 +282,37 @@ impl RuleSet {
         &self.campaigns
     }
 
-    /// Whether any campaign keeps something of a customer from one event to the next: its rule's state, or a queue behind a failure.
+    /// Whether anything is kept of a customer between events: the state of a rule, held events
+    /// behind a failure, or what the policies keep.
     #[must_use]
     pub fn remembers(&self) -> bool {
         self.remembers
     }
 
-    /// How many lanes there are.
+    /// The number of lanes.
     #[must_use]
     pub fn lanes(&self) -> usize {
         self.lanes.last().copied().unwrap_or_default()
     }
 
-    /// The handler that a campaign's timer calls, by the timer's name; `None` if the rule has no such timer.
+    /// The handler that a campaign's timer of this name calls; `None` if the rule has no such
+    /// timer.
     #[must_use]
     pub fn timer(&self, campaign: usize, name: &str) -> Option<Subscription> {
         self.without_event(campaign, |handler| handler.timer.as_deref() == Some(name))
     }
 
-    /// The handler by which a campaign's rule unites two states, if it has one.
+    /// The merge handler of a campaign's rule; `None` if it has none.
     #[must_use]
     pub fn merge(&self, campaign: usize) -> Option<Subscription> {
         self.without_event(campaign, |handler| handler.merge)
     }
 
-    fn without_event(&self, campaign: usize, is_meant: impl Fn(&Handler) -> bool) -> Option<Subscription> {
+    fn without_event(
+        &self,
+        campaign: usize,
+        is_meant: impl Fn(&Handler) -> bool,
+    ) -> Option<Subscription> {
         let manifest = &self.campaigns.get(campaign)?.spec.manifest;
         let handler = manifest.handlers.iter().position(is_meant)?;
         Some(Subscription {
@@ -263,8 +338,14 @@ impl Reading {
             if let Some(handler) = taking {
                 let declared = &handlers[handler].fields;
                 let fields = declared.iter().map(|field| {
-                    let twin = declared.iter().find(|twin| twin.paths == field.paths && twin.kind != field.kind);
-                    Wanted { slot: plan.add(field), required: field.required, twin: twin.map(|twin| plan.add(twin)) }
+                    let twin = declared
+                        .iter()
+                        .find(|twin| twin.paths == field.paths && twin.kind != field.kind);
+                    FieldRead {
+                        slot: plan.add(field),
+                        required: field.required,
+                        twin: twin.map(|twin| plan.add(twin)),
+                    }
                 });
                 let fields = fields.collect();
                 let lane = lane_first + handler;
@@ -285,119 +366,124 @@ impl Reading {
     }
 }
 
-/// Finds for each canary its campaign.
-fn places(campaigns: &[Arc<Campaign>]) -> Vec<Place> {
-    let mut places = vec![Place::Alone; campaigns.len()];
+/// Finds the campaign of each canary.
+fn canary_roles(campaigns: &[Arc<Campaign>]) -> Vec<CanaryRole> {
+    let mut roles = vec![CanaryRole::Alone; campaigns.len()];
     for (index, campaign) in campaigns.iter().enumerate() {
         let Some(of) = campaign.spec.canary_of() else { continue };
-        let other = campaigns.iter().position(|other| other.spec.name == *of && other.spec.canary_of().is_none());
-        places[index] = Place::Orphan;
-        if let Some(other) = other.filter(|other| places[*other] == Place::Alone) {
-            (places[index], places[other]) = (Place::CanaryOf(other), Place::WithCanary(index));
+        let other = campaigns
+            .iter()
+            .position(|other| other.spec.name == *of && other.spec.canary_of().is_none());
+        roles[index] = CanaryRole::Orphan;
+        if let Some(other) = other.filter(|other| roles[*other] == CanaryRole::Alone) {
+            (roles[index], roles[other]) =
+                (CanaryRole::CanaryOf(other), CanaryRole::WithCanary(index));
         }
     }
-    places
+    roles
 }
 
-/// The handler that takes a code: the one that names it, else the one for any event.
+/// The handler that takes a code: the one that names the code, else the one for any event.
 fn handler_of(handlers: &[Handler], code: &str) -> Option<usize> {
-    let takes = |wanted: &str| handlers.iter().position(|handler| handler.events.iter().any(|event| event == wanted));
+    let takes = |wanted: &str| {
+        handlers.iter().position(|handler| handler.events.iter().any(|event| event == wanted))
+    };
     takes(code).or_else(|| takes(ANY_EVENT))
 }
 
 impl Subscription {
-    /// Whether the handler's condition holds of an event's fields, as it does if there is none. One that does not match is not called: the event
-    /// is not this campaign's, as if its code were another.
+    /// Whether the fields of an event match the handler's condition. A handler without a condition
+    /// always matches. If it does not match, the handler is not called, as if the event had another
+    /// code.
     #[inline]
     #[must_use]
     pub fn matches(&self, projection: &Projection) -> bool {
-        let asked = Asked { fields: &self.fields, projection };
-        self.guard.as_ref().is_none_or(|guard| guard.matches(&asked))
+        let handler = HandlerFields { fields: &self.fields, projection };
+        self.guard.as_ref().is_none_or(|guard| guard.matches(&handler))
     }
 
-    /// The handler's condition, if it has one, in words.
+    /// The text of the handler's condition; `None` if it has none.
     #[must_use]
     pub fn condition(&self) -> Option<&str> {
         self.guard.as_deref().map(Guard::text)
     }
 
-    /// A field that the condition asked for and that is there, but can't be used, if the condition is neither true nor false for that. Whether such
-    /// a field is there is unknown to a strict handler.
+    /// The unusable field that leaves the condition neither true nor false; `None` if there is no
+    /// such field. For a strict handler, even the presence of an unusable field is unknown.
     #[must_use]
     pub fn unusable_in_condition(&self, projection: &Projection) -> Option<Missing> {
-        let asked = Asked { fields: &self.fields, projection };
-        let watched = Watched { asked, strict: self.strict, unusable: Cell::new(None) };
-        let answer = self.guard.as_ref()?.answer(&watched);
-        watched.unusable.get().filter(|_| answer.is_none())
+        let handler = HandlerFields { fields: &self.fields, projection };
+        let tracked = TrackedFields { handler, strict: self.strict, unusable: Cell::new(None) };
+        let answer = self.guard.as_ref()?.answer(&tracked);
+        tracked.unusable.get().filter(|_| answer.is_none())
     }
 
-    /// The fields that the handler asks for: where each is, in the handler's order.
+    /// The slots of the fields that the handler reads, in the order of the handler.
     pub fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.fields.iter().map(|wanted| wanted.slot)
+        self.fields.iter().map(|read| read.slot)
     }
 
-    /// Writes the fields of a call, in the handler's order. When one is missing it writes nothing.
+    /// Writes the fields of a call in the order of the handler. If one is missing, it writes
+    /// nothing.
     ///
     /// # Errors
-    /// The first field that is required and missing or, if the handler is strict, that is there and can't be used.
-    pub fn write_fields(&self, projection: &Projection, input: &mut Vec<u8>) -> Result<(), Missing> {
-        let missing = |(field, wanted): (usize, &Wanted)| match projection.get(wanted.slot) {
-            None if wanted.required => {
-                Some(Missing { field, sub_field: None, unusable: projection.unusable(wanted.slot) })
+    /// The first field that is required and missing. For a strict handler also the first field that
+    /// is present and unusable.
+    pub fn write_fields(
+        &self,
+        projection: &Projection,
+        input: &mut Vec<u8>,
+    ) -> Result<(), Missing> {
+        let missing = |(field, read): (usize, &FieldRead)| match projection.get(read.slot) {
+            None if read.required => {
+                Some(Missing { field, sub_field: None, unusable: projection.unusable(read.slot) })
             }
             None if self.strict => {
-                let unusable = wanted.unusable(projection)?;
+                let unusable = read.unusable(projection)?;
                 Some(Missing { field, sub_field: None, unusable: Some(unusable) })
             }
             None => None,
             Some(_) => {
-                let spoiled = || projection.spoiled(wanted.slot).filter(|_| self.strict);
-                let lack = projection.lacks(wanted.slot).or_else(spoiled)?;
+                let unusable = || projection.unusable_sub_field(read.slot).filter(|_| self.strict);
+                let lack = projection.lacks(read.slot).or_else(unusable)?;
                 Some(Missing { field, sub_field: Some(lack.sub_field), unusable: lack.unusable })
             }
         };
         if let Some(missing) = self.fields.iter().enumerate().find_map(missing) {
             return Err(missing);
         }
-        write_array_header(self.fields.len(), input);
-        for wanted in &self.fields {
-            match projection.get(wanted.slot) {
+        written(rmp::encode::write_array_len(input, self.fields.len() as u32));
+        for read in &self.fields {
+            match projection.get(read.slot) {
                 Some(value) => input.extend_from_slice(value),
-                None => input.push(rmp::Marker::Null.to_u8()),
+                None => written(rmp::encode::write_nil(input)),
             }
         }
         Ok(())
     }
 }
 
-/// A field for want of which a handler is not called: the event does not have it, or has it in a way that can't be used.
+/// A missing field, because of which a handler is not called: the event does not have it, or its
+/// value is unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// The index in the handler's fields.
+    /// The index in the fields of the handler.
     pub field: usize,
-    /// The sub-field that an element of the list lacks, by its index in the list's.
+    /// The index of the sub-field that an element of a list lacks. `None` if the field itself is
+    /// missing.
     pub sub_field: Option<usize>,
+    /// The reason why the value is unusable; `None` if it is absent.
     pub unusable: Option<Unusable>,
 }
 
 impl Missing {
-    /// The field's name in the handler's manifest: `items.amount` inside of a list.
+    /// The name of the field in the manifest; `items.amount` for a sub-field of a list.
     #[must_use]
     pub fn name(&self, handler: &Handler) -> String {
         let Some(field) = handler.fields.get(self.field) else { return String::new() };
         match self.sub_field.and_then(|sub_field| field.of.get(sub_field)) {
             Some(sub_field) => format!("{}.{}", field.name, sub_field.name),
             None => field.name.clone(),
-        }
-    }
-}
-
-pub(super) fn write_array_header(length: usize, out: &mut Vec<u8>) {
-    match u8::try_from(length) {
-        Ok(short @ 0..16) => out.push(0x90 | short),
-        _ => {
-            out.push(rmp::Marker::Array16.to_u8());
-            out.extend_from_slice(&(length as u16).to_be_bytes());
         }
     }
 }

@@ -1,6 +1,8 @@
-//! The WebAssembly engine, set up once: what guests may use, how they are compiled, and the clock that stops them.
+//! The WebAssembly engine, which is set up once: the features that guests may use, their
+//! compilation, and the ticks that stop late guests.
 //!
-//! Compiled code is machine code: [`Sandbox::load`] runs whatever it is given. It is fed from the private artifact cache only.
+//! Compiled code is machine code, and [`Sandbox::load`] accepts any. So it gets artifacts only from
+//! the private artifact cache.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
@@ -14,25 +16,29 @@ use super::instance::GuestHost;
 use super::limits::Limits;
 use super::log::log_from_guest;
 
-/// So much fuel stands for a millisecond of a call's deadline. An empty loop, which is the slowest way to burn it as each turn is counted, took 1.4 ms for
-/// a million; dense code burns it faster, so a rule that gets along with its fuel gets along with its time.
+/// The fuel for each millisecond of a call's deadline. An empty loop burns fuel slowest, because
+/// each round is counted: a million took 1.4 ms. Dense code burns it faster, so a rule that stays
+/// within its fuel also stays within its time.
 const FUEL_PER_MS: u64 = 1_000_000;
 
-/// Of a guest that is stopped, so many functions are looked up: the innermost say where it was. It costs nothing until then.
+/// The number of innermost functions in the backtrace of a stopped guest. A backtrace costs nothing
+/// until a guest is stopped.
 const BACKTRACE_FRAMES_MAX: usize = 8;
 
-/// The engine's tick: how often a guest that runs long is looked at.
+/// The engine's tick: the interval at which a long-running guest is checked.
 const TICK: Duration = Duration::from_millis(1);
 
-/// What an instance reserves of the address space for its memory, so that its accesses need no check, and the guards before and behind it.
+/// The address space that an instance reserves for its memory, so that memory accesses need no
+/// bounds check.
 const MEMORY_ADDRESS_BYTES: u64 = 4 << 30;
+/// The guard region before the memory, and the one behind it.
 const GUARD_BYTES: u64 = 32 << 20;
-/// What one instance reserves of the address space. It is not used.
+/// The address space in bytes that one instance reserves. Most of it is never used.
 pub const INSTANCE_ADDRESS_BYTES: u64 = MEMORY_ADDRESS_BYTES + 2 * GUARD_BYTES;
-/// The mappings of an instance: what it may read and write, and the rest on either side.
+/// The memory mappings of an instance: its memory, and the reserved space on either side.
 pub const INSTANCE_MAPPINGS: u64 = 3;
 
-/// What all guests of one process share.
+/// State shared by all guest instances of the process.
 pub struct Sandbox {
     engine: Engine,
     linker: Linker<GuestHost>,
@@ -40,16 +46,16 @@ pub struct Sandbox {
     is_metered: bool,
 }
 
-/// Why there can be no sandbox, or why a module can't be in it.
+/// The reason why a sandbox cannot be made, or why a module cannot be loaded into it.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    #[error("this machine can't run the WebAssembly engine: {0}")]
+    #[error("this machine cannot run the WebAssembly engine: {0}")]
     Engine(String),
     #[error("the module does not compile: {0}")]
     Compile(String),
     #[error(
-        "the compiler makes code for {made}, and the engine runs code for {wanted}: they are not of one build or one \
-         configuration; restart the engine"
+        "the compiler makes code for {made}, and the engine runs code for {wanted}, because their \
+         build or configuration differs; restart the engine"
     )]
     Incompatible { made: String, wanted: String },
     #[error("the compiled module does not load: {0}; remove the artifact cache and try again")]
@@ -57,14 +63,17 @@ pub enum SandboxError {
 }
 
 impl Sandbox {
+    /// Makes a sandbox that limits calls by CPU time.
+    ///
     /// # Errors
     /// When the machine lacks something that the engine needs.
     pub fn new(limits: Limits) -> Result<Arc<Sandbox>, SandboxError> {
         Sandbox::build(limits, false)
     }
 
-    /// A sandbox that counts what guests do instead of looking at the clock: the same call burns the same fuel on every machine, and a
-    /// call ends when it has burnt as much as its deadline stands for. It is slower, and its calls are made one by one.
+    /// Makes a metered sandbox, which counts fuel instead of CPU time. The same call burns the same
+    /// fuel on every machine, and a call ends when it has burnt the fuel of its deadline. It is
+    /// slower, and its calls are made one by one.
     ///
     /// # Errors
     /// When the machine lacks something that the engine needs.
@@ -83,14 +92,19 @@ impl Sandbox {
         Ok(Arc::new(Sandbox { engine, linker, limits, is_metered }))
     }
 
-    /// Compiles a verified module into an artifact for the engine of these limits and this [`compatibility`](Self::compatibility). Hostile
-    /// input can make this slow and large: it belongs in a process of its own.
+    /// Compiles a verified module into an artifact for the engine with these limits and this
+    /// [`compatibility`](Self::compatibility). Hostile input can make this slow and use much
+    /// memory, so it must run in a process of its own.
     ///
     /// # Errors
-    /// With the compiler's words, or when what it made would not fit.
-    pub fn precompile(limits: &Limits, compatibility: &str, wasm: &[u8]) -> Result<Vec<u8>, SandboxError> {
+    /// When the module does not compile, or no engine of this build has this compatibility.
+    pub fn precompile(
+        limits: &Limits,
+        compatibility: &str,
+        wasm: &[u8],
+    ) -> Result<Vec<u8>, SandboxError> {
         let mut made = String::new();
-        // Which of the two sandboxes asks shows in what it has to be compatible with.
+        // The compatibility shows whether the artifact is for a metered sandbox.
         for is_metered in [false, true] {
             let engine = Engine::new(&wasm_config(limits, is_metered));
             let engine = engine.map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
@@ -106,7 +120,7 @@ impl Sandbox {
         Err(SandboxError::Incompatible { made, wanted: compatibility.to_owned() })
     }
 
-    /// Tells artifacts of one engine version and configuration from all others.
+    /// Identifies the engine version and configuration of artifacts.
     #[must_use]
     pub fn compatibility(&self) -> String {
         compatibility_of(&self.engine)
@@ -115,20 +129,24 @@ impl Sandbox {
     /// Loads an artifact that [`Sandbox::precompile`] made.
     ///
     /// # Errors
-    /// When it was made for another engine.
+    /// When the artifact was made for another engine.
     ///
     /// # Safety
-    /// `artifact` must be, unchanged, what [`Sandbox::precompile`] returned: it is executed as it stands.
-    #[expect(unsafe_code, reason = "loading machine code can't be checked; the artifact cache answers for it")]
+    /// `artifact` must be the unchanged result of [`Sandbox::precompile`], because it is executed.
+    #[expect(
+        unsafe_code,
+        reason = "machine code cannot be checked; the artifact cache guarantees its origin"
+    )]
     pub unsafe fn load(&self, artifact: &[u8]) -> Result<Module, SandboxError> {
         // SAFETY: the caller promises that the bytes are an artifact of the compiler, unchanged.
-        unsafe { Module::deserialize(&self.engine, artifact) }.map_err(|error| SandboxError::Load(format!("{error:#}")))
+        unsafe { Module::deserialize(&self.engine, artifact) }
+            .map_err(|error| SandboxError::Load(format!("{error:#}")))
     }
 
-    /// Compiles in this process: for tests and benchmarks, whose modules are their own.
+    /// Compiles in this process, for tests and benchmarks with trusted modules.
     ///
     /// # Errors
-    /// With the compiler's words.
+    /// When the module does not compile.
     pub fn compile_here(&self, wasm: &[u8]) -> Result<Module, SandboxError> {
         Module::new(&self.engine, wasm).map_err(|error| SandboxError::Compile(format!("{error:#}")))
     }
@@ -138,19 +156,19 @@ impl Sandbox {
         &self.limits
     }
 
-    /// Whether it counts fuel.
+    /// Whether the sandbox counts fuel.
     #[must_use]
     pub fn is_metered(&self) -> bool {
         self.is_metered
     }
 
-    /// The fuel that the deadline of one call stands for.
+    /// The fuel for the deadline of one call.
     #[must_use]
     pub fn fuel_per_call_max(&self) -> u64 {
         Sandbox::fuel_of(&self.limits)
     }
 
-    /// The fuel that the deadline of these limits stands for.
+    /// The fuel for the deadline of one call with these limits.
     #[must_use]
     pub fn fuel_of(limits: &Limits) -> u64 {
         limits.call_deadline_ms.saturating_mul(FUEL_PER_MS)
@@ -201,7 +219,7 @@ fn wasm_config(limits: &Limits, is_metered: bool) -> Config {
     config
 }
 
-/// Advances the epoch until the engine is gone.
+/// Starts a thread that advances the epoch until the engine is dropped.
 fn start_ticking(engine: &Engine) -> Result<(), SandboxError> {
     let engine = engine.weak();
     let tick = move || {
@@ -212,7 +230,9 @@ fn start_ticking(engine: &Engine) -> Result<(), SandboxError> {
         }
     };
     let thread = std::thread::Builder::new().name("hailer-deadlines".into());
-    thread.spawn(tick).map_err(|error| SandboxError::Engine(format!("no thread for deadlines: {error}")))?;
+    thread
+        .spawn(tick)
+        .map_err(|error| SandboxError::Engine(format!("cannot start a thread: {error}")))?;
     Ok(())
 }
 
@@ -221,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_for_another_engine_is_not_made_and_both_are_named() {
+    fn precompiling_for_another_engine_fails_and_names_both() {
         let limits = Limits { stack_bytes_max: 64 << 10, ..Limits::default() };
         let compatibility = Sandbox::new(limits.clone()).unwrap().compatibility();
         let empty = b"\0asm\x01\0\0\0";

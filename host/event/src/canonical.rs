@@ -1,14 +1,19 @@
-//! What a body says, whatever the way in which it is written: without its spaces, the order of its members, its escapes and the spelling of its
-//! numbers. `150.00` and `1.5e2` are one number; of several members with one name the last counts. A member that is null says nothing, unless the source
-//! writes that member as null itself; and an id of a customer is the same as a number and as a text, as it is for `CustomerKey`.
+//! The canonical form of a body. Bodies with the same content have the same canonical bytes:
+//! spaces, the order of members, escapes and the spelling of numbers do not matter. `150.00` and
+//! `1.5e2` are one number. If several members have one name, the last counts. A null member is left
+//! out, unless the source itself writes that member as null. An id of a customer is the same as a
+//! number and as a text, as it is for `CustomerKey`.
 //!
-//! **The bytes of an event that the source's documentation shows never change**: its id is made of them. Every value begins with a byte that tells its kind, and texts with their length, so that no two bodies that say different things are written alike.
+//! **The canonical bytes of the events in the source's documentation never change**, because event
+//! ids are hashes of them. Every value begins with a byte for its kind, and every text with its
+//! length. So two bodies with different content never have the same bytes.
 
 use super::number::Literal;
 use super::tape::{Kind, Member, Value};
 use super::text::Text;
 
-/// Members that the source's examples have as null. The source writes them so and does not leave them out, and ids of events are made with them.
+/// Members that are null in the source's examples. The source writes them as null instead of
+/// leaving them out, so event ids include them.
 const WRITTEN_AS_NULL: [&str; 11] = [
     "activationDate",
     "applicationId",
@@ -23,16 +28,16 @@ const WRITTEN_AS_NULL: [&str; 11] = [
     "unit",
 ];
 
-/// Which object members belong to.
+/// The object that members belong to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Within {
     Body,
-    /// `customerInfo`, or one of the two of a merge.
+    /// `customerInfo`, or `fromCustomerInfo` or `toCustomerInfo` of a merge.
     CustomerInfo,
     Other,
 }
 
-/// How the source writes an id.
+/// The JSON type in which the source writes an id.
 #[derive(Clone, Copy)]
 enum IdKind {
     Number,
@@ -40,18 +45,21 @@ enum IdKind {
 }
 
 impl Within {
-    /// What the object of a member is.
+    /// The kind of object that the member `key` has as its value.
     fn object_of(self, key: Text<'_>) -> Within {
-        let is_info = ["customerInfo", "fromCustomerInfo", "toCustomerInfo"].iter().any(|name| key.is(name));
+        let is_info =
+            ["customerInfo", "fromCustomerInfo", "toCustomerInfo"].iter().any(|name| key.is(name));
         if self == Within::Body && is_info { Within::CustomerInfo } else { Within::Other }
     }
 
-    /// How the source writes a member that the engine reads as an id; `None` for others.
+    /// The JSON type in which the source writes a member that is an id; `None` for other members.
     fn id_kind(self, key: Text<'_>) -> Option<IdKind> {
         let is_one_of = |names: &[&str]| names.iter().any(|name| key.is(name));
         match self {
             Within::Body if key.is("externalId") => Some(IdKind::Text),
-            Within::CustomerInfo if is_one_of(&["customerId", "identifierId", "applicationId"]) => Some(IdKind::Number),
+            Within::CustomerInfo if is_one_of(&["customerId", "identifierId", "applicationId"]) => {
+                Some(IdKind::Number)
+            }
             Within::CustomerInfo
                 if is_one_of(&[
                     "accountgroupId",
@@ -68,7 +76,8 @@ impl Within {
     }
 }
 
-/// Writes the body of an event without the members that `skips` says. The recursion is bounded by the depth that the scanner allows.
+/// Writes the body of an event without the members for which `skips` is true. The scanner's limit
+/// on nesting bounds the recursion.
 pub(super) fn append_body(body: Value<'_>, skips: impl Fn(Text<'_>) -> bool, out: &mut Vec<u8>) {
     let mut members = Vec::new();
     collect(body, skips, &mut members);
@@ -104,7 +113,7 @@ fn append(value: Value<'_>, within: Within, members: &mut Vec<u32>, out: &mut Ve
     }
 }
 
-/// Writes an id as the source does, if it is an id: `7` and `"7"` are one.
+/// Writes an id in the source's type, so that `7` and `"7"` are the same.
 fn append_id(id: Value<'_>, kind: IdKind, members: &mut Vec<u32>, out: &mut Vec<u8>) {
     match (kind, id.text(), id.number()) {
         (IdKind::Number, Some(text), _) if is_plain_integer(&text.to_boxed_str()) => {
@@ -119,17 +128,20 @@ fn append_id(id: Value<'_>, kind: IdKind, members: &mut Vec<u32>, out: &mut Vec<
     }
 }
 
-/// Whether a text is what an id becomes that is a whole number: no zeros in front, no plus.
+/// Whether a text is the decimal form of a whole number, without leading zeros and without a plus.
 fn is_plain_integer(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_zero_led = digits.starts_with('0') && text != "0";
     !digits.is_empty() && !is_zero_led && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Puts the places of an object's members on top of `members`, sorted by name, of several with one name the last.
+/// Pushes the tape indices of an object's members on `members`, sorted by name. If several members
+/// have one name, only the last is pushed.
 fn collect(object: Value<'_>, skips: impl Fn(Text<'_>) -> bool, members: &mut Vec<u32>) {
     let outer = members.len();
-    members.extend(object.members().filter(|member| !skips(member.key)).map(|member| member.value.index()));
+    members.extend(
+        object.members().filter(|member| !skips(member.key)).map(|member| member.value.index()),
+    );
     let document = object.document();
     let key_at = |place: u32| Member::of_value(document.value(place)).key;
     let own = &mut members[outer..];
@@ -144,8 +156,14 @@ fn collect(object: Value<'_>, skips: impl Fn(Text<'_>) -> bool, members: &mut Ve
     members.truncate(outer + kept);
 }
 
-/// Writes the members from `outer` on, and takes them off.
-fn append_members(object: Value<'_>, within: Within, outer: usize, members: &mut Vec<u32>, out: &mut Vec<u8>) {
+/// Writes the members from index `outer` on, and removes them from `members`.
+fn append_members(
+    object: Value<'_>,
+    within: Within,
+    outer: usize,
+    members: &mut Vec<u32>,
+    out: &mut Vec<u8>,
+) {
     out.push(b'{');
     for index in outer..members.len() {
         let Member { key, value } = Member::of_value(object.document().value(members[index]));
@@ -168,7 +186,8 @@ fn append_text_head(length: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&(length as u32).to_le_bytes());
 }
 
-/// A number by its value: its digits without zeros at either end, and the power of ten of the last.
+/// Writes a number by its value: its digits without leading and trailing zeros, and the power of
+/// ten of the last digit.
 fn append_number(literal: Literal<'_>, out: &mut Vec<u8>) {
     let digits = literal.significant_digits();
     out.push(b'd');
@@ -177,6 +196,6 @@ fn append_number(literal: Literal<'_>, out: &mut Vec<u8>) {
         out.extend(digits.iter());
         out.extend_from_slice(&digits.exponent.to_le_bytes());
     }
-    // No digit.
+    // The end of the number, which no digit is.
     out.push(b'.');
 }

@@ -1,4 +1,4 @@
-//! Whom an event is about. The ids are personal: neither type shows one when it is printed for debugging.
+//! The customer of an event. Ids are personal data, so the `Debug` output of both types has none.
 
 use std::fmt;
 
@@ -8,17 +8,18 @@ use super::error::{EventError, EventErrorKind};
 use super::identity::Parts;
 use super::tape::{Kind, Value};
 
-/// The longest id of a customer in bytes. An id stands in rows and communications, so a longer one can't be used.
+/// The longest id of a customer in bytes. Rows and communications contain ids, so a longer one is
+/// refused.
 pub const ID_BYTES_MAX: usize = 4096;
 
-/// The event's customer as a communication names them, each id as text. Built from `customerInfo`, or for a merge from
-/// `toCustomerInfo`; null and "" are absent.
+/// The customer of an event, with each id as text, as communications name them. It is read from
+/// `customerInfo`, or for a merge from `toCustomerInfo`. An id that is null or "" is absent.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
     pub customer_id: Option<Box<str>>,
-    /// `accountgroupId`, or `accountfroupId` as the source's purchases misspell it.
+    /// `accountgroupId`, or `accountfroupId`, a misspelling in the source's purchases.
     pub account_group_id: Option<Box<str>>,
-    /// `customerUid`, or `customerCode`: one role under two names.
+    /// `customerUid` or `customerCode`: two names of one id.
     pub customer_uid: Option<Box<str>>,
     pub mobile_device_id: Option<Box<str>>,
     pub identifier_id: Option<Box<str>>,
@@ -26,12 +27,12 @@ pub struct Customer {
 }
 
 impl Customer {
-    /// The customer of a member of this name, a `customerInfo`; `None` if it is absent, or names none. Adds the names of ids that are there and
-    /// can't be used.
+    /// Reads the customer from `info`, the value of the member `name`. `None` if it is absent or
+    /// has no id. Adds to `unusable` the names of ids that are present and cannot be used.
     ///
     /// # Errors
-    /// When it does not tell which customer it is: it is no object, or an id that [`Self::key`] prefers to those that are left can't be used. Another id
-    /// would lead to another account.
+    /// When the customer is not certain: `info` is not an object, or the id that [`Self::key`]
+    /// would use first cannot be used. Falling back to another id could lead to another account.
     pub(super) fn read(
         name: &str,
         info: Value<'_>,
@@ -40,14 +41,15 @@ impl Customer {
         if info.is_absent() {
             return Ok(None);
         }
-        let refused = |kind, path, value: Value<'_>| EventError { kind, path, offset: value.end_offset() };
+        let refused =
+            |kind, path, value: Value<'_>| EventError { kind, path, offset: value.end_offset() };
         if info.kind() != Kind::Object {
             return Err(refused(EventErrorKind::CustomerNotAnObject, format!("/{name}"), info));
         }
         let mut roles: [Option<Value<'_>>; ROLE_NAMES.len()] = [None; ROLE_NAMES.len()];
         for member in info.members() {
             if let Some(role) = ROLE_NAMES.iter().position(|name| member.key.is(name)) {
-                // The last of several wins.
+                // If several members have one name, the last wins.
                 roles[role] = Some(member.value);
             }
         }
@@ -63,7 +65,9 @@ impl Customer {
                 break;
             }
             let is_there = |&&role: &&usize| roles[role].is_some_and(|value| !value.is_absent());
-            if let Some((&role, value)) = names.iter().find(is_there).and_then(|role| Some((role, roles[*role]?))) {
+            if let Some((&role, value)) =
+                names.iter().find(is_there).and_then(|role| Some((role, roles[*role]?)))
+            {
                 let path = format!("/{name}/{}", ROLE_NAMES[role]);
                 return Err(refused(EventErrorKind::CustomerIdUnusable, path, value));
             }
@@ -80,17 +84,30 @@ impl Customer {
         Ok((customer != Customer::default()).then_some(customer))
     }
 
-    /// What its ids take in bytes; a little more than they really do.
+    /// An upper bound of the bytes that the ids take in a row.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let Customer { customer_id, account_group_id, customer_uid, mobile_device_id, identifier_id, application_id } =
-            self;
-        let ids = [customer_id, account_group_id, customer_uid, mobile_device_id, identifier_id, application_id];
+        let Customer {
+            customer_id,
+            account_group_id,
+            customer_uid,
+            mobile_device_id,
+            identifier_id,
+            application_id,
+        } = self;
+        let ids = [
+            customer_id,
+            account_group_id,
+            customer_uid,
+            mobile_device_id,
+            identifier_id,
+            application_id,
+        ];
         ids.map(|id| 3 + id.as_ref().map_or(0, |id| id.len())).iter().sum()
     }
 
-    /// What tells this customer from others: their `customerId`, else `customerUid`, else `accountGroupId`. `None` if they have none of
-    /// these; an application or a device is not a person.
+    /// The key of the customer, made from `customerId`, else `customerUid`, else `accountGroupId`.
+    /// `None` if none of these is present: an application or a device is not a person.
     #[must_use]
     pub fn key(&self) -> Option<CustomerKey> {
         let (kind, id) = match self {
@@ -106,7 +123,7 @@ impl Customer {
     }
 }
 
-/// The names of the roles, in the order in which [`Customer::read`] takes them apart.
+/// The member names of the ids, in the order that [`Customer::read`] uses.
 const ROLE_NAMES: [&str; 8] = [
     "customerId",
     "accountgroupId",
@@ -118,12 +135,16 @@ const ROLE_NAMES: [&str; 8] = [
     "applicationId",
 ];
 
-/// Which of these names tell a customer from others, in the order in which [`Customer::key`] asks.
+/// The indices of the names that identify a customer, in the order of [`Customer::key`].
 const ROLES_OF_KEYS: [&[usize]; 3] = [&[0], &[3, 4], &[1, 2]];
 
-/// The text of an id: a string that is not empty, or a number that is whole, however it is written. The name is noted of an id that is there and is
-/// anything else.
-pub(super) fn id_of(name: &'static str, value: Value<'_>, unusable: &mut Vec<&'static str>) -> Option<Box<str>> {
+/// The text of an id: a string that is not empty, or a whole number in any spelling. If the value
+/// is anything else and not absent, its name is added to `unusable`.
+pub(super) fn id_of(
+    name: &'static str,
+    value: Value<'_>,
+    unusable: &mut Vec<&'static str>,
+) -> Option<Box<str>> {
     if value.is_absent() {
         return None;
     }
@@ -144,36 +165,38 @@ impl fmt::Debug for Customer {
     }
 }
 
-/// What tells one customer from another: a hash of the kind of id and the id.
+/// Identifies a customer: a hash of the kind of the id and of the id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CustomerKey(#[serde(with = "super::hash")] [u8; 16]);
 
 impl CustomerKey {
-    /// The key that [`Self::as_bytes`] showed.
+    /// The key with these bytes, which [`Self::as_bytes`] returned.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> CustomerKey {
         CustomerKey(bytes)
     }
 
-    /// Which of `shards` shards the customer belongs to.
+    /// The index of the customer's shard, of `shards` shards.
     ///
     /// # Panics
-    /// If there are no shards.
+    /// If `shards` is 0.
     #[must_use]
     pub fn shard(self, shards: usize) -> usize {
         let [.., a, b, c, d] = self.0;
         u32::from_be_bytes([a, b, c, d]) as usize % shards
     }
 
-    /// A number that is the same for every event of the customer, for a rule's `bucket(salt)`. Its bits are not those of [`Self::shard`].
+    /// A number that is the same for every event of the customer, for a rule's `bucket(salt)`. It
+    /// does not depend on the bits that choose [`Self::shard`].
     #[must_use]
     pub fn seed(self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
-    /// The byte by which the store spreads customers. Its bits are neither those of [`Self::shard`] nor of [`Self::seed`].
+    /// The byte that chooses the customer's partition in the store. It does not depend on the bits
+    /// of [`Self::shard`] and [`Self::seed`].
     #[must_use]
     pub fn partition_byte(self) -> u8 {
         self.0[8]

@@ -1,5 +1,6 @@
-//! JSON values as the MessagePack that `docs/abi.md` gives for each type. Nothing is coerced: a value of another kind or out of range is
-//! absent, and counted with the reason.
+//! Encodes JSON values as the MessagePack that `docs/abi.md` defines for each type. Nothing is
+//! coerced: a value of another type or out of range counts as absent, and is counted with the
+//! reason.
 
 use hailer_abi::manifest::FieldKind;
 use hailer_abi::wire;
@@ -13,55 +14,56 @@ use super::tape::{Document, Kind, Member, Value};
 use super::text::Text;
 use super::timestamp;
 
-/// Why a value that is there can't be used.
+/// The reason why a value that is present cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unusable {
-    /// Also of a list with an element of another type, and of a map with a member of one.
+    /// The value, an element of its list or a member of its map has another type.
     OtherType,
     OutOfRange,
     NotWhole,
     NotAMoment,
-    /// What should hold it is there and is no object.
+    /// A parent of the value is present and is not an object.
     InNoObject,
 }
 
 impl Unusable {
-    /// What is said of the field behind its name.
+    /// The reason as text that follows the name of the field.
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {
-            Unusable::OtherType => "is there, and of another type",
-            Unusable::OutOfRange => "is there, and out of range",
-            Unusable::NotWhole => "is there, and no whole number",
-            Unusable::NotAMoment => "is there, and no time that can be read",
-            Unusable::InNoObject => "should be in an object, and there is something else",
+            Unusable::OtherType => "has the wrong type",
+            Unusable::OutOfRange => "is out of range",
+            Unusable::NotWhole => "is not a whole number",
+            Unusable::NotAMoment => "is not a valid time",
+            Unusable::InNoObject => "has a parent that is not an object",
         }
     }
 }
 
-/// Writes the values of one event. Everything that it borrows is reused for the next one.
+/// Encodes the values of one event. The buffers that it borrows are reused for the next event.
 pub(super) struct Encoder<'a, 'o> {
     pub(super) document: Document<'a>,
     pub(super) out: &'o mut Vec<u8>,
     pub(super) located: &'o mut Located,
-    /// The members of the objects that are being written as maps, innermost last: places of their values.
+    /// The tape indices of the values of the objects that are being written as maps, the innermost
+    /// object last.
     pub(super) members: &'o mut Vec<u32>,
-    /// Values of another kind or out of range so far.
+    /// The number of values so far that were present and could not be used.
     pub(super) mismatches: u32,
     /// The first required sub-field that an element of a list lacks.
     pub(super) lacks: Option<Lack>,
-    /// The first sub-field of an element of a list that is there and can't be used.
-    pub(super) spoiled: Option<Lack>,
+    /// The first sub-field of an element of a list that is present and cannot be used.
+    pub(super) unusable_sub_field: Option<Lack>,
 }
 
 impl<'a> Encoder<'a, '_> {
     /// Writes a field of the object that was entered last.
     ///
     /// # Errors
-    /// When it is absent, or can't be used; then nothing is written.
+    /// When the field is absent (`None`) or cannot be used. Then nothing is written.
     pub(super) fn field(&mut self, shape: &Shape, query: &Query) -> Result<(), Option<Unusable>> {
         let start = self.out.len();
-        let found = self.located.answer(self.document, shape, query);
+        let found = self.located.find(self.document, shape, query);
         let written = found.and_then(|value| self.value(query, value).map_err(Some));
         written.inspect_err(|unusable| {
             self.out.truncate(start);
@@ -69,7 +71,7 @@ impl<'a> Encoder<'a, '_> {
         })
     }
 
-    /// Writes a value. What has been written before an error is to be dropped.
+    /// Writes a value. After an error the caller has to drop the bytes written so far.
     fn value(&mut self, query: &Query, value: Value<'a>) -> Result<(), Unusable> {
         let number = || value.number().ok_or(Unusable::OtherType);
         let text = || value.text().ok_or(Unusable::OtherType);
@@ -84,7 +86,9 @@ impl<'a> Encoder<'a, '_> {
                 let integer = literal.integer().and_then(|integer| i64::try_from(integer).ok());
                 msgpack::signed(self.out, integer.ok_or_else(|| why_no_integer(literal))?);
             }
-            FieldKind::Float => msgpack::float(self.out, number()?.float().ok_or(Unusable::OutOfRange)?),
+            FieldKind::Float => {
+                msgpack::float(self.out, number()?.float().ok_or(Unusable::OutOfRange)?)
+            }
             FieldKind::Str => self.text(text()?),
             FieldKind::Id => match value.kind() {
                 Kind::Integer => {
@@ -94,7 +98,8 @@ impl<'a> Encoder<'a, '_> {
                 }
                 Kind::Number => {
                     let literal = number()?;
-                    let whole = literal.integer().ok_or_else(|| why_no_integer(literal))?.to_string();
+                    let whole =
+                        literal.integer().ok_or_else(|| why_no_integer(literal))?.to_string();
                     msgpack::str_head(self.out, whole.len());
                     self.out.extend_from_slice(whole.as_bytes());
                 }
@@ -107,8 +112,10 @@ impl<'a> Encoder<'a, '_> {
                 msgpack::ext8(self.out, wire::EXT_TIMESTAMP, millis.to_be_bytes());
             }
             FieldKind::Map => self.map(value)?,
-            // A list's query has a record.
-            FieldKind::List => self.list(query.record.as_ref().ok_or(Unusable::OtherType)?, value)?,
+            // The query of a list always has a record.
+            FieldKind::List => {
+                self.list(query.record.as_ref().ok_or(Unusable::OtherType)?, value)?
+            }
             FieldKind::Raw => self.raw(value),
         }
         Ok(())
@@ -125,14 +132,15 @@ impl<'a> Encoder<'a, '_> {
         Ok(())
     }
 
-    /// An object of numbers. A member that is absent (null, "") is left out; one that is anything else spoils the map, as
-    /// a sum over what is left of it would be wrong.
+    /// Writes an object of numbers. An absent member (null or "") is left out. Any other member
+    /// that is not a number makes the whole map unusable, because a sum over the rest would be
+    /// wrong.
     fn map(&mut self, object: Value<'a>) -> Result<(), Unusable> {
         if object.kind() != Kind::Object {
             return Err(Unusable::OtherType);
         }
         let document = self.document;
-        // A map never stands inside of another one that is being written.
+        // A map is never written inside another map.
         self.members.clear();
         self.push_members(object);
         self.members.retain(|&place| !document.value(place).is_absent());
@@ -145,8 +153,8 @@ impl<'a> Encoder<'a, '_> {
         Ok(())
     }
 
-    /// An array of objects, each as the record of the sub-fields. An element that is absent is left out; one that is
-    /// no object spoils the list.
+    /// Writes an array of objects, each as the record of its sub-fields. An absent element is left
+    /// out. Any other element that is not an object makes the whole list unusable.
     fn list(&mut self, record: &Shape, array: Value<'a>) -> Result<(), Unusable> {
         if array.kind() != Kind::Array {
             return Err(Unusable::OtherType);
@@ -160,23 +168,25 @@ impl<'a> Encoder<'a, '_> {
             msgpack::array_head(self.out, record.queries.len());
             self.located.enter(record, element);
             for (sub_field, query) in record.queries.iter().enumerate() {
-                let (lacked_before, spoiled_before) = (self.lacks.is_some(), self.spoiled.is_some());
+                let (lacked_before, unusable_before) =
+                    (self.lacks.is_some(), self.unusable_sub_field.is_some());
                 if let Err(unusable) = self.field(record, query) {
                     msgpack::nil(self.out);
                     if query.required && !lacked_before {
                         self.lacks = Some(Lack { sub_field, unusable });
                     }
-                    if unusable.is_some() && !spoiled_before {
-                        self.spoiled = Some(Lack { sub_field, unusable });
+                    if unusable.is_some() && !unusable_before {
+                        self.unusable_sub_field = Some(Lack { sub_field, unusable });
                     }
                     continue;
                 }
-                // What an inner list lacks, this list lacks in the inner list.
+                // If an inner list lacks something, this list lacks it in the sub-field of the
+                // inner list.
                 if let Some(lack) = self.lacks.as_mut().filter(|_| !lacked_before) {
                     lack.sub_field = sub_field;
                 }
-                if let Some(spoiled) = self.spoiled.as_mut().filter(|_| !spoiled_before) {
-                    spoiled.sub_field = sub_field;
+                if let Some(lack) = self.unusable_sub_field.as_mut().filter(|_| !unusable_before) {
+                    lack.sub_field = sub_field;
                 }
             }
             self.located.leave(record);
@@ -184,14 +194,18 @@ impl<'a> Encoder<'a, '_> {
         Ok(())
     }
 
-    /// A subtree as it is. The recursion is bounded by the depth that the scanner allows.
+    /// Writes a whole subtree. The scanner's limit on nesting bounds the recursion.
     fn raw(&mut self, value: Value<'a>) {
         match value.kind() {
             Kind::True => msgpack::boolean(self.out, true),
             Kind::False => msgpack::boolean(self.out, false),
             Kind::Null | Kind::End => msgpack::nil(self.out),
             Kind::Integer | Kind::Number => {
-                if value.number().and_then(|literal| self.raw_number(value.kind(), literal)).is_none() {
+                if value
+                    .number()
+                    .and_then(|literal| self.raw_number(value.kind(), literal))
+                    .is_none()
+                {
                     self.mismatches = self.mismatches.saturating_add(1);
                     msgpack::nil(self.out);
                 }
@@ -219,7 +233,8 @@ impl<'a> Encoder<'a, '_> {
         }
     }
 
-    /// An integer literal as an integer if it fits 64 bits; any other number as a decimal, which keeps its scale; else the nearest float.
+    /// Writes an integer literal as an integer if it fits 64 bits. Any other number becomes a
+    /// decimal with its scale, or the nearest float if no decimal holds it exactly.
     fn raw_number(&mut self, kind: Kind, literal: Literal<'_>) -> Option<()> {
         if let Some(integer) = literal.integer().filter(|_| kind == Kind::Integer) {
             if let Ok(integer) = i64::try_from(integer) {
@@ -232,14 +247,17 @@ impl<'a> Encoder<'a, '_> {
             }
         }
         match literal.exact_decimal() {
-            Some(decimal) => msgpack::ext16(self.out, wire::EXT_DECIMAL, wire::decimal_to_wire(decimal)),
+            Some(decimal) => {
+                msgpack::ext16(self.out, wire::EXT_DECIMAL, wire::decimal_to_wire(decimal))
+            }
             None => msgpack::float(self.out, literal.float()?),
         }
         Some(())
     }
 
-    /// Puts the members of an object on top of `members`, of several with one name the last, in the order of the body. Returns
-    /// where they begin. Sorting keeps an object with a great many duplicates from taking a great while.
+    /// Pushes the members of an object on `members`, in the order of the body, and returns the
+    /// index of the first. If several members have one name, only the last is pushed. Sorting finds
+    /// them fast even in an object with very many duplicates.
     fn push_members(&mut self, object: Value<'a>) -> usize {
         let outer = self.members.len();
         self.members.extend(object.members().map(|member| member.value.index()));
@@ -261,5 +279,9 @@ impl<'a> Encoder<'a, '_> {
 }
 
 fn why_no_integer(literal: Literal<'_>) -> Unusable {
-    if literal.significant_digits().exponent < 0 { Unusable::NotWhole } else { Unusable::OutOfRange }
+    if literal.significant_digits().exponent < 0 {
+        Unusable::NotWhole
+    } else {
+        Unusable::OutOfRange
+    }
 }

@@ -1,7 +1,8 @@
-//! An event: a body that is valid as a whole, and the little that the engine itself reads of it, wherever in the body it stands.
+//! An event: a body that is valid as a whole, and the few members that the engine itself reads, in
+//! any order.
 //!
-//! An event without a code is refused, and so is one that has a customer and does not tell which: see [`Customer::read`]. Any other id of another
-//! kind is absent.
+//! An event without a code is refused. So is an event whose customer is not certain: see
+//! [`Customer::read`]. Any other id with a wrong type counts as absent.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -13,7 +14,7 @@ use super::error::{EventError, EventErrorKind};
 use super::scan::{Scanned, scan};
 use super::tape::{Document, Node, Value};
 
-/// The longest event code.
+/// The longest event code in bytes.
 const CODE_BYTES_MAX: usize = 128;
 
 /// One event, valid as a whole.
@@ -30,27 +31,32 @@ pub struct Event {
 }
 
 impl Event {
-    /// Validates the whole body, and reads the envelope.
+    /// Validates the whole body and reads the envelope.
     ///
     /// # Errors
-    /// If the body is not the JSON of an object (a comma before a closing bracket and a byte order mark are forgiven), has no event code, or does not
-    /// tell which customer it is about.
+    /// If the body is not a JSON object, has no event code, or has a customer that is not certain.
+    /// A comma before a closing bracket and a byte order mark are accepted.
     pub fn read(body: Bytes) -> Result<Event, EventError> {
         Event::read_within(body, usize::MAX)
     }
 
-    /// [`Self::read`], of a body of at most `bytes_max` bytes. A longer one is refused unread.
+    /// Does the same as [`Self::read`] for a body of at most `bytes_max` bytes. A longer body is
+    /// refused without reading it.
     ///
     /// # Errors
-    /// As for [`Self::read`], and if the body is too long.
+    /// As for [`Self::read`], and if the body is longer than `bytes_max`.
     pub fn read_within(body: Bytes, bytes_max: usize) -> Result<Event, EventError> {
         if body.len() > bytes_max {
-            return Err(EventError { path: String::new(), kind: EventErrorKind::TooLarge, offset: bytes_max });
+            return Err(EventError {
+                path: String::new(),
+                kind: EventErrorKind::TooLarge,
+                offset: bytes_max,
+            });
         }
         let Scanned { nodes, was_repaired } = scan(&body)?;
         let members = Envelope::of(Document { body: &body, nodes: &nodes });
         let code = members.code()?;
-        // A merge names two customers, and is an event of the one that stays.
+        // A merge names two customers. Its event belongs to the customer who remains.
         let mut unusable = Vec::new();
         let mut read = |name, info: Option<Value<'_>>| match info {
             Some(info) => Customer::read(name, info, &mut unusable),
@@ -75,55 +81,57 @@ impl Event {
         })
     }
 
-    /// About how much memory it takes, in bytes: the body, what was noted of it, and the little that was read.
+    /// The approximate memory of the event in bytes: the body, its tape and the envelope.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         size_of::<Event>() + self.raw.len() + self.nodes.capacity() * size_of::<Node>()
     }
 
-    /// What kind of event it is. Never empty, at most 128 bytes.
+    /// The event code. It is never empty and has at most 128 bytes.
     #[must_use]
     pub fn code(&self) -> &str {
         &self.code
     }
 
-    /// Whom it is about; `None` if the body names nobody.
+    /// The customer of the event; `None` if the body names none.
     #[must_use]
     pub fn customer(&self) -> Option<&Customer> {
         self.customer.as_ref()
     }
 
-    /// The key of [`Self::customer`], computed once.
+    /// The key of [`Self::customer`], computed once; `None` without a customer, or if the customer
+    /// has no key.
     #[must_use]
     pub fn customer_key(&self) -> Option<CustomerKey> {
         *self.customer_key.get_or_init(|| self.customer.as_ref().and_then(Customer::key))
     }
 
-    /// The customer of a merge who is no more (`fromCustomerInfo`).
+    /// The merged customer of a merge (`fromCustomerInfo`); `None` for any other event.
     #[must_use]
     pub fn merged_from(&self) -> Option<&Customer> {
         self.merged_from.as_ref()
     }
 
-    /// The sender's own id of the event, if it gave one.
+    /// The sender's own id of the event (`externalId`); `None` if the body has none.
     #[must_use]
     pub fn external_id(&self) -> Option<&str> {
         self.external_id.as_deref()
     }
 
-    /// The names of the envelope's ids that are there and are no ids: not a text, nor a whole number.
+    /// The names of the envelope's ids that are present and unusable: neither a text nor a whole
+    /// number, or too long.
     #[must_use]
     pub fn unusable_ids(&self) -> &[&'static str] {
         &self.unusable_ids
     }
 
-    /// Whether a comma before a closing bracket, or a byte order mark, had to be forgiven.
+    /// Whether the body has a comma before a closing bracket, or a byte order mark.
     #[must_use]
     pub fn was_repaired(&self) -> bool {
         self.was_repaired
     }
 
-    /// The body as it came.
+    /// The body as it was received.
     #[must_use]
     pub fn raw(&self) -> &Bytes {
         &self.raw
@@ -134,7 +142,7 @@ impl Event {
     }
 }
 
-/// Shows no more than the code and the length: all else may be personal.
+/// Shows only the code and the length, because everything else may be personal.
 impl fmt::Debug for Event {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -145,7 +153,7 @@ impl fmt::Debug for Event {
     }
 }
 
-/// The members of the root that the engine reads; the last of several with one name.
+/// The members of the root that the engine reads. If several have one name, the last is here.
 #[derive(Default)]
 struct Envelope<'a> {
     code: Option<(Value<'a>, usize)>,
@@ -182,7 +190,9 @@ impl<'a> Envelope<'a> {
             Some((value, end)) if value.is_absent() => refuse(EventErrorKind::NoEventCode, end),
             Some((value, end)) => match value.text() {
                 None => refuse(EventErrorKind::EventCodeNotText, end),
-                Some(text) if text.len() > CODE_BYTES_MAX => refuse(EventErrorKind::EventCodeTooLong, end),
+                Some(text) if text.len() > CODE_BYTES_MAX => {
+                    refuse(EventErrorKind::EventCodeTooLong, end)
+                }
                 Some(text) => Ok(text.to_boxed_str()),
             },
         }

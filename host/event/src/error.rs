@@ -1,12 +1,13 @@
-//! Why a body is not an event. **An error never contains a value of the body, nor the name of a member that the
-//! envelope doesn't know:** either may be personal, and errors end in logs, headers and dead letters.
+//! The reason why a body is not an event. **An error never contains a value of the body, nor a
+//! member name that is not of the envelope.** Either may be personal, and errors appear in logs,
+//! headers and dead letters.
 
 use std::fmt::Write as _;
 
 use super::tape::{Kind, Node};
 use super::text::Text;
 
-/// The names that may stand in an error's path.
+/// The member names that the path of an error may contain.
 pub(super) const ENVELOPE_NAMES: [&str; 16] = [
     "eventCode",
     "customerInfo",
@@ -26,21 +27,21 @@ pub(super) const ENVELOPE_NAMES: [&str; 16] = [
     "toErrorQueue",
 ];
 
-/// How many steps of a path are shown.
+/// The number of steps of a path that an error shows.
 const PATH_STEPS_MAX: usize = 8;
 
-/// Why a body is not an event, and where.
+/// The reason why a body is not an event, and the place of the problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} at {}, byte {offset}", if path.is_empty() { "the top of the body" } else { path })]
 pub struct EventError {
-    /// A JSON Pointer in which `*` stands for every name that is not the envelope's; empty for the root.
+    /// A JSON Pointer. `*` replaces every name that is not of the envelope. Empty for the root.
     pub path: String,
     pub kind: EventErrorKind,
-    /// Bytes from the start of the body.
+    /// The offset in the body, in bytes.
     pub offset: usize,
 }
 
-/// What is wrong with a body.
+/// The kind of problem of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventErrorKind {
     #[error("nothing but whitespace")]
@@ -49,7 +50,7 @@ pub enum EventErrorKind {
     TooLarge,
     #[error("bytes that are not utf-8")]
     NotUtf8,
-    /// What stands there, or is missing.
+    /// The text names the unexpected or missing token.
     #[error("{0}")]
     Syntax(&'static str),
     #[error("an escape that json does not have, or half of a surrogate pair")]
@@ -64,14 +65,16 @@ pub enum EventErrorKind {
     EventCodeNotText,
     #[error("eventCode is longer than 128 bytes")]
     EventCodeTooLong,
-    #[error("what names the customer must be an object")]
+    #[error("the customer must be an object")]
     CustomerNotAnObject,
     #[error("the customer's id must be a string or a whole number, of at most 4096 bytes")]
     CustomerIdUnusable,
 }
 
-/// The path to where the scanner stopped, from what it had put on the tape. `open` are the containers that were not closed yet, outermost
-/// first. An array's index is that of the last element that had begun, or, if the next is no value at all, had ended.
+/// The path to the place where the scanner stopped, computed from the unfinished tape. `open` has
+/// the containers that are not closed, outermost first. The index in an array is that of the last
+/// element that has begun. If the next token is no value, it is that of the last element that has
+/// ended.
 pub(super) fn path_of_stop(body: &[u8], nodes: &[Node], open: &[u32]) -> String {
     let mut path = String::new();
     for (depth, &container) in open.iter().enumerate() {
@@ -93,7 +96,9 @@ pub(super) fn path_of_stop(body: &[u8], nodes: &[Node], open: &[u32]) -> String 
     path
 }
 
-/// The last child of an open container, counted from 0, and its node (of a member, its key's). `inner` is the child that is open, if one is.
+/// Returns the number of the last child of an open container, counted from 0, and the index of its
+/// node. For a member this is the node of its key. `inner` is the child that is open, if there is
+/// one.
 fn last_child(nodes: &[Node], container: usize, inner: Option<usize>) -> Option<(usize, usize)> {
     let in_object = nodes[container].kind() == Kind::Object;
     let (mut ordinal, mut child) = (0, container + 1);

@@ -1,4 +1,4 @@
-//! A 16-byte hash in what the store keeps: as one run of bytes, not as sixteen numbers.
+//! The serde form of a 16-byte hash in stored rows: a byte string, not an array of sixteen numbers.
 
 use std::fmt;
 
@@ -11,7 +11,9 @@ pub(super) fn serialize<S: Serializer>(hash: &[u8; LEN], serializer: S) -> Resul
     serializer.serialize_bytes(hash)
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; LEN], D::Error> {
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<[u8; LEN], D::Error> {
     deserializer.deserialize_bytes(Hash)
 }
 

@@ -1,10 +1,16 @@
-//! What makes two messages one event, and an event's id.
+//! Deduplication keys and event ids.
 //!
-//! The source gives an event no id and mostly no time, so two equal messages may be two events. A message that has an id of its own (AMQP's
-//! `message_id`, else the body's `externalId`, else its place in a file) is known by it together with what it says; any other only by what it
-//! says, and the engine must count how often that occurred. A message with a `message_id` or an `externalId` says the same in other words
-//! (spaces, order of members, `150.00` for `150.0`, a further member that is null, an id of a customer as a text or a number); of any other, the bytes count. What it says includes `externalId`, and leaves out `tryCount`, `delaySecond` and
-//! `toErrorQueue`, which a retry of the same message may change.
+//! The source gives an event no id and mostly no time, so two equal messages may be two events.
+//! Some messages have an id of their own: AMQP's `message_id`, else the body's `externalId`, else
+//! their line in a file. The key of such a message covers its id and its content. The key of any
+//! other message covers its content only, and the engine has to count the occurrences of that
+//! content.
+//!
+//! For a message with a `message_id` or an `externalId`, the content is the canonical form of its
+//! body (`canonical.rs`): spaces, the order of members, `150.00` for `150.0`, an additional null
+//! member, and the type of a customer's id do not matter. For any other message, the bytes count.
+//! The content includes `externalId`. It leaves out `tryCount`, `delaySecond` and `toErrorQueue`,
+//! which a retry of the same message may change.
 
 use std::fmt;
 
@@ -15,30 +21,34 @@ use super::envelope::Event;
 use super::text::Text;
 use hailer_base::clock::Millis;
 
-/// Equal for two messages that may be one event.
+/// A deduplication key. Two messages that may be one event have equal keys.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DedupKey {
     hash: [u8; 16],
     has_id: bool,
 }
 
-/// An event's id: the cause of everything that it leads to.
+/// The id of an event. Everything that the event causes refers to it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EventId(#[serde(with = "super::hash")] [u8; 16]);
 
-/// The members of a retry's envelope. That they are one is a guess: the source documents none of them.
+/// The members that a retry of a message may change. This is an assumption: the source documents
+/// none of them.
 const RETRY_NAMES: [&str; 3] = ["tryCount", "delaySecond", "toErrorQueue"];
 
 impl Event {
-    /// What the event is deduplicated by. `position` is its place in a source whose places are identities: `file:line`.
+    /// Returns the deduplication key of the event. `position` is its place in a source where places
+    /// are identities, such as `file:line`.
     #[must_use]
     pub fn dedup_key(&self, message_id: Option<&str>, position: Option<&str>) -> DedupKey {
         let ids = [(b'm', message_id), (b'e', self.external_id()), (b'p', position)];
-        let mut present = ids.into_iter().filter_map(|(kind, id)| Some((kind, id.filter(|id| !id.is_empty())?)));
+        let mut present =
+            ids.into_iter().filter_map(|(kind, id)| Some((kind, id.filter(|id| !id.is_empty())?)));
         let (kind, id) = present.next().unwrap_or((b'-', ""));
         let is_sent_again = matches!(kind, b'm' | b'e');
-        let mut hasher = Parts::new(if is_sent_again { PURPOSE_OF_CONTENT } else { PURPOSE_OF_BYTES });
+        let mut hasher =
+            Parts::new(if is_sent_again { PURPOSE_OF_CONTENT } else { PURPOSE_OF_BYTES });
         hasher.add(&[kind]);
         hasher.add(id.as_bytes());
         hasher.add(self.code().as_bytes());
@@ -49,7 +59,9 @@ impl Event {
             canonical::append_body(root, is_of_a_retry, &mut content);
             hasher.add(&content);
         } else {
-            root.members().filter(|member| !is_of_a_retry(member.key)).for_each(|member| hasher.add(member.source()));
+            root.members()
+                .filter(|member| !is_of_a_retry(member.key))
+                .for_each(|member| hasher.add(member.source()));
         }
         DedupKey { hash: hasher.finish(), has_id: kind != b'-' }
     }
@@ -59,9 +71,11 @@ fn is_of_a_retry(name: Text<'_>) -> bool {
     RETRY_NAMES.iter().any(|known| name.is_ignoring_case(known))
 }
 
-/// The key of a message that a sender may send again in other words: with an id of its own, and hashed by what it says.
+/// The purpose of keys that hash the canonical form: the message has an id, and its sender may send
+/// it again in another spelling.
 const PURPOSE_OF_CONTENT: &str = "hailer deduplication key 2";
-/// The key of any other message, hashed as it is written: a copy is the same bytes, from the broker or from the same line of a file.
+/// The purpose of keys that hash the bytes: a copy from the broker, or from the same line of a
+/// file, has the same bytes.
 const PURPOSE_OF_BYTES: &str = "hailer deduplication key 1";
 
 impl DedupKey {
@@ -71,7 +85,8 @@ impl DedupKey {
         self.has_id
     }
 
-    /// The id of the event; of the `occurrence`-th equal one, from 0 on, if the message had no id of its own.
+    /// Returns the id of the event. If the message had no id of its own, `occurrence` counts the
+    /// events with this key, from 0 on.
     #[must_use]
     pub fn event_id(self, occurrence: u64) -> EventId {
         let occurrence = if self.has_id { 0 } else { occurrence };
@@ -88,10 +103,11 @@ impl DedupKey {
 }
 
 impl EventId {
-    /// Of what has no id yet.
+    /// The id of work that has no event id yet.
     pub const NONE: EventId = EventId([0; 16]);
 
-    /// The id of a timer's firing: the same however often it is tried, as it is made of what set the timer.
+    /// The id of the firing of a timer. It is a hash of the event that set the timer, the campaign,
+    /// the timer and its due time, so every retry has the same id.
     #[must_use]
     pub fn of_timer(set_by: EventId, campaign: &str, timer: &str, due: Millis) -> EventId {
         let mut hasher = Parts::new("hailer timer id 1");
@@ -122,12 +138,17 @@ impl fmt::Debug for EventId {
 
 impl fmt::Debug for DedupKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "DedupKey({:032x}, has_id: {})", u128::from_be_bytes(self.hash), self.has_id)
+        write!(
+            formatter,
+            "DedupKey({:032x}, has_id: {})",
+            u128::from_be_bytes(self.hash),
+            self.has_id
+        )
     }
 }
 
-/// A hash of parts, each preceded by its length, so that no two lists of parts hash alike; and of a purpose, so that no two
-/// kinds of hash do.
+/// A hash of a list of parts. The length of each part is hashed, too, so that different lists have
+/// different hashes. The first part is a purpose, so that different kinds of hashes differ.
 pub(super) struct Parts(blake3::Hasher);
 
 impl Parts {

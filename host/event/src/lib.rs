@@ -1,11 +1,15 @@
-//! From a message's bytes to the few fields that rules ask for.
+//! Events: from the bytes of a message to the few fields that rules read.
 //!
-//! One pass at the edge validates the whole body and reads the envelope ([`Event::read`]); a second one, on the shard, fetches what the
-//! loaded rules read and nothing else ([`Plan::project`]). Validity is a property of the body, not of which rules are loaded.
-//! This room never fails an event for a field's sake (a mismatch is absent, and counted), and never puts a value of a body into an error.
+//! It owns two passes over a body. The first runs where the source runs: it validates the whole
+//! body and reads the envelope ([`Event::read`]). The second runs on the shard and fetches only the
+//! fields that the loaded rules read ([`Plan::project`]). Whether a body is valid does not depend
+//! on the loaded rules. The crate refuses to fail an event because of a field: a field with a wrong
+//! value counts as absent, and is counted as a mismatch. It also refuses to put a value of a body
+//! into an error.
 //!
-//! The first pass leaves a tape behind: a word per key and value, in the order of the body, that says where it stands, what it is and
-//! where the next one is. The second pass walks the tape and touches the body only where a field was asked for.
+//! The first pass builds a tape: one word for each key and value, in the order of the body. A word
+//! has the offset and the kind of its token, and the place of the next one. The second pass walks
+//! the tape and reads the body only where a field is.
 
 mod envelope;
 mod error;
@@ -37,7 +41,8 @@ mod msgpack;
 #[cfg(test)]
 mod tests;
 
-/// The largest event in bytes that `event.bytes_max` may allow. Everything that keeps a whole event has room for one of this size.
+/// The largest value of `event.bytes_max` in bytes. Everything that stores a whole event has room
+/// for one of this size.
 pub const EVENT_BYTES_MAX: usize = 64 << 20;
 
 pub use customer::{Customer, CustomerKey, ID_BYTES_MAX};

@@ -1,19 +1,20 @@
-//! Where on the tape the paths of a shape lead.
+//! Finds the places on the tape to which the paths of a shape lead.
 //!
-//! A trie's nodes stand before their children, so one loop over them finds every place: when a node's turn comes, its
-//! own place is settled. **Of several members with one name the last wins, and only then is it looked into,** so what an earlier one
-//! holds is never mixed in.
+//! Each trie node comes before its children, so one loop finds every place: when the loop reaches a
+//! node, the place of the node is final. **If several members have one name, the last wins, and
+//! only that one is searched.** So the members of an earlier one are never mixed in.
 
 use super::encode::Unusable;
 use super::plan::{Query, Shape};
 use super::tape::{Document, Kind, Value};
 
-/// No such member.
+/// The place of a member that does not exist.
 const NOWHERE: u32 = u32::MAX;
-/// What should hold the member is there and is no object.
+/// The place of a member whose parent is present and is not an object.
 const IN_NO_OBJECT: u32 = u32::MAX - 1;
 
-/// The places of a shape's trie nodes; below them those of the shapes around it, while inside of a list.
+/// The places of a shape's trie nodes, on a stack. Inside a list, the places of the outer shapes
+/// are below them.
 #[derive(Debug, Default)]
 pub(super) struct Located {
     places: Vec<u32>,
@@ -29,7 +30,7 @@ impl Located {
         self.places.capacity()
     }
 
-    /// Finds the paths of `shape` in `object`, until [`Self::leave`].
+    /// Finds the places of all paths of `shape` in `object`. They are valid until [`Self::leave`].
     pub(super) fn enter(&mut self, shape: &Shape, object: Value<'_>) {
         let outer = self.places.len();
         self.places.resize(outer + shape.trie.len(), NOWHERE);
@@ -40,7 +41,8 @@ impl Located {
             if node.is_leaf() || places[index] == NOWHERE {
                 continue;
             }
-            let holder = (places[index] != IN_NO_OBJECT).then(|| object.document().value(places[index]));
+            let holder =
+                (places[index] != IN_NO_OBJECT).then(|| object.document().value(places[index]));
             if holder.is_none_or(|holder| holder.kind() != Kind::Object && !holder.is_absent()) {
                 node.children().for_each(|child| places[child as usize] = IN_NO_OBJECT);
                 continue;
@@ -57,11 +59,13 @@ impl Located {
         self.places.truncate(self.places.len() - shape.trie.len());
     }
 
-    /// The first alternative that is present and not empty, in the shape that was entered last.
+    /// Returns the first alternative of a query that is present and not empty, in the shape that
+    /// was entered last.
     ///
     /// # Errors
-    /// When there is none. It can't be used, and is not absent, if what should hold it is no object.
-    pub(super) fn answer<'a>(
+    /// When there is none: `None` if the value is absent, or the reason if its parent is not an
+    /// object.
+    pub(super) fn find<'a>(
         &self,
         document: Document<'a>,
         shape: &Shape,

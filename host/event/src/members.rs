@@ -1,21 +1,22 @@
-//! The members of an object that is no event, read as forgivingly as an event is.
+//! Reads the members of an object that is not an event, with the same tolerance as for events.
 
 use std::ops::Range;
 
 use super::scan::scan;
 use super::tape::{Document, Kind};
 
-/// A member's name, and where its value stands in the text.
-type Placed = (Box<str>, Range<usize>);
+/// The name of a member, and the byte range of its value in the text.
+type MemberRange = (Box<str>, Range<usize>);
 
-/// The members of an object with a comma before a closing bracket, or behind a byte order mark; `None` if the text is no such object. Of several with
-/// one name all, in their order.
-pub fn members_of(text: &[u8]) -> Option<Vec<Placed>> {
+/// Returns the members of an object that has a comma before a closing bracket, or a byte order
+/// mark; `None` for any other text. All members are there in their order, also those with the same
+/// name.
+pub fn members_of(text: &[u8]) -> Option<Vec<MemberRange>> {
     let scanned = scan(text).ok().filter(|scanned| scanned.was_repaired)?;
     let document = Document { body: text, nodes: &scanned.nodes };
-    let placed = document.root().members().map(|member| {
+    let members = document.root().members().map(|member| {
         let value = member.value;
         (member.key.to_boxed_str(), value.offset()..value.end_offset())
     });
-    (document.root().kind() == Kind::Object).then(|| placed.collect())
+    (document.root().kind() == Kind::Object).then(|| members.collect())
 }

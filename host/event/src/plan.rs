@@ -1,7 +1,8 @@
-//! What the loaded rules read of one event code, merged, so that an event is walked once however many rules ask.
+//! The plan of an event code: all fields that the loaded rules read, merged, so that one walk over
+//! an event serves every rule.
 //!
-//! The paths of all fields make one trie. Equal questions share a slot, and the answer is encoded once. A plan is built when
-//! rules are loaded and never changes.
+//! The paths of all fields make one trie. Equal fields share a slot, and their value is encoded
+//! once. A plan is built when rules are loaded and never changes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,11 +10,11 @@ use hailer_abi::manifest::{Field, FieldKind};
 
 use super::text::Text;
 
-/// Where a field's value will be found in a [`Projection`](super::Projection).
+/// The place of a field's value in a [`Projection`](super::Projection).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Slot(pub(super) u32);
 
-/// Everything that the loaded rules read of one event code.
+/// All fields that the loaded rules read from events of one code.
 #[derive(Debug, Default)]
 pub struct Plan {
     pub(super) shape: Shape,
@@ -22,7 +23,7 @@ pub struct Plan {
 /// Collects the fields of a [`Plan`].
 #[derive(Debug, Default)]
 pub struct PlanBuilder {
-    slots: HashMap<Question, Slot>,
+    slots: HashMap<FieldKey, Slot>,
     shape: ShapeBuilder,
 }
 
@@ -32,15 +33,16 @@ impl PlanBuilder {
         Self::default()
     }
 
-    /// Adds a field. Fields that ask for the same kind at the same paths share a slot, whatever they are called.
+    /// Adds a field and returns its slot. Fields of the same kind with the same paths share a slot,
+    /// whatever their names are.
     pub fn add(&mut self, field: &Field) -> Slot {
         let Self { slots, shape } = self;
-        let question = Question::of(field);
-        if let Some(&slot) = slots.get(&question) {
+        let field_key = FieldKey::of(field);
+        if let Some(&slot) = slots.get(&field_key) {
             return slot;
         }
-        let slot = Slot(shape.add(&question, false));
-        slots.insert(question, slot);
+        let slot = Slot(shape.add(&field_key, false));
+        slots.insert(field_key, slot);
         slot
     }
 
@@ -50,27 +52,27 @@ impl PlanBuilder {
     }
 }
 
-/// What tells one field from another: all that changes its value.
+/// The properties of a field that its value depends on.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Question {
+struct FieldKey {
     kind: FieldKind,
     paths: Vec<String>,
-    /// The sub-fields of a list, and whether each is required.
-    of: Vec<(Question, bool)>,
+    /// The sub-fields of a list, each with whether it is required.
+    of: Vec<(FieldKey, bool)>,
 }
 
-impl Question {
-    fn of(field: &Field) -> Question {
+impl FieldKey {
+    fn of(field: &Field) -> FieldKey {
         let sub_fields: &[Field] = if field.kind == FieldKind::List { &field.of } else { &[] };
-        let of = sub_fields.iter().map(|field| (Question::of(field), field.required)).collect();
-        Question { kind: field.kind, paths: field.paths.clone(), of }
+        let of = sub_fields.iter().map(|field| (FieldKey::of(field), field.required)).collect();
+        FieldKey { kind: field.kind, paths: field.paths.clone(), of }
     }
 }
 
-/// The fields of an object: of the body, or of a list's element.
+/// The fields of an object: the body, or an element of a list.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
-    /// The trie of all paths; the root first, and each node before its children.
+    /// The trie of all paths. The root is first, and each node is before its children.
     pub(super) trie: Vec<TrieNode>,
     pub(super) queries: Vec<Query>,
 }
@@ -79,15 +81,15 @@ pub(super) struct Shape {
 #[derive(Debug)]
 pub(super) struct Query {
     pub(super) kind: FieldKind,
-    /// Nodes of the trie, in the order in which they are tried.
+    /// The trie nodes of its paths, in the order in which they are tried.
     pub(super) alternatives: Vec<u32>,
-    /// In a list: an element without it lacks something.
+    /// Whether an element of a list must have this sub-field.
     pub(super) required: bool,
-    /// The shape of a list's elements.
+    /// The shape of a list's elements; `None` for other kinds.
     pub(super) record: Option<Shape>,
 }
 
-/// One step of the paths.
+/// A node of the trie: one step of the paths.
 #[derive(Debug, Default)]
 pub(super) struct TrieNode {
     /// The fingerprints of the children's keys, in ascending order.
@@ -105,29 +107,32 @@ impl TrieNode {
         self.children.iter().map(|&(_, node)| node)
     }
 
-    /// The child of a key.
+    /// Returns the child of a key; `None` if no path has it.
     #[inline]
     pub(super) fn child(&self, key: Text<'_>) -> Option<u32> {
         let Some(bytes) = key.plain() else {
             return self.children.iter().find(|(name, _)| key.is(name)).map(|&(_, node)| node);
         };
         let fingerprint = fingerprint(bytes);
-        // Rules mostly read a few members of an object, and passing over a few numbers is faster than halving them.
+        // Rules mostly read a few members of an object, and a linear search over a few numbers is
+        // faster than a binary one.
         let first = if self.fingerprints.len() <= FEW {
             self.fingerprints.iter().position(|&other| other == fingerprint)?
         } else {
             self.fingerprints.partition_point(|&other| other < fingerprint)
         };
-        let alike = self.fingerprints[first..].iter().take_while(|&&other| other == fingerprint).count();
+        let alike =
+            self.fingerprints[first..].iter().take_while(|&&other| other == fingerprint).count();
         let candidates = &self.children[first..first + alike];
         candidates.iter().find(|(name, _)| name.as_bytes() == bytes).map(|&(_, node)| node)
     }
 }
 
-/// So many children are searched one by one.
+/// Up to this many children are searched linearly.
 const FEW: usize = 16;
 
-/// A number that differs for most keys that differ: their length, their first four bytes and their last three.
+/// A number made of the length, the first four and the last three bytes of a key. Most different
+/// keys have different numbers.
 #[inline]
 fn fingerprint(key: &[u8]) -> u64 {
     let length = key.len() as u64;
@@ -153,20 +158,21 @@ impl Default for ShapeBuilder {
 }
 
 impl ShapeBuilder {
-    fn add(&mut self, question: &Question, required: bool) -> u32 {
-        let alternatives = question.paths.iter().filter_map(|path| self.node_of(path)).collect();
-        let record = (question.kind == FieldKind::List).then(|| {
+    fn add(&mut self, field_key: &FieldKey, required: bool) -> u32 {
+        let alternatives = field_key.paths.iter().filter_map(|path| self.node_of(path)).collect();
+        let record = (field_key.kind == FieldKind::List).then(|| {
             let mut record = ShapeBuilder::default();
-            for (question, required) in &question.of {
-                record.add(question, *required);
+            for (field_key, required) in &field_key.of {
+                record.add(field_key, *required);
             }
             record.build()
         });
-        self.queries.push(Query { kind: question.kind, alternatives, required, record });
+        self.queries.push(Query { kind: field_key.kind, alternatives, required, record });
         self.queries.len() as u32 - 1
     }
 
-    /// The trie's node for a JSON Pointer. What is no pointer points nowhere.
+    /// Returns the trie node for a JSON Pointer, and adds it if needed. `None` for a text that is
+    /// no pointer.
     fn node_of(&mut self, pointer: &str) -> Option<u32> {
         let mut steps = pointer.split('/');
         if steps.next() != Some("") {
@@ -188,7 +194,8 @@ impl ShapeBuilder {
         let freeze = |children: BTreeMap<Box<str>, u32>| {
             let mut children: Vec<_> = children.into_iter().collect();
             children.sort_by_key(|(name, _)| fingerprint(name.as_bytes()));
-            let fingerprints = children.iter().map(|(name, _)| fingerprint(name.as_bytes())).collect();
+            let fingerprints =
+                children.iter().map(|(name, _)| fingerprint(name.as_bytes())).collect();
             TrieNode { fingerprints, children }
         };
         Shape { trie: self.trie.into_iter().map(freeze).collect(), queries: self.queries }

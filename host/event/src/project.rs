@@ -1,4 +1,5 @@
-//! The second pass: what a plan asks for, as MessagePack, in one buffer that is used for event after event.
+//! The second pass: encodes the fields of a plan as MessagePack into one buffer, which is reused
+//! for each event.
 
 use std::ops::Range;
 
@@ -7,10 +8,11 @@ use super::envelope::Event;
 use super::locate::Located;
 use super::plan::{Plan, Slot};
 
-/// The values of one event. Make one a shard and use it for every event: once warm, it allocates nothing.
+/// The values of one event. Each shard has one and uses it for every event, so that it soon
+/// allocates nothing.
 #[derive(Debug, Default)]
 pub struct Projection {
-    slots: Vec<Placed>,
+    slots: Vec<SlotResult>,
     /// The values of all slots, one after another.
     bytes: Vec<u8>,
     located: Located,
@@ -18,22 +20,22 @@ pub struct Projection {
     mismatches: u32,
 }
 
-/// Where a slot's value is; an empty range if it is absent.
+/// The result of a slot: the range of its value, which is empty if the value is absent.
 #[derive(Debug)]
-struct Placed {
+struct SlotResult {
     range: Range<usize>,
     lacks: Option<Lack>,
-    spoiled: Option<Lack>,
+    unusable_sub_field: Option<Lack>,
     unusable: Option<Unusable>,
     mismatches: u32,
 }
 
-/// What an element of a list lacks.
+/// A sub-field that an element of a list lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lack {
-    /// The index of the sub-field, of those of the list.
+    /// The index of the sub-field among those of the list.
     pub sub_field: usize,
-    /// Why its value can't be used, if there is one.
+    /// The reason why its value cannot be used; `None` if there is no value.
     pub unusable: Option<Unusable>,
 }
 
@@ -43,39 +45,42 @@ impl Projection {
         Self::default()
     }
 
-    /// The value's MessagePack; `None` if it is absent. The slot must be one of the plan that was projected last; of any
-    /// other, the value is absent or another's.
+    /// Returns the value as MessagePack; `None` if it is absent. The slot must belong to the plan
+    /// that was projected last. With another slot the result has no meaning.
     #[must_use]
     pub fn get(&self, slot: Slot) -> Option<&[u8]> {
-        let placed = self.slots.get(slot.0 as usize)?;
-        self.bytes.get(placed.range.clone()).filter(|value| !value.is_empty())
+        let result = self.slots.get(slot.0 as usize)?;
+        self.bytes.get(result.range.clone()).filter(|value| !value.is_empty())
     }
 
-    /// What an element lacks, if it is a list with an element without a required sub-field.
+    /// The first required sub-field that an element of a list lacks; `None` if every element has
+    /// all of them.
     #[must_use]
     pub fn lacks(&self, slot: Slot) -> Option<Lack> {
         self.slots.get(slot.0 as usize)?.lacks
     }
 
-    /// The first sub-field, required or not, that is there in an element of a list and can't be used.
+    /// The first sub-field, required or not, that is present in an element of a list and cannot be
+    /// used; `None` if there is none.
     #[must_use]
-    pub fn spoiled(&self, slot: Slot) -> Option<Lack> {
-        self.slots.get(slot.0 as usize)?.spoiled
+    pub fn unusable_sub_field(&self, slot: Slot) -> Option<Lack> {
+        self.slots.get(slot.0 as usize)?.unusable_sub_field
     }
 
-    /// Why the value can't be used, if there is one and it can't.
+    /// The reason why the value cannot be used; `None` if it is absent or can be used.
     #[must_use]
     pub fn unusable(&self, slot: Slot) -> Option<Unusable> {
         self.slots.get(slot.0 as usize)?.unusable
     }
 
-    /// How many values of this slot were of another kind than asked for, or out of range; of a list also those inside.
+    /// The number of values of this slot that were present and could not be used. For a list it
+    /// includes the values in its elements.
     #[must_use]
     pub fn mismatches_of(&self, slot: Slot) -> u32 {
-        self.slots.get(slot.0 as usize).map_or(0, |placed| placed.mismatches)
+        self.slots.get(slot.0 as usize).map_or(0, |result| result.mismatches)
     }
 
-    /// How many values of the last event were of another kind than asked for, or out of range.
+    /// The number of values of the last event that were present and could not be used.
     #[must_use]
     pub fn mismatches(&self) -> u32 {
         self.mismatches
@@ -83,12 +88,17 @@ impl Projection {
 
     #[cfg(test)]
     pub(super) fn capacities(&self) -> [usize; 4] {
-        [self.slots.capacity(), self.bytes.capacity(), self.located.capacity(), self.members.capacity()]
+        [
+            self.slots.capacity(),
+            self.bytes.capacity(),
+            self.located.capacity(),
+            self.members.capacity(),
+        ]
     }
 }
 
 impl Plan {
-    /// Fetches the plan's fields from an event, in place of what `out` held.
+    /// Reads the plan's fields from an event into `out`, replacing its contents.
     pub fn project(&self, event: &Event, out: &mut Projection) {
         let Projection { slots, bytes, located, members, mismatches } = out;
         slots.clear();
@@ -96,17 +106,25 @@ impl Plan {
         located.clear();
         members.clear();
         let document = event.document();
-        let mut encoder = Encoder { document, out: bytes, located, members, mismatches: 0, lacks: None, spoiled: None };
+        let mut encoder = Encoder {
+            document,
+            out: bytes,
+            located,
+            members,
+            mismatches: 0,
+            lacks: None,
+            unusable_sub_field: None,
+        };
         encoder.located.enter(&self.shape, document.root());
         for query in &self.shape.queries {
             let start = encoder.out.len();
             let mismatches_before = encoder.mismatches;
-            (encoder.lacks, encoder.spoiled) = (None, None);
+            (encoder.lacks, encoder.unusable_sub_field) = (None, None);
             let found = encoder.field(&self.shape, query);
-            slots.push(Placed {
+            slots.push(SlotResult {
                 range: start..encoder.out.len(),
                 lacks: encoder.lacks.filter(|_| found.is_ok()),
-                spoiled: encoder.spoiled.filter(|_| found.is_ok()),
+                unusable_sub_field: encoder.unusable_sub_field.filter(|_| found.is_ok()),
                 unusable: found.err().flatten(),
                 mismatches: encoder.mismatches - mismatches_before,
             });

@@ -1,5 +1,5 @@
-//! A body written anew, with other texts and numbers in it: for whoever may not see those that are there. What is left alone stays as it stands, to the byte;
-//! what comes out is strict JSON on one line, whatever the body was.
+//! Rewrites a body with other texts and numbers, for readers who may not see the real ones. Values
+//! that the rewriter leaves keep their bytes. The output is strict JSON on one line.
 
 use std::borrow::Cow;
 
@@ -7,32 +7,34 @@ use super::envelope::Event;
 use super::tape::{Kind, Value};
 use super::text::Text;
 
-/// Says what becomes of each value. A place is whatever the rewriter knows of where it is.
+/// A rewriter: it decides about each name and value.
 pub trait Rewrite {
+    /// The position in the body, in whatever form the rewriter needs.
     type Place: Copy;
 
+    /// Returns the place of the body.
     fn root(&self) -> Self::Place;
-    /// The place of an object's member.
+    /// Returns the place of a member of an object.
     fn member(&self, object: Self::Place, name: &str) -> Self::Place;
-    /// The place of an array's elements.
+    /// Returns the place of the elements of an array.
     fn element(&self, array: Self::Place) -> Self::Place;
 
-    /// Another name for a member, or `None` to leave it.
+    /// Returns the new name of a member; `None` keeps the name.
     fn name(&self, object: Self::Place, name: &str) -> Option<String>;
-    /// Another text, or `None` to leave it.
+    /// Returns the new text; `None` keeps the text.
     fn text(&self, place: Self::Place, text: &str) -> Option<String>;
-    /// The literal of another number, or `None` to leave it.
+    /// Returns the literal of the new number; `None` keeps the number.
     fn number(&self, place: Self::Place, literal: &str) -> Option<String>;
 }
 
 impl Event {
-    /// Appends the body as the rewriter has it.
+    /// Appends the rewritten body to `out`.
     pub fn rewrite(&self, rewrite: &impl Rewrite, out: &mut Vec<u8>) {
         write(self.document().root(), rewrite.root(), rewrite, out);
     }
 }
 
-/// A body is at most 128 containers deep.
+/// Writes one value. The recursion is bounded, because a body has at most 128 nested containers.
 fn write<R: Rewrite>(value: Value<'_>, place: R::Place, rewrite: &R, out: &mut Vec<u8>) {
     match value.kind() {
         Kind::Object => {
@@ -87,6 +89,6 @@ fn text_of(text: Text<'_>) -> Cow<'_, str> {
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {
-    // A text can always be written, and a vector takes it.
+    // Writing a text to a vector cannot fail.
     let _ = serde_json::to_writer(out, text);
 }

@@ -1,24 +1,25 @@
-//! The one pass over a body: strict RFC 8259, and a tape of what it has seen.
+//! The scanner: one pass over a body that checks it against RFC 8259 and builds the tape.
 //!
-//! It accepts two things that the RFC does not: a comma before a closing bracket, because the source's own example of a
-//! merge has one; and a byte order mark at the beginning, which .NET and Windows write. The tape holds neither, so it is the same with and without, and
-//! one pass does for the strict reading and the lenient one. It refuses everything else, and what lies deeper than [`DEPTH_MAX`].
+//! It accepts two things that the RFC forbids. One is a comma before a closing bracket, because the
+//! source's own example of a merge has one. The other is a byte order mark at the beginning, which
+//! .NET and Windows write. The tape contains neither, so it is the same as that of a strict body.
+//! The scanner refuses every other deviation, and nesting deeper than [`DEPTH_MAX`].
 
 use super::error::{EventError, EventErrorKind, path_of_stop};
 use super::tape::{BODY_BYTES_MAX, Kind, Node};
 use super::token::{Stop, Tokens, stop};
 
-/// The deepest nesting of containers; the root is the first.
+/// The largest nesting depth of containers. The root has depth 1.
 pub(super) const DEPTH_MAX: usize = 128;
 
-/// What the scanner leaves.
+/// The result of scanning a body.
 pub(super) struct Scanned {
     pub(super) nodes: Vec<Node>,
-    /// There were commas before closing brackets, or a byte order mark.
+    /// Whether the body has a comma before a closing bracket, or a byte order mark.
     pub(super) was_repaired: bool,
 }
 
-/// A byte order mark, as UTF-8 writes it.
+/// A byte order mark in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Validates a whole body, whose root must be an object.
@@ -33,7 +34,8 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, EventError> {
     }
     let mut scanner = Scanner {
         tokens: Tokens(body),
-        // An event of the source has a node per nine bytes; a denser one makes the tape grow.
+        // Events of the source have about one node for each nine bytes. For a denser body the
+        // vector grows.
         nodes: Vec::with_capacity(body.len() / 8 + 8),
         open: [0; DEPTH_MAX],
         depth: 0,
@@ -52,13 +54,13 @@ pub(super) fn scan(body: &[u8]) -> Result<Scanned, EventError> {
 struct Scanner<'a> {
     tokens: Tokens<'a>,
     nodes: Vec<Node>,
-    /// The nodes of the containers that are open, outermost first.
+    /// The tape indices of the open containers, outermost first.
     open: [u32; DEPTH_MAX],
     depth: usize,
     was_repaired: bool,
 }
 
-/// The offset after what was read.
+/// The offset after the token that was read.
 type Step = Result<usize, Box<Stop>>;
 
 impl Scanner<'_> {
@@ -74,13 +76,18 @@ impl Scanner<'_> {
         }
         let at = self.containers(at)?;
         let at = tokens.skip_space(at);
-        if at < tokens.0.len() { tokens.syntax("something after the event's end", at) } else { Ok(()) }
+        if at < tokens.0.len() {
+            tokens.syntax("more bytes after the end of the event", at)
+        } else {
+            Ok(())
+        }
     }
 
-    /// Reads a container and all that it contains, without recursion: a turn of the loop reads one value and what follows it.
+    /// Reads a container with all of its contents, without recursion. Each round of the loop reads
+    /// one value and the tokens after it.
     fn containers(&mut self, mut at: usize) -> Step {
         let tokens = self.tokens;
-        // What closes the innermost container.
+        // The bracket that closes the innermost container.
         let mut closing = 0;
         loop {
             // A value begins here.
@@ -93,7 +100,7 @@ impl Scanner<'_> {
                 }
                 bracket @ (b'{' | b'[') => {
                     self.open(bracket, at)?;
-                    // In ASCII, either closing bracket is the second after its opening one.
+                    // In ASCII, each closing bracket is two after its opening one.
                     closing = bracket + 2;
                     at = tokens.skip_space(at + 1);
                     if tokens.byte(at) != closing {
@@ -110,7 +117,8 @@ impl Scanner<'_> {
                     at = end;
                 }
             }
-            // A value has ended: on to the next one, out of as many containers as end here.
+            // A value has ended. This closes the containers that end here, and goes to the next
+            // value.
             while self.depth > 0 {
                 at = tokens.skip_space(at);
                 if tokens.byte(at) == b',' {
@@ -134,7 +142,9 @@ impl Scanner<'_> {
     }
 
     fn open(&mut self, bracket: u8, at: usize) -> Result<(), Box<Stop>> {
-        let Some(innermost) = self.open.get_mut(self.depth) else { return stop(EventErrorKind::TooDeep, at) };
+        let Some(innermost) = self.open.get_mut(self.depth) else {
+            return stop(EventErrorKind::TooDeep, at);
+        };
         *innermost = self.nodes.len() as u32;
         self.depth += 1;
         let kind = if bracket == b'{' { Kind::Object } else { Kind::Array };
@@ -142,23 +152,25 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Returns the offset after the bracket, and what closes the container around it.
+    /// Closes the innermost container. Returns the offset after its bracket, and the bracket that
+    /// closes the container around it.
     fn close(&mut self, at: usize) -> (usize, u8) {
         self.nodes.push(Node::new(Kind::End, at + 1, 0));
         self.depth -= 1;
         let after = self.nodes.len();
         let container = &mut self.nodes[self.open[self.depth] as usize];
         *container = Node::new(container.kind(), container.at(), after);
-        let outer = self.depth.checked_sub(1).map(|outer| self.nodes[self.open[outer] as usize].kind());
+        let outer =
+            self.depth.checked_sub(1).map(|outer| self.nodes[self.open[outer] as usize].kind());
         (at + 1, if outer == Some(Kind::Array) { b']' } else { b'}' })
     }
 
-    /// A key and its colon, up to the value.
+    /// Reads a key and its colon, up to the value.
     #[inline]
     fn key(&mut self, at: usize) -> Step {
         let tokens = self.tokens;
         if tokens.byte(at) != b'"' {
-            return tokens.syntax("no string where a member's name must stand", at);
+            return tokens.syntax("no string in the place of a member's name", at);
         }
         let at = self.text(at)?;
         let at = tokens.skip_space(at);
@@ -168,7 +180,7 @@ impl Scanner<'_> {
         Ok(tokens.skip_space(at + 1))
     }
 
-    /// A string or key from its opening quote on.
+    /// Reads a string or key from its opening quote on.
     #[inline(always)]
     fn text(&mut self, quote: usize) -> Step {
         let begin = quote + 1;

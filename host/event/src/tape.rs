@@ -1,13 +1,14 @@
-//! The tape: what the scanner leaves of a body, and the handles that walk it.
+//! The tape: the scanner's index of a body, and the handles that walk it.
 //!
-//! A node a key and a value, in the order of the body; a container has one more, at its end. A node is eight bytes: where its
-//! text begins, what it is, and its extent. A container's extent leads past it in one step, which is why the
-//! projection never reads what it does not need. The tape is at most six times as long as its body (`[],[],…`).
+//! The tape has one node for each key and each value, in the order of the body. Each container has
+//! one more node at its end. A node has eight bytes: the offset of its text, its kind, and its
+//! extent. The extent of a container leads past it in one step, so the projection skips everything
+//! that it does not need. The tape has at most six times the bytes of its body (`[],[],…`).
 
 use super::number::Literal;
 use super::text::Text;
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Null,
@@ -17,9 +18,9 @@ pub(super) enum Kind {
     Integer,
     /// Any other number.
     Number,
-    /// A string, or a key, whose bytes are its text.
+    /// A string or key without escapes.
     Text,
-    /// One with at least one escape.
+    /// A string or key with at least one escape.
     EscapedText,
     Object,
     Array,
@@ -30,17 +31,18 @@ pub(super) enum Kind {
 /// A word of the tape.
 #[derive(Clone, Copy)]
 pub(super) struct Node {
-    /// Where the token's text begins; for [`Kind::End`], where its container has ended.
+    /// The offset of the token's text. For [`Kind::End`], the offset after its container.
     at: u32,
     /// The kind in the lowest four bits, the extent in the others.
     tag: u32,
 }
 
-/// Extents and offsets have this many bits, so a body must have fewer bytes than that.
+/// The largest body in bytes, because extents have 28 bits.
 pub(super) const BODY_BYTES_MAX: usize = (1 << 28) - 1;
 
 impl Node {
-    /// `extent` is the text's length (without quotes), or for a container the index of the node after its end.
+    /// Makes a node. `extent` is the length of the text without quotes, or for a container the
+    /// index of the node after its end.
     pub(super) fn new(kind: Kind, at: usize, extent: usize) -> Node {
         debug_assert!(at <= BODY_BYTES_MAX && extent <= BODY_BYTES_MAX);
         Node { at: at as u32, tag: (extent as u32) << 4 | kind as u32 }
@@ -69,7 +71,7 @@ impl Node {
         (self.tag >> 4) as usize
     }
 
-    /// The index of what follows this node, which stands at `index`.
+    /// The index of the next sibling of this node, which is at `index`.
     pub(super) fn after(self, index: usize) -> usize {
         match self.kind() {
             Kind::Object | Kind::Array => self.extent(),
@@ -77,7 +79,7 @@ impl Node {
         }
     }
 
-    /// The token's bytes; for a string those between its quotes.
+    /// The bytes of the token. For a string these are the bytes between its quotes.
     pub(super) fn token(self, body: &[u8]) -> &[u8] {
         &body[self.at()..self.at() + self.extent()]
     }
@@ -116,7 +118,7 @@ impl<'a> Value<'a> {
         self.document
     }
 
-    /// Its place on the tape, for [`Document::value`].
+    /// The index of the value on the tape, for [`Document::value`].
     pub(super) fn index(self) -> u32 {
         self.index as u32
     }
@@ -125,7 +127,7 @@ impl<'a> Value<'a> {
         self.node().kind()
     }
 
-    /// Null and "" stand for an absent value wherever they are met.
+    /// Whether the value is null or "", which count as absent everywhere.
     pub(super) fn is_absent(self) -> bool {
         let node = self.node();
         match node.kind() {
@@ -135,44 +137,48 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The text of a string.
+    /// The text of a string; `None` for other kinds.
     pub(super) fn text(self) -> Option<Text<'a>> {
         let node = self.node();
-        matches!(node.kind(), Kind::Text | Kind::EscapedText).then(|| Text::of(self.document.body, node))
+        matches!(node.kind(), Kind::Text | Kind::EscapedText)
+            .then(|| Text::of(self.document.body, node))
     }
 
-    /// The literal of a number.
+    /// The literal of a number; `None` for other kinds.
     pub(super) fn number(self) -> Option<Literal<'a>> {
         let node = self.node();
-        matches!(node.kind(), Kind::Integer | Kind::Number).then(|| Literal(node.token(self.document.body)))
+        matches!(node.kind(), Kind::Integer | Kind::Number)
+            .then(|| Literal(node.token(self.document.body)))
     }
 
-    /// The members of an object, in the order of the body and with their duplicates; none for anything else.
+    /// The members of an object in the order of the body, with duplicates. Other kinds have none.
     pub(super) fn members(self) -> Members<'a> {
-        let next = if self.kind() == Kind::Object { self.index + 1 } else { self.document.nodes.len() };
+        let next =
+            if self.kind() == Kind::Object { self.index + 1 } else { self.document.nodes.len() };
         Members { document: self.document, next }
     }
 
-    /// The elements of an array; none for anything else.
+    /// The elements of an array. Other kinds have none.
     pub(super) fn elements(self) -> Elements<'a> {
-        let next = if self.kind() == Kind::Array { self.index + 1 } else { self.document.nodes.len() };
+        let next =
+            if self.kind() == Kind::Array { self.index + 1 } else { self.document.nodes.len() };
         Elements { document: self.document, next }
     }
 
-    /// A scalar as it stands in the body, with its quotes if it has any.
+    /// The bytes of a scalar in the body, with quotes if it is a string.
     pub(super) fn source(self) -> &'a [u8] {
         let node = self.node();
         let quote = usize::from(matches!(node.kind(), Kind::Text | Kind::EscapedText));
         &self.document.body[node.at() - quote..self.end_offset()]
     }
 
-    /// Where the value's text begins in the body, opening quote or bracket included.
+    /// The offset at which the value begins in the body, with its opening quote or bracket.
     pub(super) fn offset(self) -> usize {
         let node = self.node();
         node.at() - usize::from(matches!(node.kind(), Kind::Text | Kind::EscapedText))
     }
 
-    /// Where the value's text ends in the body, closing quote or bracket included.
+    /// The offset at which the value ends in the body, with its closing quote or bracket.
     pub(super) fn end_offset(self) -> usize {
         let node = self.node();
         match node.kind() {
@@ -191,13 +197,14 @@ pub(super) struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    /// The member whose value stands at `value` on the tape: its key stands right before it.
+    /// The member with this value. On the tape, its key is right before the value.
     pub(super) fn of_value(value: Value<'a>) -> Member<'a> {
         let key = Text::of(value.document.body, value.document.nodes[value.index - 1]);
         Member { key, value }
     }
 
-    /// The member as it stands in the body, from the key's opening quote to the value's end.
+    /// The bytes of the member in the body, from the opening quote of the key to the end of the
+    /// value.
     pub(super) fn source(self) -> &'a [u8] {
         let document = self.value.document;
         let key = document.nodes[self.value.index - 1];

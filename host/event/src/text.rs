@@ -1,10 +1,11 @@
-//! The text of a string or key that the scanner has validated, read without an allocation whether or not it has escapes.
+//! The text of a string or key that the scanner has validated. Reading it needs no allocation, even
+//! with escapes.
 
 use std::cmp::Ordering;
 
 use super::tape::{Kind, Node};
 
-/// A string's text, still as it stands in the body.
+/// The text of a string, as a reference to its bytes in the body.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
     raw: &'a [u8],
@@ -18,21 +19,22 @@ impl<'a> Text<'a> {
         Text { raw: node.token(body), escaped: node.kind() == Kind::EscapedText }
     }
 
-    /// The text's bytes, if they stand in the body as they are.
+    /// The bytes of the text; `None` if the body has them with escapes.
     pub(super) fn plain(self) -> Option<&'a [u8]> {
         (!self.escaped).then_some(self.raw)
     }
 
-    /// The text's length in bytes of UTF-8.
+    /// The length of the text in bytes of UTF-8, without escapes.
     pub(super) fn len(self) -> usize {
         if self.escaped { self.bytes().count() } else { self.raw.len() }
     }
 
+    /// Whether the text equals `other`.
     pub(super) fn is(self, other: &str) -> bool {
         if self.escaped { self.bytes().eq(other.bytes()) } else { self.raw == other.as_bytes() }
     }
 
-    /// The same for a name in ASCII, whatever its case.
+    /// Whether the text equals an ASCII name, ignoring case.
     pub(super) fn is_ignoring_case(self, other: &str) -> bool {
         match self.plain() {
             Some(plain) => plain.eq_ignore_ascii_case(other.as_bytes()),
@@ -44,15 +46,23 @@ impl<'a> Text<'a> {
     }
 
     pub(super) fn cmp(self, other: Text<'_>) -> Ordering {
-        if self.escaped || other.escaped { self.bytes().cmp(other.bytes()) } else { self.raw.cmp(other.raw) }
+        if self.escaped || other.escaped {
+            self.bytes().cmp(other.bytes())
+        } else {
+            self.raw.cmp(other.raw)
+        }
     }
 
     pub(super) fn append_to(self, out: &mut Vec<u8>) {
         if self.escaped { out.extend(self.bytes()) } else { out.extend_from_slice(self.raw) }
     }
 
-    /// The text in a buffer of at most `N` bytes, for a parser that wants it in one piece.
-    pub(super) fn read<const N: usize, T>(self, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+    /// Passes the text to a parser as one slice. `None` if the parser refuses it, or if a text with
+    /// escapes has more than `N` bytes.
+    pub(super) fn read<const N: usize, T>(
+        self,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<T> {
         if !self.escaped {
             return parse(self.raw);
         }
@@ -70,11 +80,11 @@ impl<'a> Text<'a> {
             return text.into();
         }
         let bytes = self.bytes().collect();
-        // The scanner has seen valid UTF-8 and whole surrogate pairs, so nothing is ever replaced.
+        // The scanner has checked UTF-8 and surrogate pairs, so this conversion never fails.
         String::from_utf8(bytes).unwrap_or_default().into_boxed_str()
     }
 
-    /// The text's bytes, unescaped.
+    /// The bytes of the text, unescaped.
     fn bytes(self) -> Unescaped<'a> {
         Unescaped { raw: self.raw, character: [0; 4], pending: 0..0 }
     }
@@ -83,7 +93,7 @@ impl<'a> Text<'a> {
 /// Unescapes byte by byte.
 struct Unescaped<'a> {
     raw: &'a [u8],
-    /// The UTF-8 of the last `\u` escape, of which `pending` is still to be handed out.
+    /// The UTF-8 of the last `\u` escape. The bytes in the range `pending` are not returned yet.
     character: [u8; 4],
     pending: std::ops::Range<usize>,
 }
@@ -120,7 +130,7 @@ impl Unescaped<'_> {
         self.raw = rest;
         let mut code = u32::from(code_unit(digits)?);
         if (0xd800..0xdc00).contains(&code) {
-            // The scanner has made sure that `\u` and the pair's other half follow.
+            // The scanner has checked that `\u` and the second half of the pair follow.
             let digits = self.raw.get(2..)?.first_chunk()?;
             self.raw = &self.raw[6..];
             code = 0x1_0000 + ((code - 0xd800) << 10) + (u32::from(code_unit(digits)?) - 0xdc00);
@@ -131,7 +141,7 @@ impl Unescaped<'_> {
     }
 }
 
-/// The UTF-16 code unit that four hexadecimal digits write.
+/// The UTF-16 code unit of four hexadecimal digits; `None` if they are no such digits.
 pub(super) fn code_unit(digits: &[u8; 4]) -> Option<u16> {
     digits.iter().try_fold(0, |code: u16, &digit| {
         let digit = char::from(digit).to_digit(16)?;

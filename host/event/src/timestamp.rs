@@ -1,13 +1,15 @@
-//! Moments in the spellings of ISO 8601 that databases and programmes write: RFC 3339; the basic format (`20260301T100000Z`); a space in place of the
-//! `T`; no seconds; a comma before the fraction, of which three digits are kept; an offset without minutes or colon, and behind a space.
-//! Without an offset it is UTC, as the source means it. A date alone is no moment.
+//! Timestamps in the forms of ISO 8601 that databases and programs write. Besides RFC 3339 these
+//! are: the basic format (`20260301T100000Z`); a space in place of the `T`; a time without seconds;
+//! a comma before the fraction; an offset without minutes, without a colon, or after a space. Three
+//! digits of the fraction are kept. A time without an offset is UTC, as the source means it. A date
+//! without a time is refused.
 
 use hailer_base::clock::Millis;
 
-/// The longest text that is looked at; what follows the third digit of a fraction is only validated.
+/// The longest text with escapes that is read as a timestamp, in bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 64;
 
-/// Milliseconds since 1970-01-01 UTC; `None` if the text is no moment.
+/// Reads a timestamp as milliseconds since 1970-01-01 UTC; `None` if the text is no timestamp.
 pub fn read(text: &[u8]) -> Option<Millis> {
     let (days, rest) = date(text)?;
     let (b'T' | b't' | b' ', rest) = rest.split_first()? else { return None };
@@ -16,7 +18,8 @@ pub fn read(text: &[u8]) -> Option<Millis> {
     Some(minutes * 60_000 + millis_of_day)
 }
 
-/// The days of `2026-03-01` or `20260301` since 1970-01-01, and what follows.
+/// Reads `2026-03-01` or `20260301` as days since 1970-01-01. Returns them and the rest of the
+/// text.
 fn date(text: &[u8]) -> Option<(i64, &[u8])> {
     let (year, rest) = digits::<4>(text)?;
     let is_extended = rest.first() == Some(&b'-');
@@ -26,13 +29,17 @@ fn date(text: &[u8]) -> Option<(i64, &[u8])> {
     is_date.then(|| (days_since_epoch(year, month, day), rest))
 }
 
-/// The milliseconds of `10:00:00.123`, `10:00`, `100000,123` or `1000`, and what follows.
+/// Reads `10:00:00.123`, `10:00`, `100000,123` or `1000` as milliseconds. Returns them and the rest
+/// of the text.
 fn time(text: &[u8]) -> Option<(i64, &[u8])> {
     let (hour, rest) = digits::<2>(text)?;
     let is_extended = rest.first() == Some(&b':');
     let (minute, rest) = digits::<2>(behind(rest, is_extended, b':')?)?;
-    let has_seconds =
-        if is_extended { rest.first() == Some(&b':') } else { rest.first().is_some_and(u8::is_ascii_digit) };
+    let has_seconds = if is_extended {
+        rest.first() == Some(&b':')
+    } else {
+        rest.first().is_some_and(u8::is_ascii_digit)
+    };
     let (second, millis, rest) = if has_seconds {
         let (second, rest) = digits::<2>(behind(rest, is_extended, b':')?)?;
         let (millis, rest) = fraction(rest)?;
@@ -40,21 +47,25 @@ fn time(text: &[u8]) -> Option<(i64, &[u8])> {
     } else {
         (0, 0, rest)
     };
-    // A leap second counts as the one before it.
+    // A leap second counts as the second before it.
     let is_time = hour <= 23 && minute <= 59 && second <= 60;
     is_time.then(|| (((hour * 60 + minute) * 60 + second.min(59)) * 1000 + millis, rest))
 }
 
-/// The milliseconds of `.123…` or `,123…`, and what follows.
+/// Reads `.123…` or `,123…` as milliseconds. Returns them and the rest of the text.
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let [b'.' | b',', digits @ ..] = text else { return Some((0, text)) };
     let length = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = digits.split_at(length);
-    let millis = [100, 10, 1].iter().zip(digits).map(|(weight, digit)| weight * i64::from(digit - b'0')).sum();
+    let millis = [100, 10, 1]
+        .iter()
+        .zip(digits)
+        .map(|(weight, digit)| weight * i64::from(digit - b'0'))
+        .sum();
     (length > 0).then_some((millis, rest))
 }
 
-/// The minutes by which an offset is ahead of UTC.
+/// Reads an offset as the minutes by which it is ahead of UTC.
 fn offset(text: &[u8]) -> Option<i64> {
     let text = text.strip_prefix(b" ").filter(|offset| !offset.is_empty()).unwrap_or(text);
     let (sign, rest) = match text {
@@ -74,19 +85,21 @@ fn offset(text: &[u8]) -> Option<i64> {
     (hours <= 23 && minutes <= 59).then_some(sign * (hours * 60 + minutes))
 }
 
-/// What stands behind a separator, if there must be one.
+/// Removes the separator from the beginning of the text, if there must be one.
 fn behind(text: &[u8], is_there: bool, separator: u8) -> Option<&[u8]> {
     if is_there { text.strip_prefix(&[separator]) } else { Some(text) }
 }
 
-/// A number of so many digits, and what follows.
+/// Reads a number of exactly `N` digits. Returns it and the rest of the text.
 fn digits<const N: usize>(text: &[u8]) -> Option<(i64, &[u8])> {
     let (digits, rest) = text.split_first_chunk::<N>()?;
     Some((number(digits)?, rest))
 }
 
 fn number(digits: &[u8]) -> Option<i64> {
-    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0')))
+    digits.iter().try_fold(0, |number, digit| {
+        digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
+    })
 }
 
 fn days_of_month(year: i64, month: i64) -> i64 {
@@ -98,7 +111,8 @@ fn days_of_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 in the Gregorian calendar. Years are counted from March, so that a leap day is a year's last.
+/// Days since 1970-01-01 in the Gregorian calendar. Years are counted from March, so that a leap
+/// day is the last day of its year.
 fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     const DAYS_BEFORE_1970: i64 = 719_468;
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
@@ -112,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_agrees_with_a_calendar_on_every_day_of_ten_thousand_years() {
+    fn every_day_of_ten_thousand_years_agrees_with_jiff() {
         let mut day = jiff::civil::date(0, 1, 1);
         let first_day: i64 = -719_528;
         for number in first_day.. {
@@ -127,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_fractions_and_their_absence_are_understood() {
+    fn reads_every_accepted_form() {
         for (text, expected) in [
             ("1970-01-01T00:00:00", 0),
             ("1970-01-01 00:00:01Z", 1000),
@@ -152,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_timestamp_is_none() {
+    fn refuses_any_other_text() {
         for text in [
             "",
             "2020-08-13",

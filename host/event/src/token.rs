@@ -1,16 +1,18 @@
-//! The tokens of JSON: where a string, a number or a word that begins at an offset ends, and whether it is one (RFC 8259).
+//! The tokens of JSON (RFC 8259): strings, numbers and words.
 //!
-//! Everything takes an offset and returns the one after what it read. Nothing here keeps anything; the scanner does.
+//! Each function takes the offset of a token, checks the token, and returns the offset after it.
+//! These functions have no state; the scanner has it.
 
 use super::error::EventErrorKind;
 use super::tape::Kind;
 use super::text::code_unit;
 
-/// A body, seen as tokens. Small enough to be passed by value.
+/// A body as tokens. It is small and passed by value.
 #[derive(Clone, Copy)]
 pub(super) struct Tokens<'a>(pub(super) &'a [u8]);
 
-/// Where and why reading stopped. Boxed, so that the way of a good body stays in registers.
+/// The place and the reason at which reading stopped. It is boxed, so that results of a valid body
+/// stay in registers.
 pub(super) struct Stop {
     pub(super) kind: EventErrorKind,
     pub(super) at: usize,
@@ -22,7 +24,8 @@ pub(super) fn stop<T>(kind: EventErrorKind, at: usize) -> Result<T, Box<Stop>> {
 }
 
 impl Tokens<'_> {
-    /// The byte at an offset. The body's end reads as NUL, which the grammar has no use for: it stops every loop.
+    /// The byte at an offset. At the end of the body it is NUL, which is in no token and so stops
+    /// every loop.
     #[inline]
     pub(super) fn byte(self, at: usize) -> u8 {
         self.0.get(at).copied().unwrap_or(0)
@@ -42,7 +45,8 @@ impl Tokens<'_> {
         at
     }
 
-    /// A string from after its opening quote to its closing one, and whether it has escapes.
+    /// Reads a string from after its opening quote. Returns the offset of its closing quote, and
+    /// whether it has escapes.
     #[inline(always)]
     pub(super) fn text(self, begin: usize) -> Result<(usize, Kind), Box<Stop>> {
         let mut at = self.skip_plain_text(begin);
@@ -51,7 +55,7 @@ impl Tokens<'_> {
         }
         while self.byte(at) != b'"' {
             if self.byte(at) != b'\\' {
-                return self.syntax("a control character inside of a string", at);
+                return self.syntax("a control character in a string", at);
             }
             at = self.escape(at)?;
             at = self.skip_plain_text(at);
@@ -79,7 +83,8 @@ impl Tokens<'_> {
         at
     }
 
-    /// An escape from its backslash on. A pair of surrogates is one escape; half of one is none.
+    /// Reads an escape from its backslash on. A pair of surrogates is one escape. A single
+    /// surrogate is refused.
     #[cold]
     fn escape(self, at: usize) -> Result<usize, Box<Stop>> {
         match self.byte(at + 1) {
@@ -101,7 +106,7 @@ impl Tokens<'_> {
         code_unit(digits)
     }
 
-    /// A number to its end, and whether it is written as an integer.
+    /// Reads a number. Returns the offset after it, and whether it is written as an integer.
     #[inline]
     pub(super) fn number(self, begin: usize) -> Result<(usize, Kind), Box<Stop>> {
         let mut at = begin + usize::from(self.byte(begin) == b'-');
@@ -126,7 +131,7 @@ impl Tokens<'_> {
         Ok((at, kind))
     }
 
-    /// One digit or more.
+    /// Reads one digit or more.
     #[inline]
     fn digits(self, begin: usize) -> Result<usize, Box<Stop>> {
         let mut at = begin;
@@ -136,20 +141,21 @@ impl Tokens<'_> {
         if at == begin { self.syntax("no digit where a number needs one", at) } else { Ok(at) }
     }
 
-    /// One of the three words of JSON.
+    /// Reads `null`, `true` or `false`.
     #[inline]
     pub(super) fn word(self, begin: usize) -> Result<(usize, Kind), Box<Stop>> {
         match self.0.get(begin..) {
             Some([b'n', b'u', b'l', b'l', ..]) => Ok((begin + 4, Kind::Null)),
             Some([b't', b'r', b'u', b'e', ..]) => Ok((begin + 4, Kind::True)),
             Some([b'f', b'a', b'l', b's', b'e', ..]) => Ok((begin + 5, Kind::False)),
-            _ => self.syntax("something that is no json value", begin),
+            _ => self.syntax("a token that is no json value", begin),
         }
     }
 }
 
-/// Marks, by the highest bit of its byte, each quote, backslash and control character among eight bytes. The lowest mark is
-/// exact; those above it may be wrong, because a subtraction borrows from the next byte once it has found one.
+/// Finds quotes, backslashes and control characters among eight bytes. Each one sets the highest
+/// bit of its byte in the result. Only the lowest mark is exact: after the first one, a subtraction
+/// borrows from the next byte, so the marks above may be wrong.
 #[inline]
 fn text_stops(eight: u64) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
@@ -157,6 +163,7 @@ fn text_stops(eight: u64) -> u64 {
     let controls = eight.wrapping_sub(ONES * 0x20);
     let quotes = (eight ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
     let backslashes = (eight ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
-    // Of a byte of 0x80 or more none is a stop. Of any other, only one that was found goes below zero and has its highest bit set.
+    // A byte of 0x80 or more is never one of these characters. For any other byte, only a found
+    // character makes a subtraction go below zero, which sets the highest bit.
     (controls | quotes | backslashes) & !eight & HIGHS
 }

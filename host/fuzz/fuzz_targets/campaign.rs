@@ -1,5 +1,5 @@
-//! Any text as a campaign's file: nothing panics, a refusal names its reasons and lines that are there, and what is accepted stays within
-//! the rules directory.
+//! Any text as a campaign's file. Nothing panics, a refusal has reasons and existing lines, and an
+//! accepted module path stays within the rules directory.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ fuzz_target!(|text: &str| {
             assert!(file.module.split('/').all(|part| !part.is_empty() && part != ".."));
         }
         Err(problems) => {
-            assert!(!problems.is_empty(), "it is refused for something");
+            assert!(!problems.is_empty(), "a refusal has a reason");
             let lines = text.split('\n').count() as u32;
             for problem in problems {
                 assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)));

@@ -1,5 +1,6 @@
-//! Any bytes as a module's manifest: nothing panics, what is accepted keeps to the ABI's bounds and has the engine's marks on what is
-//! personal, and a module around it says the same.
+//! Any bytes as a module's manifest. Nothing panics. An accepted manifest is within the bounds of
+//! the ABI and has the engine's marks of personal fields. A module with this manifest gives the
+//! same result.
 
 #![no_main]
 
@@ -8,16 +9,10 @@ use std::sync::Arc;
 use hailer::engine::{Limits, ModuleError, read_manifest, verify};
 use hailer_abi::manifest::FieldKind;
 use libfuzzer_sys::fuzz_target;
-
-/// All that a rule must be, but for the manifest: a memory and the three functions.
-const RULE: &[&[u8]] = &[
-    b"\0asm\x01\0\0\0",
-    b"\x01\x12\x03\x60\x01\x7f\x01\x7f\x60\x01\x7f\x01\x7e\x60\x03\x7f\x7f\x7f\x01\x7e",
-    b"\x03\x04\x03\x00\x01\x02",
-    b"\x05\x03\x01\x00\x01",
-    b"\x07\x3c\x04\x06memory\x02\x00\x0chailer_input\x00\x00\x10hailer_configure\x00\x01\x0dhailer_handle\x00\x02",
-    b"\x0a\x11\x03\x05\x00\x41\x80\x08\x0b\x04\x00\x42\x00\x0b\x04\x00\x42\x00\x0b",
-];
+use wasm_encoder::{
+    CodeSection, CustomSection, ExportKind, ExportSection, Function, FunctionSection,
+    MemorySection, MemoryType, Module, TypeSection, ValType,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let read = read_manifest(bytes);
@@ -27,7 +22,8 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(manifest, *module.manifest);
             assert!((1..=64).contains(&manifest.handlers.len()));
             for field in manifest.handlers.iter().flat_map(|handler| &handler.fields) {
-                let is_whole = field.kind != FieldKind::List && field.paths.iter().any(String::is_empty);
+                let is_whole =
+                    field.kind != FieldKind::List && field.paths.iter().any(String::is_empty);
                 assert!(field.personal || !is_whole, "the whole message is personal");
             }
         }
@@ -36,23 +32,37 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// The rule with a manifest in its custom section.
+/// Makes a rule module with a memory, the three functions, and this manifest.
 fn module(manifest: &[u8]) -> Arc<[u8]> {
-    let name = b"hailer.manifest";
-    let mut module = RULE.concat();
-    module.push(0);
-    write_length(&mut module, 1 + name.len() + manifest.len());
-    module.push(name.len() as u8);
-    module.extend_from_slice(name);
-    module.extend_from_slice(manifest);
-    module.into()
-}
-
-/// LEB128.
-fn write_length(out: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
+    let (mut types, mut functions) = (TypeSection::new(), FunctionSection::new());
+    let (mut exports, mut code) = (ExportSection::new(), CodeSection::new());
+    let mut memories = MemorySection::new();
+    memories.memory(MemoryType {
+        minimum: 1,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
+    exports.export("memory", ExportKind::Memory, 0);
+    for (index, (name, parameters, result)) in (0..).zip([
+        ("hailer_input", 1, ValType::I32),
+        ("hailer_configure", 1, ValType::I64),
+        ("hailer_handle", 3, ValType::I64),
+    ]) {
+        types.ty().function(vec![ValType::I32; parameters], [result]);
+        functions.function(index);
+        exports.export(name, ExportKind::Func, index);
+        let mut body = Function::new([]);
+        match result {
+            ValType::I32 => body.instructions().i32_const(1024),
+            _ => body.instructions().i64_const(0),
+        };
+        body.instructions().end();
+        code.function(&body);
     }
-    out.push(length as u8);
+    let mut module = Module::new();
+    module.section(&types).section(&functions).section(&memories).section(&exports).section(&code);
+    module.section(&CustomSection { name: "hailer.manifest".into(), data: manifest.into() });
+    module.finish().into()
 }

@@ -1,5 +1,6 @@
-//! Any bytes as what a guest returned for some calls, of an event, a timer or a merge: nothing panics, no outcome is made of nothing, and whatever is accepted keeps to the
-//! ABI's bounds and comes out as the JSON of an object in which no key stands twice.
+//! Any bytes as the output of a guest for calls of an event, a timer or a merge. Nothing panics,
+//! every outcome has bytes, and an accepted outcome is within the bounds of the ABI. Its data is a
+//! JSON object without duplicate keys.
 
 #![no_main]
 
@@ -31,12 +32,15 @@ fn check(bytes: &[u8], manifest: &Manifest, handler: u32) {
     let mut bytes_read = 0;
     while outcomes.end().is_err() {
         let Ok((outcome, its_bytes)) = outcomes.next() else { return };
-        // An array's head, an error, a state, and an array of actions.
+        // An outcome has an array's head, an error, a state, and an array of actions.
         assert!(its_bytes.len() >= 4);
         assert_eq!(its_bytes, &bytes[bytes_read..bytes_read + its_bytes.len()]);
         bytes_read += its_bytes.len();
         assert!(outcome.actions.len() <= 64);
-        assert!(outcome.error.is_none() || outcome.actions.is_empty() && outcome.state == StateChange::Unchanged);
+        assert!(
+            outcome.error.is_none()
+                || outcome.actions.is_empty() && outcome.state == StateChange::Unchanged
+        );
         let only_notes = outcome.actions.iter().all(|action| matches!(action, Action::Note(_)));
         assert!(handler != MERGE || only_notes);
         for action in &outcome.actions {
@@ -49,8 +53,8 @@ fn check(bytes: &[u8], manifest: &Manifest, handler: u32) {
                 }
                 Action::Send { template, data, .. } => {
                     assert!((1..=256).contains(&template.len()));
-                    assert!(data.get().starts_with('{'));
-                    let mut reader = serde_json::Deserializer::from_str(data.get());
+                    assert!(data.starts_with('{'));
+                    let mut reader = serde_json::Deserializer::from_str(data);
                     KeysOnce.deserialize(&mut reader).unwrap();
                     reader.end().unwrap();
                 }
@@ -60,7 +64,7 @@ fn check(bytes: &[u8], manifest: &Manifest, handler: u32) {
     assert_eq!(bytes_read, bytes.len());
 }
 
-/// Any JSON in which no object has a key twice.
+/// Reads any JSON, and checks that no object has a duplicate key.
 #[derive(Clone, Copy)]
 struct KeysOnce;
 
@@ -111,7 +115,7 @@ impl<'de> Visitor<'de> for KeysOnce {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         let mut keys = HashSet::new();
         while let Some(key) = entries.next_key::<String>()? {
-            assert!(keys.insert(key), "a key stands twice");
+            assert!(keys.insert(key), "a key is duplicate");
             entries.next_value_seed(self)?;
         }
         Ok(())

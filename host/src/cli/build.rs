@@ -1,4 +1,4 @@
-//! `hailer build`: rule crates into modules.
+//! `hailer build`: builds rule crates into modules.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -13,16 +13,20 @@ use serde_json::Value;
 use super::costs::{Costs, against};
 use super::inspect::indent;
 use super::module::{self, ModuleFacts};
+use super::progress::{Progress, Total};
 use super::settings::Global;
 use super::toolchain::{self, TARGET};
-use super::{DONE, EXIT_CODES, UsageError, names, output};
+use super::{DONE, EXIT_CODES, UsageError, function_names, output};
 use crate::engine::Limits;
+use crate::reload::POLICIES_NAME;
 use crate::scenarios::{self, Scenarios};
 
-/// A guest's stack: enough for any sensible rule, and small enough to be fresh for each of many instances.
+/// Stack size of a module, in bytes. It is enough for any sensible rule, and small enough to be
+/// allocated for each of many instances.
 const STACK_BYTES: u32 = 65_536;
 
-/// What a rule is built with when its workspace does not say: small and fast. See `profile.guest` in this project.
+/// The build profile of a rule whose workspace has no `profile.guest`: small and fast. It is the
+/// same as `profile.guest` in this project.
 const PROFILE: &[&str] = &[
     "profile.guest.inherits=\"release\"",
     "profile.guest.opt-level=3",
@@ -35,26 +39,29 @@ const PROFILE: &[&str] = &[
 
 /// Build rule crates into modules
 ///
-/// Compiles each crate for the sandbox with the guest profile, and puts NAME.wasm into the output directory, under a
-/// temporary name first: a running engine that watches the directory sees a whole module or none. Prints of each what it takes, what it
-/// reads of each event, and what its calls cost on the source's samples: in fuel, which is the same on every machine.
+/// Compiles each crate for the sandbox with the guest profile and writes NAME.wasm to the output
+/// directory. The module gets its name only when it is complete, so an engine that watches the
+/// directory never reads half of it. Prints for each module the events that it takes, the fields
+/// that it reads, and the cost of its calls on the catalogue's sample events. The cost is in fuel,
+/// which is the same on every machine.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  hailer build\n  hailer build my-rule\n  hailer build my-rule --out rules.d\n  hailer build rules/* --out target/rules.d --json\n\n{EXIT_CODES}",
+    "Examples:\n  hailer build\n  hailer build my-rule\n  hailer build my-rule --out rules.d\n  \
+        hailer build rules/* --out target/rules.d --json\n\n{EXIT_CODES}",
 ))]
 pub(super) struct Build {
     /// Directories of rule crates
     #[arg(value_name = "DIR", default_value = ".")]
     crates: Vec<PathBuf>,
-    /// Where modules go [default: rules.d in the crate's target directory]
+    /// The directory to write modules to [default: rules.d in the crate's target directory]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Refuse to change Cargo.lock, and stay off the network
+    /// Do not change Cargo.lock, and do not use the network
     #[arg(long)]
     frozen: bool,
 }
 
-/// What came of one crate.
+/// The result of building one crate.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Built {
@@ -70,12 +77,17 @@ impl Build {
         let limits = global.limits()?;
         let mut built = Vec::new();
         for directory in &self.crates {
-            built.push(self.build(directory, &limits).with_context(|| format!("can't build {}", directory.display()))?);
+            built.push(
+                self.build(directory, &limits)
+                    .with_context(|| format!("cannot build {}", directory.display()))?,
+            );
         }
         if global.json {
             output::json(&built)?;
         } else {
-            output::data(&built.iter().map(|built| text(built, &limits)).collect::<Vec<_>>().join("\n"))?;
+            output::data(
+                &built.iter().map(|built| text(built, &limits)).collect::<Vec<_>>().join("\n"),
+            )?;
         }
         Ok(DONE)
     }
@@ -88,61 +100,89 @@ impl Build {
                 manifest.display()
             );
         }
-        let Whole { name, bytes, target, .. } = whole(directory, self.frozen, limits)?;
+        let DeployableModule { name, bytes, target, .. } =
+            build_module(directory, self.frozen, limits)?;
         let out = self.out.clone().unwrap_or_else(|| target.join("rules.d"));
-        let file = place(&bytes, &out, &name)?;
+        let file = install(&bytes, &out, &name)?;
         let (facts, verified) = module::open(&file, limits)?;
+        let mut progress = Progress::new(Total::Unknown);
+        progress.show(|| format!("measuring what the calls of {name} cost"));
         Ok(Built { file, facts, costs: Costs::of(&verified, limits) })
     }
 }
 
-/// A module as it is deployed.
-pub(super) struct Whole {
+/// A module that is complete, with its scenarios, ready to deploy.
+pub(super) struct DeployableModule {
     /// The package's name.
     pub(super) name: String,
     pub(super) bytes: Vec<u8>,
-    /// Cargo's directory.
+    /// Cargo's target directory.
     target: PathBuf,
 }
 
-/// Compiles a crate, and puts its scenarios into its module.
-pub(super) fn whole(directory: &Path, frozen: bool, limits: &Limits) -> anyhow::Result<Whole> {
+/// Compiles a crate and embeds its scenarios in the module.
+pub(super) fn build_module(
+    directory: &Path,
+    frozen: bool,
+    limits: &Limits,
+) -> anyhow::Result<DeployableModule> {
+    if package_name(directory).is_some_and(|name| name == POLICIES_NAME) {
+        let file = directory.join("Cargo.toml");
+        let reason = format!("the name `{POLICIES_NAME}` is reserved for policies.toml");
+        return Err(
+            UsageError(format!("{reason}: rename the package in {}", file.display())).into()
+        );
+    }
     let artifact = compile(directory, frozen)?;
     let bytes = artifact.read()?;
     let Artifact { name, file } = artifact;
     let manifest = module::read(&file, limits)?.manifest;
     let text = scenarios_of(directory, &manifest)?;
-    // …/target/wasm32-unknown-unknown/guest/name.wasm
-    let target = file.ancestors().nth(3).context("cargo put the module into no target directory")?.to_owned();
+    // The file is …/target/wasm32-unknown-unknown/guest/name.wasm.
+    let target = file
+        .ancestors()
+        .nth(3)
+        .context("cargo did not write the module into a target directory")?
+        .to_owned();
     let bytes = match &text {
         Some(text) => scenarios::embed(bytes, text)?,
         None => bytes,
     };
-    Ok(Whole { name, bytes, target })
+    Ok(DeployableModule { name, bytes, target })
 }
 
-/// The text of a rule crate's scenarios, if it has any: they go into the module, and whoever loads it runs them.
+/// The text of a rule crate's scenarios; `None` if it has no scenarios.toml. The scenarios are
+/// embedded in the module, and the engine that loads the module runs them.
 fn scenarios_of(directory: &Path, manifest: &Manifest) -> anyhow::Result<Option<String>> {
     let file = directory.join("scenarios.toml");
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("can't read {}", file.display())),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
     };
     match Scenarios::parse(&file.display().to_string(), &text, manifest) {
         Ok(_) => Ok(Some(text)),
         Err(problems) => {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            Err(UsageError(format!("its scenarios can't be meant so:\n{}", problems.join("\n"))).into())
+            Err(UsageError(format!("its scenarios are invalid:\n{}", problems.join("\n"))).into())
         }
     }
 }
 
-/// Runs cargo, which speaks to people itself, and finds out what it made.
+/// Runs cargo, which prints its own messages, and returns the module that it made.
 pub(super) fn compile(directory: &Path, frozen: bool) -> anyhow::Result<Artifact> {
     toolchain::check(directory)?;
     let mut cargo = toolchain::cargo(directory);
-    cargo.args(["rustc", "--lib", "--profile", "guest", "--target", TARGET, "--crate-type", "cdylib"]);
+    cargo.args([
+        "rustc",
+        "--lib",
+        "--profile",
+        "guest",
+        "--target",
+        TARGET,
+        "--crate-type",
+        "cdylib",
+    ]);
     cargo.arg("--message-format=json-render-diagnostics");
     if !has_guest_profile(directory)? {
         cargo.args(PROFILE.iter().flat_map(|setting| ["--config", setting]));
@@ -150,8 +190,9 @@ pub(super) fn compile(directory: &Path, frozen: bool) -> anyhow::Result<Artifact
     if frozen {
         cargo.arg("--frozen");
     }
-    // The linker leaves room for the widest address and index in each instruction unless it is told that nothing will be moved
-    // any more, which takes a module without symbols: it is an eighth of the code. The functions' names are no symbols, and some are kept.
+    // By default the linker leaves room in each instruction for the largest address or index, which
+    // is an eighth of the code. `--compress-relocations` removes that room, and works only on a
+    // module without symbols. The names of functions are not symbols, and some of them are kept.
     cargo.args([
         "--",
         "-C",
@@ -162,20 +203,22 @@ pub(super) fn compile(directory: &Path, frozen: bool) -> anyhow::Result<Artifact
         "link-arg=--keep-section=name",
     ]);
     cargo.args(["-C", &format!("link-arg=-zstack-size={STACK_BYTES}")]);
-    let mut running = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("can't start cargo")?;
-    let messages = running.stdout.take().context("cargo's output is not ours to read")?;
+    let mut running =
+        cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let messages = running.stdout.take().context("cannot read the output of cargo")?;
     let mut artifact = None;
     for line in BufReader::new(messages).lines() {
-        // Cargo names what it depends on first, and the crate itself last.
-        artifact = Artifact::of_message(&line?).or(artifact);
+        // Cargo reports the dependencies first and the crate itself last.
+        artifact = Artifact::from_message(&line?).or(artifact);
     }
     if !running.wait()?.success() {
-        bail!("cargo failed: correct what it names above, then build again");
+        bail!("cargo failed: correct the errors above, then build again");
     }
-    artifact.context("cargo made no module: is this crate a library with a rule in it?")
+    artifact
+        .context("cargo made no module: check that the crate is a library with a `#[rule]` in it")
 }
 
-/// A module as cargo leaves it.
+/// A module as cargo made it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Artifact {
     /// The package's name.
@@ -184,47 +227,61 @@ pub(super) struct Artifact {
 }
 
 impl Artifact {
-    /// The module, with the names that help.
+    /// Reads the module and keeps only the names of functions that help in error messages.
     pub(super) fn read(&self) -> anyhow::Result<Vec<u8>> {
-        let bytes = std::fs::read(&self.file).with_context(|| format!("can't read {}", self.file.display()))?;
-        names::shorten(&bytes, &self.name)
+        let bytes = std::fs::read(&self.file)
+            .with_context(|| format!("cannot read {}", self.file.display()))?;
+        function_names::shorten(&bytes, &self.name)
     }
 
-    fn of_message(line: &str) -> Option<Artifact> {
+    fn from_message(line: &str) -> Option<Artifact> {
         let message: Value = serde_json::from_str(line).ok()?;
         if message["reason"] != "compiler-artifact" {
             return None;
         }
-        let file =
-            message["filenames"].as_array()?.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm"))?;
+        let file = message["filenames"]
+            .as_array()?
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|file| file.ends_with(".wasm"))?;
         let directory = Path::new(message["manifest_path"].as_str()?).parent()?;
         Some(Artifact { name: package_name(directory)?, file: file.into() })
     }
 }
 
 fn package_name(directory: &Path) -> Option<String> {
-    let manifest: toml::Table = std::fs::read_to_string(directory.join("Cargo.toml")).ok()?.parse().ok()?;
+    let manifest: toml::Table =
+        std::fs::read_to_string(directory.join("Cargo.toml")).ok()?.parse().ok()?;
     Some(manifest.get("package")?.get("name")?.as_str()?.to_owned())
 }
 
-/// Whether the crate's workspace says itself what a guest is built with.
+/// Whether the crate's workspace defines `profile.guest`.
 fn has_guest_profile(directory: &Path) -> anyhow::Result<bool> {
     let mut cargo = toolchain::cargo(directory);
-    let root = toolchain::text_of(cargo.args(["locate-project", "--workspace", "--message-format=plain"]))?;
-    let root = std::fs::read_to_string(root.trim()).with_context(|| format!("can't read {}", root.trim()))?;
+    let root = toolchain::text_of(cargo.args([
+        "locate-project",
+        "--workspace",
+        "--message-format=plain",
+    ]))?;
+    let root = std::fs::read_to_string(root.trim())
+        .with_context(|| format!("cannot read {}", root.trim()))?;
     let root: toml::Table = root.parse()?;
     Ok(root.get("profile").and_then(|profiles| profiles.get("guest")).is_some())
 }
 
-/// Puts a module in its place in one step, so that nobody ever reads half of it.
-pub(super) fn place(module: &[u8], out: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    std::fs::create_dir_all(out).with_context(|| format!("can't make {}", out.display()))?;
+/// Writes a module under a temporary name and renames it, so that no reader sees half of it.
+pub(super) fn install(module: &[u8], out: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let placed = out.join(format!("{name}.wasm"));
-    let failed = || format!("can't write {}", placed.display());
-    let mut temporary =
-        tempfile::Builder::new().prefix(".").suffix(".partial").tempfile_in(out).with_context(failed)?;
+    let failed = || format!("cannot write {}", placed.display());
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".")
+        .suffix(".partial")
+        .tempfile_in(out)
+        .with_context(failed)?;
     temporary.write_all(module).with_context(failed)?;
-    // A temporary file is for its owner only; a module may be read by whoever may read the directory.
+    // A temporary file is readable by its owner only. A module must be readable by every user who
+    // may read the directory.
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     temporary.as_file().set_permissions(readable).with_context(failed)?;
     temporary.as_file().sync_all().with_context(failed)?;
@@ -237,21 +294,27 @@ fn text(Built { file, facts, costs }: &Built, limits: &Limits) -> String {
     let size = against(facts.bytes, limits.module_bytes_max);
     let mut text = format!("{}\n  {size}, digest {digest}\n", file.display());
     for handler in facts.manifest.handlers.iter().filter(|handler| !handler.events.is_empty()) {
-        let fields = if handler.fields.is_empty() { "no fields".to_owned() } else { field_names(&handler.fields) };
+        let fields = if handler.fields.is_empty() {
+            "no fields".to_owned()
+        } else {
+            field_names(&handler.fields)
+        };
         text += &format!("  reads of {}: {fields}\n", handler.events.join(", "));
     }
     text + &indent(&costs.text(limits))
 }
 
-/// Those that say who somebody is, or may, are marked: a campaign must be granted them.
+/// The names of the fields. Personal fields are marked, because a campaign must grant them.
 fn field_names(fields: &[Field]) -> String {
     let mut names = Vec::new();
     for field in fields {
-        let inner = field.of.iter().map(|inner| (format!("{}.{}", field.name, inner.name), inner.personal));
+        let inner =
+            field.of.iter().map(|inner| (format!("{}.{}", field.name, inner.name), inner.personal));
         let own = field.of.is_empty().then(|| (field.name.clone(), field.personal));
         names.extend(own.into_iter().chain(inner));
     }
-    let marked = |(name, is_personal): (String, bool)| if is_personal { name + " (personal)" } else { name };
+    let marked =
+        |(name, is_personal): (String, bool)| if is_personal { name + " (personal)" } else { name };
     names.into_iter().map(marked).collect::<Vec<_>>().join(", ")
 }
 
@@ -264,7 +327,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().join("new/rules.d");
         for text in ["first", "second"] {
-            let placed = place(text.as_bytes(), &out, "my-rule").unwrap();
+            let placed = install(text.as_bytes(), &out, "my-rule").unwrap();
             assert_eq!(placed, out.join("my-rule.wasm"));
             assert_eq!(std::fs::read_to_string(placed).unwrap(), text);
         }
@@ -277,10 +340,12 @@ mod tests {
         let manifest = directory.path().join("Cargo.toml");
         std::fs::write(&manifest, "[package]\nname = \"my-rule\"\n").unwrap();
         let message = serde_json::json!({
-            "reason": "compiler-artifact", "manifest_path": manifest, "filenames": ["/t/my_rule.d", "/t/my_rule.wasm"],
+            "reason": "compiler-artifact",
+            "manifest_path": manifest,
+            "filenames": ["/t/my_rule.d", "/t/my_rule.wasm"],
         });
         let expected = Artifact { name: "my-rule".into(), file: "/t/my_rule.wasm".into() };
-        assert_eq!(Artifact::of_message(&message.to_string()), Some(expected));
-        assert_eq!(Artifact::of_message("not json"), None);
+        assert_eq!(Artifact::from_message(&message.to_string()), Some(expected));
+        assert_eq!(Artifact::from_message("not json"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! `hailer check`: whether a start would work, without starting.
+//! `hailer check`: checks whether the engine would start, without starting it.
 
 use clap::Args;
 
@@ -8,20 +8,23 @@ use super::{EXIT_CODES, logging};
 use crate::config::Purpose;
 use crate::daemon::{self, Finding};
 
-/// Check configuration, campaigns and broker without running anything
+/// Check configuration, campaigns and broker without running the engine
 ///
-/// Does what a start does up to the first event: reads the configuration, loads every campaign of the rules'
-/// directory, looks at the recording's, and asks the broker for the queue and the exchange, and whether the user may read from the one and publish to
-/// the other. Nothing is consumed, published or changed. Not looked at: bindings, queue bounds, and the store, which `hailer store verify` reads. Run it
-/// before a restart and in a pipeline that delivers campaigns.
+/// Does everything that a start does before the first event: reads the configuration, loads every
+/// campaign of the rules directory, and looks at the directory of the recording. It asks the broker
+/// for the queue and the exchange, and whether the user may read from the queue and publish to the
+/// exchange. Nothing is consumed, published or changed. It does not check bindings, queue limits,
+/// or the store (see `hailer store verify`). Run it before a restart, and in the pipeline that
+/// delivers campaigns.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  hailer check --config /etc/hailer/hailer.toml\n  hailer check --rules rules.d --no-broker --json\n\n{EXIT_CODES}",
+    "Examples:\n  hailer check --config /etc/hailer/hailer.toml\n  hailer check --rules rules.d \
+        --no-broker --json\n\n{EXIT_CODES}",
 ))]
 pub(super) struct Check {
     #[command(flatten)]
     settings: SettingFlags,
-    /// Leave the broker alone: check configuration and campaigns only
+    /// Check configuration and campaigns only; do not connect to the broker
     #[arg(long)]
     no_broker: bool,
 }
@@ -30,7 +33,7 @@ impl Check {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         logging::start_beside_findings()?;
         let config = global.load(Purpose::Run, &self.settings)?.config;
-        let mut findings = vec![Finding::well("configuration", "every setting is valid")];
+        let mut findings = vec![Finding::ok("configuration", "every setting is valid")];
         findings.extend(daemon::check_rules(&config));
         findings.extend(daemon::check_recording(&config));
         if !self.no_broker {

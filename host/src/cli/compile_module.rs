@@ -1,11 +1,11 @@
-//! `hailer compile-module`: the child in which the engine compiles a module. Not for people: what it reads and writes
-//! is between the engine and itself.
+//! `hailer compile-module`: the child process in which the engine compiles a module. It is not for
+//! people: its input and output are known to the engine alone.
 
 use clap::Args;
 
 use crate::daemon;
 
-/// Compile a module within limits; the engine calls this
+/// Compile a module within limits (called by the engine)
 #[derive(Debug, Args)]
 pub(super) struct CompileModule {}
 

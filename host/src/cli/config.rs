@@ -1,4 +1,4 @@
-//! `hailer config show`: every setting and where it came from.
+//! `hailer config show`: prints every setting and its origin.
 
 use clap::{Args, Subcommand};
 
@@ -6,7 +6,7 @@ use super::settings::{Global, SettingFlags};
 use super::{DONE, output};
 use crate::config::{Purpose, Shown};
 
-/// Show the configuration and where each value came from
+/// Show the configuration, and where each value came from
 #[derive(Debug, Args)]
 pub(super) struct ConfigCommand {
     #[command(subcommand)]
@@ -20,15 +20,17 @@ enum Action {
 
 /// Print every setting, its value, and where the value came from
 ///
-/// Settings come from defaults, then the file (--config, or hailer.toml in the current directory), then the environment
-/// (HAILER_ and the setting's name in capitals, with __ for the dot: HAILER_RABBITMQ__PREFETCH), then flags; the last
-/// that sets a value wins. Passwords in addresses are not shown, and files that hold secrets are not read.
+/// Settings come from four layers: defaults, the file (--config, or hailer.toml in the current
+/// directory), the environment, and flags. A later layer overrides an earlier one. An environment
+/// variable is HAILER_ and the setting's name in capitals, with __ for the dot, such as
+/// HAILER_RABBITMQ__PREFETCH. Passwords in addresses are not shown. Files that hold secrets are not
+/// read.
 #[derive(Debug, Args)]
 #[command(after_long_help = concat!(
     "Examples:\n",
     "  hailer config show\n",
     "  HAILER_SHARDS=4 hailer config show --set rabbitmq.prefetch=500 --json\n\n",
-    "Exit codes: 0 shown, 2 the configuration has problems; all of them are listed.",
+    "Exit codes: 0 shown, 2 the configuration has problems, which are all listed.",
 ))]
 struct Show {
     #[command(flatten)]

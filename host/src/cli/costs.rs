@@ -1,4 +1,5 @@
-//! What a module costs, as `build`, `inspect` and `bench` show it: against the limits that an engine of the same configuration has.
+//! The cost of a module's calls, against the limits of an engine with the same configuration.
+//! `build`, `inspect` and `bench` show it.
 
 use serde::Serialize;
 use toml::de::DeTable;
@@ -7,7 +8,7 @@ use super::output;
 use crate::daemon;
 use crate::engine::{Limits, SampleCost, Sandbox, VerifiedModule, encode_params};
 
-/// The cost of a module's calls, or why it is not known.
+/// The cost of a module's calls, or the reason why it is not known.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Costs {
@@ -16,10 +17,13 @@ pub(super) enum Costs {
 }
 
 impl Costs {
-    /// With default parameters. That a module can't be called so is no reason not to show what else there is of it.
+    /// The cost with default parameters. A module that cannot be called with defaults is no error:
+    /// its other facts are still shown.
     pub(super) fn of(module: &VerifiedModule, limits: &Limits) -> Costs {
         let Ok(params) = encode_params(&module.manifest.params, &DeTable::new()) else {
-            return Costs::CostUnknown("a parameter has no default: hailer bench MODULE --campaign FILE".into());
+            return Costs::CostUnknown(
+                "a parameter has no default: run hailer bench MODULE --campaign FILE".into(),
+            );
         };
         match daemon::measure(module, &params, limits, false) {
             Ok(costs) => Costs::Cost(costs),
@@ -35,20 +39,30 @@ impl Costs {
     }
 }
 
-/// A row a sample.
+/// A table with one row for each sample.
 pub(super) fn table(costs: &[SampleCost], limits: &Limits) -> String {
     if costs.is_empty() {
-        return "takes none of the source's events\n".to_owned();
+        return "takes none of the catalogue's events\n".to_owned();
     }
     let fuel_max = Sandbox::fuel_of(limits);
     let is_timed = costs.iter().any(|cost| cost.nanoseconds.is_some());
     let row = |cost: &SampleCost| {
         let called_by = cost.called_by.clone();
         if let Some(fault) = &cost.fault {
-            return [called_by, cost.handler.clone(), fault.clone(), String::new(), String::new(), String::new()];
+            return [
+                called_by,
+                cost.handler.clone(),
+                fault.clone(),
+                String::new(),
+                String::new(),
+                String::new(),
+            ];
         }
-        let time = cost.nanoseconds.map_or_else(String::new, |nanoseconds| format!("{nanoseconds:.0} ns"));
-        let state = cost.state_bytes.map_or_else(|| "-".to_owned(), |bytes| against(bytes, limits.state_bytes_max));
+        let time =
+            cost.nanoseconds.map_or_else(String::new, |nanoseconds| format!("{nanoseconds:.0} ns"));
+        let state = cost
+            .state_bytes
+            .map_or_else(|| "-".to_owned(), |bytes| against(bytes, limits.state_bytes_max));
         [
             called_by,
             cost.handler.clone(),
@@ -62,7 +76,7 @@ pub(super) fn table(costs: &[SampleCost], limits: &Limits) -> String {
     output::table(["called by", "handler", "fuel", third, "output", "state"], costs.iter().map(row))
 }
 
-/// A size, and how much of its limit that is.
+/// A size, and its percentage of the limit.
 pub(super) fn against(bytes: usize, limit: usize) -> String {
     format!("{} ({})", output::size(bytes as u64), share(bytes as u64, limit as u64))
 }

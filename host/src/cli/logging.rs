@@ -1,4 +1,4 @@
-//! The log: to standard error, for people or as JSON.
+//! The log, on standard error: as text for people, or as JSON.
 
 use std::io::IsTerminal;
 
@@ -10,21 +10,22 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::UsageError;
-use crate::broker::SILENCED_LOG_TARGETS;
 use crate::config::{LogConfig, LogFormat};
+use crate::connection::SILENCED_LOG_TARGETS;
 
-/// Starts the log as the configuration says. Times are UTC.
+/// Starts the log as the configuration says. Times in it are UTC.
 pub(super) fn start(config: &LogConfig) -> anyhow::Result<()> {
     log(config, std::io::stderr)?.try_init()?;
     Ok(())
 }
 
-/// The log of a command that is not the engine: what goes wrong beneath it, and no more.
+/// Starts the log of a command other than the engine: warnings and errors only.
 pub(super) fn start_quiet() -> anyhow::Result<()> {
     start(&LogConfig { format: LogFormat::Text, level: "warn".to_owned() })
 }
 
-/// The log of a command that shows what it found: not once more what it shows.
+/// Starts the log of a command that prints findings. The log leaves out messages that the findings
+/// repeat.
 pub(super) fn start_beside_findings() -> anyhow::Result<()> {
     let level = "warn,hailer::reload=error,hailer::health=error";
     start(&LogConfig { format: LogFormat::Text, level: level.to_owned() })
@@ -36,7 +37,8 @@ where
 {
     let filter = EnvFilter::builder().parse(with_client_off(&config.level));
     let filter = filter.map_err(|error| UsageError(error.to_string()))?;
-    // A filter of its own: no directive in the configuration, however specific, can open what this closes.
+    // This filter is separate from the configured one, so no directive in the configuration,
+    // however specific, can let through what it stops.
     let permitted = filter_fn(may_be_logged);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match config.format {
@@ -44,25 +46,35 @@ where
             let ansi = std::io::stderr().is_terminal() && !no_color();
             log.with_ansi(ansi).with_target(false).finish().with(permitted).into()
         }
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).finish().with(permitted).into(),
+        LogFormat::Json => {
+            log.json().flatten_event(true).with_current_span(false).finish().with(permitted).into()
+        }
     })
 }
 
-/// The client library of RabbitMQ logs each failed attempt in its own words, beside the engine's. It is off unless the
-/// configuration names it.
+/// Turns the log of the RabbitMQ client library off, unless the configuration names it. The library
+/// logs each failed attempt, which the engine logs as well.
 fn with_client_off(level: &str) -> String {
-    if level.contains("lapin") || level.is_empty() { level.to_owned() } else { format!("{level},lapin=off") }
+    if level.contains("lapin") || level.is_empty() {
+        level.to_owned()
+    } else {
+        format!("{level},lapin=off")
+    }
 }
 
-/// Nothing that prints bodies of messages, which are personal, whatever the configuration says.
+/// Whether a target may be logged. Targets that print the bodies of messages are never logged,
+/// whatever the configuration says, because bodies are personal data.
 fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     let within = |silenced: &&str| {
-        metadata.target().strip_prefix(*silenced).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        metadata
+            .target()
+            .strip_prefix(*silenced)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     };
     !SILENCED_LOG_TARGETS.iter().any(within)
 }
 
-/// <https://no-color.org>
+/// Whether the user has turned colours off with `NO_COLOR` (<https://no-color.org>).
 fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
@@ -74,27 +86,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_level_and_no_directive_brings_a_messages_body_into_the_log() {
+    fn no_level_and_no_directive_lets_the_body_of_a_message_into_the_log() {
         for format in [LogFormat::Text, LogFormat::Json] {
-            for level in
-                ["trace", "lapin=trace", "lapin::channels=trace,lapin::frames=trace,error", "[io_loop]=trace,trace"]
-            {
+            for level in [
+                "trace",
+                "lapin=trace",
+                "lapin::channels=trace,lapin::frames=trace,error",
+                "[io_loop]=trace,trace",
+            ] {
                 let written = tempfile::tempfile().unwrap();
                 let config = LogConfig { format, level: level.to_owned() };
                 let log = log(&config, Mutex::new(written.try_clone().unwrap())).unwrap();
                 tracing::dispatcher::with_default(&log, || {
                     tracing::trace_span!(target: "lapin::io_loop", "io_loop").in_scope(|| {
-                        tracing::trace!(target: "lapin::channels", frame = "secret", "will handle frame");
+                        let frame = "secret";
+                        tracing::trace!(target: "lapin::channels", frame, "will handle frame");
                         tracing::trace!(target: "lapin::frames", frame = "secret", "discarding");
                         tracing::trace!(target: "lapin::io_loop", "secret");
                         tracing::warn!(target: "lapin::returned_messages", message = "secret");
                         tracing::trace!(target: "lapin::returned_messages::inner", "secret");
                     });
-                    tracing::error!(target: "lapin::channel", "the rest is said");
+                    tracing::error!(target: "lapin::channel", "the rest is logged");
                 });
                 let text = text_of(written);
                 assert!(!text.contains("secret"), "{level}: {text}");
-                assert_eq!(text.contains("the rest is said"), level.contains("lapin"), "{level}: {text}");
+                assert_eq!(
+                    text.contains("the rest is logged"),
+                    level.contains("lapin"),
+                    "{level}: {text}"
+                );
             }
         }
     }

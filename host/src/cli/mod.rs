@@ -1,9 +1,11 @@
-//! The commands. Standard output is for data, standard error for people; exit codes are 0 done, 1 failed, 2 usage or
-//! configuration. One command, one file; what they share is in `settings`, `output` and `logging`.
+//! The commands, one file each. Data goes to standard output, messages for people go to standard
+//! error. Exit codes are 0 done, 1 failed, 2 usage or configuration. `settings`, `output`,
+//! `progress` and `logging` are shared by the commands.
 
 mod logging;
 mod origins;
 mod output;
+mod progress;
 mod settings;
 
 mod check;
@@ -15,9 +17,9 @@ mod bench;
 mod build;
 mod costs;
 mod dev;
+mod function_names;
 mod inspect;
 mod module;
-mod names;
 mod new;
 mod params;
 mod test;
@@ -26,20 +28,23 @@ mod toolchain;
 mod campaigns;
 mod engine;
 mod pause;
+mod policies;
 mod record;
 mod reload;
 mod replay;
 mod rollback;
 mod trial;
 
+mod consent;
 mod customer;
 mod dead_letters;
 mod decisions;
+mod deferred;
 mod erase;
 mod failures;
 mod moment;
-mod reading;
 mod store;
+mod store_access;
 mod why;
 
 mod compile_module;
@@ -52,21 +57,22 @@ use clap::{Parser, Subcommand};
 
 use settings::Global;
 
-/// Done.
+/// Exit code: the command did what it was asked to do.
 const DONE: u8 = 0;
-/// It was tried and did not work.
+/// Exit code: the command failed.
 const FAILED: u8 = 1;
-/// The command line or the configuration can't be meant so.
+/// Exit code: the command line or the configuration is invalid.
 const USAGE: u8 = 2;
 
-/// What every command's long help ends with.
+/// The end of every command's long help.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration.";
 
-/// Loyalty events in, sandboxed WebAssembly rules, communications out.
+/// Decide loyalty events with sandboxed WebAssembly rules, and send the communications
 ///
-/// Hailer reads the events that Loymax sends for Smart Communications, from RabbitMQ or from a file, runs each through rule
-/// modules, and sends the communications that they decide on. A rule is a small WebAssembly module; copy one into
-/// the rules' directory of a running engine, and the next event is decided by it.
+/// Hailer reads the events that Loymax sends for Smart Communications, from RabbitMQ or from a
+/// file. It runs each event through rule modules and sends the communications that they ask for. A
+/// rule is a small WebAssembly module. Copy one into the rules directory of a running engine, and
+/// it decides the next event.
 #[derive(Debug, Parser)]
 #[command(
     name = "hailer",
@@ -79,10 +85,11 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration
         "  hailer new my-rule                              write a rule crate with a test\n",
         "  hailer test my-rule                             run its scenarios on the real module\n",
         "  hailer build my-rule --out rules.d              build it into a module\n",
-        "  hailer events --generate 100 > events.jsonl     make events to try it on\n",
-        "  hailer run --source file:events.jsonl           see what it would send\n\n",
-        "Settings come from defaults, then hailer.toml, then HAILER_… variables, then flags; `hailer config show` \
-         prints each with where it came from.\n\n",
+        "  hailer events --generate 100 > events.jsonl     generate events to try it on\n",
+        "  hailer run --source file:events.jsonl           print what it would send\n\n",
+        "Settings come from defaults, then hailer.toml, then HAILER_… variables, then flags; \
+            `hailer config show` \
+         prints each setting and its origin.\n\n",
         "Exit codes: 0 done, 1 failed, 2 usage or configuration.",
     )
 )]
@@ -115,11 +122,14 @@ enum Command {
     Shadow(trial::Shadow),
     Promote(trial::Promote),
     Abort(trial::Abort),
+    Policies(policies::Policies),
     Why(why::Why),
     Decisions(decisions::Decisions),
     Failures(failures::Failures),
+    Deferred(deferred::Deferred),
     #[command(name = "dead-letters")]
     DeadLetters(dead_letters::DeadLetters),
+    Consent(consent::Consent),
     Erase(erase::Erase),
     Store(store::StoreCommand),
     Events(events::Events),
@@ -130,21 +140,21 @@ enum Command {
     CompileModule(compile_module::CompileModule),
 }
 
-/// The command line asks for something that can't be.
+/// The command line is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct UsageError(String);
 
 impl Cli {
-    /// Runs the command, and says on standard error what went wrong, if something did. Returns the exit code.
+    /// Runs the command and prints its error, if any, on standard error. Returns the exit code.
     #[must_use]
     pub fn run(self) -> u8 {
         match self.dispatch() {
             Ok(code) => code,
-            // Whoever reads us has enough: `hailer events --generate 1000000 | head`.
+            // The reader of standard output has ended: `hailer events --generate 1000000 | head`.
             Err(error) if output::is_closed_pipe(&error) => DONE,
             Err(error) => {
-                output::say(&format!("error: {error:#}"));
+                output::message(&format!("error: {error:#}"));
                 code_of(&error)
             }
         }
@@ -173,10 +183,13 @@ impl Cli {
             Command::Shadow(command) => command.run(global),
             Command::Promote(command) => command.run(global),
             Command::Abort(command) => command.run(global),
+            Command::Policies(command) => command.run(global),
             Command::Why(command) => command.run(global),
             Command::Decisions(command) => command.run(global),
             Command::Failures(command) => command.run(global),
+            Command::Deferred(command) => command.run(global),
             Command::DeadLetters(command) => command.run(global),
+            Command::Consent(command) => command.run(global),
             Command::Erase(command) => command.run(global),
             Command::Store(command) => command.run(global),
             Command::Events(command) => command.run(global),
@@ -193,6 +206,15 @@ fn code_of(error: &anyhow::Error) -> u8 {
         cause.is::<UsageError>()
             || cause.is::<crate::config::ConfigError>()
             || cause.is::<crate::failpoint::FailpointError>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(
+                    crate::reload::ReloadError::Policies { .. }
+                        | crate::reload::ReloadError::UnusablePolicies { .. }
+                        | crate::reload::ReloadError::PoliciesFile { .. }
+                        | crate::reload::ReloadError::UnreadablePolicies { .. }
+                )
+            )
             || matches!(cause.downcast_ref(), Some(crate::sources::SourceError::Configuration(_)))
             || matches!(cause.downcast_ref(), Some(crate::sinks::SinkError::Configuration(_)))
     });

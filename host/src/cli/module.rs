@@ -1,5 +1,6 @@
-//! A module file as `inspect` and `build` see it: what it says about itself, read without running anything. Whether
-//! it is a rule module is decided by the engine's own check, so that a bad one is refused before it is deployed.
+//! A module file as `inspect` and `build` show it: the facts that can be read without running the
+//! module. The engine's own check decides whether it is a rule module, so a bad one is refused
+//! before it is deployed.
 
 use std::path::Path;
 
@@ -12,60 +13,62 @@ use wasmparser::{Encoding, Parser, Payload, TypeRef};
 use crate::engine::{self, Limits, VerifiedModule, mark_personal};
 use crate::scenarios::{self, Scenarios};
 
-/// A larger file is not looked into.
+/// The largest module file that is read, in bytes.
 const MODULE_BYTES_MAX: u64 = 64 << 20;
 
-/// What can be read off a module's file.
+/// The facts that can be read from a module's file.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ModuleFacts {
     pub(super) bytes: usize,
-    /// BLAKE3, in hexadecimal.
+    /// The BLAKE3 digest of the file, in hexadecimal.
     pub(super) digest: String,
     pub(super) sections: Sections,
-    /// What it imports, `module.name`.
+    /// The imports of the module, as `module.name`.
     pub(super) imports: Vec<String>,
-    /// The names of the scenarios that it brings along.
+    /// The names of the scenarios that are embedded in the module.
     pub(super) scenarios: Vec<String>,
-    /// With the engine's own marks on what is personal.
+    /// The manifest, in which the engine has marked the personal fields.
     pub(super) manifest: Manifest,
 }
 
-/// What a module's bytes are spent on.
+/// The sizes of a module's sections, in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Sections {
     pub(super) code_bytes: usize,
-    /// Texts and tables that the code uses.
+    /// Size of the texts and tables that the code uses.
     pub(super) data_bytes: usize,
-    /// Custom sections by name: the manifest, and what build tools add.
+    /// Sizes of the custom sections by name: the manifest, and what build tools add.
     pub(super) custom: Vec<(String, usize)>,
 }
 
-/// Reads a module's file.
+/// Reads the facts of a module's file.
 pub(super) fn read(path: &Path, limits: &Limits) -> anyhow::Result<ModuleFacts> {
     Ok(open(path, limits)?.0)
 }
 
-/// Reads a module's file, and returns what may be run of it as well.
+/// Reads the facts of a module's file, and verifies the module so that it can be run.
 pub(super) fn open(path: &Path, limits: &Limits) -> anyhow::Result<(ModuleFacts, VerifiedModule)> {
-    let in_file = || format!("can't read {}", path.display());
+    let in_file = || format!("cannot read {}", path.display());
     let length = std::fs::metadata(path).with_context(in_file)?.len();
     if length > MODULE_BYTES_MAX {
         bail!(
-            "{} is no rule module: it has {length} bytes, and {MODULE_BYTES_MAX} are the most that are read",
+            "{} is not a rule module: it has {length} bytes, and at most {MODULE_BYTES_MAX} are \
+                read",
             path.display()
         );
     }
     let bytes = std::fs::read(path).with_context(in_file)?;
-    let no_rule = || format!("{} is no rule module", path.display());
+    let no_rule = || format!("{} is not a rule module", path.display());
     let facts = facts(&bytes).with_context(no_rule)?;
     let verified = admit(bytes, limits).with_context(no_rule)?;
     Ok((facts, verified))
 }
 
 fn admit(bytes: Vec<u8>, limits: &Limits) -> anyhow::Result<VerifiedModule> {
-    engine::verify(bytes.into(), limits).map_err(|error| anyhow::anyhow!("{error}: {}", error.hint()))
+    engine::verify(bytes.into(), limits)
+        .map_err(|error| anyhow::anyhow!("{error}: {}", error.hint()))
 }
 
 fn facts(bytes: &[u8]) -> anyhow::Result<ModuleFacts> {
@@ -83,7 +86,11 @@ fn facts(bytes: &[u8]) -> anyhow::Result<ModuleFacts> {
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
                     let import = import.context("its imports are damaged: build it again")?;
-                    let kind = if matches!(import.ty, TypeRef::Func(_)) { "" } else { " (not a function)" };
+                    let kind = if matches!(import.ty, TypeRef::Func(_)) {
+                        ""
+                    } else {
+                        " (not a function)"
+                    };
                     imports.push(format!("{}.{}{kind}", import.module, import.name));
                 }
             }
@@ -99,19 +106,26 @@ fn facts(bytes: &[u8]) -> anyhow::Result<ModuleFacts> {
         }
     }
     let [manifest] = manifests[..] else {
-        bail!("it has {} sections named {MANIFEST_SECTION}, not one: write the rule with hailer-sdk", manifests.len());
+        bail!(
+            "it has {} sections named {MANIFEST_SECTION}, not one: write the rule with hailer-sdk",
+            manifests.len()
+        );
     };
-    // One of another ABI may have another shape: the engine's own reading says which SDK it takes.
+    // The manifest of another ABI may have another structure. The engine's own reading then says
+    // which SDK it accepts.
     let mut manifest = match serde_json::from_slice(manifest) {
         Ok(manifest) => manifest,
-        Err(_) => engine::read_manifest(manifest).map_err(|error| anyhow::anyhow!("{error}: {}", error.hint()))?,
+        Err(_) => engine::read_manifest(manifest)
+            .map_err(|error| anyhow::anyhow!("{error}: {}", error.hint()))?,
     };
     mark_personal(&mut manifest);
     let scenarios = match scenarios::embedded(bytes)? {
         None => Vec::new(),
         Some(text) => match Scenarios::parse("its scenarios", text, &manifest) {
             Ok(scenarios) => scenarios.list.into_iter().map(|scenario| scenario.name).collect(),
-            Err(problems) => bail!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+            Err(problems) => {
+                bail!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+            }
         },
     };
     Ok(ModuleFacts {
@@ -128,16 +142,19 @@ fn facts(bytes: &[u8]) -> anyhow::Result<ModuleFacts> {
 mod tests {
     use super::*;
 
+    const MANIFEST: &str = r#"(@custom "hailer.manifest"
+        "{\"abi\":1,\"name\":\"r\",\"version\":\"1.0.0\",\"handlers\":[]}")"#;
+
     fn module(text: &str) -> anyhow::Result<ModuleFacts> {
         facts(&wat::parse_str(text).unwrap())
     }
 
     #[test]
-    fn a_module_tells_what_it_is_without_being_run() {
-        let facts = module(
-            r#"(module (import "hailer" "log" (func (param i32 i32 i32 i32))) (import "env" "memory" (memory 1))
-            (@custom "hailer.manifest" "{\"abi\":1,\"name\":\"r\",\"version\":\"1.0.0\",\"handlers\":[]}"))"#,
-        )
+    fn the_facts_of_a_module_are_read_without_running_it() {
+        let facts = module(&format!(
+            r#"(module (import "hailer" "log" (func (param i32 i32 i32 i32)))
+                (import "env" "memory" (memory 1)) {MANIFEST})"#
+        ))
         .unwrap();
         assert_eq!(facts.imports, ["hailer.log", "env.memory (not a function)"]);
         assert_eq!((facts.manifest.abi, facts.manifest.name.as_str()), (1, "r"));
@@ -145,30 +162,30 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engine_refuses_is_refused_with_the_engines_hint() {
+    fn a_module_that_the_engine_refuses_is_refused_with_the_engines_hint() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("r.wasm");
-        let manifest =
-            r#"(@custom "hailer.manifest" "{\"abi\":1,\"name\":\"r\",\"version\":\"1.0.0\",\"handlers\":[]}")"#;
-        let text = format!(r#"(module (import "env" "now" (func)) {manifest})"#);
+        let text = format!(r#"(module (import "env" "now" (func)) {MANIFEST})"#);
         std::fs::write(&file, wat::parse_str(text).unwrap()).unwrap();
         let error = format!("{:#}", read(&file, &Limits::default()).unwrap_err());
         assert!(error.contains("imports `env.now`") && error.contains("cargo tree"), "{error}");
     }
 
     #[test]
-    fn what_is_no_rule_module_is_told_apart_in_words() {
+    fn a_file_that_is_no_rule_module_is_refused_with_the_reason() {
         let manifest = r#"(@custom "hailer.manifest" "{}")"#;
         for (text, part) in [
             ("(module)".to_owned(), "0 sections"),
             (format!("(module {manifest} {manifest})"), "2 sections"),
-            (format!("(module {manifest})"), "it can't be read"),
+            (format!("(module {manifest})"), "it cannot be read"),
             ("(component)".to_owned(), "a component"),
         ] {
             let error = format!("{:#}", module(&text).unwrap_err());
             assert!(error.contains(part), "{error}");
         }
         assert!(format!("{:#}", facts(b"hello").unwrap_err()).contains("not WebAssembly"));
-        assert!(format!("{:#}", facts(b"\0asm\x01\0\0\0\x02\xff").unwrap_err()).contains("damaged"));
+        assert!(
+            format!("{:#}", facts(b"\0asm\x01\0\0\0\x02\xff").unwrap_err()).contains("damaged")
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Times as people write them: a span back from now, a date, a time.
+//! Times as people write them on the command line: a span back from now, a date, or a time.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -7,28 +7,32 @@ use jiff::{Span, Timestamp, ZonedDateTime};
 use super::UsageError;
 use crate::zones;
 
-/// The zone in which times are read and shown.
+/// The zone in which times are read and printed.
 pub(super) fn zone(utc: bool) -> TimeZone {
     if utc { TimeZone::UTC } else { zones::machine() }
 }
 
-/// What `--since` and `--until` mean.
+/// Parses the value of `--since`, `--until` and the like.
 pub(super) fn moment(flag: &str, text: &str, zone: &TimeZone) -> Result<Timestamp, UsageError> {
     parse(text, &Timestamp::now().to_zoned_datetime(zone.clone())).ok_or_else(|| {
-        let forms = "a span back from now such as 90m, 24h or 7d, a date such as 2026-03-01, or a time such as 2026-03-01T08:00:00Z";
-        UsageError(format!("`{flag} {text}` is no time: write {forms}"))
+        let forms = "a span back from now such as 90m, 24h or 7d, a date such as 2026-03-01, or a \
+                     time such as 2026-03-01T08:00:00Z";
+        UsageError(format!("`{flag} {text}` is not a time: write {forms}"))
     })
 }
 
-/// What `--warm-up` and the like mean, in milliseconds: a span such as 30d.
+/// Parses a span such as `30d`, the value of `--warm-up` and the like, into milliseconds.
 pub(super) fn span_ms(flag: &str, text: &str) -> Result<i64, UsageError> {
     let days = jiff::SpanRelativeTo::days_are_24_hours();
-    let ms = text.parse::<Span>().ok().and_then(|span| span.total((jiff::Unit::Millisecond, days)).ok());
-    // Longer than anything is recorded for.
+    let ms =
+        text.parse::<Span>().ok().and_then(|span| span.total((jiff::Unit::Millisecond, days)).ok());
+    // A hundred years: longer than any recording.
     const LONGEST_MS: f64 = 36_600.0 * 86_400_000.0;
     match ms {
         Some(ms) if (0.0..=LONGEST_MS).contains(&ms) => Ok(ms as i64),
-        _ => Err(UsageError(format!("`{flag} {text}` is no span of time: write one such as 90m, 24h or 30d"))),
+        _ => Err(UsageError(format!(
+            "`{flag} {text}` is not a span of time: write one such as 90m, 24h or 30d"
+        ))),
     }
 }
 
@@ -36,7 +40,7 @@ fn parse(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Some(at);
     }
-    // A date is its midnight.
+    // A date means its midnight.
     if let Ok(at) = text.parse::<DateTime>() {
         return Some(at.to_zoned_datetime(now.time_zone().clone()).ok()?.timestamp());
     }
@@ -50,8 +54,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_is_so_many_milliseconds_and_never_less_than_none() {
-        for (text, expected) in [("90m", 5_400_000), ("30d", 2_592_000_000), ("1d 1h", 90_000_000), ("0s", 0)] {
+    fn a_span_is_a_number_of_milliseconds_and_never_negative() {
+        for (text, expected) in
+            [("90m", 5_400_000), ("30d", 2_592_000_000), ("1d 1h", 90_000_000), ("0s", 0)]
+        {
             assert_eq!(span_ms("--warm-up", text).unwrap(), expected, "{text}");
         }
         for text in ["", "30", "-1d", "a month", "40000d", "2026-03-01"] {
@@ -61,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_time_is_a_span_back_a_date_or_a_time() {
-        // The night in which Moscow's clocks did not change, and Berlin's did.
+        // The day on which the clocks of Berlin change.
         let now = "2026-03-29T12:00:00[Europe/Berlin]".parse::<ZonedDateTime>().unwrap();
         for (text, expected) in [
             ("7d", "2026-03-22T11:00:00Z"),

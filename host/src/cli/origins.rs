@@ -1,4 +1,4 @@
-//! Where a command reads recorded events from, as its arguments say it.
+//! The recorded events that the arguments of a command name.
 
 use std::path::{Path, PathBuf};
 
@@ -8,16 +8,22 @@ use crate::config::Config;
 use crate::recording::{Archive, ArchiveError, Origin, StreamError, StreamQueue};
 use crate::sources::lines::line_bytes_max;
 
-/// Opens what is named: files, directories, - for standard input, and stream queues, read since a moment.
-pub(super) fn open(files: &[PathBuf], config: &Config, since: Option<jiff::Timestamp>) -> anyhow::Result<Archive> {
+/// Opens the files, directories, standard input (`-`) and stream queues that `files` names. Stream
+/// queues are read from `since` on.
+pub(super) fn open(
+    files: &[PathBuf],
+    config: &Config,
+    since: Option<jiff::Timestamp>,
+) -> anyhow::Result<Archive> {
     let origin = |file: &PathBuf| -> Result<Origin, UsageError> {
         let Some(text) = address(file) else { return Ok(file.clone().into()) };
-        let address = QueueAddress::new(text, &config.rabbitmq).map_err(|error| UsageError(error.to_string()))?;
+        let address = QueueAddress::new(text, &config.rabbitmq)
+            .map_err(|error| UsageError(error.to_string()))?;
         Ok(Origin::Stream(Box::new(StreamQueue { address, since })))
     };
     let origins = files.iter().map(origin).collect::<Result<Vec<_>, _>>()?;
     Archive::open(&origins, line_bytes_max(config.event.bytes_max)).map_err(|error| match error {
-        // Nobody's mistake: it may be there the next time.
+        // The command line is correct; the broker may answer the next time.
         ArchiveError::Stream(
             StreamError::Broker { .. }
             | StreamError::Stalled { .. }

@@ -1,14 +1,11 @@
-//! Writing: data to standard output, everything else to standard error.
+//! Output: data goes to standard output, everything else to standard error.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::time::{Duration, Instant};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);
-
-/// Data as text, with a line's end.
+/// Writes data as text to standard output, with a line feed at the end.
 pub(super) fn data(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
@@ -18,19 +15,23 @@ pub(super) fn data(text: &str) -> anyhow::Result<()> {
     Ok(stdout.flush()?)
 }
 
-/// Data as JSON.
+/// Writes data as JSON to standard output.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     data(&serde_json::to_string_pretty(value)?)
 }
 
-/// A word to whoever is looking on.
-pub(super) fn say(text: &str) {
-    // Nothing can be said about standard error not taking it.
+/// Prints a message for people on standard error.
+pub(super) fn message(text: &str) {
+    // If standard error cannot be written, there is no other place to report that.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Rows under a heading: as wide as the terminal if there is one, else as wide as they are, one row a line.
-pub(super) fn table<const N: usize>(heading: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+/// A table of rows under a heading. On a terminal it is as wide as the terminal; elsewhere each row
+/// is on one line, as wide as needed.
+pub(super) fn table<const N: usize>(
+    heading: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(heading.map(str::to_uppercase)).add_rows(rows);
     if io::stdout().is_terminal() {
@@ -38,17 +39,20 @@ pub(super) fn table<const N: usize>(heading: [&str; N], rows: impl IntoIterator<
     } else {
         table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
     }
-    // The style pads every column on both sides; the outer padding helps nobody.
-    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n").collect()
+    // The style pads every column on both sides. The outer padding is removed.
+    table
+        .lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n")
+        .collect()
 }
 
-/// The reader of our output went away.
+/// Whether an error means that the reader of standard output has closed it.
 pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let closed = |cause: &io::Error| cause.kind() == ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(closed))
 }
 
-/// A count of bytes as people read it.
+/// A number of bytes with a unit, as people read it.
 pub(super) fn size(bytes: u64) -> String {
     let (unit, name) = match bytes {
         0..1_000 => return format!("{bytes} B"),
@@ -57,37 +61,4 @@ pub(super) fn size(bytes: u64) -> String {
         _ => (1_000_000_000, "GB"),
     };
     format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit)
-}
-
-/// How far something has come: one line on a terminal, written anew; nothing where nobody looks on.
-pub(super) struct Progress {
-    is_shown: bool,
-    shown_at: Option<Instant>,
-}
-
-impl Progress {
-    pub(super) fn new() -> Progress {
-        Progress { is_shown: io::stderr().is_terminal(), shown_at: None }
-    }
-
-    /// Takes the place of what was shown before.
-    pub(super) fn show(&mut self, text: impl FnOnce() -> String) {
-        if self.is_shown && self.shown_at.is_none_or(|shown_at| shown_at.elapsed() >= PROGRESS_EVERY) {
-            self.shown_at = Some(Instant::now());
-            self.write(&text());
-        }
-    }
-
-    fn write(&self, text: &str) {
-        // To the line's beginning, and what stood there goes.
-        let _ = write!(io::stderr().lock(), "\r\x1b[K{text}");
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.shown_at.is_some() {
-            self.write("");
-        }
-    }
 }

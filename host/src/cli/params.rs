@@ -1,4 +1,5 @@
-//! `hailer params`: a campaign's file to start from, made of what a module says of its parameters.
+//! `hailer params`: prints a campaign file to start from, with the parameters that a module
+//! declares.
 
 use std::path::PathBuf;
 
@@ -11,16 +12,18 @@ use super::settings::Global;
 use super::{DONE, EXIT_CODES, output};
 use crate::engine::{param_example, personal_fields};
 
-/// Print a campaign's file for a module, with every parameter as a comment
+/// Print a campaign file for a module, with every parameter as a comment
 ///
-/// Each parameter stands there with its meaning, type, bounds and default; take the # away where the campaign wants another value.
-/// One without a default must be set. What is wrong with a file is shown all at once, with lines, by `hailer check`.
+/// Each parameter has its meaning, type, bounds and default in comments. Remove the # where the
+/// campaign needs another value. A parameter without a default must be set. `hailer check` shows
+/// all errors of a campaign file at once, with their lines.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  hailer params rules.d/modules/big-basket.wasm > rules.d/vip.toml\n  hailer params big-basket.wasm --json | jq .[].name\n\n{EXIT_CODES}",
+    "Examples:\n  hailer params rules.d/modules/big-basket.wasm > rules.d/vip.toml\n  hailer \
+        params big-basket.wasm --json | jq .[].name\n\n{EXIT_CODES}",
 ))]
 pub(super) struct Params {
-    /// The module's file
+    /// The file of the module
     module: PathBuf,
 }
 
@@ -39,27 +42,30 @@ impl Params {
     }
 }
 
-/// A campaign's file over the module at this path from the directory of campaigns.
+/// The text of a campaign file for a module. `module` is the module's path relative to the rules
+/// directory.
 pub(super) fn campaign_text(module: &str, manifest: &Manifest) -> String {
     let Manifest { name, version, description, params, .. } = manifest;
     let mut text = comment(description);
     text += &format!(
-        "# Made for {name} {version}. A parameter behind a # has its default, which is shown; docs/rules.md lists the keys beside those here.\n\
-         module = {}\n\
-         # live: its communications go out. shadow: it decides, and nothing goes out. off: it is not called.\n\
-         mode = \"shadow\"\n",
+        "# Made for {name} {version}. A parameter in a comment has its default, which is shown. \
+            docs/rules.md lists the other keys.\nmodule = {}\n# live: its communications are \
+            published. shadow: it decides, and nothing is published. off: it is not called.\nmode \
+            = \
+         \"shadow\"\n",
         string(module)
     );
     let personal = personal_fields(manifest);
     if !personal.is_empty() {
         let names: Vec<_> = personal.iter().map(|name| string(name)).collect();
         text += &format!(
-            "# The rule reads these personal fields, and does not load without the grant:\npersonal = [{}]\n",
+            "# The rule reads these personal fields, and does not load without this \
+                grant:\npersonal = [{}]\n",
             names.join(", ")
         );
     }
     if params.is_empty() {
-        return text + "\n# This rule takes no parameters.\n";
+        return text + "\n# This rule has no parameters.\n";
     }
     text += "\n[params]\n";
     text + &params.iter().map(param_text).collect::<Vec<_>>().join("\n")
@@ -74,7 +80,7 @@ fn param_text(param: &Param) -> String {
     format!("{}# {}{bounds}{must}\n# {name} = {value}\n", comment(&param.doc), kind_text(kind))
 }
 
-/// A default as a campaign's file writes it.
+/// A default, as a campaign file writes it.
 fn value_text(value: &ParamValue) -> String {
     match value {
         ParamValue::Bool(value) => value.to_string(),
@@ -85,13 +91,14 @@ fn value_text(value: &ParamValue) -> String {
         }
         ParamValue::Map(entries) if entries.is_empty() => "{}".to_owned(),
         ParamValue::Map(entries) => {
-            let entry = |(key, value): &(String, String)| format!("{} = {}", string(key), string(value));
+            let entry =
+                |(key, value): &(String, String)| format!("{} = {}", string(key), string(value));
             format!("{{ {} }}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
         }
     }
 }
 
-/// What `min` and `max` bound depends on the type.
+/// The bounds of a parameter. Its type decides what `min` and `max` bound.
 fn bounds_text(param: &Param) -> String {
     let of = match param.kind {
         ParamKind::Int | ParamKind::Decimal | ParamKind::Bool => "",
@@ -107,7 +114,7 @@ fn bounds_text(param: &Param) -> String {
     }
 }
 
-/// A text as TOML writes it, on one line.
+/// A text as a TOML string on one line.
 fn string(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {
@@ -121,9 +128,11 @@ fn string(text: &str) -> String {
     quoted + "\""
 }
 
-/// A text of a module's as comments; whatever it holds, it begins no line of its own.
+/// A text of a module as comment lines. No part of it can begin a line without `#`.
 fn comment(text: &str) -> String {
-    let line = |line: &str| format!("# {}", line.trim().replace(char::is_control, " ")).trim_end().to_owned() + "\n";
+    let line = |line: &str| {
+        format!("# {}", line.trim().replace(char::is_control, " ")).trim_end().to_owned() + "\n"
+    };
     text.trim().lines().map(line).collect()
 }
 
@@ -134,13 +143,16 @@ mod tests {
     use crate::reload::CampaignFile;
 
     fn manifest() -> Manifest {
-        let manifest = r#"{ "abi": 1, "name": "big-basket", "version": "0.1.0", "description": "Thanks for a big basket.\nmode = \"live\"",
+        let manifest = r#"{ "abi": 1, "name": "big-basket", "version": "0.1.0",
+            "description": "Thanks for a big basket.\nmode = \"live\"",
             "handlers": [
               { "name": "purchase", "events": ["OnPurchaseConfirm"], "fields": [
                 { "name": "items", "type": "list", "paths": ["/items"],
-                  "of": [ { "name": "description", "type": "str", "paths": ["/description"], "personal": true } ] } ] } ],
+                  "of": [ { "name": "description", "type": "str", "paths": ["/description"],
+                    "personal": true } ] } ] } ],
             "params": [
-              { "name": "threshold", "type": "decimal", "default": "100.00", "min": "0", "doc": "From this amount on.\nMore." },
+              { "name": "threshold", "type": "decimal", "default": "100.00", "min": "0",
+                "doc": "The smallest amount.\nMore." },
               { "name": "template", "type": "str", "min": "1", "max": "64" },
               { "name": "hour", "type": "int", "default": 10, "max": "23" },
               { "name": "strict", "type": "bool", "default": false },
@@ -156,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_a_campaigns_file_and_its_comments_are_valid_parameters() {
+    fn the_output_is_a_campaign_file_and_its_comments_are_valid_parameters() {
         let mut manifest = manifest();
         let text = campaign_text("modules/big-basket.wasm", &manifest);
         let file = CampaignFile::parse("vip.toml", &text).unwrap();
         assert_eq!(file.module, "modules/big-basket.wasm");
         let errors = encode_params(&manifest.params, &file.params).unwrap_err();
         assert_eq!(errors.len(), 1, "only the template must be set: {errors:?}");
-        // Each parameter at its default, written out, is the same as leaving it out.
+        // Setting each parameter to its default has the same result as leaving it out.
         let shown: String = text
             .split_once("[params]")
             .unwrap()
@@ -182,6 +194,6 @@ mod tests {
     #[test]
     fn a_rule_without_parameters_says_so() {
         let manifest = Manifest { params: Vec::new(), ..manifest() };
-        assert!(campaign_text("a.wasm", &manifest).ends_with("takes no parameters.\n"));
+        assert!(campaign_text("a.wasm", &manifest).ends_with("has no parameters.\n"));
     }
 }

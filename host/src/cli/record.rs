@@ -1,4 +1,4 @@
-//! `hailer record`: what an engine recorded, for use elsewhere.
+//! `hailer record`: exports recorded events.
 
 use clap::{Args, Subcommand};
 
@@ -6,7 +6,7 @@ use super::settings::Global;
 
 mod export;
 
-/// What an engine recorded, for use elsewhere
+/// Export the events that an engine recorded
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(super) struct Record {

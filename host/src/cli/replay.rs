@@ -1,4 +1,4 @@
-//! `hailer replay`: what rules would have made of what has happened.
+//! `hailer replay`: shows what rules would have decided on recorded events.
 
 mod show;
 
@@ -12,74 +12,101 @@ use anyhow::Context;
 use clap::Args;
 
 use super::moment::{moment, span_ms, zone};
+use super::progress::{Progress, Total};
 use super::settings::{Global, SettingFlags};
 use super::{DONE, EXIT_CODES, FAILED, UsageError, logging, origins, output};
 use crate::clock;
 use crate::config::{Config, Purpose};
+use crate::consent::{ConsentFile, Terms};
+use crate::consents::Statement;
 use crate::daemon;
-use crate::engine::Sandbox;
+use crate::engine::{RuleSet, Sandbox};
+use crate::policies::{Mistake, Policies};
 use crate::recording::Archive;
+use crate::reload::read_policies;
 use crate::replay::{Options, Report, Trial, replay};
 
 /// Try rules on recorded events: what would have been sent, to whom, and why
 ///
-/// Reads events, decides each as the engine would have, on the events' own clock, and prints for each campaign what would have come of it. Nothing is sent and
-/// nothing is kept: a dry run. Timers fire on the way, states build up, customers merge; a campaign's start, end and mode count.
+/// Decides recorded events as the engine would have decided them, on the events' own clock, and
+/// prints the results for each campaign. It is a dry run: nothing is sent and nothing is kept.
+/// Timers fire, states build up, customers merge, and a campaign's start, end and mode count.
 ///
-/// FILE is JSON lines of events or envelopes, plain, gzip or zstd; a directory that an engine recorded into (`[record]`); - for standard input; or a stream queue of
-/// RabbitMQ, amqp://USER@HOST/QUEUE or amqp://USER@HOST/VHOST/QUEUE. The time of an event is its envelope's or its message's timestamp, else what a purchase, a refund or
-/// an attribute says of itself, else that of the event before.
+/// FILE is JSON lines of events or envelopes, plain, gzip or zstd; a directory into which an engine
+/// recorded (`[record]`); - for standard input; or a stream queue of RabbitMQ,
+/// amqp://USER@HOST/QUEUE or amqp://USER@HOST/VHOST/QUEUE. The time of an event is the timestamp of
+/// its envelope or message. Without one, it is the time inside a purchase, a refund or an
+/// attribute, else the time of the event before.
 ///
-/// A stream is read from --since on (by when the broker took each message) up to the last message that it has when the command begins; what is published later
-/// is not read. Reading takes nothing away, and nothing is declared. A queue that is no stream is refused.
+/// A stream is read from --since (the time at which the broker took each message) up to the last
+/// message that it has when the command begins; messages published later are not read. Reading
+/// removes nothing and declares nothing. A queue that is not a stream is refused.
 ///
-/// With --diff, two sets of rules see the same events, and every customer whose outcome changes is listed with what each set says.
+/// With --diff, two rule sets see the same events, and every customer whose result changes is
+/// listed with the result of each rule set. --diff-policies compares two policies in the same way,
+/// with the same rules or with those of --diff.
 ///
-/// The same input gives the same output, byte for byte, on however many threads. What can't be read is told with file and line, and passed over, or with
-/// --strict the end.
+/// The policies are those of policies.toml in each rules directory, or of --policies. A recording
+/// begins with no consent known. --consent names a file of consents that are known before the first
+/// event, as for `hailer consent import`; the times in it do not matter for that. The report says
+/// how many verdicts depended on a consent that is not known. In a pseudonymised recording,
+/// customers have other ids: they are in other control groups, and --consent does not find them.
+///
+/// The same input gives the same output, byte for byte, on any number of threads. A line that
+/// cannot be read is reported with file and line and skipped; with --strict the command ends there.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{HELP}\n\n{EXIT_CODES}"))]
 pub(super) struct Replay {
     /// Files, directories or stream queues of events, in their order; - for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The directory of campaigns to try
+    /// The rules directory to try
     #[arg(long, value_name = "DIR")]
     rules: Option<String>,
-    /// Another directory of campaigns, to be compared with
+    /// Another rules directory, to compare with the first
     #[arg(long, value_name = "DIR")]
     diff: Option<PathBuf>,
-    /// Write every decision as a line of JSON: to a new file, or - for standard output
+    /// The policies to try, or `off` for none [default: policies.toml in the rules directory]
+    #[arg(long, value_name = "FILE")]
+    policies: Option<String>,
+    /// Other policies, or `off`, to compare with the first
+    #[arg(long, value_name = "FILE")]
+    diff_policies: Option<String>,
+    /// A file of consents and time zones that are known before the first event
+    #[arg(long, value_name = "FILE")]
+    consent: Option<PathBuf>,
+    /// Write every decision as a line of JSON to this file, or to standard output with -
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Decide for so long from the first event on without counting, so that states are what they would be
+    /// Decide the events of this span from the first event on without counting them, so that states
+    /// build up
     #[arg(long, value_name = "SPAN")]
     warm_up: Option<String>,
-    /// No events from before: a span back from now such as 24h, a date, or a time
+    /// Only events since this time: a span back from now such as 24h, a date, or a time
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// No events from then on
+    /// Only events before this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Let the clock go on for so long after the last event, so that timers fire
+    /// Advance the clock by this span after the last event, so that timers fire
     #[arg(long, value_name = "SPAN")]
     run_on: Option<String>,
-    /// When the clock begins, if no event says when it happened
+    /// The time at which the clock begins, if no event has a time
     #[arg(long, value_name = "TIME")]
     start: Option<String>,
-    /// Dates in UTC [default: in the machine's zone]
+    /// Read dates in UTC [default: in the machine's zone]
     #[arg(long)]
     utc: bool,
-    /// Count what calls cost (fuel, the same on every machine); slower
+    /// Count the cost of calls (in fuel, the same on every machine); slower
     #[arg(long)]
     cost: bool,
-    /// End with the first line that can't be read
+    /// End at the first line that cannot be read
     #[arg(long)]
     strict: bool,
-    /// Threads to use; 0 for one a core
+    /// The number of threads; 0 means one for each core
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     threads: usize,
-    /// The environment's name, which communications carry
+    /// The name of the environment, which is part of every communication
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
 }
@@ -95,7 +122,14 @@ The last day, from a stream that RabbitMQ keeps (`hailer topology --record-on` m
 Two versions of a rule:
   hailer replay week.jsonl.zst --rules rules.d --diff rules-new.d
 
-Made-up events, every decision:
+What a cap of three messages would have let through:
+  hailer replay week.jsonl.zst --rules rules.d --diff-policies cap-of-3.toml
+
+What the policies suppress, with the consents that are known today:
+  hailer replay recording/ --rules rules.d --consent consents.jsonl --policies off \
+    --diff-policies rules.d/policies.toml
+
+Generated events, every decision:
   hailer events --generate 100000 --seed 7 > events.jsonl
   hailer replay events.jsonl --rules rules.d --run-on 60d --out decisions.jsonl
   jq -r 'select(.communications) | .campaign' decisions.jsonl | sort | uniq -c
@@ -108,26 +142,40 @@ Examples:
 impl Replay {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         logging::start_quiet()?;
-        let span = |flag: &str, text: &Option<String>| text.as_deref().map_or(Ok(0), |text| span_ms(flag, text));
-        let (warm_up_ms, run_on_ms) = (span("--warm-up", &self.warm_up)?, span("--run-on", &self.run_on)?);
-        let zone = zone(self.utc);
-        let time = |flag: &str, text: &Option<String>| -> Result<Option<jiff::Timestamp>, UsageError> {
-            text.as_deref().map(|text| moment(flag, text, &zone)).transpose()
+        let span = |flag: &str, text: &Option<String>| {
+            text.as_deref().map_or(Ok(0), |text| span_ms(flag, text))
         };
+        let (warm_up_ms, run_on_ms) =
+            (span("--warm-up", &self.warm_up)?, span("--run-on", &self.run_on)?);
+        let zone = zone(self.utc);
+        let time =
+            |flag: &str, text: &Option<String>| -> Result<Option<jiff::Timestamp>, UsageError> {
+                text.as_deref().map(|text| moment(flag, text, &zone)).transpose()
+            };
         let start = time("--start", &self.start)?;
         let (since, until) = (time("--since", &self.since)?, time("--until", &self.until)?);
         if let (Some(since), Some(until)) = (since, until)
             && since >= until
         {
-            return Err(UsageError(format!("--since {since:.0} is not before --until {until:.0}")).into());
+            return Err(
+                UsageError(format!("--since {since:.0} is not before --until {until:.0}")).into()
+            );
         }
         let flags = SettingFlags::of_rules(self.rules.clone(), self.environment.clone());
         let config = global.load(Purpose::Ask, &flags)?.config;
         let archive = origins::open(&self.files, &config, since)?;
         let out = self.out.as_deref().map(|path| self.writer(path)).transpose()?;
 
-        let trial = self.trial(&config)?;
-        let other = self.diff.clone().map(|rules| self.trial(&Config { rules, ..config.clone() })).transpose()?;
+        let trial = self.trial(&config, self.policies.as_deref())?;
+        let other = match (&self.diff, &self.diff_policies) {
+            (None, None) => None,
+            (rules, policies) => {
+                let rules = rules.clone().unwrap_or_else(|| config.rules.clone());
+                let config = Config { rules, ..config.clone() };
+                let policies = policies.as_deref().or(self.policies.as_deref());
+                Some(self.trial(&config, policies)?)
+            }
+        };
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let options = Options {
             environment: config.environment.as_str().into(),
@@ -145,10 +193,11 @@ impl Replay {
         let report = self.replay(archive, &trial, other.as_ref(), &options, out)?;
         let is_read = report.not_read.count == 0;
         if !is_read {
-            output::say(report.not_read.to_string().trim_end());
+            output::message(report.not_read.to_string().trim_end());
             if report.events + report.warm_up + report.repeats + report.left_out == 0 {
-                output::say(
-                    "nothing of the input is an event; an input has one event a line, as `hailer events --samples` prints them",
+                output::message(
+                    "the input holds no event; write one event a line, as `hailer events \
+                        --samples` prints them",
                 );
             }
         }
@@ -156,8 +205,8 @@ impl Replay {
         match (global.json, is_on_stdout) {
             (true, _) => output::json(&report)?,
             (false, false) => output::data(&show::text(&report))?,
-            // Whoever reads the rows reads nothing else there.
-            (false, true) => output::say(show::text(&report).trim_end()),
+            // Standard output has the rows and nothing else.
+            (false, true) => output::message(show::text(&report).trim_end()),
         }
         Ok(if is_read { DONE } else { FAILED })
     }
@@ -170,52 +219,99 @@ impl Replay {
         options: &Options,
         mut out: Option<Box<dyn Write>>,
     ) -> anyhow::Result<Report> {
-        let bar = show::bar(archive.bytes_total());
+        let total = Total::Bytes(archive.bytes_total());
+        let is_on_stdout = self.out.as_deref() == Some(Path::new("-"));
+        let mut progress =
+            if is_on_stdout { Progress::beside_data(total) } else { Progress::new(total) };
         let writer = out.as_mut().map(|out| &mut **out as &mut dyn Write);
-        let report = replay(archive, trial, other, options, writer, |progress| show::progress(&bar, progress));
-        bar.finish_and_clear();
-        Ok(report?)
+        Ok(replay(archive, trial, other, options, writer, |so_far| {
+            progress.advance(so_far.bytes_read, || format!("{} events", so_far.events));
+        })?)
     }
 
-    /// The rules of a directory, ready to be called.
-    fn trial(&self, config: &Config) -> anyhow::Result<Trial> {
+    /// Loads the rules of a directory, with its policies or with those of a file.
+    fn trial(&self, config: &Config, policies: Option<&str>) -> anyhow::Result<Trial> {
         let limits = config.limits.clone();
         let sandbox = if self.cost { Sandbox::metered(limits)? } else { Sandbox::new(limits)? };
         if let Err(error) = std::fs::read_dir(&config.rules) {
             let rules = config.rules.display();
-            return Err(
-                UsageError(format!("can't read the directory `{rules}`: {error}; name one with --rules")).into()
-            );
+            return Err(UsageError(format!(
+                "cannot read the directory `{rules}`: {error}; name one with --rules"
+            ))
+            .into());
         }
         let rules = daemon::load_rules(config, &sandbox)?;
         if rules.campaigns().is_empty() {
             let rules = config.rules.display();
             return Err(UsageError(format!(
-                "no campaign stands in `{rules}`; copy one there, or name another directory"
+                "there is no campaign in `{rules}`; copy one there, or name another directory"
             ))
             .into());
         }
-        Ok(Trial { rules, sandbox: Arc::clone(&sandbox) })
+        let rules = match policies {
+            None => rules,
+            Some(file) => {
+                let same = RuleSet::build(rules.campaigns().to_vec(), rules.number);
+                Arc::new(same.with_policies(policies_of(file, &rules)?))
+            }
+        };
+        let consents = self.consents(&rules)?;
+        Ok(Trial { rules, sandbox: Arc::clone(&sandbox), consents })
     }
 
-    /// What is written may repeat what is personal, so it is its owner's alone.
+    /// The statements of the file of consents, as the policies of these rules read them.
+    fn consents(&self, rules: &RuleSet) -> anyhow::Result<Arc<[Statement]>> {
+        let Some(path) = &self.consent else { return Ok(Arc::default()) };
+        if path == Path::new("-") {
+            return Err(UsageError("--consent needs a file, not standard input".into()).into());
+        }
+        let Terms { yes, zones_from_events } =
+            Terms::of(rules.policies().map(|policies| &**policies));
+        // Policies that do not judge consent ask for no answer.
+        let terms = Terms { yes: Some(yes.unwrap_or_default()), zones_from_events };
+        Ok(ConsentFile::read(path, &terms, clock::now_ms())?.statements.into())
+    }
+
+    /// Decisions may hold personal data, so only the owner can read the file.
     fn writer(&self, path: &Path) -> anyhow::Result<Box<dyn Write>> {
         if path == Path::new("-") {
             return Ok(Box::new(std::io::stdout().lock()));
         }
         if self.files.iter().any(|file| is_same(file, path)) {
-            return Err(UsageError(format!("`{}` is read: write decisions to another file", path.display())).into());
+            return Err(UsageError(format!(
+                "`{}` is an input: write decisions to another file",
+                path.display()
+            ))
+            .into());
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-        let file = file.with_context(|| format!("can't write `{}`", path.display()))?;
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+        let file = file.with_context(|| format!("cannot write `{}`", path.display()))?;
         Ok(Box::new(BufWriter::with_capacity(1 << 20, file)))
     }
+}
+
+/// The policies in a file; `None` for `off`. Prints a warning for each name without a campaign.
+fn policies_of(file: &str, rules: &RuleSet) -> anyhow::Result<Option<Arc<Policies>>> {
+    if file == "off" {
+        return Ok(None);
+    }
+    let policies = read_policies(Path::new(file))?;
+    let campaigns = rules.campaigns().iter().map(|campaign| &*campaign.spec.name);
+    for Mistake { line, reason, hint } in policies.warnings(campaigns) {
+        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        output::message(&format!("warning: {file}{line}: {reason} ({hint})"));
+    }
+    Ok(Some(Arc::new(policies)))
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
     let id = |path: &Path| {
         use std::os::unix::fs::MetadataExt;
-        File::open(path).and_then(|file| file.metadata()).ok().map(|found| (found.dev(), found.ino()))
+        File::open(path)
+            .and_then(|file| file.metadata())
+            .ok()
+            .map(|found| (found.dev(), found.ino()))
     };
     id(one).is_some_and(|one| id(other) == Some(one))
 }

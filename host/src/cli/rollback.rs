@@ -1,4 +1,4 @@
-//! `hailer rollback`: back to the version before.
+//! `hailer rollback`: runs the version of a campaign that ran before.
 
 use clap::Args;
 
@@ -7,15 +7,16 @@ use super::{DONE, EXIT_CODES, engine, output};
 
 /// Go back to the version of a campaign that ran before this one
 ///
-/// The engine keeps the last good version of every campaign. After a rollback the module that lies in the directory
-/// is kept out, across restarts, until a third one appears there, or until --undo. The engine goes back by itself when a
-/// campaign faults right after a swap (`reload.rollback_minutes`); --undo ends such a rollback, too.
+/// The engine keeps the last good version of every campaign. After a rollback it does not load the
+/// module that is in the directory, also after restarts, until another module replaces it or until
+/// --undo. When a campaign faults right after a swap (`reload.rollback_minutes`), the engine rolls
+/// it back itself; --undo ends such a rollback, too.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
     "Examples:\n  hailer rollback welcome\n  hailer rollback --undo welcome\n\n{EXIT_CODES}"
 ))]
 pub(super) struct Rollback {
-    /// End a rollback: the version that was kept out runs again
+    /// End a rollback: the rolled-back version runs again
     #[arg(long)]
     undo: bool,
     /// The campaign's name, as `hailer campaigns` shows it
@@ -29,7 +30,7 @@ impl Rollback {
         if global.json {
             output::json(&campaign)?;
         } else {
-            output::data(&super::campaigns::text(&[campaign]))?;
+            output::data(&super::campaigns::text(&[campaign], None))?;
         }
         Ok(DONE)
     }

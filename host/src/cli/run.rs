@@ -1,4 +1,4 @@
-//! `hailer run`: the engine.
+//! `hailer run`: runs the engine.
 
 use clap::Args;
 
@@ -8,31 +8,36 @@ use crate::config::{LogFormat, Purpose};
 use crate::daemon::{self, Summary};
 use crate::failpoint;
 
-const NOTHING_READ: &str =
-    "nothing of the input is an event; an input has one event a line, as `hailer events --samples` prints them";
+const NOTHING_READ: &str = "the input holds no event; write one event a line, as `hailer events \
+    --samples` prints them";
 
-/// Run the engine: events in, communications out
+/// Run the engine: read events, decide them, send communications
 ///
-/// Reads events from the source, runs each through the campaigns of the rules' directory, and sends the
-/// communications that they decide on to the sink. Campaigns are swapped while it runs: copy a module or a campaign
-/// file into the directory. From a file or standard input it ends with the input; from RabbitMQ it runs until it is
-/// told to stop. SIGTERM and Ctrl-C drain what is in flight, a second one ends at once; SIGHUP reads the rules' directory.
+/// Reads events from the source, decides each with the campaigns of the rules directory, and sends
+/// their communications to the sink. Campaigns can be changed while it runs: copy a module or a
+/// campaign file into the directory. With a file or standard input the engine ends with the input.
+/// With RabbitMQ it runs until it is stopped. SIGTERM or Ctrl-C ends it after the events that are
+/// in flight; a second one ends it at once. SIGHUP reads the rules directory.
 ///
-/// A line of input is an event as SMC sends it, or an envelope {"routingKey","messageId","timestamp","headers","body"}.
-/// A line of output is a communication. The log goes to standard error.
+/// A line of input is an event as SMC sends it, or an envelope
+/// {"routingKey","messageId","timestamp","headers","body"}. A line of output is a communication.
+/// The log goes to standard error.
 #[derive(Debug, Args)]
 #[command(after_long_help = concat!(
     "Examples:\n",
     "  hailer run --source file:events.jsonl --sink - --rules rules.d\n",
     "  hailer events --generate 1000 | hailer run --source - --sink file:out.jsonl\n",
     "  hailer run --config /etc/hailer/hailer.toml\n",
-    "  HAILER_SOURCE=amqps://hailer@broker/ hailer run --set rabbitmq.password_file=/run/secrets/amqp\n\n",
-    "Exit codes: 0 the input ended or the engine was told to stop, 1 it failed, or it is a file with several lines and no event, 2 usage or configuration.",
+    "  HAILER_SOURCE=amqps://hailer@broker/ hailer run --set \
+        rabbitmq.password_file=/run/secrets/amqp\n\n",
+    "Exit codes: 0 the input ended or the engine was stopped, 1 it failed, or the input has \
+        several lines but no event, 2 usage or configuration.",
 ))]
 pub(super) struct Run {
     #[command(flatten)]
     settings: SettingFlags,
-    /// Campaigns that ran before and are gone from the rules directory end, however many
+    /// Remove all campaigns that ran before and are missing in the rules directory, however many
+    /// they are, and the policies if they are missing
     #[arg(long)]
     allow_removals: bool,
 }
@@ -47,17 +52,18 @@ impl Run {
                 setting = exposed.setting,
                 reason = exposed.reason(),
                 next_step = exposed.next_step(),
-                "a secret is open"
+                "other users can read a secret; the engine goes on"
             );
         }
         if let Some(armed) = failpoint::arm()? {
             tracing::error!(
                 armed,
-                "{} is set: this engine ends itself, or has a wrong clock; unset it unless this is a test",
+                "{} is set: this engine ends itself or has a wrong clock; unset it unless this is \
+                    a test",
                 failpoint::VARIABLE
             );
         }
-        // A log for machines is one to its last line.
+        // With `log.format = "json"` every line of standard error is JSON, the last one included.
         let for_machines = loaded.config.log.format == LogFormat::Json;
         let mut code = DONE;
         let is_service = loaded.config.is_service();
@@ -70,16 +76,24 @@ impl Run {
         match ended {
             Ok(Summary { tally, elapsed_ms, .. }) if for_machines => {
                 let communications = tally.communications();
-                let (events, dead_letters, repeats) = (tally.events, tally.dead_letters, tally.repeats);
-                tracing::info!(events, communications, dead_letters, repeats, elapsed_ms, "the run has ended");
+                let (events, dead_letters, repeats) =
+                    (tally.events, tally.dead_letters, tally.repeats);
+                tracing::info!(
+                    events,
+                    communications,
+                    dead_letters,
+                    repeats,
+                    elapsed_ms,
+                    "the run has ended"
+                );
                 if code == FAILED {
                     tracing::error!("{NOTHING_READ}");
                 }
             }
             Ok(summary) => {
-                output::say(summary.to_string().trim_end());
+                output::message(summary.to_string().trim_end());
                 if code == FAILED {
-                    output::say(&format!("error: {NOTHING_READ}"));
+                    output::message(&format!("error: {NOTHING_READ}"));
                 }
             }
             Err(error) if for_machines && !output::is_closed_pipe(&error) => {

@@ -1,4 +1,4 @@
-//! The flags that set something, and the configuration that comes of them.
+//! The flags that set a setting, and the configuration that results from them.
 
 use std::path::PathBuf;
 
@@ -8,82 +8,86 @@ use super::UsageError;
 use crate::config::{Flag, Layers, Loaded, Purpose};
 use crate::engine::Limits;
 
-/// Flags that every command takes.
+/// The flags of every command.
 #[derive(Debug, Default, Args)]
 pub(super) struct Global {
-    /// The configuration file [default: hailer.toml, if there is one here]
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    /// The configuration file [default: hailer.toml, if it is in the current directory]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     config: Option<PathBuf>,
     /// The engine's data directory, where its socket is
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     data: Option<String>,
     /// Set any setting, such as rabbitmq.prefetch=500; may be repeated
-    #[arg(long, global = true, value_name = "SETTING=VALUE", help_heading = "Everywhere")]
+    #[arg(long, global = true, value_name = "SETTING=VALUE", help_heading = "Global options")]
     set: Vec<String>,
-    /// Print JSON for machines on standard output
-    #[arg(long, global = true, help_heading = "Everywhere")]
+    /// Print JSON on standard output
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(super) json: bool,
 }
 
-/// Flags of the commands that need the whole configuration: `run`, and those that look at what it would do.
+/// The flags of `run`, and of the commands that show what it would do.
 #[derive(Debug, Default, Args)]
 pub(super) struct SettingFlags {
-    /// Where events come from: amqp://…, amqps://…, file:PATH, or - for standard input
+    /// The source of events: amqp://…, amqps://…, file:PATH, or - for standard input
     #[arg(long, value_name = "ADDRESS")]
     source: Option<String>,
-    /// Where communications go: amqp://…, amqps://…, file:PATH, or - for standard output
+    /// The sink of communications: amqp://…, amqps://…, file:PATH, or - for standard output
     #[arg(long, value_name = "ADDRESS")]
     sink: Option<String>,
-    /// The directory of campaigns
+    /// The rules directory, which holds campaign files and modules
     #[arg(long, value_name = "DIR")]
     rules: Option<String>,
-    /// Where the store is [default: `store` in the data directory with RabbitMQ, in memory with a file or standard input]
+    /// The directory of the store [default: `store` in the data directory with RabbitMQ; in memory
+    /// with a file or standard input]
     #[arg(long, value_name = "DIR")]
     store: Option<String>,
-    /// Make a store if there is none: for a first start
+    /// Create the store if it does not exist, for a first start
     #[arg(long)]
     create_store: bool,
-    /// What tells the time: wall, or events, for the timestamps of a file's envelopes (timers fire on the way)
+    /// The clock: wall, or events to use the timestamps of a file's envelopes (timers fire on the
+    /// way)
     #[arg(long, value_name = "CLOCK")]
     clock: Option<String>,
-    /// With --clock events: for how long the clock goes on after the last event
+    /// With --clock events: how many minutes the clock runs on after the last event
     #[arg(long, value_name = "MINUTES")]
     run_on_minutes: Option<String>,
-    /// The environment's name, which goes out with every communication
+    /// The name of the environment, which is part of every communication
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
-    /// Where /metrics, /healthz and /readyz listen; empty for nowhere
+    /// The address for /metrics, /healthz and /readyz; empty to listen nowhere
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// Threads that decide events; 0 for one a core
+    /// The number of threads that decide events; 0 means one for each core
     #[arg(long, value_name = "COUNT")]
     shards: Option<String>,
-    /// Consume although the queue has a consumer already
+    /// Consume even if the queue already has a consumer
     #[arg(long)]
     take_over: bool,
-    /// text or json
+    /// The format of the log: text or json
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
-    /// error, warn, info, debug, trace, or a filter such as hailer=debug,lapin=warn
+    /// The level of the log: error, warn, info, debug, trace, or a filter such as
+    /// hailer=debug,lapin=warn
     #[arg(long, value_name = "FILTER")]
     log_level: Option<String>,
 }
 
-/// Flags of the commands that talk to a broker and run nothing.
+/// The flags of the commands that connect to a broker without running the engine.
 #[derive(Debug, Default, Args)]
 pub(super) struct BrokerFlags {
-    /// Where events come from: amqp://… or amqps://…
+    /// The source of events: amqp://… or amqps://…
     #[arg(long, value_name = "ADDRESS")]
     source: Option<String>,
-    /// Where communications go: amqp://… or amqps://…
+    /// The sink of communications: amqp://… or amqps://…
     #[arg(long, value_name = "ADDRESS")]
     sink: Option<String>,
 }
 
-/// Flags of the commands that look into the store.
+/// The flags of the commands that read the store.
 #[derive(Debug, Default, Args)]
 pub(super) struct StoreFlags {
-    /// The store's directory, if no engine answers [default: as the engine's configuration says, else DATA/store]
+    /// The directory of the store, if no engine answers [default: as the engine's configuration
+    /// says, else DATA/store]
     #[arg(long, value_name = "DIR")]
     pub(super) store: Option<String>,
     /// The environment that the store belongs to
@@ -91,7 +95,7 @@ pub(super) struct StoreFlags {
     pub(super) environment: Option<String>,
 }
 
-/// Flags that a command has of its own, as settings.
+/// Settings from a command's own flags.
 impl SettingFlags {
     pub(super) fn of_rules(rules: Option<String>, environment: Option<String>) -> SettingFlags {
         SettingFlags { rules, environment, ..SettingFlags::default() }
@@ -106,11 +110,12 @@ impl BrokerFlags {
 }
 
 impl StoreFlags {
-    /// Refuses the name of another environment than that of the engine that answers.
+    /// Refuses `--environment` if it is not the environment of the engine that answers.
     pub(super) fn check_environment(&self, of_engine: &str) -> Result<(), UsageError> {
         match &self.environment {
             Some(named) if named != of_engine => Err(UsageError(format!(
-                "the engine that runs is of the environment `{of_engine}`, and not of `{named}`: leave --environment out, or name another store with --store or --data"
+                "the running engine has the environment `{of_engine}`, not `{named}`: leave \
+                    --environment out, or name another store with --store or --data"
             ))),
             _ => Ok(()),
         }
@@ -137,29 +142,35 @@ impl SettingFlags {
             ("log.format", "--log-format", &self.log_format),
             ("log.level", "--log-level", &self.log_level),
         ];
-        let given = texts.into_iter().filter_map(|(setting, flag, text)| Some(set(setting, flag, text.as_ref()?)));
+        let given = texts
+            .into_iter()
+            .filter_map(|(setting, flag, text)| Some(set(setting, flag, text.as_ref()?)));
         let switches = [
             ("rabbitmq.take_over", "--take-over", self.take_over),
             ("store.create", "--create-store", self.create_store),
         ];
-        let on = switches.into_iter().filter(|(.., on)| *on).map(|(setting, flag, _)| set(setting, flag, "true"));
+        let on = switches
+            .into_iter()
+            .filter(|(.., on)| *on)
+            .map(|(setting, flag, _)| set(setting, flag, "true"));
         given.chain(on).collect()
     }
 }
 
 impl Global {
-    /// What a rule may use, as the engine of this configuration would have it.
+    /// The limits of a rule in an engine with this configuration.
     pub(super) fn limits(&self) -> anyhow::Result<Limits> {
         Ok(self.load(Purpose::Ask, &SettingFlags::default())?.config.limits)
     }
 
-    /// The configuration, as the flags, the environment and the file make it.
+    /// Loads the configuration from defaults, file, environment and flags.
     pub(super) fn load(&self, purpose: Purpose, settings: &SettingFlags) -> anyhow::Result<Loaded> {
         let mut flags = settings.flags();
         flags.extend(self.data.iter().map(|data| set("data", "--data", data)));
         for assignment in &self.set {
             let Some((setting, text)) = assignment.split_once('=') else {
-                let reason = format!("`--set {assignment}` sets nothing: write --set SETTING=VALUE");
+                let reason =
+                    format!("`--set {assignment}` has no value: write --set SETTING=VALUE");
                 return Err(UsageError(reason).into());
             };
             flags.push(set(setting.trim(), &format!("--set {}", setting.trim()), text));

@@ -1,4 +1,4 @@
-//! `hailer test`: a rule's scenarios, on its real module in the real sandbox, with a clock that jumps.
+//! `hailer test`: runs a rule's scenarios on its module in the sandbox, on a virtual clock.
 
 mod find;
 mod junit;
@@ -16,63 +16,81 @@ use super::{DONE, EXIT_CODES, FAILED, USAGE, UsageError, build, output};
 use crate::daemon::Loader;
 use crate::engine::{Limits, Sandbox, VerifiedModule, verify};
 use crate::reload::Problem;
-use crate::scenarios::{self, Bounds, Report, SCENARIO_FILE_BYTES_MAX, Scenarios, Stand};
+use crate::scenarios::{
+    self, CompiledModule, Report, SCENARIO_FILE_BYTES_MAX, Scenarios, TimeLimit,
+};
 use find::Suite;
-pub(super) use show::{Look, Passed, outcome as text_of};
+pub(super) use show::{Colours, ShowPassed, outcome as text_of};
 
-/// Run rules' scenarios on the real module, months in milliseconds
+/// Run rules' scenarios on the real module, on a virtual clock
 ///
-/// A scenario is a story in TOML: what happens, and what the rule is to make of it. They stand in scenarios.toml beside a
-/// rule crate's Cargo.toml; `hailer build` puts them into the module, and an engine refuses a module that fails its own.
-/// The crate is built first, and its module runs as in the engine: same fields, same sandbox, same policies, states and
-/// timers, on a clock that only the scenario moves. Nothing is sent.
+/// A scenario is a test in TOML: events, and what the rule should decide on them. Scenarios are in
+/// scenarios.toml beside a rule crate's Cargo.toml. `hailer build` embeds them in the module, and
+/// an engine refuses a module that fails its own. The command first builds the crate. Its module
+/// then runs as in the engine, with the same fields, sandbox, policies, states and timers, on a
+/// clock that only the scenario moves. Nothing is sent.
 ///
-/// Each scenario shows what was decided, and the most that one call took, against the limits: fuel counts what the rule
-/// does, and is the same on every machine. A mistake in a file is told with its line and the next step (exit code 2), an
-/// expectation that was not met with the difference (exit code 1).
+/// For each scenario the output shows what was decided, and the highest cost of one call against
+/// the limits. Fuel counts the instructions of the rule, and is the same on every machine. An error
+/// in a file is reported with its line and what to do (exit code 2). An expectation that is not met
+/// is reported with the difference (exit code 1).
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{SCENARIO_HELP}\n\n{EXIT_CODES}"))]
 pub(super) struct Test {
-    /// Rule crates, directories of rule crates, files of scenarios, or modules [default: the directory here]
+    /// Rule crates, directories of rule crates, files of scenarios, or modules [default: the
+    /// current directory]
     #[arg(value_name = "DIR|FILE|MODULE")]
     paths: Vec<PathBuf>,
-    /// Run the scenarios on this module in place of building a crate
+    /// Run the scenarios on this module, instead of building a crate
     #[arg(long, value_name = "MODULE")]
     module: Option<PathBuf>,
-    /// Only scenarios with this in their name
+    /// Only scenarios whose name contains this text
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Show only what failed, and the count
+    /// Show only the failed scenarios, and the count
     #[arg(long, short)]
     quiet: bool,
     /// Write the results as JUnit XML, for CI
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Refuse to change Cargo.lock, and stay off the network
+    /// Do not change Cargo.lock, and do not use the network
     #[arg(long)]
     frozen: bool,
 }
 
 const SCENARIO_HELP: &str = r#"A file of scenarios:
-  time_zone = "Europe/Moscow"            # of local times, as a campaign's; UTC if absent
-  params = { threshold = "100.00" }      # of every scenario; each may have its own
+  time_zone = "Europe/Moscow"            # for local times, as in a campaign; UTC if absent
+  params = { threshold = "100.00" }      # for every scenario; each may have its own
 
   [[scenario]]
   name = "a big basket is thanked for, and a small one is not"
   steps = [
-      { event = "Purchase", set = { amount = 150.00 }, sent = [{ push = "big-basket", data = { amount = 150 } }] },
+      { event = "Purchase", set = { amount = 150.00 }, sent = [{ push = "big-basket" }] },
       { event = "Purchase", set = { amount = 99.99 }, nothing = true, note = "small" },
       { advance = "60d", timers = {} },
   ]
 
-What happens:   event = "Purchase" (a name or code of `hailer events`, made from the source's example), with
-                set = { field = value }, without = ["field"] and times = 3; body = '''{ … }''' (a whole message);
-                advance = "60d"; at = "2026-03-01T10:00"
-What follows:   sent = [{ mail|push|sms|viber|chatBot|socialNetworks = "template", data = { … } }], all of it and in order,
-                data as far as it is named; nothing = true; suppressed = [{ push = "template", why = "…" }];
-                note = "part of a note"; error = "part of an error"; timers = { nudge = "60m" } (all that are pending);
-                state = { count = 2 } (as far as it is named), or "none"
-A scenario of parameters that the rule is to refuse has refused = "part of what it says", and no steps.
+Each step is an event or a move of the clock:
+  event = "Purchase"                    the catalogue's sample of this event, by name or code
+    set = { field = value }             changes fields of the sample
+    without = ["field"]                 removes fields of the sample
+    times = 3                           repeats the event
+  body = '''{ … }'''                    a whole message instead of a sample
+  advance = "60d"                       moves the clock by a span
+  at = "2026-03-01T10:00"               moves the clock to a time
+
+A step may expect:
+  sent = [{ push = "template", data = { … } }]
+                                        all communications, in order; data may be partial; channels
+                                        are mail, push, sms, viber, chatBot and socialNetworks
+  nothing = true                        no communication
+  suppressed = [{ push = "template", why = "…" }]
+  note = "part of a note"
+  error = "part of an error"            the rule fails
+  timers = { nudge = "60m" }            all pending timers
+  state = { count = 2 }                 the state, which may be partial; "none" for no state
+
+A scenario of invalid parameters has refused = "part of the message", and no steps.
 
 Examples:
   hailer test
@@ -80,25 +98,25 @@ Examples:
   hailer test rules/welcome --only greeted
   hailer test target/rules.d/welcome.wasm --json"#;
 
-/// What came of one file of scenarios.
+/// The results of one file of scenarios.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Outcome {
-    /// The file of scenarios, or the module that brings them.
+    /// The file of scenarios, or the module in which they are embedded.
     file: String,
-    /// The rule's name and version.
+    /// The name of the rule; its version follows.
     rule: String,
     version: String,
     pub(super) scenarios: Vec<Report>,
-    /// What is wrong with the file; then nothing was run.
+    /// The problems of the file. If there is one, no scenario was run.
     pub(super) problems: Vec<Problem>,
-    limits: Bounded,
+    limits: CallLimits,
 }
 
-/// What one call may take.
+/// The limits of one call.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Bounded {
+struct CallLimits {
     fuel: u64,
     memory_bytes: usize,
     output_bytes: usize,
@@ -107,18 +125,21 @@ struct Bounded {
 impl Test {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         let here = [PathBuf::from(".")];
-        let suites = find::suites(if self.paths.is_empty() { &here } else { &self.paths }, self.module.as_deref())?;
-        let mut course = Course::new(global.limits()?)?;
-        let look = Look::of(&std::io::stdout());
-        let passed = if self.quiet { Passed::Hidden } else { Passed::Whole };
+        let suites = find::suites(
+            if self.paths.is_empty() { &here } else { &self.paths },
+            self.module.as_deref(),
+        )?;
+        let mut runner = ScenarioRunner::new(global.limits()?)?;
+        let colours = Colours::of(&std::io::stdout());
+        let passed = if self.quiet { ShowPassed::Hidden } else { ShowPassed::Full };
         let mut outcomes = Vec::new();
         for suite in &suites {
-            let outcome = self.run_suite(suite, &mut course)?;
+            let outcome = self.run_suite(suite, &mut runner)?;
             for problem in &outcome.problems {
-                output::say(&problem.to_string());
+                output::message(&problem.to_string());
             }
             if !global.json {
-                let text = show::outcome(&outcome, look, passed);
+                let text = show::outcome(&outcome, colours, passed);
                 if !text.is_empty() {
                     output::data(&text)?;
                 }
@@ -127,12 +148,12 @@ impl Test {
         }
         if let Some(file) = &self.junit {
             let written = std::fs::write(file, junit::xml(&outcomes));
-            written.with_context(|| format!("can't write {}", file.display()))?;
+            written.with_context(|| format!("cannot write {}", file.display()))?;
         }
         if global.json {
             output::json(&outcomes)?;
         } else {
-            show::sum(&outcomes, look)?;
+            show::print_summary(&outcomes, colours)?;
         }
         let ran: usize = outcomes.iter().map(|outcome| outcome.scenarios.len()).sum();
         if outcomes.iter().any(|outcome| !outcome.problems.is_empty()) {
@@ -140,22 +161,28 @@ impl Test {
         }
         if let (0, Some(only)) = (ran, &self.only) {
             return Err(UsageError(format!(
-                "no scenario has `{only}` in its name: look at `hailer test` without --only"
+                "no scenario has `{only}` in its name: run `hailer test` without --only to see \
+                    the names"
             ))
             .into());
         }
-        let failed = outcomes.iter().flat_map(|outcome| &outcome.scenarios).any(|report| !report.is_passed());
+        let failed = outcomes
+            .iter()
+            .flat_map(|outcome| &outcome.scenarios)
+            .any(|report| !report.is_passed());
         Ok(if failed { FAILED } else { DONE })
     }
 
-    fn run_suite(&self, suite: &Suite, course: &mut Course) -> anyhow::Result<Outcome> {
+    fn run_suite(&self, suite: &Suite, runner: &mut ScenarioRunner) -> anyhow::Result<Outcome> {
         let (module, bytes) = match &suite.module {
-            Some(file) => {
-                (file.clone(), std::fs::read(file).with_context(|| format!("can't read {}", file.display()))?)
-            }
+            Some(file) => (
+                file.clone(),
+                std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?,
+            ),
             None => {
                 let compiled = build::compile(&suite.directory, self.frozen);
-                let artifact = compiled.with_context(|| format!("can't build {}", suite.directory.display()))?;
+                let artifact = compiled
+                    .with_context(|| format!("cannot build {}", suite.directory.display()))?;
                 let bytes = artifact.read()?;
                 (artifact.file, bytes)
             }
@@ -163,35 +190,41 @@ impl Test {
         let (file, text, bytes) = match &suite.scenarios {
             Some(file) => {
                 let text = read(file)?;
-                // What `hailer build` makes of the crate, so that the version is the one that a campaign shows.
-                let bytes = if suite.module.is_none() { scenarios::embed(bytes, &text)? } else { bytes };
+                // The same bytes as `hailer build` makes, so that the version is the one that a
+                // campaign shows.
+                let bytes =
+                    if suite.module.is_none() { scenarios::embed(bytes, &text)? } else { bytes };
                 (file.display().to_string(), text, bytes)
             }
             None => {
-                let text = scenarios::embedded(&bytes).with_context(|| module.display().to_string())?;
+                let text =
+                    scenarios::embedded(&bytes).with_context(|| module.display().to_string())?;
                 (module.display().to_string(), text.unwrap_or_default().to_owned(), bytes)
             }
         };
-        let module = verify(bytes.into(), course.sandbox.limits())
-            .map_err(|error| anyhow::anyhow!("{} is no rule module: {error}: {}", module.display(), error.hint()))?;
-        course.run(module, file, &text, |name| self.only.as_ref().is_none_or(|only| name.contains(only)))
+        let module = verify(bytes.into(), runner.sandbox.limits()).map_err(|error| {
+            anyhow::anyhow!("{} is not a rule module: {error}: {}", module.display(), error.hint())
+        })?;
+        runner.run(module, file, &text, |name| {
+            self.only.as_ref().is_none_or(|only| name.contains(only))
+        })
     }
 }
 
-/// Where scenarios are run: one sandbox that counts fuel.
-pub(super) struct Course {
+/// Runs scenarios, in one sandbox that counts fuel.
+pub(super) struct ScenarioRunner {
     sandbox: Arc<Sandbox>,
     loader: Loader,
 }
 
-impl Course {
-    pub(super) fn new(limits: Limits) -> anyhow::Result<Course> {
+impl ScenarioRunner {
+    pub(super) fn new(limits: Limits) -> anyhow::Result<ScenarioRunner> {
         let sandbox = Sandbox::metered(limits)?;
         let loader = Loader::temporary(Arc::clone(&sandbox))?;
-        Ok(Course { sandbox, loader })
+        Ok(ScenarioRunner { sandbox, loader })
     }
 
-    /// Runs those scenarios of a file's text that are meant, on this module.
+    /// Runs the scenarios of a file's text for whose name `is_meant` is true, on this module.
     pub(super) fn run(
         &mut self,
         module: VerifiedModule,
@@ -199,14 +232,14 @@ impl Course {
         text: &str,
         is_meant: impl Fn(&str) -> bool,
     ) -> anyhow::Result<Outcome> {
-        let Course { sandbox, loader } = self;
+        let ScenarioRunner { sandbox, loader } = self;
         let mut outcome = Outcome {
             file,
             rule: module.manifest.name.clone(),
             version: format!("{}+{}", module.manifest.version, &module.digest[..8]),
             scenarios: Vec::new(),
             problems: Vec::new(),
-            limits: Bounded {
+            limits: CallLimits {
                 fuel: sandbox.fuel_per_call_max(),
                 memory_bytes: sandbox.limits().memory_bytes_max,
                 output_bytes: sandbox.limits().output_bytes_max,
@@ -216,24 +249,50 @@ impl Course {
             Err(problems) => outcome.problems = problems,
             Ok(scenarios) => {
                 let compiled = loader.load(&module).map_err(anyhow::Error::msg)?;
-                let stand = Stand { sandbox: Arc::clone(sandbox), module, compiled, checks_purity: true };
+                let compiled_module = CompiledModule {
+                    sandbox: Arc::clone(sandbox),
+                    module,
+                    compiled,
+                    checks_purity: true,
+                };
                 let meant = scenarios.list.iter().filter(|scenario| is_meant(&scenario.name));
-                outcome.scenarios = meant.map(|scenario| stand.run(scenario, Bounds { until: None })).collect();
+                outcome.scenarios = meant
+                    .map(|scenario| compiled_module.run(scenario, TimeLimit { until: None }))
+                    .collect();
             }
         }
         Ok(outcome)
     }
 }
 
-/// A file of scenarios, if it can be one.
+/// Reads a file of scenarios.
+///
+/// # Errors
+/// When it cannot be read, or is too large.
 fn read(file: &Path) -> anyhow::Result<String> {
-    let in_file = || format!("can't read {}", file.display());
+    let in_file = || format!("cannot read {}", file.display());
     let length = std::fs::metadata(file).with_context(in_file)?.len();
     if length > SCENARIO_FILE_BYTES_MAX as u64 {
         let file = file.display();
-        let reason =
-            format!("{file}: a file of scenarios has at most {SCENARIO_FILE_BYTES_MAX} bytes, and this has {length}");
+        let reason = format!(
+            "{file}: {length} bytes are too many for a file of scenarios; the maximum is \
+                {SCENARIO_FILE_BYTES_MAX}"
+        );
         return Err(UsageError(reason).into());
     }
     std::fs::read_to_string(file).with_context(in_file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hailer_abi::wire::Channel;
+
+    #[test]
+    fn the_help_names_all_channels() {
+        let (last, others) = Channel::NAMES.split_last().unwrap();
+        let listed = format!("channels are {} and {last}", others.join(", "));
+        let help = SCENARIO_HELP.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains(&listed), "the help of `hailer test` should say: {listed}");
+    }
 }

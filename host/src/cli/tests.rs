@@ -1,10 +1,12 @@
-//! The command line as a whole, and what the commands print.
+//! Tests of the command line as a whole, and of the output of commands.
 
 use clap::{CommandFactory, Parser};
 
 use super::{Cli, USAGE, campaigns, code_of, reload};
 use crate::engine::Mode;
-use crate::reload::{CampaignState, CampaignStatus, LoadReport, Problem};
+use crate::reload::{
+    CampaignState, CampaignStatus, LoadReport, PoliciesChange, PoliciesStatus, Problem,
+};
 
 #[test]
 fn the_command_line_is_consistent() {
@@ -12,7 +14,7 @@ fn the_command_line_is_consistent() {
 }
 
 #[test]
-fn every_command_teaches() {
+fn every_command_has_a_summary_examples_and_exit_codes() {
     for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
         let mut shown: Vec<_> = command.get_subcommands().collect();
         if shown.is_empty() {
@@ -22,29 +24,39 @@ fn every_command_teaches() {
             let help = command.clone().render_long_help().to_string();
             let name = command.get_name();
             assert!(help.contains("Examples:\n  "), "{name} has no examples");
-            assert!(help.contains("Exit codes: 0 "), "{name} tells no exit codes");
-            assert!(command.get_about().is_some_and(|about| !about.to_string().ends_with('.')), "{name}");
+            assert!(help.contains("Exit codes: 0 "), "{name} has no exit codes");
+            assert!(
+                command.get_about().is_some_and(|about| !about.to_string().ends_with('.')),
+                "{name}"
+            );
         }
     }
 }
 
 #[test]
-fn what_can_not_be_meant_is_a_usage_error() {
-    for arguments in
-        [&["hailer", "config", "show", "--set", "x"][..], &["hailer", "config", "show", "--shards", "many"]]
-    {
+fn invalid_arguments_are_a_usage_error() {
+    for arguments in [
+        &["hailer", "config", "show", "--set", "x"][..],
+        &["hailer", "config", "show", "--shards", "many"],
+    ] {
         let error = Cli::try_parse_from(arguments).unwrap().dispatch().unwrap_err();
         assert_eq!(code_of(&error), USAGE, "{error:#}");
     }
-    for arguments in
-        [&["hailer", "pause"][..], &["hailer", "pause", "a", "--all"], &["hailer", "events", "--seed", "1"]]
-    {
-        assert_eq!(Cli::try_parse_from(arguments).unwrap_err().exit_code(), i32::from(USAGE), "{arguments:?}");
+    for arguments in [
+        &["hailer", "pause"][..],
+        &["hailer", "pause", "a", "--all"],
+        &["hailer", "events", "--seed", "1"],
+    ] {
+        assert_eq!(
+            Cli::try_parse_from(arguments).unwrap_err().exit_code(),
+            i32::from(USAGE),
+            "{arguments:?}"
+        );
     }
 }
 
 #[test]
-fn a_flag_that_would_do_nothing_is_a_usage_error() {
+fn a_flag_without_effect_is_a_usage_error() {
     for arguments in [
         &["topology", "--print", "--rules", "r"][..],
         &["topology", "--print", "--create-store"],
@@ -93,7 +105,8 @@ fn copy() -> Problem {
     Problem {
         file: "welcome-old.toml".into(),
         line: None,
-        reason: "it is a second live campaign with the module and the parameters of `welcome`".into(),
+        reason: "it is a second live campaign with the module and the parameters of `welcome`"
+            .into(),
         hint: "move it out of the rules directory".into(),
     }
 }
@@ -108,7 +121,7 @@ fn problem() -> Problem {
 }
 
 #[test]
-fn campaigns_are_shown_with_what_is_wrong_below() {
+fn campaigns_are_shown_with_their_problems_below() {
     let failed = CampaignStatus {
         name: "big-basket".into(),
         state: CampaignState::Failed,
@@ -141,18 +154,30 @@ fn campaigns_are_shown_with_what_is_wrong_below() {
     };
     let twin = CampaignStatus { name: "welcome-old".into(), warning: Some(copy()), ..running() };
     let campaigns = [running(), failed, shadow, suspended, canary, twin];
-    insta::assert_snapshot!("campaigns_table", campaigns::text(&campaigns));
+    let policies = PoliciesStatus {
+        digest: Some("9f3ac1d2".repeat(8)),
+        problems: vec![Problem {
+            file: "policies.toml".into(),
+            line: Some(14),
+            reason: "unknown key `maxx`".into(),
+            hint: "did you mean `max`?".into(),
+        }],
+        warnings: vec![],
+    };
+    insta::assert_snapshot!("campaigns_table", campaigns::text(&campaigns, Some(&policies)));
     insta::assert_snapshot!("campaigns_json", serde_json::to_string_pretty(&campaigns).unwrap());
 }
 
 #[test]
-fn a_reload_says_what_it_did_and_what_it_did_not() {
+fn a_reload_reports_what_was_changed_and_what_was_not() {
     let report = LoadReport {
         rule_set: 7,
         added: vec!["a".into(), "b".into()],
         changed: vec!["c".into()],
         removed: vec![],
         unchanged: 3,
+        policies: Some(PoliciesChange::Changed),
+        policies_digest: Some("9f3ac1d2".repeat(8)),
         withheld_removals: vec!["d".into()],
         problems: vec![problem()],
         warnings: vec![copy()],

@@ -1,4 +1,4 @@
-//! What building a rule needs: cargo, and the standard library for the sandbox's target.
+//! The toolchain that builds rules: cargo, and the standard library of the sandbox's target.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,39 +7,52 @@ use anyhow::Context;
 
 use crate::daemon::Finding;
 
-/// What rules are compiled to.
+/// The target that rules are compiled for.
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
 
-/// The project's own toolchain file: the one place that knows the release.
+/// The project's own toolchain file, the only place that names the release.
 const TOOLCHAIN_FILE: &str = include_str!("../../../rust-toolchain.toml");
 
-/// Why rules can't be built.
+/// The reason why rules cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ToolchainError {
-    #[error("can't run the Rust toolchain ({reason}): install it with `{}`", install_command())]
+    #[error("cannot run the Rust toolchain ({reason}): install it with `{}`", install_command())]
     NotRunning { reason: String },
-    #[error("the toolchain {name} lacks the target {TARGET}: rustup target add --toolchain {name} {TARGET}")]
+    #[error(
+        "the toolchain {name} lacks the target {TARGET}: run rustup target add --toolchain {name} \
+            {TARGET}"
+    )]
     NoTarget { name: String },
     #[error(
-        "the Rust in {sysroot} lacks the target {TARGET}: install its standard library there, or use rustup's (https://rustup.rs)"
+        "the Rust in {sysroot} lacks the target {TARGET}: install its standard library there, or \
+            use rustup's (https://rustup.rs)"
     )]
     NoTargetInForeign { sysroot: String },
 }
 
-/// The release that this engine and its SDK are built and tested with, as the project's own toolchain file says.
+/// The release with which this engine and its SDK are built and tested, from the project's own
+/// toolchain file.
 fn channel() -> String {
     let file: toml::Table = TOOLCHAIN_FILE.parse().unwrap_or_default();
-    let channel = file.get("toolchain").and_then(|toolchain| toolchain.get("channel")).and_then(toml::Value::as_str);
+    let channel = file
+        .get("toolchain")
+        .and_then(|toolchain| toolchain.get("channel"))
+        .and_then(toml::Value::as_str);
     channel.unwrap_or("stable").to_owned()
 }
 
-/// What pins a rule crate to that release: wherever it is built, rustup brings the release and the target along.
+/// The toolchain file of a new rule crate. It pins the crate to that release: rustup installs the
+/// release and the target on every machine.
 pub(super) fn file() -> String {
-    format!("[toolchain]\nchannel = \"{}\"\nprofile = \"minimal\"\ntargets = [\"{TARGET}\"]\n", channel())
+    format!(
+        "[toolchain]\nchannel = \"{}\"\nprofile = \"minimal\"\ntargets = [\"{TARGET}\"]\n",
+        channel()
+    )
 }
 
-/// Cargo, as whoever calls us wants it. **Everything that builds one crate runs in the crate's directory**: rustup
-/// chooses the toolchain by the working directory, and two directories may have two.
+/// Cargo, as the user's environment names it. **Everything that builds one crate runs in the
+/// crate's directory**: rustup chooses the toolchain by the working directory, and two directories
+/// may have two toolchains.
 pub(super) fn cargo(directory: &Path) -> Command {
     tool("CARGO", "cargo", directory)
 }
@@ -47,16 +60,17 @@ pub(super) fn cargo(directory: &Path) -> Command {
 fn tool(variable: &str, name: &str, directory: &Path) -> Command {
     let mut command = Command::new(std::env::var_os(variable).unwrap_or_else(|| name.into()));
     command.current_dir(directory);
-    // What is relative is meant from where the user stands, not from the crate.
+    // A relative path is relative to the user's working directory, not to the crate.
     if let Some(Ok(target)) = std::env::var_os("CARGO_TARGET_DIR").map(std::path::absolute) {
         command.env("CARGO_TARGET_DIR", target);
     }
     command
 }
 
-/// Whether rules can be built in a directory.
+/// Checks whether rules can be built in a directory. Returns the version of the toolchain.
 pub(super) fn check(directory: &Path) -> Result<String, ToolchainError> {
-    let not_running = |error: anyhow::Error| ToolchainError::NotRunning { reason: format!("{error:#}") };
+    let not_running =
+        |error: anyhow::Error| ToolchainError::NotRunning { reason: format!("{error:#}") };
     let version = text_of(cargo(directory).arg("--version")).map_err(not_running)?;
     let mut rustc = tool("RUSTC", "rustc", directory);
     let sysroot = text_of(rustc.args(["--print", "sysroot"])).map_err(not_running)?;
@@ -82,22 +96,25 @@ fn install_command() -> String {
 
 pub(super) fn finding() -> Finding {
     match check(Path::new(".")) {
-        Ok(version) => Finding::well("toolchain", version),
-        // A host that runs the engine needs no Rust.
-        Err(error @ ToolchainError::NotRunning { .. }) => {
-            Finding::well("toolchain", format!("none, and only needed to build rules ({error})"))
-        }
+        Ok(version) => Finding::ok("toolchain", version),
+        // A machine that only runs the engine needs no Rust.
+        Err(error @ ToolchainError::NotRunning { .. }) => Finding::ok(
+            "toolchain",
+            format!("no toolchain; it is only needed to build rules ({error})"),
+        ),
         Err(error) => {
-            let next_step = "only needed to build rules; a crate of `hailer new` names its own toolchain";
+            let next_step =
+                "it is only needed to build rules; a crate of `hailer new` names its own toolchain";
             Finding::problem("toolchain", error.to_string(), next_step)
         }
     }
 }
 
-/// What a command prints.
+/// The standard output of a command.
 pub(super) fn text_of(command: &mut Command) -> anyhow::Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("can't start `{name}`"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{name}`"))?;
     if !output.status.success() {
         anyhow::bail!("`{name}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
@@ -109,11 +126,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_target_is_asked_for_in_the_toolchain_that_lacks_it() {
+    fn the_error_names_the_toolchain_that_lacks_the_target() {
         let home = tempfile::tempdir().unwrap();
         let sysroot = home.path().join("toolchains/1.90.0-x86_64-unknown-linux-gnu");
         let error = check_target(&sysroot).unwrap_err().to_string();
-        let command = "rustup target add --toolchain 1.90.0-x86_64-unknown-linux-gnu wasm32-unknown-unknown";
+        let command =
+            "rustup target add --toolchain 1.90.0-x86_64-unknown-linux-gnu wasm32-unknown-unknown";
         assert!(error.ends_with(command), "{error}");
         let error = check_target(Path::new("/usr")).unwrap_err().to_string();
         assert!(error.contains("the Rust in /usr") && !error.contains("rustup target"), "{error}");
@@ -122,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_is_pinned_to_the_release_that_the_project_is() {
+    fn a_new_crate_is_pinned_to_the_release_of_the_project() {
         let pinned: toml::Table = file().parse().unwrap();
         let own: toml::Table = TOOLCHAIN_FILE.parse().unwrap();
         assert_eq!(pinned["toolchain"]["channel"], own["toolchain"]["channel"]);

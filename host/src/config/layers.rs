@@ -1,5 +1,5 @@
-//! The four layers and how they become one configuration. Every value keeps its origin, so that a problem can say
-//! where to look and `config show` can say why a value is what it is.
+//! The four layers of settings, and how they become one configuration. Every value keeps its
+//! origin: a problem names it, and `config show` prints it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,15 +13,15 @@ use super::{Config, ConfigError, Problem, checks};
 use crate::address::redacted;
 use crate::failpoint;
 
-/// Read when no file is named, if there is one in the current directory.
+/// The file that is read if it is in the current directory and no file is named.
 pub const FILE_DEFAULT: &str = "hailer.toml";
-/// What the name of every variable begins with: `HAILER_RABBITMQ__PREFETCH`.
+/// The prefix of every environment variable: `HAILER_RABBITMQ__PREFETCH`.
 pub const ENVIRONMENT_PREFIX: &str = "HAILER_";
 
-/// A larger file is no configuration.
+/// The largest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     Default,
@@ -29,48 +29,48 @@ pub enum Origin {
         path: PathBuf,
         line: Option<usize>,
     },
-    /// A variable of this name.
+    /// The environment variable with this name.
     Environment(String),
-    /// A flag, as it is written: `--sink`.
+    /// The flag as the user writes it: `--sink`.
     Flag(String),
 }
 
 /// A setting from the command line.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Flag {
-    /// `rabbitmq.prefetch`.
+    /// The setting's name, such as `rabbitmq.prefetch`.
     pub setting: String,
     pub text: String,
-    /// As it is written: `--prefetch`.
+    /// The flag as the user writes it: `--prefetch`.
     pub flag: String,
 }
 
-/// Everything that may set something, strongest last.
+/// All layers above the defaults, the strongest last.
 #[derive(Default)]
 pub struct Layers {
     pub file: Option<PathBuf>,
-    /// Variables with their whole names; others than Hailer's are passed over.
+    /// Environment variables with their full names. Variables without the prefix are ignored.
     pub environment: Vec<(String, String)>,
     pub flags: Vec<Flag>,
 }
 
-/// What the configuration is for, and so how much of the world must fit it.
+/// The purpose of loading a configuration, which decides how much is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// The values only.
+    /// Checks the values only.
     Ask,
-    /// The directories and files that it names must be there too.
+    /// Checks also that the directories and files that it names exist.
     Run,
 }
 
-/// A configuration, and where each of its values comes from.
+/// A configuration, and the origin of each of its values.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub config: Config,
     origins: BTreeMap<String, Origin>,
 }
 
-/// One setting as `config show` shows it: without secrets.
+/// One setting as `config show` prints it: without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Shown {
     pub setting: String,
@@ -80,21 +80,24 @@ pub struct Shown {
 }
 
 impl Layers {
-    /// The layers of this process: the file named, or the default one if it exists; and the environment.
+    /// The layers of this process: the named file, or the default file if it exists, and the
+    /// environment.
     #[must_use]
     pub fn of_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Layers {
         let file = file.or_else(|| Path::new(FILE_DEFAULT).exists().then(|| FILE_DEFAULT.into()));
         let text = |name: std::ffi::OsString| name.to_string_lossy().into_owned();
-        let environment = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+        let environment =
+            std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
         Layers { file, environment, flags }
     }
 
-    /// Makes one configuration of the layers, and checks it.
+    /// Merges the layers into one configuration and checks it.
     ///
     /// # Errors
-    /// With every problem that there is.
+    /// Every problem of the configuration.
     pub fn load(&self, purpose: Purpose) -> Result<Loaded, ConfigError> {
-        let mut merge = Merge { defaults: defaults(), given: BTreeMap::new(), problems: Vec::new() };
+        let mut merge =
+            Merge { defaults: defaults(), given: BTreeMap::new(), problems: Vec::new() };
         if let Some(path) = &self.file {
             merge.file(path);
         }
@@ -115,13 +118,13 @@ impl Layers {
 }
 
 impl Loaded {
-    /// Where a setting's value comes from.
+    /// The origin of a setting's value.
     #[must_use]
     pub fn origin(&self, setting: &str) -> Origin {
         self.origins.get(setting).cloned().unwrap_or(Origin::Default)
     }
 
-    /// Every setting, its value and its origin, with no secret among them.
+    /// Every setting with its value and origin, without secrets.
     #[must_use]
     pub fn shown(&self) -> Vec<Shown> {
         let mut values = BTreeMap::new();
@@ -139,8 +142,8 @@ impl Loaded {
     }
 }
 
-/// The layers being laid one upon another. A value that can't be is reported and leaves the weaker one in place, so
-/// that the rest is checked too.
+/// The merge of the layers. An invalid value is reported and does not replace the value of the
+/// weaker layer, so that all other values are still checked.
 struct Merge {
     defaults: BTreeMap<String, Value>,
     given: BTreeMap<String, (Value, Origin)>,
@@ -153,20 +156,24 @@ impl Merge {
         let text = match read(path) {
             Ok(text) => text,
             Err(reason) => {
-                let next_step = "name a readable TOML file with --config, or leave the flag out".to_owned();
+                let next_step =
+                    "name a readable TOML file with --config, or leave the flag out".to_owned();
                 let setting = "--config".to_owned();
                 self.problems.push(Problem { setting, origin: origin(None), reason, next_step });
                 return;
             }
         };
-        let line_of = |offset: usize| Some(1 + text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count());
+        let line_of = |offset: usize| {
+            Some(1 + text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count())
+        };
         let (table, errors) = DeTable::parse_recoverable(&text);
         for error in &errors {
             self.problems.push(Problem {
                 setting: "syntax".to_owned(),
                 origin: origin(error.span().and_then(|span| line_of(span.start))),
                 reason: error.message().to_owned(),
-                next_step: "correct the TOML; nothing in this file counts until it can be read".to_owned(),
+                next_step: "correct the TOML; no setting of this file is used until it can be read"
+                    .to_owned(),
             });
         }
         if !errors.is_empty() {
@@ -182,16 +189,21 @@ impl Merge {
     fn environment(&mut self, variables: &[(String, String)]) {
         for (name, text) in variables {
             let Some(setting) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
-            // For tests, and on purpose no setting: a file can't hold it, and `config show` doesn't offer it.
+            // The variable of failpoints is for tests, and deliberately not a setting: a file
+            // cannot hold it, and `config show` does not print it.
             if name == failpoint::VARIABLE {
                 continue;
             }
-            // Kubernetes gives every pod HAILER_SERVICE_HOST, HAILER_PORT and the like for a service named `hailer`.
-            if setting.starts_with("SERVICE_") || setting == "PORT" || setting.starts_with("PORT_") {
+            // Kubernetes sets HAILER_SERVICE_HOST, HAILER_PORT and the like in every pod for a
+            // service named `hailer`.
+            if setting.starts_with("SERVICE_") || setting == "PORT" || setting.starts_with("PORT_")
+            {
                 continue;
             }
             let setting = setting.to_lowercase().replace("__", ".");
-            self.set(&setting, Origin::Environment(name.clone()), |default| from_text(default, text));
+            self.set(&setting, Origin::Environment(name.clone()), |default| {
+                from_text(default, text)
+            });
         }
     }
 
@@ -219,8 +231,11 @@ impl Merge {
             }
             Err(reason) => {
                 let next_step = match default {
-                    Value::Null => "give it a path in quotation marks, or leave it out".to_owned(),
-                    default => format!("the default is `{}`", default.as_str().unwrap_or(&default.to_string())),
+                    Value::Null => "write a path in quotation marks, or leave it out".to_owned(),
+                    default => format!(
+                        "the default is `{}`",
+                        default.as_str().unwrap_or(&default.to_string())
+                    ),
                 };
                 problem(reason, next_step, origin);
             }
@@ -249,10 +264,14 @@ impl Merge {
     }
 }
 
-/// Every value of a table with its dotted name and its place in the text.
+/// Collects every value of a table with its dotted name and its offset in the text.
 fn collect(prefix: &str, table: &DeTable<'_>, leaves: &mut Vec<(String, Value, usize)>) {
     for (name, value) in table {
-        let path = if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
+        let path = if prefix.is_empty() {
+            name.get_ref().to_string()
+        } else {
+            format!("{prefix}.{}", name.get_ref())
+        };
         match value.get_ref() {
             DeValue::Table(inner) => collect(&path, inner, leaves),
             leaf => leaves.push((path, to_json(leaf), name.span().start)),
@@ -276,7 +295,9 @@ fn to_json(value: &DeValue<'_>) -> Value {
 fn read(path: &Path) -> Result<String, String> {
     let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
     if length > FILE_BYTES_MAX {
-        return Err(format!("{length} bytes are too many for a configuration; the most is {FILE_BYTES_MAX}"));
+        return Err(format!(
+            "{length} bytes are too many for a configuration; the maximum is {FILE_BYTES_MAX}"
+        ));
     }
     super::settled::read(path).map_err(|error| error.to_string())
 }
@@ -285,14 +306,19 @@ impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => formatter.write_str("default"),
-            Origin::File { path, line: Some(line) } => write!(formatter, "{}:{line}", path.display()),
+            Origin::File { path, line: Some(line) } => {
+                write!(formatter, "{}:{line}", path.display())
+            }
             Origin::File { path, line: None } => write!(formatter, "{}", path.display()),
             Origin::Environment(name) | Origin::Flag(name) => formatter.write_str(name),
         }
     }
 }
 
-/// Serializes an origin as people read it.
-pub(super) fn as_text<S: serde::Serializer>(origin: &Origin, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes an origin as text.
+pub(super) fn as_text<S: serde::Serializer>(
+    origin: &Origin,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(origin)
 }

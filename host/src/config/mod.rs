@@ -1,8 +1,9 @@
-//! The configuration: its shape, its defaults, and where a value may come from.
+//! The configuration: its structure, its defaults, and the layers that set its values.
 //!
-//! Defaults give way to the file, the file to the environment, the environment to flags; after that nothing changes
-//! any more. **Every problem is found before anything starts, and all of them are shown together.** The files that
-//! hold secrets are named here and never read here; an address with a password is never shown whole.
+//! The file overrides defaults, the environment overrides the file, and flags override the
+//! environment. After the start nothing changes any more. **Every problem of the configuration is
+//! found before anything starts, and all of them are shown together.** The files that hold secrets
+//! are named here and never read here. An address is never shown with its password.
 
 use std::path::PathBuf;
 
@@ -24,29 +25,34 @@ use crate::address::redacted;
 use crate::engine::Limits;
 use crate::pipeline::{BreakerSettings, Clock};
 use crate::store;
+pub use hailer_broker::RabbitMqConfig;
 
-/// Everything that can be configured. Times are in the unit that the name ends with, sizes in bytes.
+/// All settings. A time is in the unit at the end of its name; a size is in bytes.
 ///
-/// A new setting needs its bounds in `settings`; a test says so.
+/// A new setting needs bounds in `settings`; a test checks that.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Goes out with every communication, and keeps stores apart: `production`, `test`.
+    /// The name of the environment, such as `production` or `test`. It is part of every
+    /// communication, and a store belongs to one environment.
     pub environment: String,
-    /// `amqp://…`, `amqps://…`, `file:PATH` or `-` for standard input.
+    /// The source of events: `amqp://…`, `amqps://…`, `file:PATH`, or `-` for standard input.
     pub source: String,
-    /// `amqp://…`, `amqps://…`, `file:PATH` or `-` for standard output.
+    /// The sink of communications: `amqp://…`, `amqps://…`, `file:PATH`, or `-` for standard
+    /// output.
     pub sink: String,
-    /// The directory of campaigns.
+    /// The rules directory.
     pub rules: PathBuf,
-    /// Campaigns that are gone from the directory end at the start, however many. Of one run, so no setting.
+    /// Whether the start removes campaigns that are missing in the rules directory, however many
+    /// they are. It applies to one run, so it is not a setting.
     #[serde(skip)]
     pub allow_removals: bool,
-    /// Holds the socket, the artifact cache and the last good versions; made if it is missing.
+    /// The data directory: the socket, the cache of compiled modules, and the last good versions.
+    /// Created if it is missing.
     pub data: PathBuf,
-    /// Shards; 0 means one a core.
+    /// The number of shards; 0 means one for each core.
     pub shards: usize,
-    /// The longest that a drain may take at the end.
+    /// The longest time that a drain at the end may take, in milliseconds.
     pub drain_ms: u64,
     pub event: EventConfig,
     pub store: StoreConfig,
@@ -64,105 +70,96 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventConfig {
-    /// A larger message is a dead letter.
+    /// The largest message, in bytes. A larger one is dead-lettered.
     pub bytes_max: usize,
-    /// The most events that a shard takes at once.
+    /// The largest number of events in a batch.
     pub batch_max: usize,
-    /// The most events between the source and the shards' outcome.
+    /// The largest number of events in flight, from intake until their outcome is durable.
     pub in_flight_max: usize,
-    /// The most bytes of events in flight, and as much again of communications on their way out. A larger event passes alone.
+    /// The largest size of all events in flight, in bytes, and of their communications as much
+    /// again. A larger event is taken in alone.
     pub in_flight_bytes_max: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
-    /// Where the store is. If nothing is said: `store` in the data directory for an engine that consumes RabbitMQ, and in memory
-    /// for one that reads a file or standard input.
+    /// The directory of the store. If it is `None`: `store` in the data directory for an engine
+    /// that consumes RabbitMQ, and in memory for one that reads a file or standard input.
     pub dir: Option<PathBuf>,
-    /// Make a store if there is none: for a first start.
+    /// Whether to create the store if it does not exist, for a first start.
     pub create: bool,
-    /// What is kept in memory of the store's tables, beside what was not written to them yet.
+    /// The size of the cache for the store's tables, in bytes. Rows that are not in tables yet take
+    /// memory beside it.
     pub cache_bytes: usize,
-    /// The size of the log of a store that is made. As many bytes of rows may be in memory that were not written to tables yet.
+    /// The size of a new store's write-ahead log, in bytes. Rows that are not in tables yet take at
+    /// most as much memory.
     pub log_bytes: usize,
-    /// For how long a copy of an event is known for one, in hours for which a source was connected.
+    /// The time for which a copy of an event is recognised, in hours during which a source was
+    /// connected.
     pub deduplication_hours: u64,
-    /// For how long the journal is kept, in days.
+    /// The retention of the journal, in days.
     pub journal_days: u64,
-    /// How large the journal may become; the oldest goes first.
+    /// The largest size of the journal, in bytes. The oldest rows are removed first.
     pub journal_bytes_max: u64,
-    /// With so many communications waiting to be published, no more events are taken in.
+    /// Number of unpublished communications at which intake pauses.
     pub outbox_max: usize,
-    /// With so many dead letters waiting to be delivered, no more events are taken in.
+    /// Number of messages that may wait for the end of quiet hours. A further one is suppressed.
+    pub deferred_max: usize,
+    /// Number of undelivered dead letters at which intake pauses.
     pub deadletters_max: usize,
-    /// The same in bytes.
+    /// Size of undelivered dead letters at which intake pauses, in bytes.
     pub deadletters_bytes_max: usize,
-    /// How much is kept of the failures of one campaign; what comes then is counted and not kept.
+    /// The largest size of one campaign's failures, in bytes. Further failures are counted and not
+    /// kept.
     pub failures_bytes_max: u64,
-    /// How much is kept of what one campaign missed while it was paused or suspended; what comes then is only counted.
+    /// The largest size of the events that one campaign missed while it was paused or suspended, in
+    /// bytes. Further missed events are only counted.
     pub missed_bytes_max: u64,
-    /// With fewer bytes free under a directory that the engine writes to, it says so; 0 is never.
+    /// The engine reports an impairment when fewer bytes are free for a directory that it writes
+    /// to; 0 turns the check off.
     pub free_bytes_min: u64,
 }
 
-/// Keeping what is consumed, bodies and all: personal data.
+/// The recording of consumed events with their bodies, which are personal data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecordConfig {
-    /// Where recordings are kept; unset means that nothing is recorded. Made if it is missing, for the engine's user alone.
+    /// The directory of the recording. `None` means that nothing is recorded. Created if it is
+    /// missing, for the engine's user alone.
     pub dir: Option<PathBuf>,
-    /// A file that is so large is closed, and the next begun. So is one at the end of its day (UTC).
+    /// The size at which a file is closed and the next begun, in bytes. The end of a day (UTC) also
+    /// begins a new file.
     pub file_bytes_max: u64,
-    /// Files that were last written so many days ago are removed.
+    /// Files are removed this number of days after they were last written.
     pub days: u64,
-    /// How much all files may take, in bytes; the oldest go first.
+    /// The largest size of all files, in bytes. The oldest files are removed first.
     pub bytes_max: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClockConfig {
-    /// What tells the time: the machine, `wall`; or, for a file or standard input, the envelopes' timestamps, `events`.
+    /// The clock: `wall` is the machine's clock; `events` uses the timestamps of envelopes, for a
+    /// file or standard input.
     pub source: Clock,
-    /// With `events`: for how long the clock goes on after the last event, in minutes.
+    /// With `events`: how long the clock runs on after the last event, in minutes.
     pub run_on_minutes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct RabbitMqConfig {
-    /// The queue to consume.
-    pub queue: String,
-    /// Messages that the broker may have sent and not yet had acknowledged.
-    pub prefetch: u16,
-    /// The longest that events are held while intake is paused, in ms; then they go back to the queue.
-    pub paused_ms_max: u64,
-    /// Consume although the queue has a consumer already.
-    pub take_over: bool,
-    /// The topic exchange for communications.
-    pub exchange: String,
-    /// The queue for dead letters.
-    pub deadletter_queue: String,
-    /// Read instead of a password in the address.
-    pub password_file: Option<PathBuf>,
-    pub ca_file: Option<PathBuf>,
-    pub cert_file: Option<PathBuf>,
-    pub key_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
 pub struct ReloadConfig {
-    /// What a bare module is: `live`, or `refuse`.
+    /// The mode of a module without a campaign file: `live`, or `refuse` to load it.
     pub bare_modules: BareModules,
-    /// How long the directory must be quiet before it is read.
+    /// How long the rules directory must stay unchanged before it is read, in milliseconds.
     pub debounce_ms: u64,
-    /// How often the directory is read although nothing said that it changed.
+    /// How often the rules directory is read without a notice of a change, in milliseconds.
     pub poll_ms: u64,
-    /// How long a file that may be half-written has to stay as it is, in milliseconds.
+    /// How long a file that may be half-written must stay unchanged, in milliseconds.
     pub settle_ms: u64,
-    /// A version that faults within this time after its swap is rolled back, in minutes; 0 is never.
+    /// A version that faults within this time after its swap is rolled back, in minutes; 0 means
+    /// never.
     pub rollback_minutes: u64,
 }
 
@@ -176,24 +173,24 @@ pub enum BareModules {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PurityConfig {
-    /// One in so many calls runs again on a fresh instance; 0 means none.
+    /// One in this number of calls is made again on a fresh instance; 0 means none.
     pub recheck_one_in: u32,
 }
 
-/// Dead letters of standard input go into this file of the data directory.
+/// The file in the data directory for dead letters of standard input.
 pub const DEAD_LETTERS_FILE: &str = "deadletters.jsonl";
 
-/// The store's place in the data directory.
+/// The default directory of the store, inside the data directory.
 const STORE_DIR: &str = "store";
 
-/// Where an engine that consumes RabbitMQ listens if nothing else is said.
+/// The default address for metrics and health of an engine that consumes RabbitMQ.
 pub const LISTEN_OF_A_SERVICE: &str = "127.0.0.1:9464";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
-    /// Where `/metrics`, `/healthz` and `/readyz` listen; empty means nowhere; `auto` means [`LISTEN_OF_A_SERVICE`] with a
-    /// source that goes on for ever, and nowhere with a file or standard input.
+    /// The address for `/metrics`, `/healthz` and `/readyz`. Empty means none. `auto` means
+    /// [`LISTEN_OF_A_SERVICE`] with RabbitMQ, and none with a file or standard input.
     pub listen: String,
 }
 
@@ -201,7 +198,8 @@ pub struct HttpConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     pub format: LogFormat,
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `hailer=debug,lapin=warn`.
+    /// The level: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
+    /// `hailer=debug,lapin=warn`.
     pub level: String,
 }
 
@@ -213,20 +211,21 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Whether it runs until it is told to stop: from a broker, and not over a file or standard input.
+    /// Whether the engine runs until it is stopped: with RabbitMQ, and not with a file or standard
+    /// input.
     #[must_use]
     pub fn is_service(&self) -> bool {
         self.source.starts_with("amqp")
     }
 
-    /// Where the store is; `None` for one in memory.
+    /// The directory of the store; `None` for a store in memory.
     #[must_use]
     pub fn store_dir(&self) -> Option<PathBuf> {
         let of_service = || self.source.starts_with("amqp").then(|| self.default_store_dir());
         self.store.dir.clone().or_else(of_service)
     }
 
-    /// Where the store of an engine that consumes RabbitMQ is, if nothing else is said.
+    /// The default directory of the store of an engine that consumes RabbitMQ.
     #[must_use]
     pub fn default_store_dir(&self) -> PathBuf {
         self.data.join(STORE_DIR)
@@ -234,9 +233,11 @@ impl Config {
 }
 
 impl std::fmt::Debug for Config {
-    /// As JSON, with the passwords of addresses left out: a configuration is easily logged whole.
+    /// Formats the configuration as JSON without the passwords of addresses, because a whole
+    /// configuration is easily logged.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = Self { source: redacted(&self.source), sink: redacted(&self.sink), ..self.clone() };
+        let shown =
+            Self { source: redacted(&self.source), sink: redacted(&self.sink), ..self.clone() };
         match serde_json::to_string(&shown) {
             Ok(text) => write!(formatter, "Config {text}"),
             Err(_) => formatter.write_str("Config"),
@@ -272,7 +273,12 @@ impl Default for Config {
 
 impl Default for EventConfig {
     fn default() -> Self {
-        Self { bytes_max: 1 << 20, batch_max: 256, in_flight_max: 4096, in_flight_bytes_max: 256 << 20 }
+        Self {
+            bytes_max: 1 << 20,
+            batch_max: 256,
+            in_flight_max: 4096,
+            in_flight_bytes_max: 256 << 20,
+        }
     }
 }
 
@@ -287,6 +293,7 @@ impl Default for StoreConfig {
             journal_days: 30,
             journal_bytes_max: 5 << 30,
             outbox_max: 100_000,
+            deferred_max: 1_000_000,
             deadletters_max: 10_000,
             deadletters_bytes_max: 256 << 20,
             failures_bytes_max: 1 << 30,
@@ -305,23 +312,6 @@ impl Default for RecordConfig {
 impl Default for ClockConfig {
     fn default() -> Self {
         Self { source: Clock::Wall, run_on_minutes: 0 }
-    }
-}
-
-impl Default for RabbitMqConfig {
-    fn default() -> Self {
-        Self {
-            queue: "smc.customerEvents".into(),
-            prefetch: 1000,
-            paused_ms_max: 30_000,
-            take_over: false,
-            exchange: "smc.communications".into(),
-            deadletter_queue: "hailer.deadletter".into(),
-            password_file: None,
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-        }
     }
 }
 

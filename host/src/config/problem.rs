@@ -1,11 +1,12 @@
-//! What can be wrong with a configuration, and how all of it is said at once.
+//! The problems of a configuration, and the error that shows all of them at once.
 
 use super::Origin;
 
-/// One thing wrong: which setting, where it was set, why it can't be, and what to do.
+/// One problem: the setting, where it was set, the reason, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// `rabbitmq.prefetch`; a file's path when the file itself is the problem.
+    /// The setting's name, such as `rabbitmq.prefetch`; `--config` or `syntax` if the file itself
+    /// is the problem.
     pub setting: String,
     #[serde(serialize_with = "super::layers::as_text")]
     pub origin: Origin,
@@ -13,7 +14,7 @@ pub struct Problem {
     pub next_step: String,
 }
 
-/// The configuration can't be used; every reason why.
+/// The configuration is invalid, for every reason in `problems`.
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration has {}{}", count(problems), lines(problems))]
 pub struct ConfigError {

@@ -1,16 +1,17 @@
-//! Every setting by its name, with what it may be. The names come from the shape itself, so that a setting can't be
-//! forgotten; bounds and choices stand here.
+//! All settings by name, with their allowed values. The names come from the structure of
+//! [`Config`], so none can be missing; bounds and choices are given here.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde_json::Value;
+use strsim::levenshtein;
 
 use super::Config;
 use crate::address::redacted;
 use crate::event::EVENT_BYTES_MAX;
 
-/// The least and the most of every setting that is a number.
+/// The smallest and largest value of every numeric setting.
 const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("shards", 0..=256),
     ("drain_ms", 0..=3_600_000),
@@ -24,6 +25,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("store.journal_days", 1..=3660),
     ("store.journal_bytes_max", 1 << 20..=1 << 50),
     ("store.outbox_max", 1..=100_000_000),
+    ("store.deferred_max", 1..=100_000_000),
     ("store.deadletters_max", 1..=100_000_000),
     ("store.deadletters_bytes_max", 1 << 20..=1 << 40),
     ("store.failures_bytes_max", 1 << 20..=1 << 50),
@@ -42,7 +44,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("limits.call_deadline_ms", 1..=60_000),
     ("limits.memory_bytes_max", 1 << 20..=1 << 32),
     ("limits.stack_bytes_max", 64 << 10..=1 << 20),
-    // A communication has to fit into one message, of which RabbitMQ 4 takes up to 16 MiB.
+    // A communication must fit into one message, and RabbitMQ 4 takes messages of up to 16 MiB.
     ("limits.output_bytes_max", 1 << 10..=8 << 20),
     ("limits.state_bytes_max", 64..=1 << 20),
     ("limits.log_bytes_max", 0..=1 << 20),
@@ -55,14 +57,14 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("breaker.call_mean_us_max", 0..=10_000_000),
 ];
 
-/// What the settings with few possible values may say.
+/// The values of settings with a fixed choice.
 const CHOICES: &[(&str, &[&str])] = &[
     ("reload.bare_modules", &["live", "refuse"]),
     ("log.format", &["text", "json"]),
     ("clock.source", &["wall", "events"]),
 ];
 
-/// Every setting, `rabbitmq.prefetch`, with its default; null for one that is unset unless somebody sets it.
+/// Every setting by its dotted name, with its default; null if it has no default.
 pub(super) fn defaults() -> BTreeMap<String, Value> {
     let mut settings = BTreeMap::new();
     if let Ok(shape) = serde_json::to_value(Config::default()) {
@@ -77,12 +79,13 @@ pub fn setting_names() -> Vec<String> {
     defaults().into_keys().collect()
 }
 
-/// A tree of tables as one list of dotted names.
+/// Flattens a tree of tables into dotted names.
 pub(super) fn flatten(prefix: &str, value: &Value, settings: &mut BTreeMap<String, Value>) {
     match value {
         Value::Object(members) => {
             for (name, member) in members {
-                let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                let path =
+                    if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
                 flatten(&path, member, settings);
             }
         }
@@ -92,7 +95,7 @@ pub(super) fn flatten(prefix: &str, value: &Value, settings: &mut BTreeMap<Strin
     }
 }
 
-/// The other way round: dotted names as a tree.
+/// Builds a tree of tables from dotted names.
 pub(super) fn nest(settings: impl IntoIterator<Item = (String, Value)>) -> Value {
     let mut root = serde_json::Map::new();
     for (name, value) in settings {
@@ -104,7 +107,8 @@ pub(super) fn nest(settings: impl IntoIterator<Item = (String, Value)>) -> Value
                 break;
             }
             let inner = table.entry(part).or_insert_with(|| Value::Object(serde_json::Map::new()));
-            // A name that is both a value and a table can't come from the shape, so nothing is lost here.
+            // A name cannot be both a value and a table, because the names come from `Config`. So
+            // nothing is lost here.
             let Value::Object(inner) = inner else { break };
             table = inner;
         }
@@ -112,22 +116,26 @@ pub(super) fn nest(settings: impl IntoIterator<Item = (String, Value)>) -> Value
     Value::Object(root)
 }
 
-/// The value that a text stands for: flags and the environment know nothing but texts.
+/// The value of a text, because flags and the environment hold only texts. `default` says which
+/// type the setting has.
 pub(super) fn from_text(default: &Value, text: &str) -> Value {
     match default {
-        Value::Number(_) => text.replace('_', "").parse::<u64>().map_or_else(|_| text.into(), Value::from),
+        Value::Number(_) => {
+            text.replace('_', "").parse::<u64>().map_or_else(|_| text.into(), Value::from)
+        }
         Value::Bool(_) => text.parse::<bool>().map_or_else(|_| text.into(), Value::from),
         Value::Null if text.is_empty() => Value::Null,
         _ => text.into(),
     }
 }
 
-/// Whether a setting may have this value; if not, what it may have.
+/// Checks a value of a setting. The error says which values are allowed.
 pub(super) fn check(name: &str, default: &Value, value: &Value) -> Result<(), String> {
     match (default, value) {
         (Value::Number(_), value) => {
             let all = 0..=u64::MAX;
-            let bounds = BOUNDS.iter().find(|(named, _)| *named == name).map_or(&all, |(_, bounds)| bounds);
+            let bounds =
+                BOUNDS.iter().find(|(named, _)| *named == name).map_or(&all, |(_, bounds)| bounds);
             let (least, most) = (bounds.start(), bounds.end());
             match value.as_u64() {
                 Some(number) if bounds.contains(&number) => Ok(()),
@@ -136,17 +144,19 @@ pub(super) fn check(name: &str, default: &Value, value: &Value) -> Result<(), St
         }
         (Value::Bool(_), Value::Bool(_)) | (Value::Null, Value::String(_) | Value::Null) => Ok(()),
         (Value::Bool(_), value) => Err(format!("{} is neither true nor false", shown(value))),
-        (Value::String(_), Value::String(text)) => match CHOICES.iter().find(|(named, _)| *named == name) {
-            Some((_, choices)) if !choices.contains(&text.as_str()) => {
-                Err(format!("{} is not one of {}", shown(value), choices.join(", ")))
+        (Value::String(_), Value::String(text)) => {
+            match CHOICES.iter().find(|(named, _)| *named == name) {
+                Some((_, choices)) if !choices.contains(&text.as_str()) => {
+                    Err(format!("{} is not one of {}", shown(value), choices.join(", ")))
+                }
+                _ => Ok(()),
             }
-            _ => Ok(()),
-        },
+        }
         (_, value) => Err(format!("{} is not a text", shown(value))),
     }
 }
 
-/// A value in a message; whatever looks like an address loses its password.
+/// A value as a message shows it. An address is shown without its password.
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => format!("`{}`", redacted(text)),
@@ -156,31 +166,21 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// The candidate that somebody who wrote `name` most likely meant; `None` if nothing is near.
+/// The candidate most similar to `name`, whatever the case of either; `None` if none is similar
+/// enough to be suggested.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Distances grow with the square of the length, and nobody mistypes a whole page.
+    // The cost grows with the product of the two lengths, and longer names are not typing mistakes.
     if name.len() > 64 {
         return None;
     }
     let tolerated = (name.chars().count() / 3).max(1);
-    let near = candidates.into_iter().map(|candidate| (distance(name, candidate), candidate));
-    near.filter(|(distance, _)| *distance <= tolerated).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
-}
-
-/// Insertions, deletions and replacements of a letter between two names, whatever their case.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (above, letter) in left.to_lowercase().chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = above + 1;
-        for (column, other) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
+    let name = name.to_lowercase();
+    let near = candidates
+        .into_iter()
+        .map(|candidate| (levenshtein(&name, &candidate.to_lowercase()), candidate));
+    near.filter(|(distance, _)| *distance <= tolerated)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_has_bounds_that_hold_its_default_and_every_bound_has_a_setting() {
+    fn every_number_has_bounds_around_its_default_and_every_bound_has_a_setting() {
         let defaults = defaults();
         for (name, default) in &defaults {
             if default.is_number() {
@@ -196,7 +196,8 @@ mod tests {
                 assert_eq!(check(name, default, default), Ok(()), "{name}");
             }
         }
-        for name in BOUNDS.iter().map(|(name, _)| name).chain(CHOICES.iter().map(|(name, _)| name)) {
+        for name in BOUNDS.iter().map(|(name, _)| name).chain(CHOICES.iter().map(|(name, _)| name))
+        {
             assert!(defaults.contains_key(*name), "{name} is no setting");
         }
     }

@@ -1,26 +1,28 @@
-//! Reading a file that somebody may be writing: **a beginning of a TOML file is TOML**, and would start an engine with defaults.
+//! Reads a file that may be written at the same time: **the beginning of a TOML file is valid
+//! TOML**, and would start an engine with default settings.
 
 use std::io;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-/// A file whose last line has no end is whole once it has stayed as it is for so long.
+/// A file without a line feed at its end is complete when it has not changed for this time.
 const UNENDED: Duration = Duration::from_secs(3);
-/// Any other file.
+/// Any other file is complete when it has not changed for this time.
 const ENDED: Duration = Duration::from_millis(1000);
-/// Then it is read as it is: a file that is written all the time must not keep an engine from starting.
+/// The time after which the file is read in any case, because a file that changes all the time must
+/// not keep an engine from starting.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOKS_EVERY: Duration = Duration::from_millis(50);
 
-/// Reads a text once it has not been written for a while. A file that has lain there is read at once.
+/// Reads a text when the file has not changed for a while. An older file is read at once.
 pub(super) fn read(path: &Path) -> io::Result<String> {
     let until = Instant::now() + PATIENCE;
     loop {
         let text = std::fs::read_to_string(path)?;
         let written = std::fs::metadata(path)?.modified()?;
         let wanted = if text.is_empty() || text.ends_with('\n') { ENDED } else { UNENDED };
-        // A time in the future says nothing.
+        // A modification time in the future is ignored.
         let is_fresh = SystemTime::now().duration_since(written).is_ok_and(|age| age < wanted);
         if !is_fresh || Instant::now() >= until {
             return Ok(text);
@@ -36,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_being_written_is_read_when_it_is_whole() {
+    fn a_file_that_is_being_written_is_read_when_it_is_complete() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("hailer.toml");
         let mut file = std::fs::File::create(&path).unwrap();

@@ -1,5 +1,5 @@
-//! Serving connections, boundedly: so many at a time, none that stays silent for long, and an end that comes although
-//! somebody holds on to theirs.
+//! Serves connections within bounds: a maximum number at a time, none that is silent for long, and
+//! an end that does not wait for clients.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,31 +14,36 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-/// How long open requests may take once the end has come.
+/// How long open requests may take after shutdown begins.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What clients may take. **A place is given back in bounded time, whatever the client does or doesn't**: else so many
-/// silent ones would keep everybody out.
+/// The bounds of a listener. **A client's slot is free again after a bounded time, whatever the
+/// client does or does not do**: otherwise silent clients could lock all others out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// More connections than this wait.
+    /// The largest number of connections; further ones wait.
     pub(super) connections_max: usize,
-    /// The longest wait for a whole head, of the first request and of each that follows.
+    /// The longest wait for a complete request head, of the first request and of each later one.
     pub(super) head_timeout: Duration,
-    /// The longest that a connection lasts: longer than the longest answer takes.
+    /// The longest time of a connection. It is longer than the longest answer takes.
     pub(super) connection_timeout: Duration,
-    /// A connection of this age gives its place to one that waits, the oldest first: clients that never read do not keep others out.
+    /// When another connection waits, the oldest connection of at least this age is closed, so
+    /// clients that never read do not lock others out.
     pub(super) yields_after: Duration,
 }
 
-/// Serves until `shutdown` is done, then lets open requests finish for a moment.
-pub(super) async fn serve_until<L>(mut listener: L, bounds: Bounds, router: Router, shutdown: impl Future<Output = ()>)
-where
+/// Serves connections until `shutdown` completes, then gives open requests [`GRACE`] to finish.
+pub(super) async fn serve_until<L>(
+    mut listener: L,
+    bounds: Bounds,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) where
     L: Listener,
 {
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
-    // The oldest first.
+    // Open connections, the oldest first.
     let mut open: VecDeque<(Instant, AbortHandle)> = VecDeque::new();
     let mut waiting: Option<L::Io> = None;
     let mut shutdown = std::pin::pin!(shutdown);
@@ -50,10 +55,11 @@ where
             let serving = connections.spawn(serve(io, bounds, router.clone(), stopped.clone()));
             open.push_back((Instant::now(), serving));
         }
-        let yields_at = open.front().map_or_else(Instant::now, |(since, _)| *since + bounds.yields_after);
+        let yields_at =
+            open.front().map_or_else(Instant::now, |(since, _)| *since + bounds.yields_after);
         tokio::select! {
             (io, _) = listener.accept(), if waiting.is_none() => waiting = Some(io),
-            // What has ended is forgotten.
+            // Removes connections that have ended.
             Some(_) = connections.join_next() => {}
             () = tokio::time::sleep_until(yields_at), if waiting.is_some() => {
                 if let Some((_, oldest)) = open.pop_front() {
@@ -65,11 +71,12 @@ where
     }
     drop(stop);
     let finished = async { while connections.join_next().await.is_some() {} };
-    // Whoever holds on for longer is hung up on as `connections` goes.
+    // Connections that are open longer are closed when `connections` is dropped.
     let _ = tokio::time::timeout(GRACE, finished).await;
 }
 
-/// One connection, from its first request to its end. How a client's connection ends is no concern of the engine.
+/// Serves one connection from its first request to its end. How a client's connection ends does not
+/// concern the engine.
 async fn serve<I>(io: I, bounds: Bounds, router: Router, mut stopped: watch::Receiver<()>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -82,7 +89,7 @@ where
     let served = async {
         tokio::select! {
             _ = &mut connection => return,
-            // An error means that the other end is gone, which is the word.
+            // An error means that the sender was dropped, which has the same meaning.
             _ = stopped.changed() => {}
         }
         connection.as_mut().graceful_shutdown();
@@ -103,14 +110,16 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
     const SHORT: Duration = Duration::from_millis(50);
-    /// More than the buffers between two ends hold.
+    /// More bytes than the buffers between client and server hold.
     const LARGE_BYTES: usize = 64 << 20;
-    /// Longer than anything here takes, and far from [`LONG`].
+    /// Longer than any step of these tests takes, and far from [`LONG`].
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// As many clients as there are places send `words` and no more; then one more asks for its answer.
+    /// Fills all slots with clients that send `words` and no more; then one more client must get an
+    /// answer.
     async fn is_answered_beside(words: &str, head_timeout: Duration, connection_timeout: Duration) {
-        let bounds = Bounds { connections_max: 2, head_timeout, connection_timeout, yields_after: LONG };
+        let bounds =
+            Bounds { connections_max: 2, head_timeout, connection_timeout, yields_after: LONG };
         is_answered_within(bounds, words).await;
     }
 
@@ -147,17 +156,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_that_never_read_their_answer_give_their_places_to_those_that_wait() {
-        let bounds = Bounds { connections_max: 2, head_timeout: LONG, connection_timeout: LONG, yields_after: SHORT };
+    async fn clients_that_never_read_their_answer_lose_their_slots_to_waiting_ones() {
+        let bounds = Bounds {
+            connections_max: 2,
+            head_timeout: LONG,
+            connection_timeout: LONG,
+            yields_after: SHORT,
+        };
         is_answered_within(bounds, "GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await;
     }
 
     #[tokio::test]
-    async fn a_client_keeps_its_place_while_nobody_waits_for_it() {
+    async fn a_client_keeps_its_slot_while_no_other_waits() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let bounds =
-            Bounds { connections_max: 2, head_timeout: LONG, connection_timeout: LONG, yields_after: Duration::ZERO };
+        let bounds = Bounds {
+            connections_max: 2,
+            head_timeout: LONG,
+            connection_timeout: LONG,
+            yields_after: Duration::ZERO,
+        };
         let serving = tokio::spawn(serve_until(listener, bounds, router(), std::future::pending()));
         let client = TcpStream::connect(address).await.unwrap();
         let since = Instant::now();
@@ -169,10 +187,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_client_gives_its_place_and_no_other_does() {
+    async fn only_the_oldest_client_loses_its_slot() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let bounds = Bounds { connections_max: 2, head_timeout: LONG, connection_timeout: LONG, yields_after: SHORT };
+        let bounds = Bounds {
+            connections_max: 2,
+            head_timeout: LONG,
+            connection_timeout: LONG,
+            yields_after: SHORT,
+        };
         let serving = tokio::spawn(serve_until(listener, bounds, router(), std::future::pending()));
         let mut oldest = TcpStream::connect(address).await.unwrap();
         oldest.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -183,38 +206,48 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_that_say_nothing_lose_their_places() {
+    async fn silent_clients_lose_their_slots() {
         is_answered_beside("", SHORT, LONG).await;
     }
 
     #[tokio::test]
-    async fn clients_that_stop_within_a_head_lose_their_places() {
+    async fn clients_that_stop_within_a_head_lose_their_slots() {
         is_answered_beside("GET / HTTP/1.1\r\nhost:", SHORT, LONG).await;
     }
 
     #[tokio::test]
-    async fn clients_that_keep_an_answered_connection_lose_their_places() {
+    async fn clients_that_keep_an_answered_connection_lose_their_slots() {
         is_answered_beside("GET / HTTP/1.1\r\nhost: x\r\n\r\n", SHORT, LONG).await;
     }
 
     #[tokio::test]
-    async fn clients_that_never_send_their_body_lose_their_places() {
-        is_answered_beside("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n", LONG, SHORT).await;
+    async fn clients_that_never_send_their_body_lose_their_slots() {
+        is_answered_beside("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n", LONG, SHORT)
+            .await;
     }
 
     #[tokio::test]
-    async fn a_client_in_the_middle_of_a_request_does_not_hold_the_end_up() {
+    async fn a_client_in_the_middle_of_a_request_does_not_delay_the_end() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let bounds = Bounds { connections_max: 2, head_timeout: LONG, connection_timeout: LONG, yields_after: LONG };
+        let bounds = Bounds {
+            connections_max: 2,
+            head_timeout: LONG,
+            connection_timeout: LONG,
+            yields_after: LONG,
+        };
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let serving = tokio::spawn(serve_until(listener, bounds, router(), async { stopped.await.unwrap_or(()) }));
+        let serving = tokio::spawn(serve_until(listener, bounds, router(), async {
+            stopped.await.unwrap_or(())
+        }));
         let mut client = TcpStream::connect(address).await.unwrap();
         client
-            .write_all(b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n")
+            .write_all(
+                b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n",
+            )
             .await
             .unwrap();
-        // Its request is being served.
+        // The request is being served.
         let mut go_on = [0; 12];
         tokio::time::timeout(PATIENCE, client.read_exact(&mut go_on)).await.unwrap().unwrap();
         assert_eq!(&go_on, b"HTTP/1.1 100");

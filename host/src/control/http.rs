@@ -1,5 +1,5 @@
-//! `/metrics`, `/healthz` and `/readyz` over TCP, and nothing else: numbers and conditions, no personal data, nothing
-//! that changes anything.
+//! `/metrics`, `/healthz` and `/readyz` over TCP, and nothing else: they show numbers and
+//! conditions, no personal data, and change nothing.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,23 +16,23 @@ use super::ControlError;
 use super::connections::{Bounds, serve_until};
 use crate::health::Health;
 
-/// A scraper or two, a probe or two, each answered at once.
+/// Bounds for one or two scrapers and probes, each answered at once.
 const BOUNDS: Bounds = Bounds {
     connections_max: 32,
     head_timeout: Duration::from_secs(5),
     connection_timeout: Duration::from_secs(60),
-    // A probe that waits a little is answered still in its time.
+    // A probe that waits this long is still answered in time.
     yields_after: Duration::from_millis(200),
 };
 
-/// A bound listener.
+/// A listener for metrics and health that is bound to its address.
 #[derive(Debug)]
 pub struct Http {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-/// What is shown.
+/// The data that the endpoints show.
 #[derive(Clone)]
 pub struct Observed {
     pub health: Health,
@@ -40,10 +40,10 @@ pub struct Observed {
 }
 
 impl Http {
-    /// Listens on `host:port`; port 0 takes any that is free. `None` if `listen` is empty.
+    /// Listens on `host:port`. Port 0 means any free port. `None` if `listen` is empty.
     ///
     /// # Errors
-    /// When the address can't be listened on.
+    /// When it cannot listen on the address.
     pub async fn bind(listen: &str) -> Result<Option<Http>, ControlError> {
         if listen.is_empty() {
             return Ok(None);
@@ -52,21 +52,22 @@ impl Http {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         if !address.ip().is_loopback() {
-            tracing::warn!(%address, "metrics and health can be read by whoever reaches this address");
+            tracing::warn!(%address, "metrics and health are readable from other machines that \
+                reach this address");
         }
         Ok(Some(Http { listener, address }))
     }
 
-    /// The address that was bound.
+    /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until `shutdown` is done, whatever becomes of single connections.
+    /// Answers requests until `shutdown` completes, also when single connections fail.
     pub async fn serve(self, observed: Observed, shutdown: impl Future<Output = ()>) {
         let metrics = observed.metrics.clone();
-        let upkeep = crate::metrics::keep_up(metrics);
+        let upkeep = crate::metrics::sum_up(metrics);
         let serving = serve_until(self.listener, BOUNDS, router(observed), shutdown);
         tokio::select! {
             () = serving => {}
@@ -84,7 +85,11 @@ fn router(observed: Observed) -> Router {
 }
 
 async fn metrics(State(observed): State<Observed>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], observed.metrics.render()).into_response()
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        observed.metrics.render(),
+    )
+        .into_response()
 }
 
 async fn readiness(State(observed): State<Observed>) -> Response {

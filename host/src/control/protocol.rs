@@ -1,4 +1,5 @@
-//! What crosses the socket: the shapes that both sides share. JSON over HTTP, so that `curl --unix-socket` does too.
+//! The requests and answers of the control socket, shared by client and server. They are JSON over
+//! HTTP, so `curl --unix-socket` works too.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,10 +7,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
-use crate::pipeline::{Cursor, Which};
+use crate::deferred::DeferredSelection;
+use crate::pipeline::{Cursor, FailureSelection};
 use crate::reload::Target;
 
-/// `GET /status`: the engine as a whole.
+/// The answer to `GET /status`: the engine as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EngineStatus {
@@ -17,36 +19,38 @@ pub struct EngineStatus {
     pub pid: u32,
     pub started_ms: Millis,
     pub environment: String,
-    /// Without its password.
+    /// The address of the source, without its password.
     pub source: String,
-    /// The queue of events, of a source that is a broker.
+    /// The queue of events; `None` if the source is not a broker.
     #[serde(default)]
     pub queue: Option<String>,
-    /// Without its password.
+    /// The address of the sink, without its password.
     pub sink: String,
-    /// The rules' directory.
+    /// The rules directory.
     pub rules: String,
     /// The store's directory; `None` for one in memory.
     #[serde(default)]
     pub store: Option<PathBuf>,
-    /// Where `/metrics` listens.
+    /// The address of `/metrics`; `None` if it does not listen.
     pub http: Option<String>,
-    /// What is not ready, by room; empty when all is well.
+    /// The reason why a component is not ready or impaired, by component; empty when all is well.
     #[serde(default)]
     pub problems: BTreeMap<String, String>,
-    /// What waits for another engine to end, by room: of a standby the source.
+    /// The components that wait for another engine to end, with the reason: on a standby, the
+    /// source.
     #[serde(default)]
     pub standbys: BTreeMap<String, String>,
 }
 
-/// `POST /pause` and `POST /resume`; answered with the names of the campaigns that changed.
+/// The body of `POST /pause` and `POST /resume`. The answer holds the names of the campaigns that
+/// changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PauseRequest {
     pub target: Target,
 }
 
-/// `POST /reload`; answered with a `LoadReport`.
+/// The body of `POST /reload`. The answer is a `LoadReport`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReloadRequest {
@@ -54,63 +58,76 @@ pub struct ReloadRequest {
     pub allow_removals: bool,
 }
 
-/// `POST /rollback`; answered with the campaign's status.
+/// The body of `POST /rollback`. The answer is the campaign's status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RollbackRequest {
     pub campaign: String,
-    /// End a rollback in place of making one.
+    /// Ends a rollback instead of starting one.
     #[serde(default)]
     pub undo: bool,
 }
 
-/// `POST /failures/retry` and `POST /failures/drop`, page by page; answered with a `RetryPage` or a `DropPage`.
+/// The body of `POST /failures/retry` and `POST /failures/drop`, page by page. The answer is a
+/// `RetryPage` or a `DropPage`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct FailuresRequest {
-    pub which: Which,
-    /// Where the page before ended.
+    /// The selected failures. The member is called `which`, as in every version of the protocol.
+    #[serde(rename = "which")]
+    pub selection: FailureSelection,
+    /// The end of the previous page; `None` for the first page.
     #[serde(default)]
     pub from: Option<Cursor>,
 }
 
-/// `POST /failures/show`; answered with the failure, or null if there is none.
+/// The body of `POST /failures/show`. The answer is the failure, or null if there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ShowFailureRequest {
     pub number: u64,
 }
 
-/// `POST /store/clock`; answered with a `ClockReport`.
+/// The body of `POST /deferred/drop`, page by page. The answer is a `DeferredDropPage`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DropDeferredRequest {
+    pub selection: DeferredSelection,
+    /// The `next` key of the previous page; empty for the first page.
+    #[serde(default)]
+    pub after: Vec<u8>,
+}
+
+/// The body of `POST /store/clock`. The answer is a `ClockReport`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ClockRequest {
-    /// The machine's clock is right, if it is in doubt.
+    /// Whether the engine should use the machine's clock if it is in doubt.
     #[serde(default)]
     pub accept: bool,
 }
 
-/// `POST /store/backup`: begins one. `GET /store/backup` tells how it stands.
+/// The body of `POST /store/backup`, which begins a backup. `GET /store/backup` returns its status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackupRequest {
-    /// A directory that is not there, as a whole path.
+    /// The absolute path of a directory that does not exist.
     pub directory: PathBuf,
 }
 
-/// How the backup stands that was begun last.
+/// The status of the last backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupStatus {
     pub directory: PathBuf,
-    /// Since it began.
+    /// Seconds since it began.
     pub seconds: u64,
     pub is_done: bool,
-    /// Why it failed, if it did.
+    /// The reason why it failed; `None` if it did not.
     pub error: Option<String>,
 }
 
-/// Any answer that is not what was asked for.
+/// The answer to a request that failed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Refusal {
     pub(super) error: String,

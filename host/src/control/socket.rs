@@ -1,10 +1,12 @@
-//! The socket and who owns it.
+//! The control socket, and the ownership of the data directory.
 //!
-//! **One engine a data directory**: whoever holds the lock on `engine.lock` is it. So a socket found beside an unlocked
-//! lock is left over from a crash and may go; the lock itself goes with the process, however that ends.
+//! **A data directory has one engine**: the process that holds the lock on `engine.lock`. A socket
+//! beside an unlocked lock was left by a crash and may be removed. The operating system releases
+//! the lock when the process ends, however it ends.
 //!
-//! **A data directory belongs to the engine's user, and nobody else can replace what is in it.** Whoever could would
-//! answer commands in the engine's place, and choose the code that it starts with.
+//! **A data directory belongs to the engine's user, and no other user can replace what is in it.**
+//! Such a user could answer commands instead of the engine, and choose the code with which it
+//! starts.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
@@ -17,38 +19,43 @@ use super::ControlError;
 use super::connections::{Bounds, serve_until};
 use super::server::{Context, router};
 
-/// Owner and group, as the socket is for both; what is private inside is 0700 of its own.
+/// The mode of a new data directory: access for the owner and the group, because the socket is for
+/// both. Private directories inside have the mode 0700.
 pub const DATA_DIRECTORY_MODE: u32 = 0o750;
 const SOCKET_MODE: u32 = 0o660;
 const SOCKET_FILE: &str = "control.sock";
 const LOCK_FILE: &str = "engine.lock";
-/// What `sun_path` holds on Linux, without the closing zero; macOS holds four bytes less.
+/// The longest path of a socket, in bytes: `sun_path` on Linux without the closing zero; macOS has
+/// four bytes less.
 const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
-/// A directory in which only owners rename and remove.
+/// The mode bit of a directory in which only the owner of a file can rename or remove it.
 const STICKY: u32 = 0o1000;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
-/// Commands are few and short, and none waits for its answer longer than `hailer` does.
+/// Bounds for commands, which are few and short. None waits longer for its answer than `hailer`
+/// does.
 const BOUNDS: Bounds = Bounds {
     connections_max: 32,
     head_timeout: Duration::from_secs(5),
     connection_timeout: CONNECTION_TIMEOUT,
-    // A long command keeps its place: who may connect is decided by the file's permissions.
+    // A long command keeps its slot, because the permissions of the socket decide who may connect.
     yields_after: CONNECTION_TIMEOUT,
 };
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// The socket of the engine in a data directory.
+/// The path of the control socket in a data directory.
 #[must_use]
 pub fn socket_path(data: &Path) -> PathBuf {
     data.join(SOCKET_FILE)
 }
 
-/// Whether a data directory that is there may be used: it is our user's, and nobody else can replace what is in it.
+/// Checks that an existing data directory may be used: it belongs to this user, and no other user
+/// can replace what is in it.
 ///
 /// # Errors
-/// When it may not, or can't be looked at.
+/// When it may not be used, or cannot be checked.
 pub fn check_data_directory(data: &Path) -> Result<(), ControlError> {
-    let metadata = std::fs::metadata(data).map_err(|source| ControlError::File { path: data.to_owned(), source })?;
+    let metadata = std::fs::metadata(data)
+        .map_err(|source| ControlError::File { path: data.to_owned(), source })?;
     check_owner_and_mode(data, metadata.uid(), metadata.mode())
 }
 
@@ -64,7 +71,8 @@ fn check_owner_and_mode(data: &Path, owner: u32, mode: u32) -> Result<(), Contro
     Ok(())
 }
 
-/// A data directory that is ours, and its socket. Dropping it removes the socket and gives the directory up.
+/// A data directory that this process has locked, and its socket. Dropping it removes the socket
+/// and releases the lock.
 #[derive(Debug)]
 pub struct Control {
     path: PathBuf,
@@ -73,10 +81,11 @@ pub struct Control {
 }
 
 impl Control {
-    /// Takes the data directory, makes it if it is missing, and listens. Needs a Tokio runtime with I/O.
+    /// Locks the data directory, creates it if it is missing, and listens on the socket. Needs a
+    /// Tokio runtime with I/O.
     ///
     /// # Errors
-    /// When another engine has the directory, or its files can't be made.
+    /// When another engine has locked the directory, or its files cannot be created.
     pub fn bind(data: &Path) -> Result<Control, ControlError> {
         let path = socket_path(data);
         let bytes = path.as_os_str().len();
@@ -93,11 +102,12 @@ impl Control {
         remove_left_over(data, &path)?;
         let failed = |source| ControlError::File { path: path.clone(), source };
         let listener = UnixListener::bind(&path).map_err(failed)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(SOCKET_MODE))
+            .map_err(failed)?;
         Ok(Control { path, listener: Some(listener), _lock: lock })
     }
 
-    /// Answers commands until `shutdown` is done, whatever becomes of single connections.
+    /// Answers commands until `shutdown` completes, also when single connections fail.
     pub async fn serve(mut self, context: Context, shutdown: impl Future<Output = ()>) {
         let Some(listener) = self.listener.take() else { return };
         serve_until(listener, BOUNDS, router(context), shutdown).await;
@@ -106,7 +116,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // Still under the lock, so the socket is ours. If it is gone already, all the better.
+        // The lock is still held, so the socket belongs to this process. It may be gone already.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -127,11 +137,13 @@ fn remove_left_over(data: &Path, path: &Path) -> Result<(), ControlError> {
     if !metadata.file_type().is_socket() {
         return Err(ControlError::NotASocket { path: path.to_owned() });
     }
-    // The lock says that nobody is there, but a network file system may not keep locks: ask as well.
+    // The lock says that no engine runs, but a network file system may not support locks, so the
+    // socket is tried as well.
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(ControlError::AnotherEngine { data: data.to_owned() });
     }
-    std::fs::remove_file(path).map_err(|source| ControlError::File { path: path.to_owned(), source })
+    std::fs::remove_file(path)
+        .map_err(|source| ControlError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -139,33 +151,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_data_directory_that_others_can_write_to_is_refused_with_the_command_that_mends_it() {
+    fn a_data_directory_that_others_can_write_to_is_refused_with_the_chmod() {
         let data = tempfile::tempdir().unwrap();
-        for (mode, is_refused) in
-            [(0o770, true), (0o702, true), (0o2775, true), (0o750, false), (0o2755, false), (0o1777, false)]
-        {
+        for (mode, is_refused) in [
+            (0o770, true),
+            (0o702, true),
+            (0o2775, true),
+            (0o750, false),
+            (0o2755, false),
+            (0o1777, false),
+        ] {
             std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(mode)).unwrap();
             match check_data_directory(data.path()) {
                 Ok(()) => assert!(!is_refused, "{mode:o}"),
                 Err(error) => {
                     let command = format!("chmod go-w {}", data.path().display());
-                    assert!(is_refused && error.to_string().contains(&command), "{mode:o}: {error}");
+                    assert!(
+                        is_refused && error.to_string().contains(&command),
+                        "{mode:o}: {error}"
+                    );
                 }
             }
         }
         std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(Control::bind(data.path()), Err(ControlError::OpenDirectory { mode: 0o777, .. })));
-        assert!(!data.path().join(LOCK_FILE).exists(), "nothing is written into a directory that is refused");
+        assert!(matches!(
+            Control::bind(data.path()),
+            Err(ControlError::OpenDirectory { mode: 0o777, .. })
+        ));
+        assert!(
+            !data.path().join(LOCK_FILE).exists(),
+            "nothing is written into a directory that is refused"
+        );
     }
 
     #[test]
-    fn a_data_directory_of_somebody_else_is_refused() {
+    fn a_data_directory_of_another_user_is_refused() {
         let ours = rustix::process::geteuid().as_raw();
         let data = Path::new("data");
         check_owner_and_mode(data, ours, 0o750).unwrap();
         let error = check_owner_and_mode(data, ours + 1, 0o750).unwrap_err();
-        assert!(
-            matches!(error, ControlError::ForeignDirectory { owner, user, .. } if owner == ours + 1 && user == ours)
-        );
+        let ControlError::ForeignDirectory { owner, user, .. } = error else { panic!("{error}") };
+        assert_eq!((owner, user), (ours + 1, ours));
     }
 }

@@ -1,14 +1,18 @@
-//! What a module costs, without an engine: compiled and loaded as in one, aside, and called on samples.
+//! Measures what the calls of a module cost, without an engine: the module is compiled and loaded
+//! as in an engine, and called on samples.
 
 use std::sync::Arc;
 
 use super::stage::Loader;
-use crate::engine::{Campaign, CampaignSpec, Limits, SampleCost, Sandbox, VerifiedModule, sample_costs, time_samples};
+use crate::engine::{
+    Campaign, CampaignSpec, Limits, SampleCost, Sandbox, VerifiedModule, sample_costs, time_samples,
+};
 
-/// What the calls of a module with these parameters cost on the catalogue's samples: in fuel, and with `timed` in nanoseconds.
+/// Measures the calls of a module with these parameters on the catalogue's samples: in fuel, and
+/// with `timed` in nanoseconds.
 ///
 /// # Errors
-/// When the module does not compile, or a campaign of it would not be admitted.
+/// When the module does not compile, or an engine would not admit a campaign with it.
 pub fn measure(
     module: &VerifiedModule,
     params: &[u8],
@@ -26,8 +30,13 @@ pub fn measure(
     Ok(costs)
 }
 
-fn admitted(sandbox: &Arc<Sandbox>, module: &VerifiedModule, params: &[u8]) -> anyhow::Result<Arc<Campaign>> {
-    let compiled = Loader::temporary(Arc::clone(sandbox))?.load(module).map_err(anyhow::Error::msg)?;
+fn admitted(
+    sandbox: &Arc<Sandbox>,
+    module: &VerifiedModule,
+    params: &[u8],
+) -> anyhow::Result<Arc<Campaign>> {
+    let compiled =
+        Loader::temporary(Arc::clone(sandbox))?.load(module).map_err(anyhow::Error::msg)?;
     let spec = CampaignSpec::of("measured", module, params.to_vec());
     Ok(Campaign::admit(sandbox, spec, compiled, 1)?)
 }

@@ -1,7 +1,9 @@
-//! What the machine has left, and what the process takes of it: free bytes under each directory that the engine writes to, the store's size, and memory.
+//! Resources of machine and process: free bytes of each directory that the engine writes to, the
+//! size of the store, and memory.
 //!
-//! A full disk ends the engine, and nothing is lost by that; but it should be seen before. So free bytes are measured every few seconds, and less than
-//! `store.free_bytes_min` is reported as an impairment: the engine goes on.
+//! A full disk ends the engine. Nothing is lost then, but an operator should know before. So free
+//! bytes are measured every few seconds, and less than `store.free_bytes_min` is reported as an
+//! impairment. The engine goes on.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,9 +17,9 @@ use crate::metrics;
 use crate::store::{self, Statistics, Store};
 
 const ROOM: &str = "disk";
-const LOOKS_EVERY: Duration = Duration::from_secs(5);
+const POLL_EVERY: Duration = Duration::from_secs(5);
 
-/// Looks at the machine from time to time.
+/// Measures the resources at intervals.
 #[derive(Debug)]
 pub(super) struct Resources {
     directories: Vec<(&'static str, PathBuf)>,
@@ -38,20 +40,26 @@ impl Resources {
         }
     }
 
-    /// Looks for the first time, so that every number is there when the engine answers.
-    pub(super) fn begin(config: &Config, store: &Arc<dyn Store>, health: &Health, started_ms: Millis) -> Resources {
+    /// Measures for the first time, so that every metric has a value when the engine answers.
+    pub(super) fn begin(
+        config: &Config,
+        store: &Arc<dyn Store>,
+        health: &Health,
+        started_ms: Millis,
+    ) -> Resources {
         ::metrics::gauge!(metrics::START_TIME).set(started_ms as f64 / 1000.0);
         let resources = Resources::of(config, store, health);
         resources.look();
         resources
     }
 
-    /// Looks again and again.
+    /// Measures again at intervals.
     pub(super) async fn watch(self) {
         let mut looking = self;
         loop {
-            tokio::time::sleep(LOOKS_EVERY).await;
-            // A disk that hangs must hold up nothing but this.
+            tokio::time::sleep(POLL_EVERY).await;
+            // Measures on a thread of its own, because a disk that hangs must not block anything
+            // else.
             let looked = tokio::task::spawn_blocking(move || {
                 looking.look();
                 looking
@@ -75,7 +83,8 @@ impl Resources {
         }
         let store = self.store_directory.as_deref().map_or(0, store::file_bytes);
         ::metrics::gauge!(metrics::STORE_BYTES).set(store as f64);
-        let Statistics { memory_bytes, tables, runs, blocks, blocks_read, spared } = self.store.statistics();
+        let Statistics { memory_bytes, tables, runs, blocks, blocks_read, spared } =
+            self.store.statistics();
         ::metrics::gauge!(metrics::STORE_MEMORY_BYTES).set(memory_bytes as f64);
         ::metrics::gauge!(metrics::STORE_TABLES).set(tables as f64);
         ::metrics::gauge!(metrics::STORE_RUNS).set(runs as f64);
@@ -85,7 +94,8 @@ impl Resources {
         let condition = match &*short {
             [] => Condition::Ready,
             _ => Condition::Impaired(format!(
-                "less than {} bytes (store.free_bytes_min) are free in {}; make room before the disk is full",
+                "less than {} bytes (store.free_bytes_min) are free in {}; free some space before \
+                    the disk is full",
                 self.free_bytes_min,
                 short.join(", ")
             )),
@@ -94,7 +104,7 @@ impl Resources {
     }
 }
 
-/// The directories that an engine writes to, with the word for each in metrics.
+/// The directories that an engine writes to, with their names in metrics.
 fn directories(config: &Config) -> Vec<(&'static str, PathBuf)> {
     let mut directories = vec![("data", config.data.clone())];
     directories.extend(config.store_dir().map(|store| ("store", store)));
@@ -102,13 +112,14 @@ fn directories(config: &Config) -> Vec<(&'static str, PathBuf)> {
     directories
 }
 
-/// Whether there is room where an engine writes.
+/// Checks the free space of the directories that an engine writes to.
 #[must_use]
 pub fn check_disk(config: &Config) -> Vec<Finding> {
     let needs = |name: &str| match name {
         "data" => "compiled modules take up to 512 MiB".to_owned(),
         "store" => format!(
-            "the log takes 32 MiB, the journal up to {} bytes (store.journal_bytes_max), and merges need room beside the tables",
+            "the log takes 32 MiB, the journal up to {} bytes (store.journal_bytes_max), and \
+             merges need room beside the tables",
             config.store.journal_bytes_max
         ),
         _ => format!("recordings take up to {} bytes (record.bytes_max)", config.record.bytes_max),
@@ -116,21 +127,27 @@ pub fn check_disk(config: &Config) -> Vec<Finding> {
     let finding = |(name, directory): (&str, PathBuf)| {
         let subject = format!("disk of {name} {}", directory.display());
         let Some(free) = free_bytes(&directory) else {
-            let detail = "the free space can't be measured".to_owned();
-            return Finding::problem(subject, detail, "let this user read the directory");
+            let detail = "the free space cannot be measured".to_owned();
+            return Finding::problem(
+                subject,
+                detail,
+                "give this user read access to the directory",
+            );
         };
         let detail = format!("{free} bytes are free; {}", needs(name));
         let min = config.store.free_bytes_min;
         if free < min {
-            let next_step = format!("make room: less than {min} bytes are free (store.free_bytes_min)");
+            let next_step =
+                format!("free some space: less than {min} bytes are free (store.free_bytes_min)");
             return Finding::problem(subject, detail, next_step);
         }
-        Finding::well(subject, detail)
+        Finding::ok(subject, detail)
     };
     directories(config).into_iter().map(finding).collect()
 }
 
-/// Free bytes for this user on the file system of a directory, or of the nearest directory above that there is.
+/// Bytes that this user may still write on the file system of a directory, or of its nearest
+/// existing parent.
 fn free_bytes(directory: &Path) -> Option<u64> {
     let absolute = std::path::absolute(directory).ok()?;
     let found = absolute.ancestors().find(|path| path.is_dir())?;
@@ -138,7 +155,7 @@ fn free_bytes(directory: &Path) -> Option<u64> {
     Some(system.f_bavail.saturating_mul(system.f_frsize))
 }
 
-/// Memory of this process that is resident.
+/// The resident memory of this process, in bytes.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -157,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_with_too_little_room_is_a_problem_and_an_impairment_and_does_not_make_the_engine_unready() {
+    fn a_disk_with_little_space_is_an_impairment_and_the_engine_stays_ready() {
         for (free_bytes_min, is_short) in [(0, false), (u64::MAX, true)] {
             let config = config(free_bytes_min);
             let findings = check_disk(&config);
@@ -171,7 +188,7 @@ mod tests {
         }
     }
 
-    /// A store with a different number for each of its statistics.
+    /// A store in which each statistic has a different number.
     #[derive(Debug)]
     struct Standing(store::MemoryStore);
 
@@ -206,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn each_number_of_the_store_is_that_of_its_metric() {
+    fn each_metric_shows_its_own_statistic_of_the_store() {
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         let store: Arc<dyn Store> = Arc::new(Standing(store::MemoryStore::new("test")));
         let resources = Resources::of(&config(0), &store, &Health::default());
@@ -225,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_takes_memory() {
+    fn the_resident_memory_of_this_process_is_measured() {
         assert!(resident_bytes().unwrap() > 1 << 20);
     }
 }

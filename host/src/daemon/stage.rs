@@ -1,4 +1,5 @@
-//! How an accepted module becomes a running campaign: compiled in a child, loaded, tried (its own scenarios included), swapped in.
+//! Turns an accepted module into a running campaign: it is compiled in a child process, loaded,
+//! tried (with its own scenarios), and swapped in.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -9,18 +10,20 @@ use std::{fs, io};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use hailer_policies::Policies;
 
 use super::address_space::{AddressSpace, NEXT_STEP};
 use crate::config::Config;
 use crate::engine::{Campaign, CampaignSpec, RuleSet, Sandbox, Stop, VerifiedModule, shown};
 use crate::metrics;
-use crate::reload::{ChildCommand, Compiler, NoRoom, Proof, Stage};
-use crate::scenarios::{self, Bounds, Scenarios, Stand};
+use crate::reload::{ChildCommand, Compiler, NoRoom, Proof, Stage, digest_shown};
+use crate::scenarios::{self, CompiledModule, Scenarios, TimeLimit};
 
-/// A module's own scenarios take no longer than this, all of them, or it is refused.
+/// The time limit of all of a module's own scenarios together. A module that takes longer is
+/// refused.
 const SCENARIOS_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// The engine, as the directory's owner sees it.
+/// The engine, as the owner of the rules directory uses it.
 pub(super) struct EngineStage {
     loader: Loader,
     terms: String,
@@ -36,29 +39,48 @@ impl EngineStage {
         sandbox: Arc<Sandbox>,
         current: Arc<ArcSwap<RuleSet>>,
     ) -> anyhow::Result<EngineStage> {
-        let terms = terms(&sandbox).context("no telling which program this is")?;
+        let terms = terms(&sandbox).context("cannot find the file of this program")?;
         let loader = Loader::open(sandbox, &config.data)?;
-        Ok(EngineStage { loader, terms, passed: BTreeSet::new(), current, shards: super::shards_of(config) })
+        Ok(EngineStage {
+            loader,
+            terms,
+            passed: BTreeSet::new(),
+            current,
+            shards: super::shards_of(config),
+        })
     }
 
-    /// Runs the scenarios that a module brings along, with their own parameters: who breaks a rule finds out here.
-    fn try_scenarios(&mut self, module: &VerifiedModule, compiled: &wasmtime::Module) -> Result<(), String> {
+    /// Runs the scenarios that are embedded in a module, with their own parameters. The author of a
+    /// change that breaks a rule finds out here.
+    fn try_scenarios(
+        &mut self,
+        module: &VerifiedModule,
+        compiled: &wasmtime::Module,
+    ) -> Result<(), String> {
         if self.passed.contains(&module.digest) {
             return Ok(());
         }
-        let Some(text) = scenarios::embedded(&module.bytes).map_err(|error| error.to_string())? else { return Ok(()) };
+        let Some(text) = scenarios::embedded(&module.bytes).map_err(|error| error.to_string())?
+        else {
+            return Ok(());
+        };
         let read = Scenarios::parse("its own scenarios", text, &module.manifest);
-        let read = read.map_err(|problems| problems.first().map(ToString::to_string).unwrap_or_default())?;
+        let read =
+            read.map_err(|problems| problems.first().map(ToString::to_string).unwrap_or_default())?;
         let (sandbox, compiled) = (Arc::clone(&self.loader.sandbox), compiled.clone());
-        let stand = Stand { sandbox, module: module.clone(), compiled, checks_purity: false };
-        let bounds = Bounds { until: Some(Instant::now() + SCENARIOS_TIME_MAX) };
+        let compiled_module =
+            CompiledModule { sandbox, module: module.clone(), compiled, checks_purity: false };
+        let time_limit = TimeLimit { until: Some(Instant::now() + SCENARIOS_TIME_MAX) };
         for scenario in &read.list {
-            let report = stand.run(scenario, bounds);
+            let report = compiled_module.run(scenario, time_limit);
             if !report.is_passed() {
                 let name = shown(&scenario.name);
-                let told = format!("it fails its own scenario `{name}` (`hailer test` shows all of it)");
+                let first_line =
+                    format!("it fails its own scenario `{name}` (`hailer test` shows all details)");
                 let difference = report.explain();
-                let lines = [told.as_str()].into_iter().chain(difference.iter().map(|line| line.trim()));
+                let lines = [first_line.as_str()]
+                    .into_iter()
+                    .chain(difference.iter().map(|line| line.trim()));
                 return Err(lines.collect::<Vec<_>>().join("\n"));
             }
         }
@@ -67,52 +89,64 @@ impl EngineStage {
     }
 }
 
-/// What the outcome of a trial depends on besides the campaign: the compiler and the machine, the limits, and this very program, which one of
-/// the same version and size need not be.
+/// A hash of everything besides the campaign that the result of a trial depends on: the compiler,
+/// the machine, the limits, and the file of this program. Two programs of one version and size may
+/// still differ, so the file's identity and times are included.
 fn terms(sandbox: &Sandbox) -> io::Result<String> {
     let file = fs::metadata(ChildCommand::of_this_program()?.program)?;
-    let program =
-        (file.dev(), file.ino(), file.len(), [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()]);
-    let terms = format!("{program:?} {} {} {:?}", env!("CARGO_PKG_VERSION"), sandbox.compatibility(), sandbox.limits());
+    let program = (
+        file.dev(),
+        file.ino(),
+        file.len(),
+        [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()],
+    );
+    let terms = format!(
+        "{program:?} {} {} {:?}",
+        env!("CARGO_PKG_VERSION"),
+        sandbox.compatibility(),
+        sandbox.limits()
+    );
     Ok(blake3::hash(terms.as_bytes()).to_hex().to_string())
 }
 
-/// Makes modules into what can run: compiled in a child, cached, loaded.
+/// Compiles modules in a child process, caches the result, and loads it.
 pub struct Loader {
     sandbox: Arc<Sandbox>,
     compiler: Compiler,
-    /// Where artifacts are, if nobody is to find them afterwards.
+    /// The directory of compiled modules, if it is temporary.
     _temporary: Option<tempfile::TempDir>,
 }
 
 impl Loader {
-    /// A loader that keeps what it compiles under `data`.
+    /// A loader that keeps compiled modules under `data`.
     ///
     /// # Errors
-    /// When the cache can't be made, or is open to other users.
+    /// When the cache cannot be created, or other users have access to it.
     pub fn open(sandbox: Arc<Sandbox>, data: &Path) -> anyhow::Result<Loader> {
-        let child = ChildCommand::of_this_program().context("no program to compile with")?;
+        let child = ChildCommand::of_this_program()
+            .context("cannot find the file of this program, which compiles modules")?;
         let compiler = Compiler::open(child, data, &sandbox.compatibility(), sandbox.limits())?;
         Ok(Loader { sandbox, compiler, _temporary: None })
     }
 
-    /// A loader that leaves nothing behind.
+    /// A loader with a temporary cache.
     ///
     /// # Errors
-    /// When no directory can be made.
+    /// When no directory can be created.
     pub fn temporary(sandbox: Arc<Sandbox>) -> anyhow::Result<Loader> {
-        let directory = tempfile::tempdir().context("no directory to compile in")?;
+        let directory = tempfile::tempdir().context("cannot create a directory to compile in")?;
         let loader = Loader::open(sandbox, directory.path())?;
         Ok(Loader { _temporary: Some(directory), ..loader })
     }
 
     /// # Errors
-    /// Why it can't be compiled or loaded.
+    /// The reason why the module cannot be compiled or loaded.
     #[expect(unsafe_code, reason = "loads what the compiling child made")]
     pub fn load(&mut self, module: &VerifiedModule) -> Result<wasmtime::Module, String> {
         let artifact = self.compiler.artifact(module).map_err(|error| error.to_string())?;
-        // SAFETY: the compiler hands out only what its own child wrote with `Sandbox::precompile`, for an engine of this
-        // `compatibility`, from a directory that only this user can write, after comparing the checksum that was stored with it.
+        // SAFETY: the compiler returns only artifacts that its own child wrote with
+        // `Sandbox::precompile`, for an engine of this `compatibility`. They are in a directory
+        // that only this user can write, and their stored checksum was compared.
         unsafe { self.sandbox.load(&artifact) }.map_err(|error| error.to_string())
     }
 }
@@ -139,29 +173,56 @@ impl Stage for EngineStage {
         let compiled = self.loader.load(module)?;
         if proof == Proof::Given {
             self.passed.insert(Arc::clone(&module.digest));
-            return Campaign::admitted_before(spec, compiled, generation).map_err(|error| error.to_string());
+            return Campaign::admitted_before(spec, compiled, generation)
+                .map_err(|error| error.to_string());
         }
         let sandbox = Arc::clone(&self.loader.sandbox);
         let admitted = match proof {
-            Proof::Renewed => Campaign::admit_again(&sandbox, spec, compiled.clone(), generation).map(|(campaign, faulty)| {
-                if let Some(faulty) = faulty {
-                    let name = &*campaign.spec.name;
-                    tracing::warn!(campaign = name, %faulty, "a version that was accepted before runs on, although it may fault");
-                }
-                campaign
-            }),
-            Proof::Needed | Proof::Given => Campaign::admit(&sandbox, spec, compiled.clone(), generation),
+            Proof::Renewed => {
+                let admitted = Campaign::admit_again(&sandbox, spec, compiled.clone(), generation);
+                admitted.map(|(campaign, faulty)| {
+                    if let Some(faulty) = faulty {
+                        let name = &*campaign.spec.name;
+                        tracing::warn!(campaign = name, %faulty, "a version that was accepted \
+                            before runs on, although it faulted when it was tried again");
+                    }
+                    campaign
+                })
+            }
+            Proof::Needed | Proof::Given => {
+                Campaign::admit(&sandbox, spec, compiled.clone(), generation)
+            }
         };
         let campaign = admitted.map_err(|error| error.to_string())?;
         self.try_scenarios(module, &compiled)?;
         Ok(campaign)
     }
 
-    fn swap(&mut self, campaigns: Vec<(Arc<Campaign>, Option<Stop>)>, rule_set: u64) {
+    fn swap(
+        &mut self,
+        campaigns: Vec<(Arc<Campaign>, Option<Stop>)>,
+        policies: Option<Arc<Policies>>,
+        rule_set: u64,
+    ) {
         self.loader.compiler.retain(campaigns.iter().map(|(campaign, _)| &*campaign.spec.digest));
-        self.passed.retain(|digest| campaigns.iter().any(|(campaign, _)| campaign.spec.digest == *digest));
-        campaigns.iter().for_each(|(campaign, _)| metrics::begin_campaign(&campaign.spec.name));
-        self.current.store(Arc::new(RuleSet::with_stopped(campaigns, rule_set)));
+        self.passed
+            .retain(|digest| campaigns.iter().any(|(campaign, _)| campaign.spec.digest == *digest));
+        campaigns
+            .iter()
+            .for_each(|(campaign, _)| metrics::create_campaign_series(&campaign.spec.name));
+        let rules = RuleSet::with_stopped(campaigns, rule_set).with_policies(policies);
+        show_policies(self.current.load().policies(), rules.policies());
+        self.current.store(Arc::new(rules));
         ::metrics::gauge!(metrics::RULE_SET).set(rule_set as f64);
     }
+}
+
+/// Shows in a metric which policies apply; the digest is `none` without policies.
+fn show_policies(before: Option<&Arc<Policies>>, after: Option<&Arc<Policies>>) {
+    let show = |policies: Option<&Arc<Policies>>, value: f64| {
+        let digest = policies.map_or("none", |policies| digest_shown(&policies.digest));
+        ::metrics::gauge!(metrics::POLICIES_INFO, "digest" => digest.to_owned()).set(value);
+    };
+    show(before, 0.0);
+    show(after, 1.0);
 }

@@ -1,4 +1,4 @@
-//! What a run did, as people read it at its end.
+//! The summary of a run, as text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,17 +6,17 @@ use std::fmt;
 use crate::pipeline::Tally;
 use crate::reload::LoadReport;
 
-/// One run of the engine.
+/// The results of one run of the engine.
 #[derive(Clone, Debug)]
 pub struct Summary {
     pub tally: Tally,
-    /// Events that are missing in the recording.
+    /// Number of events that are missing in the recording.
     pub not_recorded: u64,
     pub elapsed_ms: i64,
     pub first_load: LoadReport,
-    /// What was not ready at the end, by room.
+    /// The reason why a component was not ready at the end, by component.
     pub problems: BTreeMap<&'static str, String>,
-    /// Why the input is not one event a line, if that was seen.
+    /// Why the input is not one event a line; `None` if that was not noticed.
     pub other_form: Option<String>,
 }
 
@@ -35,7 +35,10 @@ impl fmt::Display for Summary {
             (tally.repaired, "repaired (a trailing comma, or a byte order mark)"),
             (tally.repeats, "copies of events that had been decided"),
             (tally.unclaimed, "taken by no campaign"),
-            (tally.communications().saturating_sub(tally.confirmed), "communications were not written"),
+            (
+                tally.communications().saturating_sub(tally.confirmed),
+                "communications were not written",
+            ),
             (self.not_recorded, "missing in the recording"),
             (tally.field_mismatches, "fields of another type than documented"),
         ];

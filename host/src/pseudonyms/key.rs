@@ -1,4 +1,4 @@
-//! The key under which pseudonyms are made: 32 random bytes in a file that only its owner can read.
+//! The key of the pseudonyms: 32 random bytes in a file that only its owner can read.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -7,27 +7,31 @@ use std::path::{Path, PathBuf};
 
 const KEY_BYTES: usize = 32;
 
-/// Shows nothing of itself.
+/// A key; its `Debug` output does not show it.
 pub struct Key([u8; KEY_BYTES]);
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    #[error("can't read the key `{}`: {source}; make one with --new-key {}", path.display(), path.display())]
+    #[error("cannot read the key `{}`: {source}; make one with --new-key \
+        {}", path.display(), path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("others can read the key `{}`: `chmod 600 {}`, or whoever has it can undo the pseudonyms", path.display(), path.display())]
+    #[error("other users can read the key `{}`: run `chmod 600 {}`; anyone with the key can undo \
+        the pseudonyms", path.display(), path.display())]
     Open { path: PathBuf },
-    #[error("`{}` is no key: a key is 64 hexadecimal digits; make one with --new-key and another name", path.display())]
+    #[error("`{}` is not a key: a key is 64 hexadecimal digits; make one with --new-key and \
+        another name", path.display())]
     NoKey { path: PathBuf },
-    #[error("can't make the key `{}`: {source}; a key that is there is never written over: use it with --key", path.display())]
+    #[error("cannot make the key `{}`: {source}; an existing key is never overwritten: use it \
+        with --key", path.display())]
     NotMade { path: PathBuf, source: io::Error },
 }
 
 impl Key {
-    /// Reads a key.
+    /// Reads a key from a file.
     ///
     /// # Errors
-    /// When there is none, or others can read it.
+    /// There is no key, or other users can read it.
     pub fn read(path: &Path) -> Result<Key, KeyError> {
         let unreadable = |source| KeyError::Unreadable { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
@@ -42,15 +46,16 @@ impl Key {
         Ok(Key(*key.as_bytes()))
     }
 
-    /// Makes a key, in a file that is not there yet.
+    /// Creates a key in a new file.
     ///
     /// # Errors
-    /// When it is, or can't be written.
+    /// The file exists already, or cannot be written.
     pub fn make(path: &Path) -> Result<Key, KeyError> {
         let made = || -> io::Result<Key> {
             let mut bytes = [0; KEY_BYTES];
             File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
             writeln!(file, "{}", blake3::Hash::from_bytes(bytes).to_hex())?;
             file.sync_all()?;
             Ok(Key(bytes))
@@ -58,7 +63,7 @@ impl Key {
         made().map_err(|source| KeyError::NotMade { path: path.to_owned(), source })
     }
 
-    /// A key for one purpose.
+    /// Derives a key for one purpose.
     pub(super) fn of_purpose(&self, purpose: &str) -> [u8; KEY_BYTES] {
         blake3::derive_key(purpose, &self.0)
     }

@@ -1,12 +1,14 @@
-//! What is known of each place of an event, from the catalogue: whether it may be seen, or says who somebody is. What lies elsewhere is unknown.
+//! Says for each place of an event whether its value can be kept or is personal, by the catalogue.
+//! Places outside of the catalogue are unknown.
 
 use std::collections::HashMap;
 
 use hailer_abi::catalogue::{ANY_EVENT_TYPE, EVENTS, FieldDef};
 use hailer_abi::manifest::FieldKind;
 
-/// Members that lead to a person, though a rule may read them unasked: ids of customers and cards, and ids that a sender chose.
-const LEADING: [&str; 9] = [
+/// Members that identify a person although rules may read them without a grant: ids of customers
+/// and cards, and ids that the sender chose.
+const IDENTIFYING: [&str; 9] = [
     "customerId",
     "accountgroupId",
     "accountfroupId",
@@ -22,11 +24,11 @@ const LEADING: [&str; 9] = [
 pub(super) enum Treatment {
     Keep,
     Replace,
-    /// Texts are replaced, and numbers that could be somebody's.
+    /// Texts are replaced, and so are numbers that may identify a person.
     Unknown,
 }
 
-/// A place of an event.
+/// A place in an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(usize);
 
@@ -38,7 +40,7 @@ const UNKNOWN: Place = Place(2);
 pub(super) struct Known {
     nodes: Vec<Node>,
     roots: HashMap<&'static str, Place>,
-    /// Of codes that the catalogue doesn't have.
+    /// The root for event codes that the catalogue does not have.
     any: Place,
 }
 
@@ -47,15 +49,23 @@ struct Node {
     treatment: Treatment,
     members: HashMap<String, Place>,
     element: Option<Place>,
-    /// Where everything else below leads to.
+    /// The place of every member that is not listed.
     others: Place,
 }
 
 impl Known {
     pub(super) fn new(kept: &[String]) -> Known {
-        let whole = |treatment, place| Node { treatment, members: HashMap::new(), element: Some(place), others: place };
-        let nodes =
-            vec![whole(Treatment::Keep, KEPT), whole(Treatment::Replace, REPLACED), whole(Treatment::Unknown, UNKNOWN)];
+        let whole = |treatment, place| Node {
+            treatment,
+            members: HashMap::new(),
+            element: Some(place),
+            others: place,
+        };
+        let nodes = vec![
+            whole(Treatment::Keep, KEPT),
+            whole(Treatment::Replace, REPLACED),
+            whole(Treatment::Unknown, UNKNOWN),
+        ];
         let mut known = Known { nodes, roots: HashMap::new(), any: UNKNOWN };
         known.any = known.tree(ANY_EVENT_TYPE.fields, kept);
         for event in EVENTS {
@@ -106,17 +116,19 @@ impl Known {
                     self.add_field(element, inner);
                 }
                 self.add(base, path, list);
-            } else if field.personal || LEADING.contains(&name) {
+            } else if field.personal || IDENTIFYING.contains(&name) {
                 self.add(base, path, REPLACED);
             } else {
-                // Of a tree that is not personal, nothing below is: a map's keys are numbers of a cheque's lines.
+                // Below a map that is not personal, no value is personal: its keys are line numbers
+                // of a receipt.
                 debug_assert!(field.kind != FieldKind::Raw);
                 self.add(base, path, KEPT);
             }
         }
     }
 
-    /// Has a path lead to a place. What stands on the way is made where it is missing; what is whole already stays so.
+    /// Lets a path lead to a place. Creates missing nodes on the way; a place whose treatment is
+    /// decided already stays unchanged.
     fn add(&mut self, base: Place, path: &str, place: Place) {
         let mut steps = path.split('/').skip(1).peekable();
         let mut at = base;
@@ -125,8 +137,11 @@ impl Known {
                 return;
             }
             let name = step.replace("~1", "/").replace("~0", "~");
-            let known =
-                if name == "*" { self.nodes[at.0].element } else { self.nodes[at.0].members.get(&name).copied() };
+            let known = if name == "*" {
+                self.nodes[at.0].element
+            } else {
+                self.nodes[at.0].members.get(&name).copied()
+            };
             let next = match (steps.peek(), known) {
                 (None, _) => place,
                 (Some(_), Some(known)) => known,

@@ -1,8 +1,12 @@
-//! Recorded events made safe to be looked at elsewhere: whatever says who somebody is, or may, is replaced by something of the same shape, under a key.
+//! Pseudonymises recorded events: values that identify a person, or may, are replaced by values of
+//! the same shape, under a key.
 //!
-//! The same value always becomes the same pseudonym under one key, wherever it stands, as a number or as a text: customers stay told apart, refunds find
-//! their purchases, and rules decide as before, unless they read what is personal. **What the catalogue does not know is taken for personal.** Without the key
-//! no pseudonym leads back; but a customer's story is still a story: pseudonymised data is personal data still, and this room does not claim otherwise.
+//! Under one key, the same value always becomes the same pseudonym, at any place, as a number or as
+//! a text. So different customers stay different, refunds still match their purchases, and rules
+//! decide as before, unless they read personal fields. **Everything that the catalogue does not
+//! know counts as personal**, unless the operator lists it as kept. Without the key, a pseudonym
+//! cannot be resolved. But the events of one customer still belong together: pseudonymised data
+//! remains personal data, and this module does not claim otherwise.
 
 mod key;
 mod known;
@@ -16,7 +20,7 @@ pub use key::{Key, KeyError};
 use known::{Known, Place, Treatment};
 use shape::Shapes;
 
-/// Replaces what is personal.
+/// Replaces personal values.
 #[derive(Debug)]
 pub struct Pseudonyms {
     shapes: Shapes,
@@ -24,31 +28,32 @@ pub struct Pseudonyms {
 }
 
 impl Pseudonyms {
-    /// Under a key. `kept` are JSON Pointers of members to be left as they are, though nothing is known of them; `*` stands for every element of a list.
+    /// Creates the replacement under a key. `kept` lists JSON Pointers of members to keep although
+    /// the catalogue does not know them; `*` stands for every element of a list.
     #[must_use]
     pub fn new(key: &Key, kept: &[String]) -> Pseudonyms {
         Pseudonyms { shapes: Shapes::new(key), known: Known::new(kept) }
     }
 
-    /// Appends an event's body without what is personal.
+    /// Appends an event's body with its personal values replaced.
     pub fn replace(&self, event: &Event, out: &mut Vec<u8>) {
-        event.rewrite(&OfCode { pseudonyms: self, root: self.known.root(event.code()) }, out);
+        event.rewrite(&CodeRewrite { pseudonyms: self, root: self.known.root(event.code()) }, out);
     }
 
-    /// Another id for a message.
+    /// The pseudonym of a message id.
     #[must_use]
     pub fn id(&self, id: &str) -> String {
         self.shapes.text(id)
     }
 }
 
-/// For events of one code.
-struct OfCode<'a> {
+/// The rewriting rules for events of one code.
+struct CodeRewrite<'a> {
     pseudonyms: &'a Pseudonyms,
     root: Place,
 }
 
-impl Rewrite for OfCode<'_> {
+impl Rewrite for CodeRewrite<'_> {
     type Place = Place;
 
     fn root(&self) -> Place {
@@ -65,9 +70,9 @@ impl Rewrite for OfCode<'_> {
 
     fn name(&self, object: Place, name: &str) -> Option<String> {
         let Pseudonyms { shapes, known } = self.pseudonyms;
-        // Somebody may have keyed a list by phone numbers.
+        // Member names may be personal, too: a map may be keyed by phone numbers.
         let treatment = known.treatment(known.member(object, name));
-        (treatment != Treatment::Keep && is_telling(name)).then(|| shapes.text(name))
+        (treatment != Treatment::Keep && may_identify(name)).then(|| shapes.text(name))
     }
 
     fn text(&self, place: Place, text: &str) -> Option<String> {
@@ -80,13 +85,14 @@ impl Rewrite for OfCode<'_> {
         let is_replaced = match known.treatment(place) {
             Treatment::Keep => false,
             Treatment::Replace => true,
-            Treatment::Unknown => is_telling(literal),
+            Treatment::Unknown => may_identify(literal),
         };
         is_replaced.then(|| shapes.number(literal))
     }
 }
 
-/// Whether a text or a number could be somebody's: it has an `@`, or as many digits as a phone number of a small country.
-fn is_telling(text: &str) -> bool {
+/// Whether a text or a number may identify a person: it contains an `@`, or as many digits as a
+/// short phone number.
+fn may_identify(text: &str) -> bool {
     text.contains('@') || text.bytes().filter(u8::is_ascii_digit).count() >= 6
 }

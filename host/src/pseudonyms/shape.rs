@@ -1,14 +1,17 @@
-//! Pseudonyms of the shape of what they stand for: digits for digits and as many, a UUID for a UUID, an address for an address.
+//! Pseudonyms with the shape of the original: digits for digits and as many, a UUID for a UUID, an
+//! address for an address.
 //!
-//! Digits are permuted among all numbers of their length, so that no two customers ever become one: eight rounds of a Feistel network with keyed BLAKE3, walked
-//! until the number is one of that length. What is longer than 18 digits, and every other text, becomes a part of its keyed hash.
+//! Digits are permuted among all numbers of their length, so two customers never get the same
+//! pseudonym. The permutation is a Feistel network of eight rounds with keyed BLAKE3, repeated
+//! until the number has that length. Numbers of more than 18 digits, and all other texts, become a
+//! part of their keyed hash.
 
 use super::key::Key;
 
 const ROUNDS: u8 = 8;
-/// Longer numbers are hashed: two of them are as good as never the same.
+/// Longer numbers are hashed; collisions are practically impossible.
 const PERMUTED_DIGITS_MAX: usize = 18;
-/// Signs that stand among the digits of a phone number, a date or a card.
+/// Characters that occur between the digits of a phone number, a date or a card.
 const BETWEEN_DIGITS: &str = "+-() ./:";
 
 #[derive(Debug)]
@@ -25,7 +28,7 @@ impl Shapes {
         }
     }
 
-    /// Another text.
+    /// The pseudonym of a text.
     pub(super) fn text(&self, text: &str) -> String {
         if text.is_empty() {
             return String::new();
@@ -39,7 +42,7 @@ impl Shapes {
         let hash = blake3::keyed_hash(&self.texts, text.as_bytes()).to_hex();
         let of_32 = &hash[..32];
         if is_uuid(text) {
-            // The digit that says which version it is stays.
+            // The digit with the UUID's version stays.
             let version = &text[14..15];
             return format!(
                 "{}-{}-{version}{}-a{}-{}",
@@ -50,7 +53,10 @@ impl Shapes {
                 &of_32[20..]
             );
         }
-        if text.len() >= 8 && text.len() <= 64 && all(|letter| matches!(letter, '0'..='9' | 'a'..='f')) {
+        if text.len() >= 8
+            && text.len() <= 64
+            && all(|letter| matches!(letter, '0'..='9' | 'a'..='f'))
+        {
             return hash[..text.len()].to_owned();
         }
         if text.contains('@') {
@@ -59,7 +65,8 @@ impl Shapes {
         format!("p-{}", &hash[..16])
     }
 
-    /// Another number, as it is written: of the same length, sign and place of the point. An exponent stays.
+    /// The pseudonym of a number literal, with the same length, sign and decimal point. An exponent
+    /// stays.
     pub(super) fn number(&self, literal: &str) -> String {
         match literal.find(['e', 'E']) {
             Some(exponent) => self.digits_within(&literal[..exponent]) + &literal[exponent..],
@@ -67,15 +74,22 @@ impl Shapes {
         }
     }
 
-    /// Replaces the digits of a text, all of them together, and nothing else.
+    /// Replaces the digits of a text as one number, and nothing else.
     fn digits_within(&self, text: &str) -> String {
         let digits: String = text.chars().filter(char::is_ascii_digit).collect();
         let others = self.digits(&digits);
         let mut others = others.chars();
-        text.chars().map(|letter| if letter.is_ascii_digit() { others.next().unwrap_or('0') } else { letter }).collect()
+        text.chars()
+            .map(
+                |letter| {
+                    if letter.is_ascii_digit() { others.next().unwrap_or('0') } else { letter }
+                },
+            )
+            .collect()
     }
 
-    /// As many other digits. Zeros that lead stay, so that a number with them is one still, and one without is valid JSON.
+    /// The same number of other digits. Leading zeros stay, and no others are added, so a number
+    /// literal stays valid JSON.
     fn digits(&self, digits: &str) -> String {
         let rest = digits.trim_start_matches('0');
         let zeros = &digits[..digits.len() - rest.len()];
@@ -85,10 +99,11 @@ impl Shapes {
                 let other = least + self.permute(number - least, 9 * least, rest.len() as u8);
                 format!("{zeros}{other}")
             }
-            // Nothing but zeros.
+            // The number consists of zeros.
             Err(_) if rest.is_empty() => digits.to_owned(),
             _ => {
-                let mut hash = blake3::Hasher::new_keyed(&self.digits).update(rest.as_bytes()).finalize_xof();
+                let mut hash =
+                    blake3::Hasher::new_keyed(&self.digits).update(rest.as_bytes()).finalize_xof();
                 let mut bytes = vec![0; rest.len()];
                 hash.fill(&mut bytes);
                 let digit = |(place, byte): (usize, u8)| match place {
@@ -100,9 +115,9 @@ impl Shapes {
         }
     }
 
-    /// One of `size` numbers, another for each: a permutation.
+    /// Maps a number below `size` to another one; a permutation.
     fn permute(&self, number: u64, size: u64, tweak: u8) -> u64 {
-        // Half as many bits as the largest number has, at least one.
+        // Half of the bits of the largest number, at least one.
         let half = (u64::BITS - (size - 1).leading_zeros()).div_ceil(2).max(1);
         let mask = (1_u64 << half) - 1;
         let mut number = number;

@@ -1,4 +1,5 @@
-//! What is personal is gone, what is not is there to the byte, and who was one is one still.
+//! Personal values are replaced, other values stay byte for byte, and each customer stays one
+//! customer.
 
 use std::collections::HashSet;
 
@@ -25,30 +26,44 @@ fn value(pseudonyms: &Pseudonyms, body: &Value) -> Value {
 }
 
 #[test]
-fn a_customer_is_one_customer_as_a_number_and_as_a_text_and_no_two_become_one() {
+fn a_customer_has_one_pseudonym_as_number_and_text_and_shares_it_with_no_other() {
     let pseudonyms = pseudonyms(&[]);
-    let all: HashSet<String> = (1000..10_000).map(|id| pseudonyms.shapes.text(&id.to_string())).collect();
+    let all: HashSet<String> =
+        (1000..10_000).map(|id| pseudonyms.shapes.text(&id.to_string())).collect();
     assert_eq!(all.len(), 9000, "a permutation");
     assert!(all.iter().all(|text| text.len() == 4 && !text.starts_with('0')));
-    let body =
-        json!({"eventCode": "OnBeginRegistration", "customerInfo": {"customerId": 7001, "accountgroupId": "7001"}});
+    let customer = json!({"customerId": 7001, "accountgroupId": "7001"});
+    let body = json!({"eventCode": "OnBeginRegistration", "customerInfo": customer});
     let info = &value(&pseudonyms, &body)["customerInfo"];
     assert_ne!(info["customerId"], 7001);
     assert_eq!(info["customerId"].to_string(), info["accountgroupId"].as_str().unwrap());
     let other = Pseudonyms::new(&Key::of_test(8), &[]);
-    assert_ne!(other.shapes.text("7001"), pseudonyms.shapes.text("7001"), "another key, another pseudonym");
+    assert_ne!(
+        other.shapes.text("7001"),
+        pseudonyms.shapes.text("7001"),
+        "another key, another pseudonym"
+    );
 }
 
 #[test]
-fn every_pseudonym_has_the_shape_of_what_it_stands_for() {
+fn every_pseudonym_has_the_shape_of_the_original() {
     let shapes = &pseudonyms(&[]).shapes;
-    for text in ["020000008", "+7 (916) 123-45-67", "00000012345678901234567890", "7", "2026-03-01"] {
+    for text in ["020000008", "+7 (916) 123-45-67", "00000012345678901234567890", "7", "2026-03-01"]
+    {
         let other = shapes.text(text);
         let pattern = |text: &str| {
-            text.chars().map(|letter| if letter.is_ascii_digit() { '9' } else { letter }).collect::<String>()
+            text.chars()
+                .map(|letter| if letter.is_ascii_digit() { '9' } else { letter })
+                .collect::<String>()
         };
-        let zeros = |text: &str| text.chars().filter(char::is_ascii_digit).take_while(|digit| *digit == '0').count();
-        assert_eq!((pattern(&other), zeros(&other)), (pattern(text), zeros(text)), "{text} {other}");
+        let zeros = |text: &str| {
+            text.chars().filter(char::is_ascii_digit).take_while(|digit| *digit == '0').count()
+        };
+        assert_eq!(
+            (pattern(&other), zeros(&other)),
+            (pattern(text), zeros(text)),
+            "{text} {other}"
+        );
         assert!(other != text || text.len() == 1, "{text}");
     }
     for literal in ["-6.6700", "0.0012", "12e400", "135"] {
@@ -72,23 +87,29 @@ fn is_like(text: &str, pattern: &str) -> bool {
 }
 
 #[test]
-fn of_every_sample_what_is_personal_goes_and_what_rules_may_read_stays_to_the_byte() {
+fn in_every_sample_personal_values_go_and_readable_ones_stay_byte_for_byte() {
     let pseudonyms = pseudonyms(&[]);
     for sample in EVENTS {
         let before: Value = match serde_json::from_str(sample.sample) {
             Ok(value) => value,
-            // One sample has a trailing comma; what comes out of it has none.
-            Err(_) => serde_json::from_str(&sample.sample.replace(",\n}", "\n}").replace(",\r\n}", "\r\n}"))
-                .unwrap_or_default(),
+            // One sample has a trailing comma, which the output lacks.
+            Err(_) => serde_json::from_str(
+                &sample.sample.replace(",\n}", "\n}").replace(",\r\n}", "\r\n}"),
+            )
+            .unwrap_or_default(),
         };
         let after: Value = serde_json::from_str(&replaced(&pseudonyms, sample.sample)).unwrap();
         for field in sample.fields {
             for path in field.paths.iter().filter(|path| !path.is_empty()) {
-                let (Some(before), Some(after)) = (before.pointer(path), after.pointer(path)) else { continue };
+                let (Some(before), Some(after)) = (before.pointer(path), after.pointer(path))
+                else {
+                    continue;
+                };
                 let name = path.rsplit('/').next().unwrap();
                 let leads = field.personal
                     || name.starts_with("customer")
-                    || ["accountgroupId", "accountfroupId", "identifierId", "cardId", "externalId"].contains(&name);
+                    || ["accountgroupId", "accountfroupId", "identifierId", "cardId", "externalId"]
+                        .contains(&name);
                 let is_something = !(before.is_null() || before == "" || *before == json!([]));
                 if leads && is_something {
                     assert_ne!(before, after, "{}: {path} is there still", sample.name);
@@ -100,13 +121,16 @@ fn of_every_sample_what_is_personal_goes_and_what_rules_may_read_stays_to_the_by
     }
     let amounts = replaced(
         &pseudonyms,
-        r#"{"eventCode":"OnPurchaseConfirm","purchaseOperationInfo":{"purchaseData":{"amount":135.0000}}}"#,
+        concat!(
+            r#"{"eventCode":"OnPurchaseConfirm","#,
+            r#""purchaseOperationInfo":{"purchaseData":{"amount":135.0000}}}"#
+        ),
     );
     assert!(amounts.contains("135.0000"), "{amounts}");
 }
 
 #[test]
-fn what_the_catalogue_does_not_know_is_replaced_unless_it_is_to_be_kept() {
+fn unknown_members_are_replaced_unless_they_are_listed_as_kept() {
     let body = json!({
         "eventCode": "OnSomethingNew",
         "level": "gold", "visits": 12, "phone": 79_161_234_567_u64, "vip": true, "nothing": null,
@@ -119,7 +143,10 @@ fn what_the_catalogue_does_not_know_is_replaced_unless_it_is_to_be_kept() {
     for gone in ["gold", "79161234567", "Ann", "mobile", "7001", "\"ann\"", "A1"] {
         assert!(!text.contains(gone), "{gone} in {text}");
     }
-    assert_eq!((&after["visits"], &after["vip"], &after["nothing"]), (&json!(12), &json!(true), &Value::Null));
+    assert_eq!(
+        (&after["visits"], &after["vip"], &after["nothing"]),
+        (&json!(12), &json!(true), &Value::Null)
+    );
     assert_eq!(after["eventCode"], "OnSomethingNew");
 
     let kept = value(&pseudonyms(&["/level", "/list/*/code", "/contacts/kind"]), &body);
@@ -132,14 +159,20 @@ fn what_the_catalogue_does_not_know_is_replaced_unless_it_is_to_be_kept() {
 
 #[test]
 fn an_unknown_member_of_a_known_event_is_replaced_too() {
-    let body = r#"{"eventCode":"OnCustomerAttributeUpdate","attributeCode":"Phone","newValue":"79161234567","operator":"Ann","name\u0040x":1}"#;
+    let body = concat!(
+        r#"{"eventCode":"OnCustomerAttributeUpdate","attributeCode":"Phone","#,
+        r#""newValue":"79161234567","operator":"Ann","name\u0040x":1}"#
+    );
     let after = replaced(&pseudonyms(&[]), body);
-    assert!(after.contains("\"Phone\"") && !after.contains("Ann") && !after.contains("79161234567"), "{after}");
+    assert!(
+        after.contains("\"Phone\"") && !after.contains("Ann") && !after.contains("79161234567"),
+        "{after}"
+    );
     assert!(!after.contains("name@x"), "{after}");
 }
 
 #[test]
-fn every_made_up_event_is_an_event_still_with_its_code_and_as_many_customers() {
+fn every_generated_event_keeps_its_code_and_the_number_of_customers() {
     let pseudonyms = pseudonyms(&[]);
     let options = Options { customers: 50, ..Options::default() };
     let (mut before, mut after) = (HashSet::new(), HashSet::new());
@@ -157,7 +190,7 @@ fn every_made_up_event_is_an_event_still_with_its_code_and_as_many_customers() {
 }
 
 #[test]
-fn a_key_is_made_once_and_is_nobody_elses_to_read() {
+fn a_key_is_created_once_and_only_its_owner_can_read_it() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("replay.key");

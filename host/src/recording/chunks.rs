@@ -1,26 +1,26 @@
-//! An archive in chunks of entries, read ahead on a thread of its own. Where a chunk ends depends on the entries alone, so that whoever works through them does the
-//! same work each time.
+//! Reads an archive in chunks of entries, ahead of the caller, on a thread of its own. The end of a
+//! chunk depends on the entries alone, so every run has the same chunks.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use super::broken::Broken;
 use super::entry::Entry;
 use super::read::{Archive, ArchiveError, Piece};
+use super::unreadable::UnreadableEntry;
 
-/// Chunks that are read ahead.
+/// Maximum of chunks that are read ahead.
 const AHEAD_MAX: usize = 2;
 
-/// Entries of an archive, in their order, and what could not be read among them.
+/// Entries of an archive in their order, and the unreadable parts among them.
 #[derive(Debug, Default)]
 pub struct Chunk {
     pub(crate) entries: Vec<(Arc<str>, Entry)>,
-    pub broken: Vec<Broken>,
+    pub broken: Vec<UnreadableEntry>,
 }
 
-/// Everything that an archive holds.
+/// An iterator over the chunks of an archive.
 pub struct Chunks {
     chunks: Receiver<Result<Chunk, ArchiveError>>,
     reader: Option<JoinHandle<()>>,
@@ -29,7 +29,7 @@ pub struct Chunks {
 }
 
 impl Chunks {
-    /// Reads ahead in chunks of at most so many entries, and not many more bytes.
+    /// Reads ahead in chunks of at most `entries_max` entries, and about `bytes_max` bytes.
     #[must_use]
     pub fn of(mut archive: Archive, entries_max: usize, bytes_max: usize) -> Chunks {
         let (bytes_total, bytes_read) = (archive.bytes_total(), archive.bytes_read());
@@ -40,7 +40,7 @@ impl Chunks {
                 let chunk = rest.chunk(&mut archive, entries_max, bytes_max).transpose();
                 let Some(chunk) = chunk else { return };
                 let is_last = chunk.is_err();
-                // Nobody takes them any more after an error elsewhere.
+                // The receiver is gone after an error elsewhere.
                 if sender.send(chunk).is_err() || is_last {
                     return;
                 }
@@ -49,13 +49,13 @@ impl Chunks {
         Chunks { chunks, reader: Some(reader), bytes_total, bytes_read }
     }
 
-    /// How large all of it is, as it is stored; 0 if that can't be known.
+    /// Total size in bytes as stored, before decompression; 0 if unknown.
     #[must_use]
     pub fn bytes_total(&self) -> u64 {
         self.bytes_total
     }
 
-    /// How much has been read of that.
+    /// Number of these bytes that have been read.
     #[must_use]
     pub fn bytes_read(&self) -> &AtomicU64 {
         &self.bytes_read
@@ -71,14 +71,14 @@ impl Iterator for Chunks {
             && let Some(reader) = self.reader.take()
             && let Err(panic) = reader.join()
         {
-            // An archive that a bug of ours has cut short must not look like one that ends here.
+            // A panic of the reader must not look like the end of the archive.
             std::panic::resume_unwind(panic);
         }
         next
     }
 }
 
-/// What was read and did not fit any more.
+/// Entries that were read but did not fit into the chunk.
 #[derive(Default)]
 struct Rest {
     place: Option<Arc<str>>,
@@ -107,7 +107,7 @@ impl Rest {
                 Some(Piece::Entries { place, entries }) => {
                     (self.place, self.entries) = (Some(place), entries.into_iter());
                 }
-                Some(Piece::Broken(broken)) => chunk.broken.push(broken),
+                Some(Piece::Unreadable(broken)) => chunk.broken.push(broken),
                 None if chunk.entries.is_empty() && chunk.broken.is_empty() => return Ok(None),
                 None => return Ok(Some(chunk)),
             }

@@ -1,11 +1,11 @@
-//! One thing that was recorded, before it is read: a line of a file, or a message of a stream.
+//! A recorded entry before it is parsed: a line of a file, or a message of a stream.
 
 use std::path::PathBuf;
 
 use super::stream::StreamQueue;
 use crate::sources::lines::{Envelope, Line};
 
-/// Where recorded events are.
+/// The place of recorded events.
 #[derive(Clone, Debug)]
 pub enum Origin {
     /// Standard input.
@@ -18,7 +18,7 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
     Line(Line),
-    /// A message, and its offset, by which the stream knows it for ever.
+    /// A message and its offset, which identifies it in the stream for ever.
     Message {
         offset: u64,
         envelope: Envelope,
@@ -32,7 +32,7 @@ impl From<PathBuf> for Origin {
 }
 
 impl Entry {
-    /// Where it stands: a line's number, or a message's offset.
+    /// The line's number, or the message's offset.
     pub(crate) fn number(&self) -> u64 {
         match self {
             Entry::Line(line) => line.number,

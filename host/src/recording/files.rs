@@ -1,4 +1,4 @@
-//! The directory of a recording: its files' names, and which of them have had their time.
+//! The directory of a recording: names of its files, and their retention.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -12,19 +12,20 @@ use crate::clock::Millis;
 
 const PREFIX: &str = "events-";
 const ENDING: &str = ".jsonl.zst";
-/// What else is read of a directory, beside an engine's own files.
+/// File names that are read in a directory; an engine writes only the last kind.
 const ENDINGS: [&str; 3] = [".jsonl", ".jsonl.gz", ENDING];
 
-/// So many files that begin within one millisecond get names of their own.
+/// Maximum of names that are tried for files that begin within one millisecond.
 const NAMES_MAX: Millis = 1000;
 
-/// Makes the directory if it is missing; refuses one that others can look into: what stands there is personal.
+/// Creates the directory if it is missing. Refuses a directory that other users can access, because
+/// its contents are personal.
 pub(super) fn open_directory(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     may_be_used(directory, &fs::metadata(directory)?)
 }
 
-/// What [`open_directory`] would say of a directory, which is left as it is; whether it is there.
+/// Checks a directory as [`open_directory`] does, without changes. Returns whether it exists.
 pub(super) fn look_at_directory(directory: &Path) -> io::Result<bool> {
     let found = match fs::metadata(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -43,7 +44,8 @@ fn may_be_used(directory: &Path, found: &fs::Metadata) -> io::Result<()> {
         "it belongs to another user".to_owned()
     } else if found.mode() & 0o077 != 0 {
         format!(
-            "other users can look into it, and what is recorded is personal: `chmod 700 {}`, or name another directory",
+            "other users can access it, and recordings are personal: run `chmod 700 {}`, or \
+             name another directory",
             directory.display()
         )
     } else {
@@ -52,13 +54,13 @@ fn may_be_used(directory: &Path, found: &fs::Metadata) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal))
 }
 
-/// Makes the next file, which only its owner can read. Its name sorts behind those of all before it.
+/// Creates the next file, readable only by its owner. Its name sorts after all existing names.
 pub(super) fn create(directory: &Path, now: Millis) -> io::Result<(PathBuf, File)> {
     let last = names(directory)?.pop();
     for now in now..now + NAMES_MAX {
         let at = jiff::Timestamp::from_millisecond(now).map_err(io::Error::other)?;
         let name = format!("{PREFIX}{}{ENDING}", at.strftime("%Y%m%dT%H%M%S.%3fZ"));
-        // A clock that was set back must not put what came later before what came earlier.
+        // A clock that was set back must not sort a later file before an earlier one.
         if last.as_ref().is_some_and(|last| name <= *last) {
             continue;
         }
@@ -69,10 +71,13 @@ pub(super) fn create(directory: &Path, now: Millis) -> io::Result<(PathBuf, File
         }
     }
     let last = last.unwrap_or_default();
-    Err(io::Error::other(format!("the clock is behind {last}; set it right, or move that file elsewhere")))
+    Err(io::Error::other(format!(
+        "the clock is behind {last}; set it right, or move that file elsewhere"
+    )))
 }
 
-/// Removes what is older than `days`, and the oldest of what is over `bytes_max`, but never `current`. Returns how many went.
+/// Deletes files older than `days`, and the oldest files beyond `bytes_max`, but never `current`.
+/// Returns the number of deleted files.
 pub(super) fn sweep(
     directory: &Path,
     current: Option<&Path>,
@@ -84,7 +89,10 @@ pub(super) fn sweep(
     for name in names(directory)? {
         let path = directory.join(name);
         let found = fs::metadata(&path)?;
-        let written = found.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis);
+        let written = found
+            .modified()?
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis() as Millis);
         files.push((path, found.len(), written));
     }
     let mut bytes: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
@@ -100,14 +108,14 @@ pub(super) fn sweep(
     Ok(removed)
 }
 
-/// An engine's own files, the oldest first.
+/// Names of the engine's own files, the oldest first.
 fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = all_names(directory)?;
     names.retain(|name| name.starts_with(PREFIX) && name.ends_with(ENDING));
     Ok(names)
 }
 
-/// Whatever of a directory can be read as events, in the order of the names.
+/// The files of a directory that can be read as events, by name.
 pub(super) fn readable(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut names = all_names(directory)?;
     names.retain(|name| ENDINGS.iter().any(|ending| name.ends_with(ending)));
@@ -117,7 +125,7 @@ pub(super) fn readable(directory: &Path) -> io::Result<Vec<PathBuf>> {
 fn all_names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
-        // What is no UTF-8 is none of ours.
+        // An engine's own names are UTF-8, so other names are skipped.
         names.extend(entry?.file_name().into_string());
     }
     names.sort_unstable();

@@ -1,4 +1,4 @@
-//! One recorded event as a line, and a line as an event again.
+//! Writes a recorded event as a line, and parses a line as an event.
 
 use std::io::Write;
 
@@ -10,27 +10,30 @@ use crate::event::{Event, EventErrorKind};
 use crate::pseudonyms::Pseudonyms;
 use crate::sources::lines::Envelope;
 
-/// An event with what its envelope said.
+/// An event with the data of its envelope.
 #[derive(Debug)]
 pub struct Recorded {
     pub event: Event,
     pub message_id: Option<Box<str>>,
     pub routing_key: Option<Box<str>>,
-    /// The engine's `now`, in a recording of its own.
+    /// The engine's `now`, in Unix milliseconds; `None` if the envelope has no timestamp.
     pub timestamp_ms: Option<Millis>,
 }
 
 impl Recorded {
-    /// Reads an entry, as the source that it is from and the engine behind it would.
+    /// Parses an entry as its source and the engine would.
     ///
     /// # Errors
-    /// Says why it is no event; never a value of it.
+    /// Why it is not an event; never contains a value of it.
     pub(crate) fn read(entry: &Entry, bytes_max: usize) -> Result<Recorded, String> {
         let envelope = match entry {
             Entry::Line(line) if line.cut => {
-                return Err(format!("the line is longer than one of an event of {bytes_max} bytes (event.bytes_max)"));
+                return Err(format!(
+                    "the line is longer than one of an event of {bytes_max} bytes \
+                     (event.bytes_max)"
+                ));
             }
-            Entry::Line(line) => match Envelope::open(line.text.clone()) {
+            Entry::Line(line) => match Envelope::parse(line.text.clone()) {
                 (envelope, None) => envelope,
                 (_, Some(defect)) => return Err(defect.into()),
             },
@@ -38,73 +41,91 @@ impl Recorded {
         };
         let Envelope { body, message_id, routing_key, timestamp_ms, .. } = envelope;
         let event = Event::read_within(body, bytes_max).map_err(|error| match error.kind {
-            EventErrorKind::TooLarge => format!("the event is over the limit of {bytes_max} bytes (event.bytes_max)"),
+            EventErrorKind::TooLarge => {
+                format!("the event is over the limit of {bytes_max} bytes (event.bytes_max)")
+            }
             _ => error.to_string(),
         })?;
         Ok(Recorded { event, message_id, routing_key, timestamp_ms })
     }
 
-    /// Appends the event as a line again, without what is personal if there are pseudonyms for it.
+    /// Appends the event as a line, pseudonymised if `pseudonyms` is given.
     ///
     /// # Errors
-    /// When its time is no date.
-    pub(crate) fn append_to(&self, pseudonyms: Option<&Pseudonyms>, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
+    /// The event's time is not a valid date.
+    pub(crate) fn append_to(
+        &self,
+        pseudonyms: Option<&Pseudonyms>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), std::io::Error> {
         let message_id = self.message_id.as_deref();
         let other_id = pseudonyms.and_then(|pseudonyms| Some(pseudonyms.id(message_id?)));
-        append(out, self.routing_key.as_deref(), other_id.as_deref().or(message_id), self.timestamp_ms, false, |out| {
-            match pseudonyms {
+        append(
+            out,
+            self.routing_key.as_deref(),
+            other_id.as_deref().or(message_id),
+            self.timestamp_ms,
+            false,
+            |out| match pseudonyms {
                 Some(pseudonyms) => {
                     pseudonyms.replace(&self.event, out);
                     Ok(())
                 }
                 None => append_body(self.event.raw(), self.event.was_repaired(), out),
-            }
-        })
+            },
+        )
     }
 }
 
-/// What is written of an event.
+/// An event to be written.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     pub(super) body: Bytes,
-    /// The body's JSON is not strict: it was repaired when it was read.
+    /// Whether the body was invalid JSON that was repaired when it was read.
     pub(super) was_repaired: bool,
     pub(super) message_id: Option<Box<str>>,
     pub(super) routing_key: Option<Box<str>>,
     pub(super) now: Millis,
-    /// The broker had delivered it before: it may stand here twice.
+    /// The broker had delivered the message before, so the recording may contain it twice.
     pub(super) redelivered: bool,
 }
 
 impl Message {
-    /// About what it takes in memory.
+    /// Approximate size in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
         size_of::<Message>() + self.body.len() + text(&self.message_id) + text(&self.routing_key)
     }
 
-    /// Appends the line, with its end.
+    /// Appends the line with its newline.
     ///
     /// # Errors
-    /// When `now` is no date, or the body no text.
+    /// `now` is not a valid date, or the body is not UTF-8.
     pub(super) fn append_to(&self, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
-        append(out, self.routing_key.as_deref(), self.message_id.as_deref(), Some(self.now), self.redelivered, |out| {
-            append_body(&self.body, self.was_repaired, out)
-        })
+        append(
+            out,
+            self.routing_key.as_deref(),
+            self.message_id.as_deref(),
+            Some(self.now),
+            self.redelivered,
+            |out| append_body(&self.body, self.was_repaired, out),
+        )
     }
 }
 
-/// A body, byte for byte: as the object that it is, or, as a line has no line break in it and is strict JSON, as a text.
+/// Appends a body unchanged: as a JSON object, or as a JSON text if it contains line breaks or is
+/// not strict JSON.
 fn append_body(body: &[u8], was_repaired: bool, out: &mut Vec<u8>) -> Result<(), std::io::Error> {
     let body = std::str::from_utf8(body).map_err(std::io::Error::other)?;
-    if !was_repaired && body.starts_with('{') && body.ends_with('}') && !body.contains(['\n', '\r']) {
+    if !was_repaired && body.starts_with('{') && body.ends_with('}') && !body.contains(['\n', '\r'])
+    {
         out.extend_from_slice(body.as_bytes());
         return Ok(());
     }
     Ok(serde_json::to_writer(out, body)?)
 }
 
-/// Appends an envelope around a body, and the line's end.
+/// Appends an envelope around a body, and a newline.
 fn append(
     out: &mut Vec<u8>,
     routing_key: Option<&str>,

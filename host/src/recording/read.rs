@@ -1,4 +1,5 @@
-//! Origins of events, one after another, as entries: files, plain, gzip or zstd, told apart by what is in them; directories of such files; standard input; streams.
+//! Reads the entries of several origins, one after another: files (plain, gzip or zstd, recognised
+//! by their contents), directories of such files, standard input, and streams.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -9,15 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::broken::Broken;
 use super::entry::{Entry, Origin};
 use super::files;
 use super::stream::{StreamError, StreamReader};
+use super::unreadable::UnreadableEntry;
 use crate::sources::lines::LineSplitter;
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// What kinds of archive are recognised and not read, by how they begin.
+/// Formats that are recognised but not read, by their first bytes.
 const FOREIGN: [(&[u8], &str, &str); 5] = [
     (b"PK\x03\x04", "a zip archive", "unpack it"),
     (b"BZh", "a bzip2 archive", "unpack it with `bunzip2`"),
@@ -26,20 +27,21 @@ const FOREIGN: [(&[u8], &str, &str); 5] = [
     (b"PAR1", "a Parquet file", "export it as JSON lines"),
 ];
 
-/// Why there is nothing to read.
+/// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    #[error("can't read `{}`: {source}", path.display())]
+    #[error("cannot read `{}`: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("there is no recording in `{}`: no file that ends with .jsonl, .jsonl.gz or .jsonl.zst", directory.display())]
+    #[error("there is no recording in `{}`: no file that ends with .jsonl, .jsonl.gz or \
+        .jsonl.zst", directory.display())]
     Empty { directory: PathBuf },
-    #[error("`{}` is {what}: {next_step}, and name what comes of it", path.display())]
+    #[error("`{}` is {what}: {next_step}, and name the result", path.display())]
     Foreign { path: PathBuf, what: &'static str, next_step: &'static str },
     #[error(transparent)]
     Stream(#[from] StreamError),
 }
 
-/// What is to be read, in its order.
+/// The origins to read, in their order.
 pub struct Archive {
     waiting: VecDeque<Input>,
     open: Option<Open>,
@@ -52,7 +54,7 @@ enum Input {
     Standard,
     File {
         path: PathBuf,
-        /// The newest of a directory: an engine may be writing it.
+        /// The newest file of a directory; an engine may still be writing it.
         may_be_unfinished: bool,
     },
     Stream(Box<StreamReader>),
@@ -71,35 +73,44 @@ struct OpenFile {
     may_be_unfinished: bool,
 }
 
-/// What comes next of an archive.
+/// The next part of an archive.
 pub(super) enum Piece {
     Entries {
         place: Arc<str>,
         entries: Vec<Entry>,
     },
-    /// The rest of the file can't be read.
-    Broken(Broken),
+    /// The rest of the file cannot be read.
+    Unreadable(UnreadableEntry),
 }
 
 impl Archive {
-    /// Looks at every file, and at every stream for its end; none is read yet.
+    /// Checks every file, and finds the end of every stream; reads no entries yet.
     ///
     /// # Errors
-    /// When a file can't be opened, or is certainly none of events; when a stream can't be reached, or is none.
-    pub fn open<O: Clone + Into<Origin>>(origins: &[O], line_bytes_max: usize) -> Result<Archive, ArchiveError> {
+    /// A file cannot be opened, or is in a format that is not read. A stream cannot be reached, or
+    /// the queue is not a stream.
+    pub fn open<O: Clone + Into<Origin>>(
+        origins: &[O],
+        line_bytes_max: usize,
+    ) -> Result<Archive, ArchiveError> {
         let mut waiting = VecDeque::new();
         for origin in origins {
             match origin.clone().into() {
                 Origin::Standard => waiting.push_back(Input::Standard),
                 Origin::Stream(queue) => waiting.push_back(Input::Stream(Box::new(queue.open()?))),
                 Origin::Path(path) if path.is_dir() => {
-                    let found = files::readable(&path)
-                        .map_err(|source| ArchiveError::Unreadable { path: path.clone(), source })?;
-                    let newest = found.last().cloned().ok_or(ArchiveError::Empty { directory: path })?;
-                    let input = |path: PathBuf| Input::File { may_be_unfinished: path == newest, path };
+                    let found = files::readable(&path).map_err(|source| {
+                        ArchiveError::Unreadable { path: path.clone(), source }
+                    })?;
+                    let newest =
+                        found.last().cloned().ok_or(ArchiveError::Empty { directory: path })?;
+                    let input =
+                        |path: PathBuf| Input::File { may_be_unfinished: path == newest, path };
                     waiting.extend(found.into_iter().map(input));
                 }
-                Origin::Path(path) => waiting.push_back(Input::File { path, may_be_unfinished: false }),
+                Origin::Path(path) => {
+                    waiting.push_back(Input::File { path, may_be_unfinished: false })
+                }
             }
         }
         let mut bytes_total = 0;
@@ -114,19 +125,19 @@ impl Archive {
         Ok(Archive { waiting, open: None, line_bytes_max, bytes_total, bytes_read: Arc::default() })
     }
 
-    /// How large all of it is, as it is stored; 0 if that can't be known.
+    /// Total size in bytes as stored, before decompression; 0 if unknown.
     #[must_use]
     pub fn bytes_total(&self) -> u64 {
         self.bytes_total
     }
 
-    /// How much has been read of that.
+    /// Counter of these bytes that have been read.
     #[must_use]
     pub fn bytes_read(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.bytes_read)
     }
 
-    /// The next entries of what is open, or of what comes then; `None` at the end of all.
+    /// The next entries of the current origin, or of the next one; `None` at the end of the last.
     pub(super) fn next(&mut self) -> Result<Option<Piece>, ArchiveError> {
         loop {
             let piece = match &mut self.open {
@@ -153,7 +164,11 @@ impl Archive {
 }
 
 impl Open {
-    fn begin(input: Input, line_bytes_max: usize, total: &Arc<AtomicU64>) -> Result<Open, ArchiveError> {
+    fn begin(
+        input: Input,
+        line_bytes_max: usize,
+        total: &Arc<AtomicU64>,
+    ) -> Result<Open, ArchiveError> {
         let (path, may_be_unfinished) = match input {
             Input::Stream(stream) => return Ok(Open::Stream(stream)),
             Input::Standard => (None, false),
@@ -166,15 +181,23 @@ impl Open {
             None => Box::new(io::stdin()),
             Some(path) => Box::new(File::open(path).map_err(unreadable)?),
         };
-        let counted = Counted { reader: file, total: Arc::clone(total), own: Arc::clone(&bytes_read) };
-        let reader = decompressed(BufReader::with_capacity(BUFFER_BYTES, counted)).map_err(unreadable)?;
+        let counted =
+            Counted { reader: file, total: Arc::clone(total), own: Arc::clone(&bytes_read) };
+        let reader =
+            decompressed(BufReader::with_capacity(BUFFER_BYTES, counted)).map_err(unreadable)?;
         let splitter = LineSplitter::new(reader, line_bytes_max);
-        Ok(Open::File(OpenFile { place: place.into(), splitter, bytes_read, last_line: 0, may_be_unfinished }))
+        Ok(Open::File(OpenFile {
+            place: place.into(),
+            splitter,
+            bytes_read,
+            last_line: 0,
+            may_be_unfinished,
+        }))
     }
 }
 
 impl OpenFile {
-    /// The next lines, or why there are none; `None` at the end.
+    /// The next lines, or the reason why reading stopped; `None` at the end.
     fn next(&mut self) -> Option<Piece> {
         match self.splitter.next_block() {
             Ok(lines) => lines.map(|lines| {
@@ -182,12 +205,12 @@ impl OpenFile {
                 let entries = lines.into_iter().map(Entry::Line).collect();
                 Piece::Entries { place: Arc::clone(&self.place), entries }
             }),
-            Err(error) => self.broken(&error).map(Piece::Broken),
+            Err(error) => self.broken(&error).map(Piece::Unreadable),
         }
     }
 
-    /// What it means that reading goes no further; `None` if that is as it should be.
-    fn broken(&self, error: &io::Error) -> Option<Broken> {
+    /// The problem to report for a read error; `None` if the file may be unfinished.
+    fn broken(&self, error: &io::Error) -> Option<UnreadableEntry> {
         let (place, line) = (&self.place, self.last_line);
         let ends_early = error.kind() == io::ErrorKind::UnexpectedEof;
         if ends_early && self.may_be_unfinished {
@@ -195,25 +218,29 @@ impl OpenFile {
         }
         let bytes = self.bytes_read.load(Ordering::Relaxed);
         let read = match line {
-            0 => "nothing of it was read".to_owned(),
+            0 => "no line was read".to_owned(),
             1 => "line 1 was read".to_owned(),
             _ => format!("lines 1 to {line} were read"),
         };
         let (reason, next_step) = match ends_early {
             true => (
                 format!("the archive ends in the middle, after {bytes} bytes; {read}"),
-                "copy it again, whole; of an engine that was killed, this is all there is",
+                "copy it again completely; after a kill of the engine, this is all there is",
             ),
             false => (
                 format!("the archive is damaged within its first {bytes} bytes ({error}); {read}"),
                 "copy it again, and compare checksums",
             ),
         };
-        Some(Broken { place: format!("{place}:{}", line + 1), reason, next_step: next_step.to_owned() })
+        Some(UnreadableEntry {
+            place: format!("{place}:{}", line + 1),
+            reason,
+            next_step: next_step.to_owned(),
+        })
     }
 }
 
-/// Decompresses what is compressed.
+/// Decompresses the file if it is compressed.
 fn decompressed(mut reader: BufReader<Counted>) -> io::Result<Box<dyn Read + Send>> {
     let begins = reader.fill_buf()?;
     Ok(if begins.starts_with(b"\x1f\x8b") {
@@ -225,23 +252,25 @@ fn decompressed(mut reader: BufReader<Counted>) -> io::Result<Box<dyn Read + Sen
     })
 }
 
-/// How large a file is; refuses what is certainly no events.
+/// The size of a file; refuses formats that are not read.
 fn look_at(path: &Path) -> Result<u64, ArchiveError> {
     let unreadable = |source| ArchiveError::Unreadable { path: path.to_owned(), source };
     let found = std::fs::metadata(path).map_err(unreadable)?;
-    // A pipe is opened once, when its turn comes.
+    // A named pipe can be opened only once, so it is not checked here.
     if !found.is_file() {
         return Ok(0);
     }
     let mut begins = Vec::new();
     File::open(path).and_then(|file| file.take(8).read_to_end(&mut begins)).map_err(unreadable)?;
     match FOREIGN.iter().find(|(magic, ..)| begins.starts_with(magic)) {
-        Some((_, what, next_step)) => Err(ArchiveError::Foreign { path: path.to_owned(), what, next_step }),
+        Some((_, what, next_step)) => {
+            Err(ArchiveError::Foreign { path: path.to_owned(), what, next_step })
+        }
         None => Ok(found.len()),
     }
 }
 
-/// Counts what is read.
+/// Counts the bytes that are read.
 struct Counted {
     reader: Box<dyn Read + Send>,
     total: Arc<AtomicU64>,

@@ -1,8 +1,10 @@
-//! Writing a recording, on a thread of its own, behind a bounded queue that nobody waits for.
+//! Writes a recording on a thread of its own, behind a bounded queue on which no sender waits.
 //!
-//! What is written is flushed to the operating system every second, so an engine that dies loses no more than that, and leaves a file that can be read to where it
-//! ends. A file is closed when it is full or the day (UTC) is over, and then synced. **A disk that is full, slow or gone costs the recording its events, and the
-//! events nothing**: each is counted as missing, told, and the next file is tried some seconds later.
+//! Written events are flushed to the operating system every second. So an engine that is killed
+//! loses at most one second, and its file can be read up to that point. A file is closed and synced
+//! when it is full or the day (UTC) ends. **A full, slow or missing disk loses events of the
+//! recording, and delays no event**: each event is counted and logged as missing, and a new
+//! file is tried some seconds later.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,28 +24,29 @@ use crate::config::RecordConfig;
 use crate::delivery::Delivery;
 use crate::health::{Condition, Health};
 use crate::metrics;
+use crate::pipeline;
 
 const ROOM: &str = "recording";
-/// What may wait to be written.
+/// Maximum of messages that wait to be written.
 const WAITING_MAX: usize = 8192;
 const WAITING_BYTES_MAX: usize = 32 << 20;
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
-/// A thread that writes to a disk that hangs is not waited for longer than this at the end.
+/// Maximum wait at the end for a thread whose disk hangs.
 const END_WITHIN: Duration = Duration::from_secs(10);
 const DAY_MS: Millis = 86_400_000;
 const LEVEL: i32 = 3;
 
-/// Why there can be no recording.
+/// Why a recording cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("can't record into `{}`: {source} (record.dir)", directory.display())]
+#[error("cannot record into `{}`: {source} (record.dir)", directory.display())]
 pub struct RecordError {
     directory: PathBuf,
     pub(crate) source: io::Error,
 }
 
-/// What becomes of files.
+/// Retention of the files.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
     pub file_bytes_max: u64,
@@ -51,7 +54,7 @@ pub struct Retention {
     pub bytes_max: u64,
 }
 
-/// Where events are handed in to be recorded; clones share it.
+/// Accepts events for the recording; clones share the queue.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     messages: SyncSender<Message>,
@@ -65,7 +68,7 @@ struct Shared {
     health: Health,
 }
 
-/// A recording under way.
+/// A running recording.
 #[derive(Debug)]
 pub struct Recording {
     recorder: Recorder,
@@ -73,22 +76,25 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Begins to record, if the configuration says so.
+    /// Starts a recording if the configuration has one.
     ///
     /// # Errors
-    /// When the directory can't be used, or others could look into it.
+    /// The directory cannot be used, or other users can access it.
     pub fn begin(config: &RecordConfig, health: &Health) -> Result<Option<Recording>, RecordError> {
         let Some(directory) = &config.dir else { return Ok(None) };
         let RecordConfig { file_bytes_max, days, bytes_max, .. } = *config;
-        Recording::into_directory(directory, Retention { file_bytes_max, days, bytes_max }, health).map(Some)
+        Recording::into_directory(directory, Retention { file_bytes_max, days, bytes_max }, health)
+            .map(Some)
     }
 
-    /// Whether a recording could begin in a directory, as far as can be seen without making anything; and whether the directory is there.
+    /// Checks whether a recording could start in a directory, without creating anything. Returns
+    /// whether the directory exists.
     ///
     /// # Errors
-    /// When it can't be used, or others could look into it.
+    /// The directory cannot be used, or other users can access it.
     pub fn look_at(directory: &Path) -> Result<bool, RecordError> {
-        files::look_at_directory(directory).map_err(|source| RecordError { directory: directory.to_owned(), source })
+        files::look_at_directory(directory)
+            .map_err(|source| RecordError { directory: directory.to_owned(), source })
     }
 
     pub(super) fn into_directory(
@@ -99,8 +105,11 @@ impl Recording {
         let unusable = |source| RecordError { directory: directory.to_owned(), source };
         files::open_directory(directory).map_err(unusable)?;
         let (messages, taken) = sync_channel(WAITING_MAX);
-        let shared =
-            Arc::new(Shared { waiting_bytes: AtomicUsize::new(0), missing: AtomicU64::new(0), health: health.clone() });
+        let shared = Arc::new(Shared {
+            waiting_bytes: AtomicUsize::new(0),
+            missing: AtomicU64::new(0),
+            health: health.clone(),
+        });
         let mut writer = Writer {
             directory: directory.to_owned(),
             retention,
@@ -111,7 +120,7 @@ impl Recording {
             swept_at: None,
             missing_before: 0,
         };
-        // What can't be written now would be missed later.
+        // A disk that cannot be written should be noticed at the start.
         writer.open().map_err(unusable)?;
         let thread = std::thread::Builder::new().name("recording".to_owned());
         let thread = thread.spawn(move || writer.run(&taken)).map_err(unusable)?;
@@ -123,7 +132,8 @@ impl Recording {
         self.recorder.clone()
     }
 
-    /// Ends when every recorder is gone and what they handed in is on disk; returns how many events are missing.
+    /// Waits until all recorders are gone and their events are on disk; returns the number of
+    /// missing events.
     pub fn end(self) -> u64 {
         let Recording { recorder: Recorder { messages, shared }, thread } = self;
         drop(messages);
@@ -132,15 +142,17 @@ impl Recording {
             std::thread::sleep(Duration::from_millis(2));
         }
         if !thread.is_finished() {
-            tracing::error!("the recording does not end: its disk hangs; what was not flushed is missing");
+            tracing::error!(
+                "the recording does not end, because its disk hangs; unflushed events are missing"
+            );
         }
         shared.missing.load(Ordering::Relaxed)
     }
 }
 
-impl Recorder {
-    /// Records an event as of `now`, or counts it as missing; never waits.
-    pub fn note(&self, delivery: &Delivery, was_repaired: bool, now: Millis) {
+impl pipeline::Recorder for Recorder {
+    /// Records an event with its `now`, or counts it as missing; never waits.
+    fn note(&self, delivery: &Delivery, was_repaired: bool, now: Millis) {
         let message = Message {
             body: delivery.body.clone(),
             was_repaired,
@@ -151,46 +163,55 @@ impl Recorder {
         };
         self.hand_in(message);
     }
+}
 
+impl Recorder {
     pub(super) fn hand_in(&self, message: Message) {
         let bytes = message.bytes();
         let waiting = self.shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        // One large event passes alone.
+        // A single event larger than the limit is accepted alone.
         let fits = waiting == 0 || waiting + bytes <= WAITING_BYTES_MAX;
-        let sent = if fits { self.messages.try_send(message) } else { Err(TrySendError::Full(message)) };
+        let sent =
+            if fits { self.messages.try_send(message) } else { Err(TrySendError::Full(message)) };
         if sent.is_err() {
             self.shared.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.shared.is_missing(1, "the disk is too slow for what comes in");
+            self.shared.count_missing(1, "the disk is too slow for the incoming events");
         }
     }
 }
 
 impl Shared {
-    /// Counts events that will not be in the recording, and tells it.
-    fn is_missing(&self, count: u64, why: &str) {
+    /// Counts and logs events that will be missing in the recording.
+    fn count_missing(&self, count: u64, why: &str) {
         ::metrics::counter!(metrics::RECORD_MISSING_TOTAL).increment(count);
         let before = self.missing.fetch_add(count, Ordering::Relaxed);
         let missing = before + count;
-        // A disk that stays full must not flood the log: the first, the second, the fourth …
+        // A disk that stays full must not flood the log, so each power of two is logged.
         if before.checked_ilog2() != missing.checked_ilog2() {
-            tracing::error!(missing, why, "an event is missing in the recording; it is decided all the same");
+            tracing::error!(
+                missing,
+                why,
+                "an event is missing in the recording; it is decided nevertheless"
+            );
         }
-        let said = format!("events are missing in the recording: {why}; give `record.dir` room, or leave it out");
+        let said = format!(
+            "events are missing in the recording: {why}; free space for `record.dir`, or unset it"
+        );
         self.health.report(ROOM, Condition::Impaired(said));
     }
 }
 
-/// The thread's own.
+/// The writer thread's state.
 struct Writer {
     directory: PathBuf,
     retention: Retention,
     shared: Arc<Shared>,
     open: Option<Open>,
     line: Vec<u8>,
-    /// When a file could last not be written.
+    /// The last time that a file could not be written.
     failed_at: Option<Instant>,
     swept_at: Option<Instant>,
-    /// How many were missing when it was flushed last.
+    /// Number of missing events at the last flush.
     missing_before: u64,
 }
 
@@ -199,14 +220,14 @@ struct Open {
     path: PathBuf,
     encoder: Encoder<'static, Counted>,
     day: Millis,
-    /// When what it holds that is not flushed yet came first.
+    /// When the first unflushed event was written.
     dirty_since: Option<Instant>,
-    /// How many events that is: they are missing if it can't be.
+    /// Number of unflushed events; they count as missing if a flush fails.
     unflushed: u64,
     is_empty: bool,
 }
 
-/// A file, and how much of it has been written.
+/// A file and the number of bytes written.
 struct Counted {
     file: File,
     bytes: u64,
@@ -217,7 +238,8 @@ impl Writer {
         self.sweep();
         loop {
             let dirty_since = self.open.as_ref().and_then(|open| open.dirty_since);
-            let wait = dirty_since.map_or(SWEEP_EVERY, |since| FLUSH_EVERY.saturating_sub(since.elapsed()));
+            let wait = dirty_since
+                .map_or(SWEEP_EVERY, |since| FLUSH_EVERY.saturating_sub(since.elapsed()));
             match messages.recv_timeout(wait) {
                 Ok(message) => {
                     let bytes = message.bytes();
@@ -235,20 +257,22 @@ impl Writer {
 
     fn take(&mut self, message: &Message) {
         if self.open.is_none() && !self.try_again() {
-            return self.shared.is_missing(1, "its file can't be written");
+            return self.shared.count_missing(1, "its file can't be written");
         }
         self.line.clear();
         let Some(open) = &mut self.open else { return };
-        let written = message.append_to(&mut self.line).and_then(|()| open.encoder.write_all(&self.line));
+        let written =
+            message.append_to(&mut self.line).and_then(|()| open.encoder.write_all(&self.line));
         open.unflushed += 1;
         open.is_empty = false;
         open.dirty_since.get_or_insert_with(Instant::now);
         self.check(written);
     }
 
-    /// Flushes, closes and sweeps when it is time to.
+    /// Flushes, closes and applies the retention when each is due.
     fn keep_up(&mut self) {
-        let is_due = |open: &Open| open.dirty_since.is_some_and(|since| since.elapsed() >= FLUSH_EVERY);
+        let is_due =
+            |open: &Open| open.dirty_since.is_some_and(|since| since.elapsed() >= FLUSH_EVERY);
         if let Some(open) = self.open.as_mut().filter(|open| is_due(open)) {
             let flushed = open.flush();
             let missing = self.shared.missing.load(Ordering::Relaxed);
@@ -270,7 +294,7 @@ impl Writer {
     }
 
     fn sweep(&mut self) {
-        // How old a file is, only the machine's clock tells.
+        // The age of a file depends on the machine's clock.
         if clock::is_in_doubt() {
             return;
         }
@@ -279,14 +303,15 @@ impl Writer {
         let current = self.open.as_ref().map(|open| &*open.path);
         match files::sweep(&self.directory, current, clock::now_ms(), days, bytes_max) {
             Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "files of the recording have had their time"),
+            Ok(removed) => tracing::info!(removed, "deleted expired files of the recording"),
             Err(error) => {
-                tracing::error!(%error, "files of the recording can't be removed, and it grows over its bounds")
+                tracing::error!(%error, "cannot delete expired files of the recording; it grows \
+                    beyond its limits")
             }
         }
     }
 
-    /// After trouble, a new file is tried from time to time; otherwise whenever there is none.
+    /// Opens a new file if none is open; after an error, only after some time.
     fn try_again(&mut self) -> bool {
         if self.failed_at.is_some_and(|failed_at| failed_at.elapsed() < TRY_AGAIN_AFTER) {
             return false;
@@ -294,7 +319,7 @@ impl Writer {
         let opened = self.open();
         if opened.is_ok() && self.failed_at.take().is_some() {
             let missing = self.shared.missing.load(Ordering::Relaxed);
-            tracing::warn!(missing, "recording again; what came in between is missing");
+            tracing::warn!(missing, "recording again; events in between are missing");
         }
         self.check(opened);
         self.open.is_some()
@@ -306,11 +331,12 @@ impl Writer {
         let mut encoder = Encoder::new(Counted { file, bytes: 0 }, LEVEL)?;
         encoder.include_checksum(true)?;
         let day = now.div_euclid(DAY_MS);
-        self.open = Some(Open { path, encoder, day, dirty_since: None, unflushed: 0, is_empty: true });
+        self.open =
+            Some(Open { path, encoder, day, dirty_since: None, unflushed: 0, is_empty: true });
         Ok(())
     }
 
-    /// Ends the file, so that it is whole and on the disk.
+    /// Finishes the file and syncs it.
     fn close(&mut self) -> io::Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let Open { path, encoder, unflushed, is_empty, .. } = open;
@@ -320,23 +346,24 @@ impl Writer {
         match encoder.finish().and_then(|counted| counted.file.sync_all()) {
             Ok(()) => ::metrics::counter!(metrics::RECORDED_TOTAL).increment(unflushed),
             Err(error) => {
-                self.shared.is_missing(unflushed, "its file can't be written");
+                self.shared.count_missing(unflushed, "its file can't be written");
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    /// Gives a file up that can't be written. It can be read to where it was last flushed.
+    /// Gives up the file on an error. The file can be read up to its last flush.
     fn check(&mut self, done: io::Result<()>) {
         let Err(error) = done else { return };
         let directory = self.directory.display();
         if self.failed_at.is_none() {
-            tracing::error!(%directory, %error, "the recording can't be written; events are decided without it, and it is tried again");
+            tracing::error!(%directory, %error, "cannot write the recording; events are decided \
+                without it, and writing is tried again");
         }
         self.failed_at = Some(Instant::now());
         if let Some(open) = self.open.take() {
-            self.shared.is_missing(open.unflushed, "its file can't be written");
+            self.shared.count_missing(open.unflushed, "its file can't be written");
         }
     }
 }

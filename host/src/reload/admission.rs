@@ -1,5 +1,5 @@
-//! What a campaign must pass before the engine may try it: its file, its module, what it may read, its parameters.
-//! The same for a file from the directory and for one that was kept.
+//! The checks that a campaign must pass before the engine may test it: its file, its module, its
+//! personal fields, its parameters. They are the same for the rules directory and the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -10,15 +10,15 @@ use std::thread;
 use super::Problem;
 use super::campaign_file::{CampaignFile, Grant, PROBLEMS_MAX, line_of, params_set_in};
 use crate::engine::{
-    CampaignSpec, Limits, ModuleError, ParamError, Rollout, Trial, VerifiedModule, closest, digest_of, encode_params,
-    personal_fields, verify,
+    CampaignSpec, Limits, ModuleError, ParamError, Rollout, Trial, VerifiedModule, closest,
+    digest_of, encode_params, personal_fields, verify,
 };
 
-/// A campaign's bytes, before anything is known of them.
+/// The bytes of a campaign that has not been checked yet.
 #[derive(Clone, Debug)]
-pub(super) struct Application {
+pub(super) struct Candidate {
     pub(super) name: String,
-    /// From the directory's root.
+    /// Path of the campaign's file, relative to the rules directory.
     pub(super) file: String,
     /// The campaign file's bytes; `None` for a bare module.
     pub(super) text: Option<Arc<[u8]>>,
@@ -26,18 +26,18 @@ pub(super) struct Application {
     pub(super) module: Arc<[u8]>,
 }
 
-/// A campaign that holds to everything that can be told without running it.
+/// A campaign that passed every check that does not run it.
 #[derive(Clone, Debug)]
-pub(super) struct Admitted {
+pub(super) struct CheckedCandidate {
     pub(super) spec: CampaignSpec,
     pub(super) module: VerifiedModule,
 }
 
-/// Verifies modules once for all the campaigns that share one.
+/// Checks candidates. Verifies a module once, even if several campaigns share it.
 #[derive(Debug)]
 pub(super) struct Admission<'limits> {
     limits: &'limits Limits,
-    /// The campaigns that run, and those that were admitted in the end.
+    /// Names of the campaigns that run, and of those admitted since.
     running: BTreeSet<String>,
     verified: BTreeMap<Arc<str>, Result<VerifiedModule, ModuleError>>,
 }
@@ -47,7 +47,7 @@ impl<'limits> Admission<'limits> {
         Admission { limits, running, verified: BTreeMap::new() }
     }
 
-    /// Verifies modules that are about to be asked for, on all cores: a restart may bring a thousand of them.
+    /// Verifies modules in advance on all cores, because a restart may have a thousand of them.
     pub(super) fn verify_ahead(&mut self, modules: &[Arc<[u8]>]) {
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let limits = self.limits;
@@ -56,46 +56,51 @@ impl<'limits> Admission<'limits> {
         let verified = &mut self.verified;
         thread::scope(|scope| {
             let shares = modules.chunks(modules.len().div_ceil(threads).max(1));
-            let start = |share| (share, thread::Builder::new().spawn_scoped(scope, move || of_share(share)));
+            let start = |share| {
+                (share, thread::Builder::new().spawn_scoped(scope, move || of_share(share)))
+            };
             let started: Vec<_> = shares.map(start).collect();
             for (share, thread) in started {
                 verified.extend(match thread.map(thread::ScopedJoinHandle::join) {
                     Ok(Ok(share)) => share,
                     Ok(Err(panic)) => resume_unwind(panic),
-                    // No thread is to be had for it.
+                    // No thread could be started; verify the share here.
                     Err(_) => of_share(share),
                 });
             }
         });
     }
 
-    /// The bytes of a module that has been verified.
+    /// The bytes of a module that has passed verification; `None` if it has not.
     pub(super) fn verified(&self, digest: &str) -> Option<Arc<[u8]>> {
         self.verified.get(digest)?.as_ref().ok().map(|module| Arc::clone(&module.bytes))
     }
 
-    /// How many campaigns run side by side if this one does.
+    /// The number of campaigns that would run with this one added.
     pub(super) fn campaigns_with(&self, name: &str) -> usize {
         self.running.len() + usize::from(!self.running.contains(name))
     }
 
-    /// It has been admitted.
+    /// Counts an admitted campaign among those that run.
     pub(super) fn run(&mut self, name: String) {
         self.running.insert(name);
     }
 
-    /// Checks a campaign.
+    /// Checks a candidate.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
-    pub(super) fn check(&mut self, application: &Application) -> Result<Admitted, Vec<Problem>> {
-        match &application.text {
-            None => self.check_bare(application),
+    /// All problems of the candidate.
+    pub(super) fn check(
+        &mut self,
+        candidate: &Candidate,
+    ) -> Result<CheckedCandidate, Vec<Problem>> {
+        match &candidate.text {
+            None => self.check_bare(candidate),
             Some(bytes) => {
-                let file = &application.file;
+                let file = &candidate.file;
                 let text = text_of(file, bytes)?;
                 let campaign_file = CampaignFile::parse(file, text)?;
-                let module = self.verify(application)?;
+                let module = self.verify(candidate)?;
                 let mut problems = personal_problems(file, &campaign_file, &module);
                 let params = encode_params(&module.manifest.params, &campaign_file.params);
                 if let Err(errors) = &params {
@@ -103,7 +108,7 @@ impl<'limits> Admission<'limits> {
                 }
                 match params {
                     Ok(params) if problems.is_empty() => {
-                        let mut spec = CampaignSpec::of(&application.name, &module, params);
+                        let mut spec = CampaignSpec::of(&candidate.name, &module, params);
                         spec.mode = campaign_file.mode;
                         spec.start_ms = campaign_file.start_ms;
                         spec.end_ms = campaign_file.end_ms;
@@ -112,12 +117,18 @@ impl<'limits> Admission<'limits> {
                         spec.on_fault = campaign_file.on_fault.unwrap_or(spec.on_fault);
                         spec.on_pause = campaign_file.on_pause;
                         spec.per_hour_max = campaign_file.per_hour_max;
-                        let trial =
-                            |of: &String| Trial::new(of, &spec.digest, &spec.params, campaign_file.drift_percent_max);
+                        let trial = |of: &String| {
+                            Trial::new(
+                                of,
+                                &spec.digest,
+                                &spec.params,
+                                campaign_file.drift_percent_max,
+                            )
+                        };
                         spec.trial = campaign_file.shadow_of.as_ref().map(trial);
                         let rollout = |percent| Rollout::new(&spec.name, percent);
                         spec.rollout = campaign_file.rollout_percent.map(rollout);
-                        Ok(Admitted { spec, module })
+                        Ok(CheckedCandidate { spec, module })
                     }
                     _ => {
                         problems.sort_by_key(|problem| problem.line);
@@ -128,50 +139,68 @@ impl<'limits> Admission<'limits> {
         }
     }
 
-    /// What is wrong with the parameters of a file that has problems of its own: whoever corrects those corrects these with them.
-    pub(super) fn problems_of_params(&mut self, file: &str, text: &str, module: &Arc<[u8]>) -> Vec<Problem> {
-        let (Ok(module), Some(params)) = (self.verify_bytes(module), params_set_in(text)) else { return Vec::new() };
+    /// Problems with the parameters of a campaign file that already has other problems, so that the
+    /// author can correct all of them at once.
+    pub(super) fn problems_of_params(
+        &mut self,
+        file: &str,
+        text: &str,
+        module: &Arc<[u8]>,
+    ) -> Vec<Problem> {
+        let (Ok(module), Some(params)) = (self.verify_bytes(module), params_set_in(text)) else {
+            return Vec::new();
+        };
         let checked = encode_params(&module.manifest.params, &params);
         checked.map_or_else(|errors| param_problems(file, text, &errors), |_| Vec::new())
     }
 
-    /// A bare module is live with its default parameters, and is granted nothing.
-    fn check_bare(&mut self, application: &Application) -> Result<Admitted, Vec<Problem>> {
-        let file = &application.file;
-        let module = self.verify(application)?;
-        let campaign_file = format!("{}.toml", application.name);
+    /// Checks a bare module, which is live with default parameters and may read no personal field.
+    fn check_bare(&mut self, candidate: &Candidate) -> Result<CheckedCandidate, Vec<Problem>> {
+        let file = &candidate.file;
+        let module = self.verify(candidate)?;
+        let campaign_file = format!("{}.toml", candidate.name);
         let personal = personal_fields(&module.manifest);
         if !personal.is_empty() {
             let reason = format!("the rule reads personal fields: {}", listed(&personal));
             let hint = format!(
-                "write {campaign_file} with `module = \"{file}\"`, `mode = \"live\"` and `personal = [{}]`",
+                "write {campaign_file} with `module = \"{file}\"`, `mode = \"live\"` and \
+                 `personal = [{}]`",
                 quoted(&personal)
             );
             return Err(vec![Problem::new(file, None, reason, hint)]);
         }
-        let params = encode_params(&module.manifest.params, &toml::de::DeTable::new()).map_err(|errors| {
-            let hint = format!(
-                "write {campaign_file} with `module = \"{file}\"`, `mode = \"live\"` and the parameters under [params]"
-            );
-            errors.iter().map(|error| Problem::new(file, None, &error.reason, &hint)).collect::<Vec<_>>()
-        })?;
-        Ok(Admitted { spec: CampaignSpec::of(&application.name, &module, params), module })
+        let params = encode_params(&module.manifest.params, &toml::de::DeTable::new()).map_err(
+            |errors| {
+                let hint = format!(
+                    "write {campaign_file} with `module = \"{file}\"`, `mode = \"live\"` and the \
+                     parameters under [params]"
+                );
+                errors
+                    .iter()
+                    .map(|error| Problem::new(file, None, &error.reason, &hint))
+                    .collect::<Vec<_>>()
+            },
+        )?;
+        Ok(CheckedCandidate { spec: CampaignSpec::of(&candidate.name, &module, params), module })
     }
 
-    fn verify(&mut self, application: &Application) -> Result<VerifiedModule, Vec<Problem>> {
-        self.verify_bytes(&application.module).map_err(|error| {
-            let reason = if application.file == application.module_path {
+    fn verify(&mut self, candidate: &Candidate) -> Result<VerifiedModule, Vec<Problem>> {
+        self.verify_bytes(&candidate.module).map_err(|error| {
+            let reason = if candidate.file == candidate.module_path {
                 error.to_string()
             } else {
-                format!("{}: {error}", application.module_path)
+                format!("{}: {error}", candidate.module_path)
             };
-            vec![Problem::new(&application.file, None, reason, error.hint())]
+            vec![Problem::new(&candidate.file, None, reason, error.hint())]
         })
     }
 
     fn verify_bytes(&mut self, module: &Arc<[u8]>) -> Result<VerifiedModule, ModuleError> {
-        let verdict = self.verified.entry(digest_of(module)).or_insert_with(|| verify(Arc::clone(module), self.limits));
-        verdict.clone()
+        let plan = self
+            .verified
+            .entry(digest_of(module))
+            .or_insert_with(|| verify(Arc::clone(module), self.limits));
+        plan.clone()
     }
 }
 
@@ -183,8 +212,11 @@ fn param_problems(file: &str, text: &str, errors: &[ParamError]) -> Vec<Problem>
     errors.iter().take(PROBLEMS_MAX).map(problem).collect()
 }
 
-/// A campaign file's bytes as text.
-pub(super) fn text_of<'bytes>(file: &str, bytes: &'bytes [u8]) -> Result<&'bytes str, Vec<Problem>> {
+/// Decodes a campaign file's bytes as UTF-8.
+pub(super) fn text_of<'bytes>(
+    file: &str,
+    bytes: &'bytes [u8],
+) -> Result<&'bytes str, Vec<Problem>> {
     std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let line = before.iter().filter(|&&byte| byte == b'\n').count() as u32 + 1;
@@ -192,19 +224,28 @@ pub(super) fn text_of<'bytes>(file: &str, bytes: &'bytes [u8]) -> Result<&'bytes
     })
 }
 
-fn personal_problems(file: &str, campaign_file: &CampaignFile<'_>, module: &VerifiedModule) -> Vec<Problem> {
+fn personal_problems(
+    file: &str,
+    campaign_file: &CampaignFile<'_>,
+    module: &VerifiedModule,
+) -> Vec<Problem> {
     let read = personal_fields(&module.manifest);
     let granted = &campaign_file.personal;
     let mut problems = Vec::new();
-    let missing: Vec<&String> = read.iter().filter(|name| !granted.iter().any(|grant| grant.name == **name)).collect();
+    let missing: Vec<&String> =
+        read.iter().filter(|name| !granted.iter().any(|grant| grant.name == **name)).collect();
     if !missing.is_empty() {
-        let reason = format!("the rule reads personal fields that this campaign is not granted: {}", listed(missing));
+        let reason = format!(
+            "the rule reads personal fields that this campaign is not granted: {}",
+            listed(missing)
+        );
         let hint = format!("if it may read them, write `personal = [{}]`", quoted(&read));
         problems.push(Problem::new(file, granted.first().map(|grant| grant.line), reason, hint));
     }
     let unread = |grant: &&Grant| !read.contains(&grant.name);
     problems.extend(granted.iter().filter(unread).take(PROBLEMS_MAX).map(|grant| {
-        let reason = format!("the rule reads no personal field `{}`", crate::engine::shown(&grant.name));
+        let reason =
+            format!("the rule reads no personal field `{}`", crate::engine::shown(&grant.name));
         let hint = match closest(&grant.name, read.iter().map(String::as_str)) {
             Some(known) => format!("did you mean \"{known}\"?"),
             None => "remove it from `personal`".into(),

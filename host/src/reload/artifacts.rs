@@ -1,7 +1,9 @@
-//! The artifact cache: machine code that this engine's own compiler made, in a directory that only we can write.
+//! The artifact cache: machine code from this engine's own compiler, in a directory that only this
+//! user can write.
 //!
-//! An artifact is told by what it was made from (module, compiler, settings, machine) and carries a checksum over all
-//! of that and its own bytes: a damaged, truncated or renamed one is compiled again, never loaded.
+//! The name of an artifact identifies its inputs (module, compiler, settings, machine). A checksum
+//! covers the inputs and the artifact's bytes. A damaged, truncated or renamed artifact is compiled
+//! again and never loaded.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,7 +17,7 @@ use super::compile::ARTIFACT_BYTES_MAX;
 use super::private_dir::PrivateDir;
 
 const CHECKSUM_LEN: usize = blake3::OUT_LEN;
-/// The most that the cache keeps, in bytes, beside what is in use.
+/// Maximum size of the cache in bytes; artifacts in use are kept even beyond it.
 const CACHE_BYTES_MAX: u64 = 512 << 20;
 const ENDING: &str = ".artifact";
 
@@ -31,7 +33,11 @@ pub(super) struct ArtifactCache {
 impl ArtifactCache {
     pub(super) fn open(path: PathBuf, compatibility: &str) -> io::Result<ArtifactCache> {
         let compatibility = blake3::hash(compatibility.as_bytes()).to_hex()[..16].to_owned();
-        Ok(ArtifactCache { directory: PrivateDir::open(path)?, compatibility, bytes_max: CACHE_BYTES_MAX })
+        Ok(ArtifactCache {
+            directory: PrivateDir::open(path)?,
+            compatibility,
+            bytes_max: CACHE_BYTES_MAX,
+        })
     }
 
     #[cfg(test)]
@@ -47,35 +53,40 @@ impl ArtifactCache {
         self.directory.unfinished()
     }
 
-    /// The artifact of a module, if it is there and whole.
+    /// The artifact of a module; `None` if it is missing or damaged.
     pub(super) fn read(&self, digest: &str) -> Option<Vec<u8>> {
         let name = self.name(digest);
-        let mut bytes = match self.directory.read(&name, CHECKSUM_LEN + ARTIFACT_BYTES_MAX as usize) {
+        let mut bytes = match self.directory.read(&name, CHECKSUM_LEN + ARTIFACT_BYTES_MAX as usize)
+        {
             Ok(bytes) => bytes?,
             Err(error) => {
-                tracing::warn!(name, %error, "an artifact can't be read and is compiled again");
+                tracing::warn!(
+                    name, %error, "cannot read an artifact; its module is compiled again"
+                );
                 return self.damaged(&name);
             }
         };
         let artifact = bytes.split_off(CHECKSUM_LEN.min(bytes.len()));
         if bytes != self.checksum(digest, &artifact) {
-            tracing::warn!(name, "an artifact is damaged and is compiled again");
+            tracing::warn!(name, "an artifact is damaged; its module is compiled again");
             return self.damaged(&name);
         }
         counter!("hailer_artifacts_total", "result" => "cached").increment(1);
         Some(artifact)
     }
 
-    /// Keeps an artifact for the next time; without it that takes longer, and no more.
+    /// Stores an artifact. A failure is only logged: the next start compiles the module again.
     pub(super) fn keep(&self, digest: &str, artifact: &[u8]) {
         counter!("hailer_artifacts_total", "result" => "compiled").increment(1);
         let checksum = self.checksum(digest, artifact);
         if let Err(error) = self.directory.write(&self.name(digest), &[&checksum, artifact]) {
-            tracing::warn!(digest, %error, "an artifact can't be kept; the module is compiled again next time");
+            tracing::warn!(digest, %error, "cannot store an artifact; the next start compiles its \
+                module again");
         }
     }
 
-    /// Removes the oldest artifacts until the cache keeps to its bound; those of `active` digests stay.
+    /// Removes the oldest artifacts until the cache is within its limit; artifacts of `active`
+    /// module digests stay.
     pub(super) fn retain(&self, active: &BTreeSet<&str>) {
         let in_use: BTreeSet<String> = active.iter().map(|digest| self.name(digest)).collect();
         let mut idle: Vec<(SystemTime, u64, String)> = Vec::new();
@@ -109,7 +120,7 @@ impl ArtifactCache {
 
     fn checksum(&self, digest: &str, artifact: &[u8]) -> [u8; CHECKSUM_LEN] {
         let mut hasher = blake3::Hasher::new();
-        // Lengths of the first two are fixed, so no part can pass for another.
+        // The first two parts have a fixed length, so the parts cannot be confused.
         hasher.update(self.compatibility.as_bytes()).update(digest.as_bytes()).update(artifact);
         hasher.finalize().into()
     }

@@ -1,7 +1,7 @@
-//! Compilation, kept at arm's length: a child process with bounded time, memory and output does it, and what it made
-//! is kept in a private cache. The engine's own process never runs the compiler on a foreign module.
+//! Compiles modules in a child process with limits on time, memory and output, and caches the
+//! artifacts. The engine's own process never runs the compiler on an untrusted module.
 //!
-//! However the child ends, the answer is an artifact or a sentence.
+//! However the child ends, the caller gets an artifact or an error message.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,50 +15,60 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::artifacts::ArtifactCache;
-use super::compile_child::Order;
+use super::compile_child::CompileJob;
 use crate::engine::{Limits, VerifiedModule, shown};
 
-/// The hidden subcommand that is the child.
+/// The hidden subcommand that runs the child.
 pub const COMPILE_COMMAND: &str = "compile-module";
-/// The largest artifact: native code is several times its module.
+/// Maximum size of an artifact in bytes; machine code is several times as large as its module.
 pub(super) const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
-/// What is read of the child's complaint.
+/// Maximum of bytes that are read from the child's error output.
 const COMPLAINT_BYTES_MAX: u64 = 4 << 10;
-/// A niced child on a busy machine may wait for its processor time several times as long as it uses it.
+/// Wall-clock limit as a multiple of the CPU limit. On a busy machine the niced child may wait for
+/// the CPU several times as long as it uses it.
 const WALL_PER_CPU: u32 = 3;
-/// How often the child is looked after.
+/// Interval at which the child's exit is polled.
 const WATCH_EVERY: Duration = Duration::from_millis(2);
 
 /// Why a module did not compile.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    #[error("it can't be compiled: {reason}; rebuild it with `hailer build`")]
+    #[error("cannot compile it: {reason}; rebuild it with `hailer build`")]
     Refused { reason: String },
     #[error(
-        "compiling it took more than {cpu_seconds} s of processor time; split its large functions, or raise limits.compile_cpu_ms_max"
+        "compiling it took more than {cpu_seconds} s of CPU time; split its large \
+         functions, or raise limits.compile_cpu_ms_max"
     )]
     CpuTime { cpu_seconds: u64 },
-    #[error("compiling it did not end within {wall_seconds} s; try `hailer reload` when the machine is less busy")]
+    #[error(
+        "compiling it did not end within {wall_seconds} s; try `hailer reload` when the machine \
+         is less busy"
+    )]
     WallTime { wall_seconds: u64 },
     #[error(
-        "compiling it took more than {memory_bytes} bytes of memory; split its large functions, or raise limits.compile_memory_bytes_max"
+        "compiling it took more than {memory_bytes} bytes of memory; split its large functions, \
+         or raise limits.compile_memory_bytes_max"
     )]
     Memory { memory_bytes: u64 },
     #[error("its machine code is larger than {ARTIFACT_BYTES_MAX} bytes; make the rule smaller")]
     ArtifactTooLarge,
     #[error(
-        "the compiler was stopped by signal {signal}; try `hailer reload`, and report the module if it happens again"
+        "the compiler was stopped by signal {signal}; try `hailer reload`, and report the module \
+         if it happens again"
     )]
     Signal { signal: i32 },
     #[error("the compiler ended without an artifact; try `hailer reload`")]
     NoArtifact,
-    #[error("the compiler can't be started: {0}; check the free memory, disk and process limits, then `hailer reload`")]
+    #[error(
+        "cannot start the compiler: {0}; check the free memory, disk and process limits, then \
+         `hailer reload`"
+    )]
     Start(io::Error),
     #[error("the artifact cache {}: {error}", path.display())]
     Cache { path: PathBuf, error: io::Error },
 }
 
-/// Compiles modules in a child process, and keeps what came out.
+/// Compiles modules in a child process and caches the artifacts.
 #[derive(Debug)]
 pub struct Compiler {
     child: ChildCommand,
@@ -69,30 +79,36 @@ pub struct Compiler {
     wall_max: Duration,
 }
 
-/// What starts a child.
+/// The command that starts a child.
 #[derive(Clone, Debug)]
 pub struct ChildCommand {
     pub program: PathBuf,
     pub args: Vec<OsString>,
-    /// All of its environment: the engine's own may hold secrets.
+    /// The child's whole environment; the engine's own may contain secrets.
     pub environment: Vec<(OsString, OsString)>,
 }
 
 impl ChildCommand {
-    /// This very program with [`COMPILE_COMMAND`], even if its file has been replaced since it started: the artifact
-    /// must come from the compiler that belongs to this engine.
+    /// A command that runs this program with [`COMPILE_COMMAND`], even if its file was replaced
+    /// after the start. The artifact must come from the compiler that belongs to this engine.
     ///
     /// # Errors
-    /// When the system does not tell which program this is.
+    /// The operating system does not report the path of this program.
     pub fn of_this_program() -> io::Result<ChildCommand> {
-        let program =
-            if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { std::env::current_exe()? };
+        let program = if cfg!(target_os = "linux") {
+            PathBuf::from("/proc/self/exe")
+        } else {
+            std::env::current_exe()?
+        };
         let environment = [
-            // Two threads make a swap a third shorter; more would cost address space, and time that the rules need.
+            // Two threads shorten a swap by a third. More would cost address space, and CPU time
+            // that the rules need.
             ("RAYON_NUM_THREADS", "2"),
-            // It is gone too soon to give anything back, and would complain of each thread that it can't have.
+            // The child exits before jemalloc would return memory in the background, and jemalloc
+            // would warn about each thread that it cannot start.
             ("_RJEM_MALLOC_CONF", "background_thread:false"),
-            // The C library sets up to 128 MiB of address space aside for every thread that asks it for memory.
+            // The C library reserves up to 128 MiB of address space for every thread that allocates
+            // memory.
             ("MALLOC_ARENA_MAX", "1"),
         ];
         let environment = environment.map(|(name, value)| (name.into(), value.into())).into();
@@ -101,11 +117,12 @@ impl ChildCommand {
 }
 
 impl Compiler {
-    /// A compiler with its cache under `data`. `compatibility` names everything that an artifact depends on besides
-    /// its module: the compiler's version, its settings, the machine.
+    /// Opens the compiler with its cache under `data`. `compatibility` identifies everything that
+    /// an artifact depends on besides its module: the compiler's version, its settings, the
+    /// machine.
     ///
     /// # Errors
-    /// When the cache can't be made, or is open to other users.
+    /// The cache directory cannot be created, or other users can write it.
     pub fn open(
         child: ChildCommand,
         data: &Path,
@@ -113,8 +130,8 @@ impl Compiler {
         limits: &Limits,
     ) -> Result<Compiler, CompileError> {
         let path = data.join("artifacts");
-        let cache =
-            ArtifactCache::open(path.clone(), compatibility).map_err(|error| CompileError::Cache { path, error })?;
+        let cache = ArtifactCache::open(path.clone(), compatibility)
+            .map_err(|error| CompileError::Cache { path, error })?;
         let cpu_seconds_max = limits.compile_cpu_ms_max.div_ceil(1000).max(1);
         Ok(Compiler {
             child,
@@ -126,13 +143,13 @@ impl Compiler {
         })
     }
 
-    /// The module's artifact, from the cache or from a child. Blocks while the child works.
+    /// The module's artifact, from the cache or from a child. Blocks while the child runs.
     ///
-    /// The bytes were made by this engine's own compiler and are those whose checksum was compared, so they may be
-    /// loaded as native code.
+    /// The bytes come from this engine's own compiler, and cached bytes match their checksum. So
+    /// they may be loaded as native code.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why the module did not compile.
     pub fn artifact(&mut self, module: &VerifiedModule) -> Result<Vec<u8>, CompileError> {
         if let Some(artifact) = self.cache.read(&module.digest) {
             return Ok(artifact);
@@ -142,14 +159,14 @@ impl Compiler {
         Ok(artifact)
     }
 
-    /// Makes room in the cache; what belongs to `active` digests stays.
+    /// Removes old artifacts from the cache; those of `active` module digests stay.
     pub fn retain<'digests>(&mut self, active: impl IntoIterator<Item = &'digests str>) {
         self.cache.retain(&active.into_iter().collect());
     }
 
     fn compile(&self, module: &[u8]) -> Result<Vec<u8>, CompileError> {
         let mut artifact = self.cache.unfinished().map_err(CompileError::Start)?;
-        let order = Order {
+        let job = CompileJob {
             limits: self.limits.clone(),
             compatibility: self.compatibility.clone(),
             cpu_seconds_max: self.cpu_seconds_max,
@@ -157,8 +174,9 @@ impl Compiler {
             module_bytes: module.len() as u64,
             artifact: artifact.path().as_os_str().as_bytes().to_vec(),
         };
-        let mut complaint = tempfile::tempfile_in(self.cache.path()).map_err(CompileError::Start)?;
-        let child = self.start(&order, module, &complaint).map_err(CompileError::Start)?;
+        let mut complaint =
+            tempfile::tempfile_in(self.cache.path()).map_err(CompileError::Start)?;
+        let child = self.start(&job, module, &complaint).map_err(CompileError::Start)?;
         let status = self.wait(child)?;
         if !status.success() {
             return Err(self.failure(status, &complaint_of(&mut complaint)));
@@ -173,10 +191,11 @@ impl Compiler {
         }
     }
 
-    /// Order and complaint are files, not pipes: a child that neither reads nor ends can't hold its parent up.
-    fn start(&self, order: &Order, module: &[u8], complaint: &File) -> io::Result<Child> {
+    /// Input and error output are files, not pipes, so a child that neither reads nor exits cannot
+    /// block its parent.
+    fn start(&self, job: &CompileJob, module: &[u8], complaint: &File) -> io::Result<Child> {
         let mut input = tempfile::tempfile_in(self.cache.path())?;
-        input.write_all(&serde_json::to_vec(order)?)?;
+        input.write_all(&serde_json::to_vec(job)?)?;
         input.write_all(b"\n")?;
         input.write_all(module)?;
         input.rewind()?;
@@ -197,7 +216,7 @@ impl Compiler {
                 Ok(Some(status)) => return Ok(status),
                 Ok(None) if Instant::now() < deadline => std::thread::sleep(WATCH_EVERY),
                 outcome => {
-                    // It may have ended by itself just now; either way nothing of it may stay behind.
+                    // It may have exited just now; in either case no process may be left behind.
                     let _ = child.kill();
                     let _ = child.wait();
                     let overdue = CompileError::WallTime { wall_seconds: self.wall_max.as_secs() };
@@ -208,9 +227,12 @@ impl Compiler {
     }
 
     fn failure(&self, status: ExitStatus, complaint: &str) -> CompileError {
-        let out_of_memory = CompileError::Memory { memory_bytes: self.limits.compile_memory_bytes_max };
-        // What Rust's allocator says before it aborts, and what is said of a mapping or a thread that can't be made.
-        let lacks = ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"];
+        let out_of_memory =
+            CompileError::Memory { memory_bytes: self.limits.compile_memory_bytes_max };
+        // Messages of Rust's allocator before it aborts, and of the system about a mapping or a
+        // thread that it cannot create.
+        let lacks =
+            ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"];
         let lacked_memory = lacks.iter().any(|words| complaint.contains(words));
         match status.signal().and_then(Signal::from_named_raw) {
             Some(Signal::XCPU) => CompileError::CpuTime { cpu_seconds: self.cpu_seconds_max },
@@ -223,16 +245,20 @@ impl Compiler {
     }
 }
 
-/// The child's complaint: its beginning, without what a terminal would act on.
+/// The beginning of the child's error output, without control characters.
 fn complaint_of(file: &mut File) -> String {
     let mut bytes = Vec::new();
     let read = file.rewind().and_then(|()| file.take(COMPLAINT_BYTES_MAX).read_to_end(&mut bytes));
     match read {
         Ok(_) => {
             let text = String::from_utf8_lossy(&bytes);
-            text.lines().map(shown).filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("; ")
+            text.lines()
+                .map(shown)
+                .filter(|line| !line.trim().is_empty())
+                .collect::<Vec<_>>()
+                .join("; ")
         }
-        Err(error) => format!("and what it said can't be read: {error}"),
+        Err(error) => format!("cannot read its error output: {error}"),
     }
 }
 

@@ -1,7 +1,9 @@
-//! Reading the directory: a snapshot of campaign files and the modules that they name, taken when two readings agree.
+//! Reads the rules directory: a snapshot of the campaign files, the modules that they name, and the
+//! policies, taken when two readings agree.
 //!
-//! What is hashed here is what is compiled later: nothing is read twice. Nothing outside of the directory is read,
-//! whatever a path or a symbolic link says; a link that stays inside, as a Kubernetes `ConfigMap` makes them, is fine.
+//! The bytes that are hashed here are the bytes that are compiled later; no file is read twice. No
+//! file outside of the directory is read, whatever a path or a symbolic link names. A link that
+//! stays inside the directory works, as in a Kubernetes `ConfigMap`.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -15,17 +17,18 @@ use rustix::fs::OFlags;
 
 use super::Problem;
 use super::campaign_file::{CAMPAIGN_FILE_BYTES_MAX, module_named_in};
+use super::policies_file::POLICIES_FILE;
 use crate::engine::{digest_of, shown};
 
-/// The most campaigns of one directory.
+/// Maximum of campaigns in a directory.
 pub(super) const CAMPAIGNS_MAX: usize = 1024;
 const ENTRIES_MAX: usize = 16 << 10;
 const BYTES_MAX: usize = 256 << 20;
-/// Readings until one is given up because the files keep changing.
+/// Maximum of readings; after that the files change too often for a snapshot.
 const READINGS_MAX: usize = 8;
 const BETWEEN_READINGS: Duration = Duration::from_millis(10);
 
-/// The directory of campaigns.
+/// The rules directory.
 #[derive(Clone, Debug)]
 pub(super) struct Directory {
     path: PathBuf,
@@ -34,30 +37,31 @@ pub(super) struct Directory {
 
 /// Why there is no snapshot.
 #[derive(Debug)]
-pub(super) enum Unread {
-    /// The directory is not there.
-    Vanished,
-    /// It is there, or may be, and can't be read.
+pub(super) enum SnapshotError {
+    /// The directory does not exist.
+    Missing,
+    /// The directory cannot be read, or its contents exceed a limit.
     Unreadable(Problem),
 }
 
-/// What one reading found.
+/// The contents of one reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Snapshot {
-    /// By path from the root: every campaign file, every bare module, every module that a campaign file names.
-    pub(super) files: BTreeMap<String, Found>,
-    /// Files that can't be campaigns because of their names.
+    /// The campaign files, the bare modules, the modules that campaign files name, and the
+    /// policies, by path relative to the rules directory.
+    pub(super) files: BTreeMap<String, FileState>,
+    /// Files whose names cannot be campaign names.
     pub(super) problems: Vec<Problem>,
 }
 
-/// One file, or why it is none.
+/// A file's contents, or why they cannot be used.
 #[derive(Clone, Debug)]
-pub(super) enum Found {
+pub(super) enum FileState {
     File {
         bytes: Arc<[u8]>,
         digest: Arc<str>,
         written: Option<SystemTime>,
-        /// Where links lead.
+        /// The path after all symbolic links are resolved.
         place: PathBuf,
     },
     Missing,
@@ -65,21 +69,22 @@ pub(super) enum Found {
         reason: String,
         hint: String,
     },
-    /// It may not be whole yet.
-    Unsettled {
+    /// The file may be incomplete.
+    MaybePartial {
         reason: String,
         digest: Arc<str>,
     },
 }
 
-/// What a file says counts, and not when it was written: a file that is touched all the time is whole.
-impl PartialEq for Found {
-    fn eq(&self, other: &Found) -> bool {
+/// Two states are equal if the contents are equal, whatever the modification times are. So a file
+/// that is touched all the time counts as stable.
+impl PartialEq for FileState {
+    fn eq(&self, other: &FileState) -> bool {
         self.kind_and_text() == other.kind_and_text()
     }
 }
 
-impl Eq for Found {}
+impl Eq for FileState {}
 
 impl Directory {
     pub(super) fn new(path: PathBuf, module_bytes_max: usize) -> Directory {
@@ -90,8 +95,9 @@ impl Directory {
         &self.path
     }
 
-    /// A snapshot that two readings agree on. One reading is enough if nothing differs from the `last` snapshot.
-    pub(super) fn snapshot(&self, last: Option<Signature>) -> Result<Snapshot, Unread> {
+    /// Takes a snapshot on which two readings agree. One reading is enough if it equals the
+    /// snapshot with the signature `last`.
+    pub(super) fn snapshot(&self, last: Option<Signature>) -> Result<Snapshot, SnapshotError> {
         let first = self.read()?;
         if last == Some(first.signature()) {
             return Ok(first);
@@ -99,20 +105,31 @@ impl Directory {
         let settled = settle(first, || self.read(), || std::thread::sleep(BETWEEN_READINGS))?;
         settled.ok_or_else(|| {
             let reason = "the files keep changing while they are read";
-            Unread::Unreadable(Problem::new(".", None, reason, "write a file under another name and rename it"))
+            SnapshotError::Unreadable(Problem::new(
+                ".",
+                None,
+                reason,
+                "write a file under another name and rename it",
+            ))
         })
     }
 
-    fn read(&self) -> Result<Snapshot, Unread> {
-        let root = fs::canonicalize(&self.path).map_err(unread)?;
+    fn read(&self) -> Result<Snapshot, SnapshotError> {
+        let root = fs::canonicalize(&self.path).map_err(snapshot_error)?;
         let mut snapshot = Snapshot::default();
         let mut total = 0;
-        for name in self.campaign_names(&root, &mut snapshot.problems)? {
-            let bytes_max = if name.ends_with(".toml") { CAMPAIGN_FILE_BYTES_MAX } else { self.module_bytes_max };
+        for name in self.names_at_top(&root, &mut snapshot.problems)? {
+            let bytes_max = match &*name {
+                POLICIES_FILE => hailer_policies::FILE_BYTES_MAX,
+                name if name.ends_with(".toml") => CAMPAIGN_FILE_BYTES_MAX,
+                _ => self.module_bytes_max,
+            };
             let found = read_file(&root, &name, bytes_max);
             total += found.len();
             let module = match &found {
-                Found::File { bytes, .. } if name.ends_with(".toml") => {
+                FileState::File { bytes, .. }
+                    if name.ends_with(".toml") && name != POLICIES_FILE =>
+                {
                     std::str::from_utf8(bytes).ok().and_then(module_named_in)
                 }
                 _ => None,
@@ -126,19 +143,26 @@ impl Directory {
                 snapshot.files.insert(module, found);
             }
             if total > BYTES_MAX {
-                let reason = format!("campaigns and modules have more than {BYTES_MAX} bytes together");
-                let problem = Problem::new(".", None, reason, "make modules smaller, or remove some");
-                return Err(Unread::Unreadable(problem));
+                let reason =
+                    format!("campaigns and modules together have more than {BYTES_MAX} bytes");
+                let problem =
+                    Problem::new(".", None, reason, "make modules smaller, or remove some");
+                return Err(SnapshotError::Unreadable(problem));
             }
         }
         Ok(snapshot)
     }
 
-    /// The names at the top that make campaigns, in order. Hidden files belong to editors and to Kubernetes.
-    fn campaign_names(&self, root: &Path, problems: &mut Vec<Problem>) -> Result<Vec<String>, Unread> {
-        let mut names = Vec::new();
-        for (count, entry) in fs::read_dir(root).map_err(unread)?.enumerate() {
-            let name = entry.map_err(unread)?.file_name();
+    /// Names of the campaign files, the modules and the policies at the top of the directory,
+    /// sorted. Hidden files belong to editors and to Kubernetes.
+    fn names_at_top(
+        &self,
+        root: &Path,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Vec<String>, SnapshotError> {
+        let (mut names, mut has_policies) = (Vec::new(), false);
+        for (count, entry) in fs::read_dir(root).map_err(snapshot_error)?.enumerate() {
+            let name = entry.map_err(snapshot_error)?.file_name();
             if count >= ENTRIES_MAX {
                 return Err(too_many("entries", ENTRIES_MAX));
             }
@@ -155,7 +179,8 @@ impl Directory {
                     "rename it to lower-case letters, digits, `-` and `_`",
                 )),
             }
-            if names.len() > CAMPAIGNS_MAX {
+            has_policies |= lossy == POLICIES_FILE;
+            if names.len() > CAMPAIGNS_MAX + usize::from(has_policies) {
                 return Err(too_many("campaigns", CAMPAIGNS_MAX));
             }
         }
@@ -164,7 +189,8 @@ impl Directory {
     }
 }
 
-/// What a snapshot says, without when it was written: equal signatures mean that nothing is to be done.
+/// A hash of a snapshot's contents, without modification times. Snapshots with equal signatures
+/// need no new load.
 pub(super) type Signature = [u8; blake3::OUT_LEN];
 
 impl Snapshot {
@@ -172,9 +198,12 @@ impl Snapshot {
         let mut hasher = blake3::Hasher::new();
         for (path, found) in &self.files {
             let (kind, text) = found.kind_and_text();
-            // Lengths go first, so that no two snapshots are the same bytes.
+            // The lengths come first, so different snapshots never hash the same bytes.
             hasher.update(&(path.len() as u64).to_le_bytes()).update(path.as_bytes());
-            hasher.update(&[kind]).update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+            hasher
+                .update(&[kind])
+                .update(&(text.len() as u64).to_le_bytes())
+                .update(text.as_bytes());
         }
         for problem in &self.problems {
             hasher.update(problem.file.as_bytes()).update(b"\0");
@@ -183,25 +212,25 @@ impl Snapshot {
     }
 }
 
-impl Found {
+impl FileState {
     fn len(&self) -> usize {
         match self {
-            Found::File { bytes, .. } => bytes.len(),
-            Found::Missing | Found::Unusable { .. } | Found::Unsettled { .. } => 0,
+            FileState::File { bytes, .. } => bytes.len(),
+            FileState::Missing | FileState::Unusable { .. } | FileState::MaybePartial { .. } => 0,
         }
     }
 
     fn kind_and_text(&self) -> (u8, &str) {
         match self {
-            Found::File { digest, .. } => (0, digest),
-            Found::Missing => (1, ""),
-            Found::Unusable { reason, .. } => (2, reason),
-            Found::Unsettled { digest, .. } => (3, digest),
+            FileState::File { digest, .. } => (0, digest),
+            FileState::Missing => (1, ""),
+            FileState::Unusable { reason, .. } => (2, reason),
+            FileState::MaybePartial { digest, .. } => (3, digest),
         }
     }
 }
 
-/// Reads until two readings in a row agree; `None` if they never do.
+/// Reads until two consecutive readings agree; `None` if they never do.
 fn settle<Reading: PartialEq, Failure>(
     mut last: Reading,
     mut read: impl FnMut() -> Result<Reading, Failure>,
@@ -218,26 +247,26 @@ fn settle<Reading: PartialEq, Failure>(
     Ok(None)
 }
 
-fn read_file(root: &Path, path: &str, bytes_max: usize) -> Found {
+fn read_file(root: &Path, path: &str, bytes_max: usize) -> FileState {
     match try_read_file(root, path, bytes_max) {
         Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Missing,
-        Err(error) => Found::Unusable {
-            reason: format!("it can't be read: {error}"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => FileState::Missing,
+        Err(error) => FileState::Unusable {
+            reason: format!("cannot read it: {error}"),
             hint: "make it a regular file that the engine's user may read".into(),
         },
     }
 }
 
-fn try_read_file(root: &Path, path: &str, bytes_max: usize) -> io::Result<Found> {
+fn try_read_file(root: &Path, path: &str, bytes_max: usize) -> io::Result<FileState> {
     let resolved = fs::canonicalize(root.join(path))?;
     if !resolved.starts_with(root) {
-        return Ok(Found::Unusable {
+        return Ok(FileState::Unusable {
             reason: "a symbolic link leads out of the rules directory".into(),
             hint: "copy the file into the directory".into(),
         });
     }
-    // A pipe must not hold the reader up.
+    // Opening a named pipe must not block.
     let flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(&resolved)?;
     let metadata = file.metadata()?;
@@ -248,29 +277,47 @@ fn try_read_file(root: &Path, path: &str, bytes_max: usize) -> io::Result<Found>
     file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > bytes_max {
         let size = metadata.len().max(bytes.len() as u64);
-        let (reason, hint) = if path.ends_with(".toml") {
-            (format!("it has {size} bytes, the most is {bytes_max}"), "a campaign needs a few lines")
-        } else {
-            let hint = "build with `hailer build`, which optimises and strips, or raise limits.module_bytes_max";
-            (format!("it has {size} bytes, the most is {bytes_max}"), hint)
+        let reason = format!("it has {size} bytes, the most is {bytes_max}");
+        let hint = match path {
+            POLICIES_FILE => "shorten it; comments count, too",
+            path if path.ends_with(".toml") => "a campaign needs a few lines",
+            _ => {
+                "build with `hailer build`, which optimises and strips, or raise \
+                 limits.module_bytes_max"
+            }
         };
-        return Ok(Found::Unusable { reason, hint: hint.into() });
+        return Ok(FileState::Unusable { reason, hint: hint.into() });
     }
     let digest = digest_of(&bytes);
-    Ok(Found::File { bytes: bytes.into(), digest, written: metadata.modified().ok(), place: resolved })
+    Ok(FileState::File {
+        bytes: bytes.into(),
+        digest,
+        written: metadata.modified().ok(),
+        place: resolved,
+    })
 }
 
-fn unread(error: io::Error) -> Unread {
+fn snapshot_error(error: io::Error) -> SnapshotError {
     if error.kind() == io::ErrorKind::NotFound {
-        return Unread::Vanished;
+        return SnapshotError::Missing;
     }
-    let reason = format!("the rules directory can't be read: {error}");
-    Unread::Unreadable(Problem::new(".", None, reason, "make it a directory that the engine's user may read"))
+    let reason = format!("cannot read the rules directory: {error}");
+    SnapshotError::Unreadable(Problem::new(
+        ".",
+        None,
+        reason,
+        "make it a directory that the engine's user may read",
+    ))
 }
 
-fn too_many(what: &str, max: usize) -> Unread {
+fn too_many(what: &str, max: usize) -> SnapshotError {
     let reason = format!("the rules directory has more than {max} {what}");
-    Unread::Unreadable(Problem::new(".", None, reason, "remove some, or run a second engine"))
+    SnapshotError::Unreadable(Problem::new(
+        ".",
+        None,
+        reason,
+        "remove some, or run a second engine",
+    ))
 }
 
 #[cfg(test)]
@@ -287,8 +334,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_only_touched_is_no_other_file() {
-        let found = |seconds| Found::File {
+    fn a_touched_file_counts_as_unchanged() {
+        let found = |seconds| FileState::File {
             bytes: b"text".as_slice().into(),
             digest: "digest".into(),
             written: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
@@ -303,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_never_stop_changing_are_given_up() {
+    fn files_that_never_stop_changing_have_no_snapshot() {
         let mut reading = 0;
         let read = || {
             reading += 1;

@@ -1,4 +1,4 @@
-//! How the rest of the engine talks to the one owner of the directory: a closed set of requests, answered in order.
+//! The interface of the owner of the rules directory: a closed set of requests, answered in order.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,14 +8,16 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::brake::{Brake, Hold, Order};
+use super::pending_orders::{Order, OrderGuard, PendingOrders};
+use super::policies_file::{PoliciesChange, PoliciesStatus};
 use crate::clock::Millis;
 use crate::engine::{Mode, Stop};
+use crate::pipeline::{CampaignOwner, Misbehaviour};
 
-/// What can be asked of the directory's owner.
+/// A request to the owner of the rules directory.
 #[derive(Debug)]
 pub enum Request {
-    /// Read the directory now.
+    /// Reads the directory now.
     Reload {
         allow_removals: bool,
         reply: oneshot::Sender<LoadReport>,
@@ -23,56 +25,42 @@ pub enum Request {
     Campaigns {
         reply: oneshot::Sender<Vec<CampaignStatus>>,
     },
-    /// Stop calling campaigns until they are resumed; kept across restarts.
+    Policies {
+        reply: oneshot::Sender<PoliciesStatus>,
+    },
+    /// Stops calling campaigns until they are resumed, also across restarts.
     Pause {
         target: Target,
-        hold: Hold,
+        guard: OrderGuard,
         reply: oneshot::Sender<Result<Vec<String>, String>>,
     },
     Resume {
         target: Target,
-        hold: Hold,
+        guard: OrderGuard,
         reply: oneshot::Sender<Result<Vec<String>, String>>,
     },
-    /// Go back to the version before this one, and stay there until a third one appears.
+    /// Goes back to the previous version, and refuses the present one until a third one appears.
     Rollback {
         campaign: String,
         reply: oneshot::Sender<Result<CampaignStatus, String>>,
     },
-    /// Ends a rollback: the version that was kept out is loaded again from the directory.
+    /// Ends a rollback: loads the refused version from the directory again.
     UndoRollback {
         campaign: String,
         reply: oneshot::Sender<Result<CampaignStatus, String>>,
     },
-    /// A campaign misbehaves: the owner goes back to the version before, or suspends it.
+    /// Reports a misbehaving campaign: the owner rolls it back or suspends it.
     Suspend {
         campaign: String,
         generation: u64,
         misbehaviour: Misbehaviour,
-        hold: Hold,
+        guard: OrderGuard,
     },
 }
 
-/// Why the engine stops a campaign; the text says it for operators.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Misbehaviour {
-    /// It faults, is late or is impure. A version that ran well may be better.
-    Unfit(String),
-    /// It sends too much, or drifts from its campaign: only an operator may let it go on.
-    Excessive(String),
-}
-
-impl Misbehaviour {
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        match self {
-            Misbehaviour::Unfit(reason) | Misbehaviour::Excessive(reason) => reason,
-        }
-    }
-}
-
-/// Who pauses something is answered after this long, whatever the owner is at: it is in force, and is written down later.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Maximum wait for the answer to a pause. The pause is in force from the request on; the ledger
+/// may be written later.
+const PAUSE_ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// One campaign, or all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,54 +70,56 @@ pub enum Target {
     Campaign(String),
 }
 
-/// How a campaign stands, for people and machines.
+/// The status of a campaign, for people and programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CampaignStatus {
     pub name: String,
-    /// The file that makes it a campaign, from the directory's root; `None` once it has been removed.
+    /// The campaign file or bare module, relative to the rules directory; `None` once it has been
+    /// removed.
     pub file: Option<String>,
     pub state: CampaignState,
     pub mode: Option<Mode>,
-    /// The campaign beside which it is tried.
+    /// The campaign for which this one is on trial; `None` if it is not.
     #[serde(default)]
     pub shadow_of: Option<String>,
-    /// It decides for so many of the customers, in percent; all if nothing is said.
+    /// The share of customers for which this campaign decides, in percent; `None` for all.
     #[serde(default)]
     pub rollout_percent: Option<u32>,
-    /// The version that runs: `1.3.0+9f3ac1d2`.
+    /// The running version, such as `1.3.0+9f3ac1d2`; `None` if no version runs.
     pub version: Option<String>,
     pub digest: Option<String>,
     pub start_ms: Option<Millis>,
     pub end_ms: Option<Millis>,
-    /// The event codes that it takes.
+    /// The event codes that the campaign takes.
     pub events: Vec<String>,
-    /// What is wrong with the file as it stands now, if something is; the version above runs on.
+    /// A problem of the file as it is now; the running version is not affected.
     pub problem: Option<Problem>,
-    /// Why it may not be meant to run, if it seems to be a copy of another campaign.
+    /// A warning that the campaign may be an unintended copy of another one.
     #[serde(default)]
     pub warning: Option<Problem>,
-    /// Why the engine suspended it, if it did.
+    /// The reason why the breaker suspended the campaign; `None` if it is not suspended.
     pub suspended: Option<String>,
-    /// Rolled back: the digest that is kept out.
+    /// The digest of the module that a rollback refused; `None` without a rollback.
     pub refused_digest: Option<String>,
-    /// Why the engine went back to this version by itself, if it did.
+    /// The reason why the engine itself rolled back to this version; `None` if it did not.
     #[serde(default)]
     pub rolled_back: Option<String>,
 }
 
+/// The state of a campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CampaignState {
-    /// Takes events, by its mode and times.
+    /// Takes events, subject to its mode and times.
     Running,
-    /// Somebody paused it.
+    /// Paused by a person.
     Paused,
-    /// The engine suspended it.
+    /// Suspended by the breaker.
     Suspended,
-    /// Its file names a digest that the module does not have yet.
+    /// The campaign file or its module is not complete yet.
     Waiting,
-    /// No version of it has ever loaded.
+    /// No version of the campaign runs.
     Failed,
 }
 
@@ -142,7 +132,7 @@ impl CampaignState {
         CampaignState::Failed,
     ];
 
-    /// The name that metrics and people see.
+    /// The state's name in metrics and output.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -155,15 +145,15 @@ impl CampaignState {
     }
 }
 
-/// Something wrong in the directory.
+/// A problem in the rules directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// From the directory's root.
+    /// Path of the file, relative to the rules directory.
     pub file: String,
     pub line: Option<u32>,
     pub reason: String,
-    /// What to do about it.
+    /// The way to solve the problem.
     pub hint: String,
 }
 
@@ -179,7 +169,7 @@ impl Problem {
 }
 
 impl std::fmt::Display for Problem {
-    /// `welcome.toml:3: reason (hint)`
+    /// Formats as `welcome.toml:3: reason (hint)`.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{}:", self.file)?;
         if let Some(line) = self.line {
@@ -189,7 +179,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// What one reading of the directory did.
+/// The result of one load.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadReport {
@@ -199,120 +189,144 @@ pub struct LoadReport {
     pub changed: Vec<String>,
     pub removed: Vec<String>,
     pub unchanged: usize,
-    /// Campaigns that are gone from the directory and run on until the removal is confirmed.
+    /// How the policies were changed; `None` if they were not.
+    #[serde(default)]
+    pub policies: Option<PoliciesChange>,
+    /// The digest of the policies that apply now; `None` without policies.
+    #[serde(default)]
+    pub policies_digest: Option<String>,
+    /// Campaigns that are gone from the directory, and `policies.toml` if it is gone; they keep
+    /// running until the removal is confirmed.
     pub withheld_removals: Vec<String>,
     pub problems: Vec<Problem>,
-    /// What runs and may not be meant: campaigns that seem to be copies of others.
+    /// Warnings about running campaigns that may be unintended copies of others, and about names in
+    /// the policies to which no campaign belongs.
     #[serde(default)]
     pub warnings: Vec<Problem>,
 }
 
 impl LoadReport {
-    /// Whether another set of campaigns runs now than before.
+    /// Whether the load changed the running campaigns or the policies.
     #[must_use]
     pub fn has_changes(&self) -> bool {
-        !(self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty())
+        let has_same_campaigns =
+            self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty();
+        !has_same_campaigns || self.policies.is_some()
     }
 
-    /// What the same directory comes to when it is read again.
+    /// The report for reading the same directory again.
     pub(crate) fn without_changes(&self) -> LoadReport {
         let unchanged = self.unchanged + self.added.len() + self.changed.len();
-        let (rule_set, problems, warnings) = (self.rule_set, self.problems.clone(), self.warnings.clone());
-        LoadReport { rule_set, unchanged, problems, warnings, ..LoadReport::default() }
+        LoadReport {
+            rule_set: self.rule_set,
+            unchanged,
+            policies_digest: self.policies_digest.clone(),
+            problems: self.problems.clone(),
+            warnings: self.warnings.clone(),
+            ..LoadReport::default()
+        }
     }
 }
 
-/// Sends requests to the directory's owner, and tells what has been stopped.
+/// Sends requests to the owner of the rules directory, and knows the pending stops.
 #[derive(Clone, Debug)]
 pub struct ReloadHandle {
     requests: mpsc::Sender<Request>,
-    brake: Brake,
+    pending_orders: PendingOrders,
     names: Arc<ArcSwap<BTreeSet<String>>>,
 }
 
-/// What its owner is to answer.
+/// The receiving end of the requests, for the owner.
 #[derive(Debug)]
 pub struct Requests {
     received: mpsc::Receiver<Request>,
     names: Arc<ArcSwap<BTreeSet<String>>>,
 }
 
-/// The directory's owner has stopped.
+/// The owner of the rules directory has stopped.
 #[derive(Debug, thiserror::Error)]
 #[error("the engine is shutting down")]
 pub struct OwnerGone;
 
+impl CampaignOwner for ReloadHandle {
+    fn stop(&self, campaign: &str, generation: u64) -> Option<Stop> {
+        self.pending_orders.stop(campaign, generation)
+    }
+
+    fn suspend(&self, campaign: &str, generation: u64, misbehaviour: Misbehaviour) -> bool {
+        let campaign = campaign.to_owned();
+        let guard =
+            self.pending_orders.add(Order::Suspend { campaign: campaign.clone(), generation });
+        self.requests
+            .try_send(Request::Suspend { campaign, generation, misbehaviour, guard })
+            .is_ok()
+    }
+}
+
 impl ReloadHandle {
-    /// A handle, and the requests that its owner is to answer.
+    /// Creates a handle and the receiving end of its requests.
     #[must_use]
     pub fn new() -> (ReloadHandle, Requests) {
         let (requests, received) = mpsc::channel(64);
         let names = Arc::<ArcSwap<BTreeSet<String>>>::default();
-        (ReloadHandle { requests, brake: Brake::default(), names: Arc::clone(&names) }, Requests { received, names })
+        (
+            ReloadHandle {
+                requests,
+                pending_orders: PendingOrders::default(),
+                names: Arc::clone(&names),
+            },
+            Requests { received, names },
+        )
     }
 
-    /// Asks, and waits for the answer: `handle.ask(|reply| Request::Campaigns { reply })`.
+    /// Sends a request and waits for the answer: `handle.ask(|reply| Request::Campaigns { reply
+    /// })`.
     ///
     /// # Errors
-    /// When the owner has stopped.
-    pub async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, OwnerGone> {
+    /// The owner has stopped.
+    pub async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, OwnerGone> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(request(reply)).await.map_err(|_| OwnerGone)?;
         answer.await.map_err(|_| OwnerGone)
     }
 
-    /// Stops calling campaigns, at once; says which. The owner is waited for only so long: then what is paused is
-    /// paused, and written down when the owner gets to it.
+    /// Pauses campaigns at once and returns their names. The wait for the owner is limited: after
+    /// that the pause is in force, and the owner writes it to the ledger when it can.
     ///
     /// # Errors
-    /// When the owner has stopped; inside, when it knows of no such campaign, or can't write the pause down.
+    /// The owner has stopped. Inside: there is no such campaign, or the ledger cannot be written.
     pub async fn pause(&self, target: Target) -> Result<Result<Vec<String>, String>, OwnerGone> {
-        let hold = self.brake.order(Order::Pause(target.clone()));
+        let guard = self.pending_orders.add(Order::Pause(target.clone()));
         let (handle, asked_for) = (self.clone(), target.clone());
-        // A task of its own: whoever asked may give up, and the pause is written down all the same.
-        let mut asking =
-            tokio::spawn(async move { handle.ask(|reply| Request::Pause { target: asked_for, hold, reply }).await });
-        let answered = tokio::time::timeout(PATIENCE, &mut asking).await;
+        // A task of its own: the caller may give up, and the pause must be written all the same.
+        let mut asking = tokio::spawn(async move {
+            handle.ask(|reply| Request::Pause { target: asked_for, guard, reply }).await
+        });
+        let answered = tokio::time::timeout(PAUSE_ANSWER_MAX, &mut asking).await;
         let answered = match (answered, self.stopped_names(&target)) {
             (Ok(answered), _) => answered,
             (Err(_), Some(names)) => return Ok(Ok(names)),
-            // It may be about to become a campaign: only the owner knows.
+            // The name may belong to a campaign that is about to load: only the owner knows.
             (Err(_), None) => asking.await,
         };
         answered.unwrap_or(Err(OwnerGone))
     }
 
-    /// Lifts pauses and suspensions; says of which campaigns.
+    /// Lifts pauses and suspensions, and returns the names of the campaigns.
     ///
     /// # Errors
-    /// When the owner has stopped; inside, when it knows of no such campaign, or can't write it down.
+    /// The owner has stopped. Inside: there is no such campaign, or the ledger cannot be written.
     pub async fn resume(&self, target: Target) -> Result<Result<Vec<String>, String>, OwnerGone> {
-        let hold = self.brake.order(Order::Resume(target.clone()));
-        self.ask(|reply| Request::Resume { target, hold, reply }).await
+        let guard = self.pending_orders.add(Order::Resume(target.clone()));
+        self.ask(|reply| Request::Resume { target, guard, reply }).await
     }
 
-    /// Stops what runs as this generation, at once and without waiting; the owner then goes back to the version before or suspends it.
-    /// `false` if the owner is too busy to hear it now: then it runs on, and is to be stopped again.
-    pub fn suspend(&self, campaign: String, generation: u64, misbehaviour: Misbehaviour) -> bool {
-        let hold = self.brake.order(Order::Suspend { campaign: campaign.clone(), generation });
-        self.requests.try_send(Request::Suspend { campaign, generation, misbehaviour, hold }).is_ok()
-    }
-
-    /// Waits until every order to stop a campaign, or to let it go on, is written down.
+    /// Waits until every pending pause, resume and suspension has been applied.
     pub async fn orders_are_written(&self) {
-        self.brake.is_free().await;
-    }
-
-    /// Whether somebody stopped a campaign that the rule set may still hold.
-    #[must_use]
-    pub fn is_stopped(&self, campaign: &str, generation: u64) -> bool {
-        self.stop(campaign, generation).is_some()
-    }
-
-    /// How an order that is under way stops a campaign that the rule set may still hold.
-    #[must_use]
-    pub fn stop(&self, campaign: &str, generation: u64) -> Option<Stop> {
-        self.brake.stop(campaign, generation)
+        self.pending_orders.wait_until_applied().await;
     }
 
     fn stopped_names(&self, target: &Target) -> Option<Vec<String>> {
@@ -325,13 +339,13 @@ impl ReloadHandle {
 }
 
 impl Requests {
-    /// The next one; `None` when there is nobody left to ask.
+    /// The next request; `None` when all handles are gone.
     pub async fn recv(&mut self) -> Option<Request> {
         self.received.recv().await
     }
 
-    /// Lets handles know which campaigns there are, for when the owner has no time to tell.
-    pub(super) fn tell_names(&self, names: BTreeSet<String>) {
+    /// Publishes the campaigns' names, so that a handle can answer while the owner is busy.
+    pub(super) fn publish_names(&self, names: BTreeSet<String>) {
         self.names.store(Arc::new(names));
     }
 }

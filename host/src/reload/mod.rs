@@ -1,44 +1,50 @@
-//! The directory of campaigns: read, checked, compiled, tried, and only then swapped in.
+//! Loads campaigns from the rules directory: read, check, compile, test, and then swap.
 //!
-//! **A failed load changes nothing (G8), and the engine never quietly runs fewer campaigns than it accepted (G9).**
-//! Start-up and reload are the same code.
+//! **A failed load changes nothing (G8), and the engine never quietly runs fewer campaigns than it
+//! accepted (G9).** Start-up and reload run the same code.
 
 mod admission;
 mod artifacts;
-mod brake;
+mod bare_modules;
 mod campaign_file;
 mod compile;
 mod compile_child;
 mod directory;
+mod duplicates;
 mod error;
 mod handle;
-mod judge;
-mod kept;
+mod ledger;
+mod offline;
 mod owner;
+mod partial_writes;
+mod pending_orders;
+mod plan;
+mod policies_file;
 mod private_dir;
+mod reporting;
 mod requests;
 mod rollback;
 mod run;
-mod settling;
 mod stage;
-mod stopped;
+mod stated;
 mod store_copy;
 mod swap;
-mod tell;
 #[cfg(test)]
 mod tests;
-mod twins;
+mod trial_checks;
 mod watch;
 
-pub use brake::Hold;
 pub use campaign_file::{CAMPAIGN_FILE_BYTES_MAX, CampaignFile, Grant};
 pub use compile::{COMPILE_COMMAND, ChildCommand, CompileError, Compiler};
 pub use compile_child::compile_child_main;
 pub use error::ReloadError;
 pub use handle::{
-    CampaignState, CampaignStatus, LoadReport, Misbehaviour, OwnerGone, Problem, ReloadHandle, Request, Requests,
+    CampaignState, CampaignStatus, LoadReport, OwnerGone, Problem, ReloadHandle, Request, Requests,
     Target,
 };
+pub use offline::{has_ledger, resume_offline};
 pub use owner::{Owner, Trigger};
+pub use pending_orders::OrderGuard;
+pub use policies_file::{POLICIES_NAME, PoliciesChange, PoliciesStatus, digest_shown};
 pub use stage::{NoRoom, Proof, Stage};
-pub use stopped::{has_kept, resume_stopped};
+pub use stated::{StatedCampaign, StatedRules, read_policies};

@@ -1,15 +1,16 @@
-//! Answering requests: status, the manual brake, and suspension by the engine; rollbacks are in `rollback.rs`. What is decided here outlives
-//! a restart: it is written down before it is done. What stops a campaign is done even if it can't be written down.
+//! Answers requests: status, pause and resume, and suspension by the breaker; rollbacks are in
+//! `rollback.rs`. Each change is written to the ledger before it is applied, so it survives a
+//! restart. A pause or a suspension is applied even if the ledger cannot be written.
 
 use std::io;
 
-use super::kept::KeptCampaign;
+use super::ledger::AcceptedCampaign;
 use super::owner::{Entry, Owner, Trigger};
 use super::{CampaignState, CampaignStatus, Request, Stage, Target};
 use crate::engine::{closest, shown};
 
 impl<S: Stage> Owner<S> {
-    /// Does what is asked, and replies. Whoever asked may have gone; then nobody hears it.
+    /// Answers a request. The sender may be gone; then the answer is dropped.
     pub fn answer(&mut self, request: Request) {
         match request {
             Request::Reload { allow_removals, reply } => {
@@ -18,15 +19,18 @@ impl<S: Stage> Owner<S> {
             Request::Campaigns { reply } => {
                 let _ = reply.send(self.statuses());
             }
-            // An order is held until the rule set on the stage follows it.
-            Request::Pause { target, hold, reply } => {
+            Request::Policies { reply } => {
+                let _ = reply.send(self.policies_status());
+            }
+            // The order stays pending until the new rule set follows it.
+            Request::Pause { target, guard, reply } => {
                 let answer = self.pause(&target);
-                drop(hold);
+                drop(guard);
                 let _ = reply.send(answer);
             }
-            Request::Resume { target, hold, reply } => {
+            Request::Resume { target, guard, reply } => {
                 let answer = self.resume(&target);
-                drop(hold);
+                drop(guard);
                 let _ = reply.send(answer);
             }
             Request::Rollback { campaign, reply } => {
@@ -35,17 +39,18 @@ impl<S: Stage> Owner<S> {
             Request::UndoRollback { campaign, reply } => {
                 let _ = reply.send(self.undo_rollback(&campaign));
             }
-            Request::Suspend { campaign, generation, misbehaviour, hold } => {
-                self.misbehaves(&campaign, generation, &misbehaviour);
-                drop(hold);
+            Request::Suspend { campaign, generation, misbehaviour, guard } => {
+                self.handle_misbehaviour(&campaign, generation, &misbehaviour);
+                drop(guard);
             }
         }
     }
 
-    /// Stops calling campaigns; says which were not paused before.
+    /// Pauses campaigns; returns those that were not paused before.
     ///
     /// # Errors
-    /// When there is no such campaign; and when it can't be written down: then they are paused until a restart.
+    /// There is no such campaign, or the ledger cannot be written: then the campaigns are paused
+    /// until a restart.
     pub fn pause(&mut self, target: &Target) -> Result<Vec<String>, String> {
         let mut names = self.names_of(target)?;
         match target {
@@ -53,7 +58,7 @@ impl<S: Stage> Owner<S> {
                 names.retain(|name| !self.is_paused(name));
                 self.paused_by_all.extend(names.iter().cloned());
             }
-            // By name from now on: `resume --all` does not lift that.
+            // Paused by name from now on, so `resume --all` does not lift it.
             Target::Campaign(name) => {
                 names.retain(|name| !self.paused.contains(name));
                 self.paused_by_all.remove(name);
@@ -61,27 +66,29 @@ impl<S: Stage> Owner<S> {
             }
         }
         if let Err(error) = self.change_states(&names, "paused", |_| {}) {
-            // A full disk must not keep anybody from stopping a campaign.
-            tracing::error!(campaigns = ?names, %error, "paused, but it can't be written down and is forgotten at a restart");
+            // A full disk must not prevent a pause.
+            tracing::error!(campaigns = ?names, %error, "paused until the next restart: the ledger \
+                cannot be written");
             self.swap();
             self.report_states();
             return Err(format!(
-                "paused, but it can't be written down and is forgotten at a restart: {error}; make room in the data \
-                 directory, and writable"
+                "paused, but only until the next restart: the ledger cannot be written: {error}; \
+                 free space in the data directory, and make it writable"
             ));
         }
         Ok(names)
     }
 
-    /// Lifts pauses and suspensions; says of which campaigns. Of all: what `pause --all` has paused, so that it is as it was before; without
-    /// such a pause everything.
+    /// Lifts pauses and suspensions, and returns the campaigns. For all campaigns: lifts what
+    /// `pause --all` paused, which restores the state before it; without such a pause, lifts
+    /// everything.
     ///
     /// # Errors
-    /// When there is no such campaign, or it can't be written down.
+    /// There is no such campaign, or the ledger cannot be written.
     pub fn resume(&mut self, target: &Target) -> Result<Vec<String>, String> {
         let is_suspended = |name: &String| {
-            let kept = self.campaigns.get(name).and_then(|entry| entry.kept.as_ref());
-            kept.is_some_and(|kept| kept.suspended.is_some())
+            let accepted = self.campaigns.get(name).and_then(|entry| entry.accepted.as_ref());
+            accepted.is_some_and(|accepted| accepted.suspended.is_some())
         };
         let only_all = *target == Target::All && !self.paused_by_all.is_empty();
         let is_meant = |name: &String| match only_all {
@@ -92,61 +99,66 @@ impl<S: Stage> Owner<S> {
         let before = (self.paused.clone(), self.paused_by_all.clone());
         match target {
             Target::All if only_all => self.paused_by_all.clear(),
-            // Pauses of campaigns that are not there now go too: all means all.
+            // `--all` includes pauses of campaigns that have no file at the moment.
             Target::All => self.paused.clear(),
             Target::Campaign(name) => {
                 self.paused.remove(name);
                 self.paused_by_all.remove(name);
             }
         }
-        self.change_states(&names, "resumed", |kept| {
+        self.change_states(&names, "resumed", |accepted| {
             if !only_all {
-                kept.suspended = None;
+                accepted.suspended = None;
             }
         })
         .map_err(|error| {
             (self.paused, self.paused_by_all) = before;
-            unwritten(&error)
+            cannot_write_ledger(&error)
         })?;
         Ok(names)
     }
 
-    /// The engine found a campaign unfit to run. A suspension of an older generation is of something that is gone.
+    /// Suspends a campaign for the breaker. An order for an older generation is ignored, because
+    /// that version no longer runs.
     pub fn suspend(&mut self, campaign: &str, generation: u64, reason: &str) {
-        let is_current =
-            |entry: &Entry<_>| entry.running.as_ref().is_some_and(|running| running.generation == generation);
+        let is_current = |entry: &Entry<_>| {
+            entry.running.as_ref().is_some_and(|running| running.generation == generation)
+        };
         if !self.campaigns.get(campaign).is_some_and(is_current) {
             return;
         }
         let reason = shown(reason);
         tracing::error!(campaign, reason, "suspended; correct the rule, or `hailer resume` it");
-        let suspended = self.change_states(&[campaign.to_owned()], "suspended", |kept| {
-            kept.suspended.get_or_insert_with(|| reason.clone());
+        let suspended = self.change_states(&[campaign.to_owned()], "suspended", |accepted| {
+            accepted.suspended.get_or_insert_with(|| reason.clone());
         });
         if let Err(error) = suspended {
-            // It must not run on because a disk is full: this holds until the restart.
-            tracing::error!(campaign, %error, "the suspension can't be written down, and is forgotten at a restart");
-            if let Some(kept) = self.campaigns.get_mut(campaign).and_then(|entry| entry.kept.as_mut()) {
-                kept.suspended = Some(reason);
+            // A full disk must not keep it running: the suspension holds until the restart.
+            tracing::error!(campaign, %error, "suspended until the next restart: the ledger cannot \
+                be written");
+            if let Some(accepted) =
+                self.campaigns.get_mut(campaign).and_then(|entry| entry.accepted.as_mut())
+            {
+                accepted.suspended = Some(reason);
             }
             self.swap();
         }
     }
 
-    /// Writes changed states down, and only then makes them so.
+    /// Writes changed states to the ledger, and then applies them.
     pub(super) fn change_states(
         &mut self,
         names: &[String],
         what: &str,
-        change: impl Fn(&mut KeptCampaign),
+        change: impl Fn(&mut AcceptedCampaign),
     ) -> io::Result<()> {
         let mut ledger = self.ledger();
-        let changed = |(name, _): &(&String, &mut KeptCampaign)| names.contains(name);
-        ledger.campaigns.iter_mut().filter(changed).for_each(|(_, kept)| change(kept));
-        self.write_down(&mut ledger, std::iter::empty())?;
-        for (name, kept) in ledger.campaigns {
+        let changed = |(name, _): &(&String, &mut AcceptedCampaign)| names.contains(name);
+        ledger.campaigns.iter_mut().filter(changed).for_each(|(_, accepted)| change(accepted));
+        self.write_ledger(&mut ledger, [])?;
+        for (name, accepted) in ledger.campaigns {
             if let Some(entry) = self.campaigns.get_mut(&name) {
-                entry.kept = Some(kept);
+                entry.accepted = Some(accepted);
             }
         }
         for campaign in names {
@@ -173,19 +185,22 @@ impl<S: Stage> Owner<S> {
 }
 
 impl<C> Entry<C> {
-    /// How the campaign stands.
+    /// The campaign's status.
     pub(super) fn status(&self, name: &str, is_paused: bool) -> CampaignStatus {
-        let kept = self.kept.as_ref();
+        let accepted = self.accepted.as_ref();
         let spec = self.running.as_ref().map(|running| &running.spec);
         let state = match spec {
             None if self.is_waiting => CampaignState::Waiting,
             None => CampaignState::Failed,
             Some(_) if is_paused => CampaignState::Paused,
-            Some(_) if kept.is_some_and(|kept| kept.suspended.is_some()) => CampaignState::Suspended,
+            Some(_) if accepted.is_some_and(|accepted| accepted.suspended.is_some()) => {
+                CampaignState::Suspended
+            }
             Some(_) if self.is_waiting => CampaignState::Waiting,
             Some(_) => CampaignState::Running,
         };
-        let events = spec.map(|spec| spec.manifest.handlers.iter().flat_map(|handler| handler.events.clone()));
+        let events = spec
+            .map(|spec| spec.manifest.handlers.iter().flat_map(|handler| handler.events.clone()));
         CampaignStatus {
             name: name.to_owned(),
             file: self.file.clone(),
@@ -200,13 +215,16 @@ impl<C> Entry<C> {
             events: events.into_iter().flatten().collect(),
             problem: self.problems.first().cloned(),
             warning: None,
-            suspended: kept.and_then(|kept| kept.suspended.clone()),
-            refused_digest: kept.and_then(|kept| kept.refused_digest.clone()),
-            rolled_back: kept.and_then(|kept| kept.rolled_back.clone()),
+            suspended: accepted.and_then(|accepted| accepted.suspended.clone()),
+            refused_digest: accepted.and_then(|accepted| accepted.refused_digest.clone()),
+            rolled_back: accepted.and_then(|accepted| accepted.rolled_back.clone()),
         }
     }
 }
 
-pub(super) fn unwritten(error: &io::Error) -> String {
-    format!("it can't be written down, so nothing was changed: {error}; make room in the data directory, and writable")
+pub(super) fn cannot_write_ledger(error: &io::Error) -> String {
+    format!(
+        "cannot write the ledger, so nothing was changed: {error}; free space in the data \
+         directory, and make it writable"
+    )
 }

@@ -1,48 +1,53 @@
-//! What the directory's owner asks of the engine: turn an accepted module into something that runs, and run it.
+//! The engine's side of a load: it turns a checked module into a campaign that can run, and swaps
+//! rule sets.
 
 use std::sync::Arc;
 
+use hailer_policies::Policies;
+
 use crate::engine::{CampaignSpec, Stop, VerifiedModule};
 
-/// Why so many campaigns can't run side by side, and what to do about it.
+/// Why there is no room for so many campaigns, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoRoom {
     pub reason: String,
     pub hint: &'static str,
 }
 
-/// Whether a campaign has yet to show that it can run.
+/// Whether a campaign must pass a test before it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     Needed,
-    /// It ran before, for another engine or before a rollback. It is tried, and stays although its handlers fault on the samples.
+    /// The campaign ran before, in another engine or before a rollback. It is tested, but stays
+    /// even if its handlers fault on the samples.
     Renewed,
-    /// It has, before a restart, with these bytes and to a stage with these [`Stage::terms`].
+    /// The campaign passed before a restart, with the same bytes and the same [`Stage::terms`].
     Given,
 }
 
-/// Turns an accepted module into something that runs: compile, instantiate, configure, try.
+/// Turns a checked module into a campaign that can run: compile, instantiate, configure, test.
 ///
-/// All of it is called off the async threads and may block.
+/// All methods are called off the async threads and may block.
 pub trait Stage: Send + 'static {
     /// A campaign that can run: the engine's `Campaign`, or a fake in tests.
     type Campaign: Send + Sync + 'static;
 
-    /// What the outcome of a trial depends on besides the campaign's own files: the engine, its limits, the machine.
+    /// Identifies everything that a test's result depends on besides the campaign's own files: the
+    /// engine, its limits, the machine.
     fn terms(&self) -> &str;
 
-    /// Whether so many campaigns can run side by side.
+    /// Checks that so many campaigns can run at the same time.
     ///
     /// # Errors
-    /// When they can't.
+    /// There is no room for them.
     fn has_room_for(&self, campaigns: usize) -> Result<(), NoRoom>;
 
-    /// Compiles (in the child, through the cache), instantiates, configures and tries one campaign. `generation` is
-    /// new for each change of module or parameters, and the same as before where only mode or times changed. What has given its proof is not
-    /// tried again.
+    /// Compiles (in the child, through the cache), instantiates, configures and tests one campaign.
+    /// `generation` is new for each change of module or parameters, and unchanged if only mode or
+    /// times changed. A campaign with [`Proof::Given`] is not tested again.
     ///
     /// # Errors
-    /// Why it can't run, for whoever wrote it: lower case, with what to do.
+    /// Why the campaign cannot run, for its author: lower case, with what to do.
     fn admit(
         &mut self,
         spec: CampaignSpec,
@@ -51,6 +56,12 @@ pub trait Stage: Send + 'static {
         proof: Proof,
     ) -> Result<Arc<Self::Campaign>, String>;
 
-    /// Makes `campaigns` the rule set, under this number; what is stopped is not called. Never fails.
-    fn swap(&mut self, campaigns: Vec<(Arc<Self::Campaign>, Option<Stop>)>, rule_set: u64);
+    /// Makes `campaigns` the rule set with this number, under these policies; a stopped campaign is
+    /// not called. Never fails.
+    fn swap(
+        &mut self,
+        campaigns: Vec<(Arc<Self::Campaign>, Option<Stop>)>,
+        policies: Option<Arc<Policies>>,
+        rule_set: u64,
+    );
 }

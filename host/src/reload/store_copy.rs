@@ -1,7 +1,9 @@
-//! A copy of the ledger, and of the files that it names, in the engine's store: so that a backup of the store holds the brakes and the rollbacks,
-//! too, and a restore on another host begins with them.
+//! A copy of the ledger, and of the files that it names, in the engine's store. So a backup of the
+//! store contains pauses, suspensions and rollbacks, and a restore on another host starts with
+//! them.
 //!
-//! **The copy is of the last ledger that was written**: the ledger's own file comes first, and counts where both are there.
+//! **The copy is of the last ledger that was written**: the ledger's own file is written first, and
+//! has precedence if both exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,18 +13,19 @@ use std::sync::{Arc, Weak};
 use crate::store::{Changes, Store, StoreError, Table};
 
 const LEDGER_KEY: &[u8] = b"rules/ledger";
-/// Then the file's digest and the number of the part, four bytes.
+/// Prefix of a file's keys; the file's digest and the part's number (four bytes) follow.
 const FILES: &[u8] = b"rules/file/";
-/// Behind every key of a file.
+/// End of the range of all files' keys, exclusive.
 const FILES_END: &[u8] = b"rules/file0";
 const PART_BYTES: usize = 1 << 20;
 
-/// The copy in a store that is on a disk.
+/// The copy in a durable store.
 #[derive(Debug)]
 pub(super) struct StoreCopy {
-    /// A weak one: the end of the pipeline closes the store, and the owner of the rules may outlive it.
+    /// A weak reference: the pipeline closes the store at its end, and the owner of the rules
+    /// directory may outlive it.
     store: Weak<dyn Store>,
-    /// What the store has: each file's digest, and how many parts it takes.
+    /// The number of parts of each file in the store, by digest.
     files: BTreeMap<String, u32>,
 }
 
@@ -38,7 +41,7 @@ impl StoreCopy {
         Ok(StoreCopy { store: Arc::downgrade(store), files })
     }
 
-    /// What a restored store brings along; `None` if it holds no ledger.
+    /// Reads the copy of a restored store; `None` if the store contains no ledger.
     pub(super) fn restore(&self) -> Result<Option<Restored>, StoreError> {
         let store = self.store()?;
         let Some(ledger) = store.snapshot()?.get(Table::Meta, LEDGER_KEY)? else { return Ok(None) };
@@ -49,7 +52,8 @@ impl StoreCopy {
         Ok(Some((ledger, files)))
     }
 
-    /// Writes the ledger, and of the files that it names those that the store lacks; the others go.
+    /// Writes the ledger and those of its files that the store lacks; deletes files that it no
+    /// longer names.
     pub(super) fn write(
         &mut self,
         ledger: &[u8],
@@ -67,7 +71,7 @@ impl StoreCopy {
             stays
         });
         for digest in named.iter().filter(|digest| !self.files.contains_key(**digest)) {
-            // One that is damaged is reported where it is needed.
+            // A damaged file is reported where it is needed.
             let Ok(bytes) = read(digest) else { continue };
             let mut parts = 0;
             for part in bytes.chunks(PART_BYTES) {
@@ -90,18 +94,23 @@ fn key(digest: &str, part: u32) -> Vec<u8> {
     [FILES, digest.as_bytes(), &part.to_be_bytes()].concat()
 }
 
-/// Shows every part of every file, in order.
+/// Visits every part of every file, in order.
 fn visit(store: &dyn Store, see: &mut dyn FnMut(&str, u32, &[u8])) -> Result<(), StoreError> {
     let mut is_broken = false;
     store.snapshot()?.range(Table::Meta, FILES, FILES_END, &mut |key, bytes| {
         let parts = key.strip_prefix(FILES).and_then(|rest| rest.split_last_chunk::<4>());
-        let named =
-            parts.and_then(|(digest, part)| Some((std::str::from_utf8(digest).ok()?, u32::from_be_bytes(*part))));
+        let named = parts.and_then(|(digest, part)| {
+            Some((std::str::from_utf8(digest).ok()?, u32::from_be_bytes(*part)))
+        });
         match named {
             Some((digest, part)) => see(digest, part, bytes),
             None => is_broken = true,
         }
         if is_broken { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
-    if is_broken { Err(StoreError::unreadable(Table::Meta, "a key that is no kept file's")) } else { Ok(()) }
+    if is_broken {
+        Err(StoreError::unreadable(Table::Meta, "a key that does not belong to a stored file"))
+    } else {
+        Ok(())
+    }
 }

@@ -1,40 +1,42 @@
-//! Watching the directory: notices of the system, made into one thing, "something may have changed".
+//! Watches the directory: turns the system's change notices into one signal, "something may have
+//! changed".
 //!
-//! A notice is only ever a reason to look. File systems that send none are looked at by the owner's slow poll, and a
-//! directory that was removed and made again is watched again from that poll on.
+//! A notice only triggers a load. File systems without notices are covered by the owner's slow
+//! poll. A directory that was deleted and created again is watched again from the next poll on.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::settling::Writers;
+use super::partial_writes::WriteEvents;
 use notify::event::{AccessKind, AccessMode};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-/// A watch on the directory that survives its replacement.
+/// A watch on the directory that survives the directory's replacement.
 #[derive(Debug)]
 pub(super) struct Watch {
     path: PathBuf,
-    /// One notice waits; more of them would say the same.
+    /// Capacity 1: a second notice would add nothing.
     changes: mpsc::Sender<()>,
     watching: Option<(Identity, RecommendedWatcher)>,
-    writers: Writers,
-    /// Said once, not at every poll.
+    write_events: WriteEvents,
+    /// Whether the failure has been logged; it is logged once, not at every poll.
     has_complained: bool,
 }
 
-/// Device and inode: another directory may stand under the same name.
+/// Device and inode: another directory may get the same name.
 type Identity = (u64, u64);
 
 impl Watch {
-    /// A watch that is not set yet, and its notices.
-    pub(super) fn new(path: PathBuf, writers: Writers) -> (Watch, mpsc::Receiver<()>) {
+    /// Creates a watch that has not started, and the receiver of its notices.
+    pub(super) fn new(path: PathBuf, write_events: WriteEvents) -> (Watch, mpsc::Receiver<()>) {
         let (changes, noticed) = mpsc::channel(1);
-        (Watch { path, changes, watching: None, writers, has_complained: false }, noticed)
+        (Watch { path, changes, watching: None, write_events, has_complained: false }, noticed)
     }
 
-    /// Sets the watch, or sets it anew if another directory is there now. Blocks for as long as the file system does.
+    /// Starts the watch, or restarts it if the path now names another directory. Blocks as long as
+    /// the file system does.
     pub(super) fn renew(&mut self) {
         let Ok(root) = fs::canonicalize(&self.path) else {
             self.watching = None;
@@ -46,17 +48,17 @@ impl Watch {
         }
         self.watching = None;
         let Some(identity) = identity else { return };
-        let (changes, writers) = (self.changes.clone(), self.writers.clone());
-        writers.forget_all();
+        let (changes, write_events) = (self.changes.clone(), self.write_events.clone());
+        write_events.forget_all();
         let notice = move |event: notify::Result<Event>| {
             match &event {
-                Ok(event) if !event.need_rescan() => writers.note(event),
-                // Notices were lost.
-                _ => writers.forget_all(),
+                Ok(event) if !event.need_rescan() => write_events.note(event),
+                // The system dropped notices.
+                _ => write_events.forget_all(),
             }
             let is_change = event.map_or(true, |event| may_be_a_change(event.kind));
             if is_change {
-                // Full: a notice waits already.
+                // The channel is full, so a notice is pending already.
                 let _ = changes.try_send(());
             }
         };
@@ -69,20 +71,22 @@ impl Watch {
             Ok(watcher) => {
                 self.watching = Some((identity, watcher));
                 self.has_complained = false;
-                // What changed before the watch was set sent no notice.
+                // Changes before the start of the watch sent no notice.
                 let _ = self.changes.try_send(());
             }
             Err(error) if !self.has_complained => {
                 self.has_complained = true;
                 let directory = self.path.display();
-                tracing::warn!(%directory, %error, "the rules directory can't be watched; it is polled instead");
+                tracing::warn!(%directory, %error, "cannot watch the rules directory; the engine \
+                    polls it instead");
             }
             Err(_) => {}
         }
     }
 }
 
-/// Reading the directory is an access too, and must not be a reason to read it again; the end of a write is one.
+/// Whether a notice may be about a change. Reading the directory causes access notices and must not
+/// trigger another reading; the end of a write must.
 fn may_be_a_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
@@ -97,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reading_is_no_change_and_everything_else_may_be_one() {
+    fn reading_is_not_a_change_and_everything_else_may_be_one() {
         for mode in [AccessMode::Any, AccessMode::Read, AccessMode::Execute] {
             assert!(!may_be_a_change(EventKind::Access(AccessKind::Open(mode))));
             assert!(!may_be_a_change(EventKind::Access(AccessKind::Close(mode))));

@@ -1,28 +1,30 @@
-//! What is decided together: the events of a chunk of lines, and the moment to which it brings the clock.
+//! The work of one step: the events of a chunk of lines, and the time to which the clock moves.
 
 use std::sync::Arc;
 
 use crate::clock::Millis;
-use crate::rehearsal::Arrived;
+use crate::dry_run::Arrived;
 
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    /// For each side the same events.
+    /// The same events for each rule set.
     pub(super) events: Vec<Vec<Arrived>>,
-    /// Up to when timers fire.
+    /// Timers fire up to this time.
     pub(super) until: Millis,
-    /// The number of the first line's event.
+    /// Number of the first event.
     pub(super) first: u64,
-    /// Where each event stood.
+    /// File and line of each event.
     pub(super) places: Vec<(Arc<str>, u64)>,
-    /// What happens before does not count.
+    /// Decisions before this time are not counted.
     pub(super) counts_from: Millis,
 }
 
 impl Work {
-    /// `events.jsonl:17`.
+    /// The place of an event: `events.jsonl:17`.
     pub(super) fn place_of(&self, number: u64) -> String {
-        let place = usize::try_from(number.wrapping_sub(self.first)).ok().and_then(|at| self.places.get(at));
+        let place = usize::try_from(number.wrapping_sub(self.first))
+            .ok()
+            .and_then(|at| self.places.get(at));
         place.map(|(file, line)| format!("{file}:{line}")).unwrap_or_default()
     }
 }

@@ -1,7 +1,8 @@
-//! Two sets of rules on the same events: whose outcome is another, and what each side says to it.
+//! Compares two rule sets on the same events: finds customers with different outcomes, and explains
+//! the differences.
 //!
-//! An outcome is what goes out, to the byte of its data, or that a rule failed. Notes, states and timers that come to the same are no change; they are part of the
-//! explanation.
+//! An outcome is what is sent, including its data, or that a rule failed. Notes, state and timers
+//! do not count as outcomes; they are part of the explanation.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,41 +10,44 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::Arriving;
+use super::InputEvent;
+use super::campaign_report::channel_name;
 use super::chunk::Work;
-use super::tally::channel_name;
 use crate::clock::Millis;
+use crate::dry_run::Decision;
 use crate::event::CustomerKey;
-use crate::records::{Cause, Decided, Outcome, Verdict};
-use crate::rehearsal::Decision;
+use crate::explain::reason_text;
+use crate::policies::Reason;
+use crate::records::{Cause, Decided, Outcome, Proposed, Verdict};
 
-/// So many customers are listed; others are counted.
+/// Maximum of customers that are listed; changes of others are only counted.
 const CUSTOMERS_MAX: usize = 100_000;
-/// So many changes of one customer are explained.
+/// Maximum of explained changes for each customer.
 const EXPLAINED_MAX: usize = 3;
 
-/// Everybody whose outcome changes.
+/// All customers with a different outcome.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changes {
-    /// Events and timers, by campaign, with another outcome.
+    /// Number of outcomes that differ, over all events, timers and campaigns.
     pub count: u64,
     pub by_campaign: BTreeMap<String, u64>,
-    /// In the order of their first change.
+    /// Customers in the order of their first change.
     pub customers: Vec<Changed>,
-    /// Changes of customers beyond those that are listed, and of events that name nobody.
+    /// Changes of customers beyond the list, and of events without a customer.
     pub not_listed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changed {
-    /// The id by which their first change's event names them.
+    /// The customer's id in the event of the first change.
     pub customer: String,
-    /// Who they are by then, as `--out` writes it: whoever was merged goes on as another.
+    /// The customer's key at that time, as in `--out`; a merged customer continues under another
+    /// key.
     pub key: String,
     pub count: u64,
-    /// The first of them.
+    /// The first changes.
     pub changes: Vec<Change>,
 }
 
@@ -57,12 +61,19 @@ pub struct Change {
     pub after: String,
 }
 
-/// Upon what was decided.
+/// The event or the timer of a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum WhatHappened {
-    Event { code: String, place: String },
-    Timer { name: String },
+    Event {
+        code: String,
+        place: String,
+    },
+    Timer {
+        name: String,
+    },
+    /// Deferred messages were due.
+    Release,
 }
 
 #[derive(Debug, Default)]
@@ -71,31 +82,33 @@ pub(super) struct Comparison {
     places: HashMap<CustomerKey, usize>,
 }
 
-/// What has to be the same on both sides for two decisions to be about the same.
+/// Identifies the decisions of both rule sets on the same event or timer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key<'a> {
     Timer { campaign: &'a str, name: &'a str, customer: Option<CustomerKey> },
+    Release { customer: Option<CustomerKey> },
     Event(u64),
 }
 
-/// A communication, as far as a customer sees it.
+/// A communication, as far as the customer sees it.
 #[derive(PartialEq, Eq)]
-struct Seen<'a> {
+struct VisibleMessage<'a> {
     channel: u8,
     template: &'a str,
-    verdict: Option<&'a str>,
+    verdict: &'a Verdict,
     data: &'a str,
 }
 
 #[derive(PartialEq, Eq)]
-enum Essence<'a> {
-    Sends(Vec<Seen<'a>>),
+enum Effect<'a> {
+    Sends(Vec<VisibleMessage<'a>>),
+    Releases(Vec<VisibleMessage<'a>>),
     Failed(&'a str),
     Held,
 }
 
 impl Comparison {
-    /// Compares what two sides decided on the same events and up to the same moment.
+    /// Compares the decisions of both rule sets on the same events, up to the same time.
     pub(super) fn add(&mut self, before: &[Decision], after: &[Decision], work: &Work) {
         let index = |decisions| -> BTreeMap<(Millis, Key<'_>), &Decision> {
             let counts = |decision: &&Decision| decision.now >= work.counts_from;
@@ -112,28 +125,25 @@ impl Comparison {
     }
 
     fn compare(&mut self, before: Option<&Decision>, after: Option<&Decision>, work: &Work) {
-        let outcomes = |decision: Option<&'_ Decision>| -> BTreeMap<String, usize> {
-            let outcomes = decision.map(|decision| &*decision.outcomes).unwrap_or_default().iter();
-            outcomes.enumerate().map(|(place, outcome)| (outcome.campaign.to_string(), place)).collect()
-        };
-        let (places_before, places_after) = (outcomes(before), outcomes(after));
-        let campaigns: BTreeSet<&String> = places_before.keys().chain(places_after.keys()).collect();
+        let Some(decision) = before.or(after) else { return };
+        // A release that only one rule set has follows from a decision that differed already.
+        let is_release = matches!(decision.cause, Cause::Release { .. });
+        if is_release && (before.is_none() || after.is_none()) {
+            return;
+        }
+        let (before, after) = (by_campaign(before), by_campaign(after));
+        let campaigns: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
         for campaign in campaigns {
-            let one =
-                before.zip(places_before.get(campaign)).map(|(decision, place)| (decision, &decision.outcomes[*place]));
-            let other =
-                after.zip(places_after.get(campaign)).map(|(decision, place)| (decision, &decision.outcomes[*place]));
-            let nothing = || Essence::Sends(Vec::new());
-            if one.map_or_else(nothing, essence) == other.map_or_else(nothing, essence) {
+            let (one, other) = (before.get(campaign), after.get(campaign));
+            if effects(one) == effects(other) {
                 continue;
             }
-            let Some(decision) = before.or(after) else { continue };
             let change = || Change {
-                at: Arriving::timestamp(decision.now),
+                at: InputEvent::timestamp(decision.now),
                 cause: cause(decision, work),
-                campaign: campaign.clone(),
-                before: explain(one),
-                after: explain(other),
+                campaign: campaign.to_owned(),
+                before: explain(one, is_release),
+                after: explain(other, is_release),
             };
             self.note(campaign, decision, change);
         }
@@ -174,30 +184,58 @@ impl Comparison {
 
 fn key(decision: &Decision) -> Key<'_> {
     match (&decision.cause, decision.number) {
-        (Cause::Timer { campaign, name, .. }, _) => Key::Timer { campaign, name, customer: decision.customer },
+        (Cause::Timer { campaign, name, .. }, _) => {
+            Key::Timer { campaign, name, customer: decision.customer }
+        }
+        (Cause::Release { .. }, _) => Key::Release { customer: decision.customer },
         (Cause::Event { .. }, number) => Key::Event(number.unwrap_or_default()),
     }
 }
 
-fn essence<'a>((decision, outcome): (&'a Decision, &'a Outcome)) -> Essence<'a> {
+/// The outcomes of one campaign in a decision. A campaign may have several: one for each deferred
+/// communication that was judged again, and one for a call.
+type Outcomes<'a> = (&'a Decision, Vec<&'a Outcome>);
+
+fn by_campaign(decision: Option<&Decision>) -> BTreeMap<&str, Outcomes<'_>> {
+    let mut campaigns = BTreeMap::<&str, Outcomes<'_>>::new();
+    let outcomes = decision
+        .iter()
+        .flat_map(|decision| decision.outcomes.iter().map(|outcome| (*decision, outcome)));
+    for (decision, outcome) in outcomes {
+        let (_, outcomes) =
+            campaigns.entry(&outcome.campaign).or_insert_with(|| (decision, Vec::new()));
+        outcomes.push(outcome);
+    }
+    campaigns
+}
+
+/// What the customer notices of a campaign's outcomes; nothing if it sends nothing.
+fn effects<'a>(outcomes: Option<&Outcomes<'a>>) -> Vec<Effect<'a>> {
+    let Some((decision, outcomes)) = outcomes else { return Vec::new() };
+    let effects = outcomes.iter().map(|outcome| effect(decision, outcome));
+    effects.filter(|effect| *effect != Effect::Sends(Vec::new())).collect()
+}
+
+fn effect<'a>(decision: &'a Decision, outcome: &'a Outcome) -> Effect<'a> {
+    let visible = |one: &'a Proposed| VisibleMessage {
+        channel: one.channel,
+        template: &one.template,
+        verdict: &one.verdict,
+        data: data(&one.id, decision),
+    };
     match &outcome.decided {
-        Decided::Skipped { .. } | Decided::OutsideRollout | Decided::Missed { .. } => Essence::Sends(Vec::new()),
-        Decided::Failed { error } => Essence::Failed(error),
-        Decided::Held => Essence::Held,
-        Decided::Answered { communications, .. } => Essence::Sends(
-            communications
-                .iter()
-                .map(|one| Seen {
-                    channel: one.channel,
-                    template: &one.template,
-                    verdict: match &one.verdict {
-                        Verdict::Passed => None,
-                        Verdict::Suppressed(reason) => Some(reason),
-                    },
-                    data: data(&one.id, decision),
-                })
-                .collect(),
-        ),
+        Decided::Skipped { .. } | Decided::OutsideRollout | Decided::Missed { .. } => {
+            Effect::Sends(Vec::new())
+        }
+        Decided::Failed { error } => Effect::Failed(error),
+        Decided::Held => Effect::Held,
+        Decided::Answered { communications, .. } => {
+            Effect::Sends(communications.iter().map(visible).collect())
+        }
+        Decided::Released { communications } => {
+            let released = communications.iter().map(|released| visible(&released.communication));
+            Effect::Releases(released.collect())
+        }
     }
 }
 
@@ -212,55 +250,95 @@ fn data<'a>(id: &str, decision: &'a Decision) -> &'a str {
     body.map_or("", |body| body.data.get())
 }
 
-/// What a campaign made of it, in words.
-fn explain(of: Option<(&Decision, &Outcome)>) -> String {
-    let Some((decision, outcome)) = of else { return "was not asked".to_owned() };
-    let what = match &outcome.decided {
-        Decided::Skipped { field, why } => format!("was not called, as {}", Decided::skipped_as(field, why.as_deref())),
-        Decided::Failed { error } => format!("failed: {error}"),
-        Decided::Held => "waits behind an earlier failure".to_owned(),
-        Decided::Missed { reason, .. } => format!("was missed ({reason})"),
-        Decided::OutsideRollout => "is outside the rollout".to_owned(),
-        Decided::Answered { communications, notes, scheduled, .. } => {
-            let mut parts: Vec<String> = communications
-                .iter()
-                .map(|one| {
-                    let what = format!("{} `{}`", channel_name(one.channel), one.template);
-                    match &one.verdict {
-                        Verdict::Passed => format!("sends {what} with {}", data(&one.id, decision)),
-                        Verdict::Suppressed(reason) => format!("would send {what}, suppressed ({reason})"),
-                    }
-                })
-                .collect();
-            if parts.is_empty() {
-                parts.push("sends nothing".to_owned());
-            }
-            parts.extend(
-                scheduled.iter().map(|(timer, due)| format!("sets `{timer}` for {}", Arriving::timestamp(*due))),
-            );
-            parts.extend(notes.iter().map(|note| format!("“{note}”")));
-            parts.join(", ")
-        }
+/// The outcomes of one campaign as text.
+fn explain(outcomes: Option<&Outcomes<'_>>, is_release: bool) -> String {
+    let Some((decision, outcomes)) = outcomes else {
+        let nothing = if is_release { "has no deferred message" } else { "was not called" };
+        return nothing.to_owned();
     };
-    format!("{what} ({})", outcome.version)
+    let outcomes = outcomes.iter().map(|outcome| explain_outcome(decision, outcome));
+    outcomes.collect::<Vec<_>>().join("; ")
+}
+
+fn explain_outcome(decision: &Decision, outcome: &Outcome) -> String {
+    let what =
+        match &outcome.decided {
+            Decided::Skipped { field, why } => {
+                format!("was not called, because {}", Decided::skipped_as(field, why.as_deref()))
+            }
+            Decided::Failed { error } => format!("failed: {error}"),
+            Decided::Held => "waits behind an earlier failure".to_owned(),
+            Decided::Missed { reason, .. } => format!("was missed ({reason})"),
+            Decided::OutsideRollout => "is outside the rollout".to_owned(),
+            Decided::Answered { communications, notes, scheduled, .. } => {
+                let mut parts: Vec<String> = communications
+                    .iter()
+                    .map(|one| explain_message(one, ("sends", "would send"), decision))
+                    .collect();
+                if parts.is_empty() {
+                    parts.push("sends nothing".to_owned());
+                }
+                parts.extend(scheduled.iter().map(|(timer, due)| {
+                    format!("sets `{timer}` for {}", InputEvent::timestamp(*due))
+                }));
+                parts.extend(notes.iter().map(|note| format!("“{note}”")));
+                parts.join(", ")
+            }
+            Decided::Released { communications } => {
+                let parts = communications.iter().map(|released| {
+                    explain_message(&released.communication, ("releases", "deferred"), decision)
+                });
+                parts.collect::<Vec<_>>().join(", ")
+            }
+        };
+    match &*outcome.version {
+        // The campaign of a released message is not there any more.
+        "" => what,
+        version => format!("{what} ({version})"),
+    }
+}
+
+/// A message with its verdict. `sends` and `would_send` are the verbs for one that passes and for
+/// one that does not.
+fn explain_message(
+    one: &Proposed,
+    (sends, would_send): (&str, &str),
+    decision: &Decision,
+) -> String {
+    let what = format!("{} `{}`", channel_name(one.channel), one.template);
+    let reason = |name: &str| reason_text(name, one.policy.as_deref(), one.detail.as_deref());
+    match &one.verdict {
+        Verdict::Passed => format!("{sends} {what} with {}", data(&one.id, decision)),
+        Verdict::Deferred { until } => {
+            let (until, why) = (InputEvent::timestamp(*until), reason(Reason::QuietHours.name()));
+            format!("{would_send} {what}, deferred until {until} ({why})")
+        }
+        Verdict::Suppressed(name) => format!("{would_send} {what}, suppressed ({})", reason(name)),
+    }
 }
 
 fn cause(decision: &Decision, work: &Work) -> WhatHappened {
     match &decision.cause {
-        Cause::Event { code } => {
-            WhatHappened::Event { code: code.to_string(), place: work.place_of(decision.number.unwrap_or_default()) }
-        }
+        Cause::Event { code } => WhatHappened::Event {
+            code: code.to_string(),
+            place: work.place_of(decision.number.unwrap_or_default()),
+        },
         Cause::Timer { name, .. } => WhatHappened::Timer { name: name.to_string() },
+        Cause::Release { .. } => WhatHappened::Release,
     }
 }
 
 fn name_of(decision: &Decision, key: CustomerKey) -> String {
     let recipient = decision.recipient.as_ref();
-    let id = recipient
-        .and_then(|one| one.customer_id.as_deref().or(one.customer_uid.as_deref()).or(one.account_group_id.as_deref()));
+    let id = recipient.and_then(|one| {
+        one.customer_id
+            .as_deref()
+            .or(one.customer_uid.as_deref())
+            .or(one.account_group_id.as_deref())
+    });
     id.map_or_else(|| text_of(key), str::to_owned)
 }
 
 fn text_of(key: CustomerKey) -> String {
-    format!("{:032x}", u128::from_be_bytes(*key.as_bytes()))
+    hex::encode(key.as_bytes())
 }

@@ -1,22 +1,32 @@
-//! Trying rules on what has happened: recorded events go through rehearsals, on a clock that the events tell, and what would have come of it is counted, written out
-//! and compared. Nothing is published, and nothing is kept.
+//! Replays recorded events through rules: decides them in dry runs, on a clock driven by event
+//! time, and counts, writes and compares the decisions. Nothing is published, and nothing is
+//! stored.
 //!
-//! **The same input gives the same output, byte for byte, on however many threads**: where a chunk of lines ends depends on the lines alone; a customer's
-//! events are decided in one rehearsal, in their order; what the threads decided is put back into the order of its moments; and what depends on everybody's order
-//! (`per_hour_max`, copies of an event) is judged there, on one thread.
+//! **The same input gives the same output, byte for byte, on however many threads.** This holds for
+//! four reasons. The end of a chunk depends on its lines alone. One dry run decides all events of
+//! a customer, in their order. The decisions of all threads are sorted by their times. And whatever
+//! depends on the order of all customers (`per_hour_max`, copies of an event) is decided on one
+//! thread after that.
 //!
-//! Two things differ from an engine: no campaign is suspended, so that everything is seen, and the report says which would have been; and a guest's deadline is
-//! one of the machine's clock, so a rule that is at its limit may be over it in one run and not in another (with `cost`, it is counted, and the same).
+//! A replay decides with the engine's own core and differs from an engine in these ways. It
+//! suspends no campaign, so that all decisions are visible; the report says which campaign an
+//! engine would have suspended. It recognises copies of an event for 72 hours, whatever
+//! `store.deduplication_hours` says. It keeps no failures, so their bounds do not count. As in an
+//! engine, a guest's deadline depends on the machine: a rule at its limit may exceed it in one run
+//! only. With `cost`, fuel is counted instead, which is the same in every run.
 
-mod arrive;
+mod assignment;
 mod chunk;
-mod route;
-mod side;
+mod intake;
+mod rule_set_run;
 
+mod campaign_report;
 mod compare;
-mod hours;
+mod hourly_limit;
 mod row;
-mod tally;
+
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -25,112 +35,132 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use crate::clock::Millis;
+use crate::consents::Statement;
+use crate::dry_run::DryRunError;
 use crate::engine::{RuleSet, Sandbox};
-use crate::recording::{Archive, ArchiveError, Broken, Chunks, Troubles};
-use crate::rehearsal::RehearsalError;
+use crate::recording::{Archive, ArchiveError, Chunks, UnreadableEntries, UnreadableEntry};
 use crate::timeline::NotBelieved;
-use arrive::{Arrivals, Arriving};
+pub use campaign_report::{CampaignReport, Cost, DeferralCounts, NoteCount, UnknownConsent};
 use chunk::Work;
 use compare::Comparison;
 pub use compare::{Change, Changed, Changes, WhatHappened};
-use side::Side;
-pub use tally::{CampaignReport, Cost, NoteCount};
+use intake::{InputEvent, Intake};
+use rule_set_run::RuleSetRun;
 
-/// Lines that are worked through together: enough that threads are worth starting, and that rules are called in full crossings.
+/// Lines of a chunk: enough to be worth starting threads, and to call rules in full crossings.
 const CHUNK_LINES: usize = 16 << 10;
 const CHUNK_BYTES: usize = 64 << 20;
-/// At the end, the clock goes on in steps of this, so that not all timers are in memory at once.
+/// The length of the steps in which the clock moves after the input, so that not all timers are in
+/// memory at once.
 const STEP_MS: Millis = 86_400_000;
 
-/// How a replay is set up.
+/// Settings of a replay.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub environment: Arc<str>,
-    /// A larger event can't be read.
+    /// Maximum size of an event in bytes; a larger one is reported as unreadable.
     pub event_bytes_max: usize,
     pub recheck_one_in: u32,
     pub threads: usize,
-    /// What the clock shows at first; `None` for the time of the first event that has one.
+    /// Start of the clock; `None` starts it with the first event that has a time.
     pub begins: Option<Millis>,
-    /// Events from before are left out, and from then on.
+    /// Events before `since`, and from `until` on, are left out.
     pub since: Option<Millis>,
     pub until: Option<Millis>,
-    /// For so long from the beginning on everything is decided, and nothing counted.
+    /// Length of the warm-up, in which everything is decided and nothing is counted.
     pub warm_up_ms: Millis,
-    /// For how long the clock goes on after the last event.
+    /// The time by which the clock continues after the last event.
     pub run_on_ms: Millis,
-    /// The machine's clock: a time at the very end that nothing confirms counts if it is not beyond this and a day.
+    /// The machine's clock. An unconfirmed time at the end of the input counts only if it is at
+    /// most a day later.
     pub machine_ms: Millis,
-    /// The first line that can't be read is the end.
+    /// Whether the first unreadable line ends the replay with an error.
     pub is_strict: bool,
 }
 
-/// Rules that are tried.
+/// A rule set to replay.
 #[derive(Clone, Debug)]
 pub struct Trial {
     pub rules: Arc<RuleSet>,
-    /// To which their modules belong.
+    /// The sandbox of the rules' modules.
     pub sandbox: Arc<Sandbox>,
+    /// Consents and time zones that are known before the first event.
+    pub consents: Arc<[Statement]>,
 }
 
-/// Why a replay does not come to its end.
+/// Why a replay failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// Of a strict one.
+    /// An entry is unreadable; only in a strict replay.
     #[error("{0}")]
-    Broken(#[from] Broken),
+    Unreadable(#[from] UnreadableEntry),
     #[error(
-        "none of the first {events} events says when it happened; say when the clock begins with --start, such as --start 2026-03-01"
+        "none of the first {events} events has a time; say when the clock begins with \
+         --start, such as --start 2026-03-01"
     )]
     NoTime { events: usize },
     #[error(transparent)]
-    Rehearsal(#[from] RehearsalError),
-    #[error("can't write what was decided: {0}")]
+    DryRun(#[from] DryRunError),
+    #[error("cannot write the decisions: {0}")]
     Write(#[source] io::Error),
 }
 
-/// What a replay has shown.
+/// The result of a replay.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Events that were decided and counted.
     pub events: u64,
-    /// Events that were decided before anything counted.
+    /// Events that were decided in the warm-up, and not counted.
     pub warm_up: u64,
-    /// Copies of an event, by its id, that are not decided again.
+    /// Copies of an event, recognised by its id, which are not decided again.
     pub repeats: u64,
-    /// Events that happened before or after what was asked for.
+    /// Events outside of the requested time.
     pub left_out: u64,
-    /// What could not be read.
-    pub not_read: Troubles,
-    /// Events whose time did not move the clock: they were decided at the time of the event before.
+    /// Lines and messages that could not be read.
+    pub not_read: UnreadableEntries,
+    /// Events whose time did not move the clock; they were decided at the time of the event before.
     pub times_not_believed: NotBelieved,
-    /// By the events' own clock: when the first thing that counts happened, and the last.
+    /// Event time at which counting started, and the last time of the clock.
     pub from: Option<jiff::Timestamp>,
     pub until: Option<jiff::Timestamp>,
+    /// The customers of the consents that were known before the first event; `None` if there are no
+    /// such consents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consents: Option<ConsentsReport>,
     pub campaigns: Vec<CampaignReport>,
-    /// Of the other rules, if they were compared.
+    /// Reports of the other rule set, in a comparison.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other: Option<Vec<CampaignReport>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
 }
 
-/// How far a replay has come.
+/// The customers of consents that were known before the first event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsentsReport {
+    pub customers: u64,
+    /// Those of them about whom there was an event.
+    pub in_events: u64,
+}
+
+/// Progress of a replay.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     pub events: u64,
     pub bytes_read: u64,
-    /// 0 if that is not known.
+    /// 0 if unknown.
     pub bytes_total: u64,
 }
 
-/// Replays an archive with some rules, and with others beside them to be compared.
+/// Replays an archive with a rule set, and optionally with another one for comparison.
 ///
 /// # Errors
-/// When the archive can't be read, or the output not be written; when a timer sets itself again without end; strictly, when a line is broken.
+/// The archive cannot be read, or the output cannot be written. A timer sets itself again without
+/// end. In a strict replay: a line is unreadable.
 pub fn replay(
     archive: Archive,
     trial: &Trial,
@@ -140,67 +170,71 @@ pub fn replay(
     mut progress: impl FnMut(Progress),
 ) -> Result<Report, ReplayError> {
     let mut chunks = Chunks::of(archive, CHUNK_LINES, CHUNK_BYTES);
-    let mut arrivals = Arrivals::new(options);
-    let mut sides: Vec<Side> = Vec::new();
+    let mut intake = Intake::new(options);
+    let mut runs: Vec<RuleSetRun> = Vec::new();
     let mut comparison = other.map(|_| Comparison::default());
     let mut is_end = false;
     while !is_end {
         let work = match chunks.next() {
-            Some(chunk) => arrivals.read(chunk?, other.is_some())?,
+            Some(chunk) => intake.read(chunk?, other.is_some())?,
             None => {
                 is_end = true;
-                arrivals.finish(other.is_some())?
+                intake.finish(other.is_some())?
             }
         };
         if let Some(mut work) = work {
-            if sides.is_empty() {
-                let begins = arrivals.begins();
+            if runs.is_empty() {
+                let begins = intake.begins();
                 for trial in std::iter::once(trial).chain(other) {
-                    sides.push(Side::new(trial, options, begins)?);
+                    runs.push(RuleSetRun::new(trial, options, begins)?);
                 }
             }
-            step(&mut sides, &mut work, options, &mut comparison, &mut out)?;
+            step(&mut runs, &mut work, options, &mut comparison, &mut out)?;
         }
-        let (bytes_read, bytes_total) = (chunks.bytes_read().load(Ordering::Relaxed), chunks.bytes_total());
-        progress(Progress { events: arrivals.so_far(), bytes_read, bytes_total });
+        let (bytes_read, bytes_total) =
+            (chunks.bytes_read().load(Ordering::Relaxed), chunks.bytes_total());
+        progress(Progress { events: intake.so_far(), bytes_read, bytes_total });
     }
-    let end = arrivals.clock().saturating_add(options.run_on_ms);
-    while !sides.is_empty() && arrivals.clock() < end {
-        let mut work = arrivals.go_on(end.min(arrivals.clock().saturating_add(STEP_MS)));
-        step(&mut sides, &mut work, options, &mut comparison, &mut out)?;
+    let end = intake.clock().saturating_add(options.run_on_ms);
+    while !runs.is_empty() && intake.clock() < end {
+        let mut work = intake.go_on(end.min(intake.clock().saturating_add(STEP_MS)));
+        step(&mut runs, &mut work, options, &mut comparison, &mut out)?;
     }
     if let Some(out) = &mut out {
         out.flush().map_err(ReplayError::Write)?;
     }
-    let mut reports = sides.into_iter().map(Side::into_report);
-    let nothing = |trial: &Trial| tally::Tally::new(&trial.rules).into_report(&[]);
+    let consents = runs.first().and_then(RuleSetRun::consents);
+    let mut reports = runs.into_iter().map(RuleSetRun::into_report);
+    let nothing =
+        |trial: &Trial| campaign_report::CampaignCounts::new(&trial.rules).into_report(&[]);
     Ok(Report {
+        consents,
         campaigns: reports.next().unwrap_or_else(|| nothing(trial)),
         other: other.map(|other| reports.next().unwrap_or_else(|| nothing(other))),
         changes: comparison.map(Comparison::into_changes),
-        ..arrivals.into_report()
+        ..intake.into_report()
     })
 }
 
-/// Decides one chunk on every side.
+/// Decides one chunk with every rule set.
 fn step(
-    sides: &mut [Side],
+    runs: &mut [RuleSetRun],
     work: &mut Work,
     options: &Options,
     comparison: &mut Option<Comparison>,
     out: &mut Option<&mut dyn Write>,
 ) -> Result<(), ReplayError> {
     let mut decided = Vec::new();
-    for (side, events) in sides.iter_mut().zip(std::mem::take(&mut work.events)) {
-        decided.push(side.decide(events, work.until)?);
+    for (run, events) in runs.iter_mut().zip(std::mem::take(&mut work.events)) {
+        decided.push(run.decide(events, work.until)?);
     }
     if let (Some(comparison), [before, after]) = (comparison, &decided[..]) {
         comparison.add(before, after, work);
     }
-    for (number, (side, decisions)) in sides.iter_mut().zip(decided).enumerate() {
-        // Of two, what the first decided is written.
+    for (number, (run, decisions)) in runs.iter_mut().zip(decided).enumerate() {
+        // In a comparison, only the first rule set's decisions are written.
         let is_written = out.is_some() && number == 0;
-        for rows in side.count(decisions, work, options.threads, is_written) {
+        for rows in run.count(decisions, work, options.threads, is_written) {
             if let Some(out) = out.as_mut().filter(|_| is_written) {
                 out.write_all(&rows).map_err(ReplayError::Write)?;
             }
@@ -209,8 +243,8 @@ fn step(
     Ok(())
 }
 
-impl Arriving {
-    /// A moment that may be beyond what can be written.
+impl InputEvent {
+    /// Converts a time; one beyond the representable range becomes the limit.
     fn timestamp(ms: Millis) -> jiff::Timestamp {
         let limit = if ms < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
         jiff::Timestamp::from_millisecond(ms).unwrap_or(limit)

@@ -1,4 +1,4 @@
-//! One decision of one campaign as a line of JSON: what would have been, in full, for other programs.
+//! Writes one campaign's decision as a line of JSON, for other programs.
 
 use std::borrow::Cow;
 
@@ -6,17 +6,17 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Arriving;
+use super::InputEvent;
+use super::campaign_report::channel_name;
 use super::chunk::Work;
-use super::tally::channel_name;
-use crate::records::{Cause, Decided, Outcome, Verdict};
-use crate::rehearsal::Decision;
+use crate::dry_run::Decision;
+use crate::records::{Cause, Decided, Outcome, Proposed, Verdict};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row<'a> {
     at: Timestamp,
-    /// Where the event stood: `events.jsonl:17`.
+    /// The event's place: `events.jsonl:17`.
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,7 +24,7 @@ struct Row<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     timer: Option<&'a str>,
     event_id: &'a str,
-    /// The customer's key, which is no name.
+    /// The customer's key, a hash.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer: Option<&'a str>,
     campaign: &'a str,
@@ -33,7 +33,7 @@ struct Row<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    communications: Vec<Sent<'a>>,
+    communications: Vec<Message<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     notes: &'a [Box<str>],
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -44,12 +44,26 @@ struct Row<'a> {
 }
 
 #[derive(Serialize)]
-struct Sent<'a> {
+#[serde(rename_all = "camelCase")]
+struct Message<'a> {
     channel: &'static str,
     template: &'a str,
-    /// `passed`, or why it does not go out.
+    /// `passed`, `deferred`, or the reason why it was suppressed.
     verdict: &'a str,
-    /// As it would go out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    /// When a deferred message is judged again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    /// The event or timer's firing on which the message was deferred, and when; only in a decision
+    /// `released`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided: Option<Timestamp>,
+    /// The message as it would be published.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a RawValue>,
 }
@@ -60,21 +74,22 @@ struct Scheduled<'a> {
     due: Timestamp,
 }
 
-/// Appends a line for each campaign that took part.
+/// Appends a line for each campaign with an outcome.
 pub(super) fn append(decision: &Decision, work: &Work, out: &mut Vec<u8>) {
     if decision.outcomes.is_empty() {
         return;
     }
     let event = decision.number.map(|number| work.place_of(number));
     let event_id = decision.event_id.to_string();
-    let customer = decision.customer.map(|key| format!("{:032x}", u128::from_be_bytes(*key.as_bytes())));
+    let customer = decision.customer.map(|key| hex::encode(key.as_bytes()));
     let (event_code, timer) = match &decision.cause {
         Cause::Event { code } => (Some(&**code), None),
         Cause::Timer { name, .. } => (None, Some(&**name)),
+        Cause::Release { .. } => (None, None),
     };
     for outcome in &decision.outcomes {
         let mut row = Row {
-            at: Arriving::timestamp(decision.now),
+            at: InputEvent::timestamp(decision.now),
             event: event.as_deref(),
             event_code,
             timer,
@@ -91,7 +106,7 @@ pub(super) fn append(decision: &Decision, work: &Work, out: &mut Vec<u8>) {
             state_changed: false,
         };
         row.fill(outcome, decision);
-        // Texts and numbers; nothing in a row can fail to be written.
+        // A row has only texts and numbers, so writing it cannot fail.
         if serde_json::to_writer(&mut *out, &row).is_ok() {
             out.push(b'\n');
         }
@@ -108,33 +123,59 @@ impl<'a> Row<'a> {
                 let reason = Decided::skipped_as(field, why.as_deref());
                 (self.decision, self.reason) = ("skipped", Some(reason.into()));
             }
-            Decided::Failed { error } => (self.decision, self.reason) = ("failed", Some((&**error).into())),
+            Decided::Failed { error } => {
+                (self.decision, self.reason) = ("failed", Some((&**error).into()))
+            }
             Decided::Held => self.decision = "held",
-            Decided::Missed { reason, .. } => (self.decision, self.reason) = ("missed", Some((&**reason).into())),
+            Decided::Missed { reason, .. } => {
+                (self.decision, self.reason) = ("missed", Some((&**reason).into()))
+            }
             Decided::OutsideRollout => self.decision = "outside-rollout",
             Decided::Answered { communications, notes, state_changed, scheduled, cancelled } => {
-                self.communications = communications
-                    .iter()
-                    .map(|one| Sent {
-                        channel: channel_name(one.channel),
-                        template: &one.template,
-                        verdict: match &one.verdict {
-                            Verdict::Passed => "passed",
-                            Verdict::Suppressed(reason) => reason,
-                        },
-                        message: message(&one.id, decision),
-                    })
-                    .collect();
+                self.communications =
+                    communications.iter().map(|one| Message::of(one, decision)).collect();
                 let scheduled = scheduled.iter();
-                self.scheduled =
-                    scheduled.map(|(timer, due)| Scheduled { timer, due: Arriving::timestamp(*due) }).collect();
-                (self.notes, self.cancelled, self.state_changed) = (notes, cancelled, *state_changed);
+                self.scheduled = scheduled
+                    .map(|(timer, due)| Scheduled { timer, due: InputEvent::timestamp(*due) })
+                    .collect();
+                (self.notes, self.cancelled, self.state_changed) =
+                    (notes, cancelled, *state_changed);
+            }
+            Decided::Released { communications } => {
+                self.decision = "released";
+                let released = communications.iter().map(|released| Message {
+                    event_id: Some(released.event.to_string()),
+                    decided: Some(InputEvent::timestamp(released.decided)),
+                    ..Message::of(&released.communication, decision)
+                });
+                self.communications = released.collect();
             }
         }
     }
 }
 
-/// What would go out under an id.
+impl<'a> Message<'a> {
+    fn of(one: &'a Proposed, decision: &'a Decision) -> Message<'a> {
+        let (verdict, until) = match &one.verdict {
+            Verdict::Passed => ("passed", None),
+            Verdict::Deferred { until } => ("deferred", Some(InputEvent::timestamp(*until))),
+            Verdict::Suppressed(reason) => (&**reason, None),
+        };
+        Message {
+            channel: channel_name(one.channel),
+            template: &one.template,
+            verdict,
+            policy: one.policy.as_deref(),
+            detail: one.detail.as_deref(),
+            until,
+            event_id: None,
+            decided: None,
+            message: message(&one.id, decision),
+        }
+    }
+}
+
+/// The message that would be published under an id.
 fn message<'a>(id: &str, decision: &'a Decision) -> Option<&'a RawValue> {
     let communication = decision.communications.iter().find(|one| *one.id == *id)?;
     serde_json::from_slice(&communication.body).ok()

@@ -1,10 +1,10 @@
-//! What came of a step beside what was expected of it, and how they differ: as a diff that names both.
+//! Compares the result of a step with the step's expectations, and shows differences as a diff.
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::expectation::{Expected, Message, What};
+use super::expectation::{Expectation, Expected, Message};
 use super::moment::{Due, shown_moment, shown_span};
 use super::value::{is_as_expected, shown_members};
 use crate::clock::Millis;
@@ -14,71 +14,88 @@ use crate::engine::shown;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mismatch {
     pub line: u32,
-    /// What was wrong, in a few words.
+    /// The key of the expectation, such as `sent` or `timers`.
     pub what: String,
-    /// `-` what was expected, `+` what came, and with two spaces what was as expected; one a line.
+    /// Lines starting with `-` (expected), `+` (found), or two spaces (as expected).
     pub diff: Vec<String>,
 }
 
-/// What a step is compared with.
+/// The result of a step.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct StepResult {
     pub(super) now: Millis,
     pub(super) sent: Vec<Message>,
     pub(super) suppressed: Vec<(Message, String)>,
     pub(super) notes: Vec<String>,
     pub(super) errors: Vec<String>,
-    /// By name, with the moment at which each is due.
+    /// Pending timers by name, with their due times.
     pub(super) timers: Vec<(String, Millis)>,
     pub(super) state: Option<Value>,
 }
 
 impl Expected {
     pub(super) fn is_error(&self) -> bool {
-        matches!(self.what, What::Error(_))
+        matches!(self.what, Expectation::Error(_))
     }
 
-    /// Whether it was met; how not.
-    pub(super) fn compare(&self, seen: &Seen, zone: &TimeZone) -> Option<Mismatch> {
-        let mismatch = |what: &str, diff: Vec<String>| Some(Mismatch { line: self.line, what: what.to_owned(), diff });
+    /// The mismatch; `None` if the expectation is met.
+    pub(super) fn compare(&self, seen: &StepResult, zone: &TimeZone) -> Option<Mismatch> {
+        let mismatch = |what: &str, diff: Vec<String>| {
+            Some(Mismatch { line: self.line, what: what.to_owned(), diff })
+        };
         match &self.what {
-            What::Sent(expected) => {
+            Expectation::Sent(expected) => {
                 let pairs = expected.len() == seen.sent.len()
-                    && expected.iter().zip(&seen.sent).all(|(expected, sent)| expected.is_met_by(sent));
+                    && expected
+                        .iter()
+                        .zip(&seen.sent)
+                        .all(|(expected, sent)| expected.is_met_by(sent));
                 if pairs { None } else { mismatch("sent", diff_of(expected, &seen.sent)) }
             }
-            What::Suppressed(expected) => {
-                let is_met =
-                    |((message, why), (found, found_why)): (&(Message, Option<String>), &(Message, String))| {
-                        (message.channel, &message.template) == (found.channel, &found.template)
-                            && why.as_ref().is_none_or(|why| why == found_why)
-                    };
-                if expected.len() == seen.suppressed.len() && expected.iter().zip(&seen.suppressed).all(is_met) {
+            Expectation::Suppressed(expected) => {
+                let is_met = |((message, why), (found, found_why)): (
+                    &(Message, Option<String>),
+                    &(Message, String),
+                )| {
+                    (message.channel, &message.template) == (found.channel, &found.template)
+                        && why.as_ref().is_none_or(|why| why == found_why)
+                };
+                if expected.len() == seen.suppressed.len()
+                    && expected.iter().zip(&seen.suppressed).all(is_met)
+                {
                     return None;
                 }
                 let wanted = |(message, why): &(Message, Option<String>)| {
-                    format!("- {}{}", message.shown(), why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default())
+                    format!(
+                        "- {}{}",
+                        message.shown(),
+                        why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default()
+                    )
                 };
-                let found = |(message, why): &(Message, String)| format!("+ {} ({why})", message.shown());
-                mismatch("suppressed", expected.iter().map(wanted).chain(seen.suppressed.iter().map(found)).collect())
+                let found =
+                    |(message, why): &(Message, String)| format!("+ {} ({why})", message.shown());
+                mismatch(
+                    "suppressed",
+                    expected.iter().map(wanted).chain(seen.suppressed.iter().map(found)).collect(),
+                )
             }
-            What::Nothing if seen.sent.is_empty() => None,
-            What::Nothing => mismatch("nothing", diff_of(&[], &seen.sent)),
-            What::Note(expected) => {
+            Expectation::Nothing if seen.sent.is_empty() => None,
+            Expectation::Nothing => mismatch("nothing", diff_of(&[], &seen.sent)),
+            Expectation::Note(expected) => {
                 if seen.notes.iter().any(|note| note.contains(expected)) {
                     return None;
                 }
                 let found = seen.notes.iter().map(|note| format!("+ {note}"));
                 mismatch("note", std::iter::once(format!("- …{expected}…")).chain(found).collect())
             }
-            What::Error(expected) => {
+            Expectation::Error(expected) => {
                 if seen.errors.iter().any(|error| error.contains(expected)) {
                     return None;
                 }
                 let found = seen.errors.iter().map(|error| format!("+ {error}"));
                 mismatch("error", std::iter::once(format!("- …{expected}…")).chain(found).collect())
             }
-            What::Timers(expected) => {
+            Expectation::Timers(expected) => {
                 let due = |due: Due| due.resolve(seen.now, zone).unwrap_or(Millis::MAX);
                 let expected: Vec<(String, Millis)> =
                     expected.iter().map(|(name, when)| (name.clone(), due(*when))).collect();
@@ -86,18 +103,26 @@ impl Expected {
                     return None;
                 }
                 let shown = |sign: char, (name, due): &(String, Millis)| {
-                    format!("{sign} {name} at {}{}", shown_moment(*due, zone), from_now(*due, seen.now))
+                    format!(
+                        "{sign} {name} at {}{}",
+                        shown_moment(*due, zone),
+                        from_now(*due, seen.now)
+                    )
                 };
-                let is_pending = |timer: &(String, Millis)| if seen.timers.contains(timer) { ' ' } else { '-' };
+                let is_pending =
+                    |timer: &(String, Millis)| if seen.timers.contains(timer) { ' ' } else { '-' };
                 let more = seen.timers.iter().filter(|timer| !expected.contains(timer));
                 let lines = expected.iter().map(|timer| shown(is_pending(timer), timer));
                 mismatch("timers", lines.chain(more.map(|timer| shown('+', timer))).collect())
             }
-            What::State(expected) => {
+            Expectation::State(expected) => {
                 let is_met = match (expected, &seen.state) {
                     (None, None) => true,
-                    (Some(expected), Some(found)) => is_as_expected(&Value::Object(expected.clone()), found),
-                    // A state that nobody has written is the rule's default, which only the rule knows.
+                    (Some(expected), Some(found)) => {
+                        is_as_expected(&Value::Object(expected.clone()), found)
+                    }
+                    // A state that was never written is the rule's default, which only the rule
+                    // knows.
                     _ => false,
                 };
                 if is_met {
@@ -118,7 +143,7 @@ fn from_now(due: Millis, now: Millis) -> String {
     if due >= now { format!(", in {}", shown_span(due - now)) } else { String::new() }
 }
 
-/// What was expected beside what went out: in order, equal ones once.
+/// A diff of the expected and the sent messages, in order; equal ones appear once.
 fn diff_of(expected: &[Message], sent: &[Message]) -> Vec<String> {
     let mut lines = Vec::new();
     let (mut expected, mut sent) = (expected.iter().peekable(), sent.iter().peekable());
@@ -132,7 +157,7 @@ fn diff_of(expected: &[Message], sent: &[Message]) -> Vec<String> {
             (Some(wanted), _) => {
                 lines.push(format!("- {}", wanted.shown()));
                 expected.next();
-                // The one that came in its place, if no later one was expected to be it.
+                // Shows the message in its place, unless a later expectation matches it.
                 if let Some(found) = sent.peek()
                     && !expected.clone().any(|later| later.is_met_by(found))
                 {
@@ -155,9 +180,13 @@ impl Message {
             && is_as_expected(&Value::Object(self.data.clone()), &Value::Object(sent.data.clone()))
     }
 
-    /// As the SDK's scenarios write it.
+    /// Formats a message as the SDK's scenarios do.
     pub(super) fn shown(&self) -> String {
-        let data = if self.data.is_empty() { String::new() } else { format!(", {}", shown_members(&self.data)) };
+        let data = if self.data.is_empty() {
+            String::new()
+        } else {
+            format!(", {}", shown_members(&self.data))
+        };
         format!("{} `{}`{data}", self.channel, shown(&self.template))
     }
 }

@@ -1,4 +1,5 @@
-//! What a step expects, read from the file; and what no rule could do, which is a mistake of the file.
+//! Reads the expectations of a step. An expectation that no rule could meet is a problem of the
+//! file.
 
 use std::ops::Range;
 
@@ -14,22 +15,24 @@ use super::reader::{Reader, spot};
 use super::value::json_of;
 use crate::engine::{closest, shown};
 
-const SENT_HINT: &str = "write what goes out, in order: sent = [{ push = \"template\", data = { amount = 135 } }]; `nothing = true` for nothing";
-const SUPPRESSED_HINT: &str =
-    "write what does not go out, and why: suppressed = [{ push = \"template\", why = \"no-recipient\" }]";
-const TIMERS_HINT: &str =
-    "write every timer that is pending, and when it is due: timers = { nudge = \"60m\" }; {} if none is";
-const STATE_HINT: &str = "write the members that matter: state = { count = 2 }; \"none\" if nothing is kept";
+const SENT_HINT: &str = "write what is sent, in order: sent = [{ push = \"template\", data = { \
+                         amount = 135 } }]; `nothing = true` for nothing";
+const SUPPRESSED_HINT: &str = "write what is suppressed, and why: suppressed = [{ push = \
+                               \"template\", why = \"no-recipient\" }]";
+const TIMERS_HINT: &str = "write every timer that is pending, and when it is due: timers = { \
+                           nudge = \"60m\" }; {} if none is";
+const STATE_HINT: &str =
+    "write the members to check: state = { count = 2 }; \"none\" if there is no state";
 
-/// One thing that a step expects.
+/// One expectation of a step.
 #[derive(Clone, Debug)]
 pub(super) struct Expected {
     pub(super) line: u32,
-    pub(super) what: What,
+    pub(super) what: Expectation,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum What {
+pub(super) enum Expectation {
     Sent(Vec<Message>),
     Suppressed(Vec<(Message, Option<String>)>),
     Nothing,
@@ -39,7 +42,7 @@ pub(super) enum What {
     State(Option<Map<String, Value>>),
 }
 
-/// A communication, as far as it is expected.
+/// A communication, as far as the expectation describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Message {
     pub(super) channel: &'static str,
@@ -47,19 +50,20 @@ pub(super) struct Message {
     pub(super) data: Map<String, Value>,
 }
 
-/// What a step does, as far as it limits what can come of it.
+/// The action of a step, as far as it limits the possible results.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Moves<'a> {
+pub(super) enum ActionKind<'a> {
     Event { code: &'a str },
     Clock,
 }
 
 impl Reader<'_, '_> {
-    /// What a step expects; what no rule of this manifest could do is a problem.
+    /// Reads the expectations of a step; one that no rule with this manifest could meet is a
+    /// problem.
     pub(super) fn expectations(
         &mut self,
         step: &DeTable<'_>,
-        moves: Moves<'_>,
+        action_kind: ActionKind<'_>,
         manifest: &Manifest,
         zone: &TimeZone,
     ) -> Vec<Expected> {
@@ -69,74 +73,125 @@ impl Reader<'_, '_> {
         };
         if let Some((value, span)) = spot(step, "sent") {
             let sent = self.messages(value, span.clone(), SENT_HINT, false);
-            self.possible(!sent.is_empty(), span.clone(), "is sent", moves, manifest);
-            add(self, span, What::Sent(sent.into_iter().map(|(message, _)| message).collect()));
+            self.possible(!sent.is_empty(), span.clone(), "is sent", action_kind, manifest);
+            add(
+                self,
+                span,
+                Expectation::Sent(sent.into_iter().map(|(message, _)| message).collect()),
+            );
         }
         if let Some((value, span)) = spot(step, "suppressed") {
             let suppressed = self.messages(value, span.clone(), SUPPRESSED_HINT, true);
-            self.possible(!suppressed.is_empty(), span.clone(), "is suppressed", moves, manifest);
-            add(self, span, What::Suppressed(suppressed));
+            self.possible(
+                !suppressed.is_empty(),
+                span.clone(),
+                "is suppressed",
+                action_kind,
+                manifest,
+            );
+            add(self, span, Expectation::Suppressed(suppressed));
         }
         if let Some((value, span)) = spot(step, "nothing") {
             if !matches!(value, DeValue::Boolean(true)) {
-                self.problem(Some(span.clone()), "`nothing` is not true", "write `nothing = true`, or remove it");
+                self.problem(
+                    Some(span.clone()),
+                    "`nothing` is not true",
+                    "write `nothing = true`, or remove it",
+                );
             }
-            if spot(step, "sent").is_some_and(|(sent, _)| sent.as_array().is_some_and(|sent| !sent.is_empty())) {
+            if spot(step, "sent")
+                .is_some_and(|(sent, _)| sent.as_array().is_some_and(|sent| !sent.is_empty()))
+            {
                 let reason = "a step can't expect `nothing` and something `sent`";
                 self.problem(Some(span.clone()), reason, "remove one of them");
             }
-            add(self, span, What::Nothing);
+            add(self, span, Expectation::Nothing);
         }
-        for (note, span) in self.texts(step, "note", "write a part of a note: note = \"a small basket\"") {
-            // What is not called is noted, too.
-            self.possible(true, span.clone(), "is noted", moves, manifest);
-            add(self, span, What::Note(note));
+        for (note, span) in
+            self.texts(step, "note", "write a part of a note: note = \"a small basket\"")
+        {
+            // A rule that is not called leaves a note, too.
+            self.possible(true, span.clone(), "is noted", action_kind, manifest);
+            add(self, span, Expectation::Note(note));
         }
-        if let Some((error, span)) = self.text(step, "error", "write a part of the error: error = \"too many\"") {
-            self.possible(true, span.clone(), "fails", moves, manifest);
-            add(self, span, What::Error(error));
+        if let Some((error, span)) =
+            self.text(step, "error", "write a part of the error: error = \"too many\"")
+        {
+            self.possible(true, span.clone(), "fails", action_kind, manifest);
+            add(self, span, Expectation::Error(error));
         }
         if let Some((value, span)) = spot(step, "timers")
             && let Some(timers) = self.members((value, span.clone()), "`timers`", TIMERS_HINT)
         {
             let timers = self.timers(timers, manifest, zone);
-            add(self, span, What::Timers(timers));
+            add(self, span, Expectation::Timers(timers));
         }
         if let Some((value, span)) = spot(step, "state") {
             if manifest.state_version.is_none() {
-                let hint = "remove it: this rule keeps no state (no `state: &mut …` in any handler)";
+                let hint =
+                    "remove it: this rule keeps no state (no `state: &mut …` in any handler)";
                 self.problem(Some(span.clone()), format!("`{}` has no state", manifest.name), hint);
             }
             match value {
-                DeValue::String(text) if text == "none" => add(self, span, What::State(None)),
+                DeValue::String(text) if text == "none" => {
+                    add(self, span, Expectation::State(None))
+                }
                 _ => match json_of(value) {
-                    Ok(Value::Object(members)) => add(self, span, What::State(Some(members))),
-                    _ => self.problem(Some(span), "`state` is no table", STATE_HINT),
+                    Ok(Value::Object(members)) => {
+                        add(self, span, Expectation::State(Some(members)))
+                    }
+                    _ => self.problem(Some(span), "`state` is not a table", STATE_HINT),
                 },
             }
         }
         expected
     }
 
-    /// An expectation that can never be met is a mistake of the scenario, not of the rule.
-    fn possible(&mut self, is_expected: bool, span: Range<usize>, what: &str, moves: Moves<'_>, manifest: &Manifest) {
+    /// Reports an expectation that can never be met; that is a mistake of the scenario.
+    fn possible(
+        &mut self,
+        is_expected: bool,
+        span: Range<usize>,
+        what: &str,
+        action_kind: ActionKind<'_>,
+        manifest: &Manifest,
+    ) {
         let handlers = &manifest.handlers;
-        let (can_be, reason, hint) = match moves {
-            Moves::Event { code } => {
-                let is_merge =
-                    event_named("ProfilesMerged").is_some_and(|merge| merge.all_codes().any(|merged| merged == code));
+        let (can_be, reason, hint) = match action_kind {
+            ActionKind::Event { code } => {
+                let is_merge = event_named("ProfilesMerged")
+                    .is_some_and(|merge| merge.all_codes().any(|merged| merged == code));
                 let takes = |event: &String| event == code || event == ANY_EVENT;
-                let takes =
-                    handlers.iter().any(|handler| handler.events.iter().any(takes) || handler.merge && is_merge);
-                let codes: Vec<&str> =
-                    handlers.iter().flat_map(|handler| &handler.events).map(String::as_str).collect();
+                let takes = handlers
+                    .iter()
+                    .any(|handler| handler.events.iter().any(takes) || handler.merge && is_merge);
+                let codes: Vec<&str> = handlers
+                    .iter()
+                    .flat_map(|handler| &handler.events)
+                    .map(String::as_str)
+                    .collect();
                 let hint = format!("`{}` takes {}", manifest.name, codes.join(", "));
-                (takes, format!("nothing {what}: no handler of `{}` takes `{}`", manifest.name, shown(code)), hint)
+                (
+                    takes,
+                    format!(
+                        "nothing {what}: no handler of `{}` takes `{}`",
+                        manifest.name,
+                        shown(code)
+                    ),
+                    hint,
+                )
             }
-            Moves::Clock => {
+            ActionKind::Clock => {
                 let has_timer = handlers.iter().any(|handler| handler.timer.is_some());
                 let hint = "expect `nothing`, or remove it".to_owned();
-                (has_timer, format!("nothing {what} while the clock goes on: `{}` has no timers", manifest.name), hint)
+                (
+                    has_timer,
+                    format!(
+                        "nothing {what} while only time passes: `{}` has no timers",
+                        manifest.name
+                    ),
+                    hint,
+                )
             }
         };
         if is_expected && !can_be {
@@ -152,12 +207,16 @@ impl Reader<'_, '_> {
         are_suppressed: bool,
     ) -> Vec<(Message, Option<String>)> {
         let DeValue::Array(values) = value else {
-            self.problem(Some(span), "this is no list", hint);
+            self.problem(Some(span), "this is not a list", hint);
             return Vec::new();
         };
         let mut messages = Vec::new();
         for value in values.iter() {
-            let Some(table) = self.members((value.get_ref(), value.span()), "a communication", hint) else { continue };
+            let Some(table) =
+                self.members((value.get_ref(), value.span()), "a communication", hint)
+            else {
+                continue;
+            };
             messages.extend(self.message(table, value.span(), hint, are_suppressed));
         }
         messages
@@ -186,7 +245,11 @@ impl Reader<'_, '_> {
                             others[0]
                         ),
                     };
-                    self.problem(Some(key.span()), format!("there is no channel `{}`", shown(name)), hint);
+                    self.problem(
+                        Some(key.span()),
+                        format!("there is no channel `{}`", shown(name)),
+                        hint,
+                    );
                 }
                 continue;
             };
@@ -207,7 +270,7 @@ impl Reader<'_, '_> {
             None => Map::new(),
             Some((Ok(Value::Object(data)), _)) => data,
             Some((_, span)) => {
-                self.problem(Some(span), "`data` is no table of values", hint);
+                self.problem(Some(span), "`data` is not a table of values", hint);
                 Map::new()
             }
         };
@@ -215,7 +278,12 @@ impl Reader<'_, '_> {
         Some((Message { channel, template, data }, why))
     }
 
-    fn timers(&mut self, table: &DeTable<'_>, manifest: &Manifest, zone: &TimeZone) -> Vec<(String, Due)> {
+    fn timers(
+        &mut self,
+        table: &DeTable<'_>,
+        manifest: &Manifest,
+        zone: &TimeZone,
+    ) -> Vec<(String, Due)> {
         let known = || manifest.handlers.iter().filter_map(|handler| handler.timer.as_deref());
         let mut timers = Vec::new();
         for (key, value) in table {
@@ -228,12 +296,20 @@ impl Reader<'_, '_> {
                     }
                     None => format!("it has {}", known().collect::<Vec<_>>().join(", ")),
                 };
-                self.problem(Some(key.span()), format!("`{}` has no timer `{}`", manifest.name, shown(name)), hint);
+                self.problem(
+                    Some(key.span()),
+                    format!("`{}` has no timer `{}`", manifest.name, shown(name)),
+                    hint,
+                );
                 continue;
             }
             match value.get_ref().as_str().and_then(|due| Due::read(due, zone)) {
                 Some(due) => timers.push((name.to_owned(), due)),
-                None => self.problem(Some(value.span()), format!("`{name}` is no moment of a timer"), DUE_HINT),
+                None => self.problem(
+                    Some(value.span()),
+                    format!("`{name}` has no valid due time"),
+                    DUE_HINT,
+                ),
             }
         }
         timers.sort_by(|(one, _), (other, _)| one.cmp(other));

@@ -1,5 +1,5 @@
-//! Spans and moments as a scenario writes them: `60d`, `1h 30m`, `2026-03-01T10:00` in the scenario's time zone, `2026-03-01T10:00:00Z`, and for a
-//! timer `3d at 10:00`.
+//! Durations and times in scenarios: `60d`, `1h 30m`, `2026-03-01T10:00` in the scenario's time
+//! zone, `2026-03-01T10:00:00Z`, and for a timer `3d at 10:00`.
 
 use hailer_abi::when::When;
 use jiff::Timestamp;
@@ -9,23 +9,25 @@ use jiff::tz::TimeZone;
 use crate::clock::Millis;
 
 pub(super) const SPAN_HINT: &str =
-    "write a span with its units, from weeks to seconds: \"60d\", \"1h 30m\", \"2w\", \"45s\"";
-pub(super) const MOMENT_HINT: &str =
-    "write a moment: \"2026-03-01T10:00\" in the scenario's time_zone, or \"2026-03-01T10:00:00Z\" anywhere";
-pub(super) const DUE_HINT: &str = "write when the timer is due: a span from now (\"60m\"), a day from now with its time (\"3d at 10:00\"), or a moment \
-     (\"2026-03-01T10:00\")";
+    "write a duration with units, from weeks to seconds: \"60d\", \"1h 30m\", \"2w\", \"45s\"";
+pub(super) const MOMENT_HINT: &str = "write a time: \"2026-03-01T10:00\" in the scenario's \
+                                      time_zone, or \"2026-03-01T10:00:00Z\" in UTC";
+pub(super) const DUE_HINT: &str = "write when the timer is due: a duration from now (\"60m\"), a \
+                                   day from now with its time (\"3d at 10:00\"), or a time \
+                                   (\"2026-03-01T10:00\")";
 
-/// What the units mean, in seconds.
-const UNITS: [(&str, Millis); 5] = [("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
-/// The longest span, about: what a timer may wait, too.
+/// The units of a duration, in seconds.
+const UNITS: [(&str, Millis); 5] =
+    [("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+/// Maximum of a duration, about ten years, which is also the maximum for a timer.
 const SPAN_MS_MAX: Millis = 3_653 * 86_400_000;
 
-/// When a timer is expected to be due.
+/// The expected due time of a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// From the step's moment.
+    /// A span after the step's time.
     After(Millis),
-    /// So many days from the step's day, at this minute of it.
+    /// A number of days after the step's day, at this minute of the day.
     InDays(u32, u16),
     At(Millis),
 }
@@ -33,8 +35,9 @@ pub(super) enum Due {
 impl Due {
     pub(super) fn read(text: &str, zone: &TimeZone) -> Option<Due> {
         if let Some((days, time)) = text.split_once(" at ") {
-            let days =
-                u32::try_from(span(days)? / 86_400_000).ok().filter(|_| span(days).is_some_and(is_whole_days))?;
+            let days = u32::try_from(span(days)? / 86_400_000)
+                .ok()
+                .filter(|_| span(days).is_some_and(is_whole_days))?;
             return Some(Due::InDays(days, minute(time.trim())?));
         }
         span(text).map(Due::After).or_else(|| moment(text, zone).map(Due::At))
@@ -59,7 +62,7 @@ fn minute(text: &str) -> Option<u16> {
     (hour < 24 && minute < 60 && text.len() <= 5).then_some(hour * 60 + minute)
 }
 
-/// A span: numbers with units, larger ones first or not.
+/// Parses a duration: numbers with units, in any order.
 pub(super) fn span(text: &str) -> Option<Millis> {
     let mut total: Millis = 0;
     let mut rest = text.trim();
@@ -77,10 +80,10 @@ pub(super) fn span(text: &str) -> Option<Millis> {
     (total <= SPAN_MS_MAX).then_some(total)
 }
 
-/// The clock of a scenario goes no further than 2100-01-01: what is sent later could not be written down for ever.
+/// Latest time of a scenario's clock, 2100-01-01; far later times have no textual form.
 pub(super) const MOMENT_MAX: Millis = 4_102_444_800_000;
 
-/// A moment from 1970 on; without an offset it is meant in the time zone.
+/// Parses a time from 1970 on; a time without an offset is in the time zone.
 pub(super) fn moment(text: &str, zone: &TimeZone) -> Option<Millis> {
     let moment = match text.parse::<Timestamp>() {
         Ok(moment) => moment,
@@ -89,7 +92,7 @@ pub(super) fn moment(text: &str, zone: &TimeZone) -> Option<Millis> {
     Some(moment.as_millisecond()).filter(|moment| (0..=MOMENT_MAX).contains(moment))
 }
 
-/// A moment for people, in the time zone; with seconds only if there are any.
+/// Formats a time in the time zone, with seconds only if they are not zero.
 pub(super) fn shown_moment(moment: Millis, zone: &TimeZone) -> String {
     let Ok(timestamp) = Timestamp::from_millisecond(moment) else { return format!("{moment} ms") };
     let local = zone.to_datetime(timestamp);
@@ -97,7 +100,7 @@ pub(super) fn shown_moment(moment: Millis, zone: &TimeZone) -> String {
     local.strftime(format).to_string()
 }
 
-/// A span for people.
+/// Formats a duration.
 pub(super) fn shown_span(span: Millis) -> String {
     let mut parts = Vec::new();
     let mut rest = span / 1000;
@@ -115,11 +118,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_have_units_and_an_end() {
+    fn durations_need_units_and_have_a_maximum() {
         assert_eq!(span("60d"), Some(60 * 86_400_000));
         assert_eq!(span("1h 30m"), Some(5_400_000));
         assert_eq!(span("2w1s"), Some(1_209_601_000));
-        for wrong in ["", "60", "d", "60 d", "-1d", "1y", "99999999999999999999d", "9999d", "1dé"] {
+        for wrong in ["", "60", "d", "60 d", "-1d", "1y", "99999999999999999999d", "9999d", "1dé"]
+        {
             assert_eq!(span(wrong), None, "{wrong}");
         }
         assert_eq!(shown_span(span("90m").unwrap()), "1h 30m");
@@ -127,10 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_is_due_after_a_span_on_a_day_or_at_a_moment() {
+    fn a_timer_is_due_after_a_duration_on_a_day_or_at_a_time() {
         let zone = TimeZone::get("Europe/Moscow").unwrap();
         let now = moment("2026-01-01T12:00", &zone).unwrap();
-        let due = |text| shown_moment(Due::read(text, &zone).unwrap().resolve(now, &zone).unwrap(), &zone);
+        let due = |text| {
+            shown_moment(Due::read(text, &zone).unwrap().resolve(now, &zone).unwrap(), &zone)
+        };
         assert_eq!(due("90m"), "2026-01-01 13:30");
         assert_eq!(due("3d at 10:00"), "2026-01-04 10:00");
         assert_eq!(due("2026-02-01T09:30"), "2026-02-01 09:30");

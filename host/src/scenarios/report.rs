@@ -1,4 +1,4 @@
-//! What came of scenarios, for people and machines.
+//! Results of scenarios, for people and programs.
 
 use std::time::Duration;
 
@@ -10,36 +10,36 @@ use super::compare::Mismatch;
 use super::expectation::Message;
 use super::file::Scenario;
 use super::moment::shown_moment;
+use crate::dry_run::Decision;
 use crate::records::{Cause, Decided as Outcome, Proposed, Verdict};
-use crate::rehearsal::Decision;
 
-/// What came of one scenario.
+/// The result of one scenario.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     pub name: String,
     pub line: u32,
     pub steps: Vec<StepReport>,
-    /// What is wrong with the scenario as a whole.
+    /// An error of the scenario as a whole.
     pub error: Option<String>,
-    /// The most that one call took.
+    /// The maximum cost of one call.
     pub cost: Cost,
     #[serde(skip)]
     pub time: Duration,
 }
 
-/// What came of one step.
+/// The result of one step.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepReport {
     pub line: u32,
-    /// `Purchase`, `advance 60d`.
+    /// The action as text: `Purchase`, `advance 60d`.
     pub what: String,
     pub decided: Vec<Decided>,
     pub mismatches: Vec<Mismatch>,
 }
 
-/// One event or timer that the rule was asked about.
+/// One decision of the rule, on an event or a timer.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decided {
@@ -56,7 +56,7 @@ pub struct Decided {
     pub output_bytes: usize,
 }
 
-/// What calls cost; fuel only in a sandbox that counts.
+/// Cost of calls; fuel is 0 unless the sandbox counts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cost {
@@ -66,19 +66,26 @@ pub struct Cost {
 }
 
 impl Report {
-    /// Whether everything was as expected.
+    /// Whether every expectation was met.
     #[must_use]
     pub fn is_passed(&self) -> bool {
         self.error.is_none() && self.steps.iter().all(|step| step.mismatches.is_empty())
     }
 
-    /// What was wrong, for people: each line after a mark of where it stands.
+    /// The mismatches as text; each begins with the step and its line.
     #[must_use]
     pub fn explain(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.error.iter().map(|error| format!("line {}: {error}", self.line)).collect();
+        let mut lines: Vec<String> =
+            self.error.iter().map(|error| format!("line {}: {error}", self.line)).collect();
         for (number, step) in self.steps.iter().enumerate() {
             for mismatch in &step.mismatches {
-                lines.push(format!("step {}, line {}: {}: {}", number + 1, mismatch.line, step.what, mismatch.what));
+                lines.push(format!(
+                    "step {}, line {}: {}: {}",
+                    number + 1,
+                    mismatch.line,
+                    step.what,
+                    mismatch.what
+                ));
                 lines.extend(mismatch.diff.iter().map(|line| format!("  {line}")));
             }
         }
@@ -86,20 +93,23 @@ impl Report {
     }
 }
 
+/// The verdict on a deferred communication. Scenarios run without policies, so none is.
+pub(super) const DEFERRED: &str = "deferred";
 pub(super) const HELD: &str = "not called: it waits behind an earlier failure";
-pub(super) const OUTSIDE_ROLLOUT: &str = "not called: the campaign has not been rolled out to this customer";
+pub(super) const OUTSIDE_ROLLOUT: &str =
+    "not called: the campaign has not been rolled out to this customer";
 
-/// As the SDK's scenarios put it.
+/// The text for a skipped call, as in the SDK's scenarios.
 pub(super) fn skipped(field: &str, why: Option<&str>) -> String {
     format!("was not called: {}", Outcome::skipped_as(field, why))
 }
 
-/// As the SDK's scenarios put it.
+/// The text for a condition that did not match, as in the SDK's scenarios.
 pub(super) fn missed(condition: &str) -> String {
     format!("was not called: its condition `{condition}` did not match")
 }
 
-/// A communication as it would go out; of one that does not, only its template is known.
+/// A communication as it would be published; for a suppressed one only the template is known.
 pub(super) fn message_of(decision: &Decision, proposed: &Proposed) -> Message {
     let channel = Channel::from_wire(u64::from(proposed.channel)).map_or("?", Channel::name);
     let sent = decision.communications.iter().find(|sent| sent.id == proposed.id);
@@ -113,8 +123,13 @@ pub(super) fn message_of(decision: &Decision, proposed: &Proposed) -> Message {
 }
 
 impl Decided {
-    /// `None` if the rule had nothing to do with it. `missed` says that its condition did not match.
-    pub(super) fn of(decision: &Decision, scenario: &Scenario, missed: Option<String>) -> Option<Decided> {
+    /// The decision for the report; `None` if the rule does not take the event. `missed` is the
+    /// note that the handler's condition did not match.
+    pub(super) fn of(
+        decision: &Decision,
+        scenario: &Scenario,
+        missed: Option<String>,
+    ) -> Option<Decided> {
         let outcome = decision.outcomes.first();
         if outcome.is_none() && missed.is_none() {
             return None;
@@ -122,6 +137,7 @@ impl Decided {
         let cause = match &decision.cause {
             Cause::Event { code } => code.to_string(),
             Cause::Timer { name, .. } => format!("timer {name}"),
+            Cause::Release { .. } => "release".to_owned(),
         };
         let mut decided = Decided {
             cause,
@@ -132,8 +148,18 @@ impl Decided {
             logs: decision.lines.iter().map(|(_, line)| line.text.clone()).collect(),
             error: None,
             fuel: decision.costs.iter().map(|(_, cost)| cost.fuel).sum(),
-            memory_bytes: decision.costs.iter().map(|(_, cost)| cost.memory_bytes).max().unwrap_or_default(),
-            output_bytes: decision.costs.iter().map(|(_, cost)| cost.output_bytes).max().unwrap_or_default(),
+            memory_bytes: decision
+                .costs
+                .iter()
+                .map(|(_, cost)| cost.memory_bytes)
+                .max()
+                .unwrap_or_default(),
+            output_bytes: decision
+                .costs
+                .iter()
+                .map(|(_, cost)| cost.output_bytes)
+                .max()
+                .unwrap_or_default(),
         };
         let Some(outcome) = outcome else { return Some(decided) };
         match &outcome.decided {
@@ -143,14 +169,19 @@ impl Decided {
                     let message = message_of(decision, proposed).shown();
                     match &proposed.verdict {
                         Verdict::Passed => decided.sent.push(message),
-                        Verdict::Suppressed(why) => decided.suppressed.push(format!("{message} ({why})")),
+                        Verdict::Suppressed(why) => {
+                            decided.suppressed.push(format!("{message} ({why})"))
+                        }
+                        Verdict::Deferred { .. } => {
+                            decided.suppressed.push(format!("{message} ({DEFERRED})"))
+                        }
                     }
                 }
             }
             Outcome::Skipped { field, why } => decided.notes.push(skipped(field, why.as_deref())),
             Outcome::Failed { error } => decided.error = Some(error.to_string()),
-            // A scenario stops no campaign.
-            Outcome::Missed { .. } => {}
+            // Scenarios never pause or suspend a campaign, and run without policies.
+            Outcome::Missed { .. } | Outcome::Released { .. } => {}
             Outcome::Held => decided.notes.push(HELD.to_owned()),
             Outcome::OutsideRollout => decided.notes.push(OUTSIDE_ROLLOUT.to_owned()),
         }

@@ -1,36 +1,40 @@
-//! Runs scenarios: each in a rehearsal of its own, on the module as the engine would run it.
+//! Runs scenarios: each in a dry run of its own, with the module as the engine would run it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::compare::{Mismatch, Seen};
+use super::compare::{Mismatch, StepResult};
 use super::expectation::Expected;
 use super::file::Scenario;
-use super::report::{Cost, Decided, HELD, OUTSIDE_ROLLOUT, Report, StepReport, message_of, missed, skipped};
-use super::step::Doing;
+use super::report::{
+    Cost, DEFERRED, Decided, HELD, OUTSIDE_ROLLOUT, Report, StepReport, message_of, missed, skipped,
+};
+use super::step::Action;
 use crate::clock::Millis;
-use crate::engine::{AdmissionError, Campaign, CampaignSpec, Limits, RuleSet, Sandbox, VerifiedModule, state_json};
+use crate::dry_run::{Arrived, Decision, DryRun, DryRunError, Redirects, Settings};
+use crate::engine::{
+    AdmissionError, Campaign, CampaignSpec, Limits, RuleSet, Sandbox, VerifiedModule, state_json,
+};
 use crate::event::{CustomerKey, Event};
 use crate::records::{Cause, Decided as Outcome, Verdict};
-use crate::rehearsal::{Arrived, Decision, Redirects, Rehearsal, RehearsalError, Settings};
 
-/// What scenarios run on: a module, compiled for a sandbox.
-pub struct Stand {
+/// A module and its compiled form, on which scenarios run.
+pub struct CompiledModule {
     pub sandbox: Arc<Sandbox>,
     pub module: VerifiedModule,
     pub compiled: wasmtime::Module,
-    /// Whether every call is made twice, to see that the rule is a pure function.
+    /// Whether every call is made twice, to check that the rule is a pure function.
     pub checks_purity: bool,
 }
 
-/// How long scenarios may take, so that a hostile module holds nobody up.
+/// Time limit of scenarios, so that a hostile module cannot block the engine.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct TimeLimit {
     pub until: Option<Instant>,
 }
 
-impl Stand {
+impl CompiledModule {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         self.sandbox.limits()
@@ -38,7 +42,7 @@ impl Stand {
 
     /// Runs one scenario.
     #[must_use]
-    pub fn run(&self, scenario: &Scenario, bounds: Bounds) -> Report {
+    pub fn run(&self, scenario: &Scenario, time_limit: TimeLimit) -> Report {
         let began = Instant::now();
         let mut report = Report {
             name: scenario.name.clone(),
@@ -48,21 +52,34 @@ impl Stand {
             cost: Cost::default(),
             time: Duration::ZERO,
         };
-        report.error = self.act(scenario, bounds, &mut report).err();
+        report.error = self.act(scenario, time_limit, &mut report).err();
         report.time = began.elapsed();
         report
     }
 
-    fn act(&self, scenario: &Scenario, bounds: Bounds, report: &mut Report) -> Result<(), String> {
+    fn act(
+        &self,
+        scenario: &Scenario,
+        time_limit: TimeLimit,
+        report: &mut Report,
+    ) -> Result<(), String> {
         let manifest = &self.module.manifest;
         let mut spec = CampaignSpec::of(&manifest.name, &self.module, scenario.params.clone());
         spec.time_zone = scenario.zone.clone();
-        let campaign = match (Campaign::started(&self.sandbox, spec, self.compiled.clone(), 1), &scenario.refused) {
+        let campaign = match (
+            Campaign::started(&self.sandbox, spec, self.compiled.clone(), 1),
+            &scenario.refused,
+        ) {
             (Ok(campaign), None) => campaign,
             (Ok(_), Some(expected)) => {
-                return Err(format!("expected the rule to refuse its parameters with …{expected}…, and it takes them"));
+                return Err(format!(
+                    "expected the rule to refuse its parameters with …{expected}…, but it accepts \
+                     them"
+                ));
             }
-            (Err(AdmissionError::Params(error)), Some(expected)) if error.contains(expected) => return Ok(()),
+            (Err(AdmissionError::Params(error)), Some(expected)) if error.contains(expected) => {
+                return Ok(());
+            }
             (Err(error), _) => return Err(error.to_string()),
         };
         let rules = Arc::new(RuleSet::build(vec![campaign], 1));
@@ -70,17 +87,28 @@ impl Stand {
             environment: "test".into(),
             recheck_one_in: u32::from(self.checks_purity),
             begins: scenario.starts,
-            are_told_apart: false,
-            gives_up: bounds.until,
+            are_distinct: false,
+            gives_up: time_limit.until,
         };
-        let told = |error: RehearsalError| error.to_string();
-        let rehearsal = Rehearsal::new(&rules, &self.sandbox, &settings, Redirects::of_rehearsal()).map_err(told)?;
-        let mut stage = Stage { rehearsal, rules: &rules, campaign: &manifest.name, customer: None, events: 0 };
+        let as_text = |error: DryRunError| error.to_string();
+        let dry_run = DryRun::new(&rules, &self.sandbox, &settings, Redirects::in_memory())
+            .map_err(as_text)?;
+        let mut run = ScenarioRun {
+            dry_run,
+            rules: &rules,
+            campaign: &manifest.name,
+            customer: None,
+            events: 0,
+        };
         for step in &scenario.steps {
-            let decisions = stage.act(&step.doing).map_err(|error| format!("line {}: {error}", step.line))?;
-            let seen = stage.seen(&decisions);
-            let mut mismatches: Vec<Mismatch> =
-                step.expected.iter().filter_map(|expected| expected.compare(&seen, &scenario.zone)).collect();
+            let decisions =
+                run.act(&step.action).map_err(|error| format!("line {}: {error}", step.line))?;
+            let seen = run.seen(&decisions);
+            let mut mismatches: Vec<Mismatch> = step
+                .expected
+                .iter()
+                .filter_map(|expected| expected.compare(&seen, &scenario.zone))
+                .collect();
             if !step.expected.iter().any(Expected::is_error) {
                 mismatches.extend(seen.errors.iter().map(|error| Mismatch {
                     line: step.line,
@@ -89,15 +117,17 @@ impl Stand {
                 }));
             }
             if !mismatches.is_empty() {
-                let heard = decisions.iter().flat_map(|decision| &decision.lines);
-                let story = seen.notes.iter().map(|note| format!("  note: {note}"));
-                let story: Vec<_> = story.chain(heard.map(|(_, line)| format!("  log: {}", line.text))).collect();
+                let logged = decisions.iter().flat_map(|decision| &decision.lines);
+                let context = seen.notes.iter().map(|note| format!("  note: {note}"));
+                let context: Vec<_> = context
+                    .chain(logged.map(|(_, line)| format!("  log: {}", line.text)))
+                    .collect();
                 if let Some(last) = mismatches.last_mut() {
-                    last.diff.extend(story);
+                    last.diff.extend(context);
                 }
             }
-            let what = step.doing.shown(&scenario.zone);
-            let decided = |decision| Decided::of(decision, scenario, stage.missed(decision));
+            let what = step.action.shown(&scenario.zone);
+            let decided = |decision| Decided::of(decision, scenario, run.missed(decision));
             let decided: Vec<Decided> = decisions.iter().filter_map(decided).collect();
             for one in &decided {
                 report.cost.fuel = report.cost.fuel.max(one.fuel);
@@ -107,11 +137,11 @@ impl Stand {
             let is_done = !mismatches.is_empty();
             report.steps.push(StepReport { line: step.line, what, decided, mismatches });
             if is_done {
-                // What comes after is the consequence of what went wrong.
+                // Later mismatches are consequences of this one.
                 return Ok(());
             }
         }
-        if stage.rehearsal.impure().is_empty() {
+        if run.dry_run.impure().is_empty() {
             Ok(())
         } else {
             let hint = "keep nothing between calls (statics, thread locals) and rely on no address";
@@ -120,49 +150,54 @@ impl Stand {
     }
 }
 
-/// A scenario on its way.
-struct Stage<'a> {
-    rehearsal: Rehearsal,
+/// A scenario that is being run.
+struct ScenarioRun<'a> {
+    dry_run: DryRun,
     rules: &'a RuleSet,
     campaign: &'a str,
-    /// Whose the last event was.
+    /// The customer of the last event.
     customer: Option<CustomerKey>,
     events: u64,
 }
 
-impl Stage<'_> {
-    fn act(&mut self, doing: &Doing) -> Result<Vec<Decision>, RehearsalError> {
-        let clock = self.rehearsal.clock();
-        match doing {
-            Doing::Event(given, times) => {
+impl ScenarioRun<'_> {
+    fn act(&mut self, action: &Action) -> Result<Vec<Decision>, DryRunError> {
+        let clock = self.dry_run.clock();
+        match action {
+            Action::Event(given, times) => {
                 let mut decisions = Vec::new();
                 for _ in 0..*times {
                     self.events += 1;
-                    // It has been read before, when the scenario was.
+                    // The body was read once already, when the scenario was parsed.
                     let Ok(event) = Event::read(given.body.clone()) else { continue };
-                    // Each is an event of its own, however equal.
+                    // Every event is a new one, even if its body is equal.
                     let id = format!("step-{}", self.events);
                     let arrived = Arrived::new(event, Some(&id), None, clock, self.events);
-                    decisions.extend(self.rehearsal.decide([arrived], clock)?);
+                    decisions.extend(self.dry_run.decide([arrived], clock)?);
                 }
                 self.customer = decisions.last().and_then(|last| last.customer);
                 Ok(decisions)
             }
-            Doing::Advance(by) => self.rehearsal.advance(clock + by),
-            Doing::At(moment) => self.rehearsal.advance(*moment),
+            Action::Advance(by) => self.dry_run.advance(clock + by),
+            Action::At(moment) => self.dry_run.advance(*moment),
         }
     }
 
-    /// What is told of an event that a handler's condition did not match. There is one campaign, and it runs, so that nothing else keeps it from
-    /// deciding what it takes.
+    /// The note for an event whose handler's condition did not match. The scenario has one
+    /// campaign, and it runs; so the condition is the only reason for not calling it.
     fn missed(&self, decision: &Decision) -> Option<String> {
         let Cause::Event { code } = &decision.cause else { return None };
-        let subscription = self.rules.reading(code).subscriptions.first().filter(|_| decision.outcomes.is_empty())?;
+        let subscription = self
+            .rules
+            .reading(code)
+            .subscriptions
+            .first()
+            .filter(|_| decision.outcomes.is_empty())?;
         subscription.condition().map(missed)
     }
 
-    fn seen(&self, decisions: &[Decision]) -> Seen {
-        let mut seen = Seen { now: self.rehearsal.clock(), ..Seen::default() };
+    fn seen(&self, decisions: &[Decision]) -> StepResult {
+        let mut seen = StepResult { now: self.dry_run.clock(), ..StepResult::default() };
         for decision in decisions {
             seen.notes.extend(self.missed(decision));
             for outcome in &decision.outcomes {
@@ -173,30 +208,44 @@ impl Stage<'_> {
                             let message = message_of(decision, proposed);
                             match &proposed.verdict {
                                 Verdict::Passed => seen.sent.push(message),
-                                Verdict::Suppressed(why) => seen.suppressed.push((message, why.to_string())),
+                                Verdict::Suppressed(why) => {
+                                    seen.suppressed.push((message, why.to_string()))
+                                }
+                                Verdict::Deferred { .. } => {
+                                    seen.suppressed.push((message, DEFERRED.to_owned()))
+                                }
                             }
                         }
                     }
-                    Outcome::Skipped { field, why } => seen.notes.push(skipped(field, why.as_deref())),
+                    Outcome::Skipped { field, why } => {
+                        seen.notes.push(skipped(field, why.as_deref()))
+                    }
                     Outcome::Failed { error } => seen.errors.push(error.to_string()),
-                    // A scenario stops no campaign.
-                    Outcome::Missed { .. } => {}
+                    // Scenarios never pause or suspend a campaign, and run without policies.
+                    Outcome::Missed { .. } | Outcome::Released { .. } => {}
                     Outcome::Held => seen.notes.push(HELD.to_owned()),
                     Outcome::OutsideRollout => seen.notes.push(OUTSIDE_ROLLOUT.to_owned()),
                 }
             }
         }
         let Some(customer) = self.customer else { return seen };
-        let timers: BTreeMap<String, Millis> =
-            self.rehearsal.timers(customer).map(|(_, timer)| (timer.name.to_string(), timer.due)).collect();
+        let timers: BTreeMap<String, Millis> = self
+            .dry_run
+            .timers(customer)
+            .map(|(_, timer)| (timer.name.to_string(), timer.due))
+            .collect();
         seen.timers = timers.into_iter().collect();
-        seen.state = self.rehearsal.state(customer, self.campaign).map(|state| state_json(&state.bytes));
+        seen.state =
+            self.dry_run.state(customer, self.campaign).map(|state| state_json(&state.bytes));
         seen
     }
 }
 
-impl std::fmt::Debug for Stand {
+impl std::fmt::Debug for CompiledModule {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Stand").field("module", &self.module.manifest.name).finish_non_exhaustive()
+        formatter
+            .debug_struct("CompiledModule")
+            .field("module", &self.module.manifest.name)
+            .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,5 @@
-//! Values that a scenario sets or expects: TOML made into JSON, and JSON compared as a reader would. Numbers are equal if they are the same number,
-//! however many zeros they end with.
+//! Values that a scenario sets or expects: converts TOML to JSON, and compares JSON. Numbers with
+//! equal values are equal, whatever their trailing zeros.
 
 use std::str::FromStr;
 
@@ -7,13 +7,13 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Number, Value};
 use toml::de::DeValue;
 
-/// More digits than this are not kept by a JSON number that is read as a float.
+/// Maximum of digits that a JSON number keeps when it is read as a float.
 const DIGITS_MAX: usize = 15;
 
-/// A value of the file as JSON.
+/// Converts a value of the file to JSON.
 ///
 /// # Errors
-/// When JSON has no such value.
+/// JSON cannot represent the value.
 pub(super) fn json_of(value: &DeValue<'_>) -> Result<Value, String> {
     Ok(match value {
         DeValue::String(text) => Value::String(text.to_string()),
@@ -29,13 +29,16 @@ pub(super) fn json_of(value: &DeValue<'_>) -> Result<Value, String> {
                 return Err(format!("has more than {DIGITS_MAX} digits"));
             }
             let number = f64::from_str(&text).ok().and_then(Number::from_f64);
-            Value::Number(number.ok_or("is no number that JSON has")?)
+            Value::Number(number.ok_or("is a number that JSON does not have")?)
         }
-        DeValue::Array(values) => {
-            Value::Array(values.iter().map(|value| json_of(value.get_ref())).collect::<Result<_, _>>()?)
-        }
+        DeValue::Array(values) => Value::Array(
+            values.iter().map(|value| json_of(value.get_ref())).collect::<Result<_, _>>()?,
+        ),
         DeValue::Table(members) => {
-            let member = |(key, value): (&toml::Spanned<toml::de::DeString<'_>>, &toml::Spanned<DeValue<'_>>)| {
+            let member = |(key, value): (
+                &toml::Spanned<toml::de::DeString<'_>>,
+                &toml::Spanned<DeValue<'_>>,
+            )| {
                 Ok::<_, String>((key.get_ref().to_string(), json_of(value.get_ref())?))
             };
             Value::Object(members.iter().map(member).collect::<Result<Map<_, _>, _>>()?)
@@ -43,20 +46,28 @@ pub(super) fn json_of(value: &DeValue<'_>) -> Result<Value, String> {
     })
 }
 
-/// Whether a value is what was expected: objects may have more members than were named, lists may not have more elements.
+/// Whether a value is as expected. Objects may have further members; lists must have the same
+/// number of elements.
 pub(super) fn is_as_expected(expected: &Value, found: &Value) -> bool {
     match (expected, found) {
         (Value::Object(expected), Value::Object(found)) => {
-            expected.iter().all(|(key, expected)| found.get(key).is_some_and(|found| is_as_expected(expected, found)))
+            expected.iter().all(|(key, expected)| {
+                found.get(key).is_some_and(|found| is_as_expected(expected, found))
+            })
         }
         (Value::Array(expected), Value::Array(found)) => {
             expected.len() == found.len()
-                && expected.iter().zip(found).all(|(expected, found)| is_as_expected(expected, found))
+                && expected
+                    .iter()
+                    .zip(found)
+                    .all(|(expected, found)| is_as_expected(expected, found))
         }
-        (Value::Number(expected), Value::Number(found)) => match (decimal(expected), decimal(found)) {
-            (Some(expected), Some(found)) => expected == found,
-            _ => expected == found,
-        },
+        (Value::Number(expected), Value::Number(found)) => {
+            match (decimal(expected), decimal(found)) {
+                (Some(expected), Some(found)) => expected == found,
+                _ => expected == found,
+            }
+        }
         _ => expected == found,
     }
 }
@@ -66,7 +77,7 @@ fn decimal(number: &Number) -> Option<Decimal> {
     Decimal::from_str(&text).ok().or_else(|| Decimal::from_scientific(&text).ok())
 }
 
-/// What a member is called and what it is, for people: `amount: 135, group: "A"`.
+/// Formats members for people: `amount: 135, group: "A"`.
 pub(super) fn shown_members(members: &Map<String, Value>) -> String {
     members.iter().map(|(key, value)| format!("{key}: {value}")).collect::<Vec<_>>().join(", ")
 }
@@ -78,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_compared_as_numbers_and_objects_by_what_is_named() {
+    fn numbers_are_compared_by_value_and_objects_by_the_named_members() {
         assert!(is_as_expected(&json!({"amount": 135}), &json!({"amount": 135.0, "brand": "x"})));
         assert!(is_as_expected(&json!([{"a": 1}]), &json!([{"a": 1, "b": 2}])));
         assert!(!is_as_expected(&json!([1]), &json!([1, 2])));

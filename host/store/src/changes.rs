@@ -1,23 +1,24 @@
-//! What one commit changes.
+//! The changes of one commit.
 //!
-//! It is kept in the order of the keys: neighbours share a page of the file, and a tree takes sorted rows faster. It
-//! refuses, before anything has happened, what can't be a row.
+//! They are in the order of their keys, because the tree inserts sorted rows faster. A change with
+//! too long a key or value is refused before anything is written.
 
 use std::collections::BTreeMap;
 
 use super::identity::IDENTITY_KEY;
 use super::{StoreError, Table};
 
-/// A key is an identifier; longer ones would make a tree of few branches.
+/// The longest key in bytes. Keys are identifiers, so longer ones are not needed.
 pub const KEY_BYTES_MAX: usize = 1024;
-/// The longest value in bytes. Every room bounds its rows below this, so that a row that is too long is refused as data before it gets here: an event's
-/// body by `event.bytes_max`, what is kept about a customer by `CUSTOMER_BYTES_MAX`, an entry of the journal by its own.
+/// The longest value in bytes. Every module bounds its own rows below this, so that a too long row
+/// is refused as data before it gets here. `event.bytes_max` bounds an event's body,
+/// `CUSTOMER_BYTES_MAX` the row of a customer, and the journal has a bound of its own.
 pub const VALUE_BYTES_MAX: usize = 80 << 20;
 
-/// The new value of each key; `None` takes it away.
+/// The new value of each key; `None` deletes the key.
 type Rows = BTreeMap<Box<[u8]>, Option<Vec<u8>>>;
 
-/// The changes of one commit. Of several changes of one key the last wins.
+/// The changes of one commit. If a key is changed several times, the last change wins.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     tables: [Rows; Table::ALL.len()],
@@ -30,17 +31,17 @@ impl Changes {
         Changes::default()
     }
 
-    /// Gives a key a value, in place of any that it had.
+    /// Sets the value of a key, replacing any earlier value.
     pub fn put(&mut self, table: Table, key: impl Into<Box<[u8]>>, value: impl Into<Vec<u8>>) {
         self.change(table, key.into(), Some(value.into()));
     }
 
-    /// Takes a key away, if it is there.
+    /// Deletes a key, if it exists.
     pub fn delete(&mut self, table: Table, key: impl Into<Box<[u8]>>) {
         self.change(table, key.into(), None);
     }
 
-    /// Adds later changes to these.
+    /// Appends later changes to these.
     pub fn append(&mut self, later: Changes) {
         if self.is_empty() {
             *self = later;
@@ -53,19 +54,19 @@ impl Changes {
         }
     }
 
-    /// The value that a key is given, if it is.
+    /// Returns the new value of a key; `None` if the key is not changed or is deleted.
     #[must_use]
     pub fn value(&self, table: Table, key: &[u8]) -> Option<&[u8]> {
         self.tables[table.index()].get(key)?.as_deref()
     }
 
-    /// How many rows of a table are given a value.
+    /// Returns the number of rows of a table that get a value.
     #[must_use]
     pub fn put_in(&self, table: Table) -> usize {
         self.tables[table.index()].values().flatten().count()
     }
 
-    /// Whether a key is changed.
+    /// Whether a key is set or deleted.
     #[must_use]
     pub fn has(&self, table: Table, key: &[u8]) -> bool {
         self.tables[table.index()].contains_key(key)
@@ -82,13 +83,13 @@ impl Changes {
         self.tables.iter().all(BTreeMap::is_empty)
     }
 
-    /// How many rows it changes.
+    /// Returns the number of rows that are set or deleted.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.tables.iter().map(BTreeMap::len).sum()
     }
 
-    /// Of the keys and values that it holds.
+    /// Returns the bytes of all keys and values in the changes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -102,13 +103,14 @@ impl Changes {
         }
     }
 
-    /// The changes of a table in the order of their keys; `None` takes the key away.
+    /// Returns the changes of a table in the order of their keys. A value of `None` deletes the
+    /// key.
     #[must_use]
     pub fn of(&self, table: Table) -> impl ExactSizeIterator<Item = (&[u8], Option<&[u8]>)> {
         self.tables[table.index()].iter().map(|(key, value)| (&**key, value.as_deref()))
     }
 
-    /// Whether all of it may be committed.
+    /// Refuses too long keys and values, and changes of the identity row.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         for table in Table::ALL {
             for (key, value) in self.of(table) {
@@ -117,7 +119,12 @@ impl Changes {
                     [("key", key.len(), KEY_BYTES_MAX), ("value", value_bytes, VALUE_BYTES_MAX)]
                 {
                     if bytes > bytes_max {
-                        return Err(StoreError::TooLarge { table: table.name(), part, bytes, bytes_max });
+                        return Err(StoreError::TooLarge {
+                            table: table.name(),
+                            part,
+                            bytes,
+                            bytes_max,
+                        });
                     }
                 }
             }

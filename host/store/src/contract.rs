@@ -1,4 +1,4 @@
-//! What every store promises, as tests that each store has to pass.
+//! The contract of [`Store`], as tests that run against every implementation.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::*;
 
-/// Runs every fact against every store.
+/// Makes a test of every fact for every store.
 macro_rules! contract {
     ($($fact:ident)*) => {
         mod in_memory {
@@ -46,14 +46,15 @@ contract! {
     any_changes_leave_what_they_leave_in_a_map
 }
 
-/// A store whose log is full soon.
+/// Options for a store with a small log, which is soon full.
 pub(super) fn small() -> Opening<'static> {
     Opening { create: true, log_bytes: 4 << 20, ..Opening::of("test") }
 }
 
-/// A value that can't be compressed.
+/// A value that compression does not shorten.
 pub(super) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let words = (0..bytes.div_ceil(8) as u64).map(|at| xxh3_64_with_seed(&at.to_le_bytes(), seed).to_le_bytes());
+    let words = (0..bytes.div_ceil(8) as u64)
+        .map(|at| xxh3_64_with_seed(&at.to_le_bytes(), seed).to_le_bytes());
     let mut noise: Vec<u8> = words.flatten().collect();
     noise.truncate(bytes);
     noise
@@ -99,7 +100,7 @@ fn get(store: &dyn Store, table: Table, key: &[u8]) -> Option<Vec<u8>> {
 
 fn a_new_store_says_what_it_is_and_holds_nothing_else(store: &dyn Store) {
     let identity = store.identity();
-    assert_eq!((identity.format, &*identity.environment, identity.id.len()), (8, "test", 32));
+    assert_eq!((identity.format, &*identity.environment, identity.id.len()), (9, "test", 32));
     let rows = contents(store);
     assert_eq!(rows.keys().collect::<Vec<_>>(), [&(Table::Meta, b"store".to_vec())]);
 }
@@ -127,15 +128,15 @@ fn a_commit_is_seen_by_snapshots_taken_after_it_only(store: &dyn Store) {
 fn of_several_changes_of_one_key_the_last_wins(store: &dyn Store) {
     let mut changes = Changes::new();
     assert!(changes.is_empty());
-    changes.put(Table::Seen, *b"put last", *b"1");
-    changes.delete(Table::Seen, *b"put last");
-    changes.put(Table::Seen, *b"put last", *b"three");
-    changes.put(Table::Seen, *b"deleted last", *b"1");
-    changes.delete(Table::Seen, *b"deleted last");
+    changes.put(Table::Dedup, *b"put last", *b"1");
+    changes.delete(Table::Dedup, *b"put last");
+    changes.put(Table::Dedup, *b"put last", *b"three");
+    changes.put(Table::Dedup, *b"deleted last", *b"1");
+    changes.delete(Table::Dedup, *b"deleted last");
     assert_eq!((changes.rows(), changes.bytes()), (2, 8 + 5 + 12));
     store.commit(changes).unwrap();
-    assert_eq!(get(store, Table::Seen, b"put last").unwrap(), b"three");
-    assert_eq!(get(store, Table::Seen, b"deleted last"), None);
+    assert_eq!(get(store, Table::Dedup, b"put last").unwrap(), b"three");
+    assert_eq!(get(store, Table::Dedup, b"deleted last"), None);
 }
 
 fn a_key_that_is_deleted_is_gone_and_deleting_it_again_is_no_error(store: &dyn Store) {
@@ -149,10 +150,17 @@ fn a_key_that_is_deleted_is_gone_and_deleting_it_again_is_no_error(store: &dyn S
 }
 
 fn a_range_shows_rows_in_order_and_keeps_its_bounds(store: &dyn Store) {
-    put(store, Table::Journal, &[(b"\x02", b"d"), (b"\x01\xff", b"c"), (b"\x01", b"a"), (b"\x01\x00", b"b")]);
+    put(
+        store,
+        Table::Journal,
+        &[(b"\x02", b"d"), (b"\x01\xff", b"c"), (b"\x01", b"a"), (b"\x01\x00", b"b")],
+    );
     let snapshot = store.snapshot().unwrap();
     let values = |from: &[u8], to: &[u8]| -> Vec<u8> {
-        between(&*snapshot, Table::Journal, from, to).into_iter().flat_map(|(_, value)| value).collect()
+        between(&*snapshot, Table::Journal, from, to)
+            .into_iter()
+            .flat_map(|(_, value)| value)
+            .collect()
     };
     assert_eq!(values(b"", b"\xff"), b"abcd");
     assert_eq!(values(b"\x01", b"\x02"), b"abc");
@@ -230,10 +238,13 @@ fn what_cannot_be_a_row_is_refused_and_nothing_is_committed(store: &dyn Store) {
         let mut changes = Changes::new();
         changes.put(Table::Customers, *b"good", *b"row");
         changes.put(Table::Customers, vec![1; key_bytes], vec![0; value_bytes]);
-        assert!(matches!(store.commit(changes), Err(StoreError::TooLarge { table: "customers", .. })));
+        assert!(matches!(
+            store.commit(changes),
+            Err(StoreError::TooLarge { table: "customers", .. })
+        ));
         assert_eq!(contents(store), before);
     }
-    // It was nobody's fault but the caller's, so the store goes on.
+    // An invalid change is the caller's error, so the store stays usable.
     put(store, Table::Customers, &[(&[1; KEY_BYTES_MAX], b"longest key")]);
 }
 
@@ -261,7 +272,10 @@ fn a_reader_sees_whole_commits_while_they_are_made(store: &dyn Store) {
                     .map(|(_, value)| value)
                     .collect();
                 let Some(first) = rows.first() else { continue };
-                assert!(rows.len() == 40 && rows.iter().all(|row| row == first), "a commit was seen in part");
+                assert!(
+                    rows.len() == 40 && rows.iter().all(|row| row == first),
+                    "a commit was seen in part"
+                );
                 let number = u64::from_le_bytes(first[..].try_into().unwrap());
                 assert!(number >= newest, "a snapshot is older than the one before it");
                 newest = number;
@@ -284,7 +298,7 @@ fn a_reader_sees_whole_commits_while_they_are_made(store: &dyn Store) {
 fn a_snapshot_outlives_the_commits_after_it(store: &dyn Store) {
     put(store, Table::Customers, &[(b"k", b"old")]);
     let old = store.snapshot().unwrap();
-    // As many pages as it takes for those that the snapshot needs to be wanted again.
+    // Many commits, so that flushes and merges could free the rows that the snapshot needs.
     for commit in 0..60_u64 {
         let mut changes = Changes::new();
         for key in 0..17_u8 {
@@ -300,14 +314,14 @@ fn sizes_count_rows_and_bytes(store: &dyn Store) {
     put(store, Table::Failures, &[(b"ab", b"cde"), (b"f", b"")]);
     let mut changes = Changes::new();
     for key in 0..5_000_u32 {
-        changes.put(Table::Seen, key.to_be_bytes(), [0; 16]);
+        changes.put(Table::Dedup, key.to_be_bytes(), [0; 16]);
     }
     store.commit(changes).unwrap();
     let sizes = store.sizes().unwrap();
     let of = |table: Table| sizes.tables[table.index()];
     assert_eq!(of(Table::Failures), TableSize { table: Table::Failures, rows: 2, bytes: 6 });
-    assert_eq!(of(Table::Seen), TableSize { table: Table::Seen, rows: 5_000, bytes: 100_000 });
-    // Which store it is.
+    assert_eq!(of(Table::Dedup), TableSize { table: Table::Dedup, rows: 5_000, bytes: 100_000 });
+    // The identity row.
     assert_eq!(of(Table::Meta).rows, 1);
     assert_eq!(of(Table::Trail), TableSize { table: Table::Trail, rows: 0, bytes: 0 });
 }
@@ -345,16 +359,24 @@ fn a_backup_replaces_nothing(store: &dyn Store) {
     assert_eq!(std::fs::read(&there).unwrap(), b"precious");
     let nowhere = elsewhere.path().join("no such directory/file");
     assert!(matches!(store.backup(&nowhere), Err(StoreError::Io { .. })));
-    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 1, "something unfinished was left behind");
+    assert_eq!(
+        std::fs::read_dir(elsewhere.path()).unwrap().count(),
+        1,
+        "a temporary directory was left behind"
+    );
 }
 
 type Commit = Vec<(Table, Vec<u8>, Option<Vec<u8>>)>;
 
 fn commits() -> impl Strategy<Value = Vec<Commit>> {
     let table = prop::sample::select(vec![Table::Meta, Table::Customers, Table::Timers]);
-    // Few different keys, so that changes meet; the values cross the size of a page.
+    // Few different keys, so that commits often change the same key. Some values are larger than a
+    // block of a table.
     let key = prop::collection::vec(0..3_u8, 0..5);
-    let value = prop::option::weighted(0.7, (any::<u8>(), 0..6_000_usize).prop_map(|(byte, bytes)| vec![byte; bytes]));
+    let value = prop::option::weighted(
+        0.7,
+        (any::<u8>(), 0..6_000_usize).prop_map(|(byte, bytes)| vec![byte; bytes]),
+    );
     prop::collection::vec(prop::collection::vec((table, key, value), 0..40), 1..8)
 }
 
@@ -364,7 +386,7 @@ fn any_changes_leave_what_they_leave_in_a_map(store: &dyn Store) {
         failure_persistence: None,
         ..ProptestConfig::default()
     });
-    // One store for all cases: each begins with what the one before left.
+    // All cases share one store. Each case starts with the rows of the case before it.
     let mut model = contents(store);
     let model = std::cell::RefCell::new(&mut model);
     let same = runner.run(&commits(), |commits| {
@@ -387,7 +409,9 @@ fn any_changes_leave_what_they_leave_in_a_map(store: &dyn Store) {
             prop_assert!(contents(store) == **model);
         }
         let snapshot = store.snapshot().unwrap();
-        for (table, from, to) in [(Table::Customers, vec![1], vec![2]), (Table::Timers, vec![0, 2], vec![2, 1, 1])] {
+        for (table, from, to) in
+            [(Table::Customers, vec![1], vec![2]), (Table::Timers, vec![0, 2], vec![2, 1, 1])]
+        {
             let expected: Vec<Row> = model
                 .borrow()
                 .range((table, from.clone())..(table, to.clone()))

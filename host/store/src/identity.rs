@@ -1,5 +1,6 @@
-//! Which store this is: one row that every later format has to keep where it is, so that each version of hailer can at least
-//! refuse another's store by its number.
+//! The identity of a store: one row with its format, environment and id. Every later format must
+//! keep this row in its place. Then each version of hailer can refuse the store of another version
+//! by its format number.
 
 use std::path::Path;
 
@@ -10,21 +11,19 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::StoreError;
 use super::log::Nonce;
 
-/// The row's key in `Meta`. No commit may change it.
+/// The key of the identity row in `Meta`. No commit may change this row.
 pub(super) const IDENTITY_KEY: &[u8] = b"store";
 
-/// What this version writes, and the only format that it reads. Up to 6 the tables were in a file of another kind; with 7 no value was compressed.
-pub(super) const FORMAT: u32 = 8;
-/// The rows of formats from this one on say the same, so the export of a store of one is imported into a store of another.
-pub(super) const ROWS_SINCE: u32 = 7;
+/// The store format that this version writes, and the only one that it reads.
+pub(super) const FORMAT: u32 = 9;
 
-/// What tells a store from another.
+/// The identity of a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Identity {
     pub format: u32,
     pub environment: String,
-    /// Made up when the store was; a backup has its original's.
+    /// 32 random hexadecimal digits, made with the store. A backup has the id of its original.
     pub id: String,
     pub created_at: Timestamp,
 }
@@ -35,18 +34,22 @@ struct FormatOnly {
 }
 
 impl Identity {
-    /// Of a store that is being made, from bytes that nobody had before.
+    /// Makes the identity of a new store from random bytes.
     pub(super) fn new(environment: &str, unique: [u8; 16]) -> Identity {
-        let id = unique.iter().map(|byte| format!("{byte:02x}")).collect();
-        Identity { format: FORMAT, environment: environment.to_owned(), id, created_at: Timestamp::now() }
+        Identity {
+            format: FORMAT,
+            environment: environment.to_owned(),
+            id: hex::encode(unique),
+            created_at: Timestamp::now(),
+        }
     }
 
-    /// Whether its id is one that [`Self::new`] makes.
+    /// Whether the id has the form that [`Self::new`] makes.
     pub(super) fn has_id(&self) -> bool {
         self.id.len() == 32 && self.id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     }
 
-    /// Which log belongs to it.
+    /// The nonce of the log that belongs to this store.
     pub(super) fn nonce(&self) -> Nonce {
         xxh3_64(self.id.as_bytes())
     }
@@ -55,18 +58,16 @@ impl Identity {
         serde_json::to_vec(self).expect("numbers and strings are always json")
     }
 
-    /// Reads the row of a file. A format that is not ours is told before anything else in it is looked at.
+    /// Reads the identity row of `file`. The format is checked before any other member.
     pub(super) fn read(bytes: &[u8], file: &Path) -> Result<Identity, StoreError> {
         let damaged = |error| StoreError::Damaged {
             file: file.to_owned(),
-            reason: format!("the row that says which store it is can't be read: {error}"),
+            reason: format!("its identity row cannot be read: {error}"),
         };
         let FormatOnly { format } = serde_json::from_slice(bytes).map_err(damaged)?;
-        if format > FORMAT {
-            return Err(StoreError::Newer { file: file.to_owned(), found: format, known: FORMAT });
-        }
-        if format < FORMAT {
-            return Err(StoreError::OfOlderVersion { file: file.to_owned() });
+        if format != FORMAT {
+            let file = file.to_owned();
+            return Err(StoreError::OtherFormat { file, found: format, known: FORMAT });
         }
         serde_json::from_slice(bytes).map_err(damaged)
     }

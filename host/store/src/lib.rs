@@ -1,10 +1,11 @@
-//! The durable store's lowest layer: ordered bytes in a few tables, changed by whole commits.
+//! The durable store: tables of keys and values as bytes, which commits change atomically.
 //!
-//! It owns what a commit promises, the files and their refusals, and the check of every byte that is read back. It refuses
-//! to know what a row means: customers, timers and the outbox are written on top.
+//! It owns the files of the store, the durability of a commit, the refusal of damaged files, and
+//! the checksum of every row that is read. It refuses to know the meaning of a row:
+//! `hailer-pipeline` defines the rows of customers, timers and the outbox.
 //!
-//! **What is read is what was committed, or an error (G9).** A broken store is never taken for an empty one, nor a lost
-//! one for a first start.
+//! **A read returns the committed bytes, or an error (G9).** The store never treats a damaged store
+//! as an empty one, nor a missing one as a first start.
 
 mod changes;
 mod error;
@@ -27,22 +28,22 @@ use std::path::Path;
 pub use changes::{Changes, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::StoreError;
 pub use export::{ExportError, Exported, export, import};
-pub use file::{Compacted, FileStore, Opening, Step, Verified, compact, file_bytes, is_there, verify};
+pub use file::{
+    Compacted, FileStore, Opening, Step, Verified, compact, file_bytes, is_there, verify,
+};
 pub use identity::Identity;
 pub use log::BYTES as LOG_BYTES;
 pub use memory::MemoryStore;
 
-/// The histogram of the seconds that writing memory to tables takes.
-pub const APPLY_SECONDS: &str = "hailer_apply_seconds";
-
-/// The tables. Every key begins with its partition (a byte below 64), except `Meta`'s.
+/// The tables. Every key begins with the byte of its partition, which is below 64. Only the keys of
+/// `Meta` do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Table {
     Meta,
     Customers,
     Timers,
-    Seen,
+    Dedup,
     Outbox,
     Journal,
     Trail,
@@ -52,12 +53,13 @@ pub enum Table {
 }
 
 impl Table {
-    /// In the order in which their numbers stand in checksums, so one may be appended, and none moved.
+    /// All tables in the order of their numbers. Checksums include the number, so a new table goes
+    /// to the end and no table moves.
     pub const ALL: [Table; 10] = [
         Table::Meta,
         Table::Customers,
         Table::Timers,
-        Table::Seen,
+        Table::Dedup,
         Table::Outbox,
         Table::Journal,
         Table::Trail,
@@ -66,14 +68,14 @@ impl Table {
         Table::Redirects,
     ];
 
-    /// What it is called in the file and in output.
+    /// The name of the table in exports and in output.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Table::Meta => "meta",
             Table::Customers => "customers",
             Table::Timers => "timers",
-            Table::Seen => "seen",
+            Table::Dedup => "seen",
             Table::Outbox => "outbox",
             Table::Journal => "journal",
             Table::Trail => "trail",
@@ -88,109 +90,125 @@ impl Table {
     }
 }
 
-/// Ordered bytes that are changed by commits.
+/// Tables of ordered keys that commits change.
 pub trait Store: Send + Sync + Debug {
-    /// Which store this is.
+    /// The identity of the store.
     fn identity(&self) -> &Identity;
 
-    /// Everything that was committed before. It does not wait for a commit, nor a commit for it. The space of what it still sees can't be given back, so
-    /// let go of it soon.
+    /// Returns a snapshot of all commits so far. A snapshot and a commit never wait for each other.
+    /// The store keeps the space of every row that a snapshot shows, so drop it soon.
     ///
     /// # Errors
-    /// When the view can't be made.
+    /// When the snapshot cannot be made.
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
 
-    /// All or nothing, durable when it returns, and in every later snapshot.
+    /// Applies all of the changes or none. When it returns `Ok`, they are durable and every later
+    /// snapshot shows them.
     ///
     /// # Errors
-    /// Changes that can't be rows are refused, and nothing has happened. After any other error every later commit is refused,
-    /// and what was committed before can still be read. Close the store then: whether the failed commit is there is known
-    /// when it has been opened again.
+    /// When a change is invalid or the upkeep fails: nothing is committed, and the store stays
+    /// usable. Invalid are too long keys and values, and changes of the identity row. When the
+    /// write fails: the store refuses every later commit, and earlier commits can still be read.
+    /// Close the store then. Only the next open finds out whether the failed commit is durable.
     fn commit(&self, changes: Changes) -> Result<(), StoreError>;
 
-    /// Sets what adds to each commit, from now on.
+    /// Sets the upkeep that adds its changes to every later commit.
     fn set_upkeep(&self, upkeep: Box<dyn Upkeep>);
 
-    /// How much is in it. Walks through every table, so it is for people, not for a limit to be checked with.
+    /// Returns the number of rows and bytes of each table. It reads every row, so use it for
+    /// reports and not to check a limit.
     ///
     /// # Errors
-    /// When a table can't be read.
+    /// When a table cannot be read.
     fn sizes(&self) -> Result<Sizes, StoreError>;
 
-    /// How it stands inside, for metrics. It takes no time.
+    /// Returns figures for metrics. The call is cheap.
     fn statistics(&self) -> Statistics {
         Statistics::default()
     }
 
-    /// Copies the view as of the last commit to a new directory, which is there whole or not at all, while commits go on.
+    /// Copies the state of the last commit to a new directory while commits go on. The directory
+    /// appears complete or not at all.
     ///
     /// # Errors
-    /// When something is at `to`, it can't be written, or a row is damaged.
+    /// When `to` already exists or cannot be written, or a row is damaged.
     fn backup(&self, to: &Path) -> Result<(), StoreError>;
 }
 
-/// Adds to each commit what must not wait for ever. It sees the store as it is before the commit.
+/// Adds its own changes to each commit, such as deleting a few expired rows.
 pub trait Upkeep: Send + Debug {
+    /// Adds changes to a commit. `before` shows the store as it is before the commit.
+    ///
     /// # Errors
-    /// When a row can't be read.
+    /// When a row cannot be read.
     fn add(&mut self, before: &dyn Snapshot, changes: &mut Changes) -> Result<(), StoreError>;
 }
 
-/// Everything as of one commit.
+/// All rows as of one commit.
 pub trait Snapshot: Send {
-    /// The value of a key.
+    /// Returns the value of a key; `None` if the key does not exist.
     ///
     /// # Errors
-    /// When the row is damaged, or can't be read.
+    /// When the row is damaged or cannot be read.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Shows the rows from `from` to before `to`, in the order of their keys, until `visit` has seen enough.
+    /// Calls `visit` for each row from `from` (included) to `to` (excluded), in the order of the
+    /// keys, until it breaks. An empty range is no error.
     ///
     /// # Errors
-    /// When a row is damaged, or can't be read.
-    fn range(&self, table: Table, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError>;
+    /// When a row is damaged or cannot be read.
+    fn range(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError>;
 
-    /// The row with the greatest key from `from` to before `to`.
+    /// Returns the row with the greatest key from `from` (included) to `to` (excluded); `None` if
+    /// there is no row.
     ///
     /// # Errors
-    /// When the row is damaged, or can't be read.
+    /// When the row is damaged or cannot be read.
     fn last(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Option<Row>, StoreError>;
 }
 
-/// What is shown a key and its value, and says whether it has seen enough.
+/// The callback of a range: it receives a key and its value, and breaks to end the range.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
-/// How a store stands inside; all 0 for one in memory.
+/// Figures of a store for metrics; all 0 for a store in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Rows in memory, in bytes: those that are in no table yet, and those that were written to tables last.
+    /// The bytes of the rows in memory: those not flushed yet, and those of the last flush.
     pub memory_bytes: u64,
+    /// The number of table files.
     pub tables: u64,
-    /// Runs of tables that wait to be merged.
+    /// The number of runs of tables that wait to be merged.
     pub runs: u64,
-    /// Blocks that were needed, and how many of them were read from the disk.
+    /// The number of blocks that reads needed.
     pub blocks: u64,
+    /// The number of those blocks that were read from the disk.
     pub blocks_read: u64,
-    /// Looks for a key that a filter spared.
+    /// The number of lookups that a filter answered without reading a block.
     pub spared: u64,
 }
 
-/// How much is in a store.
+/// The size of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sizes {
     pub tables: Vec<TableSize>,
-    /// What the file takes on the disk; 0 for a store in memory.
+    /// The bytes of all files on the disk; 0 for a store in memory.
     pub file_bytes: u64,
 }
 
-/// How much is in a table.
+/// The size of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableSize {
     pub table: Table,
     pub rows: u64,
-    /// Of keys and values, without what it takes to find them.
+    /// The bytes of all keys and values as stored, without indexes and filters.
     pub bytes: u64,
 }

@@ -1,6 +1,8 @@
-//! A store in memory, for tests and dry runs: the same contract, but for what outlives the process.
+//! A store in memory, for tests and dry runs. It keeps the contract of [`Store`], except that its
+//! rows end with the process.
 //!
-//! Its maps share what did not change, so a snapshot is a copy that costs nothing, and a commit copies only paths.
+//! Its maps are persistent data structures: a snapshot is a cheap copy, and a commit copies only
+//! the paths to the changed rows.
 
 use std::fmt;
 use std::ops::Bound;
@@ -10,12 +12,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rpds::RedBlackTreeMapSync;
 
 use super::identity::IDENTITY_KEY;
-use super::{Changes, Identity, Row, Sizes, Snapshot, Store, StoreError, Table, TableSize, Upkeep, Visit, file};
+use super::{
+    Changes, Identity, Row, Sizes, Snapshot, Store, StoreError, Table, TableSize, Upkeep, Visit,
+    file,
+};
 
 type Rows = RedBlackTreeMapSync<Box<[u8]>, Box<[u8]>>;
 type Entry<'rows> = (&'rows Box<[u8]>, &'rows Box<[u8]>);
 
-/// A store that ends with its process.
+/// A store in memory whose rows end with the process.
 pub struct MemoryStore {
     identity: Identity,
     tables: Mutex<Tables>,
@@ -26,7 +31,7 @@ pub struct MemoryStore {
 struct Tables([Rows; Table::ALL.len()]);
 
 impl MemoryStore {
-    /// A store with nothing in it.
+    /// Makes a store that has only its identity row.
     #[must_use]
     pub fn new(environment: &str) -> MemoryStore {
         let identity = Identity::new(environment, [0; 16]);
@@ -36,7 +41,7 @@ impl MemoryStore {
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        // Nothing that happens under the lock can be left half done but by running out of memory.
+        // Only running out of memory can leave a change half done under this lock.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -98,8 +103,10 @@ impl Tables {
         from: &'rows [u8],
         to: &'rows [u8],
     ) -> Option<impl DoubleEndedIterator<Item = Entry<'rows>>> {
-        // A range that ends before it begins is empty, and not a mistake to panic for.
-        (from < to).then(|| self.0[table.index()].range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))))
+        // A range whose end is before its start is empty. The map would panic.
+        (from < to).then(|| {
+            self.0[table.index()].range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)))
+        })
     }
 }
 
@@ -108,7 +115,13 @@ impl Snapshot for Tables {
         Ok(self.0[table.index()].get(key).map(|value| value.to_vec()))
     }
 
-    fn range(&self, table: Table, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    fn range(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
         for (key, value) in self.between(table, from, to).into_iter().flatten() {
             if visit(key, value).is_break() {
                 break;
@@ -125,6 +138,9 @@ impl Snapshot for Tables {
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("MemoryStore").field("identity", &self.identity).finish_non_exhaustive()
+        formatter
+            .debug_struct("MemoryStore")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }

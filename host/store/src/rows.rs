@@ -1,16 +1,17 @@
-//! The rows of one commit as bytes: the payload of a record of the log, from which the tree takes its rows, too.
+//! The rows of one commit as bytes. They are the payload of a record of the log, and the tree
+//! inserts its rows from them.
 //!
 //! ```text
 //! row: key bytes u16 · value bytes u32 · table u8 · key · sealed value
 //! ```
-//! Numbers are little-endian; the table counts as a byte of the key, and a value of 2³² - 1 bytes is none, which takes the key away.
-//! Reading refuses everything else.
+//! Numbers are little-endian. The length of the key includes the byte of the table. A value length
+//! of 2³² - 1 means that there is no value and the key is deleted. Reading refuses everything else.
 
 use super::sealed::{SEALED_BYTES_MAX, Sealer};
 use super::{Changes, KEY_BYTES_MAX, Table};
 
-/// A row whose value is taken away.
-const TAKEN_AWAY: u32 = u32::MAX;
+/// The value length of a deleted row.
+const DELETED: u32 = u32::MAX;
 
 /// The rows of one commit, in the order of their tables and keys.
 #[derive(Clone, Copy, Debug)]
@@ -19,21 +20,21 @@ pub(super) struct Rows<'bytes>(&'bytes [u8]);
 /// One row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowChange<'bytes> {
-    /// The number of the table, and the key in it.
+    /// The number of the table, followed by the key in that table.
     pub(super) key: &'bytes [u8],
-    /// The new value as it is kept; `None` takes the key away.
+    /// The new value in sealed form; `None` deletes the key.
     pub(super) sealed: Option<&'bytes [u8]>,
 }
 
 impl<'bytes> Rows<'bytes> {
-    /// Adds the rows of a commit to `out`.
+    /// Appends the rows of a commit to `out`.
     pub(super) fn write(changes: &Changes, sealer: &mut Sealer, out: &mut Vec<u8>) {
         for table in Table::ALL {
             for (key, value) in changes.of(table) {
-                // Both were checked to be shorter than what their numbers can say.
+                // `Changes::check` bounds both lengths below what their fields hold.
                 out.extend_from_slice(&(1 + key.len() as u16).to_le_bytes());
                 let place = out.len();
-                out.extend_from_slice(&TAKEN_AWAY.to_le_bytes());
+                out.extend_from_slice(&DELETED.to_le_bytes());
                 out.push(table.index() as u8);
                 out.extend_from_slice(key);
                 if let Some(value) = value {
@@ -46,7 +47,7 @@ impl<'bytes> Rows<'bytes> {
         }
     }
 
-    /// The rows in these bytes, if they are rows and nothing else.
+    /// Reads rows from bytes; `None` if the bytes are anything but whole rows.
     pub(super) fn read(bytes: &'bytes [u8]) -> Option<Rows<'bytes>> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -55,8 +56,8 @@ impl<'bytes> Rows<'bytes> {
         Some(Rows(bytes))
     }
 
-    /// Rows that [`Self::write`] has just written.
-    pub(super) fn written(bytes: &'bytes [u8]) -> Rows<'bytes> {
+    /// The rows in bytes that [`Self::write`] has just written, without a check.
+    pub(super) fn trusted(bytes: &'bytes [u8]) -> Rows<'bytes> {
         Rows(bytes)
     }
 }
@@ -78,8 +79,10 @@ fn next<'bytes>(rest: &mut &'bytes [u8]) -> Option<RowChange<'bytes>> {
         return None;
     }
     let sealed = match sealed_bytes {
-        TAKEN_AWAY => None,
-        bytes => Some(split(rest, bytes as usize).filter(|sealed| sealed.len() <= SEALED_BYTES_MAX)?),
+        DELETED => None,
+        bytes => {
+            Some(split(rest, bytes as usize).filter(|sealed| sealed.len() <= SEALED_BYTES_MAX)?)
+        }
     };
     Some(RowChange { key, sealed })
 }

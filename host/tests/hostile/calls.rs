@@ -1,16 +1,18 @@
-//! What a guest does while it handles a call: the guilty event gets the fault, its neighbours their verdicts, each once.
+//! Faults during a call: only the event that causes it gets the fault, and every other event gets
+//! its result once.
 
 use std::time::{Duration, Instant};
 
 use hailer::engine::GuestFault;
 
 use super::stage::fixtures::GUILTY;
-use super::stage::{Stage, fault_of, rule_set, told};
+use super::stage::{Stage, fault_of, results, rule_set};
 
-/// Two crossings' worth of events, the guilty one in the second; and what should become of them.
+/// Events for two crossings, with the faulting one in the second, and their expected results.
 fn crowd(fault: &str) -> (Vec<u64>, Vec<String>) {
     let seeds: Vec<u64> = (100..140).map(|seed| if seed == 135 { GUILTY } else { seed }).collect();
-    let expected = seeds.iter().map(|seed| if *seed == GUILTY { fault } else { "ok" }.to_owned()).collect();
+    let expected =
+        seeds.iter().map(|seed| if *seed == GUILTY { fault } else { "ok" }.to_owned()).collect();
     (seeds, expected)
 }
 
@@ -21,7 +23,7 @@ pub(crate) fn only_the_guilty_event_faults(fixture: &str, fault: &str) {
 }
 
 #[test]
-fn a_guest_that_does_nothing_wrong_decides_every_event() {
+fn an_honest_guest_decides_every_event() {
     let (seeds, _) = crowd("");
     assert_eq!(Stage::new().outcomes("honest", &seeds), vec!["ok"; 40]);
 }
@@ -30,33 +32,33 @@ fn a_guest_that_does_nothing_wrong_decides_every_event() {
 fn an_endless_loop_is_stopped_at_its_deadline() {
     let start = Instant::now();
     only_the_guilty_event_faults("endless-loop", "deadline");
-    // Twelve of them at ten milliseconds each, and a machine that is busy with other things.
+    // Twelve loops of ten milliseconds each, on a machine that may be busy.
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 #[test]
-fn endless_recursion_ends_with_the_stack() {
+fn endless_recursion_is_stopped_at_the_stack_limit() {
     only_the_guilty_event_faults("recursion", "stack");
 }
 
 #[test]
-fn a_guest_gets_no_more_than_its_memory() {
+fn a_guest_gets_no_more_memory_than_its_limit() {
     only_the_guilty_event_faults("memory-bomb", "memory");
 }
 
 #[test]
-fn a_trap_falls_on_its_own_event() {
+fn a_trap_affects_only_its_own_event() {
     only_the_guilty_event_faults("trap", "trap");
     only_the_guilty_event_faults("wild-read", "trap");
 }
 
 #[test]
-fn an_output_over_the_limit_of_one_call_is_refused_within_a_crossing_too() {
+fn one_output_over_the_limit_is_refused_even_in_a_crossing() {
     only_the_guilty_event_faults("flood-of-one", "output");
 }
 
 #[test]
-fn an_error_is_a_fault_without_actions_and_its_neighbours_are_not_called_again() {
+fn a_returned_error_is_a_fault_of_its_own_event_only() {
     only_the_guilty_event_faults("errs", "error");
     let mut stage = Stage::new();
     let rules = rule_set([stage.campaign("errs").unwrap()]);
@@ -67,20 +69,21 @@ fn an_error_is_a_fault_without_actions_and_its_neighbours_are_not_called_again()
 #[test]
 fn every_event_is_decided_once_when_a_third_of_them_fault() {
     let seeds: Vec<u64> = (100..200).collect();
-    let expected: Vec<_> = seeds.iter().map(|seed| if seed % 3 == 0 { "trap" } else { "ok" }).collect();
+    let expected: Vec<_> =
+        seeds.iter().map(|seed| if seed % 3 == 0 { "trap" } else { "ok" }).collect();
     let mut stage = Stage::new();
     let rules = rule_set([stage.campaign("trap-every-third").unwrap()]);
     let decided = stage.decide(&rules, &seeds);
-    assert_eq!(told(decided), expected);
-    let events: Vec<_> = decided.verdicts.iter().map(|verdict| verdict.event).collect();
+    assert_eq!(results(decided), expected);
+    let events: Vec<_> = decided.results.iter().map(|call| call.event).collect();
     assert_eq!(events, (0..100).collect::<Vec<_>>());
 }
 
 #[test]
-fn a_guest_that_traps_whatever_its_events_are_still_decides_each_once() {
+fn a_guest_that_traps_in_every_second_call_decides_each_event_once() {
     let seeds: Vec<u64> = (100..140).collect();
-    let told = Stage::new().outcomes("trap-every-second", &seeds);
-    assert_eq!(told, ["ok", "trap"].repeat(20));
+    let results = Stage::new().outcomes("trap-every-second", &seeds);
+    assert_eq!(results, ["ok", "trap"].repeat(20));
 }
 
 #[test]
@@ -97,26 +100,34 @@ fn a_panic_keeps_its_text_even_when_the_log_is_full() {
 fn a_campaign_that_faults_leaves_other_campaigns_alone() {
     let (seeds, _) = crowd("");
     let mut stage = Stage::new();
-    let names = ["honest", "endless-loop", "trap", "memory-bomb", "recursion", "flood-of-one", "errs"];
+    let names =
+        ["honest", "endless-loop", "trap", "memory-bomb", "recursion", "flood-of-one", "errs"];
     let rules = rule_set(names.map(|name| stage.campaign(name).unwrap()));
     let decided = stage.decide(&rules, &seeds);
-    assert_eq!(decided.verdicts.len(), seeds.len() * names.len());
-    for verdict in &decided.verdicts {
-        let may_fault = verdict.campaign > 0 && seeds[verdict.event] == GUILTY;
-        assert_eq!(verdict.result.is_err(), may_fault, "{} on event {}", names[verdict.campaign], verdict.event);
+    assert_eq!(decided.results.len(), seeds.len() * names.len());
+    for call in &decided.results {
+        let may_fault = call.campaign > 0 && seeds[call.event] == GUILTY;
+        assert_eq!(
+            call.result.is_err(),
+            may_fault,
+            "{} on event {}",
+            names[call.campaign],
+            call.event
+        );
     }
-    let order: Vec<_> = decided.verdicts.iter().map(|verdict| (verdict.event, verdict.campaign)).collect();
+    let order: Vec<_> = decided.results.iter().map(|call| (call.event, call.campaign)).collect();
     assert!(order.is_sorted());
 }
 
 #[test]
-fn a_deadline_is_a_calls_own_and_not_its_crossings() {
+fn each_call_of_a_late_crossing_gets_its_own_deadline() {
     assert_eq!(Stage::new().outcomes("slow", &[1; 32]), vec!["ok"; 32]);
 }
 
-/// Other threads take the processor meanwhile: by the clock the calls take far longer than by the processor's time.
+/// Other threads use the processor at the same time, so the elapsed time of the calls is far longer
+/// than their CPU time.
 #[test]
-fn calls_count_with_the_time_of_the_processor_and_not_with_what_the_machine_keeps_them_waiting() {
+fn the_time_of_calls_is_their_cpu_time() {
     let is_over = std::sync::atomic::AtomicBool::new(false);
     let spin = || {
         while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
@@ -137,12 +148,20 @@ fn calls_count_with_the_time_of_the_processor_and_not_with_what_the_machine_keep
         let before = processor_time();
         let mut spent = std::time::Duration::ZERO;
         for _ in 0..100 {
-            spent += stage.decide(&rules, &[1]).spent.iter().map(|spent| spent.time).sum::<std::time::Duration>();
+            spent += stage
+                .decide(&rules, &[1])
+                .spent
+                .iter()
+                .map(|spent| spent.time)
+                .sum::<std::time::Duration>();
         }
         let took = processor_time() - before;
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(spent > took / 4 && spent <= took, "{spent:?} of {took:?}");
-        assert!(spent_first.is_empty(), "how much of the first call's time was waiting is not known: {spent_first:?}");
+        assert!(
+            spent_first.is_empty(),
+            "the CPU time of the first call is not known: {spent_first:?}"
+        );
     });
 }
 
@@ -152,6 +171,6 @@ fn the_time_of_calls_that_fault_counts_too() {
     let rules = rule_set([stage.campaign("endless-loop").unwrap()]);
     // The call is late twice, and each time the instance is replaced.
     let decided = stage.decide(&rules, &[GUILTY]);
-    assert_eq!(told(decided), ["deadline"]);
-    assert_eq!(decided.spent.len(), 1, "the second time is known");
+    assert_eq!(results(decided), ["deadline"]);
+    assert_eq!(decided.spent.len(), 1, "the CPU time of the second call is known");
 }

@@ -1,21 +1,22 @@
-//! Which instance a call runs on. The fixture `secretive` tells over the seed 77 how many calls its instance has made.
+//! The instance on which a call runs. For the seed 77 the fixture `secretive` reports how many
+//! calls its instance has made.
 
 use std::sync::Arc;
 
 use hailer::engine::{Campaign, Mode};
 
 use super::stage::fixtures::GUILTY;
-use super::stage::{Stage, rule_set, told};
+use super::stage::{Stage, results, rule_set};
 
-const TELL: u64 = 77;
+const REPORT: u64 = 77;
 const GROW: u64 = 99;
 
 #[test]
 fn an_instance_is_used_again_from_batch_to_batch() {
     let mut stage = Stage::new();
     let rules = rule_set([stage.campaign("secretive").unwrap()]);
-    assert_eq!(told(stage.decide(&rules, &[1, 2, TELL])), ["ok", "ok", "3"]);
-    assert_eq!(told(stage.decide(&rules, &[TELL])), ["4"]);
+    assert_eq!(results(stage.decide(&rules, &[1, 2, REPORT])), ["ok", "ok", "3"]);
+    assert_eq!(results(stage.decide(&rules, &[REPORT])), ["4"]);
 }
 
 #[test]
@@ -23,58 +24,61 @@ fn an_instance_is_replaced_after_a_fault() {
     let mut stage = Stage::new();
     let rules = rule_set([stage.campaign("secretive").unwrap()]);
     stage.decide(&rules, &[1, 2, 3]);
-    assert_eq!(told(stage.decide(&rules, &[GUILTY])), ["trap"]);
-    assert_eq!(told(stage.decide(&rules, &[TELL])), ["1"]);
-    // In a crossing: the guilty call takes the instance of its own try with it.
-    assert_eq!(told(stage.decide(&rules, &[1, TELL, GUILTY, TELL])), ["ok", "2", "trap", "1"]);
+    assert_eq!(results(stage.decide(&rules, &[GUILTY])), ["trap"]);
+    assert_eq!(results(stage.decide(&rules, &[REPORT])), ["1"]);
+    // In a crossing, only the faulting call loses its instance.
+    assert_eq!(
+        results(stage.decide(&rules, &[1, REPORT, GUILTY, REPORT])),
+        ["ok", "2", "trap", "1"]
+    );
 }
 
 #[test]
-fn an_instance_is_replaced_when_it_has_taken_half_of_its_memory() {
+fn an_instance_is_replaced_when_it_uses_half_of_its_memory() {
     let mut stage = Stage::new();
     let rules = rule_set([stage.campaign("secretive").unwrap()]);
-    assert_eq!(told(stage.decide(&rules, &[1, GROW])), ["ok", "ok"]);
-    assert_eq!(told(stage.decide(&rules, &[TELL])), ["1"]);
+    assert_eq!(results(stage.decide(&rules, &[1, GROW])), ["ok", "ok"]);
+    assert_eq!(results(stage.decide(&rules, &[REPORT])), ["1"]);
 }
 
 #[test]
-fn an_instance_that_starts_with_much_memory_is_not_replaced_for_it() {
+fn an_instance_that_starts_with_much_memory_is_kept() {
     let mut stage = Stage::new();
     let rules = rule_set([stage.campaign("secretive-and-large").unwrap()]);
-    assert_eq!(told(stage.decide(&rules, &[1])), ["ok"]);
-    assert_eq!(told(stage.decide(&rules, &[TELL])), ["2"]);
+    assert_eq!(results(stage.decide(&rules, &[1])), ["ok"]);
+    assert_eq!(results(stage.decide(&rules, &[REPORT])), ["2"]);
 }
 
 #[test]
-fn a_swap_keeps_the_instances_of_campaigns_that_did_not_change() {
+fn a_swap_keeps_the_instances_of_unchanged_campaigns() {
     let mut stage = Stage::new();
     let secretive = stage.campaign("secretive").unwrap();
     let honest = stage.campaign("honest").unwrap();
-    assert_eq!(told(stage.decide(&rule_set([secretive.clone()]), &[1, 2])), ["ok", "ok"]);
+    assert_eq!(results(stage.decide(&rule_set([secretive.clone()]), &[1, 2])), ["ok", "ok"]);
     let both = rule_set([honest, secretive]);
-    assert_eq!(told(stage.decide(&both, &[TELL])), ["ok", "3"]);
+    assert_eq!(results(stage.decide(&both, &[REPORT])), ["ok", "3"]);
     let changed = rule_set([stage.configured("secretive", &[0x80], 2).unwrap()]);
-    assert_eq!(told(stage.decide(&changed, &[TELL])), ["1"]);
+    assert_eq!(results(stage.decide(&changed, &[REPORT])), ["1"]);
 }
 
 #[test]
-fn a_campaign_that_is_off_is_asked_nothing_and_keeps_its_instance() {
+fn a_campaign_that_is_off_is_not_called_and_keeps_its_instance() {
     let mut stage = Stage::new();
     let secretive = stage.campaign("secretive").unwrap();
     let mut off = Campaign::clone(&secretive);
     off.spec.mode = Mode::Off;
-    assert_eq!(told(stage.decide(&rule_set([secretive.clone()]), &[1])), ["ok"]);
-    assert_eq!(told(stage.decide(&rule_set([Arc::new(off)]), &[1])), [""; 0]);
-    assert_eq!(told(stage.decide(&rule_set([secretive]), &[TELL])), ["2"]);
+    assert_eq!(results(stage.decide(&rule_set([secretive.clone()]), &[1])), ["ok"]);
+    assert_eq!(results(stage.decide(&rule_set([Arc::new(off)]), &[1])), [""; 0]);
+    assert_eq!(results(stage.decide(&rule_set([secretive]), &[REPORT])), ["2"]);
 }
 
 #[test]
-fn a_batch_after_a_swap_to_fewer_campaigns_decides_only_those() {
+fn a_batch_after_a_swap_is_decided_only_by_the_new_campaigns() {
     let mut stage = Stage::new();
     let honest = stage.campaign("honest").unwrap();
     let both = rule_set([stage.campaign("secretive").unwrap(), honest.clone()]);
-    assert_eq!(told(stage.decide(&both, &[1])), ["ok", "ok"]);
+    assert_eq!(results(stage.decide(&both, &[1])), ["ok", "ok"]);
     let one = rule_set([honest]);
-    assert_eq!(told(stage.decide(&one, &[1])), ["ok"]);
-    assert_eq!(told(stage.decide(&rule_set([]), &[1])), [""; 0]);
+    assert_eq!(results(stage.decide(&one, &[1])), ["ok"]);
+    assert_eq!(results(stage.decide(&rule_set([]), &[1])), [""; 0]);
 }

@@ -1,4 +1,5 @@
-//! Hostile guests against the sandbox: whatever a rule module does, the host goes on, and the neighbours' verdicts are right (G7).
+//! Hostile guests in the sandbox: whatever a rule module does, the host keeps running, and the
+//! outcomes of other events and campaigns are right (G7).
 
 #![allow(clippy::unwrap_used, reason = "a test's own set-up")]
 

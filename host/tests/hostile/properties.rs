@@ -1,4 +1,4 @@
-//! What holds for any bytes that a guest returns, and for any data that it may send.
+//! Properties of any bytes that a guest returns, and of any data that it may send.
 
 use hailer::engine::{Action, Outcome, Outcomes, StateChange, When};
 use hailer_abi::wire::{Channel, DECIMAL_LEN};
@@ -8,7 +8,7 @@ use rmp::encode;
 
 use super::stage::manifest;
 
-/// Data as a rule may send it, with the JSON that should come of it.
+/// Data that a rule may send, with the expected JSON.
 #[derive(Clone, Debug)]
 struct Sample {
     wire: Vec<u8>,
@@ -26,36 +26,51 @@ fn json_text(text: &str) -> String {
 }
 
 fn text() -> impl Strategy<Value = Sample> {
-    ".{0,40}".prop_map(|text| sample(|out| encode::write_str(out, &text).unwrap(), json_text(&text)))
+    ".{0,40}"
+        .prop_map(|text| sample(|out| encode::write_str(out, &text).unwrap(), json_text(&text)))
 }
 
-/// The decimal's text is made of its digits here, not by the library that the host uses.
+/// A decimal. Its text is made from its digits here, not by the library that the host uses.
 fn decimal() -> impl Strategy<Value = Sample> {
-    (any::<[u8; 12]>(), 0..=28_usize, any::<bool>(), 0..=12_usize).prop_map(|(mut magnitude, scale, negative, kept)| {
-        magnitude[kept..].fill(0);
-        let mut wide = [0; 16];
-        wide[..12].copy_from_slice(&magnitude);
-        let number = u128::from_le_bytes(wide);
-        let negative = negative && number != 0;
-        let digits = format!("{number:0>width$}", width = scale + 1);
-        let (whole, fraction) = digits.split_at(digits.len() - scale);
-        let point = if scale > 0 { "." } else { "" };
-        let mut bytes = [0; DECIMAL_LEN];
-        bytes[..12].copy_from_slice(&magnitude);
-        bytes[12] = scale as u8;
-        bytes[13] = u8::from(negative);
-        let json = format!("{}{whole}{point}{fraction}", if negative { "-" } else { "" });
-        sample(|out| out.extend([&[0xd8, 1][..], &bytes].concat()), json)
-    })
+    (any::<[u8; 12]>(), 0..=28_usize, any::<bool>(), 0..=12_usize).prop_map(
+        |(mut magnitude, scale, negative, kept)| {
+            magnitude[kept..].fill(0);
+            let mut wide = [0; 16];
+            wide[..12].copy_from_slice(&magnitude);
+            let number = u128::from_le_bytes(wide);
+            let negative = negative && number != 0;
+            let digits = format!("{number:0>width$}", width = scale + 1);
+            let (whole, fraction) = digits.split_at(digits.len() - scale);
+            let point = if scale > 0 { "." } else { "" };
+            let mut bytes = [0; DECIMAL_LEN];
+            bytes[..12].copy_from_slice(&magnitude);
+            bytes[12] = scale as u8;
+            bytes[13] = u8::from(negative);
+            let json = format!("{}{whole}{point}{fraction}", if negative { "-" } else { "" });
+            sample(|out| out.extend([&[0xd8, 1][..], &bytes].concat()), json)
+        },
+    )
 }
 
 fn leaf() -> impl Strategy<Value = Sample> {
     prop_oneof![
         Just(sample(|out| out.push(0xc0), "null".into())),
-        any::<bool>().prop_map(|value| sample(|out| encode::write_bool(out, value).unwrap(), value.to_string())),
-        any::<i64>().prop_map(|value| sample(|out| _ = encode::write_sint(out, value).unwrap(), value.to_string())),
-        any::<u64>().prop_map(|value| sample(|out| _ = encode::write_uint(out, value).unwrap(), value.to_string())),
-        any::<u64>().prop_map(|value| sample(|out| encode::write_u64(out, value).unwrap(), value.to_string())),
+        any::<bool>().prop_map(|value| sample(
+            |out| encode::write_bool(out, value).unwrap(),
+            value.to_string()
+        )),
+        any::<i64>().prop_map(|value| sample(
+            |out| _ = encode::write_sint(out, value).unwrap(),
+            value.to_string()
+        )),
+        any::<u64>().prop_map(|value| sample(
+            |out| _ = encode::write_uint(out, value).unwrap(),
+            value.to_string()
+        )),
+        any::<u64>().prop_map(|value| sample(
+            |out| encode::write_u64(out, value).unwrap(),
+            value.to_string()
+        )),
         any::<f64>().prop_filter("finite", |value| value.is_finite()).prop_map(|value| {
             let json = serde_json::Value::from(value).to_string();
             sample(|out| encode::write_f64(out, value).unwrap(), json)
@@ -72,7 +87,10 @@ fn leaf() -> impl Strategy<Value = Sample> {
 
 fn map_of(value: impl Strategy<Value = Sample>) -> impl Strategy<Value = Sample> {
     btree_map(".{0,12}", value, 0..20).prop_map(|entries| {
-        let json: Vec<_> = entries.iter().map(|(key, value)| format!("{}:{}", json_text(key), value.json)).collect();
+        let json: Vec<_> = entries
+            .iter()
+            .map(|(key, value)| format!("{}:{}", json_text(key), value.json))
+            .collect();
         let write = |out: &mut Vec<u8>| {
             encode::write_map_len(out, entries.len() as u32).unwrap();
             for (key, value) in &entries {
@@ -105,7 +123,7 @@ fn read_all(bytes: &[u8], handler: u32) -> (Vec<Outcome>, Result<(), String>) {
     while outcomes.end().is_err() {
         match outcomes.next() {
             Ok((outcome, its_bytes)) => {
-                assert!(its_bytes.len() >= 4, "an outcome takes four bytes at the least");
+                assert!(its_bytes.len() >= 4, "an outcome has at least four bytes");
                 read.push(outcome);
             }
             Err(what) => return (read, Err(what)),
@@ -115,10 +133,18 @@ fn read_all(bytes: &[u8], handler: u32) -> (Vec<Outcome>, Result<(), String>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn any_data_comes_out_digit_for_digit(data in data(), channel in 0..6_usize, template in "[a-z]{1,20}") {
+    fn any_data_keeps_its_digits(
+        data in data(),
+        channel in 0..Channel::ALL.len(),
+        template in "[a-z]{1,20}",
+    ) {
         let channel = Channel::ALL[channel];
         let mut bytes = b"\x93\xc0\xc0\x91\x94\x01".to_vec();
         bytes.push(channel as u8);
@@ -133,21 +159,34 @@ proptest! {
             }
             other => prop_assert!(false, "{:?}", other),
         }
-        // Cut anywhere, it is refused: nothing is made of half an outcome.
+        // A truncated outcome is refused.
         let cut = bytes.len() / 2;
         prop_assert!(read_all(&bytes[..cut], 0).1.is_err());
     }
 
     #[test]
-    fn any_moment_comes_out_as_it_was_written(kind in 0..5_u64, parts in vec(any::<u16>(), 4), wide in any::<u64>()) {
+    fn any_due_time_is_read_as_it_was_written(
+        kind in 0..5_u64,
+        parts in vec(any::<u16>(), 4),
+        wide in any::<u64>(),
+    ) {
         let [first, second, third, fourth] = parts[..] else { unreachable!() };
         let (year, month, day) = (first as i16, second as u8, third as u8);
         let (when, numbers) = match kind {
             0 => (When::After { ms: wide }, vec![i128::from(wide)]),
             1 => (When::At { ms: wide as i64 }, vec![i128::from(wide as i64)]),
-            2 => (When::InDays { days: wide as u32, minute: fourth }, vec![(wide as u32).into(), fourth.into()]),
-            3 => (When::On { year, month, day, minute: fourth }, vec![year.into(), month.into(), day.into(), fourth.into()]),
-            _ => (When::EveryYearOn { month, day, minute: fourth }, vec![month.into(), day.into(), fourth.into()]),
+            2 => (
+                When::InDays { days: wide as u32, minute: fourth },
+                vec![(wide as u32).into(), fourth.into()],
+            ),
+            3 => (
+                When::On { year, month, day, minute: fourth },
+                vec![year.into(), month.into(), day.into(), fourth.into()],
+            ),
+            _ => (
+                When::EveryYearOn { month, day, minute: fourth },
+                vec![month.into(), day.into(), fourth.into()],
+            ),
         };
         let mut bytes = b"\x93\xc0\xc0\x92\x93\x03\x01".to_vec();
         bytes.push(0x90 + 1 + numbers.len() as u8);
@@ -162,7 +201,9 @@ proptest! {
         let (outcomes, end) = read_all(&bytes, 0);
         prop_assert_eq!(end, Ok(()));
         match &outcomes[0].actions[..] {
-            [Action::Schedule { timer: 1, when: read }, Action::Cancel { timer: 1 }] => prop_assert_eq!(*read, when),
+            [Action::Schedule { timer: 1, when: read }, Action::Cancel { timer: 1 }] => {
+                prop_assert_eq!(*read, when);
+            }
             other => prop_assert!(false, "{:?}", other),
         }
     }
@@ -172,7 +213,7 @@ proptest! {
         check_any(&bytes);
     }
 
-    /// Bytes that are nearly right get deeper into the reader.
+    /// The reader gets further with nearly correct bytes.
     #[test]
     fn any_change_of_good_bytes_is_read_or_refused(
         data in data(),
@@ -189,7 +230,7 @@ proptest! {
 }
 
 fn check_any(bytes: &[u8]) {
-    // Of an event, a timer, a merge.
+    // The handlers of an event, a timer and a merge.
     for handler in 0..3 {
         check_handler(bytes, handler);
     }
@@ -201,13 +242,16 @@ fn check_handler(bytes: &[u8], handler: u32) {
         assert!(outcome.actions.len() <= 64);
         assert!(outcome.error.is_none() || outcome.actions.is_empty());
         assert!(outcome.error.is_none() || outcome.state == StateChange::Unchanged);
-        assert!(handler != 2 || outcome.actions.iter().all(|action| matches!(action, Action::Note(_))));
+        assert!(
+            handler != 2 || outcome.actions.iter().all(|action| matches!(action, Action::Note(_)))
+        );
         for action in &outcome.actions {
             match action {
                 Action::Send { template, data, .. } => {
                     assert!((1..=256).contains(&template.len()));
-                    let parsed: serde_json::Map<_, _> = serde_json::from_str(data).expect("data is an object");
-                    // As many members as were written: no key stands twice.
+                    let parsed: serde_json::Map<_, _> =
+                        serde_json::from_str(data).expect("data is an object");
+                    // No member is lost in the map, so no key is duplicate.
                     assert_eq!(parsed.len(), top_level_members(data));
                 }
                 Action::Note(text) => assert!(!text.contains(char::is_control)),
@@ -232,5 +276,6 @@ fn top_level_members(json: &str) -> usize {
             Ok(count)
         }
     }
-    serde::Deserializer::deserialize_map(&mut serde_json::Deserializer::from_str(json), Count).unwrap()
+    serde::Deserializer::deserialize_map(&mut serde_json::Deserializer::from_str(json), Count)
+        .unwrap()
 }

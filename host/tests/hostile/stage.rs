@@ -1,4 +1,5 @@
-//! A small stage for campaigns: a sandbox, one shard's guests, and events that differ in nothing but their seed.
+//! A small stage for campaigns: a sandbox, the guests of one shard, and events that differ only in
+//! their seed.
 
 #[path = "../../../tests/fixtures/hostile/mod.rs"]
 pub(crate) mod fixtures;
@@ -7,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use hailer::engine::{
-    Action, AdmissionError, Batch, Campaign, CampaignSpec, Decided, GuestFault, Guests, Limits, RuleSet, Sandbox,
-    Verdict, read_manifest, verify,
+    Action, AdmissionError, Batch, BatchResult, CallResult, Campaign, CampaignSpec, GuestFault,
+    Guests, Limits, RuleSet, Sandbox, read_manifest, verify,
 };
 use hailer::event::{Event, Projection};
 use hailer_abi::manifest::Manifest;
@@ -17,7 +18,7 @@ pub(crate) struct Stage {
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) guests: Guests,
     batch: Batch,
-    decided: Decided,
+    decided: BatchResult,
 }
 
 impl Stage {
@@ -25,7 +26,7 @@ impl Stage {
         Stage::with(Limits::default(), 0)
     }
 
-    /// A stage on which one in so many calls runs again on a fresh instance.
+    /// A stage on which one in this many calls is made again on a fresh instance.
     pub(crate) fn rechecking(one_in: u32) -> Stage {
         Stage::with(Limits::default(), one_in)
     }
@@ -33,15 +34,16 @@ impl Stage {
     fn with(limits: Limits, recheck_one_in: u32) -> Stage {
         let sandbox = Sandbox::new(limits).unwrap();
         let guests = Guests::new(Arc::clone(&sandbox), recheck_one_in);
-        Stage { sandbox, guests, batch: Batch::default(), decided: Decided::default() }
+        Stage { sandbox, guests, batch: Batch::default(), decided: BatchResult::default() }
     }
 
-    /// The campaign of a fixture: verified, compiled, tried. One that faults on every sample is handed out all the same: here it is to fault.
+    /// The campaign of a fixture: verified, compiled and tried. It is returned even if it faults on
+    /// every sample, because these tests need its faults.
     pub(crate) fn campaign(&self, fixture: &str) -> Result<Arc<Campaign>, AdmissionError> {
         self.configured(fixture, &[0x80], 1)
     }
 
-    /// The same, with parameters as the guest will find them, and as a certain generation.
+    /// The campaign of a fixture with encoded parameters and a generation.
     pub(crate) fn configured(
         &self,
         fixture: &str,
@@ -57,8 +59,13 @@ impl Stage {
         }
     }
 
-    /// The campaign of a fixture as an engine takes it.
-    pub(crate) fn tried(&self, fixture: &str, params: &[u8], generation: u64) -> Result<Arc<Campaign>, AdmissionError> {
+    /// The campaign of a fixture, admitted as in an engine.
+    pub(crate) fn tried(
+        &self,
+        fixture: &str,
+        params: &[u8],
+        generation: u64,
+    ) -> Result<Arc<Campaign>, AdmissionError> {
         let (spec, compiled) = self.compiled(fixture, params);
         Campaign::admit(&self.sandbox, spec, compiled, generation)
     }
@@ -70,8 +77,10 @@ impl Stage {
     }
 
     /// Decides one event for each seed, in one batch.
-    pub(crate) fn decide(&mut self, rules: &Arc<RuleSet>, seeds: &[u64]) -> &Decided {
-        let event = Event::read(Bytes::from(format!(r#"{{"eventCode":"{}"}}"#, fixtures::EVENT_CODE))).unwrap();
+    pub(crate) fn decide(&mut self, rules: &Arc<RuleSet>, seeds: &[u64]) -> &BatchResult {
+        let event =
+            Event::read(Bytes::from(format!(r#"{{"eventCode":"{}"}}"#, fixtures::EVENT_CODE)))
+                .unwrap();
         let reading = rules.reading(event.code());
         let mut projection = Projection::new();
         reading.plan.project(&event, &mut projection);
@@ -87,7 +96,11 @@ impl Stage {
     }
 
     /// Makes one call that `add` adds to the batch.
-    pub(crate) fn decide_one(&mut self, rules: &Arc<RuleSet>, add: impl FnOnce(&mut Batch)) -> &Decided {
+    pub(crate) fn decide_one(
+        &mut self,
+        rules: &Arc<RuleSet>,
+        add: impl FnOnce(&mut Batch),
+    ) -> &BatchResult {
         self.guests.adopt(rules);
         self.batch.open(rules);
         add(&mut self.batch);
@@ -95,10 +108,10 @@ impl Stage {
         &self.decided
     }
 
-    /// Has one fixture decide one event for each seed, and tells what became of each.
+    /// Decides one event for each seed with one fixture, and returns the results.
     pub(crate) fn outcomes(&mut self, fixture: &str, seeds: &[u64]) -> Vec<String> {
         let rules = rule_set([self.campaign(fixture).unwrap()]);
-        told(self.decide(&rules, seeds))
+        results(self.decide(&rules, seeds))
     }
 }
 
@@ -106,31 +119,32 @@ pub(crate) fn rule_set(campaigns: impl IntoIterator<Item = Arc<Campaign>>) -> Ar
     Arc::new(RuleSet::build(campaigns.into_iter().collect(), 1))
 }
 
-/// The manifest of the fixtures, of those that remember or the others.
+/// The manifest of the fixtures, with state or without.
 pub(crate) fn manifest(remembers: bool) -> &'static Manifest {
-    static MANIFESTS: LazyLock<[Manifest; 2]> =
-        LazyLock::new(|| [false, true].map(|it| read_manifest(fixtures::manifest("f", it).as_bytes()).unwrap()));
+    static MANIFESTS: LazyLock<[Manifest; 2]> = LazyLock::new(|| {
+        [false, true].map(|it| read_manifest(fixtures::manifest("f", it).as_bytes()).unwrap())
+    });
     &MANIFESTS[usize::from(remembers)]
 }
 
-/// What became of each call: its notes, or the kind of its fault.
-pub(crate) fn told(decided: &Decided) -> Vec<String> {
-    let tell = |verdict: &Verdict| match &verdict.result {
-        Ok(outcome) => outcome.actions.iter().map(tell_action).collect::<Vec<_>>().join(","),
+/// The result of each call: its actions as text, or the kind of its fault.
+pub(crate) fn results(decided: &BatchResult) -> Vec<String> {
+    let text_of = |call: &CallResult| match &call.result {
+        Ok(outcome) => outcome.actions.iter().map(action_text).collect::<Vec<_>>().join(","),
         Err(fault) => fault.kind().to_owned(),
     };
-    decided.verdicts.iter().map(tell).collect()
+    decided.results.iter().map(text_of).collect()
 }
 
 /// The only fault of a batch.
-pub(crate) fn fault_of(decided: &Decided) -> &GuestFault {
-    let mut faults = decided.verdicts.iter().filter_map(|verdict| verdict.result.as_ref().err());
+pub(crate) fn fault_of(decided: &BatchResult) -> &GuestFault {
+    let mut faults = decided.results.iter().filter_map(|call| call.result.as_ref().err());
     let only = faults.next().expect("there is a fault");
     assert_eq!(faults.next(), None, "there is one fault only");
     only
 }
 
-fn tell_action(action: &Action) -> String {
+fn action_text(action: &Action) -> String {
     match action {
         Action::Note(text) => text.to_string(),
         Action::Send { channel, template, data } => format!("{} {template} {data}", channel.name()),

@@ -1,28 +1,29 @@
-//! Somebody began to register and did not finish: a nudge, an hour later, and only to those who have not finished by then.
+//! A customer starts to register and does not finish. An hour later the rule sends a reminder,
+//! unless the customer has finished by then.
 //!
-//! Whoever begins again gets the whole hour again; whoever finishes is left alone. A nudge that comes long after its time, because
-//! the engine was down, would be strange: it is left out.
+//! A new start begins the hour again. A completed registration cancels the reminder. If the engine
+//! was down and the reminder is long overdue, it is not sent.
 
 use hailer_sdk::prelude::*;
 
-/// Nudges people who begin to register and do not finish.
+/// Reminds customers who start to register and do not finish.
 #[rule]
 pub struct AbandonedRegistration {
-    /// Minutes to wait before the nudge.
+    /// Minutes to wait before the reminder.
     #[param(default = 60, min = 1, max = 43200)]
     wait_minutes: u32,
     /// The template of the text message.
     #[param(default = "registration-nudge", min = 1, max = 128)]
     template: String,
-    /// A nudge that would come so many hours after its time is left out. 0: it comes at any time.
+    /// A reminder that is overdue by more than this number of hours is not sent. 0: always send it.
     #[param(default = 24)]
     late_hours_max: u32,
 }
 
-/// What is kept while somebody registers.
+/// The state during a registration.
 #[derive(Debug, Default, State)]
 struct Begun {
-    /// When they began; absent when they have finished.
+    /// The time of the start; `None` if the registration is complete.
     at: Option<Timestamp>,
 }
 
@@ -53,7 +54,7 @@ impl AbandonedRegistration {
         ctx.note("nudged");
     }
 
-    /// The registration that began later is the one that is waited for, with its timer.
+    /// The later registration counts, with its timer.
     #[merge]
     fn merge(&self, state: &mut Begun, other: Begun, ctx: &mut MergeContext) {
         let mut due = ctx.due(Timer::NUDGE);
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_does_not_finish_is_nudged_after_an_hour_and_once() {
+    fn a_customer_who_does_not_finish_gets_one_reminder_after_an_hour() {
         Scenario::new(AbandonedRegistration::default())
             .event("RegistrationStarted")
             .expect_nothing()
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_finishes_is_left_alone() {
+    fn a_customer_who_finishes_gets_no_reminder() {
         Scenario::new(AbandonedRegistration::default())
             .event("RegistrationStarted")
             .advance(minutes(59))
@@ -103,21 +104,24 @@ mod tests {
     }
 
     #[test]
-    fn whoever_begins_again_has_the_whole_time_again() {
-        Scenario::new(AbandonedRegistration { wait_minutes: 30, ..AbandonedRegistration::default() })
-            .event("RegistrationStarted")
-            .advance(minutes(29))
-            .event("RegistrationStarted")
-            .expect_timer(Timer::NUDGE, minutes(30))
-            .advance(minutes(29))
-            .expect_nothing()
-            .advance(minutes(1))
-            .expect_sent(nudge())
-            .expect_nothing();
+    fn a_new_start_begins_the_waiting_time_again() {
+        Scenario::new(AbandonedRegistration {
+            wait_minutes: 30,
+            ..AbandonedRegistration::default()
+        })
+        .event("RegistrationStarted")
+        .advance(minutes(29))
+        .event("RegistrationStarted")
+        .expect_timer(Timer::NUDGE, minutes(30))
+        .advance(minutes(29))
+        .expect_nothing()
+        .advance(minutes(1))
+        .expect_sent(nudge())
+        .expect_nothing();
     }
 
     #[test]
-    fn a_completion_without_a_beginning_is_no_reason_to_write() {
+    fn a_completion_without_a_start_sends_nothing() {
         Scenario::new(AbandonedRegistration::default())
             .event("RegistrationCompleted")
             .expect_nothing()
@@ -126,8 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn one_customers_registration_is_not_anothers() {
-        let of = |event: &str, customer: i64| Event::of(event).set("/customerInfo/customerId", customer);
+    fn registrations_of_two_customers_are_independent() {
+        let of =
+            |event: &str, customer: i64| Event::of(event).set("/customerInfo/customerId", customer);
         Scenario::new(AbandonedRegistration::default())
             .event(of("RegistrationStarted", 1))
             .event(of("RegistrationStarted", 2))
@@ -138,8 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_that_becomes_part_of_another_account_is_waited_for_there() {
-        let of = |event: &str, customer: i64| Event::of(event).set("/customerInfo/customerId", customer);
+    fn a_merge_moves_the_registration_to_the_customer_who_remains() {
+        let of =
+            |event: &str, customer: i64| Event::of(event).set("/customerInfo/customerId", customer);
         Scenario::new(AbandonedRegistration::default())
             .event(of("RegistrationStarted", 1))
             .event(Event::of("ProfilesMerged").set("from_customer_id", 1).set("to_customer_id", 2))

@@ -1,21 +1,24 @@
-//! An offer for customers who enter a target audience: an example of an event that the source's table doesn't have.
+//! An offer for customers who enter a target audience. This is an example of an event that the
+//! source does not document.
 //!
-//! **The code `OnTargetAudienceEntered` and the shape of its body are made up**, to show how such an event is read: `#[on]` names
-//! the codes, so that the engine calls this rule for no other event, and the body is searched by name. A
-//! body promises nothing, so every look into it may find nothing, and in doubt nothing is sent.
+//! **The code `OnTargetAudienceEntered` and the shape of its body are invented**, to show how to
+//! read such an event. `#[on]` names the code, so the engine calls this rule for no other event.
+//! The rule searches the body by name. Every value may be missing, and in doubt the rule sends
+//! nothing.
 
 use hailer_sdk::prelude::*;
 
 /// Makes an offer to customers who enter a target audience, while the offer is valid.
 ///
-/// The body is personal as a whole, so a campaign must be granted `body`.
+/// The whole body is personal, so a campaign must be granted `body`.
 #[rule]
 pub struct AudienceOffer {
-    /// The audiences (`audience.code`) to write to, each with the template of its e-mail. It is filled with `discount`, if
-    /// the event has one, and with `valid_until`.
+    /// The audiences (`audience.code`) to write to, each with the template of its e-mail. The
+    /// template's data is `discount`, if the event has one, and `valid_until`.
     #[param(default = [("sleeping", "we-miss-you")])]
     templates: Map<String, String>,
-    /// An offer that ends sooner than this is not made: nobody likes to read of a discount that ends before lunch.
+    /// The offer is not sent if it ends in fewer hours than this, as the customer could not use it
+    /// in time.
     #[param(default = 24)]
     hours_left_min: u32,
 }
@@ -32,19 +35,26 @@ impl AudienceOffer {
             return ctx.note("not sent: no offer for this audience");
         };
         let offer = body.and_then(|body| body.get("offer"));
-        let Some(valid_until) = offer.and_then(|offer| offer.get("validUntil")?.as_timestamp()) else {
-            return ctx.note("not sent: the event does not say in a readable way how long the offer is valid");
+        let Some(valid_until) = offer.and_then(|offer| offer.get("validUntil")?.as_timestamp())
+        else {
+            return ctx.note(
+                "not sent: the event does not say in a readable way how long the offer is valid",
+            );
         };
         if valid_until < ctx.now() + hours(self.hours_left_min) {
             return ctx.note("not sent: the offer ends too soon, or has ended");
         }
-        // No discount is one thing, and a discount that can't be read is another: the mail would leave it out.
-        let told = offer.and_then(|offer| offer.get("discount")).filter(|discount| !discount.is_null());
+        // An absent discount is valid. If a discount is present but unreadable, the e-mail would be
+        // wrong.
+        let told =
+            offer.and_then(|offer| offer.get("discount")).filter(|discount| !discount.is_null());
         let discount = told.and_then(Raw::as_decimal);
         if told.is_some() && discount.is_none() {
             return ctx.note("not sent: the discount cannot be read");
         }
-        ctx.send(Mail::template(template).data("discount", discount).data("valid_until", valid_until));
+        ctx.send(
+            Mail::template(template).data("discount", discount).data("valid_until", valid_until),
+        );
         ctx.note("made the audience's offer");
     }
 }
@@ -70,7 +80,10 @@ mod tests {
 
     #[test]
     fn an_audience_with_a_template_gets_its_offer() {
-        Scenario::new(AudienceOffer::default()).event(entered()).expect_sent(offer(Some(dec!(12.5)))).expect_nothing();
+        Scenario::new(AudienceOffer::default())
+            .event(entered())
+            .expect_sent(offer(Some(dec!(12.5))))
+            .expect_nothing();
     }
 
     #[test]
@@ -86,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn another_audience_is_not_written_to() {
+    fn another_audience_gets_no_message() {
         Scenario::new(AudienceOffer::default())
             .event(entered().set("/audience/code", "Спящие"))
             .expect_nothing()
@@ -94,27 +107,41 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_another_shape_is_quiet() {
+    fn a_body_of_another_shape_sends_nothing() {
         let mut scenario = Scenario::new(AudienceOffer::default());
-        for audience in
-            ["null", "[]", "7", r#""sleeping""#, "{}", r#"{"code": 7}"#, r#"{"code": {"code": "sleeping"}}"#]
-        {
-            scenario.event(entered().set_json("/audience", audience)).expect_nothing().expect_note("names no audience");
+        for audience in [
+            "null",
+            "[]",
+            "7",
+            r#""sleeping""#,
+            "{}",
+            r#"{"code": 7}"#,
+            r#"{"code": {"code": "sleeping"}}"#,
+        ] {
+            scenario
+                .event(entered().set_json("/audience", audience))
+                .expect_nothing()
+                .expect_note("names no audience");
         }
-        for offer in ["null", "[1, 2]", r#"{"validUntil": "tomorrow"}"#, r#"{"validUntil": 20260108}"#] {
-            scenario.event(entered().set_json("/offer", offer)).expect_nothing().expect_note("how long");
+        for offer in
+            ["null", "[1, 2]", r#"{"validUntil": "tomorrow"}"#, r#"{"validUntil": 20260108}"#]
+        {
+            scenario
+                .event(entered().set_json("/offer", offer))
+                .expect_nothing()
+                .expect_note("how long");
         }
     }
 
     #[test]
-    fn an_offer_without_a_discount_has_none_to_fill_in() {
+    fn an_offer_without_a_discount_is_sent_without_one() {
         Scenario::new(AudienceOffer::default())
             .event(entered().set_json("/offer/discount", "null"))
             .expect_sent(offer(None));
     }
 
     #[test]
-    fn a_discount_that_cannot_be_read_is_not_left_out_of_the_offer() {
+    fn an_offer_with_an_unreadable_discount_is_not_sent() {
         let mut scenario = Scenario::new(AudienceOffer::default());
         for discount in [r#""12,5 %""#, r#""12.5""#, "true", "{}"] {
             scenario

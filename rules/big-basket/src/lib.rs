@@ -1,44 +1,49 @@
-//! A thank-you for a big basket, while the customer still carries it home.
+//! Thanks for a big basket, right after the purchase.
 //!
-//! What would embarrass: thanking for a refund, for carrier bags and gift cards, or for a basket of last week that stood
-//! in a queue. The first is in the condition of the handler; the others are in the handler, and leave a note.
+//! These messages must not be sent: thanks for a refund, for carrier bags and gift cards, or for a
+//! purchase of last week that waited in a queue. The handler's condition excludes refunds. The
+//! handler checks the rest and leaves a note.
 
 use hailer_sdk::prelude::*;
 
 /// Thanks customers whose basket reaches an amount.
 ///
-/// Amounts are exact decimals: 0.1 and 0.2 make 0.3, and the customer who spent the threshold to the kopeck is thanked.
+/// Amounts are exact decimals: 0.1 and 0.2 make 0.3, and a purchase of exactly the threshold
+/// counts.
 #[rule]
 pub struct BigBasket {
-    /// From this amount on, in the purchase's currency.
+    /// The smallest amount that gets a message, in the purchase's currency.
     #[param(default = "100.00", min = 0)]
     threshold: Decimal,
-    /// The brand whose shops count (`brandId`); empty for all.
+    /// Only purchases in shops of this brand count (`brandId`); empty for all brands.
     #[param(default = "")]
     brand: String,
-    /// The currency of the threshold (`currencyExternalId`); empty if there is but one. A hundred roubles are not a
-    /// hundred euros.
+    /// The currency of the threshold (`currencyExternalId`); empty if there is only one. A hundred
+    /// roubles are not a hundred euros.
     #[param(default = "")]
     currency: String,
     /// Goods (`itemId`) that do not count towards the amount: carrier bags, gift cards.
     #[param(default = [])]
     excluded_items: Vec<String>,
-    /// Purchases older than this are not thanked for any more: after an outage, the queue may hold old ones. Nor are
-    /// those with a time that cannot be read; those without one are. 0: of any age.
+    /// Purchases older than this number of hours get no message, because after an outage the queue
+    /// may hold old ones. A purchase with an unreadable time gets none either; one without a time
+    /// does. 0: purchases of any age.
     #[param(default = 0)]
     hours_max: u32,
-    /// The push message's template. It is filled with `amount` (what counted), `items` (lines of the cheque that
-    /// counted) and `bonuses` (what the purchase earned).
+    /// The push message's template. Its data is `amount` (the amount that counts), `items` (the
+    /// number of lines that count) and `bonuses` (the bonuses that the purchase earned).
     #[param(default = "big-basket", min = 1, max = 128)]
     template: String,
 }
 
 #[handlers]
 impl BigBasket {
-    /// The condition is asked before the rule is called, so that the purchases of other brands cost next to nothing. Whether the threshold is
-    /// reached is known here only, when the goods that don't count are taken off.
+    /// The engine checks the condition before it calls the rule, so purchases of other brands cost
+    /// next to nothing. The handler compares the threshold, because excluded goods must be
+    /// subtracted first.
     ///
-    /// A list's pattern names what is read of each line; nothing else of the cheque reaches the rule.
+    /// The pattern of a list names the fields of each line; the rule gets nothing else of the
+    /// cheque.
     #[when(
         (is_refund.is_none() || !is_refund)
             && (self.brand == "" || brand_id == self.brand)
@@ -64,7 +69,9 @@ impl BigBasket {
                 Some(at) if ctx.now().since(at) > hours(self.hours_max) => {
                     return ctx.note("not sent: the purchase is too long ago");
                 }
-                None if date_time_text.is_some() => return ctx.note("not sent: the purchase's time cannot be read"),
+                None if date_time_text.is_some() => {
+                    return ctx.note("not sent: the purchase's time cannot be read");
+                }
                 _ => {}
             }
         }
@@ -76,9 +83,12 @@ impl BigBasket {
         if counted < self.threshold {
             return ctx.note("not sent: below the threshold");
         }
-        let bonuses: Decimal =
-            rewards.iter().filter(|one| one.reward_type == Some("Bonus")).map(|one| one.amount).sum();
-        // What people read has two digits after the point; what was compared has all of them.
+        let bonuses: Decimal = rewards
+            .iter()
+            .filter(|one| one.reward_type == Some("Bonus"))
+            .map(|one| one.amount)
+            .sum();
+        // The message has two digits after the point; the comparison used all of them.
         ctx.send(
             Push::template(&self.template)
                 .data("amount", counted.round(2))
@@ -108,12 +118,18 @@ mod tests {
     }
 
     fn thanks(amount: Decimal, items: usize) -> hailer_sdk::Message<'static> {
-        Push::template("big-basket").data("amount", amount).data("items", items).data("bonuses", dec!(62.51))
+        Push::template("big-basket")
+            .data("amount", amount)
+            .data("items", items)
+            .data("bonuses", dec!(62.51))
     }
 
     #[test]
-    fn a_basket_from_the_threshold_on_is_thanked_for_with_what_it_earned() {
-        Scenario::new(at_135()).event("Purchase").expect_sent(thanks(dec!(135), 2)).expect_nothing();
+    fn a_basket_of_at_least_the_threshold_gets_a_message_with_its_bonuses() {
+        Scenario::new(at_135())
+            .event("Purchase")
+            .expect_sent(thanks(dec!(135), 2))
+            .expect_nothing();
     }
 
     #[test]
@@ -125,29 +141,37 @@ mod tests {
     }
 
     #[test]
-    fn nobody_reads_of_ten_thousandths() {
+    fn amounts_are_rounded_to_two_digits() {
         let mut scenario = Scenario::new(BigBasket::default());
         scenario.event(Event::of("Purchase").set_json("amount", "135.1000"));
         assert_eq!(scenario.sent()[0].data["amount"].to_string(), "135.10");
     }
 
     #[test]
-    fn bonuses_add_up_exactly_and_discounts_are_none() {
-        let rewards = r#"[{"amount": 0.1, "rewardType": "Bonus"}, {"amount": 0.2, "rewardType": "Bonus"},
-                          {"amount": 5, "rewardType": "Discount"}, {"amount": 7}]"#;
-        let expected =
-            Push::template("big-basket").data("amount", dec!(135)).data("items", 2).data("bonuses", dec!(0.3));
-        Scenario::new(at_135()).event(Event::of("Purchase").set_json("rewards", rewards)).expect_sent(expected);
+    fn bonuses_are_added_exactly_and_discounts_are_not() {
+        let rewards = r#"[
+            {"amount": 0.1, "rewardType": "Bonus"}, {"amount": 0.2, "rewardType": "Bonus"},
+            {"amount": 5, "rewardType": "Discount"}, {"amount": 7}
+        ]"#;
+        let expected = Push::template("big-basket")
+            .data("amount", dec!(135))
+            .data("items", 2)
+            .data("bonuses", dec!(0.3));
+        Scenario::new(at_135())
+            .event(Event::of("Purchase").set_json("rewards", rewards))
+            .expect_sent(expected);
     }
 
     #[test]
-    fn another_brand_does_not_count_and_neither_does_an_unknown_one() {
+    fn purchases_of_another_or_an_unknown_brand_do_not_count() {
         Scenario::new(BigBasket { brand: BRAND.into(), ..BigBasket::default() })
             .event("Purchase")
             .expect_sent(thanks(dec!(135), 2))
             .event(Event::of("Purchase").set("brand_id", "another"))
             .expect_nothing()
-            .expect_note("its condition `(is_refund.is_none() || !is_refund) && brand_id == \"82013554")
+            .expect_note(
+                "its condition `(is_refund.is_none() || !is_refund) && brand_id == \"82013554",
+            )
             .event(Event::of("Purchase").without("brand_id"))
             .expect_nothing();
     }
@@ -165,29 +189,44 @@ mod tests {
 
     #[test]
     fn excluded_goods_do_not_count() {
-        let rule = || BigBasket { excluded_items: vec!["2".into(), "мешок".into()], ..BigBasket::default() };
+        let rule = || BigBasket {
+            excluded_items: vec!["2".into(), "мешок".into()],
+            ..BigBasket::default()
+        };
         Scenario::new(rule()).event("Purchase").expect_nothing().expect_note("below the threshold");
-        Scenario::new(BigBasket { threshold: dec!(90), ..rule() }).event("Purchase").expect_sent(thanks(dec!(90), 1));
-        let bags =
-            r#"[{"itemId": "мешок", "description": "Мешок", "amount": 35.0000}, {"itemId": null, "amount": 100}]"#;
-        Scenario::new(rule()).event(Event::of("Purchase").set_json("items", bags)).expect_sent(thanks(dec!(100), 1));
+        Scenario::new(BigBasket { threshold: dec!(90), ..rule() })
+            .event("Purchase")
+            .expect_sent(thanks(dec!(90), 1));
+        let bags = r#"[
+            {"itemId": "мешок", "description": "Мешок", "amount": 35.0000},
+            {"itemId": null, "amount": 100}
+        ]"#;
+        Scenario::new(rule())
+            .event(Event::of("Purchase").set_json("items", bags))
+            .expect_sent(thanks(dec!(100), 1));
     }
 
     #[test]
-    fn goods_that_cost_more_than_the_whole_cheque_leave_nothing_to_thank_for() {
+    fn excluded_goods_above_the_total_send_nothing() {
         let items = r#"[{"itemId": "1", "amount": 500}]"#;
-        Scenario::new(BigBasket { excluded_items: vec!["1".into()], threshold: dec!(0), ..BigBasket::default() })
-            .event(Event::of("Purchase").set_json("items", items))
-            .expect_nothing();
+        Scenario::new(BigBasket {
+            excluded_items: vec!["1".into()],
+            threshold: dec!(0),
+            ..BigBasket::default()
+        })
+        .event(Event::of("Purchase").set_json("items", items))
+        .expect_nothing();
     }
 
     #[test]
     fn a_cheque_without_lines_counts_by_its_total() {
-        Scenario::new(at_135()).event(Event::of("Purchase").without("items")).expect_sent(thanks(dec!(135), 0));
+        Scenario::new(at_135())
+            .event(Event::of("Purchase").without("items"))
+            .expect_sent(thanks(dec!(135), 0));
     }
 
     #[test]
-    fn a_purchase_that_says_it_is_a_refund_is_not_thanked_for() {
+    fn a_purchase_marked_as_a_refund_gets_no_message() {
         let mut scenario = Scenario::new(at_135());
         scenario
             .event(Event::of("Purchase").set("is_refund", true))
@@ -200,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_that_stood_in_a_queue_for_long_is_not_thanked_for() {
+    fn an_old_purchase_gets_no_message() {
         Scenario::new(BigBasket { hours_max: 2, ..BigBasket::default() })
             .at("2020-08-13T18:53:47Z")
             .event("Purchase")
@@ -217,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_with_a_field_that_cannot_be_used_is_not_decided() {
+    fn a_purchase_with_an_unusable_field_is_not_decided() {
         let mut scenario = Scenario::new(BigBasket { hours_max: 24, ..BigBasket::default() });
         for (field, value) in [
             ("is_refund", r#""true""#),
@@ -231,9 +270,9 @@ mod tests {
                 .at("2020-08-13T16:53:47Z")
                 .event(Event::of("Purchase").set_json(field, value))
                 .expect_nothing()
-                .expect_note("is there, and can't be used");
+                .expect_note("is present but unusable");
         }
-        // A time that is no text is no time, and the campaign asks how old a purchase is.
+        // A time that is a number is unreadable, and this campaign limits the age of a purchase.
         scenario
             .event(Event::of("Purchase").set_json("date_time", "1597337627"))
             .expect_nothing()
@@ -249,8 +288,10 @@ mod tests {
     }
 
     #[test]
-    fn parameters_have_their_bounds() {
-        let campaign = Scenario::<BigBasket>::with_params(r#"{"threshold": "135.0001", "template": "thanks"}"#);
+    fn parameters_have_bounds() {
+        let campaign = Scenario::<BigBasket>::with_params(
+            r#"{"threshold": "135.0001", "template": "thanks"}"#,
+        );
         campaign.unwrap().event("Purchase").expect_nothing();
         assert!(Scenario::<BigBasket>::with_params(r#"{"threshold": "-1"}"#).is_err());
         assert!(Scenario::<BigBasket>::with_params(r#"{"treshold": "1"}"#).is_err());

@@ -1,20 +1,22 @@
-//! Happy birthday, every year, in the morning of the customer's day.
+//! Congratulates customers on their birthday, every year, in the morning.
 //!
-//! The birthday is the value of an attribute of the customer: the deployment says which. It is personal, so the campaign must be
-//! granted it; the rule keeps the month and the day, never the year, as nobody needs to know how old somebody is to congratulate. Who was
-//! born on the 29th of February is congratulated on the 28th in other years. A date that can't be read is left alone: better no
-//! congratulation than one on the wrong day. So are a placeholder for an unknown date, and a date with a time other than midnight: at midnight
-//! in the customer's place it may be the day before in UTC.
+//! The birthday is the value of a customer attribute; the deployment says which one. It is
+//! personal, so the campaign must be granted it. The rule keeps the month and the day, never the
+//! year. In years without a 29th of February, that birthday is on the 28th. The rule ignores a date
+//! that it cannot read: no congratulation is better than one on the wrong day. It also ignores
+//! placeholders for an unknown date, and dates with a time other than midnight. Midnight at the
+//! customer's place may be the day before in UTC.
 
 use hailer_sdk::prelude::*;
 
 /// Congratulates customers on their birthday, every year.
 #[rule]
 pub struct Birthday {
-    /// The attribute (`attributeCode`) that holds the birthday, as `1990-02-28` (with a time or without) or `28.02.1990`.
+    /// The attribute (`attributeCode`) with the birthday, as `1990-02-28` (with or without a time)
+    /// or `28.02.1990`.
     #[param(default = "Birthday", min = 1)]
     attribute: String,
-    /// The hour of the day, in the campaign's time zone.
+    /// The hour of the message, in the campaign's time zone.
     #[param(default = 10, max = 23)]
     hour: u8,
     /// The template of the push message.
@@ -22,7 +24,7 @@ pub struct Birthday {
     template: String,
 }
 
-/// The day; 0 and 0 while it isn't known.
+/// The birthday; month 0 and day 0 if it is unknown.
 #[derive(Debug, Default, State)]
 struct Day {
     month: u8,
@@ -31,7 +33,7 @@ struct Day {
 
 #[handlers]
 impl Birthday {
-    /// Lenient: a value that is no text replaces the birthday that is kept, so it must be heard of.
+    /// Lenient, so that a value that is not text also deletes the stored birthday.
     #[lenient]
     fn updated(
         &self,
@@ -51,7 +53,7 @@ impl Birthday {
             None => {
                 *state = Day::default();
                 ctx.cancel(Timer::TODAY);
-                ctx.note("the birthday was taken away, or is no date");
+                ctx.note("the birthday was removed, or is not a date");
             }
         }
     }
@@ -66,7 +68,8 @@ impl Birthday {
         ctx.note("congratulated");
     }
 
-    /// The account that remains knows best. The timer goes with the day.
+    /// The birthday of the customer who remains is kept, if it is known. The timer belongs to the
+    /// kept day.
     #[merge]
     fn merge(&self, state: &mut Day, other: Day, ctx: &mut MergeContext) {
         let mut due = ctx.due(Timer::TODAY);
@@ -85,11 +88,11 @@ impl Birthday {
     }
 }
 
-/// No customer is older, in years.
+/// The largest age of a customer, in years.
 const AGE_MAX: i64 = 120;
 
-/// The day of a date of birth. `None` if no calendar has the date, no customer can be born on it, it stands for an unknown date, or its time
-/// leaves the day open.
+/// The birthday in a date of birth. `None` if the date does not exist, lies in the future or too
+/// far back, is a placeholder for an unknown date, or has a time other than midnight.
 fn day_of(date: &str, now: Timestamp) -> Option<Day> {
     let (year, month, day) = match date.as_bytes().get(2) {
         Some(b'.') => (date.get(6..10)?, date.get(3..5)?, date.get(..2)?),
@@ -97,19 +100,22 @@ fn day_of(date: &str, now: Timestamp) -> Option<Day> {
     };
     let moment: Timestamp = [year, "-", month, "-", day, "T00:00:00Z"].concat().parse().ok()?;
     let (year, month, day) = moment.date();
-    // The first days of two calendars of computers stand for unknown dates. The others, 0001-01-01 and 9999-12-31 among them, are too far off.
+    // The first days of two common computer calendars are placeholders for unknown dates. Other
+    // placeholders, such as 0001-01-01 and 9999-12-31, are out of range.
     let is_placeholder = matches!((year, month, day), (1900 | 1970, 1, 1));
     let is_possible = moment <= now && now.date().0 - year <= AGE_MAX;
     (is_possible && !is_placeholder && is_midnight(date.get(10..)?)).then_some(Day { month, day })
 }
 
-/// Whether nothing stands behind a date, or midnight: `T00:00:00`, with an offset or without.
+/// Whether the rest of a date is empty or midnight: `T00:00:00`, with or without an offset.
 fn is_midnight(time: &str) -> bool {
     let mut bytes = time.bytes();
     let is_clock = |byte| matches!(byte, b'0' | b':' | b'.');
     match bytes.next() {
         None => true,
-        Some(b'T' | b't' | b' ') => bytes.take_while(|byte| !matches!(byte, b'Z' | b'z' | b'+' | b'-')).all(is_clock),
+        Some(b'T' | b't' | b' ') => {
+            bytes.take_while(|byte| !matches!(byte, b'Z' | b'z' | b'+' | b'-')).all(is_clock)
+        }
         Some(_) => false,
     }
 }
@@ -129,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn every_year_there_is_a_congratulation_on_the_day() {
+    fn a_congratulation_is_sent_every_year_on_the_day() {
         let mut scenario = Scenario::new(Birthday::default());
         scenario.time_zone("Europe/Moscow").event(born("1990-06-15"));
         for year in 2026..2036 {
@@ -143,17 +149,26 @@ mod tests {
     }
 
     #[test]
-    fn a_child_of_a_leap_day_is_congratulated_every_year() {
+    fn a_birthday_on_a_leap_day_is_congratulated_every_year() {
         let mut scenario = Scenario::new(Birthday::default());
         scenario.event(born("29.02.1992")).expect_timer(Timer::TODAY, on(2026, 2, 28).at(10, 0));
         for day in [on(2027, 2, 28), on(2028, 2, 29), on(2029, 2, 28)] {
-            scenario.advance(days(365)).expect_sent(congratulation()).expect_timer(Timer::TODAY, day.at(10, 0));
+            scenario
+                .advance(days(365))
+                .expect_sent(congratulation())
+                .expect_timer(Timer::TODAY, day.at(10, 0));
         }
     }
 
     #[test]
-    fn a_birthday_is_read_as_the_source_may_write_it() {
-        for date in ["1990-06-15", "1990-06-15T00:00:00", "1990-06-15T00:00:00Z", "15.06.1990", "15.06.1990 00:00:00"] {
+    fn a_birthday_is_read_in_every_format_of_the_source() {
+        for date in [
+            "1990-06-15",
+            "1990-06-15T00:00:00",
+            "1990-06-15T00:00:00Z",
+            "15.06.1990",
+            "15.06.1990 00:00:00",
+        ] {
             Scenario::new(Birthday::default())
                 .event(born(date))
                 .expect_timer(Timer::TODAY, on(2026, 6, 15).at(10, 0))
@@ -162,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date_is_left_alone_and_takes_the_one_before_away() {
+    fn an_unreadable_date_deletes_the_stored_birthday() {
         for date in [
             "",
             "soon",
@@ -187,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_birthday_that_is_told_on_the_day_is_not_missed_before_the_hour() {
+    fn a_birthday_set_on_the_day_before_the_hour_is_congratulated() {
         Scenario::new(Birthday::default())
             .at("2026-06-15T09:59:00Z")
             .event(born("1990-06-15"))
@@ -200,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn other_attributes_are_nothing_to_celebrate() {
+    fn other_attributes_change_nothing() {
         Scenario::new(Birthday::default())
             .event(born("1990-06-15"))
             .event("AttributeUpdated")
@@ -208,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_merge_keeps_the_birthday_of_whoever_has_one() {
+    fn a_merge_keeps_the_only_known_birthday() {
         let of = |event: Event, customer: i64| event.set("/customerInfo/customerId", customer);
         Scenario::new(Birthday::default())
             .event(of(born("1990-06-15"), 1))
@@ -218,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_placeholder_for_an_unknown_date_is_no_birthday() {
+    fn a_placeholder_for_an_unknown_date_is_not_a_birthday() {
         let placeholders = [
             "0001-01-01",
             "0001-01-01T00:00:00",
@@ -236,23 +251,30 @@ mod tests {
             Scenario::new(Birthday::default())
                 .event(born("1990-06-15"))
                 .event(born(date))
-                .expect_note("is no date")
+                .expect_note("is not a date")
                 .expect_no_timer(Timer::TODAY)
                 .advance(days(400))
                 .expect_nothing();
         }
-        // In events of earlier years, 1900 is the year of somebody's birth.
-        for (date, note) in [("1900-01-01", "is no date"), ("1900-01-02", "waits for the birthday")] {
-            Scenario::new(Birthday::default()).at("2019-06-15T12:00:00Z").event(born(date)).expect_note(note);
+        // In events of earlier years, 1900 is a possible year of birth.
+        for (date, note) in
+            [("1900-01-01", "is not a date"), ("1900-01-02", "waits for the birthday")]
+        {
+            Scenario::new(Birthday::default())
+                .at("2019-06-15T12:00:00Z")
+                .event(born(date))
+                .expect_note(note);
         }
-        // The years on both sides are somebody's.
+        // The years next to the placeholders are valid.
         for date in ["1907-06-15", "1970-01-02", "2025-06-15"] {
-            Scenario::new(Birthday::default()).event(born(date)).expect_note("waits for the birthday");
+            Scenario::new(Birthday::default())
+                .event(born(date))
+                .expect_note("waits for the birthday");
         }
     }
 
     #[test]
-    fn a_time_that_is_midnight_elsewhere_leaves_the_day_open() {
+    fn a_date_with_a_time_other_than_midnight_is_ignored() {
         for date in [
             "1990-06-14T21:00:00Z",
             "1990-06-14T20:00:00.000Z",
@@ -262,7 +284,7 @@ mod tests {
         ] {
             Scenario::new(Birthday::default())
                 .event(born(date))
-                .expect_note("is no date")
+                .expect_note("is not a date")
                 .expect_no_timer(Timer::TODAY);
         }
         for date in [
@@ -271,15 +293,18 @@ mod tests {
             "1990-06-15T00:00:00-05:00",
             "1990-06-15 00:00",
         ] {
-            Scenario::new(Birthday::default()).event(born(date)).expect_timer(Timer::TODAY, on(2026, 6, 15).at(10, 0));
+            Scenario::new(Birthday::default())
+                .event(born(date))
+                .expect_timer(Timer::TODAY, on(2026, 6, 15).at(10, 0));
         }
     }
 
     #[test]
-    fn of_two_birthdays_the_day_and_the_timer_of_who_remains_count_whichever_comes_first() {
+    fn a_merge_keeps_the_birthday_and_the_timer_of_the_customer_who_remains() {
         let of = |event: Event, customer: i64| event.set("/customerInfo/customerId", customer);
-        let merged =
-            |from: i64, to: i64| Event::of("ProfilesMerged").set("from_customer_id", from).set("to_customer_id", to);
+        let merged = |from: i64, to: i64| {
+            Event::of("ProfilesMerged").set("from_customer_id", from).set("to_customer_id", to)
+        };
         for (from, to, month) in [(1, 2, 12), (2, 1, 6)] {
             Scenario::new(Birthday::default())
                 .event(of(born("1990-06-15"), 1))

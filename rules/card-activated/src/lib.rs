@@ -1,33 +1,37 @@
-//! A card is ready: the one message about a card that customers wait for, with what they can do now.
+//! Tells customers that their new card is ready to be used.
 //!
-//! What would embarrass: calling a card ready that is blocked, writing about a card that was activated years ago in another
-//! system and has just been moved in, and the same words for a guest and for the oldest customer.
+//! These messages must not be sent: a message about a blocked card, one about a card that was
+//! activated years ago and is only imported now, and the same text for a guest and for a
+//! long-standing customer.
 
 use hailer_sdk::prelude::*;
 
-/// Tells customers that their card is ready to be used, in words for the card's category.
+/// Tells customers that their card is ready to be used, with a template for the card's category.
 ///
-/// It reads no card number, so the campaign needs no grant: whoever has just activated a card knows which.
+/// It reads no card number, so the campaign needs no grant. A customer who has just activated a
+/// card knows which one is meant.
 #[rule(name = "card-activated")]
 pub struct ReadyCard {
-    /// The push message's template. It is filled with `category`, if the event names one.
+    /// The push message's template. Its data is `category`, if the event names one.
     #[param(default = "card-activated", min = 1, max = 128)]
     template: String,
-    /// Templates for cards of some categories (`cardCategory`), in place of the usual one. An empty one means that this
-    /// category isn't written to: test cards, cards of the staff.
+    /// Templates for some categories (`cardCategory`), in place of the usual one. An empty template
+    /// switches the message off for a category, such as test cards or cards of the staff.
     #[param(default = [("VIP", "card-activated-vip")])]
     category_templates: Map<String, String>,
-    /// Only cards of these types (`cardType`); empty for all.
+    /// Only cards of these types count (`cardType`); empty for all types.
     #[param(default = [])]
     card_types: Vec<String>,
-    /// Cards activated longer ago than this are not written about. 0: activated at any time.
+    /// Cards activated more than this number of hours ago get no message. 0: cards activated at any
+    /// time.
     #[param(default = 0)]
     hours_max: u32,
 }
 
 #[handlers]
 impl ReadyCard {
-    /// Only a card that can be used: activated, and neither blocked nor deleted as far as the event says.
+    /// The condition selects usable cards: activated, and neither blocked nor deleted as far as the
+    /// event says.
     #[when(
         target_state == "Activated"
             && (card_is_blocked.is_none() || !card_is_blocked)
@@ -46,20 +50,24 @@ impl ReadyCard {
         }: CardActivated,
         ctx: &mut Context,
     ) {
-        if !self.card_types.is_empty() && !card_type.is_some_and(|found| self.card_types.iter().any(|one| one == found))
+        if !self.card_types.is_empty()
+            && !card_type.is_some_and(|found| self.card_types.iter().any(|one| one == found))
         {
             return ctx.note("not sent: another type of card");
         }
-        if self.hours_max > 0 && card_activation_date.is_some_and(|at| ctx.now().since(at) > hours(self.hours_max)) {
+        if self.hours_max > 0
+            && card_activation_date.is_some_and(|at| ctx.now().since(at) > hours(self.hours_max))
+        {
             return ctx.note("not sent: activated too long ago");
         }
-        let template =
-            card_category.and_then(|category| self.category_templates.get(category)).unwrap_or(&self.template);
+        let template = card_category
+            .and_then(|category| self.category_templates.get(category))
+            .unwrap_or(&self.template);
         if template.is_empty() {
-            return ctx.note("not sent: this category is not written to");
+            return ctx.note("not sent: this category gets no message");
         }
         ctx.send(Push::template(template).data("category", card_category));
-        ctx.note("told that the card is ready");
+        ctx.note("sent: the card is ready");
     }
 }
 
@@ -70,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_card_that_is_ready_is_announced_in_words_for_its_category() {
+    fn a_ready_card_gets_the_message_of_its_category() {
         Scenario::new(ReadyCard::default())
             .event("CardActivated")
             .expect_sent(Push::template("card-activated-vip").data("category", "VIP"))
@@ -80,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn categories_are_named_in_any_script() {
+    fn categories_may_use_any_script() {
         let category_templates = [("Золотая".into(), "ready-gold".into())].into();
         Scenario::new(ReadyCard { category_templates, ..ReadyCard::default() })
             .event(Event::of("CardActivated").set("card_category", "Золотая"))
@@ -88,25 +96,25 @@ mod tests {
     }
 
     #[test]
-    fn a_category_with_an_empty_template_is_not_written_to() {
+    fn a_category_with_an_empty_template_gets_no_message() {
         Scenario::<ReadyCard>::with_params(r#"{"category_templates": {"Staff": ""}}"#)
             .unwrap()
             .event(Event::of("CardActivated").set("card_category", "Staff"))
             .expect_nothing()
-            .expect_note("this category is not written to")
+            .expect_note("this category gets no message")
             .event("CardActivated")
             .expect_sent(Push::template("card-activated").data("category", "VIP"));
     }
 
     #[test]
-    fn a_card_of_no_category_gets_the_usual_words() {
+    fn a_card_without_a_category_gets_the_usual_template() {
         Scenario::new(ReadyCard::default())
             .event(Event::of("CardActivated").without("card_category"))
             .expect_sent(Push::template("card-activated").data("category", None::<&str>));
     }
 
     #[test]
-    fn a_card_that_cannot_be_used_is_not_called_ready() {
+    fn a_blocked_or_deleted_card_gets_no_message() {
         for field in ["card_is_blocked", "card_is_deleted"] {
             Scenario::new(ReadyCard::default())
                 .event(Event::of("CardActivated").set(field, true))
@@ -116,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_that_went_elsewhere_is_not_called_ready() {
+    fn a_card_in_another_state_gets_no_message() {
         Scenario::new(ReadyCard::default())
             .event(Event::of("CardActivated").set("target_state", "Issued"))
             .expect_nothing()
@@ -138,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_card_that_was_moved_in_is_not_announced() {
+    fn a_card_activated_long_ago_gets_no_message() {
         Scenario::new(ReadyCard { hours_max: 24, ..ReadyCard::default() })
             .at("2021-07-20T16:33:24Z")
             .event("CardActivated")

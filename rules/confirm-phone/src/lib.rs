@@ -1,27 +1,30 @@
-//! A phone number was set: ask its owner to confirm it, by a text message to that number.
+//! Asks a customer who has set a phone number to confirm it, by a text message to that number.
 //!
-//! What would embarrass: a text message to everybody after an import, one for a number that was taken away, or one for a number
-//! that didn't change. So this rule is quiet in doubt: **it writes only when the event says that no import did it.**
+//! These messages must not be sent: text messages to all customers after an import, one for a
+//! number that was removed, and one for a number that did not change. **The rule sends a message
+//! only if the event says that no import made the change.**
 //!
-//! Attributes are the deployment's. The source sends this event for a phone number's confirmation, too: find out whether yours
-//! sends it when a number is set, when it is confirmed, or both, and name the attribute that stands for the first.
+//! Attributes depend on the deployment. The source sends this event also when a phone number is
+//! confirmed. Find out whether yours sends it when a number is set, when it is confirmed, or both,
+//! and name the attribute for the first.
 
 use hailer_sdk::prelude::*;
 
 /// Asks customers to confirm a phone number that they have just set.
 ///
-/// The number is personal. The rule looks at it, to see that there is one and that it is new, so the campaign must be granted
-/// `old_value` and `new_value`; it gives no part of it away, as SMC knows where to send a text message.
+/// The number is personal. The rule checks that there is a number and that it is new, so the
+/// campaign must be granted `old_value` and `new_value`. The message contains no part of the
+/// number, as SMC knows where to send a text message.
 #[rule]
 pub struct ConfirmPhone {
-    /// The attributes (`attributeCode`) that hold a phone number which isn't confirmed yet.
+    /// The attributes (`attributeCode`) with a phone number that is not confirmed yet.
     #[param(default = ["Phone"], min = 1)]
     attributes: Vec<String>,
     /// The template of the text message.
     #[param(default = "confirm-phone", min = 1, max = 128)]
     template: String,
-    /// Changes longer ago than this are not asked about: a customer who gets a code out of the blue fears for the account.
-    /// 0: at any time.
+    /// Changes older than this number of minutes get no message, as an unexpected code alarms
+    /// customers. 0: changes of any age.
     #[param(default = 0)]
     minutes_max: u32,
 }
@@ -48,7 +51,7 @@ impl ConfirmPhone {
             return ctx.note("not sent: an import changed it, or may have");
         }
         if new_value.is_none() {
-            return ctx.note("not sent: the number was taken away");
+            return ctx.note("not sent: the number was removed");
         }
         if old_value == new_value {
             return ctx.note("not sent: the number is the same as before");
@@ -76,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_number_is_to_be_confirmed() {
+    fn a_new_number_gets_a_message() {
         Scenario::new(ConfirmPhone::default())
             .event("AttributeUpdated")
             .expect_sent(Sms::template("confirm-phone"))
@@ -86,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_asks_nobody() {
+    fn a_change_by_an_import_gets_no_message() {
         Scenario::new(ConfirmPhone::default())
             .event(Event::of("AttributeUpdated").set("from_batch_operation", true))
             .expect_nothing()
@@ -94,28 +97,32 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_an_import_is_taken_for_one() {
+    fn a_change_that_may_be_an_import_gets_no_message() {
         Scenario::new(ConfirmPhone::default())
             .event(Event::of("AttributeUpdated").without("from_batch_operation"))
             .expect_nothing()
             .expect_note("or may have")
             .event(Event::of("AttributeUpdated").set("from_batch_operation", "false"))
             .expect_nothing()
-            .expect_note("`from_batch_operation` is there, and can't be used");
+            .expect_note("`from_batch_operation` is present but unusable");
     }
 
     #[test]
-    fn a_number_that_was_taken_away_is_not_asked_about() {
+    fn a_removed_number_gets_no_message() {
         for gone in ["null", r#""""#] {
             Scenario::new(ConfirmPhone::default())
-                .event(Event::of("AttributeUpdated").set("old_value", "79540286267").set_json("new_value", gone))
+                .event(
+                    Event::of("AttributeUpdated")
+                        .set("old_value", "79540286267")
+                        .set_json("new_value", gone),
+                )
                 .expect_nothing()
-                .expect_note("taken away");
+                .expect_note("removed");
         }
     }
 
     #[test]
-    fn a_number_that_did_not_change_is_not_asked_about_again() {
+    fn an_unchanged_number_gets_no_message() {
         Scenario::new(ConfirmPhone::default())
             .event(Event::of("AttributeUpdated").set("old_value", "79540286267"))
             .expect_nothing()
@@ -123,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn other_attributes_are_none_of_its_business() {
+    fn other_attributes_get_no_message() {
         for code in ["Email", "phone", "Телефон"] {
             Scenario::new(ConfirmPhone::default())
                 .event(Event::of("AttributeUpdated").set("attribute_code", code))
@@ -133,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_campaign_names_its_attributes_in_any_script() {
+    fn attributes_may_use_any_script() {
         Scenario::<ConfirmPhone>::with_params(r#"{"attributes": ["Телефон", "WorkPhone"]}"#)
             .unwrap()
             .event(Event::of("AttributeUpdated").set("attribute_code", "Телефон"))
@@ -144,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_does_not_come_out_of_the_blue() {
+    fn an_old_change_gets_no_message() {
         Scenario::new(ConfirmPhone { minutes_max: 10, ..ConfirmPhone::default() })
             .at("2021-06-15T09:27:07Z")
             .event("AttributeUpdated")
@@ -161,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_itself_stays_inside() {
+    fn the_number_does_not_leave_the_rule() {
         let mut scenario = Scenario::new(ConfirmPhone::default());
         scenario.event("AttributeUpdated");
         let told = format!("{:?} {:?} {:?}", scenario.sent(), scenario.notes(), scenario.logs());

@@ -1,9 +1,10 @@
-//! A receipt for a change of consent: which channels of a mailing are on now, and which are off.
+//! Confirms a change of consent: the message says which channels of a mailing are on and which are
+//! off.
 //!
-//! **It never goes out by a channel that is off.** The event has the state of every channel and not which one changed, so a
-//! channel that has just been switched off looks like any other that is off; a receipt by one that is on can't be the wrong
-//! one. Whoever has switched everything off is left in peace. A state that this rule doesn't know counts as off: the
-//! source shows `Enabled` only, and a guess in this matter can break the law.
+//! **The message never uses a channel that is off.** The event has the state of every channel and
+//! does not say which one changed, so the rule uses a channel that is on. If all channels are off,
+//! it sends nothing. An unknown state counts as off: the source shows only `Enabled`, and a wrong
+//! guess about consent can break the law.
 
 use hailer_sdk::Message;
 use hailer_sdk::prelude::*;
@@ -11,20 +12,21 @@ use hailer_sdk::prelude::*;
 /// Confirms to customers which channels of a mailing they have switched on and off.
 #[rule]
 pub struct ConsentChange {
-    /// Channels for the receipt, the preferred one first: `mail`, `push`, `sms`, `viber`, `chatBot`, `socialNetworks`. It goes
-    /// out by the first that is on.
+    /// The channels for the message, the preferred one first: `mail`, `push`, `sms`, `viber`,
+    /// `chatBot`, `socialNetworks`. The message uses the first one that is on.
     #[param(default = ["mail", "push", "sms", "viber", "chatBot", "socialNetworks"], min = 1)]
     channels: Vec<String>,
-    /// Only changes of these mailings (`subscriptionTypeCode`); empty for all.
+    /// Only changes of these mailings count (`subscriptionTypeCode`); empty for all mailings.
     #[param(default = [])]
     subscription_types: Vec<String>,
-    /// The template, by this name in each channel. It is filled with `subscription` (the mailing's name), and with the
-    /// lists `on` and `off` of channels; one of which the event says nothing is in neither.
+    /// The template, with the same name in each channel. Its data is `subscription` (the name of
+    /// the mailing) and the lists `on` and `off` of channels. A channel that the event does not
+    /// mention is in neither list.
     #[param(default = "consent-change", min = 1, max = 128)]
     template: String,
 }
 
-/// The state of a channel that may be used.
+/// The state of a channel that the customer allows.
 const ENABLED: &str = "Enabled";
 
 #[handlers]
@@ -53,7 +55,9 @@ impl ConsentChange {
         ctx: &mut Context,
     ) {
         let types = &self.subscription_types;
-        if !types.is_empty() && !subscription_type_code.is_some_and(|found| types.iter().any(|one| one == found)) {
+        if !types.is_empty()
+            && !subscription_type_code.is_some_and(|found| types.iter().any(|one| one == found))
+        {
             return ctx.note("not sent: a mailing that is not listed");
         }
         let states = [
@@ -72,12 +76,15 @@ impl ConsentChange {
                 None => {}
             }
         }
-        let Some(channel) = self.channels.iter().find(|channel| on.contains(&channel.as_str())) else {
-            return ctx.note("not sent: no channel for it is on");
+        let Some(channel) = self.channels.iter().find(|channel| on.contains(&channel.as_str()))
+        else {
+            return ctx.note("not sent: no channel is on");
         };
-        // The parameters were checked: every one of the channels has a message.
+        // `check` has made sure that every channel has a message.
         let Some(receipt) = Message::by(channel, &self.template) else { return };
-        ctx.send(receipt.data("subscription", subscription_type_name).data("on", on).data("off", off));
+        ctx.send(
+            receipt.data("subscription", subscription_type_name).data("on", on).data("off", off),
+        );
         ctx.note("confirmed by a channel that is on");
     }
 }
@@ -91,9 +98,11 @@ mod tests {
     const NAME: &str = "Discount accrual notifications";
     const ALL: [&str; 6] = ["mail", "push", "sms", "viber", "chat_bot", "social_networks"];
 
-    /// The source's example with these channels switched off.
+    /// The source's example, with these channels switched off.
     fn without(channels: &[&str]) -> Event {
-        channels.iter().fold(Event::of("SubscriptionChanged"), |event, channel| event.set(channel, "Disabled"))
+        channels
+            .iter()
+            .fold(Event::of("SubscriptionChanged"), |event, channel| event.set(channel, "Disabled"))
     }
 
     fn filled<'a>(message: Message<'a>, on: &[&str], off: &[&str]) -> Message<'a> {
@@ -101,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_confirmed_by_the_preferred_channel() {
+    fn a_change_is_confirmed_through_the_preferred_channel() {
         let on = ["mail", "push", "sms", "viber", "chatBot", "socialNetworks"];
         Scenario::new(ConsentChange::default())
             .event("SubscriptionChanged")
@@ -110,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_channel_that_was_switched_off_is_never_the_one_that_confirms() {
+    fn a_channel_that_is_off_is_never_used() {
         Scenario::new(ConsentChange::default())
             .event(without(&["mail"]))
             .expect_sent(filled(
@@ -123,17 +132,18 @@ mod tests {
             let off: Vec<_> = ALL.into_iter().filter(|name| *name != used).collect();
             let mut scenario = Scenario::new(ConsentChange::default());
             scenario.event(without(&off));
-            let by: Vec<_> = scenario.sent().iter().map(|sent| sent.channel.to_lowercase()).collect();
+            let by: Vec<_> =
+                scenario.sent().iter().map(|sent| sent.channel.to_lowercase()).collect();
             assert_eq!(by, [used.replace('_', "")]);
         }
     }
 
     #[test]
-    fn whoever_switched_everything_off_is_left_in_peace() {
+    fn a_customer_with_all_channels_off_gets_no_message() {
         Scenario::new(ConsentChange::default())
             .event(without(&ALL))
             .expect_nothing()
-            .expect_note("no channel for it is on");
+            .expect_note("no channel is on");
     }
 
     #[test]
@@ -143,18 +153,21 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_nobody_knows_counts_as_off() {
+    fn an_unknown_state_counts_as_off() {
         for state in ["enabled", "Включено", "PendingConfirmation"] {
-            Scenario::new(ConsentChange { channels: vec!["sms".into()], ..ConsentChange::default() })
-                .event(Event::of("SubscriptionChanged").set("sms", state))
-                .expect_nothing();
+            Scenario::new(ConsentChange {
+                channels: vec!["sms".into()],
+                ..ConsentChange::default()
+            })
+            .event(Event::of("SubscriptionChanged").set("sms", state))
+            .expect_nothing();
         }
     }
 
     #[test]
     fn a_channel_that_the_event_does_not_mention_is_neither_on_nor_off() {
-        let event =
-            Event::of("SubscriptionChanged").set_json("/subscriptionInfo", r#"{"mail": null, "sms": "Enabled"}"#);
+        let event = Event::of("SubscriptionChanged")
+            .set_json("/subscriptionInfo", r#"{"mail": null, "sms": "Enabled"}"#);
         Scenario::new(ConsentChange::default())
             .event(event)
             .expect_sent(filled(Sms::template("consent-change"), &["sms"], &[]))
@@ -163,8 +176,11 @@ mod tests {
     }
 
     #[test]
-    fn a_campaign_may_be_for_some_mailings_only() {
-        let rule = ConsentChange { subscription_types: vec!["Birthday".into()], ..ConsentChange::default() };
+    fn a_campaign_may_be_limited_to_some_mailings() {
+        let rule = ConsentChange {
+            subscription_types: vec!["Birthday".into()],
+            ..ConsentChange::default()
+        };
         Scenario::new(rule)
             .event("SubscriptionChanged")
             .expect_nothing()

@@ -1,23 +1,26 @@
-//! A watch over event codes. A deployment has events of its own, and one day the source has a new one: the campaign's file can
-//! answer it with a template, without a line of code, and what nobody expected is logged the day it comes.
+//! Watches event codes. A deployment has events of its own, and the source may add new ones. The
+//! campaign file can answer a code with a template, without code. Unexpected codes are logged.
 //!
-//! `AnyEvent` is every event that no other handler of the rule takes, so this rule is called for all of them; it reads
-//! the code only, which costs next to nothing. Where the codes are known when a rule is written, `#[on("...")]` keeps the other
-//! events away from it: see `audience-offer`.
+//! `AnyEvent` is every event that no other handler of the rule takes, so this rule is called for
+//! all events. It reads only the code, so a call costs next to nothing. If the codes are known when
+//! a rule is written, use `#[on("...")]`, so that the rule is not called for other events; see
+//! `audience-offer`.
 
 use hailer_sdk::prelude::*;
 
-/// Logs event codes that nobody expects, and sends a push message on those that the campaign names.
+/// Logs unexpected event codes, and sends a push message for the codes that the campaign names.
 #[rule]
 pub struct EventWatch {
-    /// Event codes (`eventCode`) to answer, each with the template of a push message. It is filled with `code`.
+    /// The event codes (`eventCode`) to answer, each with the template of a push message. Its data
+    /// is `code`.
     #[param(default = [])]
     templates: Map<String, String>,
-    /// Codes that are expected and need no answer: those of the source's table, unless the campaign says otherwise.
+    /// The codes that are expected and need no answer; by default those that the source documents.
     #[param(default = [
-        "OnBeginRegistration", "OnEndRegistration", "OnCardReplace", "MergeCustomersProfiles", "OnCardActivation",
-        "OnBlockCard", "OnDeleteCard", "OnChangeCategoryCard", "OnCustomerAttributeUpdate",
-        "OnCustomerSubscriptionChange", "OnPurchaseConfirm", "OnPurchaseRefund",
+        "OnBeginRegistration", "OnEndRegistration", "OnCardReplace", "MergeCustomersProfiles",
+        "OnCardActivation", "OnBlockCard", "OnDeleteCard", "OnChangeCategoryCard",
+        "OnCustomerAttributeUpdate", "OnCustomerSubscriptionChange", "OnPurchaseConfirm",
+        "OnPurchaseRefund",
     ])]
     expected: Vec<String>,
 }
@@ -27,9 +30,8 @@ impl EventWatch {
     #[configure]
     fn check(&self) -> Result<(), &'static str> {
         match self.templates.values().any(String::is_empty) {
-            true => {
-                Err("a code in `templates` has no template: to expect it without an answer, put it into `expected`")
-            }
+            true => Err("a code in `templates` has no template: to expect it without an answer, \
+                         put it into `expected`"),
             false => Ok(()),
         }
     }
@@ -41,8 +43,8 @@ impl EventWatch {
         } else if self.expected.iter().any(|expected| expected == code) {
             ctx.note("not sent: an expected code that needs no answer");
         } else {
-            ctx.warn(["an event code that nobody expects: ", code].concat());
-            ctx.note("not sent: a code that nobody expects; it was logged");
+            ctx.warn(["an unexpected event code: ", code].concat());
+            ctx.note("not sent: an unexpected code; it was logged");
         }
     }
 }
@@ -54,32 +56,37 @@ mod tests {
 
     use super::*;
 
-    /// An event that no table has.
-    fn unheard_of(code: &str) -> Event {
-        Event::json(r#"{"eventCode": "", "customerInfo": {"customerId": 7}, "more": [1, {"deeper": null}]}"#)
-            .set("/eventCode", code)
+    /// An event that is not documented.
+    fn unknown_event(code: &str) -> Event {
+        let body = r#"{"eventCode": "", "customerInfo": {"customerId": 7},
+            "more": [1, {"deeper": null}]}"#;
+        Event::json(body).set("/eventCode", code)
     }
 
     fn watch() -> Scenario<EventWatch> {
-        let params = r#"{"templates": {"OnBonusesExpireSoon": "bonuses-expire", "ДеньРождения": "birthday"}}"#;
+        let params = r#"{"templates": {"OnBonusesExpireSoon": "bonuses-expire",
+            "ДеньРождения": "birthday"}}"#;
         Scenario::with_params(params).unwrap()
     }
 
     #[test]
     fn a_code_that_the_campaign_names_is_answered() {
         watch()
-            .event(unheard_of("OnBonusesExpireSoon"))
+            .event(unknown_event("OnBonusesExpireSoon"))
             .expect_sent(Push::template("bonuses-expire").data("code", "OnBonusesExpireSoon"))
             .expect_nothing()
-            .event(unheard_of("ДеньРождения"))
+            .event(unknown_event("ДеньРождения"))
             .expect_sent(Push::template("birthday").data("code", "ДеньРождения"));
     }
 
     #[test]
-    fn a_code_that_nobody_expects_is_logged_and_not_answered() {
+    fn an_unexpected_code_is_logged_and_not_answered() {
         let mut scenario = watch();
-        scenario.event(unheard_of("OnBonusesExpireSoo")).expect_nothing().expect_note("nobody expects");
-        let line = "an event code that nobody expects: OnBonusesExpireSoo";
+        scenario
+            .event(unknown_event("OnBonusesExpireSoo"))
+            .expect_nothing()
+            .expect_note("unexpected code");
+        let line = "an unexpected event code: OnBonusesExpireSoo";
         assert_eq!(scenario.logs(), [(Level::Warn, line.to_owned())]);
     }
 
@@ -114,7 +121,9 @@ mod tests {
     }
 
     #[test]
-    fn a_template_without_a_name_is_refused_before_it_can_fail() {
-        assert!(Scenario::<EventWatch>::with_params(r#"{"templates": {"OnBirthday": ""}}"#).is_err());
+    fn an_empty_template_is_refused_when_the_campaign_is_loaded() {
+        assert!(
+            Scenario::<EventWatch>::with_params(r#"{"templates": {"OnBirthday": ""}}"#).is_err()
+        );
     }
 }

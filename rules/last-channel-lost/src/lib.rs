@@ -1,30 +1,32 @@
-//! A customer has switched off the last channel of a mailing, often without meaning to. Told by a channel that is still on for another
-//! mailing, they can switch one on again; if nothing is on anywhere, they are lost to every campaign, and a note says so for whoever
-//! counts such things.
+//! A customer switches off the last channel of a mailing, often by mistake. The rule tells them
+//! through a channel that is still on for another mailing, so that they can switch one on again. If
+//! no channel is on, a campaign cannot reach the customer any more; a note records it.
 //!
-//! The event has the state of every channel, and not what it was before: so this rule remembers. **It never writes by a channel that is on
-//! for no mailing.** What it sees for the first time is no loss.
+//! The event has the state of every channel, but not the state before, so the rule keeps it. **It
+//! never uses a channel that is on for no mailing.** The first event about a mailing is never a
+//! loss.
 
 use hailer_sdk::prelude::*;
 
 /// Notices when a customer has switched off the last channel of a mailing.
 #[rule]
 pub struct LastChannelLost {
-    /// Channels for the message, the preferred one first: `mail`, `push`, `sms`, `viber`, `chatBot`, `socialNetworks`. It goes
-    /// out by the first that is on for another mailing.
+    /// The channels for the message, the preferred one first: `mail`, `push`, `sms`, `viber`,
+    /// `chatBot`, `socialNetworks`. The message uses the first one that is on for another mailing.
     #[param(default = ["mail", "push", "sms", "viber", "chatBot", "socialNetworks"], min = 1)]
     channels: Vec<String>,
-    /// The template, by this name in each channel. It is filled with `subscription`, the name of the mailing that was lost.
+    /// The template, with the same name in each channel. Its data is `subscription`, the name of
+    /// the mailing that has lost its last channel.
     #[param(default = "last-channel-lost", min = 1, max = 128)]
     template: String,
 }
 
-/// The state of a channel that may be used.
+/// The state of a channel that the customer allows.
 const ENABLED: &str = "Enabled";
-/// Deployments have a handful of mailings; what goes beyond is not remembered.
+/// The largest number of mailings in the state. Deployments have only a few; more are not kept.
 const MAILINGS_MAX: usize = 64;
 
-/// Of each mailing, by its code, the channels that are on.
+/// The channels that are on, for each mailing by its code.
 #[derive(Debug, Default, State)]
 struct Consents {
     mailings: Map<String, Vec<String>>,
@@ -67,9 +69,12 @@ impl LastChannelLost {
             ("chatBot", chat_bot),
             ("socialNetworks", social_networks),
         ];
-        let is_on = |(channel, state): &(&str, Option<&str>)| (*state == Some(ENABLED)).then(|| (*channel).to_owned());
+        let is_on = |(channel, state): &(&str, Option<&str>)| {
+            (*state == Some(ENABLED)).then(|| (*channel).to_owned())
+        };
         let on: Vec<String> = states.iter().filter_map(is_on).collect();
-        let is_lost = on.is_empty() && state.mailings.get(code).is_some_and(|before| !before.is_empty());
+        let is_lost =
+            on.is_empty() && state.mailings.get(code).is_some_and(|before| !before.is_empty());
         if state.mailings.len() < MAILINGS_MAX || state.mailings.contains_key(code) {
             state.mailings.insert(code.to_owned(), on);
         }
@@ -78,16 +83,16 @@ impl LastChannelLost {
         }
         match self.channels.iter().find(|channel| state.is_on_somewhere(channel)) {
             Some(channel) => {
-                // The parameters were checked: every one of the channels has a message.
+                // `check` has made sure that every channel has a message.
                 let Some(message) = Message::by(channel, &self.template) else { return };
                 ctx.send(message.data("subscription", subscription_type_name));
-                ctx.note("the last channel of a mailing was lost: told by a channel of another");
+                ctx.note("sent: the last channel of a mailing is off, another one is used");
             }
-            None => ctx.note("the last channel was lost, and none is left to write by"),
+            None => ctx.note("not sent: the last channel is off, and no other one is on"),
         }
     }
 
-    /// What the account that remains has said counts.
+    /// For mailings of both customers, the state of the customer who remains is kept.
     #[merge]
     fn merge(&self, state: &mut Consents, other: Consents) {
         for (code, on) in other.mailings.iter() {
@@ -112,7 +117,7 @@ mod tests {
 
     const ALL: [&str; 6] = ["mail", "push", "sms", "viber", "chat_bot", "social_networks"];
 
-    /// A change of a mailing after which only these channels are on.
+    /// An event after which only these channels of a mailing are on.
     fn mailing(code: &str, on: &[&str]) -> Event {
         let event = Event::of("SubscriptionChanged").set("subscription_type_code", code);
         let event = event.set("subscription_type_name", format!("Mailing {code}"));
@@ -121,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn who_loses_the_last_channel_of_a_mailing_is_told_by_one_of_another() {
+    fn a_customer_who_loses_the_last_channel_is_told_through_another() {
         Scenario::new(LastChannelLost::default())
             .event(mailing("A", &["push", "sms"]))
             .event(mailing("B", &["sms"]))
@@ -131,7 +136,7 @@ mod tests {
             .event(mailing("A", &[]))
             .expect_sent(Sms::template("last-channel-lost").data("subscription", "Mailing A"))
             .expect_nothing()
-            // Once is enough.
+            // Only one message is sent.
             .event(mailing("A", &[]))
             .expect_nothing();
     }
@@ -142,11 +147,11 @@ mod tests {
             .event(mailing("A", &["push"]))
             .event(mailing("A", &[]))
             .expect_nothing()
-            .expect_note("none is left to write by");
+            .expect_note("no other one is on");
     }
 
     #[test]
-    fn what_is_seen_for_the_first_time_is_no_loss() {
+    fn the_first_event_about_a_mailing_is_not_a_loss() {
         Scenario::new(LastChannelLost::default())
             .event(mailing("B", &["mail"]))
             .event(mailing("A", &[]))
@@ -155,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mailing_that_comes_back_can_be_lost_again() {
+    fn a_mailing_that_is_switched_on_again_can_be_lost_again() {
         Scenario::new(LastChannelLost::default())
             .event(mailing("B", &["mail"]))
             .event(mailing("A", &["push"]))
@@ -167,19 +172,20 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_nobody_knows_counts_as_off_and_a_channel_that_is_not_listed_is_not_used() {
-        let rule = || LastChannelLost { channels: vec!["viber".into()], ..LastChannelLost::default() };
+    fn unknown_states_count_as_off_and_unlisted_channels_are_not_used() {
+        let rule =
+            || LastChannelLost { channels: vec!["viber".into()], ..LastChannelLost::default() };
         Scenario::new(rule())
             .event(mailing("B", &["mail"]))
             .event(mailing("A", &["push"]))
             .event(mailing("A", &["push"]).set("push", "PendingConfirmation"))
             .expect_nothing()
-            .expect_note("none is left");
+            .expect_note("no other one is on");
         assert!(Scenario::<LastChannelLost>::with_params(r#"{"channels": ["fax"]}"#).is_err());
     }
 
     #[test]
-    fn an_event_of_no_mailing_changes_nothing() {
+    fn an_event_without_a_mailing_changes_nothing() {
         Scenario::new(LastChannelLost::default())
             .event(Event::of("SubscriptionChanged").without("subscription_type_code"))
             .expect_note("which mailing")
@@ -196,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_merge_adds_what_the_other_account_had_said() {
+    fn a_merge_adds_the_mailings_of_the_other_account() {
         let of = |event: Event, customer: i64| event.set("/customerInfo/customerId", customer);
         Scenario::new(LastChannelLost::default())
             .event(of(mailing("A", &["push"]), 1))

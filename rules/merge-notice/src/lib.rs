@@ -1,26 +1,32 @@
-//! Two accounts have become one: say so to the account that remains, before its owner wonders about the bonuses.
+//! Tells the customer of the account that remains that two accounts were merged, before the
+//! customer notices changed bonuses.
 //!
-//! The event has two customers. The recipient is the one that remains, which no rule can change; the other account's ids
-//! stay out of the message, as they mean nothing to people.
+//! The event has two customers. The recipient is the one who remains; no rule can change that. The
+//! message does not contain ids of the other account, as they mean nothing to customers.
 
 use hailer_sdk::prelude::*;
 
 /// Tells customers that two of their accounts have become one.
 ///
-/// It is also a matter of security: somebody who didn't ask for it must hear of it. So it goes out by e-mail, to be kept.
+/// It is also a matter of security: a customer who did not ask for the merge must learn of it. So
+/// the message is an e-mail, which can be kept.
 #[rule]
 pub struct MergeNotice {
     /// The e-mail's template.
     #[param(default = "profiles-merged", min = 1, max = 128)]
     template: String,
-    /// The template of a push message besides; empty for none.
+    /// The template of an additional push message; empty for none.
     #[param(default = "", max = 128)]
     push_template: String,
 }
 
 #[handlers]
 impl MergeNotice {
-    fn merged(&self, ProfilesMerged { from_customer_id, to_customer_id, .. }: ProfilesMerged, ctx: &mut Context) {
+    fn merged(
+        &self,
+        ProfilesMerged { from_customer_id, to_customer_id, .. }: ProfilesMerged,
+        ctx: &mut Context,
+    ) {
         if to_customer_id.is_none() {
             return ctx.note("not sent: the event does not say which account remains");
         }
@@ -31,7 +37,7 @@ impl MergeNotice {
         if !self.push_template.is_empty() {
             ctx.send(Push::template(&self.push_template));
         }
-        ctx.note("told of the merge");
+        ctx.note("sent: two accounts were merged");
     }
 }
 
@@ -42,8 +48,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_account_that_remains_is_told() {
-        // The source's example has a comma too many at its end, which is forgiven.
+    fn the_account_that_remains_gets_the_message() {
+        // The source's example has a trailing comma, which is accepted.
         Scenario::new(MergeNotice::default())
             .event("ProfilesMerged")
             .expect_sent(Mail::template("profiles-merged"))
@@ -51,37 +57,39 @@ mod tests {
     }
 
     #[test]
-    fn a_push_message_comes_besides_where_it_is_wanted() {
-        Scenario::new(MergeNotice { push_template: "слияние".into(), ..MergeNotice::default() })
-            .event("ProfilesMerged")
-            .expect_sent(Mail::template("profiles-merged"))
-            .expect_sent(Push::template("слияние"))
-            .expect_nothing();
+    fn a_push_message_is_sent_in_addition_if_it_has_a_template() {
+        Scenario::new(MergeNotice {
+            push_template: "слияние".into(), ..MergeNotice::default()
+        })
+        .event("ProfilesMerged")
+        .expect_sent(Mail::template("profiles-merged"))
+        .expect_sent(Push::template("слияние"))
+        .expect_nothing();
     }
 
     #[test]
-    fn an_account_merged_with_itself_is_no_news() {
+    fn an_account_merged_with_itself_gets_no_message() {
         Scenario::new(MergeNotice::default())
             .event(Event::of("ProfilesMerged").set("from_customer_id", 11))
             .expect_nothing()
             .expect_note("with itself")
-            // A number and a text are one id.
+            // A number and a string are the same id.
             .event(Event::of("ProfilesMerged").set("from_customer_id", "11"))
             .expect_nothing();
     }
 
     #[test]
-    fn a_merge_into_nobody_is_not_told() {
-        for nobody in ["null", "{}", r#"{"customerId": null}"#] {
+    fn a_merge_without_a_remaining_account_gets_no_message() {
+        for missing in ["null", "{}", r#"{"customerId": null}"#] {
             Scenario::new(MergeNotice::default())
-                .event(Event::of("ProfilesMerged").set_json("/toCustomerInfo", nobody))
+                .event(Event::of("ProfilesMerged").set_json("/toCustomerInfo", missing))
                 .expect_nothing()
                 .expect_note("which account remains");
         }
     }
 
     #[test]
-    fn an_account_without_an_id_can_be_merged_away() {
+    fn a_merge_of_an_account_without_an_id_gets_a_message() {
         Scenario::new(MergeNotice::default())
             .event(Event::of("ProfilesMerged").set_json("/fromCustomerInfo", "null"))
             .expect_sent(Mail::template("profiles-merged"));

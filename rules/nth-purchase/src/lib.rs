@@ -1,29 +1,31 @@
-//! The third purchase within thirty days, or whatever number and time the campaign says: a thank-you, and the count begins anew.
+//! Thanks for the third purchase within thirty days, or for another number and period that the
+//! campaign sets. After the message, the count starts again.
 //!
-//! What would embarrass: thanks for purchases that were brought back, and thanks twice for one purchase that the till sent twice. So
-//! **a refund takes its purchase out of the count**, found by its id; when the event does not say which purchase it was, the latest
-//! one goes. A refund of a purchase that isn't in the count changes nothing.
+//! These messages must not be sent: thanks for purchases that were returned, and a second message
+//! for a purchase that the till sent twice. So **a refund removes its purchase from the count**, by
+//! its id. If the event does not name the purchase, the latest one is removed. A refund of a
+//! purchase that is not in the count changes nothing.
 
 use hailer_sdk::prelude::*;
 
-/// Thanks customers for every n-th purchase within some days.
+/// Thanks customers for every n-th purchase within a number of days.
 #[rule]
 pub struct NthPurchase {
-    /// So many purchases are thanked for.
+    /// The number of purchases for a message.
     #[param(default = 3, min = 1, max = 50)]
     purchases: u32,
-    /// They lie within so many days.
+    /// The number of days within which the purchases must be.
     #[param(default = 30, min = 1, max = 3650)]
     days: u32,
-    /// Purchases below this amount don't count.
+    /// Purchases below this amount do not count.
     #[param(default = "0.01", min = 0)]
     minimum: Decimal,
-    /// The template of the push message. It is filled with `purchases`, how many they were.
+    /// The template of the push message. Its data is `purchases`, the number of purchases.
     #[param(default = "nth-purchase", min = 1, max = 128)]
     template: String,
 }
 
-/// The purchases that count, the oldest first; fewer than are thanked for.
+/// The purchases that count, the oldest first; always fewer than the number for a message.
 #[derive(Debug, Default, State)]
 struct Counted {
     purchases: Vec<Bought>,
@@ -43,7 +45,7 @@ impl NthPurchase {
         state: &mut Counted,
         ctx: &mut Context,
     ) {
-        // An event of last week is of last week, whenever it arrives.
+        // A purchase counts at its own time, even if the event arrives late.
         let at = date_time.unwrap_or(ctx.now()).min(ctx.now());
         state.forget_before(ctx.now() - days(self.days));
         if date_time.is_none() && date_time_text.is_some() {
@@ -83,13 +85,13 @@ impl NthPurchase {
         match at {
             Some(at) => {
                 state.purchases.remove(at);
-                ctx.note("a purchase counts no more: it was refunded");
+                ctx.note("removed from the count: the purchase was refunded");
             }
             None => ctx.note("a refund of a purchase that does not count"),
         }
     }
 
-    /// The purchases of both count, each once.
+    /// The purchases of both customers count, each once.
     #[merge]
     fn merge(&self, state: &mut Counted, other: Counted) {
         for bought in other.purchases {
@@ -101,7 +103,7 @@ impl NthPurchase {
 }
 
 impl Counted {
-    /// Puts a purchase where its time is.
+    /// Inserts a purchase in the order of time.
     fn add(&mut self, bought: Bought) {
         let at = self.purchases.iter().take_while(|known| known.at <= bought.at).count();
         self.purchases.insert(at, bought);
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_third_purchase_within_thirty_days_is_thanked_for_and_the_count_begins_anew() {
+    fn the_third_purchase_within_thirty_days_gets_a_message_and_resets_the_count() {
         let mut scenario = Scenario::new(NthPurchase::default());
         for round in 0..2 {
             scenario
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_of_more_than_thirty_days_ago_counts_no_more() {
+    fn a_purchase_of_more_than_thirty_days_ago_does_not_count() {
         Scenario::new(NthPurchase::default())
             .event(purchase("1"))
             .event(purchase("2"))
@@ -160,15 +162,15 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_takes_its_purchase_out_of_the_count() {
+    fn a_refund_removes_its_purchase_from_the_count() {
         Scenario::new(NthPurchase::default())
             .event(purchase("1"))
             .event(purchase("2"))
             .event(refund("1"))
-            .expect_note("counts no more")
+            .expect_note("removed from the count")
             .event(purchase("3"))
             .expect_nothing()
-            // Of the first one there is nothing left to take.
+            // The first purchase is no longer in the count.
             .event(refund("1"))
             .expect_note("does not count")
             .event(purchase("4"))
@@ -176,14 +178,16 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_that_names_no_purchase_takes_the_latest_out() {
+    fn a_refund_that_names_no_purchase_removes_the_latest() {
         let unknown = Event::of("PurchaseRefund").without("refunded_purchase_id");
         Scenario::new(NthPurchase::default())
             .event(purchase("1"))
             .advance(days(1))
             .event(purchase("2"))
             .event(unknown.clone())
-            .expect_state(|counted: &Counted| counted.purchases.len() == 1 && counted.purchases[0].id == "1")
+            .expect_state(|counted: &Counted| {
+                counted.purchases.len() == 1 && counted.purchases[0].id == "1"
+            })
             .event(unknown.clone())
             .event(unknown)
             .expect_note("does not count")
@@ -191,20 +195,20 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_that_comes_twice_counts_once() {
+    fn a_purchase_that_is_sent_twice_counts_once() {
         Scenario::new(NthPurchase::default())
             .event(purchase("1"))
             .event(purchase("1"))
             .expect_note("counted already")
             .event(purchase("2"))
             .expect_nothing()
-            // Without an id nobody can tell.
+            // A purchase without an id cannot be recognised as a copy.
             .event(Event::of("Purchase").without("purchase_id").without("date_time"))
             .expect_sent(thanks(3));
     }
 
     #[test]
-    fn a_late_event_counts_by_its_own_time() {
+    fn a_late_event_counts_at_its_own_time() {
         let bought = |at: &str, id: &str| purchase(id).set("date_time", at);
         Scenario::new(NthPurchase::default())
             .at("2026-03-01T00:00:00Z")
@@ -212,11 +216,13 @@ mod tests {
             .event(bought("2026-01-20T10:00:00Z", "2"))
             .expect_note("too long ago")
             .event(bought("2026-02-10T10:00:00Z", "3"))
-            .expect_state(|counted: &Counted| counted.purchases[0].id == "3" && counted.purchases[1].id == "1");
+            .expect_state(|counted: &Counted| {
+                counted.purchases[0].id == "3" && counted.purchases[1].id == "1"
+            });
     }
 
     #[test]
-    fn numbers_and_amounts_are_the_campaigns() {
+    fn the_campaign_sets_the_number_and_the_minimum_amount() {
         Scenario::new(NthPurchase { purchases: 2, minimum: dec!(100), ..NthPurchase::default() })
             .event(purchase("1").set("amount", dec!(100)))
             .event(purchase("2").set("amount", dec!(99.99)))
@@ -226,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_purchases_of_merged_customers_count_together() {
+    fn purchases_of_merged_customers_are_counted_together() {
         let of = |customer: i64, id: &str| purchase(id).set("/customerInfo/customerId", customer);
         Scenario::new(NthPurchase::default())
             .event(of(1, "1"))

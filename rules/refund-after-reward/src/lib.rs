@@ -1,29 +1,32 @@
-//! A purchase earned bonuses and is brought back: the bonuses go, too. Better to say so than to have it found out at the till.
+//! Tells a customer who returns a purchase that the bonuses earned with it are taken back, too. The
+//! customer then knows it before the next visit to the till.
 //!
-//! The refund's own event says what is taken back, but not whether the customer was ever glad of it; so the purchases that earned
-//! something are remembered, by id, for as long as goods are usually brought back. **Each is spoken of once**, however many refunds
-//! name it. What the till does not name by an id can't be recognised, and nothing is said.
+//! The refund's event says which bonuses are taken back, but not which ones the purchase had
+//! earned. So the rule keeps the purchases that earned bonuses, by id, for as long as goods are
+//! usually returned. **Each purchase gets one message**, however many refunds name it. A purchase
+//! or a refund without an id gets none.
 
 use hailer_sdk::prelude::*;
 
-/// Tells customers that bonuses go back with a purchase that they had earned them with.
+/// Tells customers that the bonuses of a returned purchase are taken back.
 #[rule]
 pub struct RefundAfterReward {
     /// The kind of reward that counts (`rewardType`).
     #[param(default = "Bonus", min = 1)]
     reward_type: String,
-    /// From so many bonuses on.
+    /// The smallest amount of bonuses that counts.
     #[param(default = "10.00", min = 0)]
     minimum: Decimal,
-    /// Purchases are remembered for so many days.
+    /// The number of days for which purchases are kept.
     #[param(default = 30, min = 1, max = 3650)]
     days: u32,
-    /// The e-mail's template. It is filled with `bonuses`, what the purchase had earned, and `purchase`, its id.
+    /// The e-mail's template. Its data is `bonuses`, the bonuses that the purchase had earned, and
+    /// `purchase`, its id.
     #[param(default = "refund-after-reward", min = 1, max = 128)]
     template: String,
 }
 
-/// The purchases that earned something, the oldest first.
+/// The purchases that earned bonuses, the oldest first.
 #[derive(Debug, Default, State)]
 struct Remembered {
     rewarded: Vec<Rewarded>,
@@ -36,7 +39,7 @@ struct Rewarded {
     at: Option<Timestamp>,
 }
 
-/// More purchases than this within the time are a reseller's, and the oldest are forgotten.
+/// The largest number of purchases that are kept; the oldest are dropped. Only a reseller has more.
 const REMEMBERED_MAX: usize = 50;
 
 #[handlers]
@@ -72,11 +75,13 @@ impl RefundAfterReward {
             return ctx.note("not sent: the event does not say which purchase was refunded");
         };
         let Some(at) = state.rewarded.iter().position(|rewarded| rewarded.id == id) else {
-            return ctx.note("not sent: the purchase earned nothing, or was spoken of already");
+            return ctx.note("not sent: the purchase earned nothing, or has its message already");
         };
         let rewarded = state.rewarded.remove(at);
-        ctx.send(Mail::template(&self.template).data("bonuses", rewarded.bonuses).data("purchase", id));
-        ctx.note("told that the bonuses go back");
+        ctx.send(
+            Mail::template(&self.template).data("bonuses", rewarded.bonuses).data("purchase", id),
+        );
+        ctx.note("sent: the bonuses are taken back");
     }
 
     #[merge]
@@ -105,8 +110,10 @@ mod tests {
     use super::*;
 
     fn purchase(id: &str, bonuses: &str) -> Event {
-        let rewards =
-            format!(r#"[{{"rewardType": "Bonus", "amount": {bonuses}}}, {{"rewardType": "Discount", "amount": 500}}]"#);
+        let rewards = format!(
+            r#"[{{"rewardType": "Bonus", "amount": {bonuses}}},
+                {{"rewardType": "Discount", "amount": 500}}]"#
+        );
         Event::of("Purchase").set("purchase_id", id).set_json("rewards", &rewards)
     }
 
@@ -119,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rewarded_purchase_that_is_brought_back_is_spoken_of_once() {
+    fn a_returned_purchase_with_bonuses_gets_one_message() {
         Scenario::new(RefundAfterReward::default())
             .event(purchase("7", "12.5000"))
             .expect_nothing()
@@ -129,12 +136,12 @@ mod tests {
             .expect_nothing()
             .event(refund("7"))
             .expect_nothing()
-            .expect_note("spoken of already")
+            .expect_note("has its message already")
             .expect_state(|remembered: &Remembered| remembered.rewarded.is_empty());
     }
 
     #[test]
-    fn a_purchase_that_earned_nothing_or_too_little_is_not_remembered() {
+    fn a_purchase_that_earned_nothing_or_too_little_is_not_kept() {
         Scenario::new(RefundAfterReward::default())
             .event(purchase("7", "9.99"))
             .expect_note("too little")
@@ -150,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_id_can_not_be_recognised() {
+    fn purchases_and_refunds_without_an_id_get_no_message() {
         Scenario::new(RefundAfterReward::default())
             .event(purchase("7", "20").without("purchase_id"))
             .expect_note("no id")
@@ -160,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn after_thirty_days_it_is_forgotten() {
+    fn a_purchase_is_dropped_after_thirty_days() {
         Scenario::new(RefundAfterReward::default())
             .event(purchase("7", "20"))
             .advance(days(30))
@@ -173,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_that_comes_again_counts_as_it_is_now() {
+    fn a_purchase_that_is_sent_again_replaces_the_first() {
         Scenario::new(RefundAfterReward::default())
             .event(purchase("7", "20"))
             .event(purchase("7", "30"))
@@ -184,17 +191,21 @@ mod tests {
     }
 
     #[test]
-    fn a_resellers_purchases_do_not_fill_the_store() {
+    fn the_number_of_kept_purchases_is_bounded() {
         let mut scenario = Scenario::new(RefundAfterReward::default());
         for number in 0..60 {
             scenario.event(purchase(&number.to_string(), "20"));
         }
         scenario.expect_state(|remembered: &Remembered| remembered.rewarded.len() == 50);
-        scenario.event(refund("9")).expect_nothing().event(refund("10")).expect_sent(told("10", dec!(20)));
+        scenario
+            .event(refund("9"))
+            .expect_nothing()
+            .event(refund("10"))
+            .expect_sent(told("10", dec!(20)));
     }
 
     #[test]
-    fn a_merged_customers_purchases_are_remembered() {
+    fn purchases_of_a_merged_customer_are_kept() {
         let of = |event: Event, customer: i64| event.set("/customerInfo/customerId", customer);
         Scenario::new(RefundAfterReward::default())
             .event(of(purchase("7", "20"), 1))

@@ -1,27 +1,29 @@
-//! A question after a refund: did it go well? Somebody who brings goods back is about to be lost or won.
+//! Asks a customer after a refund how it went. A customer who returns goods is about to be lost or
+//! won.
 //!
-//! What would embarrass: asking about a carrier bag, asking with a cheerful survey somebody who brought back a television,
-//! and asking about "your purchase" when it isn't known which. And the amounts: **a refund can exceed the purchase it names**
-//! and several may name one, so nothing here speaks of a part or a rest of the purchase.
+//! These messages must not be sent: a question about a carrier bag, a cheerful survey after the
+//! return of a television, and a question about "your purchase" if it is unknown which one. **A
+//! refund can exceed the purchase that it names**, and several refunds may name one purchase, so
+//! the message does not mention a part or a rest of the purchase.
 
 use hailer_sdk::prelude::*;
 
-/// Asks customers who brought something back how it went; after a big refund, a person asks.
+/// Asks customers who returned goods how it went; after a large refund, a person asks.
 #[rule]
 pub struct RefundFollowUp {
-    /// From this amount on, in the refund's currency.
+    /// The smallest amount that gets a message, in the refund's currency.
     #[param(default = "50.00", min = 0)]
     minimum: Decimal,
-    /// The e-mail's template. It is filled with `amount` and with `purchase`, Loymax's id of the purchase.
+    /// The e-mail's template. Its data is `amount`, and `purchase`, Loymax's id of the purchase.
     #[param(default = "refund-follow-up", min = 1, max = 128)]
     template: String,
-    /// From this amount on, the e-mail comes from a person instead.
+    /// The smallest amount for which the other e-mail is sent, which comes from a person.
     #[param(default = "10000.00", min = 0)]
     care_from: Decimal,
-    /// The template of that e-mail, filled the same.
+    /// The template of the e-mail from a person, with the same data.
     #[param(default = "refund-care", min = 1, max = 128)]
     care_template: String,
-    /// Refunds older than this are not asked about any more. 0: of any age.
+    /// Refunds older than this number of hours get no message. 0: refunds of any age.
     #[param(default = 0)]
     hours_max: u32,
 }
@@ -31,16 +33,22 @@ impl RefundFollowUp {
     #[configure]
     fn check(&self) -> Result<(), &'static str> {
         if self.care_from < self.minimum {
-            return Err("`care_from` is below `minimum`: nobody would get the usual template");
+            return Err("`care_from` is below `minimum`: the usual template would never be used");
         }
         Ok(())
     }
 
-    /// About "your purchase" nobody is asked when it isn't known which.
+    /// The condition requires that the purchase is known, because the message mentions it.
     #[when(refunded_purchase_id.is_some())]
     fn refunded(
         &self,
-        PurchaseRefund { amount, refunded_purchase_id, date_time, date_time_text, .. }: PurchaseRefund,
+        PurchaseRefund {
+            amount,
+            refunded_purchase_id,
+            date_time,
+            date_time_text,
+            ..
+        }: PurchaseRefund,
         ctx: &mut Context,
     ) {
         if self.hours_max > 0 {
@@ -48,19 +56,29 @@ impl RefundFollowUp {
                 Some(at) if ctx.now().since(at) > hours(self.hours_max) => {
                     return ctx.note("not sent: the refund is too long ago");
                 }
-                None if date_time_text.is_some() => return ctx.note("not sent: the refund's time cannot be read"),
+                None if date_time_text.is_some() => {
+                    return ctx.note("not sent: the refund's time cannot be read");
+                }
                 _ => {}
             }
         }
-        // Tills differ in the sign they give a refund; how much it is does not depend on it.
+        // Some tills give a refund a negative amount; only its size counts.
         let amount = amount.abs();
         if amount < self.minimum {
             return ctx.note("not sent: too small an amount to ask about");
         }
         let is_big = amount >= self.care_from;
         let template = if is_big { &self.care_template } else { &self.template };
-        ctx.send(Mail::template(template).data("amount", amount.round(2)).data("purchase", refunded_purchase_id));
-        ctx.note(if is_big { "asked by a person: a big refund" } else { "asked how the refund went" });
+        ctx.send(
+            Mail::template(template)
+                .data("amount", amount.round(2))
+                .data("purchase", refunded_purchase_id),
+        );
+        ctx.note(if is_big {
+            "asked by a person: a big refund"
+        } else {
+            "asked how the refund went"
+        });
     }
 }
 
@@ -75,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_is_followed_by_a_question_about_its_purchase() {
+    fn a_refund_gets_a_message_about_its_purchase() {
         Scenario::new(RefundFollowUp::default())
             .event("PurchaseRefund")
             .expect_sent(question("refund-follow-up", dec!(100)))
@@ -83,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_amount_that_counts_is_the_minimum_itself() {
+    fn a_refund_of_exactly_the_minimum_counts() {
         Scenario::new(RefundFollowUp::default())
             .event(Event::of("PurchaseRefund").set("amount", dec!(50.0000)))
             .expect_sent(question("refund-follow-up", dec!(50)))
@@ -95,8 +113,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_larger_than_its_purchase_is_followed_up_like_any_other() {
-        // The purchase of the examples, 512, was of 135.00.
+    fn a_refund_larger_than_its_purchase_gets_a_message() {
+        // The purchase of the example, 512, has an amount of 135.00.
         Scenario::new(RefundFollowUp::default())
             .event("Purchase")
             .expect_nothing()
@@ -112,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_big_refund_a_person_asks() {
+    fn a_large_refund_gets_the_e_mail_from_a_person() {
         Scenario::new(RefundFollowUp::default())
             .event(Event::of("PurchaseRefund").set("amount", dec!(9999.9900)))
             .expect_sent(question("refund-follow-up", dec!(9999.99)))
@@ -122,8 +140,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_of_no_known_purchase_is_not_asked_about() {
-        for unknown in ["null", "{}", r#"{"refundedPurchaseId": null}"#, r#"{"refundedPurchaseId": ""}"#] {
+    fn a_refund_of_an_unknown_purchase_gets_no_message() {
+        for unknown in
+            ["null", "{}", r#"{"refundedPurchaseId": null}"#, r#"{"refundedPurchaseId": ""}"#]
+        {
             Scenario::new(RefundFollowUp::default())
                 .event(Event::of("PurchaseRefund").set_json("/refundedPurchaseViewModel", unknown))
                 .expect_nothing()
@@ -132,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_refund_is_not_asked_about() {
+    fn an_old_refund_gets_no_message() {
         Scenario::new(RefundFollowUp { hours_max: 72, ..RefundFollowUp::default() })
             .at("2021-08-16T16:53:47Z")
             .event("PurchaseRefund")
@@ -150,8 +170,13 @@ mod tests {
 
     #[test]
     fn thresholds_that_contradict_each_other_are_refused() {
-        let error = Scenario::<RefundFollowUp>::with_params(r#"{"minimum": "100", "care_from": "99.99"}"#).unwrap_err();
+        let error =
+            Scenario::<RefundFollowUp>::with_params(r#"{"minimum": "100", "care_from": "99.99"}"#)
+                .unwrap_err();
         assert!(error.contains("`care_from` is below `minimum`"));
-        assert!(Scenario::<RefundFollowUp>::with_params(r#"{"minimum": "100", "care_from": "100"}"#).is_ok());
+        assert!(
+            Scenario::<RefundFollowUp>::with_params(r#"{"minimum": "100", "care_from": "100"}"#)
+                .is_ok()
+        );
     }
 }

@@ -1,19 +1,20 @@
-//! A helping hand for people who have begun to register. Most of them finish within minutes and need none, so the
-//! message is a short text with a link and a number to call, and not an advertisement.
+//! Offers help to customers who have started to register. Most of them finish within minutes
+//! without help, so the message is a short text with a link and a phone number, and not an
+//! advertisement.
 //!
-//! To wait an hour and write only to those who have not finished by then is another campaign, `abandoned-registration`. This one can be
-//! kept small: to some applications, or to a share.
+//! The campaign `abandoned-registration` waits an hour and writes only to customers who have not
+//! finished. This campaign can be limited to some applications, or to a share of the customers.
 
 use hailer_sdk::prelude::*;
 
-/// Offers help to customers who have begun to register.
+/// Offers help to customers who have started to register.
 #[rule]
 pub struct RegistrationHelp {
-    /// Only registrations in these applications (`applicationId`); empty for all. Somebody who registers at the till
-    /// has a cashier at their side and needs no text message.
+    /// Only registrations in these applications count (`applicationId`); empty for all. A customer
+    /// who registers at the till has a cashier to help and needs no text message.
     #[param(default = [])]
     applications: Vec<String>,
-    /// How many of a hundred customers get the message. Those who don't are the group to compare with.
+    /// The percentage of customers who get the message. The others are the control group.
     #[param(default = 100, min = 1, max = 100)]
     share_percent: u32,
     /// The template of the text message.
@@ -21,17 +22,22 @@ pub struct RegistrationHelp {
     template: String,
 }
 
-/// Sorts customers for `share_percent`. Text of its own, so that the same customers aren't always the ones left out.
+/// The salt of the buckets for `share_percent`. It differs from other salts, so that not always the
+/// same customers get no message.
 const SALT: &str = "registration-help";
 
 #[handlers]
 impl RegistrationHelp {
-    fn started(&self, RegistrationStarted { application_id, .. }: RegistrationStarted, ctx: &mut Context) {
+    fn started(
+        &self,
+        RegistrationStarted { application_id, .. }: RegistrationStarted,
+        ctx: &mut Context,
+    ) {
         if !self.applications.is_empty() && !self.is_chosen(application_id) {
             return ctx.note("not sent: begun in an application that is not listed, or in none");
         }
         if ctx.bucket(SALT) >= self.share_percent {
-            return ctx.note("not sent: in the group to compare with");
+            return ctx.note("not sent: in the control group");
         }
         ctx.send(Sms::template(&self.template));
         ctx.note("help was offered");
@@ -40,7 +46,8 @@ impl RegistrationHelp {
 
 impl RegistrationHelp {
     fn is_chosen(&self, application: Option<&str>) -> bool {
-        application.is_some_and(|application| self.applications.iter().any(|chosen| chosen == application))
+        application
+            .is_some_and(|application| self.applications.iter().any(|chosen| chosen == application))
     }
 }
 
@@ -55,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_begins_to_register_is_offered_help() {
+    fn a_customer_who_starts_to_register_gets_a_message() {
         Scenario::new(RegistrationHelp::default())
             .event("RegistrationStarted")
             .expect_sent(Sms::template("registration-help"))
@@ -63,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_finished_is_left_alone() {
+    fn a_customer_who_has_finished_gets_no_message() {
         Scenario::new(RegistrationHelp::default()).event("RegistrationCompleted").expect_nothing();
     }
 
@@ -77,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_application_is_none_of_the_listed() {
+    fn an_unknown_application_is_not_listed() {
         Scenario::new(in_the_app())
             .event("RegistrationStarted")
             .expect_nothing()
@@ -87,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_the_customers_are_the_group_to_compare_with() {
+    fn the_other_customers_are_the_control_group() {
         Scenario::new(RegistrationHelp { share_percent: 50, ..RegistrationHelp::default() })
             .in_bucket(SALT, 49)
             .event("RegistrationStarted")
@@ -95,13 +102,13 @@ mod tests {
             .in_bucket(SALT, 50)
             .event("RegistrationStarted")
             .expect_nothing()
-            .expect_note("group to compare with");
+            .expect_note("control group");
     }
 
     #[test]
-    fn an_event_that_its_sender_repeats_is_decided_the_same() {
-        // That it came before is for the engine to find out, which sees every event: a rule that skips by `try_count`
-        // would lose the message when the first try never arrived.
+    fn an_event_that_the_sender_repeats_gets_the_same_decision() {
+        // The engine recognises repeated events. A rule that skips by `try_count` would lose the
+        // message if the first try never arrived.
         Scenario::new(RegistrationHelp::default())
             .event(Event::of("RegistrationStarted").set("try_count", 3).set("to_error_queue", true))
             .expect_sent(Sms::template("registration-help"));

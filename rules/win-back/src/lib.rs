@@ -1,27 +1,28 @@
-//! A customer has not come back for sixty days: a friendly word, and after ninety days a better offer. Every purchase begins the
-//! count anew, by the calendar of the campaign's time zone, and messages go out at a decent hour.
+//! Writes to a customer who has not come back for sixty days, and makes a better offer after
+//! ninety. Every purchase starts the count again, by the calendar of the campaign's time zone.
+//! Messages are sent at a suitable hour.
 //!
-//! It keeps no state: the two pending timers say all there is to know. A customer who has brought the purchase back has been there,
-//! too, so a refund counts like a visit.
+//! The rule has no state: the two pending timers contain everything. A customer who returns a
+//! purchase has been in the shop, too, so a refund counts as a visit.
 
 use hailer_sdk::prelude::*;
 
 /// Writes to customers who have not come back for sixty days, and again after ninety.
 #[rule]
 pub struct WinBack {
-    /// Days after the last purchase at which the first message goes out.
+    /// The number of days after the last purchase at which the first message is sent.
     #[param(default = 60, min = 1, max = 3650)]
     first_days: u32,
     /// The template of the first e-mail.
     #[param(default = "we-miss-you", min = 1, max = 128)]
     first_template: String,
-    /// Days after the last purchase at which the second message goes out.
+    /// The number of days after the last purchase at which the second message is sent.
     #[param(default = 90, min = 2, max = 3650)]
     second_days: u32,
     /// The template of the second e-mail.
     #[param(default = "come-back", min = 1, max = 128)]
     second_template: String,
-    /// The hour of the day, in the campaign's time zone.
+    /// The hour of the messages, in the campaign's time zone.
     #[param(default = 11, max = 23)]
     hour: u8,
 }
@@ -30,7 +31,11 @@ pub struct WinBack {
 impl WinBack {
     #[configure]
     fn check(&self) -> Result<(), &'static str> {
-        if self.first_days < self.second_days { Ok(()) } else { Err("`second_days` must be more than `first_days`") }
+        if self.first_days < self.second_days {
+            Ok(())
+        } else {
+            Err("`second_days` must be more than `first_days`")
+        }
     }
 
     fn bought(&self, _: Purchase, ctx: &mut Context) {
@@ -44,16 +49,16 @@ impl WinBack {
     #[timer]
     fn first(&self, ctx: &mut Context) {
         ctx.send(Mail::template(&self.first_template));
-        ctx.note("missed: the first message");
+        ctx.note("sent: the first message");
     }
 
     #[timer]
     fn second(&self, ctx: &mut Context) {
         ctx.send(Mail::template(&self.second_template));
-        ctx.note("missed: the second message");
+        ctx.note("sent: the second message");
     }
 
-    /// The last visit of the two counts: its timers are due later.
+    /// The later visit of the two customers counts: its timers are due later.
     #[merge]
     fn merge(&self, ctx: &mut MergeContext) {
         for timer in [Timer::FIRST, Timer::SECOND] {
@@ -68,7 +73,7 @@ impl WinBack {
         let hour = u32::from(self.hour);
         ctx.schedule(Timer::FIRST, in_days(self.first_days).at(hour, 0));
         ctx.schedule(Timer::SECOND, in_days(self.second_days).at(hour, 0));
-        ctx.note("was here: the count begins anew");
+        ctx.note("a visit: the count starts again");
     }
 }
 
@@ -79,13 +84,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sixty_and_ninety_days_after_the_last_purchase_there_is_a_message() {
+    fn a_message_is_sent_sixty_and_ninety_days_after_the_last_purchase() {
         Scenario::new(WinBack::default())
             .time_zone("Europe/Moscow")
             .at("2026-01-10T20:30:00Z")
             .event("Purchase")
             .expect_nothing()
-            // Half past eleven in the evening, Moscow time: sixty days on, at eleven in the morning.
+            // The purchase is at half past eleven in the evening in Moscow, so the message is due
+            // sixty days later at eleven in the morning.
             .at("2026-03-11T07:59:59Z")
             .expect_nothing()
             .advance(seconds(1))
@@ -100,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_begins_the_count_anew() {
+    fn a_purchase_starts_the_count_again() {
         let mut scenario = Scenario::new(WinBack::default());
         for _ in 0..20 {
             scenario.event("Purchase").expect_nothing().advance(days(59)).expect_nothing();
@@ -134,13 +140,20 @@ mod tests {
     }
 
     #[test]
-    fn of_two_customers_who_become_one_the_last_purchase_counts_both_ways_and_in_chains() {
+    fn after_merges_the_last_purchase_of_all_customers_counts() {
         let bought = |customer: i64| Event::of("Purchase").set("customer_id", customer);
-        let merged =
-            |from: i64, to: i64| Event::of("ProfilesMerged").set("from_customer_id", from).set("to_customer_id", to);
-        for merges in [&[(1, 2)][..], &[(2, 1)], &[(1, 2), (2, 3)], &[(2, 1), (1, 3)], &[(3, 2), (2, 1)]] {
+        let merged = |from: i64, to: i64| {
+            Event::of("ProfilesMerged").set("from_customer_id", from).set("to_customer_id", to)
+        };
+        for merges in
+            [&[(1, 2)][..], &[(2, 1)], &[(1, 2), (2, 3)], &[(2, 1), (1, 3)], &[(3, 2), (2, 1)]]
+        {
             let mut scenario = Scenario::new(WinBack::default());
-            scenario.event(bought(1)).at("2026-02-27T12:00:00Z").event(bought(2)).at("2026-03-01T12:00:00Z");
+            scenario
+                .event(bought(1))
+                .at("2026-02-27T12:00:00Z")
+                .event(bought(2))
+                .at("2026-03-01T12:00:00Z");
             for (from, to) in merges {
                 scenario
                     .event(merged(*from, *to))
@@ -158,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_under_the_old_id_is_that_of_who_remains() {
+    fn a_purchase_with_the_old_id_counts_for_the_customer_who_remains() {
         Scenario::new(WinBack::default())
             .event(Event::of("Purchase").set("customer_id", 1))
             .event(Event::of("ProfilesMerged").set("from_customer_id", 1).set("to_customer_id", 2))

@@ -1,6 +1,7 @@
-//! Another build of the engine beside this one: an earlier commit's, which `BENCH_BESIDE` names, with the rules of the checkout that
-//! `BENCH_BESIDE_CHECKOUT` names. The two take turns in one run, on one broker, with
-//! the same events. At the end both get `BENCH_BESIDE_EVENTS` events (2,000,000), and what they send each recipient is compared byte for byte.
+//! Compares this build of the engine with another one, that of an earlier commit. `BENCH_BESIDE`
+//! names its binary, and `BENCH_BESIDE_CHECKOUT` the checkout with its rules. The two take turns in
+//! one run, on one broker, with the same events. At the end both get `BENCH_BESIDE_EVENTS` events
+//! (2,000,000), and the communications for each recipient are compared byte for byte.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -27,17 +28,18 @@ const MOVED: usize = 30_000;
 const CUSTOMERS: u32 = 10_000;
 const RATES: Rates = Rates { a_second: 1000, warm_seconds: 2 };
 const SECONDS: usize = 8;
-/// Events of one write to standard input.
+/// The number of events in one write to standard input.
 const AT_ONCE: usize = 1000;
 const COMPARED: usize = 2_000_000;
 /// 2026-03-01T00:00:00Z.
 const START_MS: i64 = 1_772_323_200_000;
-/// So that two million events take more than two months, in which timers fire and things expire.
+/// The step between events: two million events take more than two months, so timers fire and rows
+/// expire.
 const MS_AN_EVENT: i64 = 3_000;
 const DECIDED: &str = "hailer_events_total{outcome=\"decided\"}";
 const COMMIT: &str = "hailer_commit_seconds";
 
-/// What was measured of one build.
+/// The figures of one build.
 #[derive(Default)]
 struct Measured {
     drained: Vec<f64>,
@@ -49,29 +51,36 @@ struct Measured {
 }
 
 pub(crate) async fn run() -> Outcome<()> {
-    let [Some(other), Some(_)] =
-        ["BENCH_BESIDE", "BENCH_BESIDE_CHECKOUT"].map(|name| std::env::var_os(name).map(PathBuf::from))
+    let [Some(other), Some(_)] = ["BENCH_BESIDE", "BENCH_BESIDE_CHECKOUT"]
+        .map(|name| std::env::var_os(name).map(PathBuf::from))
     else {
-        return Err("name another build of hailer in BENCH_BESIDE, and its checkout in BENCH_BESIDE_CHECKOUT".into());
+        return Err("name another build of hailer in BENCH_BESIDE, and its checkout in \
+                    BENCH_BESIDE_CHECKOUT"
+            .into());
     };
     let broker = Broker::start();
     let wiring = Wiring::new(&broker, "bench").await;
     let of_purchases: Vec<_> = purchases(CUSTOMERS).take(DRAINED).collect();
-    let lines: Vec<Vec<u8>> =
-        of_purchases.chunks(AT_ONCE).map(|events| [events.join(&b'\n'), vec![b'\n']].concat()).collect();
+    let lines: Vec<Vec<u8>> = of_purchases
+        .chunks(AT_ONCE)
+        .map(|events| [events.join(&b'\n'), vec![b'\n']].concat())
+        .collect();
     let [mut ours, mut theirs] = [(); 2].map(|()| Measured::default());
     for round in 1..=ROUNDS {
         for (name, program, measured) in
             [("this", built::hailer(), &mut ours), ("the other", other.as_path(), &mut theirs)]
         {
             drain(&campaigns::ten().of(program), &lines, measured).await?;
-            measured.moved.push(of_engine(&wiring, &of_purchases[..MOVED], &campaigns::ten().of(program)).await?);
+            measured.moved.push(
+                of_engine(&wiring, &of_purchases[..MOVED], &campaigns::ten().of(program)).await?,
+            );
             let taken = at_a_rate(&wiring, &campaigns::stateful().of(program)).await?;
             measured.p50.push(percentile(&taken, 0.5));
             measured.p99.push(percentile(&taken, 0.99));
             let last = |figures: &[f64]| figures.last().copied().unwrap_or_default();
             println!(
-                "round {round}, {name}: a drain {:.0}/s, its commits p99 {:.1} ms, {:.0} bytes an event; RabbitMQ {:.0}/s; at {}/s p50 {:.2} ms, p99 {:.1} ms",
+                "round {round}, {name}: a drain {:.0}/s, its commits p99 {:.1} ms, {:.0} bytes an \
+                 event; RabbitMQ {:.0}/s; at {}/s p50 {:.2} ms, p99 {:.1} ms",
                 last(&measured.drained),
                 last(&measured.slowest),
                 last(&measured.written),
@@ -101,7 +110,7 @@ pub(crate) async fn run() -> Outcome<()> {
     send_the_same(&other).await
 }
 
-/// Has an engine take a backlog from standard input, with a store of its own.
+/// Measures an engine with a backlog on standard input and a store of its own.
 async fn drain(site: &Site, lines: &[Vec<u8>], measured: &mut Measured) -> Outcome<()> {
     let mut engine = start(site, &["--sink", "-"]).await;
     let pid = engine.client.status().await?.pid;
@@ -121,13 +130,14 @@ async fn at_a_rate(wiring: &Wiring, site: &Site) -> Outcome<Vec<f64>> {
     wiring.client.purge(&wiring.events).await;
     let engine = site.start(&wiring.flags());
     engine.ready().await;
-    let taken = latencies(wiring, RATES, SECONDS).await.inspect_err(|_| println!("{}", engine.stderr()))?;
+    let taken =
+        latencies(wiring, RATES, SECONDS).await.inspect_err(|_| println!("{}", engine.stderr()))?;
     engine.stop().await;
     Ok(taken)
 }
 
-/// Both builds get the same events of all kinds, on the clock of the events, with all example campaigns and one that answers each purchase; ten of them
-/// remember something.
+/// Both builds get the same events of all kinds on the event clock, with all example campaigns and
+/// one that answers each purchase. Ten of the campaigns have state.
 async fn send_the_same(other: &Path) -> Outcome<()> {
     let count = match std::env::var("BENCH_BESIDE_EVENTS") {
         Ok(count) => count.parse()?,
@@ -139,7 +149,7 @@ async fn send_the_same(other: &Path) -> Outcome<()> {
         site.put(campaigns::ANSWERS, hailer_tests::site::campaign("tally", ""));
         site.of(program)
     });
-    // From a file, which both read: events of standard input have other ids at each start.
+    // Both read the same file: events of standard input have different ids at each start.
     let directory = tempfile::tempdir()?;
     let backlog = directory.path().join("events.jsonl");
     write_events(&backlog, count)?;
@@ -148,7 +158,8 @@ async fn send_the_same(other: &Path) -> Outcome<()> {
     for site in &sites {
         let store = site.path("store").display().to_string();
         let began = Instant::now();
-        let mut engine = site.start(&["--source", &source, "--sink", "-", "--clock", "events", "--store", &store]);
+        let mut engine = site
+            .start(&["--source", &source, "--sink", "-", "--clock", "events", "--store", &store]);
         while !engine.has_ended() {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
@@ -156,18 +167,20 @@ async fn send_the_same(other: &Path) -> Outcome<()> {
         outputs.push(by_recipient(&site.path("stdout"))?);
     }
     let (theirs, ours) = (outputs.pop().ok_or("an output")?, outputs.pop().ok_or("an output")?);
-    let differ = ours.iter().filter(|(recipient, sent)| theirs.get(*recipient) != Some(sent)).count()
-        + theirs.keys().filter(|recipient| !ours.contains_key(*recipient)).count();
+    let differ =
+        ours.iter().filter(|(recipient, sent)| theirs.get(*recipient) != Some(sent)).count()
+            + theirs.keys().filter(|recipient| !ours.contains_key(*recipient)).count();
     let sent: u64 = ours.values().map(|(sent, _)| sent).sum();
     let beside = format!("of {}; {sent} communications of {count} events", ours.len());
-    mark("recipients to whom something else is sent", differ as f64, Against::AtMost(0.0), "", &beside);
+    mark("recipients with other communications", differ as f64, Against::AtMost(0.0), "", &beside);
     if sent == 0 { Err("nothing was sent".into()) } else { Ok(()) }
 }
 
 fn write_events(to: &Path, count: usize) -> Outcome<()> {
     let mut lines = BufWriter::new(File::create(to)?);
     for (number, event) in Generator::new(7, &Options::default()).take(count).enumerate() {
-        // Some have one time: between two times the engine waits until everything before is durable.
+        // Several events have the same time: between two times the engine waits until everything
+        // before is durable.
         let now = START_MS + (number / AT_ONCE * AT_ONCE) as i64 * MS_AN_EVENT;
         write!(lines, "{{\"timestamp\":{now},\"body\":")?;
         lines.write_all(&event)?;
@@ -176,8 +189,8 @@ fn write_events(to: &Path, count: usize) -> Outcome<()> {
     Ok(lines.flush()?)
 }
 
-/// How many communications each recipient is sent, and a hash of all of them in their order. Between recipients there is none: it depends on what is
-/// committed together.
+/// The number of communications for each recipient, and a hash of all of them in order. The order
+/// between recipients is not defined: it depends on the grouping of commits.
 fn by_recipient(path: &Path) -> Outcome<HashMap<String, (u64, u64)>> {
     let mut sent: HashMap<String, (u64, u64)> = HashMap::new();
     for line in BufReader::new(File::open(path)?).split(b'\n') {
@@ -199,23 +212,24 @@ async fn start(site: &Site, flags: &[&str]) -> Engine {
     engine
 }
 
-/// Waits until so many events are decided, and all that comes of them is sent.
+/// Waits until this many events are decided and all communications are sent.
 async fn settled(engine: &Engine, events: usize) {
-    wait::until("the backlog is drained", async || {
+    wait::until("the backlog is decided and sent", async || {
         engine.metric(DECIDED).await >= events as f64 && engine.metric("hailer_outbox").await == 0.0
     })
     .await;
 }
 
-/// Bytes that a process has written, to files and devices alike. What Linux counts as written to the disk would not do: for a few
-/// blocks it counts the whole folio of the page cache that they lie in, up to 2 MiB.
+/// The bytes that a process has written to files and devices. Linux's count of bytes written to
+/// disk is not usable: for a few blocks it counts the whole folio of the page cache, up to 2 MiB.
 fn written_by(pid: u32) -> Outcome<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/io"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("wchar: ")).ok_or("no wchar")?;
     Ok(line.parse()?)
 }
 
-/// A percentile of a histogram of `/metrics`, in its unit, as if figures lay evenly between two bounds.
+/// A percentile of a histogram of `/metrics`, in its unit, interpolated linearly between two
+/// bounds.
 fn percentile_of(metrics: &str, name: &str, share: f64) -> Outcome<f64> {
     let mut buckets = Vec::new();
     for line in metrics.lines() {

@@ -1,6 +1,7 @@
-//! From an event's publication to its communication's arrival, at a thousand a second: the engine, whose every event changes a row of its
-//! store, beside a bare client program that only passes messages on, in one run and on one broker. And what a sync of the store's file system takes
-//! meanwhile, on a disk that the broker writes to as well.
+//! Latency from the publication of an event to the arrival of its communication, at a thousand
+//! events a second. The engine changes a row of its store for every event; beside it, a bare client
+//! program only passes messages on, in the same run, on the same broker. Also measured: a sync of
+//! the store's file system, on a disk that the broker writes to as well.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -19,31 +20,33 @@ use lapin::types::FieldTable;
 
 const RATES: Rates = Rates { a_second: 1000, warm_seconds: 2 };
 const SECONDS: usize = 8;
-/// For so long events go on coming while the disk is measured.
+/// Events continue for this time while the disk is measured.
 const PROBE_SECONDS: usize = 3;
 const ROUNDS: usize = 5;
 const CUSTOMERS: usize = 5000;
-/// What has not come back so long after the last event was due is lost.
+/// A communication that is missing for this time after the last event is lost.
 const LONG_ENOUGH: Duration = Duration::from_secs(60);
 
-/// How fast events come, and for how long before anything is measured.
+/// The rate of events, and the time before anything is measured.
 #[derive(Clone, Copy)]
 pub(crate) struct Rates {
     pub(crate) a_second: usize,
     pub(crate) warm_seconds: usize,
 }
 
-/// A percentile, and how many syncs more than the bare program the engine may take of it.
+/// A percentile, and the allowed difference to the bare program, in syncs.
 struct Percentile {
     name: &'static str,
     share: f64,
     syncs_max: f64,
 }
 
-const PERCENTILES: [Percentile; 2] =
-    [Percentile { name: "p50", share: 0.5, syncs_max: 2.0 }, Percentile { name: "p99", share: 0.99, syncs_max: 4.0 }];
+const PERCENTILES: [Percentile; 2] = [
+    Percentile { name: "p50", share: 0.5, syncs_max: 2.0 },
+    Percentile { name: "p99", share: 0.99, syncs_max: 4.0 },
+];
 
-/// What all rounds measured of a percentile.
+/// The figures of all rounds for a percentile.
 #[derive(Default)]
 struct Rounds {
     bares: Vec<f64>,
@@ -52,7 +55,7 @@ struct Rounds {
 }
 
 impl Rates {
-    /// The events of so many seconds that are measured.
+    /// The number of measured events in this many seconds.
     fn count(self, seconds: usize) -> usize {
         self.a_second * (self.warm_seconds + seconds)
     }
@@ -64,26 +67,34 @@ pub(crate) async fn run() -> Outcome<()> {
     let [mut syncs, mut commits] = [const { Vec::new() }; 2];
     let mut percentiles = PERCENTILES.map(|_| Rounds::default());
     for round in 1..=ROUNDS {
-        let program =
-            tokio::spawn(move_messages(Route::of(&wiring), RATES.count(SECONDS) + RATES.count(PROBE_SECONDS)));
+        let program = tokio::spawn(move_messages(
+            Route::of(&wiring),
+            RATES.count(SECONDS) + RATES.count(PROBE_SECONDS),
+        ));
         let bare = latencies(&wiring, RATES, SECONDS).await?;
-        // The disk is as busy as it is for the engine, but for what the engine writes itself.
+        // The disk is as busy as for the engine, except for the engine's own writes.
         let probe = tokio::task::spawn_blocking(|| {
             std::thread::sleep(Duration::from_secs(RATES.warm_seconds as u64));
-            sync_ms(&std::env::temp_dir(), Duration::from_secs(2)).map_err(|error| error.to_string())
+            sync_ms(&std::env::temp_dir(), Duration::from_secs(2))
+                .map_err(|error| error.to_string())
         });
         latencies(&wiring, RATES, PROBE_SECONDS).await?;
         let sync = probe.await??;
         program.abort();
         let _ = program.await;
-        // What it had not acknowledged comes back when its connection is gone, and is not the engine's to answer.
-        wait::until("the bare program is gone", async || wiring.client.counts(&wiring.events).await.1 == 0).await;
+        // Messages that the bare program had not acknowledged return when its connection is gone.
+        // They are not for the engine.
+        wait::until("the bare program is gone", async || {
+            wiring.client.counts(&wiring.events).await.1 == 0
+        })
+        .await;
         wiring.client.purge(&wiring.events).await;
 
         let site = campaigns::stateful();
         let engine = site.start(&wiring.flags());
         engine.ready().await;
-        // The broker may bring it back after the purge all the same: then it is answered before anything is measured.
+        // The broker may return them even after the purge. Then they are answered before anything
+        // is measured.
         wait::until("nothing is under way", async || {
             wiring.client.counts(&wiring.events).await.0 == 0
                 && engine.metric("hailer_in_flight").await == 0.0
@@ -108,7 +119,8 @@ pub(crate) async fn run() -> Outcome<()> {
     let (sync, commit) = (median(syncs), median(commits));
     for (at, of) in PERCENTILES.iter().zip(percentiles) {
         let beside = format!(
-            "more than the bare program's: {:.1} ms beside {:.1} ms, a sync of one page {sync:.1} ms, a commit {commit:.1} ms; rounds {}",
+            "more than the bare program's: {:.1} ms beside {:.1} ms, a sync of one page {sync:.1} \
+             ms, a commit {commit:.1} ms; rounds {}",
             median(of.engines),
             median(of.bares),
             listed(&of.more, 2)
@@ -119,17 +131,20 @@ pub(crate) async fn run() -> Outcome<()> {
     Ok(())
 }
 
-/// When each event of a customer that is under way was published, the oldest first: a customer's events come out in order.
+/// The publication times of each customer's events in flight, the oldest first: a customer's
+/// communications come in order.
 type UnderWay = Arc<Mutex<HashMap<String, VecDeque<(usize, Instant)>>>>;
 
-/// Publishes at the rate and waits for what comes of it: milliseconds, sorted, of the events after the first seconds.
+/// Publishes at the given rate and waits for the communications. Returns sorted milliseconds,
+/// without the events of the first seconds.
 pub(crate) async fn latencies(wiring: &Wiring, rates: Rates, seconds: usize) -> Outcome<Vec<f64>> {
     let count = rates.count(seconds);
     wiring.client.purge(&wiring.out).await;
     let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
     let channel = &wiring.client.channel;
     let tag = "latency".into();
-    let consumed = channel.basic_consume(wiring.out.as_str().into(), tag, options, FieldTable::default());
+    let consumed =
+        channel.basic_consume(wiring.out.as_str().into(), tag, options, FieldTable::default());
     let mut out = consumed.await?;
     let under_way = UnderWay::default();
     let publishing = publish(wiring, rates.a_second, count, &under_way);
@@ -147,7 +162,8 @@ pub(crate) async fn latencies(wiring: &Wiring, rates: Rates, seconds: usize) -> 
                 }
             };
             let mut under_way = under_way.lock().map_err(|_| "poisoned")?;
-            let Some((number, sent)) = under_way.get_mut(&customer).and_then(VecDeque::pop_front) else {
+            let Some((number, sent)) = under_way.get_mut(&customer).and_then(VecDeque::pop_front)
+            else {
                 strays += 1;
                 continue;
             };
@@ -157,7 +173,7 @@ pub(crate) async fn latencies(wiring: &Wiring, rates: Rates, seconds: usize) -> 
             }
         }
         if strays > 0 {
-            println!("{strays} messages came that nobody had sent in this round");
+            println!("{strays} messages of another round came");
         }
         Ok(taken)
     };
@@ -169,8 +185,13 @@ pub(crate) async fn latencies(wiring: &Wiring, rates: Rates, seconds: usize) -> 
     Ok(taken)
 }
 
-/// Publishes on a schedule: what the publisher is late with, it makes up for.
-async fn publish(wiring: &Wiring, a_second: usize, count: usize, under_way: &UnderWay) -> Outcome<()> {
+/// Publishes on a schedule: a late publisher catches up.
+async fn publish(
+    wiring: &Wiring,
+    a_second: usize,
+    count: usize,
+    under_way: &UnderWay,
+) -> Outcome<()> {
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
     let since = Instant::now();
     let mut confirms = Vec::new();
@@ -184,11 +205,20 @@ async fn publish(wiring: &Wiring, a_second: usize, count: usize, under_way: &Und
             let properties = BasicProperties::default().with_delivery_mode(2);
             let properties = properties.with_correlation_id(customer.to_string().into());
             let sent = (number, Instant::now());
-            under_way.lock().map_err(|_| "poisoned")?.entry(customer.to_string()).or_default().push_back(sent);
+            under_way
+                .lock()
+                .map_err(|_| "poisoned")?
+                .entry(customer.to_string())
+                .or_default()
+                .push_back(sent);
             let options = BasicPublishOptions::default();
             let queue = wiring.events.as_str().into();
             confirms.push(
-                wiring.client.channel.basic_publish("".into(), queue, options, event.as_bytes(), properties).await?,
+                wiring
+                    .client
+                    .channel
+                    .basic_publish("".into(), queue, options, event.as_bytes(), properties)
+                    .await?,
             );
             number += 1;
         }

@@ -1,6 +1,7 @@
-//! What an engine has resident: idle, and with a hundred and a thousand rules, each a module of its own: the example rules, over and over, each copy
-//! with a section that makes its digest, its artifact and its instances its own. They see every kind of event, so that all of them have been called.
-//! And how soon it runs again with a thousand of them, whose artifacts it has kept.
+//! Resident memory of an engine: idle, and with 100 and 1000 rules, each a module of its own. The
+//! modules are copies of the example rules, each with a section that gives it a digest, an artifact
+//! and instances of its own. The events call all of them. Also measured: the time until an engine
+//! with 1000 rules and cached artifacts runs again.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,22 +13,24 @@ use hailer_tests::engine::Engine;
 use hailer_tests::site::Site;
 use hailer_tests::wait;
 
-/// Rules, and the events that they see: enough for each of a code's rules to be called in full batches on every shard.
+/// The numbers of rules and of events: enough to call each code's rules in full batches on every
+/// shard.
 const HUNDRED: (usize, usize) = (100, 30_000);
 const THOUSAND: (usize, usize) = (1000, 3000);
 const SHARDS: usize = 2;
 const STARTS: usize = 3;
-/// What a burst leaves behind goes back to the system within a second or two.
+/// The allocator returns the memory of a burst within one or two seconds.
 const AFTERWARDS: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// A thousand modules take minutes on one core.
+/// Compiling a thousand modules takes minutes on one core.
 const COMPILED_WITHIN: Duration = Duration::from_secs(900);
 const IDLE_MB_MAX: f64 = 40.0;
 const HUNDRED_MB_MAX: f64 = 100.0;
 const THOUSAND_MB_MAX: f64 = 250.0;
 const RULE_KB_MAX: f64 = 100.0;
 const START_SECONDS_MAX: f64 = 1.0;
-/// Many outcomes of each event make a journal that fills any cache; what the rules take is seen without it.
+/// The many outcomes of each event would fill any store cache; a small cache shows the memory of
+/// the rules alone.
 const SMALL_CACHE: &str = "store.cache_bytes=4194304";
 const DEFAULT_CACHE: &str = "store.cache_bytes=67108864";
 const DECIDED: &str = "hailer_events_total{outcome=\"decided\"}";
@@ -45,9 +48,16 @@ pub(crate) async fn run() -> Outcome<()> {
     let hundred = after_events(&site(count)?, count, events, SMALL_CACHE).await?;
     let with_cache = after_events(&site(count)?, count, events, DEFAULT_CACHE).await?;
     let beside = format!(
-        "three seconds after the events; {none:.0} MB without a rule, {with_cache:.0} MB with the store's whole cache"
+        "three seconds after the events; {none:.0} MB without a rule, {with_cache:.0} MB with the \
+         store's whole cache"
     );
-    mark("resident with 100 rules, each a module", hundred, Against::AtMost(HUNDRED_MB_MAX), " MB", &beside);
+    mark(
+        "resident with 100 rules, each a module",
+        hundred,
+        Against::AtMost(HUNDRED_MB_MAX),
+        " MB",
+        &beside,
+    );
 
     let (count, events) = THOUSAND;
     let many = site(count)?;
@@ -65,17 +75,29 @@ pub(crate) async fn run() -> Outcome<()> {
         engine.stop().await;
     }
     let beside = format!("their artifacts were kept; starts {}", listed(&starts, 2));
-    mark("start with 1000 rules", median(starts), Against::AtMost(START_SECONDS_MAX), " s", &beside);
+    mark(
+        "start with 1000 rules",
+        median(starts),
+        Against::AtMost(START_SECONDS_MAX),
+        " s",
+        &beside,
+    );
     let none = after_events(&site(0)?, 0, events, SMALL_CACHE).await?;
     let thousand = after_events(&many, count, events, SMALL_CACHE).await?;
     let beside = format!("two shards, three seconds after the events; {none:.0} MB without a rule");
-    mark("resident with 1000 rules, each a module", thousand, Against::AtMost(THOUSAND_MB_MAX), " MB", &beside);
+    mark(
+        "resident with 1000 rules, each a module",
+        thousand,
+        Against::AtMost(THOUSAND_MB_MAX),
+        " MB",
+        &beside,
+    );
     let each = (thousand - none) * 1e3 / (count * SHARDS) as f64;
     mark("a rule on a shard", each, Against::AtMost(RULE_KB_MAX), " kB", "of the thousand");
     Ok(())
 }
 
-/// A place with so many rules.
+/// A site with this many rules.
 fn site(rules: usize) -> Outcome<Site> {
     let site = Site::empty();
     let mut examples = Vec::new();
@@ -97,13 +119,15 @@ fn site(rules: usize) -> Outcome<Site> {
     Ok(site)
 }
 
-/// Starts an engine with so many rules, and waits until it runs all of them. Its store is on the disk: one in memory would be measured with the rules.
+/// Starts an engine with this many rules, and waits until all run. Its store is on disk: a store in
+/// memory would be measured, too.
 async fn start(site: &Site, rules: usize, cache: &str) -> Outcome<Engine> {
     let store = site.path("store").display().to_string();
     let shards = SHARDS.to_string();
-    let flags = ["--source", "-", "--sink", "-", "--store", &store, "--shards", &shards, "--set", cache];
+    let flags =
+        ["--source", "-", "--sink", "-", "--store", &store, "--shards", &shards, "--set", cache];
     let engine = site.start(&flags);
-    // Without a rule it is never ready, so that is not what is waited for.
+    // Without a rule the engine is never ready, so this waits for the number of rules.
     let all_run = async {
         while !engine.client.campaigns().await.is_ok_and(|campaigns| campaigns.len() == rules) {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -113,7 +137,7 @@ async fn start(site: &Site, rules: usize, cache: &str) -> Outcome<Engine> {
     Ok(engine)
 }
 
-/// What is resident once an engine with so many rules has decided so many events.
+/// Resident memory after an engine with this many rules has decided this many events.
 async fn after_events(site: &Site, rules: usize, count: usize, cache: &str) -> Outcome<f64> {
     let lines = Generator::new(1, &Options::default()).map(|event| [event, vec![b'\n']].concat());
     let mut engine = start(site, rules, cache).await?;
@@ -126,14 +150,15 @@ async fn after_events(site: &Site, rules: usize, count: usize, cache: &str) -> O
     tokio::time::sleep(AFTERWARDS).await;
     let (now, _) = resident_mb(&engine).await?;
     println!(
-        "with {rules} rules, {cache}: {now:.1} MB resident {AFTERWARDS:.0?} after {count} events of every kind, {busy:.1} right after them, {most:.1} at most"
+        "with {rules} rules, {cache}: {now:.1} MB resident {AFTERWARDS:.0?} after {count} events \
+         of every kind, {busy:.1} right after them, {most:.1} at most"
     );
     engine.close_input();
     engine.ended().await;
     Ok(now)
 }
 
-/// The same module with other bytes: a custom section at its end.
+/// The same module with different bytes: with a custom section at its end.
 fn distinct(module: &[u8], number: u16) -> Vec<u8> {
     let [high, low] = number.to_be_bytes();
     let section = [0, 7, 4, b'o', b'w', b'n', b':', high, low];

@@ -1,8 +1,9 @@
-//! A campaign is swapped in a running engine, a hundred times, while events come at a constant rate: how long it takes from the file's being
-//! in place to the first communication by it, and what the swaps cost the events meanwhile.
+//! A campaign is swapped a hundred times in a running engine while events come at a constant rate.
+//! Measured: the time from the file's rename to the first communication by it, and the delay that
+//! the swaps cause for the events.
 //!
-//! The module is an example rule that has been made to hold 100 kB by copies of its own functions, so that there is as much to compile, in a child
-//! process, as in a rule that brings large libraries along. Each swap has another one.
+//! The module is an example rule that copies of its own functions make 100 kB large. So a child
+//! process compiles as much as for a rule with large libraries. Each swap has a different module.
 
 use std::time::{Duration, Instant};
 
@@ -20,9 +21,9 @@ const SWAPS: usize = 100;
 const MODULE_BYTES: usize = 100_000;
 const RATES: Rates = Rates { a_second: 500, warm_seconds: 2 };
 const SECONDS_WITHOUT: usize = 20;
-/// From one swap to the next.
+/// The time from one swap to the next.
 const EVERY: Duration = Duration::from_millis(1500);
-/// Events go on for as long as there are swaps.
+/// Events continue as long as there are swaps.
 const SECONDS_WITH: usize = SWAPS * EVERY.as_millis() as usize / 1000;
 /// A swap that takes longer has failed.
 const LONG_ENOUGH: Duration = Duration::from_secs(30);
@@ -40,10 +41,12 @@ pub(crate) async fn run() -> Outcome<()> {
     let site = campaigns::ten();
     let engine = site.start(&wiring.flags());
     engine.ready().await;
-    let module = grown(&built::example_module("big-basket"), MODULE_BYTES).ok_or("a module of sections")?;
+    let module =
+        grown(&built::example_module("big-basket"), MODULE_BYTES).ok_or("a module of sections")?;
     println!("a module of {} kB", module.len() / 1000);
     let pass = Instant::now() + Duration::from_secs((RATES.warm_seconds + SECONDS_WITHOUT) as u64);
-    let (without, ()) = tokio::join!(latencies(&wiring, RATES, SECONDS_WITHOUT), pass_over(&mut seen, pass));
+    let (without, ()) =
+        tokio::join!(latencies(&wiring, RATES, SECONDS_WITHOUT), pass_over(&mut seen, pass));
     let without = without?;
     let events = latencies(&wiring, RATES, SECONDS_WITH);
     let both = async { tokio::try_join!(events, swap_often(&site, &module, &mut seen)) };
@@ -52,21 +55,29 @@ pub(crate) async fn run() -> Outcome<()> {
 
     let all = listed(&[percentile(&swaps, 0.0), percentile(&swaps, 0.99)], 0);
     let beside = format!("of {SWAPS}; least and 99th percentile {all}");
-    mark("a swap, until the first event under it", median(swaps), Against::AtMost(SWAP_MS_MAX), " ms", &beside);
+    mark(
+        "a swap, until the first event of the new rule",
+        median(swaps),
+        Against::AtMost(SWAP_MS_MAX),
+        " ms",
+        &beside,
+    );
     let (without, with) = (percentile(&without, 0.99), percentile(&with, 0.99));
-    let beside =
-        format!("{with:.1} ms, of {without:.1} ms without; publication to communication at {}/s", RATES.a_second);
+    let beside = format!(
+        "{with:.1} ms, of {without:.1} ms without; publication to communication at {}/s",
+        RATES.a_second
+    );
     mark("p99 during swaps", with / without, Against::AtMost(SLOWER_MAX), " ×", &beside);
     Ok(())
 }
 
-/// Takes what comes until then, and does nothing with it.
+/// Consumes and ignores messages until `until`.
 async fn pass_over(seen: &mut Consumer, until: Instant) {
     let all = async { while seen.next().await.is_some() {} };
     let _ = tokio::time::timeout_at(until.into(), all).await;
 }
 
-/// Milliseconds of each swap, in order.
+/// The duration of each swap in milliseconds, in order.
 async fn swap_often(site: &Site, module: &[u8], seen: &mut Consumer) -> Outcome<Vec<f64>> {
     let mut taken = Vec::with_capacity(SWAPS);
     let first = Instant::now() + Duration::from_secs(RATES.warm_seconds as u64);
@@ -76,15 +87,20 @@ async fn swap_often(site: &Site, module: &[u8], seen: &mut Consumer) -> Outcome<
         site.put("modules/grown.wasm", module);
         let template = format!("swapped-{number}-");
         let began = Instant::now();
-        site.put(campaigns::ANSWERS, campaign("grown", &format!("{ANSWERS_ALL}\ntemplate = \"{template}\"")));
-        tokio::time::timeout(LONG_ENOUGH, comes(&template, seen)).await.map_err(|_| "the new rule sends nothing")??;
+        site.put(
+            campaigns::ANSWERS,
+            campaign("grown", &format!("{ANSWERS_ALL}\ntemplate = \"{template}\"")),
+        );
+        tokio::time::timeout(LONG_ENOUGH, comes(&template, seen))
+            .await
+            .map_err(|_| "the new rule sends nothing")??;
         taken.push(began.elapsed().as_secs_f64() * 1e3);
     }
     taken.sort_by(f64::total_cmp);
     Ok(taken)
 }
 
-/// Waits for a communication of that template.
+/// Waits for a communication with this template.
 async fn comes(template: &str, seen: &mut Consumer) -> Outcome<()> {
     loop {
         let message = seen.next().await.ok_or("the queue is gone")??;
@@ -94,7 +110,7 @@ async fn comes(template: &str, seen: &mut Consumer) -> Outcome<()> {
     }
 }
 
-/// The module with its own functions over and over, which nothing calls.
+/// The module with many copies of its own functions, which nothing calls.
 fn grown(module: &[u8], bytes: usize) -> Option<Vec<u8>> {
     const FUNCTIONS: u8 = 3;
     const CODE: u8 = 10;
@@ -126,7 +142,7 @@ fn grown(module: &[u8], bytes: usize) -> Option<Vec<u8>> {
     Some(grown)
 }
 
-/// A number as a module has it (LEB128), and what follows it.
+/// A number in the module's encoding (LEB128), and the bytes after it.
 fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let length = bytes.iter().position(|byte| byte & 0x80 == 0)? + 1;
     let (own, rest) = bytes.split_at(length);

@@ -1,8 +1,8 @@
-//! RabbitMQ to RabbitMQ with durable commits: the engine beside a bare client program, in one run, on one broker, with the same messages.
-//! Once with ten campaigns, of which two keep something of every event, from classic queues and from quorum queues; and once with five
-//! that each keep something.
+//! Throughput from RabbitMQ to RabbitMQ with durable commits: the engine beside a bare client
+//! program, in one run, on one broker, with the same messages. There are two sets of campaigns:
+//! ten, two of which have state, with classic and with quorum queues; and five that all have state.
 //!
-//! All take turns. Each is timed by the output queue alone.
+//! All take turns. Each is timed only by the output queue.
 
 use std::time::Duration;
 
@@ -30,7 +30,8 @@ pub(crate) async fn run() -> Outcome<()> {
         ten.push(with_ten / bare);
         five.push(with_five / bare);
         println!(
-            "round {round}, classic: bare {bare:.0}/s, ten rules {with_ten:.0}/s, five with state {with_five:.0}/s"
+            "round {round}, classic: bare {bare:.0}/s, ten rules {with_ten:.0}/s, five with state \
+             {with_five:.0}/s"
         );
         let bare = of_bare(&quorum, &events).await?;
         let with_ten = of_engine(&quorum, &events, &campaigns::ten()).await?;
@@ -43,7 +44,10 @@ pub(crate) async fn run() -> Outcome<()> {
         ("the same, quorum queues", ten_of_quorum, 0.8),
         ("RabbitMQ to RabbitMQ, durable, five rules with state", five, 0.6),
     ] {
-        let beside = format!("of the bare program; rounds {}; a sync takes {sync:.1} ms", listed(&ratios, 2));
+        let beside = format!(
+            "of the bare program; rounds {}; a sync takes {sync:.1} ms",
+            listed(&ratios, 2)
+        );
         mark(name, median(ratios), Against::AtLeast(least), "", &beside);
     }
     Ok(())

@@ -1,5 +1,6 @@
-//! From a decision to a communication's bytes, for all but Hailer, which does it itself: by Hailer's own function, so that nobody is faster
-//! because they write less. What the communications of a rule, or of an event, have in common is written once for everybody, too.
+//! Writes the bytes of the communications for all contenders except Hailer, which does it itself.
+//! It uses Hailer's own function, so no contender is faster because it writes less. The parts that
+//! the communications of a rule or of an event share are also written only once for all.
 
 use std::cell::OnceCell;
 
@@ -13,35 +14,36 @@ use serde_json::value::RawValue;
 use crate::messages::Message;
 use crate::workload::Rule;
 
-/// As long as those that Hailer gives.
+/// The version of every rule, as long as Hailer's.
 pub(crate) const VERSION: &str = "0.0.0+00000000";
 pub(crate) const ENVIRONMENT: &str = "peers";
 
-/// An event whose communications are to be written.
+/// An event and the parts that its communications share.
 pub(crate) struct Composer {
     event_id: EventId,
     recipient: Customer,
     now: i64,
-    /// From the first communication on.
+    /// Set by the first communication.
     occasion: OnceCell<Occasion>,
 }
 
 impl Composer {
-    /// The event's id is one hash of the message's, where Hailer hashes the whole message.
+    /// The event's id is a hash of the message id; Hailer hashes the whole message.
     pub(crate) fn new(message: &Message, recipient: Customer) -> Composer {
         let event_id = EventId::of_timer(EventId::NONE, &message.id, "", 0);
         Composer { event_id, recipient, now: message.now, occasion: OnceCell::new() }
     }
 
-    /// What a rule that fired sends, with data that are written already.
+    /// The communication of a rule that fired, with data that are written already.
     pub(crate) fn send(&self, rule: &Rule, data: &str) -> Communication {
         let cause = Cause::Event { code: CODE };
         let occasion = || Occasion::new(self.event_id, cause, &self.recipient, self.now).unwrap();
-        let proposal = Proposal { index: 0, channel: Channel::Push, template: &rule.template, data };
+        let proposal =
+            Proposal { index: 0, channel: Channel::Push, template: &rule.template, data };
         rule.sender.send(self.occasion.get_or_init(occasion), proposal)
     }
 
-    /// What a rule that fired sends.
+    /// The communication of a rule that fired.
     pub(crate) fn send_data(&self, rule: &Rule, data: &Data<'_>) -> Communication {
         self.send(rule, &serde_json::to_string(data).unwrap())
     }
@@ -56,7 +58,7 @@ pub(crate) fn customer(info: &CustomerInfo<'_>) -> Customer {
     }
 }
 
-/// What a guest answers with.
+/// The answer of a guest.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer<'a> {
@@ -66,7 +68,7 @@ struct Answer<'a> {
     data: &'a RawValue,
 }
 
-/// What a guest's answer sends.
+/// The communication of a guest's answer.
 pub(crate) fn send_answer(message: &Message, rule: &Rule, answer: &[u8]) -> Communication {
     let Answer { customer_info, data } = serde_json::from_slice(answer).unwrap();
     Composer::new(message, customer(&customer_info)).send(rule, data.get())

@@ -1,4 +1,4 @@
-//! What one process measures: every workload, its contenders in turns.
+//! The measurements of one process: every workload, with its contenders in turns.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,24 +12,24 @@ use crate::same;
 use crate::timing::Spread;
 use crate::workload::{self, Workload};
 
-/// Messages that a contender is handed at once.
+/// The number of messages that a contender gets at once.
 pub(crate) const MESSAGES: usize = 32;
 pub(crate) const ROUNDS: usize = 41;
 pub(crate) const ROUND: Duration = Duration::from_millis(10);
 pub(crate) const WARM_UP: Duration = Duration::from_millis(200);
 const ONLY: Duration = Duration::from_secs(10);
 
-/// What was measured of one contender at one workload.
+/// The figures of one contender in one workload.
 pub(crate) struct Measured {
     pub(crate) workload: String,
     pub(crate) contender: String,
-    /// For one event.
+    /// Nanoseconds for one event.
     pub(crate) ns: f64,
-    /// How many times as long as Hailer it took in the same round.
+    /// The time as a multiple of Hailer's in the same round.
     pub(crate) of_hailer: f64,
 }
 
-/// A contender at work, with messages of its own.
+/// A contender with its stream of messages.
 struct Lane<'a> {
     contender: Box<dyn Contender + 'a>,
     stream: Stream,
@@ -38,8 +38,10 @@ struct Lane<'a> {
 }
 
 pub(crate) fn measure(modules: &Path) -> Vec<Measured> {
-    let of_workloads =
-        workload::all().iter().flat_map(|workload| measure_workload(workload, modules)).collect::<Vec<_>>();
+    let of_workloads = workload::all()
+        .iter()
+        .flat_map(|workload| measure_workload(workload, modules))
+        .collect::<Vec<_>>();
     reading::measure().into_iter().chain(of_workloads).collect()
 }
 
@@ -48,10 +50,18 @@ fn measure_workload(workload: &Workload, modules: &Path) -> Vec<Measured> {
     for mut contender in contenders::all(workload, modules) {
         let sends = same::sends(&mut *contender, workload);
         let expected = expected.get_or_insert_with(|| sends.clone());
-        assert_eq!(&sends, expected, "{}: {} sends something else than {HAILER}", workload.name, contender.name());
+        assert_eq!(
+            &sends,
+            expected,
+            "{}: {} sends something else than \
+            {HAILER}",
+            workload.name,
+            contender.name()
+        );
     }
-    // Fresh ones, that have seen no message yet.
-    let mut lanes: Vec<Lane<'_>> = contenders::all(workload, modules).into_iter().map(Lane::new).collect();
+    // Fresh contenders that have handled no message yet.
+    let mut lanes: Vec<Lane<'_>> =
+        contenders::all(workload, modules).into_iter().map(Lane::new).collect();
     for lane in &mut lanes {
         lane.run(workload, WARM_UP);
     }
@@ -75,12 +85,15 @@ fn measure_workload(workload: &Workload, modules: &Path) -> Vec<Measured> {
     lanes.into_iter().map(measured).collect()
 }
 
-/// Keeps one contender at work.
+/// Runs one contender for a while.
 pub(crate) fn only(modules: &Path, workload: &str, contender: &str) {
     let workloads = workload::all();
     let workload = workloads.iter().find(|one| one.name == workload).expect("a workload's name");
     let all = contenders::all(workload, modules);
-    let contender = all.into_iter().find(|one| one.name() == contender).expect("a contender's name");
+    let contender = all.into_iter().find(|one| one.name() == contender).expect(
+        "a contender's \
+        name",
+    );
     println!("{} ns an event", Lane::new(contender).run(workload, ONLY).round());
 }
 
@@ -89,7 +102,7 @@ impl<'a> Lane<'a> {
         Lane { contender, stream: Stream::new(), sent: Vec::new(), rounds_ns: Vec::new() }
     }
 
-    /// Nanoseconds an event. Neither getting a message nor dropping a communication is part of it.
+    /// Nanoseconds for one event, without the time to get a message and to drop a communication.
     fn run(&mut self, workload: &Workload, at_least: Duration) -> f64 {
         let (mut took, mut events) = (Duration::ZERO, 0);
         while took < at_least {
@@ -98,7 +111,12 @@ impl<'a> Lane<'a> {
             self.contender.decide(&messages, &mut self.sent);
             took += start.elapsed();
             events += messages.len();
-            assert_eq!(self.sent.len(), MESSAGES * workload.fires, "what {} sends", self.contender.name());
+            assert_eq!(
+                self.sent.len(),
+                MESSAGES * workload.fires,
+                "what {} sends",
+                self.contender.name()
+            );
             self.sent.clear();
         }
         took.as_nanos() as f64 / events as f64

@@ -1,6 +1,7 @@
-//! What an event's bytes cost to read, by the parsers that might have been chosen: each finds out the event's code, whom it is about, and
-//! the three fields of the rule. Hailer alone leaves something behind by which any other field is found later, on another thread, and
-//! refuses whatever is no JSON anywhere in the body; what the others check of what they skip is said of each.
+//! The cost of reading an event's bytes with the parsers that Hailer could use. Each reads the
+//! event's code, its customer, and the three fields of the rule. Only Hailer keeps an index by
+//! which another thread finds any other field later, and refuses a body that is invalid JSON
+//! anywhere. A comment at each other parser says what it checks in the parts that it skips.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use crate::timing::Spread;
 
 pub(crate) const WORKLOAD: &str = "reading an event";
 
-/// What has been read, short.
+/// The fields that were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Read {
     customer: u64,
@@ -32,15 +33,25 @@ type Reader = Box<dyn FnMut(&Message) -> Read>;
 fn all() -> Vec<(&'static str, Reader)> {
     vec![
         (HAILER, hailer()),
-        // Whole, but for the encoding of what it skips.
-        ("serde_json, into a struct", Box::new(|message| of_purchase(&Purchase::read(&message.body).unwrap()))),
+        // It checks everything except the encoding of skipped parts.
+        (
+            "serde_json, into a \
+            struct",
+            Box::new(|message| of_purchase(&Purchase::read(&message.body).unwrap())),
+        ),
         ("serde_json, a tree", Box::new(of_serde_tree)),
-        // Whole; it writes into the body, which a delivery is not to be, so it is handed a copy.
+        // It checks everything. It writes into the body, which must not happen to a delivery, so it
+        // gets a copy.
         ("simd-json, into a struct", simd_json_struct()),
         ("simd-json, a tape", simd_json_tape()),
-        // Whole; by the instructions that every x86-64 has, as it finds others when it is compiled only.
-        ("sonic-rs, into a struct", Box::new(|message| of_purchase(&sonic_rs::from_slice(&message.body).unwrap()))),
-        // It checks nothing of what it skips, and allocates what it finds.
+        // It checks everything, with the instructions of every x86-64: it selects others only at
+        // compile time.
+        (
+            "sonic-rs, into a \
+            struct",
+            Box::new(|message| of_purchase(&sonic_rs::from_slice(&message.body).unwrap())),
+        ),
+        // It checks nothing in skipped parts, and allocates what it finds.
         ("sonic-rs, pointers", sonic_pointers()),
     ]
 }
@@ -56,11 +67,14 @@ fn hailer() -> Reader {
             Some(Value::Text(text)) => text,
             other => panic!("a text: {other:?}"),
         };
-        let Some(Value::Decimal(amount)) = projection.get(amount).and_then(Value::read) else { panic!("an amount") };
-        let customer = event.customer().and_then(|customer| customer.customer_id.as_deref()).unwrap();
+        let Some(Value::Decimal(amount)) = projection.get(amount).and_then(Value::read) else {
+            panic!("an amount")
+        };
+        let customer =
+            event.customer().and_then(|customer| customer.customer_id.as_deref()).unwrap();
         Read {
             customer: customer.parse().unwrap(),
-            // A decimal that a rule would go on with; as a float, so that it can be compared.
+            // A decimal for the rule; converted to a float, so that it can be compared.
             amount: amount.mantissa() as f64 / 10_f64.powi(amount.scale() as i32),
             brand_bytes: text(brand).len(),
             cheque: std::str::from_utf8(text(cheque)).unwrap().parse().unwrap(),
@@ -127,7 +141,13 @@ fn simd_json_tape() -> Reader {
         let operation = event.get("purchaseOperationInfo").unwrap();
         let purchase = operation.get("purchaseData").unwrap();
         Read {
-            customer: event.get("customerInfo").unwrap().get("customerId").unwrap().as_u64().unwrap(),
+            customer: event
+                .get("customerInfo")
+                .unwrap()
+                .get("customerId")
+                .unwrap()
+                .as_u64()
+                .unwrap(),
             amount: purchase.get("amount").unwrap().as_f64().unwrap(),
             brand_bytes: operation.get("brandId").unwrap().as_str().unwrap().len(),
             cheque: purchase.get("chequeNumber").unwrap().as_str().unwrap().parse().unwrap(),
@@ -155,14 +175,15 @@ fn sonic_pointers() -> Reader {
     })
 }
 
-/// All readers, in turns.
+/// Runs all readers in turns.
 pub(crate) fn measure() -> Vec<Measured> {
-    let mut lanes: Vec<_> = all().into_iter().map(|(name, reader)| (name, reader, Stream::new(), Vec::new())).collect();
+    let mut lanes: Vec<_> =
+        all().into_iter().map(|(name, reader)| (name, reader, Stream::new(), Vec::new())).collect();
     let mut expected = None;
     for (name, reader, stream, _) in &mut lanes {
         let read: Vec<Read> = stream.next(MESSAGES).iter().map(&mut *reader).collect();
         let expected = expected.get_or_insert_with(|| read.clone());
-        assert_eq!(&read, expected, "{name} reads something else than {HAILER}");
+        assert_eq!(&read, expected, "{name} reads other values than {HAILER}");
         run(reader, stream, WARM_UP);
     }
     for _ in 0..ROUNDS {
@@ -183,7 +204,7 @@ pub(crate) fn measure() -> Vec<Measured> {
     lanes.into_iter().map(measured).collect()
 }
 
-/// Nanoseconds an event.
+/// Nanoseconds for one event.
 fn run(reader: &mut Reader, stream: &mut Stream, at_least: Duration) -> f64 {
     let (mut took, mut events) = (Duration::ZERO, 0);
     while took < at_least {

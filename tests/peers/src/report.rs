@@ -1,10 +1,10 @@
-//! What the processes measured, as a table and as marks.
+//! The results of the processes, as a table and as marks.
 
 use crate::contenders::{CEL, DATALOGIC, EXTISM, NATIVE, ZEN};
 use crate::marks::{Against, mark};
 use crate::measure::Measured;
 
-/// Hailer's speed as a multiple of a peer's, by workload.
+/// The targets: Hailer's speed as a multiple of a peer's, by workload.
 const FASTER_THAN: [(&str, &str, f64); 7] = [
     ("1 rule", DATALOGIC, 1.2),
     ("1 rule", EXTISM, 4.0),
@@ -36,16 +36,29 @@ pub(crate) fn report(processes: &[Vec<Measured>]) {
     }
     let times = Figures::of(processes, "1 rule", NATIVE, |row| 1.0 / row.of_hailer);
     let beside = format!("of the rule by hand; processes {times}");
-    mark("1 rule: time beside the floor", times.median(), Against::AtMost(OF_NATIVE_MAX), " ×", &beside);
+    mark(
+        "1 rule: time beside the \
+        floor",
+        times.median(),
+        Against::AtMost(OF_NATIVE_MAX),
+        " ×",
+        &beside,
+    );
 }
 
-/// One figure from each process, in order.
+/// One figure from each process, sorted.
 struct Figures(Vec<f64>);
 
 impl Figures {
-    fn of(processes: &[Vec<Measured>], workload: &str, contender: &str, figure: impl Fn(&Measured) -> f64) -> Figures {
+    fn of(
+        processes: &[Vec<Measured>],
+        workload: &str,
+        contender: &str,
+        figure: impl Fn(&Measured) -> f64,
+    ) -> Figures {
         let is_meant = |row: &&Measured| row.workload == workload && row.contender == contender;
-        let mut figures: Vec<f64> = processes.iter().flatten().filter(is_meant).map(figure).collect();
+        let mut figures: Vec<f64> =
+            processes.iter().flatten().filter(is_meant).map(figure).collect();
         figures.sort_by(f64::total_cmp);
         Figures(figures)
     }

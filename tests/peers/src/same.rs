@@ -1,5 +1,5 @@
-//! That nobody measures another answer: before anything is measured, each contender's communications for all variants are compared with those
-//! of the rule by hand.
+//! Checks that all contenders give the same answer: before the measurements, each contender's
+//! communications for all variants are compared with those of the rule by hand.
 
 use hailer::communication::Communication;
 use serde_json::{Value, json};
@@ -8,17 +8,18 @@ use crate::contenders::Contender;
 use crate::messages::{Stream, VARIANTS};
 use crate::workload::Workload;
 
-/// What a contender sends for every variant, without what has to differ.
+/// The communications of a contender for every variant, without the parts that must differ.
 pub(crate) fn sends(contender: &mut dyn Contender, workload: &Workload) -> Vec<Value> {
     let mut sent = Vec::new();
     contender.decide(&Stream::new().next(VARIANTS), &mut sent);
     let name = contender.name();
-    assert_eq!(sent.len(), VARIANTS * workload.fires, "{}: what {name} sends", workload.name);
-    sent.iter().map(told).collect()
+    let expected = VARIANTS * workload.fires;
+    assert_eq!(sent.len(), expected, "{}: the communications of {name}", workload.name);
+    sent.iter().map(as_json).collect()
 }
 
-/// Whom, what and why; amounts as numbers, however they are written.
-fn told(communication: &Communication) -> Value {
+/// The recipient, the message and its cause; amounts as numbers, however they are written.
+fn as_json(communication: &Communication) -> Value {
     let body: Value = serde_json::from_slice(&communication.body).unwrap();
     let data = body["data"].as_object().unwrap();
     assert_eq!(data.len(), 2, "{data:?}");

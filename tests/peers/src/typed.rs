@@ -1,4 +1,5 @@
-//! An event as the rule's own struct reads it: what contenders take that are handed a few fields, and by hand.
+//! An event as the rule's own struct reads it: used by the rule by hand, and by contenders that get
+//! only a few fields.
 
 use hailer::communication::Communication;
 use hailer_peers_purchase::{CODE, Purchase};
@@ -13,7 +14,7 @@ pub(crate) struct TypedEvent<'a> {
 }
 
 impl<'a> TypedEvent<'a> {
-    /// `None` if the event's code is another: rules are kept by the code that they take.
+    /// `None` if the event has another code: rules are selected by the code that they handle.
     pub(crate) fn read(message: &'a Message) -> Option<TypedEvent<'a>> {
         let purchase = Purchase::read(&message.body).unwrap();
         if purchase.event_code != CODE {

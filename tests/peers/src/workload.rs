@@ -1,11 +1,11 @@
-//! What there is to do: how many rules there are, and how many of them fire for each event.
+//! The workloads: the number of rules, and how many of them fire for each event.
 
 use hailer::communication::Sender;
 
 use crate::compose::{ENVIRONMENT, VERSION};
 use crate::messages::{AMOUNT_MAX, AMOUNT_MIN};
 
-/// A rule, as each contender is told of it: from `threshold` on, a push with `template`.
+/// A rule, as each contender gets it: from `threshold` on, a push with `template`.
 pub(crate) struct Rule {
     pub(crate) campaign: String,
     pub(crate) threshold: u32,
@@ -16,7 +16,7 @@ pub(crate) struct Rule {
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) rules: Vec<Rule>,
-    /// Rules that fire, whichever the event.
+    /// The number of rules that fire for every event.
     pub(crate) fires: usize,
 }
 
@@ -31,5 +31,9 @@ pub(crate) fn all() -> Vec<Workload> {
         };
         Workload { name, rules: (0..count).map(rule).collect(), fires: fires as usize }
     };
-    vec![workload("1 rule", 1, 1), workload("100 rules, all fire", 100, 100), workload("100 rules, 5 fire", 100, 5)]
+    vec![
+        workload("1 rule", 1, 1),
+        workload("100 rules, all fire", 100, 100),
+        workload("100 rules, 5 fire", 100, 5),
+    ]
 }

@@ -1,10 +1,12 @@
-//! Another client of the broker: what SMC, the source and an operator do.
+//! A client of the broker that does what the producer, the consumer of communications and an
+//! operator do.
 
 use std::time::Duration;
 
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions,
-    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
+    ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
@@ -14,13 +16,13 @@ use crate::wait::{self, end_of};
 
 const GREETS_WITHIN: Duration = Duration::from_secs(10);
 
-/// A connection with one channel, confirms on.
+/// A connection with one channel in confirm mode.
 pub struct Client {
     _connection: Connection,
     pub channel: Channel,
 }
 
-/// A message as it was found.
+/// A message that was taken from a queue.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub body: Vec<u8>,
@@ -31,26 +33,27 @@ pub struct Message {
 
 impl Client {
     /// # Panics
-    /// If the broker does not take the connection in time.
+    /// If the broker does not accept the connection in time.
     pub async fn connect(broker: &Broker) -> Client {
         wait::until_some("a client connects", async || {
             let properties = ConnectionProperties::default();
             let opened = async {
-                let connection = Connection::connect(&broker.patient_address(), properties).await.ok()?;
+                let connection =
+                    Connection::connect(&broker.patient_address(), properties).await.ok()?;
                 let channel = connection.create_channel().await.ok()?;
                 channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
                 Some(Client { _connection: connection, channel })
             };
-            // A broker that is on its way up may take a connection and never greet it.
+            // A broker that is starting may accept a connection and never greet the client.
             tokio::time::timeout(GREETS_WITHIN, opened).await.ok()?
         })
         .await
     }
 
-    /// A durable queue.
+    /// Declares a durable queue.
     ///
     /// # Panics
-    /// As all below, if the broker refuses.
+    /// Like all functions below, if the broker refuses.
     pub async fn queue(&self, name: &str) {
         self.queue_with(name, &[]).await;
     }
@@ -71,21 +74,37 @@ impl Client {
         end_of("emptying a queue", purged).await.expect("an empty queue");
     }
 
-    /// A durable topic exchange.
+    /// Declares a durable topic exchange.
     pub async fn exchange(&self, name: &str, arguments: &[(&str, AMQPValue)]) {
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let declared = self.channel.exchange_declare(name.into(), ExchangeKind::Topic, options, table(arguments));
+        let declared = self.channel.exchange_declare(
+            name.into(),
+            ExchangeKind::Topic,
+            options,
+            table(arguments),
+        );
         end_of("declaring an exchange", declared).await.expect("an exchange");
     }
 
     pub async fn bind(&self, queue: &str, exchange: &str, routing_key: &str) {
         let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-        let bound = self.channel.queue_bind(queue.into(), exchange.into(), routing_key.into(), options, arguments);
+        let bound = self.channel.queue_bind(
+            queue.into(),
+            exchange.into(),
+            routing_key.into(),
+            options,
+            arguments,
+        );
         end_of("binding a queue", bound).await.expect("a binding");
     }
 
     /// Publishes persistent messages, and returns when all are confirmed.
-    pub async fn publish(&self, exchange: &str, routing_key: &str, bodies: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+    pub async fn publish(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        bodies: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    ) {
         let mut confirms = Vec::new();
         for body in bodies {
             let properties = BasicProperties::default().with_delivery_mode(2);
@@ -104,15 +123,23 @@ impl Client {
         properties: BasicProperties,
     ) -> lapin::PublisherConfirm {
         let options = BasicPublishOptions::default();
-        let sent = self.channel.basic_publish(exchange.into(), routing_key.into(), options, body, properties);
+        let sent = self.channel.basic_publish(
+            exchange.into(),
+            routing_key.into(),
+            options,
+            body,
+            properties,
+        );
         end_of("publishing", sent).await.expect("a publication")
     }
 
-    /// Takes the next message out of a queue, if there is one.
+    /// Takes and acknowledges the next message of a queue; `None` if the queue is empty.
     pub async fn take(&self, queue: &str) -> Option<Message> {
         let found = self.channel.basic_get(queue.into(), BasicGetOptions::default());
         let found = end_of("a look into a queue", found).await.expect("a look")?;
-        end_of("acknowledging", found.ack(BasicAckOptions::default())).await.expect("an acknowledgement");
+        end_of("acknowledging", found.ack(BasicAckOptions::default()))
+            .await
+            .expect("an acknowledgement");
         let delivery = found.delivery;
         Some(Message {
             body: delivery.data,
@@ -131,7 +158,7 @@ impl Client {
         messages
     }
 
-    /// Takes messages until there have been so many.
+    /// Takes messages until there are at least this many.
     pub async fn take_many(&self, queue: &str, count: usize) -> Vec<Message> {
         let mut messages = Vec::new();
         wait::until(&format!("{count} messages in {queue}"), async || {
@@ -142,7 +169,8 @@ impl Client {
         messages
     }
 
-    /// Messages that wait in a queue, and its consumers. A consumer's unacknowledged messages don't count.
+    /// The numbers of ready messages and of consumers of a queue. Messages that a consumer has not
+    /// acknowledged are not counted.
     pub async fn counts(&self, queue: &str) -> (u32, u32) {
         let passive = QueueDeclareOptions::durable().passive();
         let declared = self.channel.queue_declare(queue.into(), passive, FieldTable::default());
@@ -158,7 +186,7 @@ impl Client {
 }
 
 impl Message {
-    /// A header that holds a string.
+    /// The value of a header; `None` unless it is a string.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<String> {
         match self.properties.headers().as_ref()?.inner().get(name)? {

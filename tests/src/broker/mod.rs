@@ -1,7 +1,7 @@
-//! A RabbitMQ node of a test's own, and what a test does with it.
+//! Private RabbitMQ nodes, and a client for the tests.
 //!
-//! The node has its own cookie, ports, database and epmd, all of it under one temporary directory and in one process
-//! group. Any number run side by side; all end with the value.
+//! A node has a cookie, ports, a database and an epmd of its own, below one temporary directory and
+//! in one process group. Many nodes can run side by side. Each ends when its value is dropped.
 
 mod client;
 mod node;

@@ -1,4 +1,5 @@
-//! The processes that write and read stores: each attempt has its own, so that a crash, a hang or a leak stays with it.
+//! The processes that write and read stores: each attempt has its own, so that a crash, a hang or a
+//! leak stays with it.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -12,17 +13,17 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::reader::OUT_OF_MEMORY;
 use crate::rows::Workload;
 
-/// Time after which an open, a read or a write counts as hung.
+/// The time after which an open, a read or a write counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The result of a damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
-    /// Everything that was acknowledged is there.
+    /// The store has all acknowledged commits.
     Intact,
     /// Opening or reading failed with an error.
     Refused,
-    /// The store opened and reads less than was acknowledged, or something else, without an error.
+    /// The store opened, and without an error it reads less than was acknowledged, or other rows.
     Short,
     Hung,
     /// A panic or a signal.
@@ -32,8 +33,14 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    pub(crate) const ALL: [Verdict; 6] =
-        [Verdict::Intact, Verdict::Refused, Verdict::Short, Verdict::Hung, Verdict::Crashed, Verdict::Memory];
+    pub(crate) const ALL: [Verdict; 6] = [
+        Verdict::Intact,
+        Verdict::Refused,
+        Verdict::Short,
+        Verdict::Hung,
+        Verdict::Crashed,
+        Verdict::Memory,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -59,19 +66,21 @@ impl Outcome {
         Outcome { verdict, text: text.into() }
     }
 
-    /// The harness itself failed: a case that says nothing about a store.
+    /// An outcome for a failure of the harness itself, which says nothing about a store.
     pub(crate) fn broken(error: &io::Error) -> Outcome {
         Outcome::of(Verdict::Crashed, format!("the harness failed: {error}"))
     }
 
-    /// The number of the commit that an intact store ends with.
+    /// The number of the last commit of an intact store; `None` for any other verdict.
     pub(crate) fn last(&self) -> Option<u64> {
         self.text.parse().ok().filter(|_| self.verdict == Verdict::Intact)
     }
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| PathBuf::from("hailer-store-damage")));
+    let mut command = Command::new(
+        std::env::current_exe().unwrap_or_else(|_| PathBuf::from("hailer-store-damage")),
+    );
     command
         .args(arguments)
         .stdin(Stdio::piped())
@@ -81,15 +90,24 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Opens a store in a process of its own and compares it with what was acknowledged.
-pub(crate) fn read(name: &str, directory: &Path, workload: Workload, acknowledged: u64, tried: u64) -> Outcome {
-    let numbers = [workload.seed, workload.filler_bytes as u64, acknowledged, tried].map(|number| number.to_string());
+/// Opens a store in a process of its own, and compares it with the acknowledged commits.
+pub(crate) fn read(
+    name: &str,
+    directory: &Path,
+    workload: Workload,
+    acknowledged: u64,
+    tried: u64,
+) -> Outcome {
+    let numbers = [workload.seed, workload.filler_bytes as u64, acknowledged, tried]
+        .map(|number| number.to_string());
     let directory = directory.to_string_lossy();
     let mut arguments = vec!["read", name, &directory];
     arguments.extend(numbers.iter().map(String::as_str));
     let mut child = match command(&arguments).spawn() {
         Ok(child) => child,
-        Err(error) => return Outcome::of(Verdict::Crashed, format!("the reader cannot be started: {error}")),
+        Err(error) => {
+            return Outcome::of(Verdict::Crashed, format!("the reader cannot be started: {error}"));
+        }
     };
     let began = Instant::now();
     let status = loop {
@@ -98,7 +116,10 @@ pub(crate) fn read(name: &str, directory: &Path, workload: Workload, acknowledge
             Ok(None) if began.elapsed() > PATIENCE => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Outcome::of(Verdict::Hung, format!("no end after {} s", PATIENCE.as_secs()));
+                return Outcome::of(
+                    Verdict::Hung,
+                    format!("no end after {} s", PATIENCE.as_secs()),
+                );
             }
             _ => std::thread::sleep(Duration::from_millis(3)),
         }
@@ -111,14 +132,15 @@ pub(crate) fn read(name: &str, directory: &Path, workload: Workload, acknowledge
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     match word {
         _ if err.contains(OUT_OF_MEMORY) => Outcome::of(Verdict::Memory, err),
-        // A panic of another thread beside a verdict shows in the text.
+        // If another thread panicked, the text has its message beside the verdict.
         "intact" => Outcome::of(Verdict::Intact, rest),
         "refused" => Outcome::of(Verdict::Refused, format!("{rest} {err}")),
         "SHORT" => Outcome::of(Verdict::Short, rest),
         _ => {
-            let how = status
-                .signal()
-                .map_or_else(|| format!("exit {:?}", status.code()), |signal| format!("signal {signal}"));
+            let how = status.signal().map_or_else(
+                || format!("exit {:?}", status.code()),
+                |signal| format!("signal {signal}"),
+            );
             Outcome::of(Verdict::Crashed, format!("{how}: {err}"))
         }
     }
@@ -128,29 +150,36 @@ pub(crate) fn read(name: &str, directory: &Path, workload: Workload, acknowledge
 pub(crate) struct Writer {
     child: Child,
     lines: Receiver<String>,
-    /// The last commit that was acknowledged, and the last that was begun.
+    /// The number of the last acknowledged commit.
     pub(crate) acknowledged: u64,
+    /// The number of the last commit that was begun.
     pub(crate) tried: u64,
     /// The errors of commits that failed.
     pub(crate) errors: Vec<String>,
 }
 
-/// The commits of a writer, and how it ends.
+/// The task of a writer: its commits, and how it ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Writing {
     pub(crate) from: u64,
     pub(crate) to: u64,
     /// The commit after which it waits for [`Writer::go_on`]; 0 for none.
     pub(crate) pause: u64,
-    /// Closes the store at the end; otherwise it waits to be killed.
+    /// Whether the writer closes the store at the end. Otherwise it waits to be killed.
     pub(crate) closes: bool,
     pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 impl Writer {
-    pub(crate) fn start(name: &str, directory: &Path, workload: Workload, writing: &Writing) -> io::Result<Writer> {
+    pub(crate) fn start(
+        name: &str,
+        directory: &Path,
+        workload: Workload,
+        writing: &Writing,
+    ) -> io::Result<Writer> {
         let Writing { from, to, pause, closes, environment } = writing;
-        let numbers = [workload.seed, workload.filler_bytes as u64, *from, *to, *pause, u64::from(*closes)];
+        let numbers =
+            [workload.seed, workload.filler_bytes as u64, *from, *to, *pause, u64::from(*closes)];
         let numbers = numbers.map(|number| number.to_string());
         let directory = directory.to_string_lossy();
         let mut arguments = vec!["write", name, &directory];
@@ -171,7 +200,8 @@ impl Writer {
         Ok(Writer { child, lines, acknowledged: from - 1, tried: from - 1, errors: Vec::new() })
     }
 
-    /// Reads what the writer prints until a commit is acknowledged, or it has ended. Returns whether it is still there; `None` if it hangs.
+    /// Reads the output of the writer until a commit is acknowledged or the writer has ended.
+    /// Returns whether it still runs; `None` if it hangs.
     pub(crate) fn wait_for(&mut self, number: u64) -> Option<bool> {
         while self.acknowledged < number {
             match self.lines.recv_timeout(PATIENCE) {
@@ -194,7 +224,7 @@ impl Writer {
         }
     }
 
-    /// Does something while no thread of the process runs.
+    /// Runs `act` while all threads of the writer are stopped.
     pub(crate) fn while_stopped(&self, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::STOP)?;
@@ -210,7 +240,7 @@ impl Writer {
         }
     }
 
-    /// Ends the process by `kill -9` and takes note of everything that it had printed.
+    /// Kills the process with `kill -9`, and reads everything that it had printed.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -24,19 +24,20 @@ pub(crate) const NAMES: &[&str] = &[
     "rocksdb",
 ];
 
-/// A store that holds rows.
+/// A store under test.
 pub(crate) trait Store {
-    /// Makes changes durable: all of them or none. `number` is the commit's.
+    /// Makes all of the changes durable, or none. `number` is that of the commit.
     fn commit(&mut self, number: u64, changes: &Changes) -> Result<()>;
 
     /// Reads one row.
     fn get(&self, table: u8, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
-    /// Shows every row of a table in the order of the keys.
+    /// Calls `visit` for every row of a table, in the order of the keys.
     fn all(&self, table: u8, visit: &mut dyn FnMut(&[u8], Vec<u8>)) -> Result<()>;
 }
 
-/// Opens the store of a directory. `create` allows a new store; without it a missing one is an error.
+/// Opens the store of a directory. `create` allows a new store; without it a missing one is an
+/// error.
 pub(crate) fn open(name: &str, directory: &Path, create: bool) -> Result<Box<dyn Store>> {
     match name {
         "hailer" => ours::open(directory, create),
@@ -62,12 +63,20 @@ fn seal(table: u8, key: &[u8], value: &[u8]) -> Vec<u8> {
     sealed
 }
 
-/// The value of a sealed one.
+/// Checks a sealed value and returns the value in it.
 fn unseal(table: u8, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
-    let damaged =
-        || format!("a row of table {} is damaged: its checksum is wrong", crate::rows::TABLES[usize::from(table)]);
+    let damaged = || {
+        format!(
+            "a row of table {} is damaged: its checksum is wrong",
+            crate::rows::TABLES[usize::from(table)]
+        )
+    };
     let (value, sum) = sealed.split_last_chunk().ok_or_else(damaged)?;
-    if u64::from_le_bytes(*sum) == checksum(table, key, value) { Ok(value.to_vec()) } else { Err(damaged()) }
+    if u64::from_le_bytes(*sum) == checksum(table, key, value) {
+        Ok(value.to_vec())
+    } else {
+        Err(damaged())
+    }
 }
 
 fn checksum(table: u8, key: &[u8], value: &[u8]) -> u64 {

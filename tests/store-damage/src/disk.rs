@@ -1,4 +1,4 @@
-//! A disk in memory, which knows what was synced, and loses the rest.
+//! A simulated disk in memory. It knows which changes were synced, and loses the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -15,11 +15,14 @@ const PAGE_BYTES: usize = 4096;
 /// The ways in which a loss of power treats changes that were not synced.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Loss {
-    /// Nothing: a file has its content of its last sync, and a directory its entries of its own last sync.
+    /// All unsynced changes are lost: a file has the content of its last sync, and a directory the
+    /// entries of its last sync.
     Unsynced,
-    /// Names in their order up to a random one, as a journaling file system keeps them; of contents a random half of the pages.
+    /// Changes of names survive in their order up to a random one, as on a journaling file system.
+    /// A random half of the unsynced pages survives, too.
     RandomPages,
-    /// All names, and no content that was not synced: a file that was written and renamed may be empty.
+    /// All changes of names survive, and no unsynced content. So a file that was written and
+    /// renamed may be empty.
     NamesOnly,
 }
 
@@ -63,12 +66,12 @@ pub(crate) enum Change {
     Acknowledged(u64),
 }
 
-/// A file: its synced content, and what was changed since.
+/// A file: its synced content and its current content.
 #[derive(Clone, Debug, Default)]
 struct Content {
     synced: Vec<u8>,
     current: Vec<u8>,
-    /// The part that was changed since the last sync, if any.
+    /// The range that was changed since the last sync; `None` if nothing was.
     dirty: Option<Range<usize>>,
 }
 
@@ -93,7 +96,7 @@ type Names = BTreeMap<String, Entry>;
 pub(crate) struct Disk {
     contents: BTreeMap<u64, Content>,
     names: Names,
-    /// As of the last sync of each directory.
+    /// The names as of the last sync of each directory.
     synced_names: Names,
     /// The names before each change of names that may be lost, oldest first.
     unsynced: Vec<Names>,
@@ -137,7 +140,8 @@ impl Disk {
                 let content = self.contents.entry(*id).or_default();
                 if let Some(part) = content.dirty.take() {
                     content.synced.resize(content.current.len(), 0);
-                    let part = part.start.min(content.current.len())..part.end.min(content.current.len());
+                    let part =
+                        part.start.min(content.current.len())..part.end.min(content.current.len());
                     content.synced[part.clone()].copy_from_slice(&content.current[part]);
                 }
             }
@@ -145,12 +149,17 @@ impl Disk {
                 if let Some(entry) = self.names.remove(from) {
                     self.names.insert(to.clone(), entry);
                 }
-                // What a directory has moves with it; its own name is another directory's to sync.
+                // The entries of a directory move with it. Only a sync of its parent makes its own
+                // name durable.
                 move_below(&mut self.names, from, to);
                 move_below(&mut self.synced_names, from, to);
             }
-            Change::Unlink { path } | Change::RemoveDirectory { path } => drop(self.names.remove(path)),
-            Change::MakeDirectory { path } => drop(self.names.insert(path.clone(), Entry::Directory)),
+            Change::Unlink { path } | Change::RemoveDirectory { path } => {
+                self.names.remove(path);
+            }
+            Change::MakeDirectory { path } => {
+                self.names.insert(path.clone(), Entry::Directory);
+            }
             Change::SyncDirectory { path } => {
                 self.synced_names.retain(|name, _| parent(name) != path);
                 let entries = self.names.iter().filter(|(name, _)| parent(name) == path);
@@ -161,7 +170,7 @@ impl Disk {
         }
     }
 
-    /// Writes what a loss of power leaves.
+    /// Writes the files that are left after a loss of power.
     pub(crate) fn lose(&self, target: &Path, loss: Loss, seed: u64) -> io::Result<()> {
         let mut state = seed;
         let mut random = |below: usize| {
@@ -170,7 +179,9 @@ impl Disk {
         };
         let names = match loss {
             Loss::Unsynced => &self.synced_names,
-            Loss::RandomPages => self.unsynced.get(random(self.unsynced.len() + 1)).unwrap_or(&self.names),
+            Loss::RandomPages => {
+                self.unsynced.get(random(self.unsynced.len() + 1)).unwrap_or(&self.names)
+            }
             Loss::NamesOnly => &self.names,
         };
         fs::create_dir_all(target)?;
@@ -189,7 +200,8 @@ impl Disk {
             let Some(content) = self.contents.get(id) else { continue };
             let mut left = content.synced.clone();
             if matches!(loss, Loss::RandomPages) && content.dirty.is_some() {
-                // The size is of before or of now; of a page that is not written, its synced content is left, or zeros.
+                // The file has its synced or its current size. A lost page has its synced content,
+                // or zeros.
                 if random(2) == 0 {
                     left.resize(content.current.len(), 0);
                 }
@@ -224,7 +236,9 @@ impl Disk {
         let all: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
         match all.into_iter().find(|path| differs(path)) {
             None => Ok(()),
-            Some(path) => Err(io::Error::other(format!("the recorder missed changes of {}", path.display()))),
+            Some(path) => {
+                Err(io::Error::other(format!("the recorder missed changes of {}", path.display())))
+            }
         }
     }
 }
@@ -258,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_directory_has_moves_with_it() {
+    fn the_entries_of_a_directory_move_with_it() {
         let path = |path: &str| path.to_owned();
         let mut disk = Disk::default();
         for change in [
@@ -272,12 +286,17 @@ mod tests {
             disk.apply(&change);
         }
         let expected = ["newer", "place", "place/file"];
-        assert!(disk.names.keys().eq(expected) && disk.synced_names.keys().eq(expected), "{:?}", disk.synced_names);
+        assert!(
+            disk.names.keys().eq(expected) && disk.synced_names.keys().eq(expected),
+            "{:?}",
+            disk.synced_names
+        );
     }
 
     #[test]
-    fn what_was_not_synced_is_lost() {
-        let target = std::env::temp_dir().join(format!("store-damage-power-{}", std::process::id()));
+    fn unsynced_changes_are_lost() {
+        let target =
+            std::env::temp_dir().join(format!("store-damage-power-{}", std::process::id()));
         let path = |path: &str| path.to_owned();
         let mut disk = Disk::default();
         for change in [
@@ -297,14 +316,20 @@ mod tests {
         let left = |loss| {
             disk.lose(&target, loss, 1).unwrap();
             let files = files::list(&target).unwrap();
-            let left: Vec<_> = files.keys().map(|file| (file.clone(), fs::read(target.join(file)).unwrap())).collect();
+            let left: Vec<_> = files
+                .keys()
+                .map(|file| (file.clone(), fs::read(target.join(file)).unwrap()))
+                .collect();
             fs::remove_dir_all(&target).unwrap();
             left
         };
         // The new table is synced, but its name is not.
         assert_eq!(left(Loss::Unsynced), [("log".into(), b"first".to_vec())]);
-        let named =
-            [("log".into(), b"first".to_vec()), ("other".into(), Vec::new()), ("tables/new".into(), b"table".to_vec())];
+        let named = [
+            ("log".into(), b"first".to_vec()),
+            ("other".into(), Vec::new()),
+            ("tables/new".into(), b"table".to_vec()),
+        ];
         assert_eq!(left(Loss::NamesOnly), named);
     }
 }

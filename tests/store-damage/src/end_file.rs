@@ -1,5 +1,5 @@
-//! A small file that says which commit was acknowledged last. It is written after every commit and never synced: it outlives the process, but may
-//! be older after a loss of power.
+//! A small file with the number of the last acknowledged commit. It is written after every commit
+//! and never synced. It survives the end of the process, but may be older after a loss of power.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -17,7 +17,9 @@ impl EndFile {
     pub(crate) fn open(directory: &Path) -> Result<EndFile, String> {
         let path = directory.join(NAME);
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        opened.map(|file| EndFile { file }).map_err(|error| format!("cannot open {}: {error}", path.display()))
+        opened
+            .map(|file| EndFile { file })
+            .map_err(|error| format!("cannot open {}: {error}", path.display()))
     }
 
     pub(crate) fn write(&self, number: u64) -> Result<(), String> {
@@ -28,7 +30,7 @@ impl EndFile {
     }
 }
 
-/// The commit that was acknowledged last, as far as the file says; `None` if it is missing or damaged.
+/// Reads the number of the last acknowledged commit; `None` if the file is missing or damaged.
 pub(crate) fn read(directory: &Path) -> Option<u64> {
     let bytes = std::fs::read(directory.join(NAME)).ok()?;
     let (number, sum) = bytes.split_first_chunk::<8>()?;

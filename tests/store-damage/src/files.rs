@@ -1,4 +1,4 @@
-//! Directories of files: listing, copying with their holes, and the kinds of files that the stores have.
+//! Directories: listing and copying their files with holes, and the kinds of files of the stores.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -32,7 +32,11 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() { copy(&entry.path(), &target)? } else { copy_file(&entry.path(), &target)? }
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?
+        } else {
+            copy_file(&entry.path(), &target)?
+        }
     }
     Ok(())
 }
@@ -49,7 +53,7 @@ pub(crate) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
         while at < end {
             let part = buffer.len().min((end - at) as usize);
             source.read_exact_at(&mut buffer[..part], at)?;
-            // Pages of zeros become holes: a copy costs no more than what is in it.
+            // Pages of zeros become holes, so that copies need little space.
             for (number, page) in buffer[..part].chunks(4096).enumerate() {
                 if page.iter().any(|byte| *byte != 0) {
                     target.write_all_at(page, at + 4096 * number as u64)?;
@@ -70,26 +74,37 @@ pub(crate) fn kind(path: &Path) -> &'static str {
         "current" | "CURRENT" => "current",
         "version" => "marker",
         _ if text.contains("tables/") || name.ends_with(".sst") => "table",
-        _ if name.ends_with(".jnl") || name.starts_with("log-") || name == "hailer.wal" || name.ends_with(".log") => {
+        _ if name.ends_with(".jnl")
+            || name.starts_with("log-")
+            || name == "hailer.wal"
+            || name.ends_with(".log") =>
+        {
             "log"
         }
-        _ if name.starts_with("MANIFEST") || (name.starts_with('v') && name.len() > 1) => "version list",
+        _ if name.starts_with("MANIFEST") || (name.starts_with('v') && name.len() > 1) => {
+            "version list"
+        }
         _ => "other",
     }
 }
 
-/// The tables and version lists of trees of lsm-tree that are left over from earlier versions: damage to them says nothing.
+/// The unused tables and version lists of lsm-tree, which earlier versions left. Damage to them
+/// proves nothing.
 pub(crate) fn unused(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let listed = list(directory)?;
     let mut unused = BTreeSet::new();
     for current in listed.keys().filter(|file| file.ends_with("current")) {
         let Some(tree) = current.parent() else { continue };
-        let number = fs::read(directory.join(current))?.first_chunk().map_or(0, |number| u64::from_le_bytes(*number));
+        let number = fs::read(directory.join(current))?
+            .first_chunk()
+            .map_or(0, |number| u64::from_le_bytes(*number));
         let version = tree.join(format!("v{number}"));
         let used: BTreeSet<_> = tables(&directory.join(&version)).unwrap_or_default();
         let is_unused = |file: &&PathBuf| match kind(file) {
             "version list" => file.parent() == Some(tree) && **file != version,
-            "table" => file.starts_with(tree) && !used.iter().any(|id| file.ends_with(id.to_string())),
+            "table" => {
+                file.starts_with(tree) && !used.iter().any(|id| file.ends_with(id.to_string()))
+            }
             _ => false,
         };
         unused.extend(listed.keys().filter(is_unused).cloned());
@@ -97,10 +112,11 @@ pub(crate) fn unused(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
     Ok(unused)
 }
 
-/// The ids of the tables in a version list: for each level its runs, for each run its tables, for each table an id, a kind of checksum, a checksum and
-/// a sequence number.
+/// Reads the ids of the tables in a version list. The list has the runs of each level, and the
+/// tables of each run. A table has an id, a kind of checksum, a checksum and a sequence number.
 fn tables(version: &Path) -> Option<BTreeSet<u64>> {
-    let mut section = sfa::Reader::new(version).ok()?.toc().section(b"tables")?.reader(version).ok()?;
+    let mut section =
+        sfa::Reader::new(version).ok()?.toc().section(b"tables")?.reader(version).ok()?;
     let mut bytes = Vec::new();
     section.read_to_end(&mut bytes).ok()?;
     let mut at = 0;
@@ -121,7 +137,7 @@ fn tables(version: &Path) -> Option<BTreeSet<u64>> {
     Some(ids)
 }
 
-/// The named parts of a file. Each is damaged by itself.
+/// The named parts of a file. Each part is damaged separately.
 pub(crate) fn parts(path: &Path, bytes: &[u8]) -> Vec<(String, Range<usize>)> {
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let mut parts = Vec::new();

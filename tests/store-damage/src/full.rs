@@ -1,5 +1,6 @@
-//! A disk without space: each time, another write is the first that fails. Afterwards there is room again, and the store is read. If this process may
-//! mount file systems, some stores are also written to a file system that is really full.
+//! A full disk. In each case another write is the first that fails. Then there is space again, and
+//! the store is read. If this process may mount file systems, some stores are also written to a
+//! file system that is really full.
 
 use std::fs;
 use std::io;
@@ -13,9 +14,10 @@ use crate::rows::{Workload, mix};
 use crate::run::Settings;
 
 const COMMITS: u64 = 150;
-/// Changes of files in such a run; a later failure is none.
+/// The most changes of files before the first failure. A run has about that many, so a later
+/// failure would not happen.
 const CHANGES: u64 = 1_500;
-/// Sizes of the file systems that get full, in KiB.
+/// The sizes of the file systems that get full, in KiB.
 const SIZES: [u64; 8] = [600, 1_500, 3_000, 6_000, 9_000, 18_000, 20_000, 22_000];
 
 pub(crate) fn run(contender: &str, settings: &Settings, report: &Report) -> io::Result<()> {
@@ -49,11 +51,12 @@ pub(crate) fn run(contender: &str, settings: &Settings, report: &Report) -> io::
         let mounted = root.join("mounted");
         fs::create_dir_all(&mounted)?;
         let option = format!("size={size}k");
-        let is_mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &option, "tmpfs"]).arg(&mounted).output();
+        let is_mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &option, "tmpfs"])
+            .arg(&mounted)
+            .output();
         if !is_mounted.is_ok_and(|output| output.status.success()) {
-            println!(
-                "{contender}: no file system can be mounted, so none was filled; writes that fail stand in for it"
-            );
+            println!("{contender}: cannot mount a file system, so only failing writes are tested");
             break;
         }
         let room = root.join("room");
@@ -70,7 +73,7 @@ pub(crate) fn run(contender: &str, settings: &Settings, report: &Report) -> io::
     Ok(())
 }
 
-/// Writes until the disk is full, and reads the store where there is room.
+/// Writes until the disk is full, and reads the store from a place with space.
 fn attempt(
     contender: &str,
     directory: &Path,
@@ -84,7 +87,8 @@ fn attempt(
     let ended = writer.wait_for(u64::MAX);
     writer.kill();
     if ended.is_none() {
-        let text = format!("the writer hangs after commit {}: {:?}", writer.acknowledged, writer.errors);
+        let text =
+            format!("the writer hangs after commit {}: {:?}", writer.acknowledged, writer.errors);
         return Ok(Outcome::of(Verdict::Hung, text));
     }
     if room != directory {
@@ -92,10 +96,14 @@ fn attempt(
     }
     let mut outcome = children::read(contender, room, workload, writer.acknowledged, writer.tried);
     if writer.acknowledged == 0 && matches!(outcome.verdict, Verdict::Refused) {
-        // Nothing was acknowledged, so there need not be a store.
+        // No commit was acknowledged, so a missing store is correct.
         outcome = Outcome::of(Verdict::Intact, "0");
     }
-    outcome.text =
-        format!("{} (acknowledged {}, errors {:?})", outcome.text, writer.acknowledged, writer.errors.first());
+    outcome.text = format!(
+        "{} (acknowledged {}, errors {:?})",
+        outcome.text,
+        writer.acknowledged,
+        writer.errors.first()
+    );
     Ok(outcome)
 }

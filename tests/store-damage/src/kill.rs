@@ -1,4 +1,4 @@
-//! `kill -9` at random moments, on a store that is then read, written further and killed again.
+//! `kill -9` at random moments. After each kill the store is read, written again and killed again.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use crate::report::{Case, Report};
 use crate::rows::{Workload, mix};
 use crate::run::Settings;
 
-/// Kills before a new store is begun.
+/// The number of kills of one store.
 const KILLS_OF_STORE: usize = 20;
 
 pub(crate) fn run(contender: &str, settings: &Settings, report: &Report) -> io::Result<()> {
@@ -33,8 +33,14 @@ fn add(report: &Report, contender: &str, place: String, outcome: Outcome) {
     });
 }
 
-fn one_store(contender: &str, settings: &Settings, report: &Report, number: usize) -> io::Result<()> {
-    let directory = settings.directory.join(format!("{}-kill-{number}", contender.replace('+', "-")));
+fn one_store(
+    contender: &str,
+    settings: &Settings,
+    report: &Report,
+    number: usize,
+) -> io::Result<()> {
+    let directory =
+        settings.directory.join(format!("{}-kill-{number}", contender.replace('+', "-")));
     fs::create_dir_all(&directory)?;
     let workload = Workload { seed: settings.seed ^ 0x1111 ^ number as u64, filler_bytes: 0 };
     let mut state = mix(workload.seed);
@@ -45,9 +51,15 @@ fn one_store(contender: &str, settings: &Settings, report: &Report, number: usiz
     let mut last = 0;
     for kill in 0..KILLS_OF_STORE.min(settings.kills) {
         let commits = 1 + random(60);
-        let writing = Writing { from: last + 1, to: last + 10_000, pause: 0, closes: false, environment: Vec::new() };
+        let writing = Writing {
+            from: last + 1,
+            to: last + 10_000,
+            pause: 0,
+            closes: false,
+            environment: Vec::new(),
+        };
         let mut writer = Writer::start(contender, &directory, workload, &writing)?;
-        // Some are killed while they open the store.
+        // Some writers are killed while they open the store.
         let is_early = last > 0 && random(5) == 0;
         if !is_early {
             writer.wait_for(last + commits);

@@ -1,8 +1,10 @@
-//! Damage to the files of each store that Hailer could be built on, and what each store makes of it: `make store-damage`.
+//! Damages the files of each store that Hailer could use, and checks how the store reacts:
+//! `make store-damage`.
 //!
-//! A writer commits rows like Hailer's and prints the number of each acknowledged commit. Then its files are damaged, or it is killed, or its power
-//! is cut, or its disk is full. A reader opens what is left, reads everything and compares it with what was acknowledged. A store may keep it all or
-//! refuse; **it may never read less without an error**.
+//! A writer commits rows like Hailer's and prints the number of each acknowledged commit. Then its
+//! files are damaged, or it is killed, or its power is cut, or its disk is full. A reader opens the
+//! store, reads everything and compares it with the acknowledged commits. A store may have all of
+//! them, or refuse to open or to read. **It may never read less without an error.**
 
 mod children;
 mod contenders;
@@ -28,12 +30,22 @@ use run::Settings;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |at: usize| arguments.get(at).and_then(|argument| argument.parse::<u64>().ok()).unwrap_or(0);
+    let number = |at: usize| {
+        arguments.get(at).and_then(|argument| argument.parse::<u64>().ok()).unwrap_or(0)
+    };
     let workload = Workload { seed: number(3), filler_bytes: number(4) as usize };
     match arguments.first().map(String::as_str) {
         Some("write") if arguments.len() == 9 => {
             let directory = Path::new(&arguments[2]);
-            writer::run(&arguments[1], directory, workload, number(5), number(6), number(7), number(8) == 1);
+            writer::run(
+                &arguments[1],
+                directory,
+                workload,
+                number(5),
+                number(6),
+                number(7),
+                number(8) == 1,
+            );
         }
         Some("read") if arguments.len() == 7 => {
             reader::run(&arguments[1], Path::new(&arguments[2]), workload, number(5), number(6));

@@ -1,4 +1,4 @@
-//! The kinds of damage, and which of them are done to which files of a store.
+//! The kinds of damage, and the plan that applies them to the files of a store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -27,7 +27,7 @@ pub(crate) struct Planned {
     pub(crate) kind: &'static str,
     pub(crate) damage: Damage,
     pub(crate) place: String,
-    /// Whether more is written if the store reads whole.
+    /// Whether more commits are written if the damaged store is intact when read.
     pub(crate) goes_on: bool,
 }
 
@@ -44,7 +44,7 @@ impl Damage {
         }
     }
 
-    /// Does the damage to a file. `older` is the older copy of it.
+    /// Damages a file. `older` is an older copy of it.
     pub(crate) fn apply(&self, path: &Path, older: &Path) -> io::Result<()> {
         let open = || File::options().read(true).write(true).open(path);
         match self {
@@ -63,7 +63,7 @@ impl Damage {
         }
     }
 
-    /// Puts back what the damage took; a directory's other files stay.
+    /// Restores the undamaged file or directory. Other files of a directory stay.
     pub(crate) fn undo(&self, path: &Path, undamaged: &Path) -> io::Result<()> {
         match self {
             Damage::OlderDirectory => restore_directory(path, undamaged),
@@ -77,7 +77,8 @@ impl Damage {
     }
 }
 
-/// Replaces the files of a directory by their older copies, but for the end file: a whole store that is older is a backup, which nothing can tell.
+/// Replaces the files of a directory by their older copies, except the end file. With that file,
+/// the result would be a complete older store, which cannot be distinguished from a backup.
 fn restore_directory(path: &Path, older: &Path) -> io::Result<()> {
     let is_end = |file: &PathBuf| files::kind(file) == "end file";
     for file in files::list(path)?.keys().filter(|file| !is_end(file)) {
@@ -92,8 +93,9 @@ fn restore_directory(path: &Path, older: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Plans `count` damages of the files of `directory`. All kinds of damage of all kinds of files take turns. `older` has the same store some commits
-/// earlier; `only_logs` leaves out every file but logs and end files.
+/// Plans `count` damages of the files of `directory`, taking turns between all kinds of damage and
+/// of files. `older` has the same store some commits earlier. With `only_logs`, only logs and end
+/// files are damaged.
 pub(crate) fn plan(
     directory: &Path,
     older: &Path,
@@ -113,20 +115,23 @@ pub(crate) fn plan(
         if fs::read(older.join(file)).is_ok_and(|older| older != content) {
             planner.add(file, Damage::Older, String::new());
         }
-        let is_sibling = |other: &&PathBuf| other.parent() == file.parent() && files::kind(other) == files::kind(file);
+        let is_sibling = |other: &&PathBuf| {
+            other.parent() == file.parent() && files::kind(other) == files::kind(file)
+        };
         if let Some(sibling) = listed.keys().filter(|other| *other > file).find(is_sibling) {
             let place = format!("has the content of {}", sibling.display());
             planner.add(file, Damage::Sibling(directory.join(sibling)), place);
         }
     }
-    let directories: BTreeSet<_> = listed.keys().flat_map(|file| file.ancestors().skip(1)).collect();
+    let directories: BTreeSet<_> =
+        listed.keys().flat_map(|file| file.ancestors().skip(1)).collect();
     for directory in directories.into_iter().filter(|directory| older.join(directory).is_dir()) {
         planner.add(directory, Damage::OlderDirectory, String::new());
     }
     Ok(planner.take(count))
 }
 
-/// The damages that are possible, by the kinds of files and of damage.
+/// The possible damages, by the kinds of files and of damage.
 struct Planner {
     groups: BTreeMap<(&'static str, &'static str), Vec<Planned>>,
     state: u64,
@@ -139,13 +144,15 @@ impl Planner {
     }
 
     fn add(&mut self, file: &Path, damage: Damage, place: String) {
-        let kind = if matches!(damage, Damage::OlderDirectory) { "directory" } else { files::kind(file) };
+        let kind =
+            if matches!(damage, Damage::OlderDirectory) { "directory" } else { files::kind(file) };
         let group = self.groups.entry((kind, damage.name())).or_default();
         let goes_on = group.len().is_multiple_of(3);
         group.push(Planned { file: file.to_owned(), kind, damage, place, goes_on });
     }
 
-    /// Nothing, a few bytes, half, one byte short, at the borders of the parts and of some blocks.
+    /// Plans truncations: to nothing, a few bytes, half, and one byte less, and at the borders of
+    /// parts and of some blocks.
     fn truncate(&mut self, file: &Path, path: &Path, content: &[u8]) {
         let bytes = content.len() as u64;
         let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
@@ -160,7 +167,8 @@ impl Planner {
         }
     }
 
-    /// Bits and pages in every part; every byte of a small part.
+    /// Plans flipped bits and zeroed pages in every part, and a flipped bit in every byte of a
+    /// small part.
     fn change(&mut self, file: &Path, path: &Path, content: &[u8]) {
         let bytes = content.len() as u64;
         for (name, part) in files::parts(path, content) {
@@ -168,7 +176,11 @@ impl Planner {
             for flip in 0..if length <= 64 { length } else { 8 } {
                 let at = start + if length <= 64 { flip } else { self.random(length) };
                 let bit = self.random(8) as u8;
-                self.add(file, Damage::Flip { at, bit }, format!("at byte {at} of {bytes}, part {name}"));
+                self.add(
+                    file,
+                    Damage::Flip { at, bit },
+                    format!("at byte {at} of {bytes}, part {name}"),
+                );
             }
             for unit in [4096, 512] {
                 let at = (start + self.random(length)) / unit * unit;

@@ -1,4 +1,5 @@
-//! Loss of power: the recorded changes of a run are replayed up to a random point, and what was not synced by then is lost in several ways.
+//! Loss of power: the recorded changes of a run are replayed up to a random point. The changes that
+//! were not synced by then are lost, in several ways.
 
 use std::fs;
 use std::io;
@@ -27,11 +28,16 @@ pub(crate) fn run(contender: &str, settings: &Settings, report: &Report) -> io::
     let mut writer = Writer::start(contender, &directory, workload, &writing)?;
     writer.wait_for(u64::MAX);
     if writer.acknowledged != COMMITS {
-        return Err(io::Error::other(format!("{contender} cannot be recorded: {:?}", writer.errors)));
+        return Err(io::Error::other(format!(
+            "{contender} cannot be recorded: {:?}",
+            writer.errors
+        )));
     }
     drop(writer);
-    let changes = read_trace(&fs::read(&trace)?).ok_or_else(|| io::Error::other("the trace cannot be read"))?;
-    let first = changes.iter().position(|change| matches!(change, Change::Acknowledged(1))).unwrap_or(0);
+    let changes = read_trace(&fs::read(&trace)?)
+        .ok_or_else(|| io::Error::other("the trace cannot be read"))?;
+    let first =
+        changes.iter().position(|change| matches!(change, Change::Acknowledged(1))).unwrap_or(0);
     let mut state = mix(workload.seed);
     let mut points: Vec<usize> = (0..settings.power_losses)
         .map(|_| {
@@ -41,7 +47,7 @@ pub(crate) fn run(contender: &str, settings: &Settings, report: &Report) -> io::
         .collect();
     points.sort_unstable();
     let (mut disk, mut done, mut acknowledged, mut tried) = (Disk::default(), 0, 0, 0);
-    // A few at a time: each takes as much space as the store.
+    // Only a few at a time, because each needs as much space as the store.
     for (chunk, points) in points.chunks(POINTS_AT_A_TIME).enumerate() {
         let mut cases = Vec::new();
         for (number, point) in points.iter().enumerate() {
@@ -56,18 +62,25 @@ pub(crate) fn run(contender: &str, settings: &Settings, report: &Report) -> io::
             for loss in [Loss::Unsynced, Loss::RandomPages, Loss::NamesOnly] {
                 let target = root.join(format!("{chunk}-{number}-{loss:?}"));
                 disk.lose(&target, loss, mix(settings.seed ^ done as u64))?;
-                let place = format!("after change {done} of {}, commit {acknowledged}, {loss:?}", changes.len());
+                let place = format!(
+                    "after change {done} of {}, commit {acknowledged}, {loss:?}",
+                    changes.len()
+                );
                 cases.push((target, place, acknowledged, tried));
             }
         }
-        settings.in_parallel(cases, |_, (target, place, acknowledged, tried): (PathBuf, String, u64, u64)| {
-            let outcome = children::read(contender, &target, workload, acknowledged, tried);
-            let (contender, file_kind) = (contender.to_owned(), "a running store");
-            report.add(Case { contender, damage: "loss of power", file_kind, place, outcome });
-            let _ = fs::remove_dir_all(&target);
-        });
+        settings.in_parallel(
+            cases,
+            |_, (target, place, acknowledged, tried): (PathBuf, String, u64, u64)| {
+                let outcome = children::read(contender, &target, workload, acknowledged, tried);
+                let (contender, file_kind) = (contender.to_owned(), "a running store");
+                report.add(Case { contender, damage: "loss of power", file_kind, place, outcome });
+                let _ = fs::remove_dir_all(&target);
+            },
+        );
     }
-    // The trace must have every change: played to its end, it must give the very files.
+    // The trace must have every change, so its full replay must give exactly the files of the
+    // store.
     let mut whole = Disk::default();
     for change in &changes {
         whole.apply(change);
@@ -85,7 +98,9 @@ fn read_trace(mut bytes: &[u8]) -> Option<Vec<Change>> {
     };
     while !bytes.is_empty() {
         let operation = take(&mut bytes, 1)?[0];
-        let mut number = || take(&mut bytes, 8).and_then(|number| Some(u64::from_le_bytes(*number.first_chunk()?)));
+        let mut number = || {
+            take(&mut bytes, 8).and_then(|number| Some(u64::from_le_bytes(*number.first_chunk()?)))
+        };
         let (id, at, count) = (number()?, number()?, number()?);
         let content = take(&mut bytes, count as usize)?;
         let path = || String::from_utf8(content.clone()).ok();

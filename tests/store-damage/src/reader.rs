@@ -1,4 +1,5 @@
-//! The process that opens a store, reads everything back, and compares it with what was acknowledged. It prints one line: its verdict.
+//! The process that opens a store, reads everything, and compares it with the acknowledged commits.
+//! It prints its verdict as one line.
 
 use std::path::Path;
 
@@ -7,12 +8,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::contenders::{self, Store};
 use crate::rows::{META, PROGRESS, Rows, TABLES, Workload, progress_number};
 
-/// More memory than this is a verdict of its own, in bytes.
+/// The most memory of the reader in bytes. Needing more is a verdict of its own.
 const MEMORY_BYTES_MAX: u64 = 6 << 30;
-/// A part of the message of an allocation that failed.
+/// A part of the message of a failed allocation.
 pub(crate) const OUT_OF_MEMORY: &str = "memory allocation of";
 
-/// `acknowledged` is the last commit that was acknowledged, `tried` the last that was begun.
+/// Reads a store and prints the verdict. `acknowledged` is the last acknowledged commit, `tried`
+/// the last that was begun.
 pub(crate) fn run(name: &str, directory: &Path, workload: Workload, acknowledged: u64, tried: u64) {
     let limit = Rlimit { current: Some(MEMORY_BYTES_MAX), ..getrlimit(Resource::As) };
     if let Err(error) = setrlimit(Resource::As, limit) {
@@ -23,7 +25,7 @@ pub(crate) fn run(name: &str, directory: &Path, workload: Workload, acknowledged
         Err(error) => format!("refused open {error}"),
         Ok(store) => {
             let compared = compare(&*store, workload, acknowledged, tried);
-            // Closing a store may take long, and says nothing.
+            // Closing a store may take long, and is not tested here.
             std::mem::forget(store);
             match compared {
                 Err(error) => format!("refused read {error}"),
@@ -36,7 +38,7 @@ pub(crate) fn run(name: &str, directory: &Path, workload: Workload, acknowledged
     std::process::exit(0);
 }
 
-/// The number of the commit that the store ends with, or what is missing.
+/// Returns the number of the last commit in the store, or a text about the differences.
 fn compare(
     store: &dyn Store,
     workload: Workload,
@@ -46,7 +48,9 @@ fn compare(
     let progress = store.get(META, PROGRESS)?;
     let number = progress.as_deref().and_then(progress_number).unwrap_or(0);
     if !(acknowledged..=tried).contains(&number) {
-        return Ok(Err(format!("it ends with commit {number}, and commit {acknowledged} was acknowledged")));
+        return Ok(Err(format!(
+            "it ends with commit {number}, and commit {acknowledged} was acknowledged"
+        )));
     }
     let expected = workload.content(number);
     let mut found = Rows::new();
@@ -74,10 +78,12 @@ fn compare(
         }
         more += usize::from(next.is_some()) + found.count();
         if missing + other + more > 0 {
-            lost.push(format!("{table_name}: {missing} rows missing, {other} other, {more} too many"));
+            lost.push(format!(
+                "{table_name}: {missing} rows missing, {other} other, {more} too many"
+            ));
         }
     }
-    // A scan never asks a filter, and a lookup does.
+    // A lookup uses filters, and a scan does not, so both are tested.
     let mut not_found = 0;
     for ((table, key), value) in &expected {
         not_found += usize::from(store.get(*table, key)?.as_ref() != Some(value));
@@ -93,12 +99,12 @@ mod tests {
     use super::*;
     use crate::rows::{Changes, Place};
 
-    /// A store in memory, which a test damages.
+    /// A store in memory that a test changes.
     struct Held(Rows);
 
     impl Store for Held {
         fn commit(&mut self, _: u64, _: &Changes) -> contenders::Result<()> {
-            Err("nothing is written".to_owned())
+            Err("this store is read only".to_owned())
         }
         fn get(&self, table: u8, key: &[u8]) -> contenders::Result<Option<Vec<u8>>> {
             Ok(self.0.get(&(table, key.to_vec())).cloned())
@@ -116,16 +122,26 @@ mod tests {
         let whole = workload.content(20);
         let lost = |rows: &Rows| compare(&Held(rows.clone()), workload, 20, 21).unwrap();
         assert_eq!(lost(&whole), Ok(20));
-        let places: Vec<Place> = whole.keys().filter(|(table, _)| *table != META).step_by(101).cloned().collect();
+        let places: Vec<Place> =
+            whole.keys().filter(|(table, _)| *table != META).step_by(101).cloned().collect();
         for place in places {
             let mut rows = whole.clone();
             let value = rows.remove(&place).unwrap();
-            assert!(lost(&rows).unwrap_err().contains("1 rows missing, 0 other, 0 too many"), "{place:?}");
+            assert!(
+                lost(&rows).unwrap_err().contains("1 rows missing, 0 other, 0 too many"),
+                "{place:?}"
+            );
             rows.insert(place.clone(), [&value[..], &[0]].concat());
-            assert!(lost(&rows).unwrap_err().contains("0 rows missing, 1 other, 0 too many"), "{place:?}");
+            assert!(
+                lost(&rows).unwrap_err().contains("0 rows missing, 1 other, 0 too many"),
+                "{place:?}"
+            );
             rows.insert(place.clone(), value);
             rows.insert((place.0, [&place.1[..], &[0]].concat()), Vec::new());
-            assert!(lost(&rows).unwrap_err().contains("0 rows missing, 0 other, 1 too many"), "{place:?}");
+            assert!(
+                lost(&rows).unwrap_err().contains("0 rows missing, 0 other, 1 too many"),
+                "{place:?}"
+            );
         }
         assert!(lost(&workload.content(19)).unwrap_err().contains("ends with commit 19"));
         assert!(lost(&workload.content(22)).unwrap_err().contains("ends with commit 22"));

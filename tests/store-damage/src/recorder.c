@@ -1,8 +1,10 @@
-// Loaded before the C library into a process that writes a store (LD_PRELOAD). It records every change under RECORD_ROOT to the file RECORD_TRACE, in
-// the order of its effect, so that a loss of power can be replayed at any point; or it lets every change fail with "no space left" from change number
-// RECORD_FULL_AT on, as a full disk does.
+// A library that is loaded before the C library (LD_PRELOAD) into a process that writes a store.
+// With RECORD_TRACE it records every change below RECORD_ROOT to that file, in the order of the
+// effects, so that a loss of power can be replayed at any point. With RECORD_FULL_AT every change
+// from that number on fails with "no space left", as on a full disk.
 //
-// A record: operation (1 byte), id of the file (8), offset or length (8), number of bytes that follow (8), the bytes.
+// A record has: operation (1 byte), id of the file (8), offset or length (8), number of the bytes
+// that follow (8), the bytes.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -65,7 +67,8 @@ static void record_path(uint8_t operation, uint64_t id, const char *path) {
   record(operation, id, 0, path + root_bytes + 1, strlen(path + root_bytes + 1));
 }
 
-// The id of an open file; 0 if it is none of the store's. `is_new` gives it another one, because the inode's number may have been another file's.
+// The id of an open file; 0 if the file is not below the root. With `is_new` it gets a new id,
+// because another file may have had the same inode number before.
 static uint64_t id_of(int fd, int is_new) {
   struct stat found;
   if (!root_bytes || fstat(fd, &found) || !S_ISREG(found.st_mode)) return 0;
@@ -81,7 +84,7 @@ static uint64_t id_of(int fd, int is_new) {
   return files[file_count++].id;
 }
 
-// Whether this change fails. Counts only the store's.
+// Whether this change fails. Only changes of the store are counted.
 static int is_full(void) {
   changes++;
   if (full_at < 0 || changes < full_at) return 0;
@@ -141,7 +144,7 @@ OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 
-// A write of which half still fits comes before the first one that fails.
+// Before the first write that fails, half of it still fits.
 #define WRITES(name, params, args, shorter, offset)                     \
   ssize_t name params {                                                 \
     pthread_mutex_lock(&lock);                                          \
@@ -196,7 +199,7 @@ static int truncated(int fd, off64_t bytes) {
 int ftruncate(int fd, off_t bytes) { return truncated(fd, bytes); }
 int ftruncate64(int fd, off64_t bytes) { return truncated(fd, bytes); }
 
-// The stores of this comparison may do without it, and then write zeros.
+// The stores work without it, and then write zeros.
 int fallocate(int fd, int mode, off_t at, off_t bytes) {
   (void)fd, (void)mode, (void)at, (void)bytes;
   errno = EOPNOTSUPP;

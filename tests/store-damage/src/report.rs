@@ -1,14 +1,14 @@
-//! The cases as they come, and the table at the end.
+//! Collects the cases, and prints the tables at the end.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::children::{Outcome, Verdict};
 
-/// Marks a refusal after which the store is not whole again with the undamaged file.
+/// Marks a refusal after which the store is not intact even with the undamaged file.
 pub(crate) const DESTRUCTIVE: &str = "DESTRUCTIVE";
 
-/// A damage and what came of it.
+/// A damage and its outcome.
 pub(crate) struct Case {
     pub(crate) contender: String,
     /// The kind of damage.
@@ -29,24 +29,34 @@ impl Report {
         self.cases.lock().unwrap_or_else(PoisonError::into_inner).push(case);
     }
 
-    /// Prints the cases that lost something or did not end well, then the tables.
+    /// Prints the cases that are neither intact nor refused, then the tables.
     pub(crate) fn print(&self) {
         let mut cases = self.cases.lock().unwrap_or_else(PoisonError::into_inner);
         cases.sort_by(|a, b| {
-            (&a.contender, a.damage, a.file_kind, &a.place).cmp(&(&b.contender, b.damage, b.file_kind, &b.place))
+            (&a.contender, a.damage, a.file_kind, &a.place).cmp(&(
+                &b.contender,
+                b.damage,
+                b.file_kind,
+                &b.place,
+            ))
         });
         println!("\n== cases that are neither intact nor refused");
         for case in cases.iter() {
             if !matches!(case.outcome.verdict, Verdict::Intact | Verdict::Refused) {
                 let Case { contender, damage, file_kind, place, outcome } = case;
                 let text: String = outcome.text.chars().take(260).collect();
-                println!("{} | {contender} | {damage} | {file_kind} | {place} | {text}", outcome.verdict.name());
+                println!(
+                    "{} | {contender} | {damage} | {file_kind} | {place} | {text}",
+                    outcome.verdict.name()
+                );
             }
         }
         println!("\n== a refusal of each kind");
         let mut shown = BTreeMap::new();
         for case in cases.iter().filter(|case| case.outcome.verdict == Verdict::Refused) {
-            shown.entry((&case.contender, case.damage, case.file_kind)).or_insert(&case.outcome.text);
+            shown
+                .entry((&case.contender, case.damage, case.file_kind))
+                .or_insert(&case.outcome.text);
         }
         for ((contender, damage, file_kind), text) in shown {
             let text: String = text.chars().take(200).collect();
@@ -62,7 +72,10 @@ impl Report {
 
     pub(crate) fn count(&self, contender: &str, verdict: Verdict) -> usize {
         let cases = self.cases.lock().unwrap_or_else(PoisonError::into_inner);
-        cases.iter().filter(|case| case.contender == contender && case.outcome.verdict == verdict).count()
+        cases
+            .iter()
+            .filter(|case| case.contender == contender && case.outcome.verdict == verdict)
+            .count()
     }
 }
 
@@ -80,7 +93,7 @@ fn table(cases: &[Case], title: &str, row: impl Fn(&Case) -> String) {
         let counts = rows.entry((&case.contender, row(case))).or_default();
         counts.verdicts[case.outcome.verdict as usize] += 1;
         if case.outcome.verdict == Verdict::Refused {
-            // A path, or a name that only a file of ours has.
+            // The error has a path, or the name of a file of ours.
             let text = &case.outcome.text;
             counts.named += usize::from(text.contains('/') || text.contains("hailer."));
             counts.destructive += usize::from(text.contains(DESTRUCTIVE));

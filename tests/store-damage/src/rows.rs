@@ -1,10 +1,11 @@
-//! The rows that are written. A seed and a commit's number decide every byte, so that the expected content after any commit can be computed.
+//! The rows that are written. A seed and the number of a commit determine every byte, so the
+//! expected content after any commit can be computed.
 
 use std::collections::BTreeMap;
 
 /// A table and a key.
 pub(crate) type Place = (u8, Vec<u8>);
-/// The rows that a store holds.
+/// The rows of a store.
 pub(crate) type Rows = BTreeMap<Place, Vec<u8>>;
 
 pub(crate) const META: u8 = 0;
@@ -19,15 +20,27 @@ const BODIES: u8 = 8;
 const REDIRECTS: u8 = 9;
 
 /// The tables, in the order of their numbers.
-pub(crate) const TABLES: [&str; 10] =
-    ["meta", "customers", "timers", "seen", "outbox", "journal", "trail", "failures", "bodies", "redirects"];
+pub(crate) const TABLES: [&str; 10] = [
+    "meta",
+    "customers",
+    "timers",
+    "seen",
+    "outbox",
+    "journal",
+    "trail",
+    "failures",
+    "bodies",
+    "redirects",
+];
 
-/// The row that names the last commit; each commit overwrites it.
+/// The key of the row with the number of the last commit. Each commit overwrites it.
 pub(crate) const PROGRESS: &[u8] = b"progress";
-/// A row that is overwritten with many bytes, to make a log long while the tables stay small.
+/// The key of a row that is overwritten with many bytes, which makes the log long while the tables
+/// stay small.
 const FILLER: &[u8] = b"filler";
 
-/// Commits until a row of the journal, the trail and the deduplication table is deleted.
+/// The number of commits until a row of the journal, the trail and the deduplication table is
+/// deleted.
 const KEPT_COMMITS: u64 = 150;
 const CUSTOMER_COUNT: u64 = 2_000;
 
@@ -38,7 +51,7 @@ pub(crate) type Changes = BTreeMap<Place, Option<Vec<u8>>>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Workload {
     pub(crate) seed: u64,
-    /// Size of the filler row, in bytes; 0 for none.
+    /// The size of the filler row in bytes; 0 for none.
     pub(crate) filler_bytes: usize,
 }
 
@@ -51,7 +64,7 @@ pub(crate) fn mix(number: u64) -> u64 {
 }
 
 impl Workload {
-    /// The changes of a commit. Numbers begin with 1.
+    /// Returns the changes of a commit. Numbers begin with 1.
     pub(crate) fn commit(&self, number: u64) -> Changes {
         let mut changes = self.rows(number);
         if self.filler_bytes > 0 {
@@ -60,7 +73,7 @@ impl Workload {
         changes
     }
 
-    /// The content after a commit.
+    /// Returns the content after a commit.
     pub(crate) fn content(&self, number: u64) -> Rows {
         let mut content = Rows::new();
         for number in 1..=number {
@@ -83,7 +96,10 @@ impl Workload {
             let unique = self.unique(number, event);
             let customer = mix(unique) % CUSTOMER_COUNT;
             let key = self.customer(customer);
-            changes.insert((CUSTOMERS, key.clone()), Some(text(unique, 200 + (unique % 200) as usize)));
+            changes.insert(
+                (CUSTOMERS, key.clone()),
+                Some(text(unique, 200 + (unique % 200) as usize)),
+            );
             changes.insert((TRAIL, [&key[..], &number.to_be_bytes()].concat()), Some(Vec::new()));
             changes.insert((SEEN, seen_key(unique)), Some(text(unique ^ 1, 16)));
             changes.insert((JOURNAL, place_key(number, event)), Some(text(unique ^ 2, 500)));
@@ -120,7 +136,10 @@ impl Workload {
             changes.insert((FAILURES, place_key(old, 0)), None);
             changes.insert((BODIES, place_key(old, 0)), None);
         }
-        changes.insert((META, PROGRESS.to_vec()), Some([&number.to_be_bytes()[..], &text(number ^ 7, 180)].concat()));
+        changes.insert(
+            (META, PROGRESS.to_vec()),
+            Some([&number.to_be_bytes()[..], &text(number ^ 7, 180)].concat()),
+        );
         changes
     }
 
@@ -155,7 +174,7 @@ impl Workload {
     }
 }
 
-/// The number of the commit that a progress row names.
+/// The number of the commit in a progress row; `None` if the row is too short.
 pub(crate) fn progress_number(row: &[u8]) -> Option<u64> {
     row.first_chunk().map(|number| u64::from_be_bytes(*number))
 }
@@ -168,15 +187,17 @@ fn place_key(number: u64, event: u64) -> Vec<u8> {
     [&[(event % 64) as u8][..], &number.to_be_bytes(), &(event as u16).to_be_bytes()].concat()
 }
 
-/// Bytes of which about half can be compressed.
+/// Bytes that compress to about half.
 fn text(seed: u64, bytes: usize) -> Vec<u8> {
-    const WORDS: &[u8] =
-        br#"{"campaign":"big-basket","decided":{"communications":[{"template":"thank-you"}],"notes":["amount"]}}"#;
+    const WORDS: &str = concat!(
+        r#"{"campaign":"big-basket","decided":{"communications":[{"template":"thank-you"}],"#,
+        r#""notes":["amount"]}}"#
+    );
     let mut out = Vec::with_capacity(bytes + 64);
     let mut state = mix(seed);
     while out.len() < bytes {
         let at = (state % 60) as usize;
-        out.extend_from_slice(&WORDS[at..at + 24]);
+        out.extend_from_slice(&WORDS.as_bytes()[at..at + 24]);
         state = mix(state);
         out.extend_from_slice(&state.to_le_bytes());
         state = mix(state);
@@ -191,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_content_is_what_the_commits_leave() {
+    fn the_content_equals_the_result_of_all_commits() {
         let workload = Workload { seed: 9, filler_bytes: 64 };
         let mut content = Rows::new();
         for number in 1..=200 {

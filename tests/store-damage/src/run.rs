@@ -14,21 +14,25 @@ use crate::{damage, full, kill, power};
 pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) is_quick: bool,
-    /// Where the stores are written. A directory in memory makes a run many times faster.
+    /// The directory for the stores. A directory in memory makes a run many times faster.
     pub(crate) directory: PathBuf,
-    /// The recorder of writes, a library.
+    /// The library that records writes.
     pub(crate) recorder: PathBuf,
-    /// Damages of each base store, `kill -9`s, losses of power, and writes that fail.
+    /// The number of damages of each base store.
     pub(crate) damages: usize,
+    /// The number of `kill -9`s.
     pub(crate) kills: usize,
+    /// The number of losses of power.
     pub(crate) power_losses: usize,
+    /// The number of full disks.
     pub(crate) full_disks: usize,
     threads: usize,
     contenders: Vec<String>,
     must_pass: Option<String>,
 }
 
-const USAGE: &str = "hailer-store-damage run --recorder LIBRARY --directory DIRECTORY [--seed N] [--quick] [--only CONTENDER,…] [--must-pass CONTENDER]";
+const USAGE: &str = "hailer-store-damage run --recorder LIBRARY --directory DIRECTORY [--seed N] \
+    [--quick] [--only CONTENDER,…] [--must-pass CONTENDER]";
 
 impl Settings {
     pub(crate) fn of(arguments: &[String]) -> Result<Settings, String> {
@@ -49,13 +53,23 @@ impl Settings {
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             if argument == "--quick" {
-                settings =
-                    Settings { is_quick: true, damages: 36, kills: 8, power_losses: 8, full_disks: 4, ..settings };
+                settings = Settings {
+                    is_quick: true,
+                    damages: 36,
+                    kills: 8,
+                    power_losses: 8,
+                    full_disks: 4,
+                    ..settings
+                };
                 continue;
             }
-            let value = arguments.next().ok_or_else(|| format!("`{argument}` needs a value; {USAGE}"))?;
+            let value =
+                arguments.next().ok_or_else(|| format!("`{argument}` needs a value; {USAGE}"))?;
             match argument.as_str() {
-                "--seed" => settings.seed = value.parse().map_err(|error| format!("`{value}` is no seed: {error}"))?,
+                "--seed" => {
+                    settings.seed =
+                        value.parse().map_err(|error| format!("`{value}` is no seed: {error}"))?
+                }
                 "--directory" => settings.directory = value.into(),
                 "--recorder" => settings.recorder = value.into(),
                 "--only" => settings.contenders = value.split(',').map(str::to_owned).collect(),
@@ -63,10 +77,16 @@ impl Settings {
                 _ => return Err(format!("`{argument}` is not known; {USAGE}")),
             }
         }
-        let unknown =
-            settings.contenders.iter().chain(&settings.must_pass).find(|name| !NAMES.contains(&name.as_str()));
+        let unknown = settings
+            .contenders
+            .iter()
+            .chain(&settings.must_pass)
+            .find(|name| !NAMES.contains(&name.as_str()));
         if let Some(unknown) = unknown {
-            return Err(format!("there is no contender `{unknown}`; there are {}", NAMES.join(", ")));
+            return Err(format!(
+                "there is no contender `{unknown}`; there are {}",
+                NAMES.join(", ")
+            ));
         }
         if settings.must_pass.as_ref().is_some_and(|name| !settings.contenders.contains(name)) {
             return Err("--must-pass names a contender that does not run".to_owned());
@@ -74,7 +94,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Does all items, as many at a time as there are cores. `each` gets the number of its thread.
+    /// Processes all items, with one thread for each core. `each` gets the number of its thread.
     pub(crate) fn in_parallel<T: Send>(&self, items: Vec<T>, each: impl Fn(usize, T) + Sync) {
         let items = Mutex::new(items.into_iter());
         let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -91,16 +111,20 @@ impl Settings {
     }
 }
 
-/// One kind of trouble, for one contender.
+/// Runs one kind of damage for one contender.
 type Part = fn(&str, &Settings, &Report) -> io::Result<()>;
 
-/// Returns whether the contender that must pass has passed.
+/// Runs all contenders. Returns whether the contender that must pass has passed.
 pub(crate) fn run(settings: &Settings) -> io::Result<bool> {
     let report = Report::default();
     println!("seed {}{}", settings.seed, if settings.is_quick { ", quick" } else { "" });
     for contender in &settings.contenders {
-        let parts: [(&str, Part); 4] =
-            [("damage", damage::run), ("kill -9", kill::run), ("loss of power", power::run), ("full disk", full::run)];
+        let parts: [(&str, Part); 4] = [
+            ("damage", damage::run),
+            ("kill -9", kill::run),
+            ("loss of power", power::run),
+            ("full disk", full::run),
+        ];
         for (part, run) in parts {
             let began = Instant::now();
             run(contender, settings, &report)?;

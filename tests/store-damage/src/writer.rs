@@ -1,4 +1,5 @@
-//! The process that commits. It prints the number of each acknowledged commit, as one write for each, so that a trace has it in its place.
+//! The process that commits. It prints the number of each acknowledged commit with one write each,
+//! so that it is at the right place in a trace.
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -6,11 +7,19 @@ use std::path::Path;
 use crate::contenders;
 use crate::rows::Workload;
 
-/// Times that a commit that failed is tried again.
+/// The number of retries of a failed commit.
 const RETRIES: usize = 2;
 
 /// Commits from number `from` to `to`. At `pause` it waits for a line on standard input.
-pub(crate) fn run(name: &str, directory: &Path, workload: Workload, from: u64, to: u64, pause: u64, closes: bool) {
+pub(crate) fn run(
+    name: &str,
+    directory: &Path,
+    workload: Workload,
+    from: u64,
+    to: u64,
+    pause: u64,
+    closes: bool,
+) {
     let out = |line: &str| {
         let mut out = std::io::stdout();
         let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());

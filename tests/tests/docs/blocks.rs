@@ -1,53 +1,76 @@
-//! The blocks of code in the documents, each with what its fence says it is. A fence that says nothing known is an
-//! error, so that no block can be added that nobody runs.
+//! The code blocks of the documentation, each with the class that its fence names. A fence with an
+//! unknown class is an error, so that every block is tested.
 
 use hailer_tests::built::checkout;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-/// The documents whose blocks are run.
-pub(super) const PAGES: [&str; 6] =
-    ["README.md", "docs/rules.md", "docs/cookbook.md", "docs/events.md", "docs/operations.md", "docs/abi.md"];
+/// The documents whose blocks are tested.
+pub(super) const PAGES: [&str; 16] = [
+    "README.md",
+    "docs/rules.md",
+    "docs/cookbook.md",
+    "docs/policies.md",
+    "docs/events.md",
+    "docs/operations.md",
+    "docs/operations/troubleshooting.md",
+    "docs/operations/commands.md",
+    "docs/operations/configuration.md",
+    "docs/operations/metrics.md",
+    "docs/operations/campaigns.md",
+    "docs/operations/failures.md",
+    "docs/operations/store.md",
+    "docs/operations/sources-and-sinks.md",
+    "docs/operations/recording.md",
+    "docs/abi.md",
+];
 
-/// What a block is, and so what becomes of it.
+/// The class of a block: it decides how the block is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// `rust`: a rule, as a crate of its own would hold it.
+    /// `rust`: a rule that is a crate of its own.
     Rule,
-    /// `rust continued`: goes on where the page's first rule ended.
+    /// `rust continued`: the continuation of the page's first rule.
     Continued,
-    /// `rust handler`: stands in a `#[handlers]` block.
+    /// `rust handler`: the content of a `#[handlers]` block.
     Handler,
-    /// `rust statements`: stand in a handler.
+    /// `rust statements`: the content of a handler.
     Statements,
-    /// `rust excerpt`: stands so in a rule that its section links to.
+    /// `rust excerpt`: an excerpt of the rule that its section links to.
     Excerpt,
-    /// `sh`: run, in one shell for all of a page.
+    /// `sh`: run, in one shell for the whole page.
     Shell,
     /// `sh background`: run until its section ends.
     Background,
-    /// `sh no_run`: needs what a test can't have; its commands' flags are checked.
+    /// `sh no_run`: needs something that a test cannot have; only the flags of its commands are
+    /// checked.
     NoRun,
-    /// `toml campaign`: a campaign's file.
+    /// `toml campaign`: a campaign file.
     Campaign,
-    /// `toml grant`: a line of one.
+    /// `toml grant`: a line of a campaign file.
     Grant,
-    /// `toml config`: a configuration.
+    /// `toml config`: a configuration file.
     Config,
-    /// `toml scenarios`: a file of scenarios, for big-basket.
+    /// `toml scenarios`: a file of scenarios for big-basket.
     Scenarios,
+    /// `toml policies`: a file `policies.toml`.
+    Policies,
+    /// `toml policy-scenarios`: a file of scenarios for the page's policies.
+    PolicyScenarios,
     /// `json event`: a line for a file source.
     Event,
-    /// `json communication`: a line of a sink.
+    /// `json communication`: a line from a sink.
     Communication,
-    /// `json manifest`.
+    /// `json consents`: a file for `hailer consent import`.
+    Consents,
+    /// `json manifest`: a rule's manifest.
     Manifest,
-    /// `ini`: a unit for systemd.
+    /// `ini`: a systemd unit.
     Unit,
-    /// `text`: for people.
+    /// `text`: only for people; not tested.
     Text,
 }
 
-const CLASSES: [(&str, Class); 17] = [
+const CLASSES: [(&str, Class); 20] = [
     ("rust", Class::Rule),
     ("rust continued", Class::Continued),
     ("rust handler", Class::Handler),
@@ -60,8 +83,11 @@ const CLASSES: [(&str, Class); 17] = [
     ("toml grant", Class::Grant),
     ("toml config", Class::Config),
     ("toml scenarios", Class::Scenarios),
+    ("toml policies", Class::Policies),
+    ("toml policy-scenarios", Class::PolicyScenarios),
     ("json event", Class::Event),
     ("json communication", Class::Communication),
+    ("json consents", Class::Consents),
     ("json manifest", Class::Manifest),
     ("ini", Class::Unit),
     ("text", Class::Text),
@@ -69,10 +95,10 @@ const CLASSES: [(&str, Class); 17] = [
 
 #[derive(Clone, Debug)]
 pub(super) struct Block {
-    /// `docs/rules.md:17`, the line of its fence.
+    /// The page and the line of the fence: `docs/rules.md:17`.
     pub(super) place: String,
     pub(super) page: &'static str,
-    /// The heading that it stands under.
+    /// The heading of the block's section.
     pub(super) section: String,
     pub(super) class: Class,
     pub(super) text: String,
@@ -87,10 +113,10 @@ pub(super) fn all() -> Vec<Block> {
     PAGES.into_iter().flat_map(read).collect()
 }
 
-/// Those of one class; there are some.
+/// All blocks of one class; there must be one.
 pub(super) fn of(class: Class) -> Vec<Block> {
     let found: Vec<Block> = all().into_iter().filter(|block| block.class == class).collect();
-    assert!(!found.is_empty(), "no block is {class:?} any more: nothing is tested");
+    assert!(!found.is_empty(), "no block has the class {class:?}: nothing is tested");
     found
 }
 
@@ -107,9 +133,18 @@ pub(super) fn blocks(page: &'static str, markdown: &str) -> Result<Vec<Block>, S
                 let place = format!("{page}:{line}");
                 let class = class_of(&kind).map_err(|said| {
                     let known: Vec<&str> = CLASSES.iter().map(|(known, _)| *known).collect();
-                    format!("{place}: a block of code says `{said}`, which is none of: {}", known.join(", "))
+                    format!(
+                        "{place}: a block of code says `{said}`, which is none of: {}",
+                        known.join(", ")
+                    )
                 })?;
-                block = Some(Block { place, page, section: section.clone(), class, text: String::new() });
+                block = Some(Block {
+                    place,
+                    page,
+                    section: section.clone(),
+                    class,
+                    text: String::new(),
+                });
             }
             Event::End(TagEnd::CodeBlock) => found.extend(block.take()),
             Event::Text(text) => match &mut block {
@@ -128,5 +163,9 @@ fn class_of(kind: &CodeBlockKind<'_>) -> Result<Class, String> {
         CodeBlockKind::Indented => "",
         CodeBlockKind::Fenced(said) => said,
     };
-    CLASSES.iter().find(|(known, _)| *known == said).map(|(_, class)| *class).ok_or_else(|| said.to_owned())
+    CLASSES
+        .iter()
+        .find(|(known, _)| *known == said)
+        .map(|(_, class)| *class)
+        .ok_or_else(|| said.to_owned())
 }

@@ -1,13 +1,13 @@
-//! Scripts made of the pages' shell blocks.
+//! Makes scripts of the shell blocks of a page.
 
 use hailer_tests::built;
 
 use super::blocks::{Block, Class};
 
-/// All that a page runs, as somebody would who reads it from top to bottom: one shell, and another one for what goes on
-/// in the background until its section ends.
+/// The commands of a page, run in order in one shell. Background blocks run in a second shell until
+/// their section ends.
 pub(super) fn script(blocks: &[Block]) -> String {
-    // With a process group for each background job, it can be ended whole.
+    // `set -m` gives each background job a process group, so that the whole group can be ended.
     let mut script = "set -em -o pipefail\n".to_owned();
     let mut background = None;
     for block in blocks {
@@ -18,8 +18,10 @@ pub(super) fn script(blocks: &[Block]) -> String {
         match block.class {
             Class::Shell => script += &format!("echo '== {}' >&2\n{}\n", block.place, block.text),
             Class::Background => {
-                script +=
-                    &format!("(\n{}) > /dev/null 2> background.log < /dev/null &\n{UNTIL_IT_ANSWERS}", block.text);
+                script += &format!(
+                    "(\n{}) > /dev/null 2> background.log < /dev/null &\n{WAIT_UNTIL_READY}",
+                    block.text
+                );
                 background = Some(block.section.clone());
             }
             _ => {}
@@ -28,22 +30,22 @@ pub(super) fn script(blocks: &[Block]) -> String {
     script + if background.is_some() { END_BACKGROUND } else { "" }
 }
 
-const UNTIL_IT_ANSWERS: &str = "background=$!\n\
-    trap 'kill -- -$background 2> /dev/null' EXIT\n\
-    for _ in {1..600}; do if hailer campaigns > /dev/null 2>&1; then break; fi; sleep 0.1; done\n\
-    hailer campaigns > /dev/null || { cat background.log >&2; exit 1; }\n";
+const WAIT_UNTIL_READY: &str = "background=$!\ntrap 'kill -- -$background 2> /dev/null' EXIT\nfor \
+                                _ in {1..600}; do if hailer campaigns > /dev/null 2>&1; then \
+                                break; fi; sleep 0.1; done\nhailer campaigns > /dev/null || { cat \
+                                background.log >&2; exit 1; }\n";
 
-/// The engine ends when it has drained, which its shell does not wait for.
-const END_BACKGROUND: &str = "kill -- -$background\nwait $background || true\ntrap - EXIT\n\
-    for _ in {1..600}; do if ! kill -0 -- -$background 2> /dev/null; then break; fi; sleep 0.1; done\n";
+/// Waits for the engine, too: it ends only when it has drained, and its shell does not wait for
+/// that.
+const END_BACKGROUND: &str = "kill -- -$background\nwait $background || true\ntrap - EXIT\nfor _ \
+                              in {1..600}; do if ! kill -0 -- -$background 2> /dev/null; then \
+                              break; fi; sleep 0.1; done\n";
 
-/// The same commands, but `hailer` only looks whether it knows its flags, and nothing else is there.
+/// The same commands, but `hailer` only checks its flags, and no other program runs.
 pub(super) fn only_parsed(commands: &str) -> String {
     let hailer = built::hailer().display();
     format!(
-        "set -e\nPATH=/nowhere\n\
-         hailer() {{ '{hailer}' \"$@\" --help > /dev/null; }}\n\
-         command_not_found_handle() {{ return 0; }}\n\
-         {commands}"
+        "set -e\nPATH=/nowhere\nhailer() {{ '{hailer}' \"$@\" --help > /dev/null; \
+         }}\ncommand_not_found_handle() {{ return 0; }}\n{commands}"
     )
 }

@@ -1,4 +1,5 @@
-//! What came out beside what must have come out: the communications, the states and the redirects in the store, and what has to be empty.
+//! Compares the results with the oracle: the communications, the states and redirects in the store,
+//! and the tables that must be empty.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -11,28 +12,32 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
-use super::oracle::{Expected, Fact, Told};
+use super::oracle::{Expected, Fact, Held, TallyState};
 
-/// Everything that was found in the way out.
+/// All communications that were taken from the output queue.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     bodies: BTreeMap<String, Vec<u8>>,
     facts: BTreeMap<Fact, usize>,
-    /// Deliveries of what had been delivered before.
+    /// The number of repeated deliveries.
     repeats: usize,
-    /// Of those, how many were not the same byte for byte.
+    /// The number of repeats with a different body.
     altered: usize,
 }
 
-/// How what came out differs from what must have.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
     pub(super) events: usize,
     pub(super) communications: usize,
     pub(super) lost: usize,
     pub(super) twice: usize,
+    /// Messages that a cap, quiet hours or a missing consent forbids.
+    pub(super) over_cap: usize,
+    pub(super) at_night: usize,
+    pub(super) without_consent: usize,
     pub(super) repeats: usize,
-    /// Deliveries under an id that another body had.
+    /// The number of deliveries whose id came with a different body before.
     pub(super) altered: usize,
 }
 
@@ -52,8 +57,13 @@ impl Collected {
         self.bodies.len()
     }
 
-    /// Counts what can be told where equal messages may have been taken for copies: no id has two bodies, and there are no more
-    /// communications than there were to come.
+    /// The communications, without repeats.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = Value> {
+        self.bodies.values().map(|body| serde_json::from_slice(body).expect("JSON"))
+    }
+
+    /// Compares only what is certain if equal messages may have been treated as copies: no id has
+    /// two bodies, and there are not more communications than expected.
     pub(super) fn compare_ids(&self, expected: &Expected, wrong: &mut Vec<String>) -> Count {
         let may_come: usize = expected.communications.values().sum();
         let count = Count {
@@ -66,7 +76,7 @@ impl Collected {
         };
         if count.altered > 0 || count.twice > 0 {
             wrong.push(format!(
-                "{} ids of {may_come}, {} deliveries with other bytes under one",
+                "{} ids of {may_come}, {} deliveries with another body for a known id",
                 self.len(),
                 self.altered
             ));
@@ -74,9 +84,10 @@ impl Collected {
         count
     }
 
-    /// Compares, and says in words what is wrong.
+    /// Compares, and describes each difference in `wrong`.
     pub(super) fn compare(&self, expected: &Expected, wrong: &mut Vec<String>) -> Count {
-        let mut count = Count { events: expected.events, communications: self.len(), ..Count::default() };
+        let mut count =
+            Count { events: expected.events, communications: self.len(), ..Count::default() };
         count.repeats = self.repeats;
         count.altered = self.altered;
         for (fact, times) in &expected.communications {
@@ -89,18 +100,23 @@ impl Collected {
         for (fact, found) in &self.facts {
             let times = expected.communications.get(fact).copied().unwrap_or_default();
             if *found > times {
-                count.twice += found - times;
+                let too_many = match expected.suppressed.get(fact) {
+                    Some(Held::OverCap) => &mut count.over_cap,
+                    Some(Held::WithoutConsent) => &mut count.without_consent,
+                    None => &mut count.twice,
+                };
+                *too_many += found - times;
                 wrong.push(format!("too often: {fact:?}, {found} in place of {times}"));
             }
         }
         if self.altered > 0 {
-            wrong.push(format!("{} deliveries with other bytes under an id that was known", self.altered));
+            wrong.push(format!("{} deliveries with another body for a known id", self.altered));
         }
         count
     }
 }
 
-/// What a communication tells of the rule that sent it.
+/// The part of a communication that the oracle can predict.
 fn fact(body: &Value) -> Fact {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let names = match body["template"].as_str() {
@@ -121,11 +137,14 @@ fn fact(body: &Value) -> Fact {
     }
 }
 
-/// Compares what a stopped engine's store holds with what it must hold.
+/// Compares the store of a stopped engine with the oracle.
 pub(super) fn compare_store(directory: &Path, expected: &Expected, wrong: &mut Vec<String>) {
-    let store = FileStore::open(directory, Opening::of("local")).expect("the store of a stopped engine");
-    let snapshot = store.snapshot().expect("a view");
-    for (table, expected) in [(Table::Outbox, 0), (Table::Timers, 0), (Table::Failures, expected.failures)] {
+    let store =
+        FileStore::open(directory, Opening::of("local")).expect("the store of a stopped engine");
+    let snapshot = store.snapshot().expect("a snapshot");
+    for (table, expected) in
+        [(Table::Outbox, 0), (Table::Timers, 0), (Table::Failures, expected.failures)]
+    {
         let mut rows = 0;
         all(&*snapshot, table, |_, _| rows += 1);
         if rows != expected {
@@ -139,9 +158,9 @@ pub(super) fn compare_store(directory: &Path, expected: &Expected, wrong: &mut V
         for kept in row.campaigns() {
             let Some(state) = &kept.state else { continue };
             match &*kept.name {
-                "tally" => _ = tally.insert(key, read::<Told>(&state.bytes)),
-                "flaky" => _ = flaky.insert(key, read::<Told>(&state.bytes)),
-                "held" => _ = held.insert(key, read::<Told>(&state.bytes)),
+                "tally" => _ = tally.insert(key, read::<TallyState>(&state.bytes)),
+                "flaky" => _ = flaky.insert(key, read::<TallyState>(&state.bytes)),
+                "held" => _ = held.insert(key, read::<TallyState>(&state.bytes)),
                 _ => _ = third.insert(key, read::<Counted>(&state.bytes).numbers()),
             }
         }
@@ -211,6 +230,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> T {
 }
 
 fn key(customer: u32) -> CustomerKey {
-    let customer = Customer { customer_id: Some(customer.to_string().into()), ..Customer::default() };
-    customer.key().expect("whoever has an id has a key")
+    let customer =
+        Customer { customer_id: Some(customer.to_string().into()), ..Customer::default() };
+    customer.key().expect("a customer with an id has a key")
 }

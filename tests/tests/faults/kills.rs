@@ -1,4 +1,4 @@
-//! The engine ended as by `kill -9`: at each failpoint, and at random moments.
+//! The engine is killed as by `kill -9`: at each failpoint, and at random moments.
 
 use std::time::Duration;
 
@@ -7,94 +7,107 @@ use hailer_tests::engine::Engine;
 use hailer_tests::site::campaign;
 use hailer_tests::wait;
 
-use super::stand::{Stand, send};
+use super::testbed::{TestBed, send};
 
-/// Events for one kill.
+/// The number of events for one kill.
 const EVENTS: usize = 120;
-/// At random, an engine is killed at most so long after its start, which is about twice what it takes to come to the first event.
+/// The latest moment of a random kill after the engine's start: about twice the time until the
+/// first event.
 const KILLED_WITHIN_MS: usize = 1200;
-/// At random, an engine is told to end at most so long after it is ready, which is about what it takes to come to the last event.
+/// The latest moment of a random SIGTERM after the engine is ready: about the time until the last
+/// event.
 const STOPPED_WITHIN_MS: usize = 300;
 
-/// Ends the engine at this point, and leaves what it left.
-pub(super) async fn at(stand: &mut Stand, point: Failpoint) {
+/// Kills the engine at this failpoint.
+pub(super) async fn at(bed: &mut TestBed, point: Failpoint) {
     match point {
-        Failpoint::DuringCompaction => compaction(stand),
-        Failpoint::DuringReload => reload(stand).await,
+        Failpoint::DuringCompaction => compaction(bed),
+        Failpoint::DuringReload => reload(bed).await,
         Failpoint::DuringMerge => {
-            stand.publish(EVENTS / 2).await;
-            let merge = stand.ledger.write_merge();
-            send(&stand.wiring, &merge).await;
-            pass(stand, point, 1).await;
+            bed.publish(EVENTS / 2).await;
+            let merge = bed.ledger.write_merge();
+            send(&bed.wiring, &merge).await;
+            pass(bed, point, 1).await;
         }
         _ => {
-            // The first time, or in the middle of it all.
+            // At the first pass, or at a later one.
             let times_max = match point {
                 Failpoint::DuringCommit => 24,
                 Failpoint::DuringApply => 12,
                 _ => 6,
             };
-            let times = 1 + stand.random.below(times_max);
-            stand.publish(EVENTS).await;
-            pass(stand, point, times).await;
+            let times = 1 + bed.random.below(times_max);
+            bed.publish(EVENTS).await;
+            pass(bed, point, times).await;
         }
     }
 }
 
-async fn pass(stand: &mut Stand, point: Failpoint, times: usize) {
-    let mut engine = stand.start_armed(&format!("{}={times}", point.name()));
-    // Where it waits for the broker a point may be passed less often than events come: more of them.
+async fn pass(bed: &mut TestBed, point: Failpoint, times: usize) {
+    let mut engine = bed.start_armed(&format!("{}={times}", point.name()));
+    // An engine that waits for the broker may pass a failpoint less often than events arrive; then
+    // it gets more events.
     let mut more = 0;
     while more < 20 && !ends_within(&mut engine, Duration::from_secs(3)).await {
         more += 1;
-        stand.publish(EVENTS / 4).await;
+        bed.publish(EVENTS / 4).await;
     }
-    assert_eq!(engine.ended().await, None, "{} was passed {times} times, and nothing happened", point.name());
-    assert!(engine.stderr().contains("HAILER_FAILPOINTS is set"), "it is said loudly: {}", engine.stderr());
+    assert_eq!(
+        engine.ended().await,
+        None,
+        "{} was passed {times} times, and nothing happened",
+        point.name()
+    );
+    assert!(
+        engine.stderr().contains("HAILER_FAILPOINTS is set"),
+        "the engine warns about the failpoint: {}",
+        engine.stderr()
+    );
 }
 
 async fn ends_within(engine: &mut Engine, time: Duration) -> bool {
     tokio::time::timeout(time, engine.ended()).await.is_ok()
 }
 
-/// What was accepted is written down, and the engine ends before it runs.
-async fn reload(stand: &mut Stand) {
-    // The first time is at the start, the second when there is something new.
-    let mut engine = stand.start_armed("during-reload=2");
+/// The engine is killed after it has stored the accepted campaigns and before it uses them.
+async fn reload(bed: &mut TestBed) {
+    // The first pass is at the start, the second at the change.
+    let mut engine = bed.start_armed("during-reload=2");
     engine.ready().await;
-    stand.publish(EVENTS).await;
-    let comment = format!("# {}\n", stand.random.below(1_000_000));
+    bed.publish(EVENTS).await;
+    let comment = format!("# {}\n", bed.random.below(1_000_000));
     let same_again = campaign("big-basket", "[params]\nthreshold = \"0\"") + &comment;
-    stand.site.put("basket.toml", same_again);
+    bed.site.put("basket.toml", same_again);
     assert_eq!(engine.ended().await, None);
 }
 
-/// The command that has the store to itself.
-fn compaction(stand: &Stand) {
-    let store = stand.store().display().to_string();
+/// `hailer store compact` is killed.
+fn compaction(bed: &TestBed) {
+    let store = bed.store().display().to_string();
     for armed in ["during-compaction=1", "during-compaction=2", "during-compaction=3"] {
-        stand.site.environment(&[(hailer::failpoint::VARIABLE, armed)]);
-        let ended = stand.site.command(&["store", "compact", "--store", &store]);
+        bed.site.environment(&[(hailer::failpoint::VARIABLE, armed)]);
+        let ended = bed.site.command(&["store", "compact", "--store", &store]);
         assert_eq!(ended.code, None, "{armed}: {}", ended.stderr);
         let mut wrong = Vec::new();
-        stand.verify(&mut wrong);
+        bed.verify(&mut wrong);
         assert!(wrong.is_empty(), "{armed}: {wrong:?}");
     }
 }
 
-/// What is held is tried again with a rule that does not fault, and the engine ends in the middle of that, twice. Returns the engine in which it
-/// came to an end, and how often it was struck.
-pub(super) async fn retried(stand: &mut Stand) -> (Engine, usize) {
-    stand.publish(2 * EVENTS).await;
-    let engine = stand.start();
+/// Held events are retried with a rule that does not fault, and the engine is killed twice
+/// meanwhile. Returns the engine in which the retry finished, and the number of kills.
+pub(super) async fn retried(bed: &mut TestBed) -> (Engine, usize) {
+    bed.publish(2 * EVENTS).await;
+    let engine = bed.start();
     engine.ready().await;
     wait::until("everything is decided", async || {
-        stand.wiring.client.counts(&stand.wiring.events).await.0 == 0 && engine.metric("hailer_in_flight").await == 0.0
+        bed.wiring.client.counts(&bed.wiring.events).await.0 == 0
+            && engine.metric("hailer_in_flight").await == 0.0
     })
     .await;
     engine.stop().await;
-    stand.hold_every(0);
-    stand.ledger.retry();
+    bed.hold_every(0);
+    bed.ledger.retry();
     let points = [
         Failpoint::BeforeEvaluation,
         Failpoint::AfterEvaluation,
@@ -104,54 +117,54 @@ pub(super) async fn retried(stand: &mut Stand) -> (Engine, usize) {
         Failpoint::DuringApply,
         Failpoint::BeforeRemoval,
     ];
-    // Two of them: what is being decided at three ends of the engine is taken for their cause, and not decided any more.
-    let first = stand.random.below(points.len());
-    let mut struck = 0;
+    // Only two kills: after three, the engine would treat what it was deciding as poison events.
+    let first = bed.random.below(points.len());
+    let mut kills = 0;
     for point in [points[first], points[(first + 1) % points.len()]] {
-        // The start commits, too, and what it commits comes to the tables.
+        // The start commits, too, and its rows are applied to the tables.
         let times = match point {
             Failpoint::DuringCommit => 5,
             Failpoint::DuringApply => 3,
             _ => 1,
         };
-        let mut engine = stand.start_armed(&format!("{}={times}", point.name()));
+        let mut engine = bed.start_armed(&format!("{}={times}", point.name()));
         if engine.ready_or_ended().await {
-            stand.site.environment(&[]);
-            let _ = stand.site.command(&["failures", "retry", "--campaign", "held"]);
+            bed.site.environment(&[]);
+            let _ = bed.site.command(&["failures", "retry", "--campaign", "held"]);
         }
-        // Nothing may be left to be tried, and then nothing strikes.
+        // If nothing is left to retry, the failpoint is not reached.
         if ends_within(&mut engine, Duration::from_secs(2)).await {
-            struck += 1;
+            kills += 1;
         } else {
             engine.stop().await;
         }
     }
-    let engine = stand.start();
+    let engine = bed.start();
     engine.ready().await;
-    let _ = stand.site.command(&["failures", "retry", "--campaign", "held"]).expect(0);
-    assert!(struck >= 1, "it never ended");
-    (engine, struck)
+    let _ = bed.site.command(&["failures", "retry", "--campaign", "held"]).expect(0);
+    assert!(kills >= 1, "no failpoint was reached");
+    (engine, kills)
 }
 
-/// Tells the engine to end at a random moment, while events come in, and sees that it drains.
-pub(super) async fn stopped(stand: &mut Stand) {
-    let messages = stand.ledger.write(EVENTS / 2);
-    let engine = stand.start();
+/// Sends SIGTERM at a random moment while events arrive, and checks that the engine drains.
+pub(super) async fn stopped(bed: &mut TestBed) {
+    let messages = bed.ledger.write(EVENTS / 2);
+    let engine = bed.start();
     engine.ready().await;
-    let moment = Duration::from_millis(stand.random.below(STOPPED_WITHIN_MS) as u64);
+    let moment = Duration::from_millis(bed.random.below(STOPPED_WITHIN_MS) as u64);
     let stopping = async {
         tokio::time::sleep(moment).await;
         engine.stop().await;
     };
-    tokio::join!(send(&stand.wiring, &messages), stopping);
+    tokio::join!(send(&bed.wiring, &messages), stopping);
 }
 
-/// Ends the engine at a random moment, while events come in: during its start, or after it.
-pub(super) async fn at_random(stand: &mut Stand) {
-    let messages = stand.ledger.write(EVENTS / 2);
-    let engine = stand.start();
-    let moment = Duration::from_millis(stand.random.below(KILLED_WITHIN_MS) as u64);
-    let is_ready_first = stand.random.percent(50);
+/// Kills the engine at a random moment while events arrive: during its start, or after it.
+pub(super) async fn at_random(bed: &mut TestBed) {
+    let messages = bed.ledger.write(EVENTS / 2);
+    let engine = bed.start();
+    let moment = Duration::from_millis(bed.random.below(KILLED_WITHIN_MS) as u64);
+    let is_ready_first = bed.random.percent(50);
     let killing = async {
         if is_ready_first {
             engine.ready().await;
@@ -159,12 +172,14 @@ pub(super) async fn at_random(stand: &mut Stand) {
         tokio::time::sleep(if is_ready_first { moment / 3 } else { moment }).await;
         engine.kill();
     };
-    tokio::join!(send(&stand.wiring, &messages), killing);
+    tokio::join!(send(&bed.wiring, &messages), killing);
     let mut wrong = Vec::new();
-    if stand.store().join("tree").exists() {
-        stand.verify(&mut wrong);
+    if bed.store().join("tree").exists() {
+        bed.verify(&mut wrong);
     }
     assert!(wrong.is_empty(), "{wrong:?}");
-    let letters = wait::end_of("a look", stand.wiring.client.counts(&stand.wiring.letters)).await;
-    assert_eq!(letters.0, 0, "nobody is dead-lettered for a crash");
+    let letters =
+        wait::end_of("the count of dead letters", bed.wiring.client.counts(&bed.wiring.letters))
+            .await;
+    assert_eq!(letters.0, 0, "no event is dead-lettered after a kill");
 }

@@ -1,25 +1,29 @@
-//! What was published, in its order: the only thing that the oracle knows.
+//! The published messages in order: the oracle's only input.
 //!
-//! The stories are made so that there is one right answer, whatever the moment of a fault: a reminder is either called off by a message that was
-//! published right behind the one that set it, which is in the queue long before it is due, or never. Customers who are reminded buy nothing, so that it does not matter
-//! what the reminder comes before. Those whose purchases are held behind a fault become nobody else, as which of two queues is older is not told by the ledger.
+//! The events are chosen so that there is one right result, whatever the moment of a fault. A
+//! reminder is either cancelled by a message right behind the one that set it, which is in the
+//! queue long before the reminder is due, or never. Customers with reminders buy nothing, so the
+//! order of a reminder and a purchase does not matter. Customers with held purchases are never
+//! merged, because the ledger does not determine which of two queues is older.
 
 use hailer::clock::{Millis, now_ms};
 
 use super::random::Random;
 
-/// The longest run of equal messages that is added at a time.
+/// The largest number of equal messages that is added at a time.
 const EQUAL_MAX: usize = 12;
 const CUSTOMERS: u32 = 40;
-/// Who registers has a number from here on.
+/// The ids of registering customers start here.
 const REGISTERING_FROM: u32 = 100_000;
-/// Every so many purchases one is made by one of these, who are never merged; see [`super::oracle::HELD_EVERY`].
+/// Every `LOYAL_EVERY`-th purchase is made by one of the loyal customers, who are never merged; see
+/// [`super::oracle::HELD_EVERY`].
 pub(super) const LOYAL_EVERY: u32 = 11;
 const LOYAL: std::ops::RangeInclusive<u32> = 50_001..=50_003;
-/// Purchases lie this far back, in their order, and so none is too old or too new for any rule.
+/// The age of the first purchase. All purchases are recent enough for every rule, and not in the
+/// future.
 const BOUGHT_AGO_MS: Millis = 3 * 86_400_000;
 
-/// What an event says.
+/// The content of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     Bought {
@@ -40,31 +44,32 @@ pub(super) enum Event {
         from: u32,
         to: u32,
     },
-    /// No message: somebody had everything tried again that was held, with a rule that does not fault.
+    /// An operator retried everything that was held, with a rule that does not fault. This is no
+    /// message.
     Retried,
 }
 
-/// A message as it was published.
+/// A published message.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     pub(super) event: Event,
-    /// The number of its message id, if there is one.
+    /// The number of the message id; `None` without a message id.
     pub(super) id: Option<usize>,
     pub(super) body: String,
 }
 
-/// Everything that one stand has published.
+/// Everything that one test bed has published.
 #[derive(Debug)]
 pub(super) struct Ledger {
     messages: Vec<Message>,
     random: Random,
     with_ids: bool,
-    /// Most purchases say the same as one before, although nothing but their number tells them apart.
+    /// Most purchases are equal to an earlier one, although only their number distinguishes them.
     are_equal: bool,
     since: Millis,
-    /// Customers who have not become others.
+    /// The customers that were not merged.
     present: Vec<u32>,
-    /// Those, and those who have: all names that purchases are made under.
+    /// All customer ids that purchases use, those of merged customers included.
     names: Vec<u32>,
     bought: Vec<(u32, u32)>,
     numbers: u32,
@@ -77,10 +82,22 @@ impl Ledger {
         let (names, since) = (present.clone(), now_ms() - BOUGHT_AGO_MS);
         let (messages, bought) = (Vec::new(), Vec::new());
         let are_equal = false;
-        Ledger { messages, random, with_ids, are_equal, since, present, names, bought, numbers: 0, registered: 0 }
+        Ledger {
+            messages,
+            random,
+            with_ids,
+            are_equal,
+            since,
+            present,
+            names,
+            bought,
+            numbers: 0,
+            registered: 0,
+        }
     }
 
-    /// The same without ids, and with many messages that say the same. Only for faults after which nothing comes again that was decided.
+    /// A ledger without ids and with many equal messages. It is only for faults after which no
+    /// decided message is delivered again.
     pub(super) fn of_equal_messages(random: Random) -> Ledger {
         Ledger { are_equal: true, ..Ledger::new(random, false) }
     }
@@ -93,7 +110,7 @@ impl Ledger {
         &self.messages
     }
 
-    /// Writes down at least so many more, and returns them, to be published in this order.
+    /// Adds at least `count` messages, and returns them for publishing in this order.
     pub(super) fn write(&mut self, count: usize) -> Vec<Message> {
         let before = self.messages.len();
         while self.messages.len() < before + count {
@@ -101,7 +118,7 @@ impl Ledger {
                 0..14 => self.registration(),
                 14..19 => self.refund(),
                 19..22 => self.merge(),
-                // Without ids these look like what a fault brings twice.
+                // Without ids these would look like repeats after a fault.
                 22..25 if self.with_ids => self.same_again(),
                 22..90 if self.are_equal => self.many_times_again(),
                 25..28 if self.with_ids => self.copy(),
@@ -111,7 +128,7 @@ impl Ledger {
         self.messages[before..].to_vec()
     }
 
-    /// A merge, and events of both right around it.
+    /// Adds a merge with purchases directly before and after it.
     pub(super) fn write_merge(&mut self) -> Vec<Message> {
         let before = self.messages.len();
         self.purchase();
@@ -120,7 +137,7 @@ impl Ledger {
         self.messages[before..].to_vec()
     }
 
-    /// Writes down that what is held so far is tried again.
+    /// Records that everything held so far is retried.
     pub(super) fn retry(&mut self) {
         self.messages.push(Message { event: Event::Retried, id: None, body: String::new() });
     }
@@ -149,7 +166,7 @@ impl Ledger {
     fn refund(&mut self) {
         let recent = self.bought.len().saturating_sub(50);
         if let Some((customer, number)) = self.bought.get(recent + self.random.below(50)).copied() {
-            // Each once: without an id, a second one is told from a copy by nothing.
+            // Each purchase is refunded once: without an id, a second refund looks like a copy.
             self.bought.retain(|bought| *bought != (customer, number));
             self.push(Event::Refunded { customer, number });
         }
@@ -162,7 +179,8 @@ impl Ledger {
         match self.random.below(3) {
             0 => {}
             1 => self.push(Event::Completed { customer }),
-            // Before the reminder is due, so that it is the other's.
+            // The merge comes before the reminder is due, so the reminder goes to the remaining
+            // customer.
             _ => {
                 self.registered += 1;
                 self.push(Event::Merged { from: customer, to: REGISTERING_FROM + self.registered });
@@ -170,7 +188,8 @@ impl Ledger {
         }
     }
 
-    /// One customer becomes another, and a new one comes. Events go on under all names.
+    /// Merges a customer into another, and adds a new one when there are few. Events continue under
+    /// all ids.
     fn merge(&mut self) {
         let from = self.present.remove(self.random.below(self.present.len()));
         let to = self.random.pick(&self.present);
@@ -182,23 +201,29 @@ impl Ledger {
         }
     }
 
-    /// Another event that says the same.
+    /// Adds an event equal to a recent one.
     fn same_again(&mut self) {
-        let bought = self.messages.iter().rev().take(20).find(|one| matches!(one.event, Event::Bought { .. }));
+        let bought = self
+            .messages
+            .iter()
+            .rev()
+            .take(20)
+            .find(|one| matches!(one.event, Event::Bought { .. }));
         if let Some(Message { event, body, .. }) = bought.cloned() {
             self.push_as(self.messages.len(), event, body);
         }
     }
 
-    /// A run of equal events, long enough for a crash to fall within it.
+    /// Adds a run of equal events, long enough that a kill can fall into it.
     fn many_times_again(&mut self) {
         (0..=self.random.below(EQUAL_MAX)).for_each(|_| self.same_again());
     }
 
-    /// The same event again, as a sender that was not sure sends it.
+    /// Adds a copy with the same id, as a producer that got no confirm sends it.
     fn copy(&mut self) {
         let recent = self.messages.len().saturating_sub(20);
-        if let Some(Message { event, id: Some(id), body }) = self.messages.get(recent + self.random.below(20)).cloned()
+        if let Some(Message { event, id: Some(id), body }) =
+            self.messages.get(recent + self.random.below(20)).cloned()
         {
             self.push_as(id, event, body);
         }
@@ -208,12 +233,16 @@ impl Ledger {
         let customer = |id: u32| format!(r#"{{"customerId":{id}}}"#);
         match event {
             Event::Bought { customer: id, number } => format!(
-                r#"{{"eventCode":"OnPurchaseConfirm","customerInfo":{},"purchaseOperationInfo":{{"dateTime":"{}","purchaseData":{{"purchaseId":{number},"amount":{number}.0000}}}}}}"#,
+                "{{\"eventCode\":\"OnPurchaseConfirm\",\"customerInfo\":{},\
+                 \"purchaseOperationInfo\":{{\"dateTime\":\"{}\",\
+                 \"purchaseData\":{{\"purchaseId\":{number},\"amount\":{number}.0000}}}}}}",
                 customer(id),
                 moment(self.since + Millis::from(number) * 1000),
             ),
             Event::Refunded { customer: id, number } => format!(
-                r#"{{"eventCode":"OnPurchaseRefund","customerInfo":{},"refundedPurchaseViewModel":{{"refundedPurchaseId":{number}}},"refundOperationInfo":{{"purchaseData":{{"amount":{number}.0000}}}}}}"#,
+                "{{\"eventCode\":\"OnPurchaseRefund\",\"customerInfo\":{},\
+                 \"refundedPurchaseViewModel\":{{\"refundedPurchaseId\":{number}}},\
+                 \"refundOperationInfo\":{{\"purchaseData\":{{\"amount\":{number}.0000}}}}}}",
                 customer(id)
             ),
             Event::Started { customer: id } => {
@@ -223,11 +252,12 @@ impl Ledger {
                 format!(r#"{{"customerInfo":{},"eventCode":"OnEndRegistration"}}"#, customer(id))
             }
             Event::Merged { from, to } => format!(
-                r#"{{"eventCode":"MergeCustomersProfiles","fromCustomerInfo":{},"toCustomerInfo":{}}}"#,
+                "{{\"eventCode\":\"MergeCustomersProfiles\",\"fromCustomerInfo\":{},\
+                 \"toCustomerInfo\":{}}}",
                 customer(from),
                 customer(to)
             ),
-            Event::Retried => unreachable!("it is no message"),
+            Event::Retried => unreachable!("it is not a message"),
         }
     }
 }

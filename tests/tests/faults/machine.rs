@@ -1,4 +1,4 @@
-//! The machine's faults: a clock that jumps, a process that stands still, a disk that is full.
+//! Faults of the machine: a clock that jumps, a stopped process, a full disk.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,90 +9,94 @@ use hailer_tests::engine::Engine;
 use hailer_tests::wait;
 use rustix::process::Signal;
 
-use super::stand::{Stand, send};
+use super::testbed::{TestBed, send};
 
 const EVENTS: usize = 300;
-/// A clock that is wrong by so much is believed.
+/// The engine accepts a clock that is wrong by this much.
 const LITTLE_MS: i64 = 120_000;
-/// More than two heartbeats of 2 s.
+/// Longer than two heartbeats of 2 s, after which the broker closes the connection.
 const TOO_LONG: Duration = Duration::from_secs(7);
-/// What a small disk has room for beside the store that is there.
+/// The free space of the small disk beside the existing store.
 const ROOM_BYTES: u64 = 3 << 20;
-/// So many events fill any small disk.
+/// The number of events that fill the small disk.
 const FILLED_WITHIN: usize = 300_000;
 
-/// The clock is a little behind for a while, and then a little ahead.
-pub(super) async fn clock(stand: &mut Stand) -> Engine {
+/// The clock is two minutes behind for a while, and then two minutes ahead.
+pub(super) async fn clock(bed: &mut TestBed) -> Engine {
     for shift in [0, -LITTLE_MS, 0] {
-        let engine = stand.start_armed(&format!("clock-ms={shift}"));
+        let engine = bed.start_armed(&format!("clock-ms={shift}"));
         engine.ready().await;
-        let messages = stand.ledger.write(EVENTS / 3);
-        send(&stand.wiring, &messages).await;
+        let messages = bed.ledger.write(EVENTS / 3);
+        send(&bed.wiring, &messages).await;
         let acknowledged = "hailer_source_acknowledged_total";
-        wait::until("they are acknowledged", async || engine.metric(acknowledged).await >= messages.len() as f64).await;
+        wait::until("the events are acknowledged", async || {
+            engine.metric(acknowledged).await >= messages.len() as f64
+        })
+        .await;
         engine.stop().await;
     }
-    let engine = stand.start_armed(&format!("clock-ms={LITTLE_MS}"));
+    let engine = bed.start_armed(&format!("clock-ms={LITTLE_MS}"));
     engine.ready().await;
-    stand.publish(EVENTS / 3).await;
+    bed.publish(EVENTS / 3).await;
     engine
 }
 
-/// The process stands still until its broker has given it up, and goes on.
-pub(super) async fn stopped(stand: &mut Stand) -> Engine {
-    let address = stand.wiring.address.clone();
-    stand.wiring.address = stand.broker.address();
-    stand.publish(EVENTS).await;
-    let engine = stand.start();
+/// The process is stopped until its broker has closed the connection, and continues.
+pub(super) async fn stopped(bed: &mut TestBed) -> Engine {
+    let address = bed.wiring.address.clone();
+    bed.wiring.address = bed.broker.address();
+    bed.publish(EVENTS).await;
+    let engine = bed.start();
     engine.ready().await;
     for _ in 0..2 {
-        tokio::time::sleep(Duration::from_millis(stand.random.below(60) as u64)).await;
+        tokio::time::sleep(Duration::from_millis(bed.random.below(60) as u64)).await;
         engine.signal(Signal::STOP);
-        let messages = stand.ledger.write(EVENTS / 3);
-        send(&stand.wiring, &messages).await;
+        let messages = bed.ledger.write(EVENTS / 3);
+        send(&bed.wiring, &messages).await;
         tokio::time::sleep(TOO_LONG).await;
         engine.signal(Signal::CONT);
         let reconnected = "hailer_source_reconnects_total";
-        wait::until("it has noticed", async || engine.metric(reconnected).await >= 1.0).await;
+        wait::until("the engine reconnects", async || engine.metric(reconnected).await >= 1.0)
+            .await;
         engine.ready().await;
     }
-    stand.wiring.address = address;
+    bed.wiring.address = address;
     engine
 }
 
-/// The disk becomes full, the engine says so and ends, and goes on when there is room.
-pub(super) async fn full_disk(stand: &mut Stand) {
-    let first = stand.store();
+/// The disk becomes full: the engine reports it and ends, and starts again when there is room.
+pub(super) async fn full_disk(bed: &mut TestBed) {
+    let first = bed.store();
     let so_far = hailer::store::file_bytes(&first);
-    let disk = Disk::new(stand.site.path("disk"), so_far + ROOM_BYTES);
+    let disk = Disk::new(bed.site.path("disk"), so_far + ROOM_BYTES);
     let store = disk.directory.join("store");
     if first.exists() {
         copy(&first, &store);
     }
-    stand.flags = ["--store".into(), store.display().to_string()].to_vec();
-    let mut engine = stand.start();
+    bed.flags = ["--store".into(), store.display().to_string()].to_vec();
+    let mut engine = bed.start();
     let mut published = 0;
     while tokio::time::timeout(Duration::from_millis(50), engine.ended()).await.is_err() {
         assert!(published < FILLED_WITHIN, "the disk does not become full");
         published += EVENTS;
-        stand.publish(EVENTS).await;
-        stand.collect().await;
+        bed.publish(EVENTS).await;
+        bed.collect().await;
     }
     let said = engine.stderr();
     assert_eq!(engine.ended().await, Some(1), "{said}");
     assert!(said.contains("there is no space left for") && said.contains("make room"), "{said}");
     disk.has_room();
-    let engine = stand.start();
+    let engine = bed.start();
     engine.ready().await;
     engine.stop().await;
     if first.exists() {
         std::fs::remove_dir_all(&first).expect("no store");
     }
     copy(&store, &first);
-    stand.flags.clear();
+    bed.flags.clear();
 }
 
-/// A small disk.
+/// A tmpfs of a fixed size.
 struct Disk {
     directory: PathBuf,
 }
@@ -110,7 +114,10 @@ impl Disk {
     }
 
     fn mount(&self, options: &str) {
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&self.directory).output();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&self.directory)
+            .output();
         let mount = mount.expect("the command `mount`");
         assert!(mount.status.success(), "{}", String::from_utf8_lossy(&mount.stderr));
     }

@@ -1,5 +1,5 @@
-//! What must have come of a ledger: each campaign's rule written a second time, in plain Rust, and run over the ledger in its order. No module, no
-//! pipeline, no clock.
+//! Computes the expected results of a ledger: each campaign's rule is written a second time, in
+//! plain Rust, and applied to the ledger in its order. It uses no module, no pipeline and no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,53 +7,64 @@ use serde::Deserialize;
 
 use super::ledger::{Event, LOYAL_EVERY, Message};
 
-/// So many purchases the campaign `third` thanks for.
-const THANKED_FOR: usize = 3;
-/// Purchases before this one do not fault: until then no failure is kept, and merges wait for nothing but what is durable.
+/// The number of purchases for which the campaign `third` sends a message.
+const PURCHASES_PER_MESSAGE: usize = 3;
+/// Purchases with a smaller number do not fault. Until then no failure is kept, and merges wait
+/// only for what is durable.
 pub(super) const FAULTS_FROM: u32 = 400;
 /// Purchases whose number is a multiple of this fault in the campaign `flaky`.
 pub(super) const FAULT_EVERY: u32 = 7;
 
-/// Purchases whose number is a multiple of this fault in the campaign `held`, and what comes behind them for their customer waits.
+/// Purchases whose number is a multiple of this fault in the campaign `held`, and later events of
+/// their customer are held.
 pub(super) const HELD_EVERY: u32 = 2 * LOYAL_EVERY;
 /// The campaigns of the rule `tally`.
 const TALLIES: [&str; 3] = ["tally", "flaky", "held"];
 
-/// What can be told of a communication without knowing when the engine decided.
+/// The part of a communication that does not depend on the time of the decision.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Fact {
     pub(super) campaign: String,
-    /// The customer whom the event means, after the merges before it.
+    /// The customer after the merges so far.
     pub(super) recipient: u32,
     pub(super) template: String,
-    /// The data, as far as a rule is told on by it.
+    /// The numbers in `data` that distinguish the messages of one rule.
     pub(super) data: Vec<u64>,
 }
 
-/// A state of the rule `tally`, as it lies in the store.
+/// Why a message must not be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    OverCap,
+    WithoutConsent,
+}
+
+/// A state of the rule `tally`, as stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub(super) struct Told {
+pub(super) struct TallyState {
     count: u32,
     chain: u32,
     waits: bool,
 }
 
-/// What is left when everything has been decided.
+/// The expected result after all decisions.
 #[derive(Debug, Default)]
 pub(super) struct Expected {
-    /// How often each must have been sent, under an id of its own each time.
+    /// The number of times each communication must be sent, each time with a different id.
     pub(super) communications: BTreeMap<Fact, usize>,
-    pub(super) tally: BTreeMap<u32, Told>,
-    pub(super) flaky: BTreeMap<u32, Told>,
-    pub(super) held: BTreeMap<u32, Told>,
-    /// The purchases that wait in the campaign `held`, the one that faulted first.
+    /// Messages that a policy suppresses, with the reason.
+    pub(super) suppressed: BTreeMap<Fact, Held>,
+    pub(super) tally: BTreeMap<u32, TallyState>,
+    pub(super) flaky: BTreeMap<u32, TallyState>,
+    pub(super) held: BTreeMap<u32, TallyState>,
+    /// The purchases that are held in the campaign `held`, in order, with the failed one first.
     waiting: BTreeMap<u32, Vec<u32>>,
-    /// The numbers of the purchases that count, the oldest first.
+    /// The numbers of the counted purchases, the oldest first.
     pub(super) third: BTreeMap<u32, Vec<u32>>,
     pub(super) redirects: BTreeMap<u32, u32>,
-    /// Failures that are kept.
+    /// The number of kept failures and held events.
     pub(super) failures: usize,
-    /// How many events there are, each counted once.
+    /// The number of events without copies.
     pub(super) events: usize,
 }
 
@@ -67,10 +78,10 @@ impl Expected {
                 expected.decide(*event);
             }
         }
-        // Every reminder that nobody called off comes, sooner or later.
+        // Every reminder that is not cancelled is sent in the end.
         for states in [&mut expected.tally, &mut expected.flaky, &mut expected.held] {
-            states.values_mut().for_each(|told| told.waits = false);
-            states.retain(|_, told| *told != Told::default());
+            states.values_mut().for_each(|state| state.waits = false);
+            states.retain(|_, state| *state != TallyState::default());
         }
         expected.third.retain(|_, purchases| !purchases.is_empty());
         expected
@@ -81,7 +92,7 @@ impl Expected {
             Event::Bought { customer, number } => {
                 let resolved = self.resolve(customer);
                 self.send("basket", resolved, "big-basket", vec![u64::from(number)]);
-                self.tell(customer, number);
+                self.tally(customer, number);
                 self.count(customer, number);
             }
             Event::Refunded { customer, number } => {
@@ -95,14 +106,16 @@ impl Expected {
         }
     }
 
-    fn tell(&mut self, customer: u32, number: u32) {
+    fn tally(&mut self, customer: u32, number: u32) {
         let resolved = self.resolve(customer);
         let faults = |every| number >= FAULTS_FROM && number.is_multiple_of(every);
         let is_held = faults(HELD_EVERY) || self.waiting.contains_key(&resolved);
         if is_held {
             self.waiting.entry(resolved).or_default().push(number);
         }
-        for (campaign, faults) in [("tally", false), ("flaky", faults(FAULT_EVERY)), ("held", is_held)] {
+        for (campaign, faults) in
+            [("tally", false), ("flaky", faults(FAULT_EVERY)), ("held", is_held)]
+        {
             if faults {
                 self.failures += 1;
             } else {
@@ -112,14 +125,15 @@ impl Expected {
     }
 
     fn answer(&mut self, campaign: &str, customer: u32, number: u32) {
-        let told = self.states(campaign).entry(customer).or_default();
-        told.count += 1;
-        told.chain = told.chain.wrapping_mul(31).wrapping_add(number);
-        let data = [number, told.count, told.chain].map(u64::from).to_vec();
+        let state = self.states(campaign).entry(customer).or_default();
+        state.count += 1;
+        state.chain = state.chain.wrapping_mul(31).wrapping_add(number);
+        let data = [number, state.count, state.chain].map(u64::from).to_vec();
         self.send(campaign, customer, "told", data);
     }
 
-    /// Each customer's purchases in their order. Those who have some are never merged, so they are who the events name.
+    /// Decides the held purchases of each customer in order. Customers with held purchases are
+    /// never merged, so the events name them directly.
     fn retry(&mut self) {
         for (customer, numbers) in std::mem::take(&mut self.waiting) {
             for number in numbers {
@@ -136,17 +150,17 @@ impl Expected {
             return;
         }
         insert(purchases, number);
-        if purchases.len() >= THANKED_FOR {
-            let thanked_for = std::mem::take(purchases).len() as u64;
-            self.send("third", resolved, "nth-purchase", vec![thanked_for]);
+        if purchases.len() >= PURCHASES_PER_MESSAGE {
+            let sent_for = std::mem::take(purchases).len() as u64;
+            self.send("third", resolved, "nth-purchase", vec![sent_for]);
         }
     }
 
-    /// A registration that is not completed is reminded of. Whose it is then, a merge right behind it may change.
+    /// An incomplete registration gets a reminder. A merge right behind it may change its customer.
     fn wait(&mut self, customer: u32, waits: bool) {
         for campaign in TALLIES {
-            let told = self.states(campaign).entry(customer).or_default();
-            let waited = std::mem::replace(&mut told.waits, waits);
+            let state = self.states(campaign).entry(customer).or_default();
+            let waited = std::mem::replace(&mut state.waits, waits);
             if waited != waits {
                 self.remind(campaign, customer, waits);
             }
@@ -155,13 +169,14 @@ impl Expected {
 
     fn merge(&mut self, from: u32, to: u32) {
         for campaign in TALLIES {
-            // A state that is as good as none is none, and then nothing is united.
-            let other = self.states(campaign).remove(&from).filter(|other| *other != Told::default());
+            // An empty state counts as no state, and is not united.
+            let other =
+                self.states(campaign).remove(&from).filter(|other| *other != TallyState::default());
             let Some(other) = other else { continue };
-            let told = self.states(campaign).entry(to).or_default();
-            told.count += other.count;
-            told.chain = told.chain.wrapping_mul(37).wrapping_add(other.chain);
-            told.waits |= other.waits;
+            let state = self.states(campaign).entry(to).or_default();
+            state.count += other.count;
+            state.chain = state.chain.wrapping_mul(37).wrapping_add(other.chain);
+            state.waits |= other.waits;
             if other.waits {
                 self.remind(campaign, from, false);
                 self.remind(campaign, to, true);
@@ -176,7 +191,12 @@ impl Expected {
     }
 
     fn remind(&mut self, campaign: &str, recipient: u32, comes: bool) {
-        let fact = Fact { campaign: campaign.into(), recipient, template: "reminder".into(), data: Vec::new() };
+        let fact = Fact {
+            campaign: campaign.into(),
+            recipient,
+            template: "reminder".into(),
+            data: Vec::new(),
+        };
         if comes {
             *self.communications.entry(fact).or_default() += 1;
         } else {
@@ -189,7 +209,7 @@ impl Expected {
         *self.communications.entry(fact).or_default() += 1;
     }
 
-    fn states(&mut self, campaign: &str) -> &mut BTreeMap<u32, Told> {
+    fn states(&mut self, campaign: &str) -> &mut BTreeMap<u32, TallyState> {
         match campaign {
             "tally" => &mut self.tally,
             "flaky" => &mut self.flaky,
@@ -197,7 +217,7 @@ impl Expected {
         }
     }
 
-    /// Whom a customer has become.
+    /// The remaining customer after all merges.
     fn resolve(&self, customer: u32) -> u32 {
         let mut now = customer;
         while let Some(next) = self.redirects.get(&now) {
@@ -207,7 +227,7 @@ impl Expected {
     }
 }
 
-/// Puts a purchase where its time is, which goes with its number; once.
+/// Inserts a purchase once, in the order of its time, which is the order of its number.
 fn insert(purchases: &mut Vec<u32>, number: u32) {
     if let Err(place) = purchases.binary_search(&number) {
         purchases.insert(place, number);

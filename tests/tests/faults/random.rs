@@ -1,4 +1,5 @@
-//! Random numbers from a seed: SplitMix64 (<https://prng.di.unimi.it>). The same seed gives the same input and the same moments.
+//! Random numbers from a seed: SplitMix64 (<https://prng.di.unimi.it>). The same seed gives the
+//! same events and the same moments.
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ impl Random {
         choices[self.below(choices.len())]
     }
 
-    /// A stream of its own.
+    /// A new, independent stream.
     pub(super) fn split(&mut self) -> Random {
         Random(self.next())
     }

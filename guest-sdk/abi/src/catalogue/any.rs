@@ -1,16 +1,16 @@
-//! The type that stands for every event that no other handler of a rule names: codes that the source's table does not
-//! have among them.
+//! The type for every event that no other handler of a rule names, including events whose code the
+//! source does not document.
 
 use super::EventType;
 use super::fields::{DELIVERY, customer_fields, field, fields};
 use crate::manifest::ANY_EVENT;
 use crate::manifest::FieldKind::{Raw, Str};
 
-/// `AnyEvent`. Its sample is an event like any other.
+/// The type `AnyEvent`. Its sample is an arbitrary event.
 pub static ANY_EVENT_TYPE: EventType = EventType {
     name: "AnyEvent",
-    doc: "Every event that no other handler of the rule takes, whatever its code, known or not. `#[on(\"OnSomething\")]` \
-          on the handler narrows it to the codes named.",
+    doc: "Any event that no other handler of the rule takes, with a known or an unknown code. \
+          `#[on(\"OnSomething\")]` on the handler restricts it to the named codes.",
     codes: &[ANY_EVENT],
     guessed_codes: &[],
     routing_key: "",
@@ -21,11 +21,17 @@ pub static ANY_EVENT_TYPE: EventType = EventType {
                 "body",
                 Raw,
                 &[""],
-                "The whole message, to be searched by path. It costs more than fields do, and is personal as a whole.",
+                "The whole message, to be searched by path. It is slower than fields, and all of \
+                 it counts as personal.",
             )
             .personal(),
         ],
-        customer_fields!("", "the customer (the one that remains, on a merge)", "/customerInfo", "/toCustomerInfo"),
+        customer_fields!(
+            "",
+            "the customer (on a merge, the one who remains)",
+            "/customerInfo",
+            "/toCustomerInfo"
+        ),
         DELIVERY,
     ],
     sample: include_str!("../../events/OnBeginRegistration.json"),

@@ -1,73 +1,152 @@
-//! Events about cards. A card comes whole, as two fields under `cardInfo`, or flattened into the event; the fields
-//! here read all three, and only those that the source sends are present.
+//! Events about cards. A card is a whole object, two fields under `cardInfo`, or flattened into the
+//! event. The fields here read all three forms, and only the fields that the source sends are
+//! present.
 
 use super::EventType;
 use super::fields::{CUSTOMER, DELIVERY, field, fields};
 use crate::manifest::FieldKind::{Bool, Id, Str, Timestamp};
 
-/// The twelve fields of a card, the names with a prefix, read from one or more JSON objects (`""` is the event).
+/// The twelve fields of a card, read from one or more JSON objects (`""` is the event). The prefix
+/// is put before the field names.
 macro_rules! card_fields {
     ($prefix:literal, $which:literal, $($base:literal),+) => {
         &[
             field(
-                concat!($prefix, "_id"), Id, &[$(concat!($base, "/cardId")),+],
-                concat!("Loymax's id of ", $which, " (`cardId`): a number in the source, text here."),
+                concat!($prefix, "_id"),
+                Id,
+                &[$(concat!($base, "/cardId")),+],
+                concat!(
+                    "Loymax's id of ",
+                    $which,
+                    " (`cardId`): a number in the source, text here.",
+                ),
             ),
             field(
-                concat!($prefix, "_number"), Str, &[$(concat!($base, "/cardNumber")),+],
-                concat!("The number of ", $which, " (`cardNumber`). Text: it may begin with zeros."),
+                concat!($prefix, "_number"),
+                Str,
+                &[$(concat!($base, "/cardNumber")),+],
+                concat!(
+                    "The number of ",
+                    $which,
+                    " (`cardNumber`). It is text, as it may begin with zeros.",
+                ),
             ).personal(),
             field(
-                concat!($prefix, "_state"), Str, &[$(concat!($base, "/cardState")),+],
-                concat!("The state of ", $which, " (`cardState`): `Activated` and `Replaced` in the examples. Only on a card that comes whole."),
+                concat!($prefix, "_state"),
+                Str,
+                &[$(concat!($base, "/cardState")),+],
+                concat!(
+                    "The state of ",
+                    $which,
+                    " (`cardState`): `Activated` and `Replaced` in the examples. Only if the \
+                     event carries the whole card.",
+                ),
             ),
             field(
-                concat!($prefix, "_activation_date"), Timestamp, &[$(concat!($base, "/activationDate")),+],
-                concat!("When ", $which, " was activated (`activationDate`). Only on a card that comes whole, and null there until known."),
+                concat!($prefix, "_activation_date"),
+                Timestamp,
+                &[$(concat!($base, "/activationDate")),+],
+                concat!(
+                    "The time at which ",
+                    $which,
+                    " was activated (`activationDate`). Only if the event carries the whole card. \
+                     Null until known.",
+                ),
             ),
             field(
-                concat!($prefix, "_type"), Str, &[$(concat!($base, "/cardType")),+],
-                concat!("The type of ", $which, " (`cardType`): `General` in the examples. Only on a card that comes whole."),
+                concat!($prefix, "_type"),
+                Str,
+                &[$(concat!($base, "/cardType")),+],
+                concat!(
+                    "The type of ",
+                    $which,
+                    " (`cardType`): `General` in the examples. Only if the event carries the \
+                     whole card.",
+                ),
             ),
             field(
-                concat!($prefix, "_category"), Str, &[$(concat!($base, "/cardCategory")),+],
-                concat!("The category of ", $which, " (`cardCategory`): `VIP` in the examples. Only on a card that comes whole."),
+                concat!($prefix, "_category"),
+                Str,
+                &[$(concat!($base, "/cardCategory")),+],
+                concat!(
+                    "The category of ",
+                    $which,
+                    " (`cardCategory`): `VIP` in the examples. Only if the event carries the \
+                     whole card.",
+                ),
             ),
             field(
-                concat!($prefix, "_bar_code"), Str, &[$(concat!($base, "/barCode")),+],
-                concat!("The bar code of ", $which, " (`barCode`). Only on a card that comes whole."),
+                concat!($prefix, "_bar_code"),
+                Str,
+                &[$(concat!($base, "/barCode")),+],
+                concat!(
+                    "The bar code of ",
+                    $which,
+                    " (`barCode`). Only if the event carries the whole card.",
+                ),
             ).personal(),
             field(
-                concat!($prefix, "_strip1"), Str, &[$(concat!($base, "/strip1")),+],
-                concat!("The first magnetic strip of ", $which, " (`strip1`). Only on a card that comes whole."),
+                concat!($prefix, "_strip1"),
+                Str,
+                &[$(concat!($base, "/strip1")),+],
+                concat!(
+                    "The first magnetic strip of ",
+                    $which,
+                    " (`strip1`). Only if the event carries the whole card.",
+                ),
             ).personal(),
             field(
-                concat!($prefix, "_strip2"), Str, &[$(concat!($base, "/strip2")),+],
-                concat!("The second magnetic strip of ", $which, " (`strip2`). Only on a card that comes whole."),
+                concat!($prefix, "_strip2"),
+                Str,
+                &[$(concat!($base, "/strip2")),+],
+                concat!(
+                    "The second magnetic strip of ",
+                    $which,
+                    " (`strip2`). Only if the event carries the whole card.",
+                ),
             ).personal(),
             field(
-                concat!($prefix, "_strip3"), Str, &[$(concat!($base, "/strip3")),+],
-                concat!("The third magnetic strip of ", $which, " (`strip3`). Only on a card that comes whole."),
+                concat!($prefix, "_strip3"),
+                Str,
+                &[$(concat!($base, "/strip3")),+],
+                concat!(
+                    "The third magnetic strip of ",
+                    $which,
+                    " (`strip3`). Only if the event carries the whole card.",
+                ),
             ).personal(),
             field(
-                concat!($prefix, "_is_blocked"), Bool, &[$(concat!($base, "/isBlocked")),+],
-                concat!("Whether ", $which, " is blocked (`isBlocked`). Only on a card that comes whole."),
+                concat!($prefix, "_is_blocked"),
+                Bool,
+                &[$(concat!($base, "/isBlocked")),+],
+                concat!(
+                    "Whether ",
+                    $which,
+                    " is blocked (`isBlocked`). Only if the event carries the whole card.",
+                ),
             ),
             field(
-                concat!($prefix, "_is_deleted"), Bool, &[$(concat!($base, "/isDeleted")),+],
-                concat!("Whether ", $which, " is deleted (`isDeleted`). Only on a card that comes whole."),
+                concat!($prefix, "_is_deleted"),
+                Bool,
+                &[$(concat!($base, "/isDeleted")),+],
+                concat!(
+                    "Whether ",
+                    $which,
+                    " is deleted (`isDeleted`). Only if the event carries the whole card.",
+                ),
             ),
         ]
     };
 }
 
-/// A card that may come in any of the three ways.
+/// The fields of a card in any of the three forms.
 const CARD: &[super::FieldDef] = card_fields!("card", "the card", "/cardInfo", "");
 
 pub(super) const CARD_LINKED: EventType = EventType {
     name: "CardLinked",
-    doc: "A card was linked to the customer. `link_card_type` says how: a card replaced an old one, cards came together \
-          under one account, or a new card was set. Decide by it and not by the code: the source shows one code only.",
+    doc: "A card was linked to the customer. `link_card_type` says how: a card replaced an old \
+          one, cards were joined under one account, or a new card was set. Decide by this field \
+          and not by the code: the source shows only one code.",
     codes: &["OnCardReplace"],
     guessed_codes: &["OnCardAttach", "OnCardSet"],
     routing_key: "customer.card.link",
@@ -77,18 +156,18 @@ pub(super) const CARD_LINKED: EventType = EventType {
                 "link_card_type",
                 Str,
                 &["/linkCardType"],
-                "How it was linked (`linkCardType`): `ReplaceCard`, `AttachCard` or `SetCard`.",
+                "The kind of link (`linkCardType`): `ReplaceCard`, `AttachCard` or `SetCard`.",
             )
             .required(),
             field(
                 "link_source",
                 Str,
                 &["/linkSource"],
-                "Where it was linked (`linkSource`): `UserPortal` in the source's example.",
+                "The origin of the link (`linkSource`): `UserPortal` in the source's example.",
             ),
         ],
         card_fields!("new_card", "the card that was linked", "/newCard"),
-        card_fields!("old_card", "the card that was replaced (on `ReplaceCard` only)", "/oldCard"),
+        card_fields!("old_card", "the card that was replaced (only on `ReplaceCard`)", "/oldCard"),
         CUSTOMER,
         DELIVERY,
     ],
@@ -97,7 +176,7 @@ pub(super) const CARD_LINKED: EventType = EventType {
 
 pub(super) const CARD_ACTIVATED: EventType = EventType {
     name: "CardActivated",
-    doc: "A card went from Issued or Activating to Activated.",
+    doc: "The state of a card changed from Issued or Activating to Activated.",
     codes: &["OnCardActivation"],
     guessed_codes: &[],
     routing_key: "customer.card.changeState",
@@ -106,7 +185,7 @@ pub(super) const CARD_ACTIVATED: EventType = EventType {
             "target_state",
             Str,
             &["/targetState"],
-            "The state that the card went to (`targetState`): `Activated` in the source's example.",
+            "The new state of the card (`targetState`): `Activated` in the source's example.",
         )],
         CARD,
         CUSTOMER,
@@ -117,7 +196,8 @@ pub(super) const CARD_ACTIVATED: EventType = EventType {
 
 pub(super) const CARD_BLOCK_CHANGED: EventType = EventType {
     name: "CardBlockChanged",
-    doc: "A card was blocked or unblocked. Decide by `target_block_state`: the source shows one code for both.",
+    doc: "A card was blocked or unblocked. Decide by `target_block_state`: the source shows one \
+          code for both.",
     codes: &["OnBlockCard"],
     guessed_codes: &["OnUnblockCard"],
     routing_key: "customer.card.changeBlockState",
@@ -138,7 +218,8 @@ pub(super) const CARD_BLOCK_CHANGED: EventType = EventType {
 
 pub(super) const CARD_DELETE_CHANGED: EventType = EventType {
     name: "CardDeleteChanged",
-    doc: "A card was deleted or restored. Decide by `target_delete_state`: the source shows one code for both.",
+    doc: "A card was deleted or restored. Decide by `target_delete_state`: the source shows one \
+          code for both.",
     codes: &["OnDeleteCard"],
     guessed_codes: &["OnRecoverCard"],
     routing_key: "customer.card.changeDeleteState",
@@ -159,8 +240,9 @@ pub(super) const CARD_DELETE_CHANGED: EventType = EventType {
 
 pub(super) const CARD_CATEGORY_CHANGED: EventType = EventType {
     name: "CardCategoryChanged",
-    doc: "The category of a card changed, for example because the customer rose a level. The source sends the new \
-          category only: whether it is a rise is the rule's to know.",
+    doc: "The category of a card changed, for example because the customer reached a higher level. \
+          The source sends only the new category, so the rule itself must know whether it is \
+          higher.",
     codes: &["OnChangeCategoryCard"],
     guessed_codes: &["OnCardCategoryChange"],
     // The first letter is a Cyrillic es (U+0441), as in the source.
@@ -170,7 +252,8 @@ pub(super) const CARD_CATEGORY_CHANGED: EventType = EventType {
             "new_card_category",
             Str,
             &["/newcardCategory", "/newCardCategory"],
-            "The category that the card has now (`newcardCategory`, in this spelling; `newCardCategory` is read too).",
+            "The new category of the card (`newcardCategory`, in this spelling; \
+             `newCardCategory` is read, too).",
         )
         .required()],
         CARD,

@@ -26,8 +26,8 @@ pub(super) const REGISTRATION_COMPLETED: EventType = EventType {
 
 pub(super) const PROFILES_MERGED: EventType = EventType {
     name: "ProfilesMerged",
-    doc: "One customer's account was merged into another's. There is no plain customer on this event: communications go \
-          to the account that remains, `to`.",
+    doc: "The account of one customer was merged into that of another. Communications go to the \
+          account that remains, `to`.",
     codes: &["MergeCustomersProfiles"],
     guessed_codes: &[],
     routing_key: "customer.profile.merge",
@@ -41,8 +41,8 @@ pub(super) const PROFILES_MERGED: EventType = EventType {
 
 pub(super) const ATTRIBUTE_UPDATED: EventType = EventType {
     name: "AttributeUpdated",
-    doc: "An attribute of the customer changed: the public offer was accepted, a phone number confirmed, the \
-          application form completed, and so on.",
+    doc: "An attribute of the customer changed: the public offer was accepted, a phone number \
+          confirmed, the application form completed, and so on.",
     codes: &["OnCustomerAttributeUpdate"],
     guessed_codes: &[],
     routing_key: "customer.attribute.update",
@@ -52,14 +52,14 @@ pub(super) const ATTRIBUTE_UPDATED: EventType = EventType {
                 "attribute_code",
                 Str,
                 &["/attributeCode"],
-                "Which attribute, by code (`attributeCode`): `Phone` in the source's example.",
+                "The code of the attribute (`attributeCode`): `Phone` in the source's example.",
             )
             .required(),
             field(
                 "attribute_id",
                 Id,
                 &["/attributeId"],
-                "Which attribute, by Loymax's id (`attributeId`): a number in the source, text here.",
+                "Loymax's id of the attribute (`attributeId`): a number in the source, text here.",
             ),
             field(
                 "user_attribute_type",
@@ -71,32 +71,43 @@ pub(super) const ATTRIBUTE_UPDATED: EventType = EventType {
                 "old_value",
                 Id,
                 &["/oldValue"],
-                "The value before (`oldValue`), when it was a text or an integer. Absent when it was null: set for \
-                 the first time.",
+                "The value before the change (`oldValue`), if it was text or an integer. Absent \
+                 if it was null, because the attribute is set for the first time.",
             )
             .personal(),
             field(
                 "new_value",
                 Id,
                 &["/newValue"],
-                "The value now (`newValue`), when it is a text or an integer: for `Phone`, the number without `+`. \
-                 Absent when it was taken away.",
+                "The value after the change (`newValue`), if it is text or an integer: for \
+                 `Phone`, the number without `+`. Absent if the value was removed.",
             )
             .personal(),
-            field("change_date_time", Timestamp, &["/changeDateTime"], "When it changed (`changeDateTime`).",),
+            field(
+                "change_date_time",
+                Timestamp,
+                &["/changeDateTime"],
+                "The time of the change (`changeDateTime`).",
+            ),
             field(
                 "change_date_time_text",
                 Id,
                 &["/changeDateTime"],
-                "`changeDateTime` as it is written. If `change_date_time` is absent and this is not, the time cannot be read.",
+                "The text of `changeDateTime`. If this is present and `change_date_time` is \
+                 absent, the text is not a valid time.",
             ),
             field(
                 "from_batch_operation",
                 Bool,
                 &["/fromBatchOperation"],
-                "Whether an import changed it, and not the customer (`fromBatchOperation`).",
+                "Whether an import made the change, and not the customer (`fromBatchOperation`).",
             ),
-            field("activity_uid", Id, &["/activityUid"], "The UUID of the activity that changed it (`activityUid`).",),
+            field(
+                "activity_uid",
+                Id,
+                &["/activityUid"],
+                "The UUID of the activity that made the change (`activityUid`).",
+            ),
         ],
         CUSTOMER,
         DELIVERY,
@@ -106,8 +117,8 @@ pub(super) const ATTRIBUTE_UPDATED: EventType = EventType {
 
 pub(super) const SUBSCRIPTION_CHANGED: EventType = EventType {
     name: "SubscriptionChanged",
-    doc: "The customer's consent to one type of mailing changed. The event carries the state of every channel, not \
-          only of the one that changed.",
+    doc: "The customer's consent to one type of mailing changed. The event carries the state of \
+          every channel, not only of the one that changed.",
     codes: &["OnCustomerSubscriptionChange"],
     guessed_codes: &[],
     routing_key: "customer.subscription.update",
@@ -117,41 +128,61 @@ pub(super) const SUBSCRIPTION_CHANGED: EventType = EventType {
                 "mailing_subscription_type",
                 Str,
                 &["/mailingSubscriptionType"],
-                "The kind of mailing (`mailingSubscriptionType`): `Cashback` in the source's example.",
+                "The kind of mailing (`mailingSubscriptionType`): `Cashback` in the source's \
+                 example.",
             ),
             field(
                 "subscription_type_id",
                 Id,
                 &["/subscriptionTypeId"],
-                "Loymax's id of the subscription type (`subscriptionTypeId`): a number in the source, text here.",
+                "Loymax's id of the subscription type (`subscriptionTypeId`): a number in the \
+                 source, text here.",
             ),
             field(
                 "subscription_type_code",
                 Str,
                 &["/subscriptionTypeCode"],
-                "The code of the subscription type (`subscriptionTypeCode`): `DiscountOperation` in the source's example.",
+                "The code of the subscription type (`subscriptionTypeCode`): `DiscountOperation` \
+                 in the source's example.",
             ),
             field(
                 "subscription_type_name",
                 Str,
                 &["/subscriptionTypeName"],
-                "The subscription type for people to read (`subscriptionTypeName`).",
+                "The display name of the subscription type (`subscriptionTypeName`).",
             ),
             field("mail", Str, &["/subscriptionInfo/mail"], MAIL),
-            field("push", Str, &["/subscriptionInfo/push"], "The same for push messages (`subscriptionInfo.push`)."),
-            field("sms", Str, &["/subscriptionInfo/sms"], "The same for SMS (`subscriptionInfo.sms`)."),
-            field("viber", Str, &["/subscriptionInfo/viber"], "The same for Viber (`subscriptionInfo.viber`)."),
+            field(
+                "push",
+                Str,
+                &["/subscriptionInfo/push"],
+                "Whether the customer wants push messages of this type (`subscriptionInfo.push`)."
+            ),
+            field(
+                "sms",
+                Str,
+                &["/subscriptionInfo/sms"],
+                "Whether the customer wants SMS of this type (`subscriptionInfo.sms`)."
+            ),
+            field(
+                "viber",
+                Str,
+                &["/subscriptionInfo/viber"],
+                "Whether the customer wants Viber messages of this type (`subscriptionInfo.viber`)."
+            ),
             field(
                 "chat_bot",
                 Str,
                 &["/subscriptionInfo/chatBot"],
-                "The same for the chat bot (`subscriptionInfo.chatBot`).",
+                "Whether the customer wants chat bot messages of this type \
+                 (`subscriptionInfo.chatBot`).",
             ),
             field(
                 "social_networks",
                 Str,
                 &["/subscriptionInfo/socialNetworks"],
-                "The same for social networks (`subscriptionInfo.socialNetworks`).",
+                "Whether the customer wants messages of this type in social networks \
+                 (`subscriptionInfo.socialNetworks`).",
             ),
         ],
         CUSTOMER,
@@ -160,5 +191,5 @@ pub(super) const SUBSCRIPTION_CHANGED: EventType = EventType {
     sample: include_str!("../../events/OnCustomerSubscriptionChange.json"),
 };
 
-const MAIL: &str = "Whether e-mails of this type are wanted (`subscriptionInfo.mail`): `Enabled` in the source's example, \
-                    which shows no other value.";
+const MAIL: &str = "Whether the customer wants e-mails of this type (`subscriptionInfo.mail`): \
+                    `Enabled` in the source's example, which shows no other value.";

@@ -1,10 +1,10 @@
-//! How the tables are written: a field in one expression, and the groups of fields that many events share. Groups
-//! are joined at compile time, so that the tables stay plain statics.
+//! Functions and macros for writing the tables: a field in one expression, and groups of fields
+//! that many events share. Groups are joined at compile time, so that the tables are plain statics.
 
 use super::{FieldDef, RecordType};
 use crate::manifest::FieldKind;
 
-/// A field that may be absent and isn't personal.
+/// A field that may be absent and is not personal.
 pub(super) const fn field(
     name: &'static str,
     kind: FieldKind,
@@ -14,7 +14,7 @@ pub(super) const fn field(
     FieldDef { name, kind, paths, required: false, personal: false, doc, record: None }
 }
 
-/// A list of records.
+/// A field that is a list of records.
 pub(super) const fn list(
     name: &'static str,
     paths: &'static [&'static str],
@@ -25,18 +25,18 @@ pub(super) const fn list(
 }
 
 impl FieldDef {
-    /// Every such event has it.
+    /// Marks the field as present in every such event.
     pub(super) const fn required(self) -> Self {
         Self { required: true, ..self }
     }
 
-    /// It says who somebody is, or may.
+    /// Marks the field as personal: it identifies a person, or may do so.
     pub(super) const fn personal(self) -> Self {
         Self { personal: true, ..self }
     }
 }
 
-/// How many fields some groups have together.
+/// The total number of fields of several groups.
 pub(super) const fn count(groups: &[&[FieldDef]]) -> usize {
     let mut sum = 0;
     let mut group = 0;
@@ -47,7 +47,7 @@ pub(super) const fn count(groups: &[&[FieldDef]]) -> usize {
     sum
 }
 
-/// The fields of some groups, one after another. `N` is their [`count`].
+/// Concatenates groups of fields. `N` is their [`count`].
 pub(super) const fn join<const N: usize>(groups: &[&[FieldDef]]) -> [FieldDef; N] {
     let mut joined = [field("", FieldKind::Raw, &[], ""); N];
     let (mut at, mut group) = (0, 0);
@@ -64,7 +64,7 @@ pub(super) const fn join<const N: usize>(groups: &[&[FieldDef]]) -> [FieldDef; N
     joined
 }
 
-/// The fields of an event: its groups, joined at compile time.
+/// Joins groups of fields at compile time.
 macro_rules! fields {
     ($($group:expr),+ $(,)?) => {{
         const GROUPS: &[&[$crate::catalogue::FieldDef]] = &[$($group),+];
@@ -74,44 +74,71 @@ macro_rules! fields {
     }};
 }
 
-/// The six ids of a customer under one or more JSON objects, the field names with a prefix.
+/// The six ids of a customer, read from one or more JSON objects. The prefix is put before the
+/// field names.
 macro_rules! customer_fields {
     ($prefix:literal, $who:literal, $($base:literal),+) => {
         &[
             $crate::catalogue::fields::field(
-                concat!($prefix, "customer_id"), $crate::manifest::FieldKind::Id, &[$(concat!($base, "/customerId")),+],
-                concat!("Loymax's id of ", $who, " (`customerId`): a number in the source, text here."),
+                concat!($prefix, "customer_id"),
+                $crate::manifest::FieldKind::Id,
+                &[$(concat!($base, "/customerId")),+],
+                concat!(
+                    "Loymax's id of ",
+                    $who,
+                    " (`customerId`): a number in the source, text here.",
+                ),
             ),
             $crate::catalogue::fields::field(
-                concat!($prefix, "account_group_id"), $crate::manifest::FieldKind::Id,
+                concat!($prefix, "account_group_id"),
+                $crate::manifest::FieldKind::Id,
                 &[$(concat!($base, "/accountgroupId"), concat!($base, "/accountfroupId")),+],
-                concat!("The account group of ", $who, " (`accountgroupId`, which purchases misspell as `accountfroupId`)."),
+                concat!(
+                    "The account group of ",
+                    $who,
+                    " (`accountgroupId`, misspelled `accountfroupId` in purchases).",
+                ),
             ),
             $crate::catalogue::fields::field(
-                concat!($prefix, "customer_uid"), $crate::manifest::FieldKind::Id,
+                concat!($prefix, "customer_uid"),
+                $crate::manifest::FieldKind::Id,
                 &[$(concat!($base, "/customerUid"), concat!($base, "/customerCode")),+],
                 concat!(
-                    "The UUID of ", $who,
-                    " (`customerUid`; registration and attribute events call the same role `customerCode`).",
+                    "The UUID of ",
+                    $who,
+                    " (`customerUid`; registration and attribute events name it `customerCode`).",
                 ),
             ),
             $crate::catalogue::fields::field(
-                concat!($prefix, "mobile_device_id"), $crate::manifest::FieldKind::Id,
+                concat!($prefix, "mobile_device_id"),
+                $crate::manifest::FieldKind::Id,
                 &[$(concat!($base, "/mobileDeviceId")),+],
-                concat!("The mobile device of ", $who, " (`mobileDeviceId`). Null or empty in every example of the source."),
-            ).personal(),
+                concat!(
+                    "The id of the mobile device of ",
+                    $who,
+                    " (`mobileDeviceId`). Null or empty in all examples of the source.",
+                ),
+            )
+            .personal(),
             $crate::catalogue::fields::field(
-                concat!($prefix, "identifier_id"), $crate::manifest::FieldKind::Id,
+                concat!($prefix, "identifier_id"),
+                $crate::manifest::FieldKind::Id,
                 &[$(concat!($base, "/identifierId")),+],
                 concat!(
-                    "Which identifier of ", $who, " took part, a card or a phone number (`identifierId`). ",
-                    "Often null; set on registration and card linking.",
+                    "The id of the card or phone number that ",
+                    $who,
+                    " used (`identifierId`). Often null; set on registration and card linking.",
                 ),
             ),
             $crate::catalogue::fields::field(
-                concat!($prefix, "application_id"), $crate::manifest::FieldKind::Id,
+                concat!($prefix, "application_id"),
+                $crate::manifest::FieldKind::Id,
                 &[$(concat!($base, "/applicationId")),+],
-                concat!("The application that ", $who, " used (`applicationId`). Often null."),
+                concat!(
+                    "The id of the application that ",
+                    $who,
+                    " used (`applicationId`). Often null.",
+                ),
             ),
         ]
     };
@@ -119,10 +146,10 @@ macro_rules! customer_fields {
 
 pub(super) use {customer_fields, fields};
 
-/// The customer that nearly every event is about.
+/// The ids of the customer, which nearly every event has.
 pub(super) const CUSTOMER: &[FieldDef] = customer_fields!("", "the customer", "/customerInfo");
 
-/// What may stand on any event: an id, and what looks like the envelope of a retry.
+/// Fields that any event may have: an id, and fields that look like the envelope of a retry.
 pub(super) const DELIVERY: &[FieldDef] = &[
     field(
         "external_id",
@@ -134,18 +161,21 @@ pub(super) const DELIVERY: &[FieldDef] = &[
         "try_count",
         FieldKind::Int,
         &["/tryCount"],
-        "How often the sender tried before (`tryCount`); that it is part of a retry envelope is a guess. Mostly absent.",
+        "How often the sender tried before (`tryCount`; the meaning is an assumption). Mostly \
+         absent.",
     ),
     field(
         "delay_second",
         FieldKind::Int,
         &["/delaySecond"],
-        "The delay before this try, in seconds (`delaySecond`; the meaning is a guess). Mostly absent or null.",
+        "The delay before this try, in seconds (`delaySecond`; the meaning is an assumption). \
+         Mostly absent or null.",
     ),
     field(
         "to_error_queue",
         FieldKind::Bool,
         &["/toErrorQueue"],
-        "Whether the sender would give up on a failure (`toErrorQueue`; the meaning is a guess). Mostly absent.",
+        "Whether the sender would give up after a failure (`toErrorQueue`; the meaning is an \
+         assumption). Mostly absent.",
     ),
 ];

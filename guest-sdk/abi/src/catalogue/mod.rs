@@ -1,9 +1,11 @@
-//! The catalogue: every event of the source, every field of it. The SDK's event types, `hailer events` and the
-//! event reference are made from these tables, so that a field is described in one place.
+//! The catalogue of all events of the source and all their fields. The SDK's event types,
+//! `hailer events` and the event reference are generated from these tables, so each field is
+//! described in one place.
 //!
-//! Names are the source's own, in Rust's spelling; a card is flattened into the event's fields (`new_card_number`), so
-//! that a rule can name exactly what it reads. Where the source has two spellings of one role, they are alternative
-//! paths of one field. No event is guessed here: only codes and spellings are, and each says so.
+//! Names are the source's names in Rust's case. A card is flattened into the event's fields
+//! (`new_card_number`), so that a rule can name exactly the fields that it reads. If the source has
+//! two names for one field, both are paths of it. Events are never assumed. Some codes and names
+//! are, and each of these says so.
 
 mod any;
 mod cards;
@@ -19,40 +21,41 @@ pub use purchases::{CHEQUE_ITEM, REWARD, WITHDRAW};
 /// One type of event, with a handler type of the same name in the SDK.
 #[derive(Debug)]
 pub struct EventType {
-    /// The SDK's name: `Purchase`.
+    /// The name of the event in the SDK: `Purchase`.
     pub name: &'static str,
-    /// What happened, in a sentence or two.
+    /// A description of the event in a sentence or two.
     pub doc: &'static str,
-    /// Event codes that the source documents.
+    /// The event codes that the source documents.
     pub codes: &'static [&'static str],
-    /// Event codes taken over from Loymax's public API: a guess that they mean this event.
+    /// Event codes from Loymax's public API that are assumed to mean this event.
     pub guessed_codes: &'static [&'static str],
-    /// The routing key that the source gives, to the letter. Never dispatched on.
+    /// The exact routing key of the source. It is never used for dispatch.
     pub routing_key: &'static str,
     pub fields: &'static [FieldDef],
-    /// The source's example, byte for byte.
+    /// The example of the source, unchanged.
     pub sample: &'static str,
 }
 
 /// One field of an event, or of a record in a list.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldDef {
-    /// The SDK's name: `amount`.
+    /// The name of the field in the SDK: `amount`.
     pub name: &'static str,
     pub kind: FieldKind,
-    /// JSON Pointers, the usual one first.
+    /// JSON Pointers to the field, the usual one first.
     pub paths: &'static [&'static str],
-    /// Whether every such event has it: a plain type in the SDK, an `Option` otherwise.
+    /// Whether every such event has the field. Its type in the SDK is plain then, and an `Option`
+    /// otherwise.
     pub required: bool,
-    /// Personal data: a campaign must be granted it by name.
+    /// Whether the field is personal data, so that a campaign must be granted it by name.
     pub personal: bool,
-    /// Meaning, unit, where it comes from, when it is absent.
+    /// The description: meaning, unit, origin, and when the field is absent.
     pub doc: &'static str,
-    /// For [`FieldKind::List`]: the record's name and fields.
+    /// The type of the elements of a [`FieldKind::List`]; `None` for other types.
     pub record: Option<&'static RecordType>,
 }
 
-/// What a list holds: `ChequeItem`.
+/// The type of a list's elements, for example `ChequeItem`.
 #[derive(Debug)]
 pub struct RecordType {
     pub name: &'static str,
@@ -60,7 +63,8 @@ pub struct RecordType {
     pub fields: &'static [FieldDef],
 }
 
-/// Every event of the source, in its order. [`ANY_EVENT_TYPE`] is not among them: it stands for all others.
+/// All events of the source, in its order. [`ANY_EVENT_TYPE`] is not in the list; it stands for all
+/// other events.
 pub static EVENTS: &[EventType] = &[
     customers::REGISTRATION_STARTED,
     customers::REGISTRATION_COMPLETED,
@@ -76,23 +80,24 @@ pub static EVENTS: &[EventType] = &[
     purchases::PURCHASE_REFUND,
 ];
 
-/// Every record that a list of some event holds.
+/// All types of list elements.
 pub static RECORDS: &[&RecordType] = &[&CHEQUE_ITEM, &REWARD, &WITHDRAW];
 
-/// The type that an event code belongs to.
+/// The type of an event code; `None` if the code is unknown.
 #[must_use]
 pub fn event_of_code(code: &str) -> Option<&'static EventType> {
     EVENTS.iter().find(|event| event.codes.contains(&code) || event.guessed_codes.contains(&code))
 }
 
-/// The type with an SDK name, `AnyEvent` included.
+/// The type with this name in the SDK, `AnyEvent` included; `None` if there is none.
 #[must_use]
 pub fn event_named(name: &str) -> Option<&'static EventType> {
     EVENTS.iter().chain([&ANY_EVENT_TYPE]).find(|event| event.name == name)
 }
 
 impl EventType {
-    /// The codes that a handler of this type takes: those of the source, then the guessed ones.
+    /// The codes that a handler of this type takes: first the documented ones, then the assumed
+    /// ones.
     pub fn all_codes(&self) -> impl Iterator<Item = &'static str> {
         self.codes.iter().chain(self.guessed_codes).copied()
     }

@@ -1,4 +1,5 @@
-//! What a guard answers, case by case, and over generated conditions and events against what they mean in plain words.
+//! Tests of guards: single cases, and generated conditions and events that are compared with a
+//! second definition of their meaning.
 
 use proptest::prelude::*;
 
@@ -14,8 +15,12 @@ const FIELDS: [(&str, FieldKind); 6] = [
     ("kind", FieldKind::Str),
     ("refund", FieldKind::Bool),
 ];
-const PARAMS: [(&str, ParamKind); 4] =
-    [("least", ParamKind::Decimal), ("times", ParamKind::Int), ("brand", ParamKind::Str), ("on", ParamKind::Bool)];
+const PARAMS: [(&str, ParamKind); 4] = [
+    ("least", ParamKind::Decimal),
+    ("times", ParamKind::Int),
+    ("brand", ParamKind::Str),
+    ("on", ParamKind::Bool),
+];
 
 fn fields() -> Vec<Field> {
     let field = |(name, kind): (&str, FieldKind)| Field {
@@ -41,7 +46,8 @@ fn schema() -> Vec<Param> {
     PARAMS.map(param).into()
 }
 
-/// A value as tests write it. A number is told in ten-thousandths, and written as a decimal of so many digits or as an integer.
+/// A value in a test. A number is given in ten-thousandths. It is written as a decimal with `scale`
+/// digits after the point, or as an integer if `scale` is `None`.
 #[derive(Clone, Debug)]
 enum Plain {
     Bool(bool),
@@ -83,7 +89,10 @@ fn number(text: &str) -> Plain {
     let value: Decimal = text.parse().unwrap();
     let mut in_tenthousandths = value;
     in_tenthousandths.rescale(4);
-    Plain::Number { tenthousandths: in_tenthousandths.mantissa() as i64, scale: Some(value.scale()) }
+    Plain::Number {
+        tenthousandths: in_tenthousandths.mantissa() as i64,
+        scale: Some(value.scale()),
+    }
 }
 
 fn int(value: i64) -> Plain {
@@ -98,7 +107,7 @@ fn params() -> [Plain; 4] {
     [number("100.00"), int(3), text("b"), Plain::Bool(true)]
 }
 
-/// What a condition, in JSON, answers for these fields.
+/// The result of a condition, given as JSON, for these fields.
 fn answer(json: &str, values: &[Plain; 6]) -> Option<bool> {
     let condition: Condition = serde_json::from_str(json).unwrap();
     assert_eq!(condition.check(&fields(), &schema()), Ok(()), "{json}");
@@ -111,7 +120,7 @@ fn answer(json: &str, values: &[Plain; 6]) -> Option<bool> {
 
 const NOTHING: [Plain; 6] = [const { Plain::Absent }; 6];
 
-/// All fields absent but one.
+/// Fields of which all but one are absent.
 fn with(name: &str, value: Plain) -> [Plain; 6] {
     let mut values = NOTHING;
     values[FIELDS.iter().position(|(field, _)| *field == name).unwrap()] = value;
@@ -119,25 +128,49 @@ fn with(name: &str, value: Plain) -> [Plain; 6] {
 }
 
 #[test]
-fn numbers_are_compared_by_value_and_texts_by_bytes() {
+fn numbers_are_compared_by_value_and_text_by_bytes() {
     let equals = |right: &str| format!(r#"{{"eq":[{{"field":"amount"}},{right}]}}"#);
     for literal in [r#"{"decimal":"1.5"}"#, r#"{"decimal":"1.50000"}"#] {
-        assert_eq!(answer(&equals(literal), &with("amount", number("1.50"))), Some(true), "{literal}");
-        assert_eq!(answer(&equals(literal), &with("amount", number("1.5001"))), Some(false), "{literal}");
+        assert_eq!(
+            answer(&equals(literal), &with("amount", number("1.50"))),
+            Some(true),
+            "{literal}"
+        );
+        assert_eq!(
+            answer(&equals(literal), &with("amount", number("1.5001"))),
+            Some(false),
+            "{literal}"
+        );
     }
     assert_eq!(answer(&equals(r#"{"int":100}"#), &with("amount", number("100.0000"))), Some(true));
-    assert_eq!(answer(r#"{"ge":[{"field":"amount"},{"param":"least"}]}"#, &with("amount", number("100"))), Some(true));
-    assert_eq!(answer(r#"{"lt":[{"field":"count"},{"param":"least"}]}"#, &with("count", int(99))), Some(true));
-    assert_eq!(answer(r#"{"gt":[{"field":"count"},{"param":"times"}]}"#, &with("count", int(3))), Some(false));
+    assert_eq!(
+        answer(r#"{"ge":[{"field":"amount"},{"param":"least"}]}"#, &with("amount", number("100"))),
+        Some(true)
+    );
+    assert_eq!(
+        answer(r#"{"lt":[{"field":"count"},{"param":"least"}]}"#, &with("count", int(99))),
+        Some(true)
+    );
+    assert_eq!(
+        answer(r#"{"gt":[{"field":"count"},{"param":"times"}]}"#, &with("count", int(3))),
+        Some(false)
+    );
     let below = |literal: &str| format!(r#"{{"lt":[{{"field":"kind"}},{{"text":"{literal}"}}]}}"#);
-    assert_eq!(answer(&below("b"), &with("kind", text("Z"))), Some(true), "capitals stand before small letters");
+    assert_eq!(
+        answer(&below("b"), &with("kind", text("Z"))),
+        Some(true),
+        "capital letters come before small letters"
+    );
     assert_eq!(answer(&below("я"), &with("kind", text("z"))), Some(true));
     assert_eq!(answer(&below("a"), &with("kind", text("aa"))), Some(false));
-    assert_eq!(answer(r#"{"eq":[{"field":"brand"},{"param":"brand"}]}"#, &with("brand", text("b"))), Some(true));
+    assert_eq!(
+        answer(r#"{"eq":[{"field":"brand"},{"param":"brand"}]}"#, &with("brand", text("b"))),
+        Some(true)
+    );
 }
 
 #[test]
-fn what_is_absent_makes_a_condition_false_and_its_opposite_too() {
+fn a_comparison_with_an_absent_field_and_its_negation_are_unknown() {
     let is = r#"{"is":{"field":"refund"}}"#;
     for json in [
         is.to_owned(),
@@ -151,7 +184,7 @@ fn what_is_absent_makes_a_condition_false_and_its_opposite_too() {
 }
 
 #[test]
-fn what_is_decided_without_it_needs_no_absent_field() {
+fn an_absent_field_does_not_matter_if_the_other_parts_decide() {
     let (unknown, truth) = (r#"{"is":{"field":"refund"}}"#, r#"{"absent":"refund"}"#);
     let lie = r#"{"present":"refund"}"#;
     for (left, right) in [(unknown, truth), (truth, unknown)] {
@@ -159,13 +192,16 @@ fn what_is_decided_without_it_needs_no_absent_field() {
         assert_eq!(answer(&format!(r#"{{"all":[{left},{right}]}}"#), &NOTHING), None);
     }
     for (left, right) in [(unknown, lie), (lie, unknown)] {
-        assert_eq!(answer(&format!(r#"{{"not":{{"all":[{left},{right}]}}}}"#), &NOTHING), Some(true));
+        assert_eq!(
+            answer(&format!(r#"{{"not":{{"all":[{left},{right}]}}}}"#), &NOTHING),
+            Some(true)
+        );
         assert_eq!(answer(&format!(r#"{{"any":[{left},{right}]}}"#), &NOTHING), None);
     }
 }
 
 #[test]
-fn what_a_field_is_there_as_does_not_matter_to_whether_it_is_there() {
+fn a_field_of_any_type_counts_as_present() {
     for value in [Plain::Bool(false), text(""), int(0)] {
         assert_eq!(answer(r#"{"present":"kind"}"#, &with("kind", value.clone())), Some(true));
         assert_eq!(answer(r#"{"absent":"kind"}"#, &with("kind", value)), Some(false));
@@ -173,19 +209,30 @@ fn what_a_field_is_there_as_does_not_matter_to_whether_it_is_there() {
 }
 
 #[test]
-fn what_the_parameters_decide_is_left_out() {
+fn parts_that_the_parameters_decide_are_left_out() {
     for (json, text) in [
         (
-            r#"{"all":[{"any":[{"eq":[{"param":"brand"},{"text":"b"}]},{"is":{"field":"refund"}}]},{"ge":[{"field":"amount"},{"param":"least"}]}]}"#,
+            r#"{"all":[
+                {"any":[{"eq":[{"param":"brand"},{"text":"b"}]},{"is":{"field":"refund"}}]},
+                {"ge":[{"field":"amount"},{"param":"least"}]}
+            ]}"#,
             "amount >= 100.00",
         ),
         (
-            r#"{"any":[{"not":{"is":{"param":"on"}}},{"is":{"field":"refund"}},{"present":"kind"}]}"#,
+            r#"{"any":[
+                {"not":{"is":{"param":"on"}}}, {"is":{"field":"refund"}}, {"present":"kind"}
+            ]}"#,
             "refund || kind.is_some()",
         ),
-        (r#"{"not":{"any":[{"lt":[{"param":"times"},{"int":3}]},{"is":{"field":"refund"}}]}}"#, "!refund"),
-        // Of what they decide altogether the author's words say more.
-        (r#"{"all":[{"not":{"is":{"param":"on"}}},{"is":{"field":"refund"}}]}"#, "!self.on && refund"),
+        (
+            r#"{"not":{"any":[{"lt":[{"param":"times"},{"int":3}]},{"is":{"field":"refund"}}]}}"#,
+            "!refund",
+        ),
+        // If the parameters decide everything, the author's text is kept.
+        (
+            r#"{"all":[{"not":{"is":{"param":"on"}}},{"is":{"field":"refund"}}]}"#,
+            "!self.on && refund",
+        ),
     ] {
         let condition: Condition = serde_json::from_str(json).unwrap();
         let guard = Guard::new(&condition, &fields(), &schema(), &array(&params())).unwrap();
@@ -194,20 +241,28 @@ fn what_the_parameters_decide_is_left_out() {
 }
 
 #[test]
-fn a_guard_shows_its_parameters_values() {
+fn the_text_of_a_guard_has_the_values_of_the_parameters() {
     let condition = Condition::Ge(Operand::Field("amount".into()), Operand::Param("least".into()));
     let guard = Guard::new(&condition, &fields(), &schema(), &array(&params())).unwrap();
     assert_eq!(guard.text(), "amount >= 100.00");
-    assert_eq!(Guard::new(&condition, &[], &schema(), &array(&params())), None, "it was not checked for these fields");
+    assert_eq!(
+        Guard::new(&condition, &[], &schema(), &array(&params())),
+        None,
+        "it was not checked for these fields"
+    );
     assert_eq!(Guard::new(&condition, &fields(), &schema(), &[0x90]), None);
 }
 
-/// What a condition means, written once more as the table of `docs/abi.md` has it: 0 is false, 1 unknown, 2 true.
+/// The meaning of a condition, defined a second time after the table in `docs/abi.md`: 0 is false,
+/// 1 unknown, 2 true.
 fn meaning(condition: &Condition, values: &[Plain; 6]) -> u8 {
-    let of_field = |name: &str| &values[FIELDS.iter().position(|(field, _)| *field == name).unwrap()];
+    let of_field =
+        |name: &str| &values[FIELDS.iter().position(|(field, _)| *field == name).unwrap()];
     let plain = |operand: &Operand| match operand {
         Operand::Field(name) => of_field(name).clone(),
-        Operand::Param(name) => params()[PARAMS.iter().position(|(param, _)| param == name).unwrap()].clone(),
+        Operand::Param(name) => {
+            params()[PARAMS.iter().position(|(param, _)| param == name).unwrap()].clone()
+        }
         Operand::Int(value) => int(*value),
         Operand::Decimal(text) => number(text),
         Operand::Text(literal) => text(literal),
@@ -229,9 +284,10 @@ fn meaning(condition: &Condition, values: &[Plain; 6]) -> u8 {
             let (below, above) = match (plain(left), plain(right)) {
                 (Plain::Absent, _) | (_, Plain::Absent) => return 1,
                 (Plain::Bool(left), Plain::Bool(right)) => (!left & right, left & !right),
-                (Plain::Number { tenthousandths: left, .. }, Plain::Number { tenthousandths: right, .. }) => {
-                    (left < right, left > right)
-                }
+                (
+                    Plain::Number { tenthousandths: left, .. },
+                    Plain::Number { tenthousandths: right, .. },
+                ) => (left < right, left > right),
                 (Plain::Text(left), Plain::Text(right)) => (left < right, left > right),
                 other => panic!("{other:?} can't be compared"),
             };
@@ -248,14 +304,19 @@ fn meaning(condition: &Condition, values: &[Plain; 6]) -> u8 {
 }
 
 fn event() -> impl Strategy<Value = [Plain; 6]> {
-    let or_absent = |strategy: BoxedStrategy<Plain>| prop_oneof![1 => Just(Plain::Absent), 3 => strategy];
+    let or_absent =
+        |strategy: BoxedStrategy<Plain>| prop_oneof![1 => Just(Plain::Absent), 3 => strategy];
     let decimal = || {
         (-20_000_i64..=2_000_000, 4_u32..=8)
-            .prop_map(|(tenthousandths, scale)| Plain::Number { tenthousandths, scale: Some(scale) })
+            .prop_map(|(tenthousandths, scale)| Plain::Number {
+                tenthousandths,
+                scale: Some(scale),
+            })
             .boxed()
     };
     let near = || prop_oneof![decimal(), Just(number("100")), Just(number("1.5"))].boxed();
-    let of = |texts: &'static [&'static str]| proptest::sample::select(texts).prop_map(text).boxed();
+    let of =
+        |texts: &'static [&'static str]| proptest::sample::select(texts).prop_map(text).boxed();
     (
         or_absent(near()),
         or_absent(near()),
@@ -264,12 +325,18 @@ fn event() -> impl Strategy<Value = [Plain; 6]> {
         or_absent(of(&["", "b", "я"])),
         or_absent(any::<bool>().prop_map(Plain::Bool).boxed()),
     )
-        .prop_map(|(amount, paid, count, brand, kind, refund)| [amount, paid, count, brand, kind, refund])
+        .prop_map(|(amount, paid, count, brand, kind, refund)| {
+            [amount, paid, count, brand, kind, refund]
+        })
 }
 
-fn operand(kind: &'static [(&'static str, bool)], literal: BoxedStrategy<Operand>) -> impl Strategy<Value = Operand> {
-    let named = proptest::sample::select(kind)
-        .prop_map(|(name, is_field)| if is_field { Operand::Field(name.into()) } else { Operand::Param(name.into()) });
+fn operand(
+    kind: &'static [(&'static str, bool)],
+    literal: BoxedStrategy<Operand>,
+) -> impl Strategy<Value = Operand> {
+    let named = proptest::sample::select(kind).prop_map(|(name, is_field)| {
+        if is_field { Operand::Field(name.into()) } else { Operand::Param(name.into()) }
+    });
     prop_oneof![3 => named, 1 => literal]
 }
 
@@ -280,22 +347,31 @@ fn condition() -> impl Strategy<Value = Condition> {
             proptest::sample::select(&["1.5", "1.5000", "100", "-0.0001"][..])
                 .prop_map(|text| Operand::Decimal(text.into()))
         ];
-        const NAMES: &[(&str, bool)] =
-            &[("amount", true), ("paid", true), ("count", true), ("least", false), ("times", false)];
+        const NAMES: &[(&str, bool)] = &[
+            ("amount", true),
+            ("paid", true),
+            ("count", true),
+            ("least", false),
+            ("times", false),
+        ];
         operand(NAMES, literal.boxed())
     };
     let texts = || {
-        let literal = proptest::sample::select(&["", "a", "b", "я"][..]).prop_map(|text| Operand::Text(text.into()));
+        let literal = proptest::sample::select(&["", "a", "b", "я"][..])
+            .prop_map(|text| Operand::Text(text.into()));
         operand(&[("brand", true), ("kind", true), ("brand", false)], literal.boxed())
     };
-    let bools = || operand(&[("refund", true), ("on", false)], any::<bool>().prop_map(Operand::Bool).boxed());
+    let bools = || {
+        operand(&[("refund", true), ("on", false)], any::<bool>().prop_map(Operand::Bool).boxed())
+    };
     let any_sign = || {
         use Comparison::{Eq, Ge, Gt, Le, Lt, Ne};
         proptest::sample::select(&[Eq, Ne, Lt, Le, Gt, Ge][..])
     };
     let name = || proptest::sample::select(&FIELDS[..]).prop_map(|(name, _)| name.to_owned());
     let leaf = prop_oneof![
-        4 => (any_sign(), numbers(), numbers()).prop_map(|(sign, left, right)| sign.of(left, right)),
+        4 => (any_sign(), numbers(), numbers())
+            .prop_map(|(sign, left, right)| sign.of(left, right)),
         2 => (any_sign(), texts(), texts()).prop_map(|(sign, left, right)| sign.of(left, right)),
         1 => (any::<bool>(), bools(), bools()).prop_map(|(equal, left, right)| {
             if equal { Condition::Eq(left, right) } else { Condition::Ne(left, right) }
@@ -313,23 +389,33 @@ fn condition() -> impl Strategy<Value = Condition> {
     })
 }
 
-/// Of all sizes and scales, and often close to another.
+/// Decimals of all sizes and scales, often close to each other.
 fn decimal() -> impl Strategy<Value = Decimal> {
-    let mantissa = prop_oneof![-200_i128..200, Just((1 << 96) - 1), Just(1 - (1 << 96)), -(1_i128 << 96) + 1..1 << 96];
-    (mantissa, 0..=28_u32).prop_map(|(mantissa, scale)| Decimal::from_i128_with_scale(mantissa, scale))
+    let mantissa = prop_oneof![
+        -200_i128..200,
+        Just((1 << 96) - 1),
+        Just(1 - (1 << 96)),
+        -(1_i128 << 96) + 1..1 << 96
+    ];
+    (mantissa, 0..=28_u32)
+        .prop_map(|(mantissa, scale)| Decimal::from_i128_with_scale(mantissa, scale))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn decimals_are_ordered_as_their_type_orders_them(left in decimal(), right in decimal()) {
-        let digits = |decimal: Decimal| Digits { mantissa: decimal.mantissa(), scale: decimal.scale() };
-        prop_assert_eq!(by_value(digits(left), digits(right)), left.cmp(&right), "{} and {}", left, right);
+    fn digits_are_ordered_as_decimals(left in decimal(), right in decimal()) {
+        let digits =
+            |decimal: Decimal| Digits { mantissa: decimal.mantissa(), scale: decimal.scale() };
+        let order = by_value(digits(left), digits(right));
+        prop_assert_eq!(order, left.cmp(&right), "{} and {}", left, right);
     }
 
     #[test]
-    fn a_guard_answers_what_its_condition_means(condition in condition(), values in event()) {
+    fn the_result_of_a_guard_is_the_meaning_of_its_condition(
+        condition in condition(), values in event(),
+    ) {
         prop_assert_eq!(condition.check(&fields(), &schema()), Ok(()));
         let json = serde_json::to_string(&condition).unwrap();
         prop_assert_eq!(&serde_json::from_str::<Condition>(&json).unwrap(), &condition);

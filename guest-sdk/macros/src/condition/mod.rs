@@ -1,9 +1,10 @@
-//! `#[when(...)]`: from the author's expression to the condition in the manifest. What a condition can't say is told at its word, with what
-//! to write instead; what the types of parameters are only the compiler knows, and is asked.
+//! `#[when(...)]`: converts the author's expression to the condition in the manifest. If a
+//! condition cannot express something, an error points there and says what to write instead. Only
+//! the compiler knows the types of parameters, so it checks them.
 
+mod errors;
 mod read;
 mod rust;
-mod teach;
 
 use hailer_abi::catalogue::EventType;
 use hailer_abi::condition::{Condition, DEPTH_MAX, Kind, PARTS_MAX};
@@ -13,20 +14,20 @@ use syn::spanned::Spanned;
 use syn::{Attribute, Error, Expr, Ident, Result};
 
 use crate::pattern::{Errors, FieldUse};
+pub(crate) use errors::misplaced;
 use read::Parser;
 pub(crate) use rust::read_as;
-pub(crate) use teach::misplaced;
 
-/// A handler's condition.
+/// The condition of a handler.
 pub(crate) struct When {
     pub(crate) condition: Condition,
-    /// The parameters that it names, each where it does, with the kind that it has to be of.
+    /// The parameters that the condition names, each with its span and the kind that it must have.
     params: Vec<(Ident, Kind)>,
-    /// The fields that it names, by their place in the pattern.
+    /// The fields that the condition names, as indices into the pattern's fields.
     fields: Vec<usize>,
 }
 
-/// The expression of `#[when(...)]`, which is taken off.
+/// Removes `#[when(...)]` and returns its expression; `None` if it is absent.
 pub(crate) fn take_when(attributes: &mut Vec<Attribute>) -> Result<Option<Expr>> {
     let mut found = None;
     let mut errors = Errors::default();
@@ -36,12 +37,18 @@ pub(crate) fn take_when(attributes: &mut Vec<Attribute>) -> Result<Option<Expr>>
         }
         match attribute.parse_args::<Expr>() {
             Ok(_) if found.is_some() => {
-                errors.add(Error::new(attribute.span(), "a handler has one condition: join them with `&&`"));
+                errors.add(Error::new(
+                    attribute.span(),
+                    "a handler can have only one condition: join them with `&&`",
+                ));
             }
             Ok(expression) => found = Some(expression),
             Err(error) => errors.add(Error::new(
                 error.span(),
-                format!("{error}\na condition stands in parentheses: `#[when(amount >= self.threshold)]`"),
+                format!(
+                    "{error}\nwrite the condition in parentheses: `#[when(amount >= \
+                     self.threshold)]`"
+                ),
             )),
         }
         false
@@ -50,27 +57,32 @@ pub(crate) fn take_when(attributes: &mut Vec<Attribute>) -> Result<Option<Expr>>
 }
 
 impl When {
-    pub(crate) fn parse(expression: &Expr, event: &'static EventType, fields: &[FieldUse]) -> Result<Self> {
+    pub(crate) fn parse(
+        expression: &Expr,
+        event: &'static EventType,
+        fields: &[FieldUse],
+    ) -> Result<Self> {
         let mut parser = Parser::new(event, fields);
         let condition = parser.condition(expression)?;
         if depth(&condition) > DEPTH_MAX || parts(&condition) > PARTS_MAX {
             return Err(Error::new(
                 expression.span(),
                 format!(
-                    "a condition has at most {PARTS_MAX} parts, and nests at most {DEPTH_MAX} deep: decide the rest in the handler"
+                    "a condition can have at most {PARTS_MAX} parts and {DEPTH_MAX} levels: check \
+                     the rest in the handler"
                 ),
             ));
         }
         Ok(Self { condition, params: parser.params, fields: parser.named })
     }
 
-    /// Whether it asks about the field at that place of the pattern.
+    /// Whether the condition uses the pattern's field with this index.
     pub(crate) fn names(&self, field: usize) -> bool {
         self.fields.contains(&field)
     }
 
-    /// A use of each parameter as what it has to be: whether it is one, and of that type, the compiler says at its word. The
-    /// parameters are those of `rule`.
+    /// Code that uses each parameter of `rule` as its kind. If a parameter does not exist or has
+    /// another type, the compiler reports the error where the condition names it.
     pub(crate) fn params(&self, rule: &str) -> TokenStream {
         self.params
             .iter()
@@ -81,13 +93,15 @@ impl When {
             .collect()
     }
 
-    /// The same condition as Rust, on the values that a handler is given, `value_0` and so on: `Option<bool>`.
+    /// The condition as a Rust expression of type `Option<bool>`, on the handler's values
+    /// `value_0`, `value_1` and so on.
     pub(crate) fn as_rust(&self, fields: &[FieldUse]) -> TokenStream {
         rust::rust(&self.condition, fields, &self.params)
     }
 }
 
-/// A parameter as a value of its kind. All of it stands where the author named the parameter, so that it is there that an error is shown.
+/// Code that reads a parameter as a value of its kind. Its span is the parameter's name in the
+/// condition, so that errors point there.
 fn param(rule: &str, name: &Ident, kind: Kind) -> TokenStream {
     let of_kind = match kind {
         Kind::Bool => "bool_of",
@@ -105,7 +119,9 @@ fn unraw(name: &Ident) -> String {
 
 fn depth(condition: &Condition) -> usize {
     1 + match condition {
-        Condition::All(parts) | Condition::Any(parts) => parts.iter().map(depth).max().unwrap_or_default(),
+        Condition::All(parts) | Condition::Any(parts) => {
+            parts.iter().map(depth).max().unwrap_or_default()
+        }
         Condition::Not(part) => depth(part),
         _ => 0,
     }

@@ -1,15 +1,15 @@
-//! Reads the author's expression: what of Rust is a condition, and of which kind its sides are.
+//! Converts the author's Rust expression to a condition, and checks the kinds of what it compares.
 
 use hailer_abi::catalogue::{EventType, FieldDef};
 use hailer_abi::condition::{Comparison, Condition, Kind, Operand, TEXT_BYTES_MAX};
 use hailer_abi::manifest::FieldKind;
 use syn::spanned::Spanned;
 use syn::{
-    BinOp, Error, Expr, ExprBinary, ExprField, ExprLit, ExprMethodCall, ExprUnary, Ident, Lit, Member, Pat, Result,
-    UnOp,
+    BinOp, Error, Expr, ExprBinary, ExprField, ExprLit, ExprMethodCall, ExprUnary, Ident, Lit,
+    Member, Pat, Result, UnOp,
 };
 
-use super::teach::{absent_is_asked, incomparable, unsupported};
+use super::errors::{comparison_with_none, incomparable, unsupported};
 use super::unraw;
 use crate::naming::{columns, did_you_mean};
 use crate::pattern::FieldUse;
@@ -17,13 +17,13 @@ use crate::pattern::FieldUse;
 pub(super) struct Parser<'a> {
     event: &'static EventType,
     fields: &'a [FieldUse],
-    /// The parameters that it names, each where it does, with the kind that it has to be of.
+    /// The parameters that the condition names, each with its span and the kind that it must have.
     pub(super) params: Vec<(Ident, Kind)>,
-    /// The fields that it names, by their place in the pattern.
+    /// The fields that the condition names, as indices into the pattern's fields.
     pub(super) named: Vec<usize>,
 }
 
-/// What is compared, of which kind; of a parameter's the compiler has to be asked.
+/// One side of a comparison. `kind` is `None` for a parameter, whose type only the compiler knows.
 struct Side<'e> {
     operand: Operand,
     kind: Option<Kind>,
@@ -37,26 +37,28 @@ impl<'a> Parser<'a> {
     }
 
     pub(super) fn condition(&mut self, expression: &Expr) -> Result<Condition> {
-        match bare(expression) {
+        match without_parentheses(expression) {
             Expr::Binary(binary) => self.binary(binary),
             Expr::Unary(ExprUnary { op: UnOp::Not(_), expr, .. }) => {
                 Ok(Condition::Not(Box::new(self.condition(expr)?)))
             }
-            Expr::MethodCall(call) => self.question(call),
+            Expr::MethodCall(call) => self.presence(call),
             Expr::Lit(literal) => Err(Error::new(
                 literal.span(),
-                "this is no condition, as it is the same for every event; without `#[when]` a handler is always called",
+                "this is the same for every event; without `#[when]` a handler is always called",
             )),
             other => {
                 let side = self.side(other)?;
                 match side.kind {
                     Some(Kind::Bool) => {}
                     Some(kind) => {
-                        let (operand, example) = (&side.operand, if kind == Kind::Text { "\"…\"" } else { "100" });
+                        let (operand, example) =
+                            (&side.operand, if kind == Kind::Text { "\"…\"" } else { "100" });
                         return Err(Error::new(
                             other.span(),
                             format!(
-                                "`{operand}` is {}, not true or false: compare it, as in `{operand} == {example}`",
+                                "`{operand}` is {}, not a boolean: compare it, as in `{operand} == \
+                                 {example}`",
                                 kind.name()
                             ),
                         ));
@@ -72,7 +74,7 @@ impl<'a> Parser<'a> {
         let comparison = match binary.op {
             BinOp::And(_) | BinOp::Or(_) => {
                 let is_and = matches!(binary.op, BinOp::And(_));
-                // Both sides, so that all mistakes are shown together.
+                // Convert both sides first, so that all errors are shown together.
                 let (left, right) = (self.condition(&binary.left), self.condition(&binary.right));
                 let (left, right) = match (left, right) {
                     (Err(mut error), Err(other)) => {
@@ -100,9 +102,12 @@ impl<'a> Parser<'a> {
             _ => return Err(unsupported(&Expr::Binary(binary.clone()))),
         };
         let (left, right) = (self.side(&binary.left)?, self.side(&binary.right)?);
-        let kind = agreed(&left, &right, binary)?;
+        let kind = common_kind(&left, &right, binary)?;
         if kind == Kind::Bool && comparison.needs_order() {
-            return Err(Error::new(binary.op.span(), "true and false have no order: there are `==`, `!=` and `!`"));
+            return Err(Error::new(
+                binary.op.span(),
+                "booleans have no order: use `==`, `!=` or `!`",
+            ));
         }
         for param in [left.param, right.param].into_iter().flatten() {
             self.params.push((param, kind));
@@ -110,24 +115,27 @@ impl<'a> Parser<'a> {
         Ok(comparison.of(left.operand, right.operand))
     }
 
-    /// `field.is_some()` or `field.is_none()`.
-    fn question(&mut self, call: &ExprMethodCall) -> Result<Condition> {
+    /// Converts `field.is_some()` or `field.is_none()`.
+    fn presence(&mut self, call: &ExprMethodCall) -> Result<Condition> {
         let is_some = call.method == "is_some";
-        let of_field = match bare(&call.receiver) {
+        let of_field = match without_parentheses(&call.receiver) {
             Expr::Path(path) => path.path.get_ident(),
             _ => None,
         };
-        let (Some(name), true) = (of_field, (is_some || call.method == "is_none") && call.args.is_empty()) else {
+        let (Some(name), true) =
+            (of_field, (is_some || call.method == "is_none") && call.args.is_empty())
+        else {
             return Err(unsupported(&Expr::MethodCall(call.clone())));
         };
         let field = self.field(name)?;
         if field.required {
-            let reason = format!("every `{}` has `{}`: there is nothing to ask", self.event.name, field.name);
+            let reason =
+                format!("every `{}` has `{}`: leave this check out", self.event.name, field.name);
             return Err(Error::new(call.span(), reason));
         }
         if matches!(field.kind, FieldKind::List | FieldKind::Map) {
-            let reason =
-                "a list or a map that is absent is empty, which a condition can't ask about: look at it in the handler";
+            let reason = "an absent list or map is empty, and a condition can't check that: check \
+                          it in the handler";
             return Err(Error::new(call.span(), reason));
         }
         let name = field.name.to_owned();
@@ -136,7 +144,7 @@ impl<'a> Parser<'a> {
 
     fn side<'e>(&mut self, expression: &'e Expr) -> Result<Side<'e>> {
         let side = |operand, kind| Ok(Side { operand, kind: Some(kind), param: None, expression });
-        match bare(expression) {
+        match without_parentheses(expression) {
             Expr::Field(ExprField { base, member: Member::Named(name), .. }) if is_self(base) => {
                 let operand = Operand::Param(unraw(name));
                 Ok(Side { operand, kind: None, param: Some(name.clone()), expression })
@@ -144,62 +152,85 @@ impl<'a> Parser<'a> {
             Expr::Path(path) => {
                 let Some(name) = path.path.get_ident() else { return Err(unsupported(expression)) };
                 if name == "None" {
-                    return Err(absent_is_asked(expression));
+                    return Err(comparison_with_none(expression));
                 }
                 let field = self.field(name)?;
                 let kind = Kind::of_field(field.kind).ok_or_else(|| incomparable(name, field))?;
                 side(Operand::Field(field.name.to_owned()), kind)
             }
-            Expr::Lit(ExprLit { lit, .. }) => literal(lit, "").and_then(|(operand, kind)| side(operand, kind)),
-            Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) => match bare(expr) {
-                Expr::Lit(ExprLit { lit: lit @ (Lit::Int(_) | Lit::Float(_)), .. }) => {
-                    literal(lit, "-").and_then(|(operand, kind)| side(operand, kind))
+            Expr::Lit(ExprLit { lit, .. }) => {
+                literal(lit, "").and_then(|(operand, kind)| side(operand, kind))
+            }
+            Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) => {
+                match without_parentheses(expr) {
+                    Expr::Lit(ExprLit { lit: lit @ (Lit::Int(_) | Lit::Float(_)), .. }) => {
+                        literal(lit, "-").and_then(|(operand, kind)| side(operand, kind))
+                    }
+                    _ => Err(unsupported(expression)),
                 }
-                _ => Err(unsupported(expression)),
-            },
+            }
             other => Err(unsupported(other)),
         }
     }
 
-    /// The field that the handler's pattern gives that name to.
+    /// The field that the handler's pattern binds to this name.
     fn field(&mut self, name: &Ident) -> Result<&'static FieldDef> {
         let bound_as = |use_: &FieldUse| match &use_.binding {
             Pat::Ident(bound) => Some(bound.ident.clone()),
             _ => None,
         };
-        if let Some(at) = self.fields.iter().position(|use_| bound_as(use_).is_some_and(|bound| bound == *name)) {
+        if let Some(at) =
+            self.fields.iter().position(|use_| bound_as(use_).is_some_and(|bound| bound == *name))
+        {
             self.named.push(at);
             return Ok(self.fields[at].field);
         }
         let event = self.event.name;
         let renamed = self.fields.iter().find(|use_| name == use_.field.name).and_then(bound_as);
         let reason = match (renamed, self.event.field(&unraw(name))) {
-            (Some(renamed), _) => format!("this handler calls `{name}` `{renamed}`"),
+            (Some(renamed), _) => {
+                format!("the pattern renames `{name}` to `{renamed}`: write `{renamed}`")
+            }
             (None, Some(_)) => format!(
-                "the pattern does not name `{name}`, and a condition asks about what it names: write `{event} {{ {name}, .. }}`"
+                "the pattern does not name `{name}`, and a condition can use only the fields that \
+                 it names: write `{event} {{ {name}, .. }}`"
             ),
             (None, None) => {
-                let names: Vec<String> =
-                    self.fields.iter().filter_map(bound_as).map(|bound| bound.to_string()).collect();
-                let all = names.iter().map(String::as_str).chain(self.event.fields.iter().map(|field| field.name));
+                let names: Vec<String> = self
+                    .fields
+                    .iter()
+                    .filter_map(bound_as)
+                    .map(|bound| bound.to_string())
+                    .collect();
+                let all = names
+                    .iter()
+                    .map(String::as_str)
+                    .chain(self.event.fields.iter().map(|field| field.name));
                 let meant = did_you_mean(&name.to_string(), all);
                 let named = if names.is_empty() {
                     "\nthe pattern names no field".to_owned()
                 } else {
                     format!("\nthe pattern names:{}", columns(names.iter().map(String::as_str)))
                 };
-                format!("`{event}` has no field `{name}`{meant}\na parameter is written `self.{name}`{named}")
+                format!(
+                    "`{event}` has no field `{name}`{meant}\nwrite a parameter as \
+                     `self.{name}`{named}"
+                )
             }
         };
         Err(Error::new(name.span(), reason))
     }
 }
 
-/// The kind that both sides are of.
-fn agreed(left: &Side<'_>, right: &Side<'_>, binary: &ExprBinary) -> Result<Kind> {
-    let is_literal = |side: &Side<'_>| side.param.is_none() && !matches!(side.operand, Operand::Field(_));
+/// The kind that both sides have.
+fn common_kind(left: &Side<'_>, right: &Side<'_>, binary: &ExprBinary) -> Result<Kind> {
+    let is_literal =
+        |side: &Side<'_>| side.param.is_none() && !matches!(side.operand, Operand::Field(_));
     if is_literal(left) && is_literal(right) {
-        return Err(Error::new_spanned(binary, "this is the same for every event: compare a field or a parameter"));
+        return Err(Error::new_spanned(
+            binary,
+            "this is the same for every event: compare a field or a parameter",
+        ));
     }
     match (left.kind, right.kind) {
         (Some(one), Some(other)) if one != other => {
@@ -207,20 +238,26 @@ fn agreed(left: &Side<'_>, right: &Side<'_>, binary: &ExprBinary) -> Result<Kind
             let (kind, found) = if is_literal(left) { (other, one) } else { (one, other) };
             let hint = match (&wrong.operand, kind) {
                 (Operand::Int(number), Kind::Text) => {
-                    format!(": ids are texts too, so write it in quotes, `\"{number}\"`")
+                    format!(": ids are text, so write it in quotes, `\"{number}\"`")
                 }
                 (Operand::Text(text), Kind::Number) if is_decimal(text) => {
                     format!(": write it without quotes, `{text}`")
                 }
                 _ => String::new(),
             };
-            let reason = format!("`{}` is {}, and this is {}{hint}", known.operand, kind.name(), found.name());
+            let reason = format!(
+                "`{}` is {}, and this is {}{hint}",
+                known.operand,
+                kind.name(),
+                found.name()
+            );
             Err(Error::new(wrong.expression.span(), reason))
         }
         (Some(kind), _) | (None, Some(kind)) => Ok(kind),
         (None, None) => Err(Error::new_spanned(
             binary,
-            "two parameters are the same for every event: compare a parameter with a field, or check them in `#[configure]`",
+            "two parameters are the same for every event: compare a parameter with a field, or \
+             check them in `#[configure]`",
         )),
     }
 }
@@ -231,8 +268,9 @@ fn is_decimal(text: &str) -> bool {
 
 fn literal(lit: &Lit, sign: &str) -> Result<(Operand, Kind)> {
     let typed = |suffix: &str| {
-        let reason =
-            format!("write the number without its type, `{suffix}`: a condition compares numbers by their value");
+        let reason = format!(
+            "write the number without its type `{suffix}`: a condition compares numbers by value"
+        );
         Err(Error::new(lit.span(), reason))
     };
     let number = |digits: &str| {
@@ -242,7 +280,7 @@ fn literal(lit: &Lit, sign: &str) -> Result<(Operand, Kind)> {
         }
         match rust_decimal::Decimal::from_str_exact(&text) {
             Ok(exact) => Ok((Operand::Decimal(exact.to_string()), Kind::Number)),
-            Err(_) => Err(Error::new(lit.span(), "this is no decimal: up to 28 digits, and no exponent")),
+            Err(_) => Err(Error::new(lit.span(), "a decimal has up to 28 digits and no exponent")),
         }
     };
     match lit {
@@ -251,26 +289,29 @@ fn literal(lit: &Lit, sign: &str) -> Result<(Operand, Kind)> {
         Lit::Int(whole) => typed(whole.suffix()),
         Lit::Float(float) => typed(float.suffix()),
         Lit::Bool(value) => Ok((Operand::Bool(value.value), Kind::Bool)),
-        Lit::Str(text) if text.value().len() <= TEXT_BYTES_MAX => Ok((Operand::Text(text.value()), Kind::Text)),
-        Lit::Str(text) => {
-            Err(Error::new(text.span(), format!("a text in a condition has at most {TEXT_BYTES_MAX} bytes")))
+        Lit::Str(text) if text.value().len() <= TEXT_BYTES_MAX => {
+            Ok((Operand::Text(text.value()), Kind::Text))
         }
+        Lit::Str(text) => Err(Error::new(
+            text.span(),
+            format!("a string in a condition can have at most {TEXT_BYTES_MAX} bytes"),
+        )),
         other => Err(Error::new(
             other.span(),
-            "a condition knows whole numbers, decimals, texts in `\"`, `true` and `false`",
+            "a condition supports whole numbers, decimals, strings in `\"`, `true` and `false`",
         )),
     }
 }
 
-/// Without the parentheses around it.
-fn bare(expression: &Expr) -> &Expr {
+/// The expression without the parentheses around it.
+fn without_parentheses(expression: &Expr) -> &Expr {
     match expression {
-        Expr::Paren(inner) => bare(&inner.expr),
-        Expr::Group(inner) => bare(&inner.expr),
+        Expr::Paren(inner) => without_parentheses(&inner.expr),
+        Expr::Group(inner) => without_parentheses(&inner.expr),
         other => other,
     }
 }
 
 fn is_self(expression: &Expr) -> bool {
-    matches!(bare(expression), Expr::Path(path) if path.path.is_ident("self"))
+    matches!(without_parentheses(expression), Expr::Path(path) if path.path.is_ident("self"))
 }

@@ -1,4 +1,4 @@
-//! Writes a condition as Rust, on the values that a handler is given.
+//! Generates a condition as Rust code, on the values that a handler gets.
 
 use hailer_abi::catalogue::FieldDef;
 use hailer_abi::condition::{Condition, Kind, Operand};
@@ -10,23 +10,32 @@ use syn::{BinOp, Ident};
 use super::{param, unraw};
 use crate::pattern::FieldUse;
 
-/// An `Option<bool>` of the values `value_0` and so on.
-pub(super) fn rust(condition: &Condition, fields: &[FieldUse], params: &[(Ident, Kind)]) -> TokenStream {
+/// Generates an expression of type `Option<bool>` on the values `value_0`, `value_1` and so on.
+pub(super) fn rust(
+    condition: &Condition,
+    fields: &[FieldUse],
+    params: &[(Ident, Kind)],
+) -> TokenStream {
     written(condition, &AsRust { fields, params })
 }
 
-/// What the Rust of a condition needs to know of names.
+/// Resolves the names of fields and parameters in the generated code.
 struct AsRust<'a> {
     fields: &'a [FieldUse],
     params: &'a [(Ident, Kind)],
 }
 
 fn written(condition: &Condition, names: &AsRust<'_>) -> TokenStream {
-    let all = |parts: &[Condition]| -> Vec<TokenStream> { parts.iter().map(|part| written(part, names)).collect() };
+    let all = |parts: &[Condition]| -> Vec<TokenStream> {
+        parts.iter().map(|part| written(part, names)).collect()
+    };
     if let Some((comparison, left, right)) = condition.comparison() {
         let (left, right) = (names.operand(left), names.operand(right));
-        let sign: BinOp = syn::parse_str(comparison.sign()).expect("a sign of Rust");
-        return quote!(::core::option::Option::zip(#left, #right).map(|(left, right)| left #sign right));
+        let sign: BinOp =
+            syn::parse_str(comparison.sign()).expect("every comparison is a Rust operator");
+        return quote! {
+            ::core::option::Option::zip(#left, #right).map(|(left, right)| left #sign right)
+        };
     }
     match condition {
         Condition::All(parts) => {
@@ -63,7 +72,8 @@ impl AsRust<'_> {
         format_ident!("value_{}", self.place(name))
     }
 
-    /// As an option of a type that Rust compares as conditions do.
+    /// Generates an operand as an `Option` of a type that Rust compares in the same way as
+    /// conditions do.
     fn operand(&self, operand: &Operand) -> TokenStream {
         let some = |value: TokenStream| quote!(::core::option::Option::Some(#value));
         match operand {
@@ -74,19 +84,23 @@ impl AsRust<'_> {
                     _ => quote!(#value),
                 }
             }
-            Operand::Param(name) => match self.params.iter().find(|(param, _)| unraw(param) == *name) {
-                Some((param_name, kind)) => some(param("self", param_name, *kind)),
-                None => TokenStream::new(),
-            },
+            Operand::Param(name) => {
+                match self.params.iter().find(|(param, _)| unraw(param) == *name) {
+                    Some((param_name, kind)) => some(param("self", param_name, *kind)),
+                    None => TokenStream::new(),
+                }
+            }
             Operand::Int(value) => some(quote!(::hailer_sdk::Decimal::from(#value))),
-            Operand::Decimal(text) => some(quote!(const { ::hailer_sdk::generated::literal(#text) })),
+            Operand::Decimal(text) => {
+                some(quote!(const { ::hailer_sdk::generated::literal(#text) }))
+            }
             Operand::Text(text) => some(quote!(#text)),
             Operand::Bool(value) => some(quote!(#value)),
         }
     }
 }
 
-/// The type of a field as the Rust of a condition reads it: whatever it is, it may be absent.
+/// The type of a field in the generated code. It is always an `Option`, as the field may be absent.
 pub(crate) fn read_as(field: &FieldDef) -> TokenStream {
     match field.kind {
         FieldKind::Bool => quote!(::core::option::Option<bool>),

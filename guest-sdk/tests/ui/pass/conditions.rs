@@ -1,4 +1,4 @@
-//! Everything that a condition may say.
+//! Every form of a condition.
 #![deny(warnings)]
 
 use hailer_sdk::prelude::*;
@@ -18,7 +18,7 @@ pub struct Choosy {
 
 #[handlers]
 impl Choosy {
-    /// What only the condition asks about is no unused variable.
+    /// A field that only the condition uses causes no warning about an unused variable.
     #[when(
         (total >= self.threshold || total < -99_999.5)
             && !(is_refund.is_some() && is_refund)

@@ -1,4 +1,4 @@
-//! Everything that a handler may look like.
+//! Every form of a handler.
 #![deny(warnings)]
 
 use hailer_sdk::prelude::*;
@@ -6,7 +6,7 @@ use hailer_sdk::prelude::*;
 /// Every type of parameter.
 #[rule(name = "every-form")]
 pub struct EveryForm {
-    /// With a default.
+    /// A parameter with a default.
     #[param(default = 60, min = 1, max = 100)]
     minutes: u32,
     #[param(default = -5)]
@@ -25,7 +25,7 @@ pub struct EveryForm {
     limits: Map<String, Decimal>,
     #[param(default = [])]
     nothing: Map<String, String>,
-    /// Without one.
+    /// A parameter without a default.
     template: String,
 }
 

@@ -1,4 +1,4 @@
-//! Every form of a merge, and what becomes of timers that it does not name.
+//! Every form of a merge, and the timers that a merge does not name.
 #![deny(warnings)]
 
 use hailer_sdk::prelude::*;
@@ -40,7 +40,7 @@ mod without_a_merge {
         }
     }
 
-    /// State and timers are those of one customer.
+    /// State and timers are both those of one customer.
     pub fn test() {
         Scenario::new(Plain)
             .event(of("Purchase", 1))
@@ -53,18 +53,18 @@ mod without_a_merge {
             .event(merged(2, 3))
             .expect_state(|seen: &Seen| seen.count == 2)
             .expect_timer(Timer::LATER, days(10))
-            // The first id means the last customer.
+            // The first id refers to the last customer.
             .event(of("PurchaseRefund", 1))
             .expect_state(|seen: &Seen| seen.count == 2)
             .expect_no_timer(Timer::LATER)
-            // A state without a timer keeps the timer of the other out.
+            // The remaining customer has a state, so the other customer's timer is dropped.
             .event(of("Purchase", 4))
             .event(merged(4, 3))
             .expect_state(|seen: &Seen| seen.count == 2)
             .expect_no_timer(Timer::LATER);
     }
 
-    /// A merge that comes late or again brings nothing of the customer back who is gone.
+    /// A late or repeated merge does not restore the customer who was merged away.
     pub fn late() {
         for merges in [&[(1, 2), (2, 3), (1, 2)][..], &[(2, 3), (1, 2)], &[(1, 2), (2, 3), (2, 3), (1, 2)]] {
             let mut scenario = Scenario::new(Plain);
@@ -80,7 +80,7 @@ mod without_a_merge {
                     .expect_timer(Timer::LATER, days(10));
             }
         }
-        // Only a merge that reverses an earlier one brings its named customer back.
+        // Only a merge that reverses an earlier one restores its customer.
         Scenario::new(Plain)
             .event(of("Purchase", 1))
             .event(merged(1, 2))
@@ -141,12 +141,12 @@ mod of_timers {
             .expect_note("two are one")
             .expect_timer(Timer::ONE, hours(23))
             .expect_no_timer(Timer::TWO)
-            // Not named: that of the customer who remains.
+            // The merge does not name this timer, so that of the customer who remains is kept.
             .expect_timer(Timer::THREE, hours(70))
             .event(merged(1, 2))
             .expect_timer(Timer::ONE, hours(23))
             .expect_timer(Timer::THREE, hours(70))
-            // Nothing to unite: the rule is not called.
+            // The customer who is merged away has no timer, so the rule is not called.
             .event(merged(5, 2))
             .expect_timer(Timer::THREE, hours(70));
     }

@@ -1,4 +1,4 @@
-//! Everything that a rule may keep, and every way to be called again.
+//! Every type that a state may have, and every form of a timer.
 #![deny(warnings)]
 
 use std::collections::BTreeMap;
@@ -92,12 +92,13 @@ fn main() {
         .advance(minutes(5))
         .expect_note("soon")
         .expect_no_timer(Timer::SOON)
-        // An error leaves state and timers as they were.
+        // After an error, state and timers are unchanged.
         .event(Event::of("Purchase").set("amount", 0))
         .expect_error("a purchase of nothing")
         .expect_no_timer(Timer::SOON)
         .expect_state(|kept: &Kept| kept.count == 1)
-        // Four requests, and the last one counts; its moment is over, so it is called at once.
+        // The last of four requests counts; its due time is in the past, so the timer fires at
+        // once.
         .event(Event::of("CardLinked").set("/customerInfo/customerId", 107))
         .expect_note("soon")
         .at("2030-01-01T00:00:00Z")
@@ -110,7 +111,7 @@ fn main() {
         .event(Event::of("ProfilesMerged").set("from_customer_id", 107).set("to_customer_id", 8))
         .expect_state(|kept: &Kept| kept.count == 3)
         .expect_note("merged")
-        // Both had set it, and that of the customer who remains stays.
+        // Both customers had the timer pending, and that of the customer who remains is kept.
         .expect_timer(Timer::SOON, minutes(4))
         .event(Event::of("ProfilesMerged").set("from_customer_id", 8).set("to_customer_id", 9))
         .expect_timer(Timer::SOON, minutes(4))

@@ -1,4 +1,5 @@
-//! Conditions as a loaded campaign has them: asked with its own parameters, and only if a manifest was checked for them.
+//! The conditions of a loaded campaign: they are evaluated with its own parameters, and only if
+//! they fit its manifest.
 
 use bytes::Bytes;
 use toml::de::DeTable;
@@ -9,9 +10,11 @@ use hailer_event::Event;
 
 const MANIFEST: &str = r#"{ "abi": 1, "name": "choosy", "version": "0.1.0",
   "handlers": [{ "name": "purchase", "events": ["OnPurchaseConfirm"],
-    "when": { "all": [{ "ge": [{ "field": "amount" }, { "param": "least" }] },
-                      { "any": [{ "absent": "is_refund" }, { "not": { "is": { "field": "is_refund" } } }] },
-                      { "any": [{ "eq": [{ "param": "brand" }, { "text": "" }] }, { "eq": [{ "field": "brand" }, { "param": "brand" }] }] }] },
+    "when": { "all": [
+      { "ge": [{ "field": "amount" }, { "param": "least" }] },
+      { "any": [{ "absent": "is_refund" }, { "not": { "is": { "field": "is_refund" } } }] },
+      { "any": [{ "eq": [{ "param": "brand" }, { "text": "" }] },
+                { "eq": [{ "field": "brand" }, { "param": "brand" }] }] }] },
     "fields": [
       { "name": "brand", "type": "id", "paths": ["/brand"] },
       { "name": "amount", "type": "decimal", "paths": ["/amount"], "required": true },
@@ -20,7 +23,7 @@ const MANIFEST: &str = r#"{ "abi": 1, "name": "choosy", "version": "0.1.0",
              { "name": "least", "type": "decimal", "default": "100.00" },
              { "name": "brand", "type": "str", "default": "" }] }"#;
 
-/// The export that takes all parameters.
+/// The export that accepts all parameters.
 fn configure() -> String {
     format!(
         r#"(data (i32.const 16) "\91\c0")
@@ -31,7 +34,8 @@ fn configure() -> String {
 
 fn campaign(params: &str) -> Result<Arc<Campaign>, AdmissionError> {
     let configure = configure();
-    let parts = [fixture::MEMORY, fixture::INPUT, &configure, fixture::HANDLE, &fixture::custom(MANIFEST)];
+    let parts =
+        [fixture::MEMORY, fixture::INPUT, &configure, fixture::HANDLE, &fixture::custom(MANIFEST)];
     let sandbox = Sandbox::new(Limits::default()).unwrap();
     let module = verify(fixture::module(&parts), sandbox.limits()).unwrap();
     let params = DeTable::parse(params).unwrap();
@@ -49,9 +53,11 @@ fn matches(subscription: &Subscription, rules: &RuleSet, members: &str) -> bool 
 }
 
 #[test]
-fn a_condition_is_asked_with_a_campaigns_parameters() {
+fn a_condition_is_evaluated_with_the_parameters_of_its_campaign() {
     let rules = RuleSet::build(vec![campaign("").unwrap()], 1);
-    let [open] = &rules.reading("OnPurchaseConfirm").subscriptions[..] else { panic!("one handler") };
+    let [open] = &rules.reading("OnPurchaseConfirm").subscriptions[..] else {
+        panic!("one handler")
+    };
     assert_eq!(open.condition(), Some("amount >= 100.00 && (is_refund.is_none() || !is_refund)"));
     for (members, is_match) in [
         (r#", "amount": 100"#, true),
@@ -59,14 +65,16 @@ fn a_condition_is_asked_with_a_campaigns_parameters() {
         (r#", "amount": 1e3, "isRefund": null, "brand": """#, true),
         (r#", "amount": 99.9999"#, false),
         (r#", "amount": 100, "isRefund": true"#, false),
-        // A value of another type is absent, and what is absent doesn't match.
+        // A value of another type is absent, and an absent value does not match.
         (r#", "amount": "100""#, false),
         ("", false),
     ] {
         assert_eq!(matches(open, &rules, members), is_match, "{members}");
     }
     let rules = RuleSet::build(vec![campaign("least = \"5\"\nbrand = \"17\"").unwrap()], 1);
-    let [choosy] = &rules.reading("OnPurchaseConfirm").subscriptions[..] else { panic!("one handler") };
+    let [choosy] = &rules.reading("OnPurchaseConfirm").subscriptions[..] else {
+        panic!("one handler")
+    };
     for (members, is_match) in [
         (r#", "amount": 5, "brand": 17"#, true),
         (r#", "amount": 5, "brand": "17""#, true),
@@ -78,7 +86,7 @@ fn a_condition_is_asked_with_a_campaigns_parameters() {
 }
 
 #[test]
-fn what_no_manifest_was_checked_for_is_refused_and_not_passed_over() {
+fn a_condition_that_does_not_fit_the_parameters_is_refused() {
     let good = campaign("").unwrap();
     let mut spec = good.spec.clone();
     spec.params = vec![0x90].into();
@@ -91,7 +99,8 @@ fn a_handler_that_faults_only_where_its_condition_excludes_the_sample_is_admitte
     let manifest = r#"{ "abi": 1, "name": "choosy", "version": "0.1.0",
       "handlers": [{ "name": "purchase", "events": ["OnPurchaseConfirm"],
         "when": { "ge": [{ "field": "amount" }, { "param": "least" }] },
-        "fields": [{ "name": "amount", "type": "decimal", "paths": ["/purchaseOperationInfo/purchaseData/amount"] }] }],
+        "fields": [{ "name": "amount", "type": "decimal",
+                     "paths": ["/purchaseOperationInfo/purchaseData/amount"] }] }],
       "params": [{ "name": "least", "type": "decimal" }] }"#;
     let configure = format!(
         r#"(data (i32.const 16) "\91\c0")
@@ -113,10 +122,11 @@ fn a_handler_that_faults_only_where_its_condition_excludes_the_sample_is_admitte
     assert!(matches!(refused, AdmissionError::Faulty { .. }), "{refused}");
 }
 
-/// The condition of most rules that leave refunds out.
-const NO_REFUND: &str = r#"{ "any": [{ "absent": "is_refund" }, { "not": { "is": { "field": "is_refund" } } }] }"#;
+/// The condition of most rules that ignore refunds.
+const NO_REFUND: &str =
+    r#"{ "any": [{ "absent": "is_refund" }, { "not": { "is": { "field": "is_refund" } } }] }"#;
 
-/// The manifest of a handler that reads an optional value, the same value as it is written, and a list.
+/// The manifest of a handler that reads optional values, one of them also as text, and a list.
 fn manifest(strict: bool, condition: &str) -> String {
     format!(
         r#"{{ "abi": 1, "name": "choosy", "version": "0.1.0",
@@ -132,16 +142,21 @@ fn manifest(strict: bool, condition: &str) -> String {
     )
 }
 
-/// Why the handler is not called for an event of these members; `None` if it is.
+/// The reason why the handler is not called for an event with these members; `None` if it is
+/// called.
 fn why_not_called(strict: bool, condition: &str, members: &str) -> Option<String> {
     let (manifest, configure) = (manifest(strict, condition), configure());
-    let parts = [fixture::MEMORY, fixture::INPUT, &configure, fixture::HANDLE, &fixture::custom(&manifest)];
+    let parts =
+        [fixture::MEMORY, fixture::INPUT, &configure, fixture::HANDLE, &fixture::custom(&manifest)];
     let sandbox = Sandbox::new(Limits::default()).unwrap();
     let module = verify(fixture::module(&parts), sandbox.limits()).unwrap();
     let spec = CampaignSpec::of("choosy", &module, vec![0x90]);
-    let campaign = Campaign::started(&sandbox, spec, sandbox.compile_here(&module.bytes).unwrap(), 1).unwrap();
+    let campaign =
+        Campaign::started(&sandbox, spec, sandbox.compile_here(&module.bytes).unwrap(), 1).unwrap();
     let rules = RuleSet::build(vec![campaign], 1);
-    let event = Event::read(Bytes::from(format!(r#"{{"eventCode":"OnPurchaseConfirm",{members}}}"#))).unwrap();
+    let event =
+        Event::read(Bytes::from(format!(r#"{{"eventCode":"OnPurchaseConfirm",{members}}}"#)))
+            .unwrap();
     let reading = rules.reading(event.code());
     let [subscription] = &reading.subscriptions[..] else { panic!("one handler") };
     let mut projection = Projection::new();
@@ -161,7 +176,10 @@ fn why_not_called(strict: bool, condition: &str, members: &str) -> Option<String
 fn a_strict_handler_is_not_called_while_a_field_of_it_cannot_be_used() {
     let why = |members: &str| why_not_called(true, NO_REFUND, members);
     for called in [
-        r#""isRefund": false, "at": "2026-01-01T00:00:00Z", "brand": 7, "items": [{"id": 1}, {"id": null}, null]"#,
+        concat!(
+            r#""isRefund": false, "at": "2026-01-01T00:00:00Z", "brand": 7, "#,
+            r#""items": [{"id": 1}, {"id": null}, null]"#
+        ),
         r#""isRefund": null, "at": "", "brand": "", "items": []"#,
         // The same value is read as it is written, so the rule knows of it.
         r#""at": "yesterday""#,
@@ -170,12 +188,12 @@ fn a_strict_handler_is_not_called_while_a_field_of_it_cannot_be_used() {
         assert_eq!(why(called), None, "{called}");
     }
     for (members, reason) in [
-        (r#""isRefund": "true""#, "is_refund is there, and of another type"),
-        (r#""isRefund": 1"#, "is_refund is there, and of another type"),
-        (r#""brand": 1.5"#, "brand is there, and no whole number"),
-        (r#""at": true"#, "at is there, and of another type"),
-        (r#""items": {}"#, "items is there, and of another type"),
-        (r#""items": [{"id": 1}, {"id": {}}]"#, "items.id is there, and of another type"),
+        (r#""isRefund": "true""#, "is_refund has the wrong type"),
+        (r#""isRefund": 1"#, "is_refund has the wrong type"),
+        (r#""brand": 1.5"#, "brand is not a whole number"),
+        (r#""at": true"#, "at has the wrong type"),
+        (r#""items": {}"#, "items has the wrong type"),
+        (r#""items": [{"id": 1}, {"id": {}}]"#, "items.id has the wrong type"),
         (r#""isRefund": true"#, "its condition"),
     ] {
         assert_eq!(why(members).as_deref(), Some(reason), "{members}");
@@ -188,16 +206,17 @@ fn a_strict_handler_is_not_called_while_a_field_of_it_cannot_be_used() {
 fn a_field_that_cannot_be_used_is_the_reason_only_if_the_condition_depends_on_it() {
     const REFUND: &str = r#"{ "is": { "field": "is_refund" } }"#;
     const PRESENT: &str = r#"{ "present": "is_refund" }"#;
-    const BOTH: &str =
-        r#"{ "all": [{ "is": { "field": "is_refund" } }, { "eq": [{ "field": "brand" }, { "text": "7" }] }] }"#;
+    const BOTH: &str = r#"{ "all": [{ "is": { "field": "is_refund" } },
+                                    { "eq": [{ "field": "brand" }, { "text": "7" }] }] }"#;
     const PRESENT_TIME: &str = r#"{ "present": "at" }"#;
-    const IT: Option<&str> = Some("is_refund is there, and of another type");
+    const IT: Option<&str> = Some("is_refund has the wrong type");
     const CONDITION: Option<&str> = Some("its condition");
     for (condition, members, strict, lenient) in [
         (REFUND, r#""isRefund": "true""#, IT, IT),
         (REFUND, r#""isRefund": false"#, CONDITION, CONDITION),
         (REFUND, r#""brand": 1.5"#, CONDITION, CONDITION),
-        // Whether the field is present is unknown to a strict handler. To a lenient one the field is absent.
+        // For a strict handler the presence of the field is unknown. For a lenient one the field is
+        // absent.
         (PRESENT, r#""isRefund": "true""#, IT, CONDITION),
         (PRESENT, r#""brand": 1.5"#, CONDITION, CONDITION),
         // The first such field is named, and none if another part of the condition is false.
@@ -206,7 +225,15 @@ fn a_field_that_cannot_be_used_is_the_reason_only_if_the_condition_depends_on_it
         // The handler reads the same value as text.
         (PRESENT_TIME, r#""at": "yesterday""#, CONDITION, CONDITION),
     ] {
-        assert_eq!(why_not_called(true, condition, members).as_deref(), strict, "{condition}: {members}");
-        assert_eq!(why_not_called(false, condition, members).as_deref(), lenient, "{condition}: {members}");
+        assert_eq!(
+            why_not_called(true, condition, members).as_deref(),
+            strict,
+            "{condition}: {members}"
+        );
+        assert_eq!(
+            why_not_called(false, condition, members).as_deref(),
+            lenient,
+            "{condition}: {members}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Hostile and unfit modules, each refused with its own reason.
+//! Hostile and invalid modules. Each is refused with its own reason.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ fn refusal(bytes: impl Into<Arc<[u8]>>) -> ModuleError {
     error
 }
 
-/// A whole rule, with something added.
+/// A complete rule module with one more part.
 fn with(part: &str) -> Arc<[u8]> {
     module(&[part, MEMORY, INPUT, CONFIGURE, HANDLE, &custom(MANIFEST)])
 }
@@ -34,7 +34,8 @@ fn a_rule_may_import_the_log() {
 
 #[test]
 fn any_other_import_is_refused_by_name() {
-    let error = refusal(with(r#"(import "wasi_snapshot_preview1" "clock_time_get" (func (param i32)))"#));
+    let error =
+        refusal(with(r#"(import "wasi_snapshot_preview1" "clock_time_get" (func (param i32)))"#));
     assert!(error.to_string().contains("`wasi_snapshot_preview1.clock_time_get`"), "{error}");
     assert!(error.hint().contains("operating system"));
     let error = refusal(with(r#"(import "hailer" "random" (func))"#));
@@ -54,13 +55,21 @@ fn a_log_of_another_type_is_refused() {
 #[test]
 fn a_missing_export_is_refused_by_name() {
     let manifest = custom(MANIFEST);
-    let parts =
-        [("memory", MEMORY), ("hailer_input", INPUT), ("hailer_configure", CONFIGURE), ("hailer_handle", HANDLE)];
+    let parts = [
+        ("memory", MEMORY),
+        ("hailer_input", INPUT),
+        ("hailer_configure", CONFIGURE),
+        ("hailer_handle", HANDLE),
+    ];
     for (name, _) in parts {
-        let mut rest: Vec<&str> = parts.iter().filter(|(other, _)| *other != name).map(|(_, part)| *part).collect();
+        let mut rest: Vec<&str> =
+            parts.iter().filter(|(other, _)| *other != name).map(|(_, part)| *part).collect();
         rest.push(&manifest);
         let error = refusal(module(&rest));
-        assert!(matches!(&error, ModuleError::ExportMissing { name: missing, .. } if *missing == name), "{error}");
+        assert!(
+            matches!(&error, ModuleError::ExportMissing { name: missing, .. } if *missing == name),
+            "{error}"
+        );
     }
 }
 
@@ -77,8 +86,12 @@ fn an_export_of_another_type_is_refused_by_name() {
         ("hailer_handle", r#"(global (export "hailer_handle") i32 (i32.const 0))"#, "a global"),
         ("memory", r#"(global (export "memory") i32 (i32.const 0)) (memory 1)"#, "a global"),
     ] {
-        let whole =
-            [("memory", MEMORY), ("hailer_input", INPUT), ("hailer_configure", CONFIGURE), ("hailer_handle", HANDLE)];
+        let whole = [
+            ("memory", MEMORY),
+            ("hailer_input", INPUT),
+            ("hailer_configure", CONFIGURE),
+            ("hailer_handle", HANDLE),
+        ];
         let mut parts: Vec<&str> =
             whole.iter().map(|(other, whole)| if *other == name { part } else { *whole }).collect();
         parts.push(&manifest);
@@ -92,12 +105,12 @@ fn an_export_of_another_type_is_refused_by_name() {
 }
 
 #[test]
-fn a_component_is_told_from_a_module() {
+fn a_component_is_refused_with_its_own_error() {
     assert_eq!(refusal(wat::parse_str("(component)").unwrap()), ModuleError::Component);
 }
 
 #[test]
-fn garbage_nothing_and_text_are_told_apart() {
+fn empty_files_garbage_and_text_have_different_errors() {
     assert_eq!(refusal(*b""), ModuleError::Empty);
     assert_eq!(refusal(*b"(module)"), ModuleError::NotWasm);
     assert_eq!(refusal(vec![0xa5; 4096]), ModuleError::NotWasm);
@@ -106,7 +119,7 @@ fn garbage_nothing_and_text_are_told_apart() {
 }
 
 #[test]
-fn a_truncated_module_is_refused_wherever_it_was_cut() {
+fn a_module_truncated_at_any_byte_is_refused() {
     let bytes = rule(MANIFEST);
     for length in 0..bytes.len() {
         refusal(&bytes[..length]);
@@ -124,12 +137,15 @@ fn a_module_of_fifty_megabytes_is_refused_by_its_size_alone() {
 fn a_compile_bomb_is_refused_before_anything_compiles_it() {
     let body = "i32.const 0 drop ".repeat(30_000);
     let error = refusal(with(&format!("(func {body})")));
-    assert!(matches!(error, ModuleError::FunctionTooLarge { function: 0, size } if size > 64 << 10), "{error}");
+    assert!(
+        matches!(error, ModuleError::FunctionTooLarge { function: 0, size } if size > 64 << 10),
+        "{error}"
+    );
 }
 
 #[test]
 fn too_many_locals_are_refused() {
-    // Three bytes of code may declare thousands of them.
+    // Three bytes of code may declare thousands of locals.
     let locals = "i64 ".repeat(5_000);
     let error = refusal(with(&format!("(func (local {locals}))")));
     assert!(matches!(error, ModuleError::TooManyLocals { function: 0, .. }), "{error}");
@@ -143,7 +159,7 @@ fn a_memory_above_the_limit_is_refused() {
 }
 
 #[test]
-fn more_of_anything_than_a_rule_needs_is_refused() {
+fn too_many_parts_of_any_kind_are_refused() {
     for (what, part) in [
         ("functions", "(func)".repeat(9_000)),
         ("globals", "(global i32 (i32.const 0))".repeat(2_000)),
@@ -152,7 +168,12 @@ fn more_of_anything_than_a_rule_needs_is_refused() {
         ("data segments", r#"(data (i32.const 0) "")"#.repeat(2_000)),
         ("custom sections", r#"(@custom "x" "")"#.repeat(100)),
         ("values in one function's type", format!("(type (func (param {})))", "i32 ".repeat(100))),
-        ("exports", (0..300).map(|index| format!(r#"(global (export "g{index}") i32 (i32.const 0))"#)).collect()),
+        (
+            "exports",
+            (0..300)
+                .map(|index| format!(r#"(global (export "g{index}") i32 (i32.const 0))"#))
+                .collect(),
+        ),
     ] {
         match refusal(with(&part)) {
             ModuleError::TooMany { what: refused, .. } => assert_eq!(refused, what),
@@ -186,7 +207,7 @@ fn proposals_beyond_the_abi_are_refused() {
 }
 
 #[test]
-fn what_the_compiler_of_rules_makes_by_default_is_admitted() {
+fn the_default_output_of_the_rule_compiler_is_admitted() {
     let part = "(func (result v128) v128.const i32x4 0 0 0 0)
         (func (param f64) (result i32) local.get 0 i32.trunc_sat_f64_s i32.extend8_s)
         (func (result i32 i32) i32.const 0 i32.const 1)
@@ -196,15 +217,15 @@ fn what_the_compiler_of_rules_makes_by_default_is_admitted() {
 }
 
 #[test]
-fn exactly_one_manifest_is_wanted() {
+fn a_module_needs_exactly_one_manifest() {
     assert_eq!(refusal(module(&[MEMORY, INPUT, CONFIGURE, HANDLE])), ModuleError::ManifestMissing);
     assert_eq!(refusal(with(&custom(MANIFEST))), ModuleError::ManifestRepeated);
 }
 
 #[test]
-fn a_manifest_that_is_wrong_says_so_through_the_module() {
+fn an_invalid_manifest_is_an_error_of_the_module() {
     let error = refusal(rule("{"));
-    assert!(error.to_string().starts_with("the module's manifest: it can't be read"), "{error}");
+    assert!(error.to_string().starts_with("the module's manifest: it cannot be read"), "{error}");
     let error = refusal(rule(&MANIFEST.replacen("\"abi\": 1", "\"abi\": 2", 1)));
     assert_eq!(error, ModuleError::Manifest(ManifestError::Abi { found: 2, sdk: "0.1.0".into() }));
     assert!(error.hint().contains("(ABI 1)"), "{}", error.hint());
@@ -212,13 +233,17 @@ fn a_manifest_that_is_wrong_says_so_through_the_module() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_verification_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+    fn no_bytes_make_the_verification_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..512),
+    ) {
         let _ = verify([b"\0asm\x01\0\0\0", &bytes[..]].concat().into(), &Limits::default());
         let _ = verify(bytes.into(), &Limits::default());
     }
 
     #[test]
-    fn no_spoiled_rule_makes_the_verification_panic(spots in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+    fn no_damaged_rule_makes_the_verification_panic(
+        spots in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
         let mut bytes = rule(MANIFEST).to_vec();
         for (spot, byte) in spots {
             let at = spot.index(bytes.len());

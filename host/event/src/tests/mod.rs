@@ -1,4 +1,5 @@
-//! The room as a whole: the source's samples, hostile bodies, and random ones next to `serde_json`.
+//! Tests of the crate as a whole: the source's samples, hostile bodies, and random bodies compared
+//! with `serde_json`.
 
 mod agreement;
 mod identity;
@@ -20,7 +21,7 @@ fn read(body: impl AsRef<[u8]>) -> Result<Event, EventError> {
     Event::read(Bytes::copy_from_slice(body.as_ref()))
 }
 
-/// An event's sample, byte for byte.
+/// The sample of an event, byte for byte.
 macro_rules! sample {
     ($code:literal) => {
         include_str!(concat!("../../../../guest-sdk/abi/events/", $code, ".json"))
@@ -30,7 +31,14 @@ use sample;
 
 fn field(kind: FieldKind, paths: &[&str]) -> Field {
     let paths = paths.iter().map(|&path| path.to_owned()).collect();
-    Field { name: "field".to_owned(), kind, paths, required: false, personal: false, of: Vec::new() }
+    Field {
+        name: "field".to_owned(),
+        kind,
+        paths,
+        required: false,
+        personal: false,
+        of: Vec::new(),
+    }
 }
 
 fn list(paths: &[&str], of: Vec<Field>) -> Field {
@@ -41,7 +49,7 @@ fn required(field: Field) -> Field {
     Field { required: true, ..field }
 }
 
-/// One field of one event: its value, and how many mismatches there were.
+/// Projects one field of one event. Returns its value and the number of mismatches.
 fn project(event: &Event, field: &Field) -> (Option<Packed>, u32) {
     let mut builder = PlanBuilder::new();
     let slot = builder.add(field);
@@ -50,7 +58,7 @@ fn project(event: &Event, field: &Field) -> (Option<Packed>, u32) {
     (projection.get(slot).map(unpack), projection.mismatches())
 }
 
-/// MessagePack, read back.
+/// A decoded MessagePack value.
 #[derive(Clone, Debug, PartialEq)]
 enum Packed {
     Nil,
@@ -58,7 +66,7 @@ enum Packed {
     Int(i128),
     Float(f64),
     Str(String),
-    /// With its scale, which `Decimal` does not compare.
+    /// A decimal and its scale, which `Decimal` does not compare.
     Decimal(Decimal, u32),
     Timestamp(i64),
     Array(Vec<Packed>),
@@ -101,14 +109,16 @@ fn unpack_from(bytes: &mut &[u8]) -> Packed {
             for _ in 0..length {
                 let Packed::Str(key) = unpack_from(bytes) else { panic!("a key is a str") };
                 let value = unpack_from(bytes);
-                assert_eq!(map.insert(key, value), None, "a key stands once");
+                assert_eq!(map.insert(key, value), None, "a map has each key once");
             }
             Packed::Map(map)
         }
         Marker::FixExt8 | Marker::FixExt16 => {
             let meta = rmp::decode::read_ext_meta(bytes).unwrap();
             take(bytes, meta.size as usize, |payload| match meta.typeid {
-                wire::EXT_TIMESTAMP => Packed::Timestamp(i64::from_be_bytes(payload.try_into().unwrap())),
+                wire::EXT_TIMESTAMP => {
+                    Packed::Timestamp(i64::from_be_bytes(payload.try_into().unwrap()))
+                }
                 wire::EXT_DECIMAL => {
                     let decimal = wire::decimal_from_wire(payload.try_into().unwrap()).unwrap();
                     Packed::Decimal(decimal, decimal.scale())

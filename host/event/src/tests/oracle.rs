@@ -1,5 +1,6 @@
-//! What `serde_json` makes of a body, and what the contract then makes of a field: written against `docs/abi.md` with trees and
-//! strings, so that it shares no idea with the code it checks. And the random bodies that both are given.
+//! A second implementation of projection, on top of `serde_json`. It is written after `docs/abi.md`
+//! with trees and strings, so that it shares no idea with the code that it checks. This module also
+//! generates the random bodies for both.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,8 @@ use serde_json::value::RawValue;
 
 use super::Packed;
 
-/// JSON with its literals as they are written; of several members with one name the last.
+/// JSON with number literals as they are written. If several members have one name, it has the
+/// last.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json {
     Null,
@@ -24,7 +26,9 @@ pub(super) enum Json {
 impl Json {
     pub(super) fn parse(text: &str) -> Json {
         let text = text.trim();
-        let parse_all = |values: Vec<Box<RawValue>>| values.iter().map(|value| Json::parse(value.get())).collect();
+        let parse_all = |values: Vec<Box<RawValue>>| {
+            values.iter().map(|value| Json::parse(value.get())).collect()
+        };
         match text.as_bytes()[0] {
             b'n' => Json::Null,
             b't' | b'f' => Json::Bool(text == "true"),
@@ -32,7 +36,12 @@ impl Json {
             b'[' => Json::Array(parse_all(serde_json::from_str(text).unwrap())),
             b'{' => {
                 let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).unwrap();
-                Json::Object(members.into_iter().map(|(key, value)| (key, Json::parse(value.get()))).collect())
+                Json::Object(
+                    members
+                        .into_iter()
+                        .map(|(key, value)| (key, Json::parse(value.get())))
+                        .collect(),
+                )
             }
             _ => Json::Number(text.to_owned()),
         }
@@ -47,7 +56,7 @@ impl Json {
         })
     }
 
-    /// Whether the way to a pointer's place ends at a value that is there and has no members.
+    /// Whether a parent on the path of a pointer is present and is not an object.
     fn ends_before(&self, pointer: &str) -> bool {
         let ways = pointer.match_indices('/').map(|(end, _)| self.pointer(&pointer[..end]));
         ways.flatten().any(|json| !json.is_absent() && !matches!(json, Json::Object(_)))
@@ -58,7 +67,8 @@ impl Json {
     }
 }
 
-/// A field's value, and whether a required sub-field is missing in a list; counts mismatches on the way.
+/// Returns the value of a field, and whether an element of its list lacks a required sub-field.
+/// Adds the mismatches to `mismatches`.
 pub(super) fn expected(body: &Json, field: &Field, mismatches: &mut u32) -> (Option<Packed>, bool) {
     let mut answers = field.paths.iter().filter_map(|path| body.pointer(path));
     let Some(answer) = answers.find(|json| !json.is_absent()) else {
@@ -79,13 +89,15 @@ fn value(json: &Json, field: &Field, mismatches: &mut u32, missing: &mut bool) -
         }
         (FieldKind::Float, Json::Number(literal)) => Packed::Float(float(literal)?),
         (FieldKind::Str | FieldKind::Id, Json::Str(text)) => Packed::Str(text.clone()),
-        (FieldKind::Id, Json::Number(literal)) if is_integer_literal(literal) => Packed::Str(literal.clone()),
+        (FieldKind::Id, Json::Number(literal)) if is_integer_literal(literal) => {
+            Packed::Str(literal.clone())
+        }
         (FieldKind::Id, Json::Number(literal)) => Packed::Str(integer(literal)?.to_string()),
         (FieldKind::Decimal, Json::Number(literal)) => rounded(literal)?,
         (FieldKind::Timestamp, Json::Str(text)) => {
             let with_offset = if text.ends_with('Z') { text.clone() } else { format!("{text}Z") };
             let nanoseconds = with_offset.parse::<jiff::Timestamp>().ok()?.as_nanosecond();
-            // Digits are dropped, before 1970 as after it.
+            // Extra digits are dropped, also for times before 1970.
             Packed::Timestamp(i64::try_from(nanoseconds.div_euclid(1_000_000)).ok()?)
         }
         (FieldKind::Map, Json::Object(members)) => {
@@ -120,13 +132,15 @@ fn raw(json: &Json, mismatches: &mut u32) -> Packed {
         Json::Null => Packed::Nil,
         Json::Bool(value) => Packed::Bool(*value),
         Json::Str(text) => Packed::Str(text.clone()),
-        Json::Array(elements) => Packed::Array(elements.iter().map(|json| raw(json, mismatches)).collect()),
-        Json::Object(members) => {
-            Packed::Map(members.iter().map(|(key, json)| (key.clone(), raw(json, mismatches))).collect())
+        Json::Array(elements) => {
+            Packed::Array(elements.iter().map(|json| raw(json, mismatches)).collect())
         }
+        Json::Object(members) => Packed::Map(
+            members.iter().map(|(key, json)| (key.clone(), raw(json, mismatches))).collect(),
+        ),
         Json::Number(literal) => {
-            let integer =
-                integer(literal).filter(|value| i64::try_from(*value).is_ok() || u64::try_from(*value).is_ok());
+            let integer = integer(literal)
+                .filter(|value| i64::try_from(*value).is_ok() || u64::try_from(*value).is_ok());
             let number = match integer.filter(|_| is_integer_literal(literal)) {
                 Some(integer) => Some(Packed::Int(integer)),
                 None => decimal(literal).or_else(|| float(literal).map(Packed::Float)),
@@ -161,7 +175,7 @@ fn decimal(literal: &str) -> Option<Packed> {
     let mantissa = literal.split(['e', 'E']).next().unwrap();
     let places = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len() as i64);
     let written = exponent_of(literal);
-    // The scale as written, if 28 digits hold it; else the largest that they do.
+    // The scale as written, or the largest one that 28 digits hold.
     (0..=(places - written).clamp(0, 28)).rev().find_map(|scale| {
         if digits.is_empty() {
             return Some(Packed::Decimal(Decimal::new(0, scale as u32), scale as u32));
@@ -175,20 +189,22 @@ fn decimal(literal: &str) -> Option<Packed> {
     })
 }
 
-/// The decimal of a literal, rounded half to even to the largest scale that 96 bits hold, if 28 digits don't hold it.
+/// The decimal of a literal. If 28 digits do not hold it, it is rounded half to even, to the
+/// largest scale that 96 bits hold.
 fn rounded(literal: &str) -> Option<Packed> {
     if let Some(exact) = decimal(literal) {
         return Some(exact);
     }
     let (sign, digits, exponent) = digits_of(literal);
     (0..=(-exponent).clamp(0, 28)).rev().find_map(|scale| {
-        // The digits up to that scale, and those behind it.
+        // The number of digits up to that scale.
         let kept = digits.len() as i64 + exponent + scale;
         if kept > 29 {
             return None;
         }
         let kept = usize::try_from(kept).unwrap_or(0);
-        let leading = usize::try_from(-(digits.len() as i64 + exponent + scale)).unwrap_or(0).min(99);
+        let leading =
+            usize::try_from(-(digits.len() as i64 + exponent + scale)).unwrap_or(0).min(99);
         let padded = format!("{}{digits:0<kept$}", "0".repeat(leading));
         let (whole, rest) = padded.split_at(kept);
         let whole: i128 = format!("0{whole}").parse().unwrap();
@@ -205,7 +221,8 @@ fn exponent_of(literal: &str) -> i64 {
     literal.split_once(['e', 'E']).map_or(0, |(_, exponent)| exponent.parse().unwrap())
 }
 
-/// Sign, digits without zeros at either end, and the power of ten that they are to be multiplied with.
+/// Returns the sign, the digits without leading and trailing zeros, and the power of ten by which
+/// to multiply them.
 fn digits_of(literal: &str) -> (&str, String, i64) {
     let (sign, unsigned) = literal.strip_prefix('-').map_or(("", literal), |rest| ("-", rest));
     let mantissa = unsigned.split(['e', 'E']).next().unwrap();
@@ -216,9 +233,22 @@ fn digits_of(literal: &str) -> (&str, String, i64) {
     (sign, digits, exponent_of(literal) - fraction.len() as i64 + zeros_cut as i64)
 }
 
-/// Keys of random bodies: few, so that paths meet them and duplicates happen; some look alike to a lookup, some need escapes.
-pub(super) const KEYS: [&str; 12] =
-    ["a", "b", "", "items", "customerId", "customorId", "custamerId", "~", "a/b", "ключ", "\"", "😀\n"];
+/// The keys of random bodies. They are few, so that paths find them and duplicates occur. Some have
+/// equal fingerprints or nearly so, and some need escapes.
+pub(super) const KEYS: [&str; 12] = [
+    "a",
+    "b",
+    "",
+    "items",
+    "customerId",
+    "customorId",
+    "custamerId",
+    "~",
+    "a/b",
+    "ключ",
+    "\"",
+    "😀\n",
+];
 
 /// JSON of any shape, as text.
 pub(super) fn any_json() -> impl Strategy<Value = String> {
@@ -243,11 +273,17 @@ pub(super) fn any_json() -> impl Strategy<Value = String> {
     })
 }
 
-/// An object whose members' names are of [`KEYS`].
-pub(super) fn any_object_of(value: impl Strategy<Value = String> + 'static) -> BoxedStrategy<String> {
-    let key = (proptest::sample::select(&KEYS[..]), any::<u64>()).prop_map(|(key, style)| literal(key, style));
-    let member = (key, "[ \n\t]?", value).prop_map(|(key, space, value)| format!("{key}{space}:{space}{value}"));
-    proptest::collection::vec(member, 0..7).prop_map(|members| format!("{{{}}}", members.join(", "))).boxed()
+/// An object with member names from [`KEYS`].
+pub(super) fn any_object_of(
+    value: impl Strategy<Value = String> + 'static,
+) -> BoxedStrategy<String> {
+    let key = (proptest::sample::select(&KEYS[..]), any::<u64>())
+        .prop_map(|(key, style)| literal(key, style));
+    let member = (key, "[ \n\t]?", value)
+        .prop_map(|(key, space, value)| format!("{key}{space}:{space}{value}"));
+    proptest::collection::vec(member, 0..7)
+        .prop_map(|members| format!("{{{}}}", members.join(", ")))
+        .boxed()
 }
 
 fn any_number() -> impl Strategy<Value = String> {
@@ -259,10 +295,11 @@ fn any_string() -> impl Strategy<Value = String> {
 }
 
 fn any_moment() -> impl Strategy<Value = String> {
-    "\"(19|20)[0-9]{2}-(0[1-9]|1[0-9])-([0-2][1-9]|31)T[0-2][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?Z?\""
+    "\"(19|20)[0-9]{2}-(0[1-9]|1[0-9])-([0-2][1-9]|31)T[0-2][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,\
+     9})?Z?\""
 }
 
-/// A string's literal, each character as it is or escaped, as the bits of `style` say.
+/// The literal of a string. The bits of `style` decide which characters are escaped.
 fn literal(text: &str, style: u64) -> String {
     let mut literal = String::from("\"");
     for (index, character) in text.chars().enumerate() {

@@ -1,4 +1,5 @@
-//! What comes out of random bodies for random fields is what `serde_json` and the contract's text make of them.
+//! Projection of random fields from random bodies gives the same result as the oracle, which uses
+//! `serde_json`.
 
 use std::sync::LazyLock;
 
@@ -23,25 +24,33 @@ const KINDS: [FieldKind; 9] = [
 
 fn any_path() -> impl Strategy<Value = String> {
     proptest::collection::vec(proptest::sample::select(&KEYS[..]), 1..4).prop_map(|keys| {
-        keys.iter().map(|key| format!("/{}", key.replace('~', "~0").replace('/', "~1"))).collect::<String>()
+        keys.iter()
+            .map(|key| format!("/{}", key.replace('~', "~0").replace('/', "~1")))
+            .collect::<String>()
     })
 }
 
 fn any_scalar_field() -> impl Strategy<Value = Field> {
     let kind = proptest::sample::select(&KINDS[..]);
-    (kind, proptest::collection::vec(any_path(), 1..4), any::<bool>()).prop_map(|(kind, paths, required)| Field {
-        name: "field".to_owned(),
-        kind,
-        paths,
-        required,
-        personal: false,
-        of: Vec::new(),
-    })
+    (kind, proptest::collection::vec(any_path(), 1..4), any::<bool>()).prop_map(
+        |(kind, paths, required)| Field {
+            name: "field".to_owned(),
+            kind,
+            paths,
+            required,
+            personal: false,
+            of: Vec::new(),
+        },
+    )
 }
 
 fn any_field() -> impl Strategy<Value = Field> {
     let of = proptest::collection::vec(any_scalar_field(), 0..4);
-    let list = (any_scalar_field(), of).prop_map(|(field, of)| Field { kind: FieldKind::List, of, ..field });
+    let list = (any_scalar_field(), of).prop_map(|(field, of)| Field {
+        kind: FieldKind::List,
+        of,
+        ..field
+    });
     prop_oneof![3 => any_scalar_field(), 1 => list]
 }
 
@@ -53,7 +62,7 @@ fn any_body() -> impl Strategy<Value = String> {
     })
 }
 
-/// Reused by every case, as a shard reuses its own.
+/// The projection that all cases reuse, as a shard does.
 static PROJECTION: LazyLock<std::sync::Mutex<Projection>> = LazyLock::new(Default::default);
 
 proptest! {
@@ -88,11 +97,15 @@ fn event(fields: &str) -> Event {
 }
 
 #[test]
-fn equal_questions_share_a_slot_and_others_do_not() {
+fn only_equal_fields_share_a_slot() {
     let mut builder = PlanBuilder::new();
     let amount = builder.add(&field(FieldKind::Decimal, &["/a", "/b"]));
-    let named =
-        Field { name: "other".to_owned(), personal: true, required: true, ..field(FieldKind::Decimal, &["/a", "/b"]) };
+    let named = Field {
+        name: "other".to_owned(),
+        personal: true,
+        required: true,
+        ..field(FieldKind::Decimal, &["/a", "/b"])
+    };
     assert_eq!(builder.add(&named), amount);
     assert_ne!(builder.add(&field(FieldKind::Decimal, &["/b", "/a"])), amount);
     assert_ne!(builder.add(&field(FieldKind::Int, &["/a", "/b"])), amount);
@@ -104,25 +117,33 @@ fn equal_questions_share_a_slot_and_others_do_not() {
 }
 
 #[test]
-fn many_fields_of_one_object_are_all_found_even_if_their_names_look_alike() {
+fn all_fields_of_an_object_are_found_even_with_similar_names() {
     // Three at a time have the same length, beginning and end.
-    let names: Vec<_> = (0..60).map(|index| format!("name{}{:02}end", index % 3, index / 3)).collect();
+    let names: Vec<_> =
+        (0..60).map(|index| format!("name{}{:02}end", index % 3, index / 3)).collect();
     for count in [1, 2, 15, 16, 17, 60] {
-        let members: Vec<_> = names.iter().enumerate().map(|(index, name)| format!(r#""{name}":{index}"#)).collect();
+        let members: Vec<_> =
+            names.iter().enumerate().map(|(index, name)| format!(r#""{name}":{index}"#)).collect();
         let event = event(&members.join(","));
         let mut builder = PlanBuilder::new();
-        let slots: Vec<_> =
-            names[..count].iter().map(|name| builder.add(&field(FieldKind::Int, &[&format!("/{name}")]))).collect();
+        let slots: Vec<_> = names[..count]
+            .iter()
+            .map(|name| builder.add(&field(FieldKind::Int, &[&format!("/{name}")])))
+            .collect();
         let mut projection = Projection::new();
         builder.build().project(&event, &mut projection);
         for (index, &slot) in slots.iter().enumerate() {
-            assert_eq!(projection.get(slot).map(unpack), Some(Packed::Int(index as i128)), "{index} of {count}");
+            assert_eq!(
+                projection.get(slot).map(unpack),
+                Some(Packed::Int(index as i128)),
+                "{index} of {count}"
+            );
         }
     }
 }
 
 #[test]
-fn the_first_alternative_that_is_not_empty_wins_even_if_it_does_not_fit() {
+fn the_first_alternative_that_is_not_empty_wins_even_if_unusable() {
     let field = field(FieldKind::Int, &["/a", "/b"]);
     assert_eq!(project(&event(r#""a":null,"b":2"#), &field), (Some(Packed::Int(2)), 0));
     assert_eq!(project(&event(r#""a":"","b":2"#), &field), (Some(Packed::Int(2)), 0));
@@ -139,9 +160,10 @@ fn an_earlier_duplicate_is_never_mixed_in() {
 }
 
 #[test]
-fn a_list_tells_that_an_element_lacks_what_is_required() {
+fn a_list_with_an_element_without_a_required_sub_field_is_reported() {
     let mut builder = PlanBuilder::new();
-    let of = vec![required(field(FieldKind::Decimal, &["/amount"])), field(FieldKind::Str, &["/name"])];
+    let of =
+        vec![required(field(FieldKind::Decimal, &["/amount"])), field(FieldKind::Str, &["/name"])];
     let strict = builder.add(&list(&["/items"], of));
     let lax = builder.add(&list(&["/items"], vec![field(FieldKind::Str, &["/name"])]));
     let plan = builder.build();
@@ -163,26 +185,35 @@ fn a_list_tells_that_an_element_lacks_what_is_required() {
 #[test]
 fn timestamps_may_be_escaped_as_dotnet_does() {
     let event = event(r#""at":"1970-01-01T03:00:01\u002B03:00""#);
-    assert_eq!(project(&event, &field(FieldKind::Timestamp, &["/at"])), (Some(Packed::Timestamp(1000)), 0));
+    assert_eq!(
+        project(&event, &field(FieldKind::Timestamp, &["/at"])),
+        (Some(Packed::Timestamp(1000)), 0)
+    );
 }
 
 #[test]
 fn a_path_that_is_no_pointer_or_leads_into_an_array_finds_nothing() {
     let event = event(r#""a":[{"b":1}],"":{"0":2}"#);
-    // An array is no object, so it holds no member.
-    for (path, mismatches) in [("a", 0), ("a/0", 0), ("/a/0", 1), ("/a/0/b", 1), ("/a/b", 1), ("#/a", 0)] {
+    // An array is not an object, so it has no members.
+    for (path, mismatches) in
+        [("a", 0), ("a/0", 0), ("/a/0", 1), ("/a/0/b", 1), ("/a/b", 1), ("#/a", 0)]
+    {
         assert_eq!(project(&event, &field(FieldKind::Raw, &[path])), (None, mismatches), "{path}");
     }
     assert_eq!(project(&event, &field(FieldKind::Raw, &["//0"])).0, Some(Packed::Int(2)));
-    assert!(matches!(project(&event, &field(FieldKind::Raw, &[""])).0, Some(Packed::Map(map)) if map.len() == 3));
+    let Some(Packed::Map(map)) = project(&event, &field(FieldKind::Raw, &[""])).0 else { panic!() };
+    assert_eq!(map.len(), 3);
 }
 
 #[test]
-fn a_hundred_thousand_duplicates_take_no_great_while() {
-    let members: String = (0..100_000).map(|index| format!(r#""k{}":{index},"#, index % 1000)).collect();
+fn a_hundred_thousand_duplicates_take_little_time() {
+    let members: String =
+        (0..100_000).map(|index| format!(r#""k{}":{index},"#, index % 1000)).collect();
     let event = event(&format!(r#""m":{{{members}"last":1}}"#));
     let (map, _) = project(&event, &field(FieldKind::Map, &["/m"]));
-    assert!(matches!(map, Some(Packed::Map(map)) if map.len() == 1001 && map["k7"] == decimal("99007")));
+    assert!(
+        matches!(map, Some(Packed::Map(map)) if map.len() == 1001 && map["k7"] == decimal("99007"))
+    );
 }
 
 #[test]
@@ -203,10 +234,14 @@ fn a_warm_projection_allocates_nothing() {
 }
 
 #[test]
-fn a_value_that_is_there_and_cannot_be_used_says_why() {
+fn an_unusable_value_has_a_reason() {
     let why = |kind, value: &str| {
         let mut builder = PlanBuilder::new();
-        let of = if kind == FieldKind::List { vec![required(field(FieldKind::Decimal, &["/a"]))] } else { Vec::new() };
+        let of = if kind == FieldKind::List {
+            vec![required(field(FieldKind::Decimal, &["/a"]))]
+        } else {
+            Vec::new()
+        };
         let slot = builder.add(&Field { of, ..field(kind, &["/x"]) });
         let mut projection = Projection::new();
         builder.build().project(&event(&format!(r#""x":{value}"#)), &mut projection);
@@ -242,7 +277,7 @@ fn a_value_that_is_there_and_cannot_be_used_says_why() {
 }
 
 #[test]
-fn a_field_whose_holder_is_no_object_is_not_absent() {
+fn a_field_whose_parent_is_no_object_is_unusable_and_not_absent() {
     let mut builder = PlanBuilder::new();
     let deep = builder.add(&field(FieldKind::Str, &["/card/owner/name"]));
     let either = builder.add(&field(FieldKind::Str, &["/card/name", "/name"]));
@@ -272,37 +307,44 @@ fn a_field_whose_holder_is_no_object_is_not_absent() {
             "{card_is}"
         );
         assert_eq!(projection.unusable(card), None, "{card_is}");
-        // What is found elsewhere is used.
+        // A value at another path is used.
         plan.project(&event(&format!(r#""name":"x","card":{card_is}"#)), &mut projection);
-        assert_eq!((projection.get(either).is_some(), projection.unusable(either)), (true, None), "{card_is}");
+        assert_eq!(
+            (projection.get(either).is_some(), projection.unusable(either)),
+            (true, None),
+            "{card_is}"
+        );
     }
 }
 
 #[test]
-fn a_list_tells_the_first_sub_field_that_cannot_be_used() {
+fn a_list_reports_the_first_unusable_sub_field() {
     let mut builder = PlanBuilder::new();
     let of = vec![field(FieldKind::Id, &["/id"]), field(FieldKind::Str, &["/name"])];
     let slot = builder.add(&list(&["/items"], of));
     let plan = builder.build();
     let mut projection = Projection::new();
-    for (items, spoiled) in [
+    for (items, expected) in [
         (r#"[{"id":1,"name":"x"},{"id":"","name":null},{},null]"#, None),
         (r#"[{"id":1,"name":7},{"id":{},"name":"x"}]"#, Some(1)),
         (r#"[{"id":{},"name":7}]"#, Some(0)),
-        // The list as a whole can't be used, which is told of the list.
+        // The list as a whole is unusable, so this is reported for the list.
         (r#"[{"id":{}},7]"#, None),
         ("[]", None),
     ] {
         plan.project(&event(&format!(r#""items":{items}"#)), &mut projection);
-        let lack = spoiled.map(|sub_field| Lack { sub_field, unusable: Some(Unusable::OtherType) });
-        assert_eq!(projection.spoiled(slot), lack, "{items}");
-        assert!(projection.lacks(slot).is_none(), "nothing of it is required: {items}");
+        let lack =
+            expected.map(|sub_field| Lack { sub_field, unusable: Some(Unusable::OtherType) });
+        assert_eq!(projection.unusable_sub_field(slot), lack, "{items}");
+        assert!(projection.lacks(slot).is_none(), "no sub-field is required: {items}");
     }
 }
 
 #[test]
-fn an_id_may_be_a_whole_number_however_it_is_written() {
-    for (value, expected) in [("11", "11"), ("11.0", "11"), ("1.1e1", "11"), ("-0.0", "0"), (r#""011""#, "011")] {
+fn an_id_may_be_a_whole_number_in_any_spelling() {
+    for (value, expected) in
+        [("11", "11"), ("11.0", "11"), ("1.1e1", "11"), ("-0.0", "0"), (r#""011""#, "011")]
+    {
         let found = project(&event(&format!(r#""x":{value}"#)), &field(FieldKind::Id, &["/x"]));
         assert_eq!(found, (Some(Packed::Str(expected.to_owned())), 0), "{value}");
     }

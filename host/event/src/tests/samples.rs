@@ -1,4 +1,4 @@
-//! The twelve samples of the source, byte for byte, and the traps in them.
+//! The twelve samples of the source, byte for byte, and their peculiarities.
 
 use hailer_abi::manifest::FieldKind;
 
@@ -54,23 +54,29 @@ fn the_customer_has_each_role_under_either_of_its_names() {
 
 #[test]
 fn the_first_name_of_a_role_that_is_not_empty_wins() {
-    let event = read(
-        r#"{"eventCode":"E","customerInfo":{"customerCode":"code","customerUid":"","accountfroupId":"1","accountgroupId":2}}"#,
-    )
+    let event = read(concat!(
+        r#"{"eventCode":"E","customerInfo":{"customerCode":"code","customerUid":"","#,
+        r#""accountfroupId":"1","accountgroupId":2}}"#
+    ))
     .unwrap();
     let customer = event.customer().unwrap();
     assert_eq!(customer.customer_uid.as_deref(), Some("code"));
     assert_eq!(customer.account_group_id.as_deref(), Some("2"));
-    let both = read(r#"{"eventCode":"E","customerInfo":{"customerCode":"code","customerUid":"uid"}}"#).unwrap();
+    let both =
+        read(r#"{"eventCode":"E","customerInfo":{"customerCode":"code","customerUid":"uid"}}"#)
+            .unwrap();
     assert_eq!(both.customer().unwrap().customer_uid.as_deref(), Some("uid"));
 }
 
 #[test]
-fn a_merge_is_an_event_of_the_customer_that_stays() {
+fn a_merge_is_an_event_of_the_customer_who_remains() {
     let event = read(sample!("MergeCustomersProfiles")).unwrap();
     assert_eq!(event.customer().unwrap().customer_id.as_deref(), Some("11"));
     assert_eq!(event.merged_from().unwrap().customer_id.as_deref(), Some("13"));
-    let both = read(r#"{"eventCode":"E","toCustomerInfo":{"customerId":1},"customerInfo":{"customerId":2}}"#).unwrap();
+    let both = read(
+        r#"{"eventCode":"E","toCustomerInfo":{"customerId":1},"customerInfo":{"customerId":2}}"#,
+    )
+    .unwrap();
     assert_eq!(both.customer().unwrap().customer_id.as_deref(), Some("1"));
 }
 
@@ -88,7 +94,10 @@ fn a_body_without_a_customer_is_an_event() {
         r#"{"eventCode":"E"}"#,
         r#"{"eventCode":"E","customerInfo":null}"#,
         r#"{"eventCode":"E","customerInfo":{}}"#,
-        r#"{"eventCode":"E","customerInfo":{"customerId":null,"customerUid":"","applicationId":true,"identifierId":1.5}}"#,
+        concat!(
+            r#"{"eventCode":"E","customerInfo":{"customerId":null,"customerUid":"","#,
+            r#""applicationId":true,"identifierId":1.5}}"#
+        ),
     ] {
         assert_eq!(read(body).unwrap().customer(), None, "{body}");
     }
@@ -96,17 +105,21 @@ fn a_body_without_a_customer_is_an_event() {
 
 #[test]
 fn the_last_of_several_members_with_one_name_wins_in_the_envelope() {
-    let event = read(
-        r#"{"eventCode":1,"customerInfo":{"customerId":1,"customerUid":"u"},"event\u0043ode":"Last","customerInfo":{"customerId":2,"customer\u0049d":"3"}}"#,
-    )
+    let event = read(concat!(
+        r#"{"eventCode":1,"customerInfo":{"customerId":1,"customerUid":"u"},"#,
+        r#""event\u0043ode":"Last","customerInfo":{"customerId":2,"customer\u0049d":"3"}}"#
+    ))
     .unwrap();
     assert_eq!(event.code(), "Last");
     let customer = event.customer().unwrap();
-    assert_eq!((customer.customer_id.as_deref(), customer.customer_uid.as_deref()), (Some("3"), None));
+    assert_eq!(
+        (customer.customer_id.as_deref(), customer.customer_uid.as_deref()),
+        (Some("3"), None)
+    );
 }
 
 #[test]
-fn a_purchase_projects_as_the_contract_says() {
+fn a_purchase_is_projected_as_the_abi_defines() {
     let event = read(sample!("OnPurchaseConfirm")).unwrap();
     let data = |name: &str| format!("/purchaseOperationInfo/purchaseData/{name}");
     let value = |kind, path: &str| {
@@ -123,13 +136,15 @@ fn a_purchase_projects_as_the_contract_says() {
     let moment = value(FieldKind::Timestamp, "/purchaseOperationInfo/dateTime");
     assert_eq!(moment, Some(Packed::Timestamp(1_597_337_627_000)));
 
-    let item = vec![field(FieldKind::Str, &["/description"]), field(FieldKind::Int, &["/quantity"])];
+    let item =
+        vec![field(FieldKind::Str, &["/description"]), field(FieldKind::Int, &["/quantity"])];
     let (items, _) = project(&event, &list(&[&data("chequeItems")], item));
     let record = |name, quantity| Packed::Array(vec![text(name), Packed::Int(quantity)]);
     assert_eq!(items, Some(Packed::Array(vec![record("Aqva", 10), record("Вода", 1)])));
 
     let positions = vec![field(FieldKind::Map, &["/positionInfo"])];
     let (withdraws, _) = project(&event, &list(&[&data("withdraws")], positions));
-    let map = [("1", "-6.6700"), ("2", "-3.3300")].map(|(key, value)| (key.to_owned(), decimal(value)));
+    let map =
+        [("1", "-6.6700"), ("2", "-3.3300")].map(|(key, value)| (key.to_owned(), decimal(value)));
     assert_eq!(withdraws, Some(Packed::Array(vec![Packed::Array(vec![Packed::Map(map.into())])])));
 }

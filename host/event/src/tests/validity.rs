@@ -1,10 +1,10 @@
-//! What is an event and what is not, whatever rules are loaded.
+//! Which bodies are events. This does not depend on the loaded rules.
 
 use super::super::EventErrorKind;
 use super::*;
 
 fn refusal(body: impl AsRef<[u8]>) -> EventError {
-    read(body).expect_err("it is no event")
+    read(body).expect_err("the body is no event")
 }
 
 fn nested(depth: usize) -> String {
@@ -39,7 +39,9 @@ fn only_an_object_is_an_event() {
 #[test]
 fn the_event_code_must_be_a_text_of_1_to_128_bytes() {
     let coded = |code: &str| format!(r#"{{"a":1,"eventCode":{code},"b":2}}"#);
-    for absent in ["{}", r#"{"EventCode":"E"}"#, r#"{"a":{"eventCode":"E"}}"#, &coded("null"), &coded("\"\"")] {
+    for absent in
+        ["{}", r#"{"EventCode":"E"}"#, r#"{"a":{"eventCode":"E"}}"#, &coded("null"), &coded("\"\"")]
+    {
         assert_eq!(refusal(absent).kind, EventErrorKind::NoEventCode, "{absent}");
     }
     for other in ["1", "true", "{}", "[\"E\"]"] {
@@ -51,7 +53,7 @@ fn the_event_code_must_be_a_text_of_1_to_128_bytes() {
 }
 
 #[test]
-fn what_is_not_utf8_is_refused_where_it_begins_wherever_that_is() {
+fn invalid_utf8_is_refused_with_its_offset() {
     for bytes in [
         &b"\xff"[..],
         b"\xc3",
@@ -69,7 +71,7 @@ fn what_is_not_utf8_is_refused_where_it_begins_wherever_that_is() {
 }
 
 #[test]
-fn syntax_that_json_does_not_have_is_refused_wherever_it_stands() {
+fn invalid_json_is_refused_at_any_place() {
     for value in [
         "01",
         "-01",
@@ -121,9 +123,10 @@ fn syntax_that_json_does_not_have_is_refused_wherever_it_stands() {
         "[1}",
         "{\"a\":1]",
     ] {
-        for body in
-            [format!(r#"{{"eventCode":"E","x":{value}}}"#), format!(r#"{{"x":[{{"y":{value}}}],"eventCode":"E"}}"#)]
-        {
+        for body in [
+            format!(r#"{{"eventCode":"E","x":{value}}}"#),
+            format!(r#"{{"x":[{{"y":{value}}}],"eventCode":"E"}}"#),
+        ] {
             assert!(matches!(refusal(&body).kind, EventErrorKind::Syntax(_)), "{body}");
         }
     }
@@ -136,13 +139,20 @@ fn syntax_that_json_does_not_have_is_refused_wherever_it_stands() {
 }
 
 #[test]
-fn every_control_character_is_refused_in_a_string_wherever_it_stands_and_no_other() {
-    for character in (0..0x3000).filter_map(char::from_u32).filter(|character| !matches!(character, '"' | '\\')) {
+fn exactly_the_control_characters_are_refused_in_a_string() {
+    for character in
+        (0..0x3000).filter_map(char::from_u32).filter(|character| !matches!(character, '"' | '\\'))
+    {
         for before in 0..if character < '\u{100}' { 17 } else { 1 } {
-            let body = format!(r#"{{"eventCode":"E","x":"{}{character}after"}}"#, "é".repeat(before));
+            let body =
+                format!(r#"{{"eventCode":"E","x":"{}{character}after"}}"#, "é".repeat(before));
             match read(&body) {
                 Ok(_) => assert!(character >= ' ', "{character:?}"),
-                Err(error) => assert_eq!((character < ' ', error.offset), (true, 22 + 2 * before), "{character:?}"),
+                Err(error) => assert_eq!(
+                    (character < ' ', error.offset),
+                    (true, 22 + 2 * before),
+                    "{character:?}"
+                ),
             }
         }
     }
@@ -150,16 +160,20 @@ fn every_control_character_is_refused_in_a_string_wherever_it_stands_and_no_othe
 
 #[test]
 fn a_leading_zero_and_an_early_end_are_named() {
-    for (value, reason) in
-        [("01", "leading zero"), ("-00", "leading zero"), ("1.x", "no digit"), ("{", "too early"), ("\"", "too early")]
-    {
+    for (value, reason) in [
+        ("01", "leading zero"),
+        ("-00", "leading zero"),
+        ("1.x", "no digit"),
+        ("{", "too early"),
+        ("\"", "too early"),
+    ] {
         let error = refusal(format!(r#"{{"eventCode":"E","x":{value}"#));
         assert!(error.to_string().contains(reason), "{value}: {error}");
     }
 }
 
 #[test]
-fn a_byte_order_mark_at_the_beginning_is_forgiven_and_nowhere_else() {
+fn a_byte_order_mark_is_accepted_only_at_the_beginning() {
     for body in ["\u{feff}{\"eventCode\":\"E\"}", "\u{feff} \n{\"eventCode\":\"E\",}"] {
         let event = read(body).unwrap();
         assert_eq!((event.code(), event.was_repaired()), ("E", true), "{body:?}");
@@ -175,7 +189,7 @@ fn a_byte_order_mark_at_the_beginning_is_forgiven_and_nowhere_else() {
 }
 
 #[test]
-fn escapes_that_json_does_not_have_are_refused_wherever_they_stand() {
+fn invalid_escapes_are_refused_at_any_place() {
     for escape in [
         r"\x41",
         r"\'",
@@ -194,46 +208,64 @@ fn escapes_that_json_does_not_have_are_refused_wherever_they_stand() {
         r"\ud83d\ude",
         r"\0",
     ] {
-        for body in [format!(r#"{{"eventCode":"E","x":"{escape}"}}"#), format!(r#"{{"{escape}":1,"eventCode":"E"}}"#)] {
+        for body in [
+            format!(r#"{{"eventCode":"E","x":"{escape}"}}"#),
+            format!(r#"{{"{escape}":1,"eventCode":"E"}}"#),
+        ] {
             assert_eq!(refusal(&body).kind, EventErrorKind::Escape, "{body}");
         }
     }
-    for escape in [r"\ud83d\ude00", r"\uD83D\uDE00", r#"\"\\\/\b\f\n\r\t"#, r"\u0000", r"\uffff", "\u{7f}", "\u{2028}"]
-    {
+    for escape in [
+        r"\ud83d\ude00",
+        r"\uD83D\uDE00",
+        r#"\"\\\/\b\f\n\r\t"#,
+        r"\u0000",
+        r"\uffff",
+        "\u{7f}",
+        "\u{2028}",
+    ] {
         assert!(read(format!(r#"{{"eventCode":"E","{escape}":"{escape}"}}"#)).is_ok(), "{escape}");
     }
 }
 
 #[test]
 fn a_number_of_any_size_is_valid() {
-    for number in
-        ["1e999999999999999999999", "-0", "0e-0", "1E+00", &"9".repeat(10_000), &format!("0.{}", "0".repeat(10_000))]
-    {
+    for number in [
+        "1e999999999999999999999",
+        "-0",
+        "0e-0",
+        "1E+00",
+        &"9".repeat(10_000),
+        &format!("0.{}", "0".repeat(10_000)),
+    ] {
         assert!(read(format!(r#"{{"eventCode":"E","x":{number}}}"#)).is_ok(), "{number}");
     }
 }
 
 #[test]
-fn ten_megabytes_are_read_or_refused_without_a_fuss() {
+fn bodies_of_ten_megabytes_are_read_or_refused() {
     let size = 10 << 20;
     assert!(read(format!(r#"{{"eventCode":"E","x":"{}"}}"#, "x".repeat(size))).is_ok());
     assert!(read(format!(r#"{{"eventCode":"E","x":[{}1]}}"#, "1,".repeat(size / 2))).is_ok());
     assert!(read(format!(r#"{{"eventCode":"E"{}}}"#, r#","":"""#.repeat(size / 6))).is_ok());
     assert_eq!(refusal("[".repeat(size)).kind, EventErrorKind::NotAnObject);
     assert_eq!(refusal(" ".repeat(size)).kind, EventErrorKind::Empty);
-    assert!(matches!(refusal(format!(r#"{{"x":"{}"#, "x".repeat(size))).kind, EventErrorKind::Syntax(_)));
+    assert!(matches!(
+        refusal(format!(r#"{{"x":"{}"#, "x".repeat(size))).kind,
+        EventErrorKind::Syntax(_)
+    ));
 }
 
 #[test]
-fn a_body_beyond_the_limit_is_refused_unread() {
+fn a_body_longer_than_the_limit_is_refused_without_reading_it() {
     let body = Bytes::from_static(br#"{"eventCode":"E"}"#);
     assert!(Event::read_within(body.clone(), 17).is_ok());
-    let error = Event::read_within(body, 16).expect_err("it has 17 bytes");
+    let error = Event::read_within(body, 16).expect_err("the body has 17 bytes");
     assert_eq!((error.kind, error.offset), (EventErrorKind::TooLarge, 16));
 }
 
 #[test]
-fn a_comma_before_a_closing_bracket_is_forgiven_and_told() {
+fn a_comma_before_a_closing_bracket_is_accepted_and_reported() {
     for (body, repaired) in [
         (r#"{"eventCode":"E"}"#, false),
         (r#"{"eventCode":"E",}"#, true),
@@ -246,7 +278,7 @@ fn a_comma_before_a_closing_bracket_is_forgiven_and_told() {
 }
 
 #[test]
-fn an_error_says_where_and_names_only_what_the_envelope_knows() {
+fn an_error_has_a_place_and_only_names_of_the_envelope() {
     for (body, path, offset) in [
         (r#"{"customerInfo":{"customerId":01}}"#, "/customerInfo/customerId", 31),
         (r#"{"phone79540286267":[1,{"x":nope}]}"#, "/*/1/*", 28),

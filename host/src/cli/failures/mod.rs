@@ -1,4 +1,4 @@
-//! `hailer failures`: what rules failed on, and what becomes of it.
+//! `hailer failures`: lists, shows, retries and drops failures.
 
 mod list;
 mod settle;
@@ -9,19 +9,20 @@ use clap::{Args, Subcommand};
 use super::logging;
 use super::settings::Global;
 
-/// Look at what rules failed on, try it again, or drop it
+/// Look at failures, retry them, or drop them
 ///
-/// When a rule faults on an event or a timer, the engine keeps it, with its event, until it is tried again or dropped. With `on_fault = "hold"`
-/// in the campaign's file (the default of a rule that has state) the customer's later events wait behind it, in order.
+/// When a rule faults on an event or a timer, the engine keeps it as a failure, with its event,
+/// until it is retried or dropped. With `on_fault = "hold"` in the campaign file (the default for a
+/// rule with state) the customer's later events are held behind it, in order.
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(super) struct Failures {
     #[command(subcommand)]
-    command: Which,
+    command: FailuresCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Which {
+enum FailuresCommand {
     List(list::List),
     Show(show::Show),
     Retry(settle::Retry),
@@ -32,10 +33,10 @@ impl Failures {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         logging::start_quiet()?;
         match self.command {
-            Which::List(command) => command.run(global),
-            Which::Show(command) => command.run(global),
-            Which::Retry(command) => command.run(global),
-            Which::Drop(command) => command.run(global),
+            FailuresCommand::List(command) => command.run(global),
+            FailuresCommand::Show(command) => command.run(global),
+            FailuresCommand::Retry(command) => command.run(global),
+            FailuresCommand::Drop(command) => command.run(global),
         }
     }
 }

@@ -1,85 +1,94 @@
-//! `hailer failures retry` and `hailer failures drop`.
+//! `hailer failures retry` and `hailer failures drop`: retry or drop failures.
 
 use anyhow::bail;
 use clap::Args;
 
+use crate::cli::progress::{Progress, Total};
 use crate::cli::settings::Global;
 use crate::cli::{DONE, EXIT_CODES, FAILED, engine, output};
 use crate::engine::{one_line, shown};
-use crate::pipeline::{Cursor, DropPage, RetryPage, TryResult, Which};
+use crate::pipeline::{Cursor, DropPage, FailureSelection, RetryPage, TryResult};
 
-/// An error in the list, at most.
+/// The maximum length of an error in the list, in bytes.
 const ERROR_BYTES_MAX: usize = 200;
-/// Numbers at once.
+/// The maximum number of failure numbers in one command.
 const NUMBERS_MAX: usize = 1000;
 
-/// Try failures again, through the version that runs now
+/// Retry failures with the version that runs now
 ///
-/// A customer's failures are tried in the order in which they came, and up to the first that fails again: whoever names one by its number has
-/// all tried that stand in its queue. The rule is given the time at which the event came, and what it sends has the id that it would have had.
-/// With --missed: what a campaign missed while it was paused or suspended, in the order in which it came to each customer, and
-/// behind all that the campaign has decided since. Needs the running engine.
+/// The failures of a customer are retried in the order in which they came, up to the first that
+/// fails again. A failure given by its number is retried after all failures before it in its queue.
+/// The rule gets the time at which the event came, and a communication gets the id that it would
+/// have had then. With --missed: decides the events that a campaign missed while it was paused or
+/// suspended, in each customer's order, and after everything that the campaign has decided since.
+/// Needs the running engine.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  hailer failures retry 17 18\n  hailer failures retry --campaign welcome\n  hailer failures retry --all\n  hailer failures retry --missed --campaign welcome\n\n\
-     Exits with 1 if one was not settled.\n{EXIT_CODES}"
+    "Examples:\n  hailer failures retry 17 18\n  hailer failures retry --campaign welcome\n  \
+        hailer failures retry --all\n  hailer failures retry --missed --campaign welcome\n\n\
+     The exit code is 1 if a failure was not settled.\n{EXIT_CODES}"
 ))]
 pub(super) struct Retry {
     #[command(flatten)]
-    meant: Meant,
+    failures: FailureArgs,
     #[command(flatten)]
-    missed: Missed,
+    missed: MissedFlag,
 }
 
 /// Drop failures: their campaigns never decide them
 ///
-/// What waited behind a failure goes on, up to the next one that fails. A timer that waited is cancelled. There is no way back. Needs the
-/// running engine.
+/// The events that are held behind a failure are decided, up to the next one that fails. A timer
+/// among them is cancelled. This cannot be undone. Needs the running engine.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  hailer failures drop 17\n  hailer failures drop --campaign old-campaign --yes\n\n{EXIT_CODES}"
+    "Examples:\n  hailer failures drop 17\n  hailer failures drop --campaign old-campaign \
+        --yes\n\n{EXIT_CODES}"
 ))]
 pub(super) struct Drop {
     #[command(flatten)]
-    meant: Meant,
+    failures: FailureArgs,
     #[command(flatten)]
-    missed: Missed,
-    /// With --campaign or --all: yes, all of them
+    missed: MissedFlag,
+    /// With --campaign or --all: confirm that all of them are dropped
     #[arg(long)]
     yes: bool,
 }
 
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Meant {
-    /// Numbers, as `hailer failures list` shows them
+struct FailureArgs {
+    /// The numbers of failures, as `hailer failures list` shows them
     numbers: Vec<u64>,
-    /// All of this campaign
+    /// All failures of this campaign
     #[arg(long, value_name = "NAME")]
     campaign: Option<String>,
-    /// All there are
+    /// All failures
     #[arg(long)]
     all: bool,
 }
 
-/// With `--campaign` or `--all`.
+/// The flag `--missed`, which needs `--campaign` or `--all`.
 #[derive(Clone, Copy, Debug, Args)]
-struct Missed {
-    /// With --campaign or --all: what campaigns missed while they were paused or suspended, in place of failures
+struct MissedFlag {
+    /// With --campaign or --all: the events that campaigns missed while they were paused or
+    /// suspended, instead of failures
     #[arg(long, conflicts_with = "numbers")]
     missed: bool,
 }
 
-impl Meant {
-    fn which(self, Missed { missed }: Missed) -> anyhow::Result<Which> {
+impl FailureArgs {
+    fn selection(self, MissedFlag { missed }: MissedFlag) -> anyhow::Result<FailureSelection> {
         if self.numbers.len() > NUMBERS_MAX {
-            bail!("{} numbers at once, the most is {NUMBERS_MAX}: name the campaign, or all", self.numbers.len());
+            bail!(
+                "{} numbers are more than {NUMBERS_MAX}: use --campaign or --all",
+                self.numbers.len()
+            );
         }
         Ok(match self.campaign {
-            campaign if missed => Which::Missed(campaign),
-            Some(campaign) => Which::Campaign(campaign),
-            None if self.all => Which::All,
-            None => Which::Numbers(self.numbers),
+            campaign if missed => FailureSelection::Missed(campaign),
+            Some(campaign) => FailureSelection::Campaign(campaign),
+            None if self.all => FailureSelection::All,
+            None => FailureSelection::Numbers(self.numbers),
         })
     }
 }
@@ -87,13 +96,19 @@ impl Meant {
 impl Retry {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         let client = engine::client(global)?;
-        let which = self.meant.which(self.missed)?;
-        let mut progress = output::Progress::new();
+        let selection = self.failures.selection(self.missed)?;
+        let mut progress = Progress::new(Total::Unknown);
         let mut done = RetryPage::default();
         let mut from: Option<Cursor> = None;
         loop {
-            done.add(engine::wait(client.retry_failures(which.clone(), from))??);
-            progress.show(|| format!("settled {}, not settled {}", done.settled, done.failed_again + done.not_called));
+            done.add(engine::wait(client.retry_failures(selection.clone(), from))??);
+            progress.show(|| {
+                format!(
+                    "settled {}, not settled {}",
+                    done.settled,
+                    done.failed_again + done.not_called
+                )
+            });
             from = done.next.take();
             if from.is_none() {
                 break;
@@ -101,12 +116,12 @@ impl Retry {
         }
         std::mem::drop(progress);
         if done == RetryPage::default() {
-            bail!("there is no such failure; `hailer failures list --all` lists them");
+            bail!("there is no such failure; `hailer failures list --all` lists all failures");
         }
         if global.json {
             output::json(&done)?;
         } else {
-            output::data(&text(&done, matches!(which, Which::Missed(_))))?;
+            output::data(&text(&done, matches!(selection, FailureSelection::Missed(_))))?;
         }
         Ok(if done.failed_again + done.not_called == 0 { DONE } else { FAILED })
     }
@@ -115,16 +130,17 @@ impl Retry {
 impl Drop {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         let client = engine::client(global)?;
-        let is_many = self.meant.numbers.is_empty();
+        let is_many = self.failures.numbers.is_empty();
         if is_many && !self.yes {
-            bail!("that drops many, and can't be undone: say that it is meant with --yes");
+            bail!("this drops many failures and cannot be undone: confirm it with --yes");
         }
-        let which = self.meant.which(self.missed)?;
-        let mut progress = output::Progress::new();
+        let selection = self.failures.selection(self.missed)?;
+        let mut progress = Progress::new(Total::Unknown);
         let mut done = DropPage::default();
         let mut from: Option<Cursor> = None;
         loop {
-            let DropPage { dropped, next } = engine::wait(client.drop_failures(which.clone(), from))??;
+            let DropPage { dropped, next } =
+                engine::wait(client.drop_failures(selection.clone(), from))??;
             done.dropped += dropped;
             progress.show(|| format!("dropped {}", done.dropped));
             from = next;
@@ -134,14 +150,15 @@ impl Drop {
         }
         std::mem::drop(progress);
         if done.dropped == 0 {
-            bail!("there is no such failure; `hailer failures list --all` lists them");
+            bail!("there is no such failure; `hailer failures list --all` lists all failures");
         }
         if global.json {
             output::json(&done)?;
         } else {
             output::data(&format!("dropped {}", done.dropped))?;
-            output::say(
-                "what waited behind goes on, up to the next that fails; `hailer failures list` lists what is left",
+            output::message(
+                "held events behind them are decided, up to the next one that fails; `hailer \
+                    failures list` lists the failures that are left",
             );
         }
         Ok(DONE)
@@ -149,17 +166,22 @@ impl Drop {
 }
 
 fn text(page: &RetryPage, are_missed: bool) -> String {
-    let RetryPage { settled, failed_again, not_called, told, .. } = page;
-    let mut text = format!("settled {settled}, failed again {failed_again}, not called {not_called}\n");
-    for tried in told {
+    let RetryPage { settled, failed_again, not_called, unsettled, .. } = page;
+    let mut text =
+        format!("settled {settled}, failed again {failed_again}, not called {not_called}\n");
+    for tried in unsettled {
         let what = match &tried.result {
-            TryResult::FailedAgain { error } => format!("failed again: {}", one_line(error, ERROR_BYTES_MAX)),
-            TryResult::NotCalled { reason } => format!("not called: {}", one_line(reason, ERROR_BYTES_MAX)),
+            TryResult::FailedAgain { error } => {
+                format!("failed again: {}", one_line(error, ERROR_BYTES_MAX))
+            }
+            TryResult::NotCalled { reason } => {
+                format!("not called: {}", one_line(reason, ERROR_BYTES_MAX))
+            }
             TryResult::Decided | TryResult::Void => continue,
         };
         text += &format!("  {} of {}: {what}\n", tried.number, shown(&tried.campaign));
     }
-    if told.len() as u64 == failed_again + not_called {
+    if unsettled.len() as u64 == failed_again + not_called {
         return text;
     }
     let list = if are_missed { "hailer failures list --missed" } else { "hailer failures list" };
@@ -172,13 +194,24 @@ mod tests {
     use crate::pipeline::Tried;
 
     #[test]
-    fn a_retry_of_more_than_is_shown_names_the_list_that_has_the_rest() {
+    fn a_retry_with_more_results_than_shown_names_the_list_command() {
         let reason = "as many this hour as it may".to_owned();
-        let tried = Tried { number: 7, campaign: "tally".to_owned(), result: TryResult::NotCalled { reason } };
-        let page = |not_called| RetryPage { not_called, told: vec![tried.clone()], ..RetryPage::default() };
-        let shown = "settled 0, failed again 0, not called 1\n  7 of tally: not called: as many this hour as it may\n";
+        let tried = Tried {
+            number: 7,
+            campaign: "tally".to_owned(),
+            result: TryResult::NotCalled { reason },
+        };
+        let page = |not_called| RetryPage {
+            not_called,
+            unsettled: vec![tried.clone()],
+            ..RetryPage::default()
+        };
+        let shown = "settled 0, failed again 0, not called 1\n  7 of tally: not called: as many \
+                     this hour as it may\n";
         assert_eq!(text(&page(1), false), shown);
-        for (are_missed, list) in [(false, "hailer failures list"), (true, "hailer failures list --missed")] {
+        for (are_missed, list) in
+            [(false, "hailer failures list"), (true, "hailer failures list --missed")]
+        {
             let text = text(&page(2), are_missed);
             assert!(text.ends_with(&format!("\n  and more; `{list}` lists them\n")), "{text}");
         }

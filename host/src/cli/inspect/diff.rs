@@ -1,5 +1,6 @@
-//! What is different between two modules: each thing that one of them has or says otherwise, in a row of its own. Both are laid out as facts
-//! by name first, so that nothing that `inspect` shows can be left out of a comparison by oversight.
+//! The differences between two modules, one row for each fact that only one of them has, or that
+//! differs. Both modules are first turned into named facts, so that a comparison cannot omit
+//! anything that `inspect` shows.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use super::{Inspected, bounds_text, condition_text, kind_text, value_text};
 use crate::cli::costs::Costs;
 use crate::cli::output;
 
-/// One thing that is not the same; absent where a module has nothing of the kind.
+/// One difference. A side is `None` if that module has no such fact.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Difference {
@@ -19,16 +20,22 @@ pub(super) struct Difference {
     pub(super) after: Option<String>,
 }
 
-/// By name, in the order in which they are shown.
+/// The facts of a module by name, in the order in which they are shown.
 type Facts = Vec<(String, String)>;
 
 pub(super) fn between(before: &Inspected, after: &Inspected) -> Vec<Difference> {
     let (before, after) = (facts_of(before), facts_of(after));
-    let value = |facts: &Facts, what: &str| facts.iter().find(|(name, _)| name == what).map(|(_, value)| value.clone());
+    let value = |facts: &Facts, what: &str| {
+        facts.iter().find(|(name, _)| name == what).map(|(_, value)| value.clone())
+    };
     let mut seen = BTreeSet::new();
-    let names = before.iter().chain(&after).map(|(name, _)| name).filter(|name| seen.insert(name.as_str()));
-    let difference =
-        |what: &String| Difference { what: what.clone(), before: value(&before, what), after: value(&after, what) };
+    let names =
+        before.iter().chain(&after).map(|(name, _)| name).filter(|name| seen.insert(name.as_str()));
+    let difference = |what: &String| Difference {
+        what: what.clone(),
+        before: value(&before, what),
+        after: value(&after, what),
+    };
     names.map(difference).filter(|difference| difference.before != difference.after).collect()
 }
 
@@ -37,7 +44,9 @@ pub(super) fn text(differences: &[Difference]) -> String {
         return "no difference: the two modules are the same bytes\n".to_owned();
     }
     let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-    let row = |difference: &Difference| [difference.what.clone(), side(&difference.before), side(&difference.after)];
+    let row = |difference: &Difference| {
+        [difference.what.clone(), side(&difference.before), side(&difference.after)]
+    };
     output::table(["what", "before", "after"], differences.iter().map(row))
 }
 
@@ -68,17 +77,26 @@ fn facts_of(Inspected { facts, costs }: &Inspected) -> Facts {
         }
         if !handler.fields.is_empty() {
             let called = if handler.strict { "not called" } else { "called as if it were absent" };
-            add(&format!("{}, if a field can't be used, is", handler.name), called.to_owned());
+            add(&format!("{}, if a field cannot be used, is", handler.name), called.to_owned());
         }
         for field in &handler.fields {
             add(&format!("{} reads {}", handler.name, field.name), field_text(field));
             for inner in &field.of {
-                add(&format!("{} reads {}.{}", handler.name, field.name, inner.name), field_text(inner));
+                add(
+                    &format!("{} reads {}.{}", handler.name, field.name, inner.name),
+                    field_text(inner),
+                );
             }
         }
     }
-    manifest.params.iter().for_each(|param| add(&format!("parameter {}", param.name), param_text(param)));
-    facts.scenarios.iter().for_each(|scenario| add(&format!("scenario {scenario}"), "told".to_owned()));
+    manifest
+        .params
+        .iter()
+        .for_each(|param| add(&format!("parameter {}", param.name), param_text(param)));
+    facts
+        .scenarios
+        .iter()
+        .for_each(|scenario| add(&format!("scenario {scenario}"), "embedded".to_owned()));
     match costs {
         Costs::Cost(costs) => {
             for cost in costs {
@@ -132,14 +150,18 @@ mod tests {
     const BEFORE: &str = r#"{ "abi": 1, "name": "big-basket", "version": "0.1.0",
         "handlers": [{ "name": "purchase", "events": ["OnPurchaseConfirm"], "fields": [
             { "name": "amount", "type": "decimal", "paths": ["/amount"], "required": true } ] }],
-        "params": [{ "name": "threshold", "type": "decimal", "default": "100.00" }, { "name": "old", "type": "int" }] }"#;
+        "params": [{ "name": "threshold", "type": "decimal", "default": "100.00" },
+            { "name": "old", "type": "int" }] }"#;
 
     #[test]
-    fn what_was_added_removed_and_changed_is_shown_and_nothing_else() {
+    fn added_removed_and_changed_facts_are_shown_and_no_others() {
         let after = BEFORE
             .replace("0.1.0", "0.2.0")
             .replace("100.00", "150.00")
-            .replace(r#"{ "name": "old", "type": "int" }"#, r#"{ "name": "new", "type": "bool", "default": true }"#)
+            .replace(
+                r#"{ "name": "old", "type": "int" }"#,
+                r#"{ "name": "new", "type": "bool", "default": true }"#,
+            )
             .replace(
                 r#", "required": true } ]"#,
                 r#"}, { "name": "card", "type": "id", "paths": ["/card"], "personal": true } ]"#,

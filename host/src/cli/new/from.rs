@@ -1,5 +1,6 @@
-//! `hailer new --from MODULE NAME`: one more campaign over a module that is there already. It begins in the shadow: a file that comes into
-//! the directory of a running engine is in force at once, and nobody has looked at its parameters yet.
+//! `hailer new --from MODULE NAME`: writes a campaign file for a module that exists. Its mode is
+//! shadow: a running engine loads a new campaign file at once, before anyone has checked its
+//! parameters.
 
 use std::path::{Path, PathBuf};
 
@@ -10,32 +11,42 @@ use crate::cli::{DONE, UsageError, module, output};
 use crate::config::nearest;
 use crate::engine::Limits;
 
-pub(super) fn write_campaign(name: &str, module: &Path, rules: &Path, limits: &Limits) -> anyhow::Result<u8> {
+pub(super) fn write_campaign(
+    name: &str,
+    module: &Path,
+    rules: &Path,
+    limits: &Limits,
+) -> anyhow::Result<u8> {
     let path = module_in(rules, module)?;
     let facts = module::read(&rules.join(&path), limits)?;
     let file = rules.join(name).with_extension("toml");
     if file.exists() {
-        bail!("{} is there already: choose another name", file.display());
+        bail!("{} already exists: choose another name", file.display());
     }
     let text = campaign_text(&path.display().to_string(), &facts.manifest);
-    // In one step, as an engine may be watching.
-    let failed = || format!("can't write {}", file.display());
-    let mut temporary =
-        tempfile::Builder::new().prefix(".").suffix(".partial").tempfile_in(rules).with_context(failed)?;
+    // The file gets its name only when it is complete, because an engine may be watching.
+    let failed = || format!("cannot write {}", file.display());
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".")
+        .suffix(".partial")
+        .tempfile_in(rules)
+        .with_context(failed)?;
     std::io::Write::write_all(&mut temporary, text.as_bytes()).with_context(failed)?;
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     temporary.as_file().set_permissions(readable).with_context(failed)?;
     temporary.persist_noclobber(&file).with_context(failed)?;
     output::data(&file.display().to_string())?;
-    output::say(&format!(
-        "next: set its parameters in {}, look with hailer check --rules {} --no-broker, then write mode = \"live\"",
+    output::message(&format!(
+        "next: set its parameters in {}, check it with hailer check --rules {} --no-broker, then \
+         write mode = \"live\"",
         file.display(),
         rules.display()
     ));
     Ok(DONE)
 }
 
-/// The module's path from the directory of campaigns: as it was named, or by its name alone.
+/// The module's path relative to the rules directory. `module` may be that path, the name of the
+/// module, or a path from the working directory.
 fn module_in(rules: &Path, module: &Path) -> Result<PathBuf, UsageError> {
     let known = modules_of(rules);
     let with_ending = if module.extension().is_some_and(|ending| ending == "wasm") {
@@ -60,10 +71,14 @@ fn module_in(rules: &Path, module: &Path) -> Result<PathBuf, UsageError> {
             format!("it has {}", names.join(", "))
         }
     };
-    Err(UsageError(format!("there is no module `{}` in {}: {hint}", module.display(), rules.display())))
+    Err(UsageError(format!(
+        "there is no module `{}` in {}: {hint}",
+        module.display(),
+        rules.display()
+    )))
 }
 
-/// The modules of a directory of campaigns, as paths from it.
+/// The modules in a rules directory, as paths relative to it.
 fn modules_of(rules: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for folder in ["", "modules"] {
@@ -87,14 +102,24 @@ mod tests {
             std::fs::write(rules.path().join(file), "").unwrap();
         }
         let found = |module: &str| module_in(rules.path(), Path::new(module));
-        for name in ["big-basket", "big-basket.wasm", "modules/big-basket", "modules/big-basket.wasm"] {
+        for name in
+            ["big-basket", "big-basket.wasm", "modules/big-basket", "modules/big-basket.wasm"]
+        {
             assert_eq!(found(name).unwrap(), Path::new("modules/big-basket.wasm"), "{name}");
         }
         assert_eq!(found("welcome").unwrap(), Path::new("welcome.wasm"));
         let whole = rules.path().join("modules/big-basket.wasm");
-        assert_eq!(found(&whole.display().to_string()).unwrap(), Path::new("modules/big-basket.wasm"));
+        assert_eq!(
+            found(&whole.display().to_string()).unwrap(),
+            Path::new("modules/big-basket.wasm")
+        );
         assert!(found("big-baskt").unwrap_err().0.contains("did you mean `big-basket`?"));
-        assert!(found("/etc/passwd").unwrap_err().0.contains("it has modules/big-basket.wasm, welcome.wasm"));
+        assert!(
+            found("/etc/passwd")
+                .unwrap_err()
+                .0
+                .contains("it has modules/big-basket.wasm, welcome.wasm")
+        );
         let empty = tempfile::tempdir().unwrap();
         assert!(module_in(empty.path(), Path::new("x")).unwrap_err().0.contains("holds no module"));
     }

@@ -1,4 +1,5 @@
-//! `hailer new`: a rule crate that builds, with tests that pass; or, of a rule that is there already, one more campaign's file.
+//! `hailer new`: writes a rule crate that builds, with tests that pass; or a campaign file for a
+//! rule that exists.
 
 mod from;
 mod sdk;
@@ -14,39 +15,44 @@ use self::sdk::SDK_DIRECTORY;
 use self::template::Template;
 use super::settings::Global;
 use super::{DONE, EXIT_CODES, UsageError, output, toolchain};
+use crate::reload::POLICIES_NAME;
 
 const MANIFEST: &str = include_str!("files/Cargo.toml.txt");
 const README: &str = include_str!("files/README.md.txt");
 
 /// Write a new rule crate, with tests, ready to build
 ///
-/// Makes a directory with a small rule, its tests and a README. The SDK's sources are unpacked beside it (.hailer-sdk), so
-/// nothing but crates.io is needed to build; --sdk uses a checkout in its place. --template chooses what the rule is like; without
-/// it a terminal is asked, and elsewhere it is the stateless one.
+/// Creates a directory with a small rule, its tests and a README. The SDK's sources are unpacked
+/// into it (.hailer-sdk), so a build needs nothing but crates.io; --sdk uses a checkout instead.
+/// --template chooses the kind of rule. Without it, the command asks on a terminal, and elsewhere
+/// uses the stateless template.
 ///
-/// With --from MODULE it writes no crate: NAME becomes a campaign's file over a module that is there already, with the rule's
-/// parameters as comments.
+/// With --from MODULE no crate is written: NAME becomes a campaign file for a module that exists,
+/// with the rule's parameters as comments.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  hailer new my-rule && cd my-rule && cargo test\n  hailer new loyal --template counter --path ~/rules\n  \
-     hailer new my-rule --sdk ../hailer/guest-sdk\n  hailer new --from big-basket vip\n\n{EXIT_CODES}",
+    "Examples:\n  hailer new my-rule && cd my-rule && cargo test\n  hailer new loyal --template \
+        counter --path ~/rules\n  \
+     hailer new my-rule --sdk ../hailer/guest-sdk\n  hailer new --from big-basket \
+     vip\n\n{EXIT_CODES}",
 ))]
 pub(super) struct New {
-    /// The rule's name, or with --from the campaign's: lower-case letters, digits, - and _
+    /// The name of the rule (with --from, of the campaign): lower-case letters, digits, - and _
     name: String,
-    /// What the rule is like
+    /// The kind of rule
     #[arg(long, value_enum)]
     template: Option<Template>,
-    /// The directory to make it in
+    /// The directory in which to create the crate
     #[arg(long, value_name = "DIR", default_value = ".")]
     path: PathBuf,
-    /// An SDK's source directory to use in place of the one in this binary
+    /// The directory of an SDK checkout, to use instead of the sources in this binary
     #[arg(long, value_name = "DIR")]
     sdk: Option<PathBuf>,
-    /// Write a campaign's file over this module: its name, or its path inside the rules' directory
+    /// Write a campaign file for this module, given by its name or its path inside the rules
+    /// directory
     #[arg(long, value_name = "MODULE", conflicts_with_all = ["template", "path", "sdk"])]
     from: Option<PathBuf>,
-    /// With --from: the directory of campaigns
+    /// With --from: the rules directory
     #[arg(long, value_name = "DIR", requires = "from", default_value = "rules.d")]
     rules: PathBuf,
 }
@@ -55,18 +61,26 @@ impl New {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         check_name(&self.name)?;
         match &self.from {
-            Some(module) => from::write_campaign(&self.name, module, &self.rules, &global.limits()?),
+            Some(module) => {
+                from::write_campaign(&self.name, module, &self.rules, &global.limits()?)
+            }
             None => self.write_crate(),
         }
     }
 
     fn write_crate(&self) -> anyhow::Result<u8> {
-        let directory = if self.path == Path::new(".") { self.name.clone().into() } else { self.path.join(&self.name) };
+        let directory = if self.path == Path::new(".") {
+            self.name.clone().into()
+        } else {
+            self.path.join(&self.name)
+        };
         if directory.exists() {
-            bail!("{} is there already: choose another name, or --path", directory.display());
+            bail!("{} already exists: choose another name, or --path", directory.display());
         }
         let sdk = match &self.sdk {
-            Some(sdk) => sdk.canonicalize().with_context(|| format!("can't find the SDK at {}", sdk.display()))?,
+            Some(sdk) => sdk
+                .canonicalize()
+                .with_context(|| format!("cannot find the SDK at {}", sdk.display()))?,
             None => Path::new(SDK_DIRECTORY).join("guest-sdk"),
         };
         let template = self.template()?;
@@ -88,7 +102,7 @@ impl New {
             sdk::unpack(&directory)?;
         }
         output::data(&directory.display().to_string())?;
-        output::say(&format!(
+        output::message(&format!(
             "next: hailer test {0} (its scenarios), then hailer build {0} --out rules.d",
             directory.display()
         ));
@@ -102,19 +116,29 @@ impl New {
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return Ok(Template::Stateless);
         }
-        let asked = Template::ask(std::io::stdin().lock(), std::io::stderr()).context("can't ask for the template")?;
-        asked.ok_or_else(|| UsageError("no template was chosen: name one with --template".into()).into())
+        let asked = Template::ask(std::io::stdin().lock(), std::io::stderr())
+            .context("cannot ask for the template")?;
+        asked.ok_or_else(|| {
+            UsageError("no template was chosen: name one with --template".into()).into()
+        })
     }
 }
 
 fn check_name(name: &str) -> Result<(), UsageError> {
+    if name == POLICIES_NAME {
+        let reason = format!("the name `{name}` is reserved for policies.toml: choose another");
+        return Err(UsageError(reason));
+    }
     let starts_well = name.starts_with(|letter: char| letter.is_ascii_lowercase());
-    let plain =
-        name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_".contains(letter));
+    let plain = name.chars().all(|letter| {
+        letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_".contains(letter)
+    });
     if starts_well && plain && name.len() <= 64 {
         return Ok(());
     }
-    let reason = format!("`{name}` is no name for a rule: use up to 64 of a-z, 0-9, - and _, a letter first");
+    let reason = format!(
+        "`{name}` is not a valid name for a rule: use up to 64 of a-z, 0-9, - and _, a letter first"
+    );
     Err(UsageError(reason))
 }
 
@@ -122,13 +146,16 @@ fn check_name(name: &str) -> Result<(), UsageError> {
 fn type_name(name: &str) -> String {
     let capital = |word: &str| {
         let mut letters = word.chars();
-        letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+        letters
+            .next()
+            .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
+            .unwrap_or_default()
     };
     name.split(['-', '_']).map(capital).collect()
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let failed = || format!("can't write {}", path.display());
+    let failed = || format!("cannot write {}", path.display());
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).with_context(failed)?;
     }
@@ -142,17 +169,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_become_types() {
-        for (name, expected) in [("my-rule", "MyRule"), ("welcome", "Welcome"), ("a_b-2c", "AB2c")] {
+    fn names_become_type_names() {
+        for (name, expected) in [("my-rule", "MyRule"), ("welcome", "Welcome"), ("a_b-2c", "AB2c")]
+        {
             assert_eq!(type_name(name), expected);
         }
-        for name in ["", "My-Rule", "2nd", "-x", "a/b", "правило", &"x".repeat(65)] {
+        for name in ["", "policies", "My-Rule", "2nd", "-x", "a/b", "правило", &"x".repeat(65)]
+        {
             assert!(check_name(name).is_err(), "{name}");
         }
     }
 
     #[test]
-    fn a_new_crate_holds_everything_that_it_builds_from() {
+    fn a_new_crate_contains_everything_that_it_is_built_from() {
         let parent = tempfile::tempdir().unwrap();
         for template in Template::value_variants() {
             let name = format!("{template:?}").to_lowercase() + "-rule";
@@ -170,9 +199,13 @@ mod tests {
             let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
             assert_eq!(manifest["package"]["description"].as_str(), Some(template.description()));
             let sdk = manifest["dependencies"]["hailer-sdk"]["path"].as_str().unwrap();
-            for file in
-                ["Cargo.toml", "src/lib.rs", "abi/src/lib.rs", "macros/src/lib.rs", "abi/events/OnPurchaseConfirm.json"]
-            {
+            for file in [
+                "Cargo.toml",
+                "src/lib.rs",
+                "abi/src/lib.rs",
+                "macros/src/lib.rs",
+                "abi/events/OnPurchaseConfirm.json",
+            ] {
                 assert!(directory.join(sdk).join(file).is_file(), "{file}");
             }
             assert!(directory.join("rust-toolchain.toml").is_file());
@@ -180,7 +213,9 @@ mod tests {
                 assert!(!read(file).contains("{{"), "{template:?}: {file}");
             }
             assert!(read("src/lib.rs").contains(&format!("pub struct {}", type_name(&name))));
-            assert!(new().run(&Global::default()).unwrap_err().to_string().contains("there already"));
+            assert!(
+                new().run(&Global::default()).unwrap_err().to_string().contains("already exists")
+            );
         }
     }
 }

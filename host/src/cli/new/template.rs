@@ -1,19 +1,20 @@
-//! What a new crate begins as: one small rule with its tests for each way in which rules remember.
+//! The templates of `hailer new`: one small rule with its tests for each way in which rules keep
+//! state.
 
 use std::io::{BufRead, Write};
 
 use clap::ValueEnum;
 
-/// What the new rule is like.
+/// The kind of the new rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Template {
-    /// Answers an event by itself: thanks for a big purchase
+    /// Decides each event by itself: thanks for a big purchase
     Stateless,
-    /// Counts: thanks for every third purchase
+    /// Counts events: thanks for every third purchase
     Counter,
-    /// Waits: nudges whoever does not finish registering
+    /// Waits with a timer: reminds customers who do not finish registering
     Timer,
-    /// Several messages over days, until something happens: a welcome
+    /// Sends several messages over days, until something happens: a welcome
     Sequence,
 }
 
@@ -27,7 +28,7 @@ impl Template {
         }
     }
 
-    /// What the rule does, as stories.
+    /// The scenarios of the rule.
     pub(super) fn scenarios(self) -> &'static str {
         match self {
             Template::Stateless => include_str!("files/stateless.scenarios.txt"),
@@ -37,12 +38,12 @@ impl Template {
         }
     }
 
-    /// The rule's first line, which describes it.
+    /// The description of the rule, which is the first line of its source.
     pub(super) fn description(self) -> &'static str {
         self.rule().lines().next().and_then(|line| line.strip_prefix("//! ")).unwrap_or_default()
     }
 
-    /// A parameter as a campaign's file sets it.
+    /// An example of a parameter, as a campaign file sets it.
     pub(super) fn param(self) -> &'static str {
         match self {
             Template::Stateless => "threshold = \"500.00\"",
@@ -57,20 +58,25 @@ impl Template {
     }
 
     fn help(self) -> String {
-        self.to_possible_value().and_then(|value| Some(value.get_help()?.to_string())).unwrap_or_default()
+        self.to_possible_value()
+            .and_then(|value| Some(value.get_help()?.to_string()))
+            .unwrap_or_default()
     }
 
-    /// Asks somebody who sits at a terminal which one it is to be.
+    /// Asks the user at the terminal which template to use. Returns `None` at the end of the input.
     ///
     /// # Errors
-    /// When the terminal can't be read or written.
-    pub(super) fn ask(mut input: impl BufRead, mut output: impl Write) -> std::io::Result<Option<Template>> {
-        writeln!(output, "What is the rule like?")?;
+    /// When the terminal cannot be read or written.
+    pub(super) fn ask(
+        mut input: impl BufRead,
+        mut output: impl Write,
+    ) -> std::io::Result<Option<Template>> {
+        writeln!(output, "Which kind of rule?")?;
         for (number, template) in Template::value_variants().iter().enumerate() {
             writeln!(output, "  {} {:<10} {}", number + 1, template.name(), template.help())?;
         }
         loop {
-            write!(output, "Its number or name [1]: ")?;
+            write!(output, "Number or name [1]: ")?;
             output.flush()?;
             let mut answer = String::new();
             if input.read_line(&mut answer)? == 0 {
@@ -78,7 +84,7 @@ impl Template {
             }
             match Template::answered(answer.trim()) {
                 Some(template) => return Ok(Some(template)),
-                None => writeln!(output, "There is none of that number or name.")?,
+                None => writeln!(output, "There is no template with that number or name.")?,
             }
         }
     }
@@ -106,8 +112,10 @@ mod tests {
     }
 
     #[test]
-    fn a_template_is_chosen_by_number_by_name_or_by_nothing() {
-        for (answer, expected) in [("\n", "stateless"), ("3\n", "timer"), ("Counter\n", "counter"), ("4", "sequence")] {
+    fn a_template_is_chosen_by_number_by_name_or_by_an_empty_line() {
+        for (answer, expected) in
+            [("\n", "stateless"), ("3\n", "timer"), ("Counter\n", "counter"), ("4", "sequence")]
+        {
             let (chosen, shown) = asked(answer);
             assert_eq!(chosen.unwrap().name(), expected, "{shown}");
             assert!(shown.contains("2 counter    Counts"), "{shown}");
@@ -115,19 +123,22 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_answer_is_asked_again_and_none_is_no_template() {
+    fn after_a_wrong_answer_it_asks_again_and_no_answer_is_no_template() {
         let (chosen, shown) = asked("0\nfive\n2\n");
         assert_eq!(chosen, Some(Template::Counter));
-        assert_eq!(shown.matches("There is none").count(), 2);
+        assert_eq!(shown.matches("There is no template").count(), 2);
         assert_eq!(asked("5\n").0, None);
     }
 
     #[test]
-    fn every_template_describes_itself() {
+    fn every_template_has_a_description_and_an_example_parameter() {
         for template in Template::value_variants() {
             assert!(template.description().ends_with('.'), "{template:?}");
             let name = template.param().split(' ').next().unwrap();
-            assert!(template.rule().contains(&format!(" {name}: ")), "{template:?} has no `{name}`");
+            assert!(
+                template.rule().contains(&format!(" {name}: ")),
+                "{template:?} has no `{name}`"
+            );
         }
     }
 }

@@ -1,78 +1,91 @@
-//! `hailer record export`: recorded events as lines, some of them, and without what is personal.
+//! `hailer record export`: writes recorded events as lines, all or some of them, with or without
+//! personal data.
 
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use clap::Args;
 
 use crate::cli::moment::{moment, zone};
+use crate::cli::progress::{Progress, Total};
 use crate::cli::settings::{Global, SettingFlags};
 use crate::cli::{DONE, EXIT_CODES, FAILED, UsageError, logging, origins, output};
 use crate::config::Purpose;
-use crate::fork::{fork, parts_of};
+use crate::parallel::{parallel_map, split_into_parts};
 use crate::pseudonyms::{Key, Pseudonyms};
-use crate::recording::{Archive, Broken, Chunks, Entry, Recorded, Troubles};
+use crate::recording::{Archive, Chunks, Entry, Recorded, UnreadableEntries, UnreadableEntry};
 use crate::timeline::is_time;
 
 const CHUNK_LINES: usize = 16 << 10;
 const CHUNK_BYTES: usize = 32 << 20;
 const PART_LINES: usize = 512;
 
-/// Write recorded events as lines of JSON, and make them safe for a laptop
+/// Write recorded events as lines of JSON, with personal data replaced if wanted
 ///
-/// Reads what an engine recorded (`[record]`, or FILEs and streams like those of `hailer replay`) and writes envelopes, one a line, to be replayed elsewhere.
+/// Reads the events that an engine recorded (`[record]`), or FILEs and streams as `hailer replay`
+/// does. Writes envelopes, one a line, which can be replayed elsewhere.
 ///
-/// With --pseudonymise, whatever says who somebody is is replaced by something of the same shape: ids of customers and cards, card numbers, attribute values,
-/// free texts, message ids, and every text that the catalogue does not know, unless --keep names it. Amounts, times, states, codes and the ids of purchases and shops
-/// stay. Under one key the same value always becomes the same pseudonym, so files fit together, and rules decide as they did unless they read what is personal.
-/// Whoever has the key can find out whether a pseudonym is somebody's: keep it apart from the files. Pseudonymised data is personal data still.
+/// --pseudonymise replaces everything that may identify a person by a value of the same form: ids
+/// of customers and cards, card numbers, attribute values, free texts, message ids, and every text
+/// that the catalogue does not know, unless --keep names it. Amounts, times, states, codes and the
+/// ids of purchases and shops stay.
+///
+/// With one key, the same value always becomes the same pseudonym. So files fit together, and rules
+/// decide as they did unless they read personal fields. A person who has the key can find out
+/// whether a pseudonym belongs to a given customer: keep the key apart from the files.
+/// Pseudonymised data is still personal data.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
-    "Examples:\n  hailer record export --since 7d --pseudonymise --new-key replay.key --out week.jsonl.zst\n  \
-     hailer record export recording/ --pseudonymise --key replay.key --keep /segment --codes OnPurchaseConfirm,OnPurchaseRefund\n  \
+    "Examples:\n  hailer record export --since 7d --pseudonymise --new-key replay.key --out \
+        week.jsonl.zst\n  \
+     hailer record export recording/ --pseudonymise --key replay.key --keep /segment --codes \
+     OnPurchaseConfirm,OnPurchaseRefund\n  \
      hailer record export --since 2026-03-01 --until 2026-03-02 | jq -c .body\n  \
-     hailer record export amqp://me@broker/smc.customerEvents.recorded --since 24h --pseudonymise --key replay.key --out day.jsonl.zst\n\n{EXIT_CODES}",
+     hailer record export amqp://me@broker/smc.customerEvents.recorded --since 24h --pseudonymise \
+     --key replay.key --out day.jsonl.zst\n\n{EXIT_CODES}",
 ))]
 pub(super) struct Export {
-    /// Files or directories of events [default: what the configuration says, record.dir]
+    /// Files, directories or streams of events [default: record.dir of the configuration]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Replace what is personal
+    /// Replace personal data by pseudonyms
     #[arg(long)]
     pseudonymise: bool,
-    /// The key of the pseudonyms
+    /// The file of the key for pseudonyms
     #[arg(long, value_name = "FILE", requires = "pseudonymise")]
     key: Option<PathBuf>,
-    /// Make a key, and use it
+    /// Create a key in this file, and use it
     #[arg(long, value_name = "FILE", requires = "pseudonymise", conflicts_with = "key")]
     new_key: Option<PathBuf>,
-    /// Leave a member as it is, though the catalogue does not know it: a JSON Pointer, with * for every element; may be repeated
+    /// Keep a member that the catalogue does not know unchanged: a JSON Pointer, with * for every
+    /// element; may be repeated
     #[arg(long, value_name = "PATH", requires = "pseudonymise")]
     keep: Vec<String>,
-    /// Nothing before: a span back from now such as 7d, a date, or a time
+    /// Only events since this time: a span back from now such as 7d, a date, or a time
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Nothing from then on
+    /// Only events before this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Only events with these codes
     #[arg(long, value_name = "CODE,…", value_delimiter = ',')]
     codes: Vec<String>,
-    /// Where to write; compressed if the name ends with .zst or .gz [default: standard output]
+    /// The file to write; compressed if its name ends with .zst or .gz [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Dates in UTC [default: in the machine's zone]
+    /// Read dates in UTC [default: in the machine's zone]
     #[arg(long)]
     utc: bool,
-    /// End with the first line that can't be read
+    /// End at the first line that cannot be read
     #[arg(long)]
     strict: bool,
 }
 
-/// Which events, and how.
+/// The selection of the events to export, and the form of the export.
 struct Selection {
     since_ms: Option<i64>,
     until_ms: Option<i64>,
@@ -81,14 +94,14 @@ struct Selection {
     bytes_max: usize,
 }
 
-/// What came of some lines.
+/// The result of exporting some lines.
 #[derive(Default)]
 struct Exported {
     rows: Vec<u8>,
     events: u64,
     without_time: u64,
     out_of_range: Vec<String>,
-    broken: Vec<Broken>,
+    broken: Vec<UnreadableEntry>,
 }
 
 impl Export {
@@ -101,14 +114,16 @@ impl Export {
         };
         let (since_ms, until_ms) = (time("--since", &self.since)?, time("--until", &self.until)?);
         if let Some(path) = self.keep.iter().find(|path| !path.starts_with('/')) {
-            return Err(
-                UsageError(format!("`--keep {path}` is no path: write one such as /segment or /list/*/code")).into()
-            );
+            return Err(UsageError(format!(
+                "`--keep {path}` is not a JSON Pointer: write one such as /segment or /list/*/code"
+            ))
+            .into());
         }
         let files = match (&self.files[..], &config.record.dir) {
             ([], Some(directory)) => vec![directory.clone()],
             ([], None) => {
-                let reason = "nothing is named, and the configuration records nothing: name files, or set record.dir";
+                let reason = "no file is named, and the configuration has no recording: name \
+                    files, or set record.dir";
                 return Err(UsageError(reason.to_owned()).into());
             }
             (files, _) => files.to_vec(),
@@ -118,8 +133,13 @@ impl Export {
         let archive = origins::open(&files, &config, since)?;
         let pseudonyms = self.pseudonyms()?;
         let selection = Selection { since_ms, until_ms, codes: self.codes, pseudonyms, bytes_max };
+        let total = Total::Bytes(archive.bytes_total());
+        let progress = match self.out {
+            Some(_) => Progress::new(total),
+            None => Progress::beside_data(total),
+        };
         let out = writer(self.out.as_deref())?;
-        selection.export(archive, out, Troubles::new(self.strict))
+        selection.export(archive, out, progress, UnreadableEntries::new(self.strict))
     }
 
     fn pseudonyms(&self) -> anyhow::Result<Option<Pseudonyms>> {
@@ -128,7 +148,8 @@ impl Export {
             (Some(path), _) => Key::read(path).map_err(usage)?,
             (None, Some(path)) => Key::make(path).map_err(usage)?,
             (None, None) if self.pseudonymise => {
-                let reason = "--pseudonymise needs a key: --new-key FILE makes one, --key FILE uses it again, and files with one key fit together";
+                let reason = "--pseudonymise needs a key: --new-key FILE creates one, --key FILE \
+                    uses it again; files with one key fit together";
                 return Err(UsageError(reason.to_owned()).into());
             }
             (None, None) => return Ok(None),
@@ -138,54 +159,71 @@ impl Export {
 }
 
 impl Selection {
-    fn export(&self, archive: Archive, mut out: Out, mut troubles: Troubles) -> anyhow::Result<u8> {
+    fn export(
+        &self,
+        archive: Archive,
+        mut out: Out,
+        mut progress: Progress,
+        mut unreadable: UnreadableEntries,
+    ) -> anyhow::Result<u8> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut progress = output::Progress::new();
         let (mut events, mut without_time, mut out_of_range) = (0, 0, 0);
         let mut first_out_of_range = None;
-        for chunk in Chunks::of(archive, CHUNK_LINES, CHUNK_BYTES) {
+        let mut chunks = Chunks::of(archive, CHUNK_LINES, CHUNK_BYTES);
+        while let Some(chunk) = chunks.next() {
             let chunk = chunk?;
             for broken in chunk.broken {
-                troubles.add(broken)?;
+                unreadable.add(broken)?;
             }
-            for exported in fork(cores, parts_of(chunk.entries, PART_LINES), |entries| self.entries(entries)) {
+            for exported in
+                parallel_map(cores, split_into_parts(chunk.entries, PART_LINES), |entries| {
+                    self.entries(entries)
+                })
+            {
                 events += exported.events;
                 without_time += exported.without_time;
                 out_of_range += exported.out_of_range.len();
-                first_out_of_range = first_out_of_range.or(exported.out_of_range.into_iter().next());
+                first_out_of_range =
+                    first_out_of_range.or(exported.out_of_range.into_iter().next());
                 out.write_all(&exported.rows)?;
                 for broken in exported.broken {
-                    troubles.add(broken)?;
+                    unreadable.add(broken)?;
                 }
             }
-            progress.show(|| format!("{events} events"));
+            let bytes_read = chunks.bytes_read().load(Ordering::Relaxed);
+            progress.advance(bytes_read, || format!("{events} events"));
         }
         out.end()?;
         drop(progress);
-        output::say(&format!("{events} events written"));
+        output::message(&format!("{events} events written"));
         if without_time > 0 {
-            output::say(&format!("{without_time} events have no time, and --since and --until leave them out"));
-        }
-        if let Some(first) = first_out_of_range {
-            output::say(&format!(
-                "{out_of_range} events have a time that is out of range, and are written without it; the first is {first}"
+            output::message(&format!(
+                "{without_time} events have no time, and are left out because of --since or --until"
             ));
         }
-        if troubles.count > 0 {
-            output::say(troubles.to_string().trim_end());
+        if let Some(first) = first_out_of_range {
+            output::message(&format!(
+                "{out_of_range} events have a time out of range, and are written without it; the \
+                    first is {first}"
+            ));
         }
-        Ok(if troubles.count == 0 { DONE } else { FAILED })
+        if unreadable.count > 0 {
+            output::message(unreadable.to_string().trim_end());
+        }
+        Ok(if unreadable.count == 0 { DONE } else { FAILED })
     }
 
     fn entries(&self, entries: Vec<(std::sync::Arc<str>, Entry)>) -> Exported {
         let mut exported = Exported::default();
         for (file, entry) in entries {
-            let broken = |reason| Broken {
+            let broken = |reason| UnreadableEntry {
                 place: format!("{file}:{}", entry.number()),
                 reason,
                 next_step: match &entry {
-                    Entry::Line(_) => "it is left out; mend the line if it matters".to_owned(),
-                    Entry::Message { .. } => "it is left out; an engine makes it a dead letter".to_owned(),
+                    Entry::Line(_) => "it is left out; correct the line if it matters".to_owned(),
+                    Entry::Message { .. } => {
+                        "it is left out; an engine would dead-letter it".to_owned()
+                    }
                 },
             };
             match Recorded::read(&entry, self.bytes_max) {
@@ -216,20 +254,23 @@ impl Selection {
         }
         match (recorded.timestamp_ms, self.since_ms.is_none() && self.until_ms.is_none()) {
             (_, true) => true,
-            // A stream is read since then, by the broker's clock.
-            (None, false) if matches!(entry, Entry::Message { .. }) && self.until_ms.is_none() => true,
+            // A stream is read from that time on, by the broker's clock.
+            (None, false) if matches!(entry, Entry::Message { .. }) && self.until_ms.is_none() => {
+                true
+            }
             (None, false) => {
                 exported.without_time += 1;
                 false
             }
             (Some(at), false) => {
-                self.since_ms.is_none_or(|since| at >= since) && self.until_ms.is_none_or(|until| at < until)
+                self.since_ms.is_none_or(|since| at >= since)
+                    && self.until_ms.is_none_or(|until| at < until)
             }
         }
     }
 }
 
-/// Where lines go; of a compressed file the end has to be written, too.
+/// The output. The end of a compressed file must be written, too.
 enum Out {
     Plain(Box<dyn Write>),
     Zstd(zstd::stream::write::Encoder<'static, std::fs::File>),
@@ -259,14 +300,16 @@ fn writer(path: Option<&Path>) -> anyhow::Result<Out> {
         return Ok(Out::Plain(Box::new(std::io::stdout().lock())));
     };
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let file = file.with_context(|| format!("can't write `{}`", path.display()))?;
+    let file = file.with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(match path.extension().and_then(|ending| ending.to_str()) {
         Some("zst") => {
             let mut encoder = zstd::stream::write::Encoder::new(file, 3)?;
             encoder.include_checksum(true)?;
             Out::Zstd(encoder)
         }
-        Some("gz") => Out::Gzip(flate2::write::GzEncoder::new(file, flate2::Compression::default())),
+        Some("gz") => {
+            Out::Gzip(flate2::write::GzEncoder::new(file, flate2::Compression::default()))
+        }
         _ => Out::Plain(Box::new(BufWriter::new(file))),
     })
 }

@@ -1,4 +1,4 @@
-//! `hailer store export`: every row as lines of JSON.
+//! `hailer store export`: writes every row as a line of JSON.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -9,27 +9,32 @@ use clap::Args;
 use serde_json::json;
 
 use super::counts;
-use crate::cli::reading::stopped;
+use crate::cli::progress::{Progress, Total};
 use crate::cli::settings::{Global, StoreFlags};
+use crate::cli::store_access::stopped;
 use crate::cli::{DONE, EXIT_CODES, output};
 use crate::store::{self, Exported, FileStore};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Write every row of a stopped engine's store as lines of JSON, to be imported elsewhere
+/// Write every row of a stopped engine's store as lines of JSON, for an import elsewhere
 ///
-/// An export is the way to another version of hailer whose store has another format, or to a machine that can't take a copy of the files. `hailer store import`
-/// makes a store from it. On one version of hailer a backup does the same, is smaller, and needs no stop.
+/// Use an export to move to a version of Hailer whose store has another format, or to a machine to
+/// which the files cannot be copied. `hailer store import` makes a store from it. Within one
+/// version of Hailer, a backup does the same, is smaller, and needs no stop.
 ///
-/// The first line names the store. Each row has one line, with its table, key and value in hex. The last line has the number of rows and a checksum of all
-/// lines, so a file that was cut off, changed or joined is refused. An export holds personal data: a file is for its owner alone, and nothing is overwritten.
+/// The first line names the store. Each row is one line with its table, key and value in hex. The
+/// last line holds the number of rows and a checksum of all lines, so a file that was cut off,
+/// changed or joined is refused. An export holds personal data: only the file's owner can read it,
+/// and nothing is overwritten.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!(
     "Examples:\n  hailer store export --config /etc/hailer/hailer.toml --to store.jsonl\n  \
-     hailer store backup backups/move && hailer store export --store backups/move | zstd > store.jsonl.zst\n\n{EXIT_CODES}",
+     hailer store backup backups/move && hailer store export --store backups/move | zstd > \
+     store.jsonl.zst\n\n{EXIT_CODES}",
 ))]
 pub(super) struct Export {
-    /// The file to make [default: -, standard output]
+    /// The file to create [default: -, standard output]
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
     #[command(flatten)]
@@ -47,38 +52,47 @@ impl Export {
                 if global.json {
                     output::json(&json!({ "file": file, "bytes": bytes, "rows": rows }))?;
                 } else {
-                    output::data(&format!("exported {total} rows to {}, {}", file.display(), output::size(bytes)))?;
+                    output::data(&format!(
+                        "exported {total} rows to {}, {}",
+                        file.display(),
+                        output::size(bytes)
+                    ))?;
                 }
             }
             None => {
-                let (total, _) = counts(&write(&store, io::stdout().lock())?.rows);
-                output::say(&format!("exported {total} rows"));
+                let progress = Progress::beside_data(Total::Unknown);
+                let (total, _) = counts(&write(&store, io::stdout().lock(), progress)?.rows);
+                output::message(&format!("exported {total} rows"));
             }
         }
         Ok(DONE)
     }
 }
 
-/// Writes a file beside its place, and moves it there when it is whole and on the disk.
+/// Writes a temporary file and renames it when it is complete and on the disk.
 fn to_file(store: &FileStore, file: &Path) -> anyhow::Result<Exported> {
     if file.symlink_metadata().is_ok() {
-        bail!("`{}` is there already; name a file that is not", file.display());
+        bail!("`{}` already exists; name a new file", file.display());
     }
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent =
+        file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = || format!("cannot write `{}`", file.display());
-    // Its mode is 0600.
-    let mut unfinished =
-        tempfile::Builder::new().prefix(".hailer-export-unfinished-").tempfile_in(parent).with_context(failed)?;
-    let exported = write(store, unfinished.as_file_mut())?;
+    // A temporary file has the mode 0600.
+    let mut unfinished = tempfile::Builder::new()
+        .prefix(".hailer-export-unfinished-")
+        .tempfile_in(parent)
+        .with_context(failed)?;
+    let exported = write(store, unfinished.as_file_mut(), Progress::new(Total::Unknown))?;
     unfinished.as_file().sync_all().with_context(failed)?;
     unfinished.persist_noclobber(file).with_context(failed)?;
     File::open(parent).and_then(|parent| parent.sync_all()).with_context(failed)?;
     Ok(exported)
 }
 
-fn write(store: &FileStore, out: impl Write) -> anyhow::Result<Exported> {
-    let mut progress = output::Progress::new();
+fn write(store: &FileStore, out: impl Write, mut progress: Progress) -> anyhow::Result<Exported> {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
-    let mut show = |table: store::Table, rows| progress.show(|| format!("exporting {}: {rows} rows", table.name()));
+    let mut show = |table: store::Table, rows| {
+        progress.show(|| format!("exporting {}: {rows} rows", table.name()))
+    };
     Ok(store::export(store, &mut out, &mut show)?)
 }

@@ -1,4 +1,4 @@
-//! `hailer store`: what is done to the store as a whole.
+//! `hailer store`: commands for the store as a whole.
 
 mod backup;
 mod clock;
@@ -15,16 +15,16 @@ use super::logging;
 use super::settings::Global;
 use crate::store::Table;
 
-/// Look at the store, check it, back it up, export and import it, make it smaller, and settle what its clock is
+/// Show, verify, back up, export, import and compact the store, and settle a doubt about its clock
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(super) struct StoreCommand {
     #[command(subcommand)]
-    command: Which,
+    command: Action,
 }
 
 #[derive(Debug, Subcommand)]
-enum Which {
+enum Action {
     Show(show::Show),
     Verify(verify::Verify),
     Backup(backup::Backup),
@@ -38,18 +38,18 @@ impl StoreCommand {
     pub(super) fn run(self, global: &Global) -> anyhow::Result<u8> {
         logging::start_quiet()?;
         match self.command {
-            Which::Show(command) => command.run(global),
-            Which::Verify(command) => command.run(global),
-            Which::Backup(command) => command.run(global),
-            Which::Export(command) => command.run(global),
-            Which::Import(command) => command.run(global),
-            Which::Compact(command) => command.run(global),
-            Which::Clock(command) => command.run(global),
+            Action::Show(command) => command.run(global),
+            Action::Verify(command) => command.run(global),
+            Action::Backup(command) => command.run(global),
+            Action::Export(command) => command.run(global),
+            Action::Import(command) => command.run(global),
+            Action::Compact(command) => command.run(global),
+            Action::Clock(command) => command.run(global),
         }
     }
 }
 
-/// The number of all rows, and that of each table.
+/// The number of all rows, and the number of rows of each table.
 fn counts(rows: &[(Table, u64)]) -> (u64, Map<String, Value>) {
     let total = rows.iter().map(|(_, rows)| rows).sum();
     (total, rows.iter().map(|(table, rows)| (table.name().to_owned(), (*rows).into())).collect())

@@ -1,4 +1,5 @@
-//! Results as JUnit XML, which every CI reads: a suite for each file of scenarios, a case for each scenario.
+//! Results as JUnit XML, which every CI reads: one suite for each file of scenarios, one case for
+//! each scenario.
 
 use std::fmt::Write as _;
 
@@ -10,17 +11,19 @@ pub(super) fn xml(outcomes: &[Outcome]) -> String {
         let reports = &outcome.scenarios;
         let failures = reports.iter().filter(|report| !report.is_passed()).count();
         let (name, tests, errors) = (escaped(&outcome.file), reports.len(), outcome.problems.len());
-        // Writing to a string can't fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(
             xml,
-            "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failures}\" errors=\"{errors}\">",
+            "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failures}\" \
+             errors=\"{errors}\">",
             tests + errors
         );
         for problem in &outcome.problems {
             let text = escaped(&problem.to_string());
             let _ = writeln!(
                 xml,
-                "    <testcase classname=\"{name}\" name=\"the file\"><error message=\"{text}\"/></testcase>"
+                "    <testcase classname=\"{name}\" name=\"the file\"><error \
+                 message=\"{text}\"/></testcase>"
             );
         }
         for report in reports {
@@ -30,15 +33,15 @@ pub(super) fn xml(outcomes: &[Outcome]) -> String {
                 "    <testcase classname=\"{}\" name=\"{case}\" time=\"{seconds:.6}\"",
                 escaped(&outcome.rule)
             );
-            let explained = report.explain();
-            match explained.first() {
+            let lines = report.explain();
+            match lines.first() {
                 None => xml.push_str("/>\n"),
                 Some(first) => {
                     let _ = writeln!(
                         xml,
                         "><failure message=\"{}\">{}</failure></testcase>",
                         escaped(first),
-                        escaped(&explained.join("\n"))
+                        escaped(&lines.join("\n"))
                     );
                 }
             }
@@ -48,7 +51,7 @@ pub(super) fn xml(outcomes: &[Outcome]) -> String {
     xml + "</testsuites>\n"
 }
 
-/// A text as XML may hold it, in an attribute too.
+/// Escapes a text for XML, for attributes too.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -58,7 +61,7 @@ fn escaped(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\n' => escaped.push_str("&#10;"),
-            // XML has no other control characters, however they are written.
+            // XML does not allow other control characters, even escaped.
             _ if character.is_control() => escaped.push('\u{fffd}'),
             _ => escaped.push(character),
         }
@@ -71,7 +74,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_rule_says_does_not_break_the_file() {
-        assert_eq!(escaped("a<b> & \"c\"\n\u{1b}[31m"), "a&lt;b&gt; &amp; &quot;c&quot;&#10;\u{fffd}[31m");
+    fn text_from_a_rule_does_not_break_the_file() {
+        assert_eq!(
+            escaped("a<b> & \"c\"\n\u{1b}[31m"),
+            "a&lt;b&gt; &amp; &quot;c&quot;&#10;\u{fffd}[31m"
+        );
     }
 }

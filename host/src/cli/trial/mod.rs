@@ -1,7 +1,8 @@
-//! A new version of a campaign on trial: looking at it (`hailer shadow`), and ending the trial one way or the other (`hailer promote`, `hailer abort`).
+//! Trials of a new version of a campaign: comparing it (`hailer shadow`), and ending the trial by
+//! accepting it (`hailer promote`) or not (`hailer abort`).
 //!
-//! What a trial is stands in the rules' directory, and nowhere else: promoting and aborting are edits of its files, made so that every moment
-//! between them is a directory that makes sense, and then the engine is asked to read it.
+//! A trial exists only as files in the rules directory. Promoting and aborting edit these files so
+//! that the directory is valid after every step; then the engine is asked to read it.
 
 mod end;
 mod files;

@@ -1,9 +1,12 @@
-//! A session with a broker in which one stream is read: it finds the stream's end, then takes the messages up to there.
+//! A broker session that reads one stream: it finds the stream's end, and then reads the messages
+//! up to there.
 //!
-//! **The end of a stream is an offset, known before its first message is read.** What the broker counts of a stream is some seconds old, so its last chunk is looked
-//! at, which `x-stream-offset = last` delivers at once. Whatever has been delivered before the broker answers a question has come when its answer does: the end is
-//! reached when an answer comes alone, though there was room for more. What is published later has higher offsets. A stream that stops short of its end is
-//! an error, never a shorter replay.
+//! **The end of a stream is an offset, known before its first message is read.** The broker's
+//! message count of a stream is some seconds old. So the session reads the last chunk, which
+//! `x-stream-offset = last` delivers at once. Messages that the broker delivered before it answers
+//! a request arrive before the answer. So the end is reached when an answer arrives without
+//! messages, although the prefetch limit had room for more. Messages that are published later have
+//! higher offsets. A stream that stops before its end is an error, never a shorter replay.
 
 use std::time::Duration;
 
@@ -16,28 +19,31 @@ use lapin::{Channel, Connection, Consumer};
 use tokio::time::timeout;
 
 use super::StreamQueue;
-use crate::broker::{BrokerError, Dialer, answered, close};
 use crate::clock::Millis;
+use crate::connection::{BrokerError, Dialer, answered, close};
 use crate::recording::entry::Entry;
 use crate::sources::lines::Envelope;
 
-/// In a delivery, where it stands in its stream; of a consumer, from where on it wants them. The broker takes it for streams only.
+/// The header with the message's offset in its stream, and the argument of a consumer with the
+/// offset to start at. The broker accepts it for streams only.
 pub(super) const OFFSET: &str = "x-stream-offset";
-/// A stream's consumer has to name one; it bounds what waits here, too, to a chunk more than this.
+/// A stream's consumer must set a prefetch limit. It also bounds the messages that wait here, to
+/// one chunk more.
 const PREFETCH: u16 = 1000;
 const BATCH_MESSAGES: usize = 1000;
-/// Each look asks for as many as there is room for, and a chunk of a stream holds a few thousand: a stream that is still filled after so many looks is read
-/// beyond what was there at first.
+/// The number of looks at a stream that is still filling after which messages beyond the original
+/// end are included. Each look requests as many messages as fit, and a chunk of a stream has a few
+/// thousand.
 const LOOKS_MAX: usize = 32;
-/// A stream of which nothing has come for so long is empty, or has nothing since the moment that was asked for.
+/// A stream without a message for this long is empty, or has no messages since the requested time.
 const NOTHING_AFTER: Duration = Duration::from_secs(5);
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-/// Why a stream can't be read on.
+/// Why a stream cannot be read further.
 #[derive(Debug)]
 pub(super) enum Trouble {
     Broker(BrokerError),
-    /// What comes has no offset.
+    /// The messages have no offset.
     NoStream,
     Silent {
         seconds: u64,
@@ -48,14 +54,15 @@ pub(super) enum Trouble {
 pub(super) struct Session {
     connection: Connection,
     queue: StreamQueue,
-    /// Begins with the first batch: until then other inputs may be read for longer than a broker waits for an acknowledgement.
+    /// Starts with the first batch: before that, other inputs may be read for longer than a broker
+    /// waits for an acknowledgement.
     reading: Option<Reading>,
     end: u64,
-    /// The offset that was read last.
+    /// The offset of the last message that was read.
     at: Option<u64>,
 }
 
-/// A consumer, on a channel of its own.
+/// A consumer on a channel of its own.
 struct Reading {
     channel: Channel,
     consumer: Consumer,
@@ -71,7 +78,9 @@ impl Session {
     pub(super) async fn begin(queue: &StreamQueue) -> Result<Option<Session>, Trouble> {
         let connection = Dialer::new(queue.address.broker.clone(), "replay").connect().await?;
         match Reading::end(&connection, &queue.address.queue).await {
-            Ok(Some(end)) => Ok(Some(Session { connection, queue: queue.clone(), reading: None, end, at: None })),
+            Ok(Some(end)) => {
+                Ok(Some(Session { connection, queue: queue.clone(), reading: None, end, at: None }))
+            }
             nothing => {
                 close(&connection).await;
                 nothing.map(|_| None)
@@ -79,7 +88,7 @@ impl Session {
         }
     }
 
-    /// The next messages, as many as are there; none at the end.
+    /// The next available messages; empty at the end.
     pub(super) async fn batch(&mut self) -> Result<Vec<Entry>, Trouble> {
         let mut entries = Vec::new();
         if self.at.is_some_and(|at| at >= self.end) {
@@ -90,16 +99,18 @@ impl Session {
             self.reading = Some(Reading::begin(&self.connection, name, self.from()).await?);
         }
         let Some(reading) = &mut self.reading else { return Ok(entries) };
-        // Since the moment that was asked for, nothing may have come at all.
+        // There may be no message since the requested time.
         let may_be_nothing = self.at.is_none() && self.queue.since.is_some();
-        let mut next = match reading.within(if may_be_nothing { NOTHING_AFTER } else { STALLED_AFTER }).await? {
-            Some(next) => next,
-            None if may_be_nothing => match reading.asked(name).await? {
-                (Some(next), _) => next,
-                (None, _) => return Ok(entries),
-            },
-            None => return Err(Trouble::silent(STALLED_AFTER)),
-        };
+        let mut next =
+            match reading.within(if may_be_nothing { NOTHING_AFTER } else { STALLED_AFTER }).await?
+            {
+                Some(next) => next,
+                None if may_be_nothing => match reading.asked(name).await? {
+                    (Some(next), _) => next,
+                    (None, _) => return Ok(entries),
+                },
+                None => return Err(Trouble::silent(STALLED_AFTER)),
+            };
         let last_tag = loop {
             let Message { offset, delivery } = next;
             let tag = delivery.delivery_tag;
@@ -119,7 +130,7 @@ impl Session {
         Ok(entries)
     }
 
-    /// How far it has been read, as part of a sentence.
+    /// The progress as part of a sentence, for errors.
     pub(super) fn reached(&self) -> String {
         match self.at {
             Some(at) => format!("after offset {at} of {}", self.end),
@@ -127,14 +138,14 @@ impl Session {
         }
     }
 
-    /// A farewell that fails takes nothing back.
+    /// Closes the connection; a failure has no effect on what was read.
     pub(super) async fn close(self) {
         close(&self.connection).await;
     }
 
     fn from(&self) -> AMQPValue {
         match self.queue.since {
-            // Whole seconds, as the protocol has them: rather a little too early.
+            // The protocol has whole seconds, so the start may be a little too early.
             Some(since) => AMQPValue::Timestamp(since.as_second().try_into().unwrap_or_default()),
             None => AMQPValue::LongString("first".into()),
         }
@@ -142,25 +153,37 @@ impl Session {
 }
 
 impl Reading {
-    async fn begin(connection: &Connection, queue: &str, from: AMQPValue) -> Result<Reading, Trouble> {
+    async fn begin(
+        connection: &Connection,
+        queue: &str,
+        from: AMQPValue,
+    ) -> Result<Reading, Trouble> {
         let channel = answered("channel.open", connection.create_channel()).await?;
         answered("basic.qos", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
         let mut arguments = FieldTable::default();
         arguments.insert(OFFSET.into(), from);
-        let consumer = channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), arguments);
+        let consumer = channel.basic_consume(
+            queue.into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            arguments,
+        );
         let consumer = answered("basic.consume", consumer).await?;
         Ok(Reading { channel, consumer })
     }
 
-    /// The highest offset that is there; `None` if nothing is there.
+    /// The highest offset of the stream; `None` if the stream is empty.
     async fn end(connection: &Connection, queue: &str) -> Result<Option<u64>, Trouble> {
-        let mut reading = Reading::begin(connection, queue, AMQPValue::LongString("last".into())).await?;
+        let mut reading =
+            Reading::begin(connection, queue, AMQPValue::LongString("last".into())).await?;
         let first = match reading.within(NOTHING_AFTER).await? {
             Some(first) => Some(first),
             None => match reading.asked(queue).await? {
                 (None, 0) => None,
-                // There are messages, so they have to come.
-                (None, _) => Some(reading.within(STALLED_AFTER).await?.ok_or(Trouble::silent(STALLED_AFTER))?),
+                // The stream has messages, so they must arrive.
+                (None, _) => Some(
+                    reading.within(STALLED_AFTER).await?.ok_or(Trouble::silent(STALLED_AFTER))?,
+                ),
                 (first, _) => first,
             },
         };
@@ -181,17 +204,18 @@ impl Reading {
         Ok(Some(last.offset))
     }
 
-    /// What comes next, if anything comes in time.
+    /// The next message; `None` if none arrives in time.
     async fn within(&mut self, patience: Duration) -> Result<Option<Message>, Trouble> {
         timeout(patience, self.consumer.next()).await.ok().map(message).transpose()
     }
 
-    /// What has come already.
+    /// A message that has arrived already.
     fn waiting(&mut self) -> Result<Option<Message>, Trouble> {
         self.consumer.next().now_or_never().map(message).transpose()
     }
 
-    /// What has come when the broker has answered a question, and its answer: how many messages it counts, which may be some seconds old.
+    /// A message that arrived before the broker's answer to a request, and the answer: its message
+    /// count, which may be some seconds old.
     async fn asked(&mut self, queue: &str) -> Result<(Option<Message>, u32), Trouble> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = self.channel.queue_declare(queue.into(), passive, FieldTable::default());
@@ -199,9 +223,10 @@ impl Reading {
         Ok((self.waiting()?, declared.message_count()))
     }
 
-    /// Only makes room for more: a stream forgets nothing by it.
+    /// Acknowledges messages, which only allows the broker to send more; a stream keeps them.
     async fn acknowledge(&self, tag: u64) -> Result<(), Trouble> {
-        Ok(answered("basic.ack", self.channel.basic_ack(tag, BasicAckOptions { multiple: true })).await?)
+        Ok(answered("basic.ack", self.channel.basic_ack(tag, BasicAckOptions { multiple: true }))
+            .await?)
     }
 }
 
@@ -235,11 +260,12 @@ fn message(came: Option<Result<Delivery, lapin::Error>>) -> Result<Message, Trou
     }
 }
 
-/// As the source that consumes a queue takes it.
+/// Converts a delivery as the queue's source does.
 fn entry(offset: u64, delivery: Delivery) -> Entry {
     let present = |text: &str| (!text.is_empty()).then(|| text.into());
     let properties = &delivery.properties;
-    let seconds = properties.timestamp().map(|seconds| Millis::try_from(seconds).unwrap_or(Millis::MAX));
+    let seconds =
+        properties.timestamp().map(|seconds| Millis::try_from(seconds).unwrap_or(Millis::MAX));
     let envelope = Envelope {
         message_id: properties.message_id().as_ref().and_then(|id| present(id.as_str())),
         routing_key: present(delivery.routing_key.as_str()),

@@ -1,42 +1,55 @@
-//! Writing while the disk does what disks do.
+//! Tests of writing with slow, full and hanging disks.
 
 use std::fs;
 
 use super::*;
 use crate::recording::{Archive, Chunks};
 
-/// Far longer than anything here takes; a test that needs it has failed.
+/// Far longer than any test needs; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 const RETENTION: Retention = Retention { file_bytes_max: 1 << 20, days: 7, bytes_max: 1 << 30 };
 
 fn message(now: Millis) -> Message {
     let body = format!("{{\"eventCode\":\"X\",\"n\":{now}}}").into();
-    Message { body, was_repaired: false, message_id: None, routing_key: None, now, redelivered: false }
+    Message {
+        body,
+        was_repaired: false,
+        message_id: None,
+        routing_key: None,
+        now,
+        redelivered: false,
+    }
 }
 
 fn shared(health: &Health) -> Arc<Shared> {
-    Arc::new(Shared { waiting_bytes: AtomicUsize::new(0), missing: AtomicU64::new(0), health: health.clone() })
+    Arc::new(Shared {
+        waiting_bytes: AtomicUsize::new(0),
+        missing: AtomicU64::new(0),
+        health: health.clone(),
+    })
 }
 
 fn wait_for(mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < until, "it never comes to pass");
+        assert!(Instant::now() < until, "the condition never becomes true");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 fn lines_in(path: &Path) -> usize {
-    Archive::open(&[path.to_owned()], 1 << 16)
-        .map_or(0, |archive| Chunks::of(archive, 1000, 1 << 20).map(|chunk| chunk.unwrap().entries.len()).sum())
+    Archive::open(&[path.to_owned()], 1 << 16).map_or(0, |archive| {
+        Chunks::of(archive, 1000, 1 << 20).map(|chunk| chunk.unwrap().entries.len()).sum()
+    })
 }
 
 #[test]
-fn what_an_engine_that_is_killed_has_flushed_can_be_read() {
+fn flushed_events_of_a_killed_engine_can_be_read() {
     let directory = crate::recording::tests::private_directory();
-    let recording = Recording::into_directory(directory.path(), RETENTION, &Health::default()).unwrap();
+    let recording =
+        Recording::into_directory(directory.path(), RETENTION, &Health::default()).unwrap();
     (0..100).for_each(|now| recording.recorder().hand_in(message(now)));
-    // The file as it is at some moment is what a kill would leave at that moment.
+    // A copy of the file at some moment is what a kill at that moment would leave.
     wait_for(|| lines_in(directory.path()) == 100);
     let entry = fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap();
     let left = tempfile::tempdir().unwrap();
@@ -46,15 +59,15 @@ fn what_an_engine_that_is_killed_has_flushed_can_be_read() {
 }
 
 #[test]
-fn a_thread_that_hangs_in_its_disk_holds_nobody_up() {
+fn a_thread_that_hangs_in_its_disk_blocks_no_sender() {
     let health = Health::default();
     let (messages, _taken_by_nobody) = sync_channel(2);
     let recorder = Recorder { messages, shared: shared(&health) };
     (0..10).for_each(|now| recorder.hand_in(message(now)));
     assert_eq!(recorder.shared.missing.load(Ordering::Relaxed), 8);
-    assert!(health.problems().is_empty(), "the engine is ready all the same");
+    assert!(health.problems().is_empty(), "the engine is ready nevertheless");
     assert!(health.complaints()["recording"].contains("record.dir"), "{:?}", health.complaints());
-    // What waits is bounded in bytes, too.
+    // The bytes that wait are bounded, too.
     let (messages, _taken_by_nobody) = sync_channel(100);
     let recorder = Recorder { messages, shared: shared(&health) };
     let large = Message { body: vec![b' '; WAITING_BYTES_MAX].into(), ..message(1) };
@@ -64,7 +77,7 @@ fn a_thread_that_hangs_in_its_disk_holds_nobody_up() {
 }
 
 #[test]
-fn a_full_disk_costs_the_recording_its_events_until_there_is_room_again() {
+fn a_full_disk_costs_events_until_there_is_room_again() {
     let directory = tempfile::tempdir().unwrap();
     let health = Health::default();
     let shared = shared(&health);
@@ -90,7 +103,7 @@ fn a_full_disk_costs_the_recording_its_events_until_there_is_room_again() {
     assert_eq!(missing(), 5);
     assert!(health.complaints().contains_key("recording"));
     writer.take(&message(6));
-    assert_eq!(missing(), 6, "it is not tried again at once");
+    assert_eq!(missing(), 6, "a new file is not tried at once");
     writer.failed_at = Instant::now().checked_sub(TRY_AGAIN_AFTER);
     writer.take(&message(7));
     assert_eq!(missing(), 6);

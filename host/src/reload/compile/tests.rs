@@ -1,4 +1,4 @@
-//! Every way in which a child can end, with this test binary as the child; and the cache beneath.
+//! Every way in which a child can end, with this test binary as the child; and the artifact cache.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,11 +12,12 @@ use crate::engine::{Limits, fixture, verify};
 
 const BEHAVIOUR: &str = "HAILER_TEST_CHILD";
 
-/// Not a test of its own: the child that the other tests start.
+/// The child that the other tests start; not a test of its own.
 #[test]
 fn a_child() {
     let Ok(behaviour) = std::env::var(BEHAVIOUR) else { return };
-    let precompile = |limits: &Limits, compatibility: &str, module: &[u8]| match behaviour.as_str() {
+    let precompile = |limits: &Limits, compatibility: &str, module: &[u8]| match behaviour.as_str()
+    {
         "compile" => Ok(artifact_of(module)),
         "refuse" => Err("function 3 has\u{1b}[31m no end\nat byte 7".to_owned()),
         "grow" => {
@@ -55,7 +56,8 @@ fn a_child() {
 
 fn describe() -> String {
     use rustix::process::{Resource, getpriority_process, getrlimit};
-    let limits = [Resource::Core, Resource::As, Resource::Cpu].map(|resource| getrlimit(resource).maximum);
+    let limits =
+        [Resource::Core, Resource::As, Resource::Cpu].map(|resource| getrlimit(resource).maximum);
     let environment: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
     format!("{limits:?} {:?} {environment:?}", getpriority_process(None))
 }
@@ -82,7 +84,9 @@ impl Workshop {
     fn compatible(&self, behaviour: &str, compatibility: &str) -> Compiler {
         let child = ChildCommand {
             program: std::env::current_exe().unwrap(),
-            args: ["--exact", "--nocapture", "reload::compile::tests::a_child"].map(Into::into).into(),
+            args: ["--exact", "--nocapture", "reload::compile::tests::a_child"]
+                .map(Into::into)
+                .into(),
             environment: vec![(BEHAVIOUR.into(), behaviour.into())],
         };
         let limits = Limits {
@@ -96,31 +100,31 @@ impl Workshop {
 
     fn outcome(&self, behaviour: &str) -> Result<Vec<u8>, CompileError> {
         let mut compiler = self.compiler(behaviour);
-        // A machine that runs all tests at once may give the child little of its processor.
+        // A machine that runs all tests at once may give the child little CPU time.
         compiler.wall_max = Duration::from_secs(60);
         compiler.artifact(&self.module)
     }
 
-    /// The one file in the cache.
+    /// Path of the only file in the cache.
     fn cached(&self) -> PathBuf {
         let mut files = fs::read_dir(self.data.path().join("artifacts")).unwrap();
         let file = files.next().unwrap().unwrap().path();
-        assert!(files.next().is_none(), "nothing else stays behind");
+        assert!(files.next().is_none(), "no other file is left");
         file
     }
 }
 
 #[test]
-fn a_module_is_compiled_once_and_comes_from_the_cache_then() {
+fn a_module_is_compiled_once_and_then_read_from_the_cache() {
     let workshop = Workshop::new();
     let artifact = artifact_of(&workshop.module.bytes);
     assert_eq!(workshop.outcome("compile").unwrap(), artifact);
-    assert_eq!(workshop.outcome("refuse").unwrap(), artifact, "no child is asked");
+    assert_eq!(workshop.outcome("refuse").unwrap(), artifact, "no child is started");
     assert_eq!(fs::metadata(workshop.cached()).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
-fn an_artifact_of_another_compiler_is_not_taken() {
+fn an_artifact_of_another_compiler_is_not_used() {
     let workshop = Workshop::new();
     workshop.outcome("compile").unwrap();
     let other = workshop.compatible("refuse", "wasmtime 49").artifact(&workshop.module);
@@ -128,7 +132,7 @@ fn an_artifact_of_another_compiler_is_not_taken() {
 }
 
 #[test]
-fn a_damaged_artifact_is_compiled_again_and_never_taken() {
+fn a_damaged_artifact_is_compiled_again_and_never_used() {
     let workshop = Workshop::new();
     let artifact = workshop.outcome("compile").unwrap();
     let whole = fs::read(workshop.cached()).unwrap();
@@ -146,7 +150,7 @@ fn a_damaged_artifact_is_compiled_again_and_never_taken() {
 }
 
 #[test]
-fn an_artifact_under_another_modules_name_is_not_taken() {
+fn an_artifact_under_another_modules_name_is_not_used() {
     let mut workshop = Workshop::new();
     workshop.outcome("compile").unwrap();
     let other = fixture::rule(&fixture::MANIFEST.replace("0.1.0", "0.2.0"));
@@ -189,7 +193,7 @@ fn a_cache_that_others_can_write_is_refused() {
 }
 
 #[test]
-fn room_is_made_among_artifacts_that_are_not_in_use() {
+fn the_cache_evicts_artifacts_that_are_not_in_use() {
     let workshop = Workshop::new();
     let mut compiler = workshop.compiler("compile");
     let digests: Vec<String> = ["0.2.0", "0.3.0", "0.4.0"]
@@ -201,7 +205,10 @@ fn room_is_made_among_artifacts_that_are_not_in_use() {
         })
         .into();
     compiler.retain(std::iter::empty());
-    assert!(digests.iter().all(|digest| compiler.cache.read(digest).is_some()), "there is room for all");
+    assert!(
+        digests.iter().all(|digest| compiler.cache.read(digest).is_some()),
+        "the cache has room for all"
+    );
     compiler.cache.set_bytes_max(1);
     compiler.retain([digests[1].as_str()]);
     let is_kept = |digest: &String| compiler.cache.read(digest).is_some();
@@ -209,7 +216,7 @@ fn room_is_made_among_artifacts_that_are_not_in_use() {
 }
 
 #[test]
-fn what_the_compiler_says_is_shown_on_one_line_without_control_characters() {
+fn the_compilers_message_is_one_line_without_control_characters() {
     match Workshop::new().outcome("refuse") {
         Err(CompileError::Refused { reason }) => {
             assert!(reason.ends_with("function 3 has\\u{1b}[31m no end; at byte 7"), "{reason}");
@@ -219,7 +226,7 @@ fn what_the_compiler_says_is_shown_on_one_line_without_control_characters() {
 }
 
 #[test]
-fn what_the_compiler_says_is_cut() {
+fn the_compilers_message_is_cut() {
     let error = Workshop::new().outcome("complain").unwrap_err();
     assert!(error.to_string().len() < 5 << 10, "{}", error.to_string().len());
 }
@@ -228,7 +235,10 @@ fn what_the_compiler_says_is_cut() {
 fn a_compilation_that_takes_too_much_memory_is_stopped() {
     for behaviour in ["grow", "split"] {
         let error = Workshop::new().outcome(behaviour).unwrap_err();
-        assert!(matches!(error, CompileError::Memory { memory_bytes: 536_870_912 }), "{behaviour}: {error}");
+        assert!(
+            matches!(error, CompileError::Memory { memory_bytes: 536_870_912 }),
+            "{behaviour}: {error}"
+        );
     }
 }
 
@@ -248,7 +258,7 @@ fn a_compilation_that_does_not_end_is_stopped() {
 }
 
 #[test]
-fn a_flood_a_crash_and_silence_are_told_apart() {
+fn a_flood_a_crash_and_an_empty_artifact_have_errors_of_their_own() {
     let workshop = Workshop::new();
     assert!(matches!(workshop.outcome("flood"), Err(CompileError::ArtifactTooLarge)));
     assert!(matches!(workshop.outcome("crash"), Err(CompileError::Signal { signal: 6 })));
@@ -257,7 +267,7 @@ fn a_flood_a_crash_and_silence_are_told_apart() {
 }
 
 #[test]
-fn a_child_that_can_not_be_started_is_told() {
+fn a_child_that_cannot_be_started_is_an_error() {
     let workshop = Workshop::new();
     let mut compiler = workshop.compiler("compile");
     compiler.child.program = "/nonexistent/hailer".into();
@@ -265,12 +275,13 @@ fn a_child_that_can_not_be_started_is_told() {
 }
 
 #[test]
-fn the_child_is_nice_limited_and_sees_no_secrets() {
+fn the_child_is_niced_and_limited_and_sees_no_secrets() {
     match Workshop::new().outcome("describe") {
         Err(CompileError::Refused { reason }) => {
-            // Ten nicer than whoever starts it, as far as one can be.
+            // Ten above the niceness of its parent, up to the maximum.
             let nice = (rustix::process::getpriority_process(None).unwrap() + 10).min(19);
-            let expected = format!("[Some(0), Some(536870912), Some(2)] Ok({nice}) [\"{BEHAVIOUR}\"]");
+            let expected =
+                format!("[Some(0), Some(536870912), Some(2)] Ok({nice}) [\"{BEHAVIOUR}\"]");
             assert!(reason.ends_with(&expected), "{reason}");
         }
         other => panic!("{other:?}"),
@@ -278,20 +289,22 @@ fn the_child_is_nice_limited_and_sees_no_secrets() {
 }
 
 #[test]
-fn the_child_is_told_the_engines_limits_and_what_its_code_must_fit() {
+fn the_child_receives_the_engines_limits_and_compatibility() {
     let workshop = Workshop::new();
-    let CompileError::Refused { reason } = workshop.outcome("repeat").unwrap_err() else { panic!("it refuses") };
+    let CompileError::Refused { reason } = workshop.outcome("repeat").unwrap_err() else {
+        panic!("it refuses")
+    };
     assert_eq!(reason, "131072 wasmtime 48");
 }
 
 #[test]
-fn the_command_is_not_for_people() {
+fn the_command_refuses_to_be_called_by_people() {
     let error = compile(&b"welcome.wasm\n"[..], |_, _, _| Ok(Vec::new())).unwrap_err();
     assert!(error.contains("hailer check"), "{error}");
 }
 
 #[test]
-fn this_program_is_found_again_although_its_file_was_replaced() {
+fn this_program_is_found_even_if_its_file_was_replaced() {
     let child = ChildCommand::of_this_program().unwrap();
     assert_eq!(child.args, [COMPILE_COMMAND]);
     assert!(Arc::new(child).program.is_absolute());

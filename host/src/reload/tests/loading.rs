@@ -1,4 +1,4 @@
-//! What makes a campaign, and what becomes of a change.
+//! Which files are campaigns, and the effect of each change.
 
 use super::*;
 use crate::config::BareModules;
@@ -22,18 +22,19 @@ fn a_bare_module_is_a_live_campaign_named_by_its_file() {
 fn a_campaign_file_gives_a_module_its_mode_times_and_parameters() {
     let world = World::new();
     world.write("modules/basket.wasm", rule("1.0.0"));
-    let more = "start = 2026-12-01T00:00:00\ntime_zone = \"Europe/Moscow\"\n[params]\nthreshold = 250";
+    let more =
+        "start = 2026-12-01T00:00:00\ntime_zone = \"Europe/Moscow\"\n[params]\nthreshold = 250";
     world.write("big.toml", campaign("modules/basket.wasm", more).replace("live", "shadow"));
     let (_owner, report) = world.open_with_report();
     assert_eq!(report.problems, []);
     let spec = world.campaign("big").spec;
     assert_eq!((spec.mode, spec.start_ms), (Mode::Shadow, Some(1_796_072_400_000)));
-    // One parameter: a decimal that begins with 250.
+    // One parameter: a decimal that starts with 250.
     assert_eq!(spec.params[..4], *b"\x91\xd8\x01\xfa");
 }
 
 #[test]
-fn a_module_is_no_campaign_by_itself_if_a_campaign_file_names_it_or_it_lies_in_modules() {
+fn a_module_that_a_file_names_or_in_modules_is_not_a_campaign_by_itself() {
     let world = World::new();
     world.write("basket.wasm", rule("1.0.0"));
     world.write("modules/other.wasm", rule("1.0.1"));
@@ -43,14 +44,15 @@ fn a_module_is_no_campaign_by_itself_if_a_campaign_file_names_it_or_it_lies_in_m
 }
 
 #[test]
-fn what_is_wrong_with_a_file_and_with_its_parameters_is_told_at_once_line_by_line() {
+fn problems_of_a_file_and_of_its_parameters_are_reported_together() {
     let world = World::new();
     world.write("modules/basket.wasm", rule("1.0.0"));
-    let file =
-        "module = \"modules/basket.wasm\"\nmode = \"Live\"\nper_hour = 5\n[params]\nthreshold = true\ntreshold = 1\n";
+    let file = "module = \"modules/basket.wasm\"\nmode = \"Live\"\nper_hour = \
+                5\n[params]\nthreshold = true\ntreshold = 1\n";
     world.write("big.toml", file);
     let (_owner, report) = world.open_with_report();
-    let found: Vec<_> = report.problems.iter().map(|problem| (problem.line.unwrap(), &*problem.reason)).collect();
+    let found: Vec<_> =
+        report.problems.iter().map(|problem| (problem.line.unwrap(), &*problem.reason)).collect();
     let expected = [
         (2, "`mode` is `Live`"),
         (3, "there is no key `per_hour`"),
@@ -75,7 +77,7 @@ fn two_campaigns_share_a_module() {
 }
 
 #[test]
-fn a_new_module_or_parameter_is_a_new_generation_and_a_new_mode_is_not() {
+fn a_new_module_or_parameter_is_a_new_generation_but_a_new_mode_is_not() {
     let world = World::new();
     world.write("modules/basket.wasm", rule("1.0.0"));
     world.write("big.toml", campaign("modules/basket.wasm", ""));
@@ -83,7 +85,10 @@ fn a_new_module_or_parameter_is_a_new_generation_and_a_new_mode_is_not() {
     let first = world.campaign("big").generation;
     world.write("big.toml", campaign("modules/basket.wasm", "").replace("live", "off"));
     assert_eq!(owner.changed().changed, ["big"]);
-    assert_eq!((world.campaign("big").generation, world.campaign("big").spec.mode), (first, Mode::Off));
+    assert_eq!(
+        (world.campaign("big").generation, world.campaign("big").spec.mode),
+        (first, Mode::Off)
+    );
     world.write("big.toml", campaign("modules/basket.wasm", "params.threshold = 5"));
     owner.changed();
     let second = world.campaign("big").generation;
@@ -102,7 +107,7 @@ fn a_reading_without_a_change_swaps_nothing() {
     for report in [owner.changed(), owner.asked()] {
         assert_eq!((report.unchanged, report.has_changes(), report.rule_set), (1, false, 1));
     }
-    // The same bytes again are no change either.
+    // Writing the same bytes again is not a change either.
     world.write("welcome.wasm", rule("1.0.0"));
     assert!(!owner.changed().has_changes());
     assert_eq!((world.swaps(), world.admissions()), (swaps, admissions));
@@ -147,13 +152,17 @@ fn a_bad_campaign_file_never_displaces_a_good_one() {
         world.write("big.toml", bad);
         let report = owner.changed();
         assert_eq!(report.problems.len(), 1, "{bad}: {:?}", report.problems);
-        assert_eq!((&*report.problems[0].file, report.problems[0].line), ("big.toml", line), "{bad}");
+        assert_eq!(
+            (&*report.problems[0].file, report.problems[0].line),
+            ("big.toml", line),
+            "{bad}"
+        );
         assert_eq!(world.running(), ["big 1.0.0"]);
     }
 }
 
 #[test]
-fn a_refused_version_is_tried_again_when_somebody_asks_and_not_at_every_poll() {
+fn a_refused_version_is_tested_again_on_request_but_not_at_every_poll() {
     let world = World::new();
     world.write("welcome.wasm", unfit_rule("1.0.0"));
     let (mut owner, report) = world.open_with_report();
@@ -164,7 +173,7 @@ fn a_refused_version_is_tried_again_when_somebody_asks_and_not_at_every_poll() {
     owner.changed();
     world.write("readable.wasm", rule("1.0.0"));
     assert_eq!(owner.changed().problems, report.problems);
-    assert_eq!(world.admissions(), admissions + 1, "only the new one is tried");
+    assert_eq!(world.admissions(), admissions + 1, "only the new one is tested");
     owner.asked();
     assert_eq!(world.admissions(), admissions + 2);
 }
@@ -182,7 +191,7 @@ fn a_failed_campaign_that_is_removed_is_forgotten() {
 }
 
 #[test]
-fn a_pinned_pair_swaps_together_whichever_comes_first() {
+fn a_pinned_pair_swaps_together_in_either_order() {
     let world = World::new();
     let (old, new) = (rule("1.0.0"), rule("2.0.0"));
     let file = |module: &[u8], threshold: u32| {
@@ -200,25 +209,37 @@ fn a_pinned_pair_swaps_together_whichever_comes_first() {
     world.write("big.toml", file(&new, 2));
     let report = owner.changed();
     assert!(report.problems[0].reason.contains("waits for a module"), "{:?}", report.problems);
-    assert_eq!((owner.state("big"), world.running()), (CampaignState::Waiting, vec!["big 1.0.0".to_owned()]));
+    assert_eq!(
+        (owner.state("big"), world.running()),
+        (CampaignState::Waiting, vec!["big 1.0.0".to_owned()])
+    );
     world.write("modules/basket.wasm", &new);
     assert_eq!(owner.changed().problems, []);
-    assert_eq!((owner.state("big"), world.running()), (CampaignState::Running, vec!["big 2.0.0".to_owned()]));
+    assert_eq!(
+        (owner.state("big"), world.running()),
+        (CampaignState::Running, vec!["big 2.0.0".to_owned()])
+    );
 
     // The module first.
     let params = world.campaign("big").spec.params;
     world.write("modules/basket.wasm", &old);
     owner.changed();
-    assert_eq!((owner.state("big"), world.campaign("big").spec.params), (CampaignState::Waiting, params));
+    assert_eq!(
+        (owner.state("big"), world.campaign("big").spec.params),
+        (CampaignState::Waiting, params)
+    );
     world.write("big.toml", file(&old, 3));
     owner.changed();
     assert_eq!(world.running(), ["big 1.0.0"]);
 }
 
 #[test]
-fn a_pinned_module_that_is_not_there_yet_is_waited_for() {
+fn a_campaign_waits_for_its_pinned_module() {
     let world = World::new();
-    world.write("big.toml", campaign("modules/basket.wasm", &format!("digest = \"{}\"", digest(&rule("1.0.0")))));
+    world.write(
+        "big.toml",
+        campaign("modules/basket.wasm", &format!("digest = \"{}\"", digest(&rule("1.0.0")))),
+    );
     let mut owner = world.open();
     assert_eq!(owner.state("big"), CampaignState::Waiting);
     world.write("modules/basket.wasm", rule("1.0.0"));
@@ -239,7 +260,7 @@ fn bare_modules_can_be_refused() {
 }
 
 #[test]
-fn no_bare_module_starts_while_a_campaign_file_that_may_name_it_can_not_be_read() {
+fn no_bare_module_starts_while_a_campaign_file_that_may_name_it_is_unreadable() {
     let world = World::new();
     world.write("big.toml", "module = \"basket.wasm\"\nmode = live\"");
     world.write("basket.wasm", rule("1.0.0"));
@@ -248,7 +269,7 @@ fn no_bare_module_starts_while_a_campaign_file_that_may_name_it_can_not_be_read(
     world.write("big.toml", campaign("basket.wasm", ""));
     owner.changed();
     assert_eq!(world.running(), ["big 1.0.0"]);
-    // Broken later, it is known what it named.
+    // A file that breaks later named its module before, so that module is known.
     world.write("big.toml", "module = ");
     world.write("welcome.wasm", rule("1.1.0"));
     owner.changed();
@@ -256,7 +277,7 @@ fn no_bare_module_starts_while_a_campaign_file_that_may_name_it_can_not_be_read(
 }
 
 #[test]
-fn a_campaign_file_takes_a_bare_module_over_when_it_is_accepted_and_not_before() {
+fn a_campaign_file_takes_a_bare_module_over_only_when_it_is_accepted() {
     let world = World::new();
     world.write("welcome.wasm", rule("1.0.0"));
     world.write("other.wasm", rule("1.0.0"));
@@ -266,7 +287,10 @@ fn a_campaign_file_takes_a_bare_module_over_when_it_is_accepted_and_not_before()
     assert_eq!(world.running(), ["other 1.0.0", "welcome 1.0.0"]);
     world.write("greeting.toml", campaign("welcome.wasm", ""));
     let report = owner.changed();
-    assert_eq!((report.added, report.removed), (vec!["greeting".to_owned()], vec!["welcome".to_owned()]));
+    assert_eq!(
+        (report.added, report.removed),
+        (vec!["greeting".to_owned()], vec!["welcome".to_owned()])
+    );
     assert_eq!(world.running(), ["greeting 1.0.0", "other 1.0.0"]);
 }
 
@@ -279,11 +303,14 @@ fn a_campaign_file_beside_its_bare_module_is_one_campaign() {
     world.write("welcome.toml", campaign("welcome.wasm", ""));
     assert_eq!(owner.changed().changed, ["welcome"]);
     assert_eq!(world.campaign("welcome").generation, generation);
-    // One that names another module leaves the bare one without a name.
+    // A file that names another module leaves the bare module without a name.
     world.write("modules/basket.wasm", rule("2.0.0"));
     world.write("welcome.toml", campaign("modules/basket.wasm", ""));
     let report = owner.changed();
-    assert_eq!((&*report.problems[0].file, world.running()), ("welcome.wasm", vec!["welcome 2.0.0".to_owned()]));
+    assert_eq!(
+        (&*report.problems[0].file, world.running()),
+        ("welcome.wasm", vec!["welcome 2.0.0".to_owned()])
+    );
 }
 
 #[test]
@@ -297,15 +324,25 @@ fn a_personal_field_must_be_granted_by_name() {
     world.write("big.toml", campaign("modules/basket.wasm", "personal = [\"items.text\"]"));
     let (mut owner, report) = world.open_with_report();
     assert_eq!(report.problems.len(), 1);
-    assert!(report.problems[0].reason.ends_with("is not granted: `card_number`"), "{}", report.problems[0]);
+    assert!(
+        report.problems[0].reason.ends_with("is not granted: `card_number`"),
+        "{}",
+        report.problems[0]
+    );
     assert!(report.problems[0].hint.ends_with("`personal = [\"card_number\", \"items.text\"]`"));
 
-    world.write("big.toml", campaign("modules/basket.wasm", "personal = [\"card_numer\", \"items.text\"]"));
+    world.write(
+        "big.toml",
+        campaign("modules/basket.wasm", "personal = [\"card_numer\", \"items.text\"]"),
+    );
     let problems = owner.changed().problems;
     assert_eq!(problems.len(), 2);
     assert_eq!((problems[1].line, &*problems[1].hint), (Some(3), "did you mean \"card_number\"?"));
 
-    world.write("big.toml", campaign("modules/basket.wasm", "personal = [\"card_number\", \"items.text\"]"));
+    world.write(
+        "big.toml",
+        campaign("modules/basket.wasm", "personal = [\"card_number\", \"items.text\"]"),
+    );
     assert_eq!(owner.changed().added, ["big"]);
 
     world.write("bare.wasm", fixture::rule(&manifest.replace("0.1.0", "0.2.0")));
@@ -315,7 +352,7 @@ fn a_personal_field_must_be_granted_by_name() {
 }
 
 #[test]
-fn a_campaign_for_which_there_is_no_room_is_refused_and_the_others_run() {
+fn a_campaign_without_room_is_refused_and_the_others_run() {
     let world = World::new();
     world.stage.seen.lock().unwrap().campaigns_max = 2;
     for name in ["one", "three", "two"] {
@@ -324,12 +361,16 @@ fn a_campaign_for_which_there_is_no_room_is_refused_and_the_others_run() {
     let (mut owner, report) = world.open_with_report();
     assert_eq!(world.running(), ["one 1.0.0", "three 1.0.0"]);
     let [problem] = &report.problems[..] else { panic!("{report:?}") };
-    assert_eq!(problem.to_string().matches("no room for one more campaign: 3 of at most 2").count(), 1, "{problem}");
-    // A new version of one that runs needs no more room.
+    assert_eq!(
+        problem.to_string().matches("no room for one more campaign: 3 of at most 2").count(),
+        1,
+        "{problem}"
+    );
+    // A new version of a running campaign needs no more room.
     world.write("one.wasm", rule("2.0.0"));
     owner.changed();
     assert_eq!(world.running(), ["one 2.0.0", "three 1.0.0"]);
-    // After a restart into less room what does not fit is not forgotten.
+    // After a restart with less room, campaigns without room stay accepted.
     drop(owner);
     world.stage.seen.lock().unwrap().campaigns_max = 1;
     let owner = world.open();
@@ -355,10 +396,13 @@ fn a_back_up_copy_of_a_live_campaign_is_a_warning() {
     assert_eq!(owner.status("cc-2026-11-29").warning.as_ref(), Some(warning));
     assert_eq!(owner.status("cc").warning, None);
 
-    // The usual next step: the original is edited.
+    // The usual next step: someone edits the original.
     world.write("cc.toml", text.replace("250", "300"));
     let report = owner.load(Trigger::Changed);
-    assert!(report.warnings[0].reason.contains("by its name it is a copy of `cc`"), "{report:?}");
+    assert!(
+        report.warnings[0].reason.contains("its name says that it is a copy of `cc`"),
+        "{report:?}"
+    );
 
     for (file, other) in [
         ("cc-2026-11-29.toml", text.replace("live", "off")),
@@ -373,7 +417,7 @@ fn a_back_up_copy_of_a_live_campaign_is_a_warning() {
 }
 
 #[test]
-fn two_campaigns_of_one_module_with_parameters_of_their_own_are_no_copies() {
+fn two_campaigns_of_one_module_with_different_parameters_are_no_copies() {
     let world = World::new();
     world.write("modules/basket.wasm", rule("1.0.0"));
     for (name, threshold) in [("cc", 250), ("cc-2", 300), ("cc-2027", 400)] {

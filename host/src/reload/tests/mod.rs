@@ -1,7 +1,8 @@
-//! The rules of the directory, each as a test against a stage that only remembers.
+//! Tests of the owner of the rules directory, with a fake engine that records its calls.
 
 mod files;
 mod loading;
+mod policies;
 mod removals;
 mod requests;
 mod restarts;
@@ -12,6 +13,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use hailer_policies::Policies;
 use tempfile::TempDir;
 
 use super::{CampaignState, CampaignStatus, LoadReport, NoRoom, Owner, Proof, Stage, Trigger};
@@ -20,11 +22,11 @@ use crate::engine::{CampaignSpec, Stop, VerifiedModule, fixture};
 use crate::health::Health;
 use crate::store::Store;
 
-/// What somebody did by hand: read the directory, keep removals out.
+/// A load that a person asked for, without allowed removals.
 const ASKED: Trigger = Trigger::Asked { allow_removals: false };
 const CONFIRMED: Trigger = Trigger::Asked { allow_removals: true };
 
-/// A rules directory and a data directory.
+/// A rules directory, a data directory, and the fake engine's records.
 struct World {
     root: TempDir,
     config: Config,
@@ -33,25 +35,27 @@ struct World {
     store: Option<Arc<dyn Store>>,
 }
 
-/// A stage that remembers what it was asked for, and refuses what says so in its description.
+/// A stage that records its calls, and refuses modules whose description says so.
 #[derive(Clone, Debug, Default)]
 struct FakeStage {
-    /// What is tried under these is tried once.
+    /// The terms under which a version is tested only once.
     terms: &'static str,
     seen: Arc<Mutex<Seen>>,
-    /// The next admission takes until something comes through here.
+    /// The next admission blocks until this channel receives.
     busy: Arc<Mutex<Option<std::sync::mpsc::Receiver<()>>>>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     admissions: usize,
-    /// Of them those that had given their proof.
+    /// The admissions that needed no test, as they passed one before.
     untried: usize,
-    /// 0 for as many as there are.
+    /// Maximum of campaigns; 0 for no maximum.
     campaigns_max: usize,
-    /// The rule sets that were put on the stage, by number.
+    /// The rule sets that were swapped in, by number.
     swaps: Vec<(u64, Vec<FakeCampaign>)>,
+    /// The policies of the last rule set.
+    policies: Option<Arc<Policies>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +73,8 @@ impl Stage for FakeStage {
 
     fn has_room_for(&self, campaigns: usize) -> Result<(), NoRoom> {
         let most = self.seen.lock().unwrap().campaigns_max;
-        let no_room = || NoRoom { reason: format!("{campaigns} of at most {most}"), hint: "make room" };
+        let no_room =
+            || NoRoom { reason: format!("{campaigns} of at most {most}"), hint: "make room" };
         if most == 0 || campaigns <= most { Ok(()) } else { Err(no_room()) }
     }
 
@@ -96,10 +101,17 @@ impl Stage for FakeStage {
         Ok(Arc::new(FakeCampaign { spec, generation }))
     }
 
-    fn swap(&mut self, campaigns: Vec<(Arc<FakeCampaign>, Option<Stop>)>, rule_set: u64) {
+    fn swap(
+        &mut self,
+        campaigns: Vec<(Arc<FakeCampaign>, Option<Stop>)>,
+        policies: Option<Arc<Policies>>,
+        rule_set: u64,
+    ) {
         let running = campaigns.iter().filter(|(_, stop)| stop.is_none());
         let campaigns = running.map(|(campaign, _)| FakeCampaign::clone(campaign)).collect();
-        self.seen.lock().unwrap().swaps.push((rule_set, campaigns));
+        let mut seen = self.seen.lock().unwrap();
+        seen.swaps.push((rule_set, campaigns));
+        seen.policies = policies;
     }
 }
 
@@ -108,9 +120,10 @@ impl World {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("rules.d/modules")).unwrap();
         let (rules, data) = (root.path().join("rules.d"), root.path().join("data"));
-        // These write whole files, and don't wait.
+        // These tests write complete files, so they need no waiting period.
         let reload = ReloadConfig { settle_ms: 0, ..ReloadConfig::default() };
-        let config = Config { rules, data, source: "amqp://u@h/".into(), reload, ..Config::default() };
+        let config =
+            Config { rules, data, source: "amqp://u@h/".into(), reload, ..Config::default() };
         World { root, config, health: Health::default(), stage: FakeStage::default(), store: None }
     }
 
@@ -120,7 +133,8 @@ impl World {
 
     fn open_with_report(&self) -> (Owner<FakeStage>, LoadReport) {
         let (owner, report) =
-            Owner::open(&self.config, self.stage.clone(), self.health.clone(), self.store.clone()).unwrap();
+            Owner::open(&self.config, self.stage.clone(), self.health.clone(), self.store.clone())
+                .unwrap();
         (owner, checked(report))
     }
 
@@ -128,7 +142,7 @@ impl World {
         self.config.rules.join(file)
     }
 
-    /// Writes a file of the rules directory as careful people do: whole, then renamed.
+    /// Writes a file of the rules directory under another name, and renames it.
     fn write(&self, file: &str, bytes: impl AsRef<[u8]>) {
         let unfinished = self.root.path().join("unfinished");
         fs::write(&unfinished, bytes).unwrap();
@@ -145,11 +159,13 @@ impl World {
         fs::rename(unfinished, self.path(file)).unwrap();
     }
 
-    /// What runs now: `name version`, in order.
+    /// The running campaigns as `name version`, in order.
     fn running(&self) -> Vec<String> {
         let seen = self.stage.seen.lock().unwrap();
         let (_, campaigns) = seen.swaps.last().expect("nothing was ever put on the stage");
-        let named = |campaign: &FakeCampaign| format!("{} {}", campaign.spec.name, campaign.spec.manifest.version);
+        let named = |campaign: &FakeCampaign| {
+            format!("{} {}", campaign.spec.name, campaign.spec.manifest.version)
+        };
         campaigns.iter().map(named).collect()
     }
 
@@ -171,8 +187,8 @@ impl World {
         self.health.problems().is_empty()
     }
 
-    /// Where something is kept, if it is.
-    fn kept(&self, name: &str) -> PathBuf {
+    /// The path of a file next to the ledger.
+    fn ledger_file(&self, name: &str) -> PathBuf {
         self.config.data.join("rules").join(name)
     }
 }
@@ -186,10 +202,10 @@ impl Owner<FakeStage> {
         checked(self.load(ASKED))
     }
 
-    /// Moves the moment of a campaign's swap, by so many milliseconds.
+    /// Moves the time of a campaign's swap by this many milliseconds.
     fn note_swapped(&mut self, name: &str, by: i64) {
-        let kept = self.campaigns.get_mut(name).unwrap().kept.as_mut().unwrap();
-        kept.swapped_ms = kept.swapped_ms.map(|swapped| swapped + by);
+        let accepted = self.campaigns.get_mut(name).unwrap().accepted.as_mut().unwrap();
+        accepted.swapped_ms = accepted.swapped_ms.map(|swapped| swapped + by);
     }
 
     fn status(&self, name: &str) -> CampaignStatus {
@@ -201,10 +217,13 @@ impl Owner<FakeStage> {
     }
 }
 
-/// Every problem says where it is, what it is and what to do.
+/// Checks that every problem names a file, a reason and a hint.
 fn checked(report: LoadReport) -> LoadReport {
     for problem in &report.problems {
-        assert!(!problem.file.is_empty() && !problem.reason.is_empty() && !problem.hint.is_empty(), "{problem}");
+        assert!(
+            !problem.file.is_empty() && !problem.reason.is_empty() && !problem.hint.is_empty(),
+            "{problem}"
+        );
         assert!(!problem.to_string().contains(char::is_control), "{problem}");
     }
     report
@@ -212,12 +231,16 @@ fn checked(report: LoadReport) -> LoadReport {
 
 /// A module whose manifest has this version: distinct versions are distinct modules.
 fn rule(version: &str) -> Arc<[u8]> {
-    fixture::rule(&fixture::MANIFEST.replace("\"version\": \"0.1.0\"", &format!("\"version\": \"{version}\"")))
+    fixture::rule(
+        &fixture::MANIFEST
+            .replace("\"version\": \"0.1.0\"", &format!("\"version\": \"{version}\"")),
+    )
 }
 
-/// A module that is sound, and that the stage refuses.
+/// A valid module that the stage refuses.
 fn unfit_rule(version: &str) -> Arc<[u8]> {
-    let manifest = fixture::MANIFEST.replace("\"version\": \"0.1.0\"", &format!("\"version\": \"{version}\""));
+    let manifest =
+        fixture::MANIFEST.replace("\"version\": \"0.1.0\"", &format!("\"version\": \"{version}\""));
     fixture::rule(&manifest.replace("Thanks for", "unfit:"))
 }
 

@@ -1,4 +1,4 @@
-//! When campaigns leave, and when they are kept although their files are gone.
+//! When campaigns leave, and when they stay although their files are gone.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn up_to_half_of_the_campaigns_leave_with_their_files() {
 }
 
 #[test]
-fn a_directory_that_lost_more_than_half_changes_nothing_until_it_is_confirmed() {
+fn losing_more_than_half_of_the_campaigns_changes_nothing_until_confirmed() {
     let world = World::new();
     three(&world);
     let mut owner = world.open();
@@ -41,7 +41,10 @@ fn a_directory_that_lost_more_than_half_changes_nothing_until_it_is_confirmed() 
     assert_eq!(owner.status("one").file, None);
 
     let report = checked(owner.load(CONFIRMED));
-    assert_eq!((report.removed, report.added), (vec!["one".to_owned(), "two".to_owned()], vec!["new".to_owned()]));
+    assert_eq!(
+        (report.removed, report.added),
+        (vec!["one".to_owned(), "two".to_owned()], vec!["new".to_owned()])
+    );
     assert_eq!(world.running(), ["new 1.0.0", "three 2.0.0"]);
     assert!(world.is_ready());
 }
@@ -62,7 +65,7 @@ fn campaigns_that_come_back_end_the_withholding() {
 }
 
 #[test]
-fn the_only_campaign_does_not_leave_unasked() {
+fn the_only_campaign_does_not_leave_without_confirmation() {
     let world = World::new();
     world.write("one.wasm", rule("1.0.0"));
     let mut owner = world.open();
@@ -81,7 +84,10 @@ fn a_directory_that_vanishes_and_comes_back_changes_nothing() {
     let away = world.root.path().join("away");
     fs::rename(&world.config.rules, &away).unwrap();
     let report = owner.changed();
-    assert_eq!((report.withheld_removals.len(), world.running().len(), world.is_ready()), (3, 3, false));
+    assert_eq!(
+        (report.withheld_removals.len(), world.running().len(), world.is_ready()),
+        (3, 3, false)
+    );
     fs::rename(&away, &world.config.rules).unwrap();
     assert_eq!(owner.changed().unchanged, 3);
     assert!(world.is_ready());
@@ -90,7 +96,7 @@ fn a_directory_that_vanishes_and_comes_back_changes_nothing() {
 }
 
 #[test]
-fn a_directory_that_can_not_be_read_changes_nothing_even_when_removals_are_allowed() {
+fn an_unreadable_directory_changes_nothing_even_if_removals_are_allowed() {
     let world = World::new();
     three(&world);
     let mut owner = world.open();
@@ -102,7 +108,7 @@ fn a_directory_that_can_not_be_read_changes_nothing_even_when_removals_are_allow
 }
 
 #[test]
-fn a_campaign_with_a_bad_file_has_not_left() {
+fn a_campaign_with_a_bad_file_does_not_count_as_removed() {
     let world = World::new();
     three(&world);
     let mut owner = world.open();
@@ -110,5 +116,8 @@ fn a_campaign_with_a_bad_file_has_not_left() {
         world.write(&format!("{name}.wasm"), "garbage");
     }
     let report = owner.changed();
-    assert_eq!((report.withheld_removals.len(), report.problems.len(), world.running().len()), (0, 3, 3));
+    assert_eq!(
+        (report.withheld_removals.len(), report.problems.len(), world.running().len()),
+        (0, 3, 3)
+    );
 }

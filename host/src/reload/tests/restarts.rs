@@ -1,4 +1,4 @@
-//! What outlives a restart, and what is refused then.
+//! What survives a restart, and which damaged or foreign state a start refuses.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -29,7 +29,7 @@ fn a_campaign_whose_file_is_bad_runs_its_last_good_version_after_a_restart() {
 }
 
 #[test]
-fn a_campaign_that_another_directory_has_and_cannot_run_does_not_run_in_the_version_of_before() {
+fn a_campaign_that_another_directory_cannot_run_does_not_run_in_its_old_version() {
     let mut world = World::new();
     world.write("good.wasm", rule("1.0.0"));
     for name in ["typo", "missing", "pinned"] {
@@ -52,52 +52,57 @@ fn a_campaign_that_another_directory_has_and_cannot_run_does_not_run_in_the_vers
 }
 
 #[test]
-fn what_has_been_tried_is_not_tried_again_after_a_restart_unless_the_terms_are_others() {
+fn a_tested_version_is_not_tested_again_after_a_restart_under_the_same_terms() {
     let mut world = World::new();
     world.write("one.wasm", rule("1.0.0"));
     world.write("two.wasm", rule("1.0.0"));
-    let admitted = |world: &World| {
+    let checked = |world: &World| {
         drop(world.open());
         let mut seen = world.stage.seen.lock().unwrap();
         (std::mem::take(&mut seen.admissions), std::mem::take(&mut seen.untried))
     };
-    assert_eq!(admitted(&world), (2, 0));
-    assert_eq!(admitted(&world), (2, 2));
-    // Another version is tried; the kept one, which is brought back before the directory is read, is not.
+    assert_eq!(checked(&world), (2, 0));
+    assert_eq!(checked(&world), (2, 2));
+    // Another version is tested. The accepted one, which is restored before the directory is
+    // read, is not.
     world.write("two.wasm", rule("2.0.0"));
-    assert_eq!(admitted(&world), (3, 2));
-    assert_eq!(admitted(&world), (2, 2));
+    assert_eq!(checked(&world), (3, 2));
+    assert_eq!(checked(&world), (2, 2));
     world.stage.terms = "another engine";
-    assert_eq!(admitted(&world), (2, 0));
-    assert_eq!(admitted(&world), (2, 2));
+    assert_eq!(checked(&world), (2, 0));
+    assert_eq!(checked(&world), (2, 2));
 }
 
 #[test]
-fn what_changed_while_the_engine_was_down_is_loaded_at_the_restart() {
+fn a_change_during_the_downtime_is_loaded_at_the_restart() {
     let world = World::new();
     world.write("welcome.wasm", rule("1.0.0"));
     drop(world.open());
     world.write("welcome.wasm", rule("2.0.0"));
     world.write("other.wasm", rule("1.0.0"));
     let (_owner, report) = world.open_with_report();
-    assert_eq!((report.changed, report.added), (vec!["welcome".to_owned()], vec!["other".to_owned()]));
+    assert_eq!(
+        (report.changed, report.added),
+        (vec!["welcome".to_owned()], vec!["other".to_owned()])
+    );
     assert_eq!(world.running(), ["other 1.0.0", "welcome 2.0.0"]);
 }
 
 #[test]
-fn numbers_of_rule_sets_go_on_after_a_restart() {
+fn rule_set_numbers_continue_after_a_restart() {
     let world = World::new();
     world.write("welcome.wasm", rule("1.0.0"));
     let (owner, first) = world.open_with_report();
     drop(owner);
     let (_owner, second) = world.open_with_report();
     assert!(second.rule_set > first.rule_set);
-    let numbers: Vec<u64> = world.stage.seen.lock().unwrap().swaps.iter().map(|(number, _)| *number).collect();
+    let numbers: Vec<u64> =
+        world.stage.seen.lock().unwrap().swaps.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, [first.rule_set, second.rule_set]);
 }
 
 #[test]
-fn campaigns_that_went_while_the_engine_was_down_are_held_to_the_same_rule() {
+fn removals_during_the_downtime_follow_the_same_rule() {
     let world = World::new();
     for name in ["one", "two", "three"] {
         world.write(&format!("{name}.wasm"), rule("1.0.0"));
@@ -115,7 +120,7 @@ fn campaigns_that_went_while_the_engine_was_down_are_held_to_the_same_rule() {
 }
 
 #[test]
-fn the_first_start_wants_a_directory_and_a_campaign() {
+fn the_first_start_needs_a_directory_and_reports_a_missing_campaign() {
     let world = World::new();
     fs::remove_dir_all(&world.config.rules).unwrap();
     assert!(matches!(refusal(&world), ReloadError::NoDirectory { .. }));
@@ -135,42 +140,52 @@ fn a_damaged_ledger_is_refused() {
     let world = World::new();
     world.write("welcome.wasm", rule("1.0.0"));
     drop(world.open());
-    let whole = fs::read(world.kept("active")).unwrap();
+    let whole = fs::read(world.ledger_file("active")).unwrap();
     for spot in [0, 64, 65, whole.len() - 1] {
         let mut damaged = whole.clone();
         damaged[spot] ^= 1;
-        fs::write(world.kept("active"), damaged).unwrap();
+        fs::write(world.ledger_file("active"), damaged).unwrap();
         let error = refusal(&world);
         assert!(matches!(error, ReloadError::Damaged { .. }), "{spot}: {error}");
     }
     for length in [0, 10, whole.len() - 5] {
-        fs::write(world.kept("active"), &whole[..length]).unwrap();
+        fs::write(world.ledger_file("active"), &whole[..length]).unwrap();
         assert!(matches!(refusal(&world), ReloadError::Damaged { .. }), "{length}");
     }
-    fs::write(world.kept("active"), whole).unwrap();
+    fs::write(world.ledger_file("active"), whole).unwrap();
     world.open();
 }
 
 #[test]
-fn a_damaged_kept_module_is_never_run() {
+fn a_damaged_stored_module_is_never_run() {
     let world = World::new();
     let module = rule("1.0.0");
     world.write("welcome.wasm", &module);
     world.write("other.wasm", rule("1.0.1"));
     drop(world.open());
-    fs::write(world.kept(&digest(&module)), rule("6.6.6")).unwrap();
+    fs::write(world.ledger_file(&digest(&module)), rule("6.6.6")).unwrap();
 
-    // The directory still has it: that is as good.
+    // The directory still contains the module, so it is read from there.
     let owner = world.open();
-    assert_eq!((world.running(), world.is_ready()), (vec!["other 1.0.1".to_owned(), "welcome 1.0.0".into()], true));
-    assert_eq!(fs::read(world.kept(&digest(&module))).unwrap(), *module, "it is kept whole again");
+    assert_eq!(
+        (world.running(), world.is_ready()),
+        (vec!["other 1.0.1".to_owned(), "welcome 1.0.0".into()], true)
+    );
+    assert_eq!(
+        fs::read(world.ledger_file(&digest(&module))).unwrap(),
+        *module,
+        "it is stored again"
+    );
     drop(owner);
 
-    // It does not: the others run, and the engine says that it is not whole.
-    fs::write(world.kept(&digest(&module)), rule("6.6.6")).unwrap();
+    // The directory lacks it: the others run, and the engine is not ready.
+    fs::write(world.ledger_file(&digest(&module)), rule("6.6.6")).unwrap();
     world.write("welcome.wasm", "garbage");
     let (mut owner, _) = world.open_with_report();
-    assert_eq!((world.running(), owner.state("welcome")), (vec!["other 1.0.1".to_owned()], CampaignState::Failed));
+    assert_eq!(
+        (world.running(), owner.state("welcome")),
+        (vec!["other 1.0.1".to_owned()], CampaignState::Failed)
+    );
     assert!(world.health.problems()["rules"].contains("`welcome`"));
     world.write("welcome.wasm", rule("1.1.0"));
     owner.changed();
@@ -192,7 +207,10 @@ fn a_data_directory_that_others_can_write_is_refused() {
     drop(world.open());
     let directory = world.config.data.join("rules");
     assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
-    assert_eq!(fs::metadata(world.kept("active")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(world.ledger_file("active")).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o770)).unwrap();
     let error = refusal(&world);
     assert!(error.to_string().contains("other users can write it"), "{error}");
@@ -202,7 +220,7 @@ fn a_data_directory_that_others_can_write_is_refused() {
 }
 
 #[test]
-fn what_nobody_needs_any_more_is_forgotten() {
+fn unused_versions_are_deleted() {
     let world = World::new();
     let versions: Vec<_> = ["1.0.0", "2.0.0", "3.0.0", "4.0.0"].map(rule).into();
     world.write("welcome.wasm", &versions[0]);
@@ -211,50 +229,50 @@ fn what_nobody_needs_any_more_is_forgotten() {
         world.write("welcome.wasm", version);
         owner.changed();
     }
-    let is_kept = |version: &Arc<[u8]>| world.kept(&digest(version)).exists();
+    let is_stored = |version: &Arc<[u8]>| world.ledger_file(&digest(version)).exists();
     assert_eq!(
-        versions.iter().map(is_kept).collect::<Vec<_>>(),
+        versions.iter().map(is_stored).collect::<Vec<_>>(),
         [true, false, true, true],
-        "the first is what the engine would go back to by itself"
+        "the first is the target of an automatic rollback"
     );
     drop(owner);
-    fs::write(world.kept(".unfinished-x"), "left by a crash").unwrap();
+    fs::write(world.ledger_file(".unfinished-x"), "left by a crash").unwrap();
     world.open();
-    assert!(!world.kept(".unfinished-x").exists());
+    assert!(!world.ledger_file(".unfinished-x").exists());
 }
 
 #[test]
-fn a_load_that_can_not_be_written_down_changes_nothing() {
+fn a_load_that_cannot_write_the_ledger_changes_nothing() {
     let world = World::new();
     world.write("welcome.wasm", rule("1.0.0"));
     let mut owner = world.open();
-    // The rename of a file over a folder fails whoever does it.
-    fs::remove_file(world.kept("active")).unwrap();
-    fs::create_dir(world.kept("active")).unwrap();
+    // Renaming a file over a directory fails for every user.
+    fs::remove_file(world.ledger_file("active")).unwrap();
+    fs::create_dir(world.ledger_file("active")).unwrap();
     world.write("welcome.wasm", rule("2.0.0"));
     let report = owner.changed();
-    assert!(report.problems[0].reason.contains("can't be written down"), "{:?}", report.problems);
+    assert!(report.problems[0].reason.contains("cannot write the ledger"), "{:?}", report.problems);
     assert_eq!((world.running(), world.is_ready()), (vec!["welcome 1.0.0".to_owned()], false));
-    fs::remove_dir(world.kept("active")).unwrap();
+    fs::remove_dir(world.ledger_file("active")).unwrap();
     assert_eq!(owner.changed().changed, ["welcome"]);
     assert!(world.is_ready());
 }
 
 #[test]
-fn a_pause_that_can_not_be_written_down_holds_until_the_restart() {
+fn a_pause_that_cannot_be_written_holds_until_the_restart() {
     let world = World::new();
     world.write("welcome.wasm", rule("1.0.0"));
     let mut owner = world.open();
-    fs::remove_file(world.kept("active")).unwrap();
-    fs::create_dir(world.kept("active")).unwrap();
+    fs::remove_file(world.ledger_file("active")).unwrap();
+    fs::create_dir(world.ledger_file("active")).unwrap();
     let answer = owner.pause(&Target::All).unwrap_err();
-    assert!(answer.contains("forgotten at a restart"), "{answer}");
+    assert!(answer.contains("until the next restart"), "{answer}");
     assert_eq!((world.running().len(), owner.state("welcome")), (0, CampaignState::Paused));
 }
 
-/// A data directory that is empty beside the store that it had: another host, after a restore.
+/// An empty data directory beside a store: another host, after a restore.
 #[test]
-fn a_restored_store_brings_the_brakes_and_the_rollbacks_along() {
+fn a_restored_store_contains_pauses_suspensions_and_rollbacks() {
     let mut world = World::new();
     world.store = Some(Arc::new(MemoryStore::new("test")));
     world.write("one.wasm", rule("1.0.0"));
@@ -270,15 +288,18 @@ fn a_restored_store_brings_the_brakes_and_the_rollbacks_along() {
     fs::remove_dir_all(&world.config.data).unwrap();
     let owner = world.open();
     assert_eq!(world.running(), ["two 1.0.0"]);
-    assert_eq!((owner.state("one"), owner.state("three")), (CampaignState::Paused, CampaignState::Suspended));
+    assert_eq!(
+        (owner.state("one"), owner.state("three")),
+        (CampaignState::Paused, CampaignState::Suspended)
+    );
     assert_eq!(owner.status("two").refused_digest, Some(digest(&rule("2.0.0"))));
-    // What is named no longer is not copied either.
-    assert!(world.kept(&digest(&rule("1.0.0"))).exists());
+    // A file that the ledger no longer names is deleted from the copy, too.
+    assert!(world.ledger_file(&digest(&rule("1.0.0"))).exists());
 }
 
 /// Another path of the rules directory after a restore does not confirm removals.
 #[test]
-fn a_restored_store_keeps_campaigns_that_the_directory_lacks_wherever_it_lies() {
+fn a_restored_store_keeps_campaigns_that_the_directory_lacks_under_any_path() {
     let mut world = World::new();
     world.store = Some(Arc::new(MemoryStore::new("test")));
     for name in ["one", "two", "three"] {
@@ -295,7 +316,7 @@ fn a_restored_store_keeps_campaigns_that_the_directory_lacks_wherever_it_lies() 
 }
 
 #[test]
-fn another_directory_counts_at_a_start_and_keeps_the_brakes() {
+fn a_start_with_another_directory_uses_it_and_keeps_the_pauses() {
     let mut world = World::new();
     for name in ["one", "two", "three"] {
         world.write(&format!("{name}.wasm"), rule("1.0.0"));
@@ -324,8 +345,11 @@ fn another_directory_counts_at_a_start_and_keeps_the_brakes() {
 }
 
 #[test]
-fn a_directory_is_the_same_under_another_name_and_under_its_name_whatever_a_link_leads_to() {
-    let is_guarded = |world: &World| matches!(refusal(world), ReloadError::Removed { gone, .. } if gone == ["old"]);
+fn a_directory_is_recognised_under_another_name_and_behind_a_link() {
+    let is_guarded = |world: &World| match refusal(world) {
+        ReloadError::Removed { gone, .. } => gone == ["old"],
+        _ => false,
+    };
     let with_link = || {
         let mut world = World::new();
         world.config.source = "-".into();
@@ -341,7 +365,7 @@ fn a_directory_is_the_same_under_another_name_and_under_its_name_whatever_a_link
     world.config.rules = link;
     assert!(is_guarded(&world), "one directory under two names");
 
-    // A link to the newest release leads to another directory each time.
+    // A link to the newest release resolves to another directory each time.
     let (mut world, link) = with_link();
     world.config.rules = link.clone();
     drop(world.open());
@@ -354,7 +378,7 @@ fn a_directory_is_the_same_under_another_name_and_under_its_name_whatever_a_link
 }
 
 #[test]
-fn a_run_over_a_file_ends_in_place_of_sending_by_campaigns_that_are_gone() {
+fn a_run_over_a_file_stops_if_campaigns_are_gone() {
     let mut world = World::new();
     world.config.source = "-".into();
     world.write("old.wasm", rule("1.0.0"));

@@ -1,16 +1,19 @@
-//! Exports: every row of a store as lines of JSON, and a new store from such lines. An export is the way to another format of the store, and to a machine
-//! that can't take a copy of its files.
+//! Exports: every row of a store as lines of JSON, and a new store from such lines. An export moves
+//! a store to a machine that cannot take a copy of its files. Later formats of the store can read
+//! it, too.
 //!
 //! ```text
-//! {"hailerStoreExport":1,"store":{"format":8,"environment":"production","id":"…","createdAt":"…"}}
+//! {"hailerStoreExport":1,"store":{"format":9,"environment":"production","id":"…","createdAt":"…"}}
 //! ["customers","<key>","<value>"]
 //! {"rows":{"meta":3,"customers":1,…},"blake3":"…"}
 //! ```
-//! The first line says which store it was. Each row has one line, in the order of the tables and of the keys; keys and values are lower-case hex. The last line
-//! has the number of rows of each table and the BLAKE3 of all lines above it, their ends included.
+//! The first line has the identity of the exported store. Each row has one line, in the order of
+//! the tables and of the keys. Keys and values are lower-case hex. The last line has the number of
+//! rows of each table, and the BLAKE3 of all lines above it with their line ends.
 //!
-//! **An import makes a whole store from a whole export, or none (G9).** It refuses a line that an export would not write there. Memory is bounded by one
-//! row, whatever the size of the store. A refusal names the line, and never shows a key or a value.
+//! **An import makes a whole store from a whole export, or none (G9).** It refuses every line that
+//! an export would not write at that place. Memory is bounded by one row, whatever the size of the
+//! store. An error names the line and never contains a key or a value.
 
 #[cfg(test)]
 mod tests;
@@ -23,31 +26,36 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::file::{END, make};
-use super::identity::{FORMAT, IDENTITY_KEY, ROWS_SINCE};
+use super::identity::{FORMAT, IDENTITY_KEY};
 use super::{Identity, KEY_BYTES_MAX, Opening, Store, StoreError, Table, VALUE_BYTES_MAX};
 
-/// The version of the lines. Another one is refused.
+/// The version of the export lines. An import refuses any other version.
 const VERSION: u32 = 1;
-/// The first line has short names only.
+/// The longest first line in bytes; it has only short names.
 const HEADER_BYTES_MAX: usize = 4 << 10;
-/// A row of the longest key and value, and what stands around them.
+/// The longest line in bytes: the longest key and value in hex, the name of the table, and quotes.
 const LINE_BYTES_MAX: usize = 2 * (KEY_BYTES_MAX + VALUE_BYTES_MAX) + 64;
 
-/// The rows of each table that were exported or imported.
+/// The result of an export or an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
-    /// The store that the rows come from, and the store that an import makes: they are the same, as with a backup, but for the format.
+    /// The identity of the exported store. An import gives it to the store that it makes, as a
+    /// backup does.
     pub identity: Identity,
+    /// The number of rows of each table.
     pub rows: Vec<(Table, u64)>,
 }
 
-/// A store can't be exported.
+/// A store cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    // Not a source: a reader that goes away early is an error here, as the export is not whole.
-    #[error("cannot write the export: {0}; see to the disk, or to the reader of the output, and export again")]
+    // Not a `#[source]`: then a closed pipe is reported as an error, because the export is
+    // incomplete.
+    #[error(
+        "cannot write the export: {0}; check the disk or the reader of the output, and export again"
+    )]
     Write(io::Error),
 }
 
@@ -58,7 +66,7 @@ struct Header {
     store: Identity,
 }
 
-/// What every version can read of a first line.
+/// The members of a first line that every version of hailer can read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Versions {
@@ -71,10 +79,11 @@ struct Format {
     format: u32,
 }
 
-/// Writes all of a store as of its last commit. `progress` receives each table and the number of its rows so far.
+/// Writes all rows of a store as of its last commit. `progress` receives each table and the number
+/// of its rows so far.
 ///
 /// # Errors
-/// When a row is damaged, or the lines can't be written. What was written then is refused by every import.
+/// When a row is damaged or a line cannot be written. Every import refuses the incomplete export.
 pub fn export(
     store: &dyn Store,
     out: &mut dyn Write,
@@ -105,10 +114,12 @@ pub fn export(
     Ok(Exported { identity, rows: counts.all() })
 }
 
-/// Makes a new store from an export, for the environment and with the log of `opening`. `file` is the name of `from` in errors.
+/// Makes a new store at `to` from an export, with the environment and log size of `opening`. `file`
+/// is the name of `from` in errors.
 ///
 /// # Errors
-/// When there is something at `to`, or the export is damaged, of another environment or of another format. Nothing is at `to` then.
+/// When `to` already exists, or the export is damaged, of another environment, or of another
+/// format. Then `to` is not made.
 pub fn import(
     from: &mut dyn BufRead,
     file: &Path,
@@ -128,7 +139,7 @@ pub fn import(
     Ok(Exported { identity, rows: counts.all() })
 }
 
-/// The rows of each table.
+/// Counts the rows of each table.
 #[derive(Default)]
 struct Counts([u64; Table::ALL.len()]);
 
@@ -145,7 +156,8 @@ impl Counts {
 }
 
 fn last_line(counts: &Counts, sum: &blake3::Hasher) -> String {
-    let rows: Vec<_> = counts.all().iter().map(|(table, rows)| format!("\"{}\":{rows}", table.name())).collect();
+    let rows: Vec<_> =
+        counts.all().iter().map(|(table, rows)| format!("\"{}\":{rows}", table.name())).collect();
     format!("{{\"rows\":{{{}}},\"blake3\":\"{}\"}}", rows.join(","), sum.finalize().to_hex())
 }
 
@@ -155,37 +167,30 @@ fn write_row(line: &mut Vec<u8>, table: Table, key: &[u8], value: &[u8]) {
     line.extend_from_slice(table.name().as_bytes());
     for part in [key, value] {
         line.extend_from_slice(b"\",\"");
-        line.extend(part.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]));
+        let start = line.len();
+        line.resize(start + 2 * part.len(), 0);
+        hex::encode_to_slice(part, &mut line[start..]).expect("two digits fit for each byte");
     }
     line.extend_from_slice(b"\"]\n");
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// `None` if the text is not the hex of [`write_row`].
+/// `None` if the text is not lower-case hex, as [`write_row`] writes it.
 fn from_hex(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |letter: u8| match letter {
-        b'0'..=b'9' => Some(letter - b'0'),
-        b'a'..=b'f' => Some(letter - b'a' + 10),
-        _ => None,
-    };
-    let (pairs, rest) = text.as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+    let is_lower_case = !text.iter().any(u8::is_ascii_uppercase);
+    is_lower_case.then(|| hex::decode(text).ok()).flatten()
 }
 
 /// The lines of an export that is being imported.
 struct Lines<'a> {
     from: &'a mut dyn BufRead,
     file: &'a Path,
-    /// Without its end.
+    /// The current line without its line end.
     line: Vec<u8>,
+    /// The number of the current line, from 1 on.
     number: u64,
-    /// Of all lines before the current one.
+    /// The hash of all lines before the current one.
     sum: blake3::Hasher,
-    /// The row that says which store was exported.
+    /// The value of the identity row, as line 1 has it.
     identity_row: Vec<u8>,
 }
 
@@ -198,26 +203,37 @@ struct LastLine {
     _checksum: String,
 }
 
-/// Receives a row of a table, and its number there.
+/// A callback that receives a table, the number of the row in it, the key and the value.
 type Put<'a> = dyn FnMut(Table, u64, &[u8], &[u8]) -> Result<(), StoreError> + 'a;
 
 type TableRow = (Table, Vec<u8>, Vec<u8>);
 
 impl<'a> Lines<'a> {
-    /// Reads which store the export is of.
-    fn of(from: &'a mut dyn BufRead, file: &'a Path, environment: &str) -> Result<(Identity, Lines<'a>), StoreError> {
-        let mut lines =
-            Lines { from, file, line: Vec::new(), number: 0, sum: blake3::Hasher::new(), identity_row: Vec::new() };
+    /// Reads the first line: the identity of the exported store.
+    fn of(
+        from: &'a mut dyn BufRead,
+        file: &'a Path,
+        environment: &str,
+    ) -> Result<(Identity, Lines<'a>), StoreError> {
+        let mut lines = Lines {
+            from,
+            file,
+            line: Vec::new(),
+            number: 0,
+            sum: blake3::Hasher::new(),
+            identity_row: Vec::new(),
+        };
         Ok((lines.header(environment)?, lines))
     }
 
-    /// Reads all rows, and whether the last line is right. Until it returns, no row is known to be what was exported.
+    /// Reads all rows and checks the last line. The rows are proven correct only when it returns
+    /// `Ok`.
     fn rows(&mut self, put: &mut Put<'_>) -> Result<Counts, StoreError> {
         let (mut counts, mut before) = (Counts::default(), None);
         while let Some((table, key, value)) = self.row(&counts)? {
             let place = Some((table, key));
             if place <= before {
-                return Err(self.damaged("has a row that is not behind the one before it"));
+                return Err(self.damaged("has a row that is not after the row before it"));
             }
             before = place;
             let key = before.as_ref().map_or(&[][..], |(_, key)| key);
@@ -231,9 +247,9 @@ impl<'a> Lines<'a> {
 
     fn header(&mut self, environment: &str) -> Result<Identity, StoreError> {
         const NO_EXPORT: &str = "is not the first line of an export";
-        const NAME_ONE: &str = "name a file of `hailer store export`; decompress it before, if it is compressed";
+        const NAME_ONE: &str =
+            "name a file of `hailer store export`, decompressed if it was compressed";
         const ITS_OWN: &str = "import it with the version of hailer that wrote it";
-        const LATER: &str = "import it with the version of hailer that wrote it, or with a later one";
         self.read(HEADER_BYTES_MAX)?;
         let Ok(Versions { hailer_store_export: version, store: Format { format } }) =
             serde_json::from_slice(&self.line)
@@ -241,13 +257,16 @@ impl<'a> Lines<'a> {
             return Err(self.refused(NO_EXPORT, NAME_ONE));
         };
         if version != VERSION {
-            let problem = format!("is of version {version} of exports, and this version of hailer reads {VERSION}");
-            return Err(self.refused(problem, LATER));
+            let problem = format!(
+                "has export version {version}, and this version of hailer reads {VERSION} only"
+            );
+            return Err(self.refused(problem, ITS_OWN));
         }
-        if !(ROWS_SINCE..=FORMAT).contains(&format) {
-            let imports = format!("this version of hailer imports formats {ROWS_SINCE} to {FORMAT}");
-            let problem = format!("is of a store of format {format}, and {imports}");
-            return Err(self.refused(problem, if format > FORMAT { LATER } else { ITS_OWN }));
+        if format != FORMAT {
+            let problem = format!(
+                "has store format {format}, and this version of hailer imports format {FORMAT} only"
+            );
+            return Err(self.refused(problem, ITS_OWN));
         }
         let identity = match serde_json::from_slice(&self.line) {
             Ok(Header { store, .. }) if store.has_id() => store,
@@ -255,15 +274,19 @@ impl<'a> Lines<'a> {
         };
         if identity.environment != environment {
             let found = identity.environment.escape_debug();
-            let problem = format!("is of the environment `{found}`, and the configuration is of `{environment}`");
-            return Err(self.refused(problem, "correct `environment`, or name the export's with --environment"));
+            let problem =
+                format!("has the environment `{found}`, and the configuration has `{environment}`");
+            return Err(self.refused(
+                problem,
+                "correct `environment`, or pass that of the export with --environment",
+            ));
         }
         self.add_to_sum();
         self.identity_row = identity.to_bytes();
-        Ok(Identity { format: FORMAT, ..identity })
+        Ok(identity)
     }
 
-    /// The next row; `None` if the last line is reached, and has these counts and the right checksum.
+    /// Reads the next row; `None` at the last line, if it has these counts and the right checksum.
     fn row(&mut self, counts: &Counts) -> Result<Option<TableRow>, StoreError> {
         self.read(LINE_BYTES_MAX)?;
         if self.line.starts_with(b"{") {
@@ -272,11 +295,12 @@ impl<'a> Lines<'a> {
         let Some([table, key, value]) = parts(&self.line) else {
             return Err(self.damaged(NEITHER));
         };
-        let Some(table) = Table::ALL.into_iter().find(|known| known.name().as_bytes() == table) else {
-            return Err(self.damaged("names a table that this version of hailer does not have"));
+        let Some(table) = Table::ALL.into_iter().find(|known| known.name().as_bytes() == table)
+        else {
+            return Err(self.damaged("has a table that this version of hailer does not have"));
         };
         if key.len() / 2 > KEY_BYTES_MAX || value.len() / 2 > VALUE_BYTES_MAX {
-            return Err(self.damaged("has a longer row than a store takes"));
+            return Err(self.damaged("has a row that is longer than a store accepts"));
         }
         let (Some(key), Some(value)) = (from_hex(key), from_hex(value)) else {
             return Err(self.damaged("has a key or a value that is not lower-case hex"));
@@ -287,21 +311,33 @@ impl<'a> Lines<'a> {
 
     fn end(&mut self, counts: &Counts) -> Result<(), StoreError> {
         if self.line != last_line(counts, &self.sum).as_bytes() {
-            let expected: BTreeMap<_, _> =
-                counts.all().into_iter().map(|(table, rows)| (table.name().to_owned(), rows)).collect();
+            let expected: BTreeMap<_, _> = counts
+                .all()
+                .into_iter()
+                .map(|(table, rows)| (table.name().to_owned(), rows))
+                .collect();
             return Err(self.damaged(match serde_json::from_slice(&self.line) {
-                Ok(LastLine { rows, .. }) if rows != expected => "has other numbers of rows than the lines above it",
-                Ok(_) => "has another checksum than the lines above it, which were changed",
+                Ok(LastLine { rows, .. }) if rows != expected => {
+                    "has row counts that do not match the lines above it"
+                }
+                Ok(_) => "has a checksum that does not match the lines above it",
                 Err(_) => NEITHER,
             }));
         }
         self.line.clear();
         self.number += 1;
-        let more = self.from.fill_buf().map_err(|error| StoreError::Io { path: self.file.to_owned(), error })?;
-        if more.is_empty() { Ok(()) } else { Err(self.damaged("comes after the last line of the export")) }
+        let more = self
+            .from
+            .fill_buf()
+            .map_err(|error| StoreError::Io { path: self.file.to_owned(), error })?;
+        if more.is_empty() {
+            Ok(())
+        } else {
+            Err(self.damaged("comes after the last line of the export"))
+        }
     }
 
-    /// Reads the next line.
+    /// Reads the next line, of at most `bytes_max` bytes.
     fn read(&mut self, bytes_max: usize) -> Result<(), StoreError> {
         self.line.clear();
         self.number += 1;
@@ -311,7 +347,9 @@ impl<'a> Lines<'a> {
         match self.line.pop() {
             Some(b'\n') => Ok(()),
             None => Err(self.damaged("is missing, and so is the end of the export")),
-            Some(_) if self.line.len() == bytes_max => Err(self.damaged("is longer than any line of an export")),
+            Some(_) if self.line.len() == bytes_max => {
+                Err(self.damaged("is longer than any line of an export"))
+            }
             Some(_) => Err(self.damaged("is cut off")),
         }
     }
@@ -325,11 +363,16 @@ impl<'a> Lines<'a> {
     }
 
     fn refused(&self, problem: impl Into<String>, next_step: &'static str) -> StoreError {
-        StoreError::Import { file: self.file.to_owned(), line: self.number, problem: problem.into(), next_step }
+        StoreError::Import {
+            file: self.file.to_owned(),
+            line: self.number,
+            problem: problem.into(),
+            next_step,
+        }
     }
 }
 
-/// The table, key and value of a row's line.
+/// Splits the line of a row into table, key and value; `None` if it is not the line of a row.
 fn parts(line: &[u8]) -> Option<[&[u8]; 3]> {
     let mut parts = line.strip_prefix(b"[\"")?.strip_suffix(b"\"]")?.split(|byte| *byte == b'"');
     let mut next = || parts.next();

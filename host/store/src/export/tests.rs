@@ -1,4 +1,5 @@
-//! The lines of an export, the store that is made from them, and every damage that an import refuses.
+//! The lines of an export, the store that an import makes from them, and the damage that it
+//! refuses.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,10 +10,10 @@ use super::*;
 use crate::contract::{contents, new_store, small};
 use crate::{Changes, FileStore, MemoryStore, verify};
 
-/// It stands in the values of rows, and must not stand in an error.
+/// Personal data in the values of rows, which no error may contain.
 const PERSONAL: &[u8] = b"someone@example.com";
 
-/// Has rows in every table.
+/// Makes a store with rows in every table.
 fn filled() -> MemoryStore {
     let store = MemoryStore::new("test");
     let mut changes = Changes::new();
@@ -34,7 +35,7 @@ fn import_from(mut bytes: &[u8], to: &Path) -> Result<Exported, StoreError> {
     import(&mut bytes, Path::new("an export"), to, small(), &mut |_, _| {})
 }
 
-/// Reads all lines, and makes no store.
+/// Reads all lines into a store in memory.
 fn read(mut from: &[u8]) -> Result<MemoryStore, StoreError> {
     let (_, mut lines) = Lines::of(&mut from, Path::new("an export"), "test")?;
     let mut changes = Changes::new();
@@ -49,16 +50,19 @@ fn read(mut from: &[u8]) -> Result<MemoryStore, StoreError> {
     Ok(store)
 }
 
-/// The line of a refusal, and its text, which has no value.
+/// The line number and the text of an import error. The text must contain no value.
 fn refusal(export: &[u8]) -> (u64, String) {
     let shown = || String::from_utf8_lossy(export).into_owned();
     match read(export) {
-        Ok(_) => panic!("this is taken for an export:\n{}", shown()),
+        Ok(_) => panic!("this is accepted as an export:\n{}", shown()),
         Err(error @ StoreError::Import { line, .. }) => {
             let text = error.to_string();
-            assert!(text.starts_with(&format!("cannot import `an export`: line {line} ")), "{text}");
+            assert!(
+                text.starts_with(&format!("cannot import `an export`: line {line} ")),
+                "{text}"
+            );
             let hidden = String::from_utf8_lossy(PERSONAL).into_owned();
-            let in_hex: String = PERSONAL.iter().map(|byte| format!("{byte:02x}")).collect();
+            let in_hex = hex::encode(PERSONAL);
             assert!(!text.contains(&hidden) && !text.contains(&in_hex), "{text}");
             (line, text)
         }
@@ -70,13 +74,15 @@ fn lines_of(export: &[u8]) -> Vec<Vec<u8>> {
     export.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
 }
 
-/// These lines with a last line that is right.
+/// These lines with a correct last line.
 fn sealed(lines: &[Vec<u8>]) -> Vec<u8> {
     let (mut counts, mut sum) = (Counts::default(), blake3::Hasher::new());
     for line in lines {
         sum.update(line);
         let table = parts(line.trim_ascii_end()).map(|[table, ..]| table);
-        if let Some(table) = Table::ALL.into_iter().find(|known| Some(known.name().as_bytes()) == table) {
+        if let Some(table) =
+            Table::ALL.into_iter().find(|known| Some(known.name().as_bytes()) == table)
+        {
             counts.add(table);
         }
     }
@@ -110,7 +116,10 @@ fn a_new_store_has_every_row_and_the_identity_of_the_exported_one() {
         assert_eq!(copy.identity(), store.identity());
         assert!(contents(&copy) == contents(store), "{name}");
         assert!(exported(&copy) == export, "{name}");
-        assert_eq!(made.rows.iter().map(|(_, rows)| rows).sum::<u64>(), contents(&copy).len() as u64);
+        assert_eq!(
+            made.rows.iter().map(|(_, rows)| rows).sum::<u64>(),
+            contents(&copy).len() as u64
+        );
         let mut later = Changes::new();
         later.put(Table::Customers, *b"later", *b"");
         copy.commit(later).unwrap();
@@ -122,42 +131,25 @@ fn a_new_store_has_every_row_and_the_identity_of_the_exported_one() {
 }
 
 #[test]
-fn the_lines_stay_as_they_are_in_files() {
+fn the_lines_of_an_export_never_change() {
     let store = MemoryStore::new("test");
     let mut changes = Changes::new();
     changes.put(Table::Trail, *b"\x00\xab", *b"");
     store.commit(changes).unwrap();
     let Identity { created_at, .. } = store.identity();
-    let identity =
-        format!(r#"{{"format":8,"environment":"test","id":"{}","createdAt":"{created_at}"}}"#, "0".repeat(32));
-    let in_hex: String = identity.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let rows = format!(
-        "{{\"hailerStoreExport\":1,\"store\":{identity}}}\n[\"meta\",\"73746f7265\",\"{in_hex}\"]\n[\"trail\",\"00ab\",\"\"]\n"
+    let identity = format!(
+        r#"{{"format":9,"environment":"test","id":"{}","createdAt":"{created_at}"}}"#,
+        "0".repeat(32)
     );
-    let end = "{\"rows\":{\"meta\":1,\"customers\":0,\"timers\":0,\"seen\":0,\"outbox\":0,\"journal\":0,\"trail\":1,\
-               \"failures\":0,\"bodies\":0,\"redirects\":0},\"blake3\":\"";
+    let in_hex = hex::encode(&identity);
+    let rows = format!(
+        "{{\"hailerStoreExport\":1,\"store\":{identity}}}\n\
+         [\"meta\",\"73746f7265\",\"{in_hex}\"]\n[\"trail\",\"00ab\",\"\"]\n"
+    );
+    let end = "{\"rows\":{\"meta\":1,\"customers\":0,\"timers\":0,\"seen\":0,\"outbox\":0,\"\
+               journal\":0,\"trail\":1,\"failures\":0,\"bodies\":0,\"redirects\":0},\"blake3\":\"";
     let expected = format!("{rows}{end}{}\"}}\n", blake3::hash(rows.as_bytes()));
     assert_eq!(String::from_utf8(exported(&store)).unwrap(), expected);
-}
-
-#[test]
-fn the_export_of_a_store_whose_rows_say_the_same_makes_a_store_of_this_format() {
-    let store = filled();
-    let older = |line: &[u8]| {
-        let line = String::from_utf8(line.to_vec()).unwrap().replace("\"format\":8", "\"format\":7");
-        line.replace(&hex(b"\"format\":8"), &hex(b"\"format\":7")).into_bytes()
-    };
-    let lines = lines_of(&exported(&store));
-    let export = sealed(&lines[..lines.len() - 1].iter().map(|line| older(line)).collect::<Vec<_>>());
-    let directory = TempDir::new().unwrap();
-    let to = directory.path().join("store");
-    import_from(&export, &to).unwrap();
-    let made = FileStore::open(&to, small()).unwrap();
-    assert!(contents(&made) == contents(&store), "with the row that says which store it is");
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
@@ -168,8 +160,11 @@ fn an_export_that_is_cut_off_anywhere_is_refused() {
         let (line, text) = refusal(&export[..bytes]);
         let ends = export[..bytes].iter().filter(|byte| **byte == b'\n').count() as u64;
         assert_eq!(line, ends + 1, "{bytes}: {text}");
-        let expected =
-            if bytes == 0 || export[bytes - 1] == b'\n' { "is missing, and so is the end" } else { "is cut off" };
+        let expected = if bytes == 0 || export[bytes - 1] == b'\n' {
+            "is missing, and so is the end"
+        } else {
+            "is cut off"
+        };
         assert!(text.contains(expected), "{bytes}: {text}");
     }
 }
@@ -208,7 +203,7 @@ fn lines_that_are_missing_doubled_or_in_another_place_are_refused() {
     }
     let rows = &lines[..lines.len() - 1];
     assert!(read(&sealed(rows)).is_ok());
-    // A right checksum doesn't make them right.
+    // Wrong lines are refused even with a correct checksum.
     for at in 1..rows.len() - 1 {
         let (mut doubled, mut swapped) = (rows.to_vec(), rows.to_vec());
         doubled.insert(at, rows[at].clone());
@@ -216,28 +211,34 @@ fn lines_that_are_missing_doubled_or_in_another_place_are_refused() {
         for wrong in [doubled, swapped] {
             let (line, text) = refusal(&sealed(&wrong));
             assert_eq!(line, at as u64 + 2, "{text}");
-            assert!(text.contains("not behind the one before it"), "{text}");
+            assert!(text.contains("not after the row before it"), "{text}");
         }
     }
 }
 
 #[test]
-fn two_exports_one_behind_the_other_are_none() {
+fn two_joined_exports_are_refused() {
     let export = exported(&filled());
     let lines = lines_of(&export);
     let (line, text) = refusal(&[&export[..], &export].concat());
     assert_eq!(line, lines.len() as u64 + 1);
-    assert!(text.contains("comes after the last line of the export; copy the file again"), "{text}");
+    assert!(
+        text.contains("comes after the last line of the export; copy the file again"),
+        "{text}"
+    );
     let (line, text) = refusal(&[&lines[..5].concat()[..], &export].concat());
-    assert!(line == 6 && text.contains("is neither a row nor the last line of an export"), "{text}");
+    assert!(
+        line == 6 && text.contains("is neither a row nor the last line of an export"),
+        "{text}"
+    );
     // The last line of one export below the rows of another.
     let other = lines_of(&exported(&MemoryStore::new("test")));
     let text = refusal(&[lines[..5].concat(), other[other.len() - 1].clone()].concat()).1;
-    assert!(text.contains("has other numbers of rows than the lines above it"), "{text}");
+    assert!(text.contains("has row counts that do not match the lines above it"), "{text}");
 }
 
 #[test]
-fn what_is_no_export_or_one_of_another_version_is_refused_with_the_way_out() {
+fn a_first_line_that_is_not_of_an_export_of_this_version_is_refused() {
     let [header, ..] = &lines_of(&exported(&filled()))[..] else { panic!() };
     let header = std::str::from_utf8(header).unwrap();
     let with = |from: &str, to: &str| {
@@ -246,23 +247,36 @@ fn what_is_no_export_or_one_of_another_version_is_refused_with_the_way_out() {
     };
     for (export, expected) in [
         (Vec::new(), "line 1 is missing"),
-        (b"\n".to_vec(), "is not the first line of an export; name a file of `hailer store export`"),
-        (b"(\xb5/\xfd\n".to_vec(), "decompress it before, if it is compressed"),
+        (
+            b"\n".to_vec(),
+            "is not the first line of an export; name a file of `hailer store export`",
+        ),
+        (b"(\xb5/\xfd\n".to_vec(), "decompressed if it was compressed"),
         (b"{\"eventCode\":\"OnPurchaseConfirm\"}\n".to_vec(), "is not the first line of an export"),
         (vec![b'a'; 2 * HEADER_BYTES_MAX], "line 1 is longer than any line of an export"),
-        (with("Export\":1", "Export\":2,\"new\":true"), "version 2 of exports, and this version of hailer reads 1"),
         (
-            with("\"format\":8", "\"format\":9"),
-            "a store of format 9, and this version of hailer imports formats 7 to 8",
+            with("Export\":1", "Export\":2,\"new\":true"),
+            "export version 2, and this version of hailer reads 1 only",
         ),
-        (with("\"format\":8", "\"format\":6"), "formats 7 to 8; import it with the version of hailer that wrote it"),
+        (
+            with("\"format\":9", "\"format\":10"),
+            "store format 10, and this version of hailer imports format 9 only",
+        ),
+        (
+            with("\"format\":9", "\"format\":7"),
+            "store format 7, and this version of hailer imports format 9 only; import it with the \
+             version of hailer that wrote it",
+        ),
         (
             with("\"test\"", "\"other\\u001b\""),
-            "environment `other\\u{1b}`, and the configuration is of `test`; correct",
+            "environment `other\\u{1b}`, and the configuration has `test`; correct",
         ),
         (with(&"0".repeat(32), &"0".repeat(31)), "is not the first line of an export"),
         (with(&"0".repeat(32), &"\\u001b".repeat(32)), "is not the first line of an export"),
-        (with("\"createdAt\":\"", "\"createdAt\":\"someone@example.com"), "is not the first line of an export"),
+        (
+            with("\"createdAt\":\"", "\"createdAt\":\"someone@example.com"),
+            "is not the first line of an export",
+        ),
     ] {
         let (line, text) = refusal(&export);
         assert!(line == 1 && text.contains(expected), "{expected}: {text}");
@@ -270,13 +284,16 @@ fn what_is_no_export_or_one_of_another_version_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn a_row_that_no_store_has_is_refused_whatever_the_checksum() {
+fn an_invalid_row_is_refused_even_with_a_correct_checksum() {
     let lines = lines_of(&exported(&filled()));
     let header = lines[0].clone();
     let long = row(Table::Customers, &[1; KEY_BYTES_MAX + 1], b"");
     let another_identity = row(Table::Meta, IDENTITY_KEY, b"another");
     for (line, expected) in [
-        (&b"[\"customs\",\"00\",\"\"]\n"[..], "names a table that this version of hailer does not have"),
+        (
+            &b"[\"customs\",\"00\",\"\"]\n"[..],
+            "has a table that this version of hailer does not have",
+        ),
         (b"[\"seen\",\"0\",\"\"]\n", "not lower-case hex"),
         (b"[\"seen\",\"0A\",\"\"]\n", "not lower-case hex"),
         (b"[\"seen\",\"00\",\"0g\"]\n", "not lower-case hex"),
@@ -284,7 +301,7 @@ fn a_row_that_no_store_has_is_refused_whatever_the_checksum() {
         (b"[\"seen\",\"00\",\"00\",\"00\"]\n", "is neither a row nor"),
         (b"[ \"seen\",\"00\",\"00\"]\n", "is neither a row nor"),
         (b"\n", "is neither a row nor"),
-        (&long, "longer row than a store takes"),
+        (&long, "longer than a store accepts"),
         (&another_identity, "names another store than line 1"),
     ] {
         let (number, text) = refusal(&sealed(&[header.clone(), line.to_vec()]));
@@ -302,16 +319,16 @@ fn a_store_is_made_whole_or_not_at_all_and_replaces_nothing() {
     let entries = || fs::read_dir(parent.path()).unwrap().count();
     for bytes in [0, export.len() / 2, export.len() - 1] {
         assert!(import_from(&export[..bytes], &place).is_err());
-        assert_eq!(entries(), 0, "something unfinished was left behind");
+        assert_eq!(entries(), 0, "a temporary directory was left behind");
     }
-    // Only the last line can tell that this row is missing.
+    // Only the last line shows that this row is missing.
     let mut lines = lines_of(&export);
     lines.remove(5);
     assert!(matches!(import_from(&lines.concat(), &place), Err(StoreError::Import { .. })));
     assert_eq!(entries(), 0);
     import_from(&export, &place).unwrap();
     let before = contents(&FileStore::open(&place, Opening::of("test")).unwrap());
-    // The place is looked at before the rows.
+    // The path is checked before the rows.
     for other in [exported(&MemoryStore::new("test")), lines.concat()] {
         let refused = import_from(&other, &place).unwrap_err();
         assert!(matches!(refused, StoreError::Exists { .. }), "{refused}");
@@ -321,17 +338,22 @@ fn a_store_is_made_whole_or_not_at_all_and_replaces_nothing() {
 }
 
 #[test]
-fn what_appears_at_the_place_while_rows_are_imported_is_not_replaced() {
+fn a_directory_that_appears_during_an_import_is_not_replaced() {
     let parent = TempDir::new().unwrap();
     let place = parent.path().join("store");
     let appear = &mut |_, _| fs::create_dir_all(&place).unwrap();
-    let refused = import(&mut &*exported(&filled()), Path::new("f"), &place, small(), appear).unwrap_err();
+    let refused =
+        import(&mut &*exported(&filled()), Path::new("f"), &place, small(), appear).unwrap_err();
     assert!(matches!(refused, StoreError::Exists { .. }), "{refused}");
     assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "something unfinished was left behind");
+    assert_eq!(
+        fs::read_dir(parent.path()).unwrap().count(),
+        1,
+        "a temporary directory was left behind"
+    );
 }
 
-/// Refuses one write, when it has taken so many bytes.
+/// Fails one write after this many bytes. Later writes succeed.
 struct FullOnce(Option<usize>);
 
 impl Write for FullOnce {
@@ -352,7 +374,7 @@ impl Write for FullOnce {
 }
 
 #[test]
-fn an_export_that_can_not_be_written_is_an_error_wherever_it_ends() {
+fn a_failed_write_at_any_byte_of_an_export_is_an_error() {
     let store = filled();
     for bytes in 0..exported(&store).len() {
         let error = export(&store, &mut FullOnce(Some(bytes)), &mut |_, _| {}).unwrap_err();
@@ -366,7 +388,8 @@ fn progress_counts_the_rows_of_each_table() {
     let (mut out, mut written, mut read) = (Vec::new(), Vec::new(), Vec::new());
     export(&store, &mut out, &mut |table, rows| written.push((table, rows))).unwrap();
     let to = directory.path().join("store");
-    import(&mut &*out, Path::new("f"), &to, small(), &mut |table, rows| read.push((table, rows))).unwrap();
+    import(&mut &*out, Path::new("f"), &to, small(), &mut |table, rows| read.push((table, rows)))
+        .unwrap();
     assert_eq!(written, read);
     assert_eq!(written.iter().collect::<BTreeSet<_>>().len(), contents(&store).len());
     assert!(written.contains(&(Table::Meta, 3)) && written.contains(&(Table::Redirects, 2)));

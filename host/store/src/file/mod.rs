@@ -1,17 +1,18 @@
-//! The store in a directory: a write-ahead log, and the tree that shows each commit as soon as the log has it.
+//! The store in a directory: a write-ahead log, and a tree with all rows.
 //!
-//! A commit is durable once the log has it, and shown once it is in the tree's memory. When a half of the log is full, what is in memory is written
-//! to tables by a thread, while the other half is filled; then the half is written again. **What the log has and the tables lack is brought back to
-//! memory whenever the store is opened (G9).**
+//! A commit is durable when its record is in the log. Then its rows go to the tree's memory, and
+//! every later snapshot shows them. When a half of the log is full, a thread flushes the memory to
+//! tables while commits fill the other half. Then the first half is used again. **Each open replays
+//! the commits that the log has and the tables do not have (G9).**
 //!
-//! **After a commit that failed there is no other (G9).** Whether the failed one is in the log is only known when that has been read again. Until then
-//! snapshots show what was committed before.
+//! **After a failed commit the store accepts no other commit (G9).** Only reading the log again
+//! shows whether the failed commit is in it. Until then snapshots show the commits before it.
 
+mod flush;
 mod new;
 #[cfg(test)]
 mod tests;
 mod upkeep;
-mod writing_out;
 
 use std::fmt;
 use std::fs;
@@ -19,24 +20,25 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::flush::Flusher;
 pub(super) use self::new::{END, copy, make};
 pub use self::upkeep::{Compacted, Step, Verified, compact, file_bytes, verify};
-use self::writing_out::WritingOut;
 use super::identity::IDENTITY_KEY;
 use super::log::{self, Log, LogFile};
 use super::tree::{self, Tree};
 use super::{Changes, Identity, Sizes, Snapshot, Statistics, Store, StoreError, Table, Upkeep};
 
-/// How a store is opened.
+/// The options for opening a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening<'a> {
-    /// A store belongs to one environment for ever.
+    /// The environment of the store. It never changes, and a store of another one is refused.
     pub environment: &'a str,
-    /// Makes a store if there is none. Without it, none is an error.
+    /// Whether a missing store is made. If not, a missing store is an error.
     pub create: bool,
-    /// What may be kept of the tables in memory, beside what was not written to them yet.
+    /// The size of the block cache in bytes. Rows that are not flushed yet come on top.
     pub cache_bytes: usize,
-    /// The size of the log of a store that is made. As much may be in memory that was not written to tables yet.
+    /// The size in bytes of the log of a new store. It also bounds the rows in memory that are not
+    /// flushed yet.
     pub log_bytes: usize,
 }
 
@@ -54,24 +56,25 @@ pub struct FileStore {
     directory: Box<Path>,
     identity: Identity,
     tree: Arc<Tree>,
-    writing_out: WritingOut,
+    flusher: Flusher,
     writer: Mutex<Writer>,
 }
 
-/// The side that commits.
+/// The part of the store that commits use, one at a time.
 struct Writer {
     log: Log,
-    /// Some of what is in memory was there when the store was opened, and is written out before anything is added.
-    is_filled: bool,
+    /// Whether memory has replayed rows. The first commit requests their flush before it inserts
+    /// its own rows.
+    has_replayed: bool,
     upkeep: Option<Box<dyn Upkeep>>,
-    /// Why nothing more may be committed.
+    /// The reason why the store accepts no more commits; `None` while it does.
     closed: Option<String>,
 }
 
-/// Whether a directory has a store, sound or not.
+/// Whether a directory has a store, damaged or not.
 #[must_use]
 pub fn is_there(directory: &Path) -> bool {
-    [tree::DIRECTORY, log::FILE_NAME, new::OLDER_FILE]
+    [tree::DIRECTORY, log::FILE_NAME]
         .iter()
         .any(|name| directory.join(name).symlink_metadata().is_ok())
 }
@@ -80,44 +83,53 @@ impl FileStore {
     /// Opens the store of a directory.
     ///
     /// # Errors
-    /// When there is none and none may be made, or it can't be used; see [`StoreError`].
+    /// When there is no store and none may be made, or the store cannot be used; see
+    /// [`StoreError`].
     pub fn open(directory: &Path, opening: Opening<'_>) -> Result<FileStore, StoreError> {
-        if opening.create && new::has_nothing(directory)? {
+        if opening.create && new::has_no_store(directory)? {
             new::create(directory, opening.environment, opening.log_bytes)?;
         }
-        let Opened { identity, tree, log, brought_back } = open(directory, opening.cache_bytes)?;
+        let Opened { identity, tree, log, replayed } = open(directory, opening.cache_bytes)?;
         if identity.environment != opening.environment {
             let (found, wanted) = (identity.environment, opening.environment.to_owned());
             return Err(StoreError::Environment { file: directory.to_owned(), found, wanted });
         }
-        if brought_back > 0 {
-            tracing::info!(commits = brought_back, "commits of the log are in memory, and not in tables yet");
+        if replayed > 0 {
+            tracing::info!(commits = replayed, "replayed commits from the write-ahead log");
         }
         let tree = Arc::new(tree);
-        let written = log.last() - brought_back;
-        let writer = Writer { log, is_filled: brought_back > 0, upkeep: None, closed: None };
-        let writing_out = WritingOut::start(Arc::clone(&tree), written);
-        Ok(FileStore { directory: directory.into(), identity, tree, writing_out, writer: Mutex::new(writer) })
+        let written = log.last() - replayed;
+        let writer = Writer { log, has_replayed: replayed > 0, upkeep: None, closed: None };
+        let flusher = Flusher::start(Arc::clone(&tree), written);
+        Ok(FileStore {
+            directory: directory.into(),
+            identity,
+            tree,
+            flusher,
+            writer: Mutex::new(writer),
+        })
     }
 
     fn write(&self, writer: &mut Writer, changes: &Changes) -> Result<(), StoreError> {
-        if std::mem::take(&mut writer.is_filled) {
-            self.writing_out.begin(writer.log.last());
+        if std::mem::take(&mut writer.has_replayed) {
+            self.flusher.begin(writer.log.last());
         }
         let last = writer.log.last();
         let make_room = |number| {
-            self.writing_out.begin(last);
-            self.writing_out.wait(number)
+            self.flusher.begin(last);
+            self.flusher.wait(number)
         };
         if writer.log.append(last + 1, changes, &make_room)? {
             self.tree.insert(last + 1, writer.log.rows());
             return Ok(());
         }
-        // More than the log can hold is durable when it is in tables, together with everything before it or not at all.
-        self.writing_out.begin(last);
-        self.writing_out.wait(last)?;
+        // The commit is larger than a half of the log, so its rows go to tables directly.
+        // Everything before it is flushed first. One flush then makes all of its rows durable, or
+        // none.
+        self.flusher.begin(last);
+        self.flusher.wait(last)?;
         let hidden = self.tree.insert_hidden(last, writer.log.rows());
-        self.writing_out.write_now()?;
+        self.flusher.flush_now()?;
         self.tree.show(hidden);
         Ok(())
     }
@@ -129,17 +141,20 @@ impl Store for FileStore {
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        Ok(Box::new(self.tree.view()))
+        Ok(Box::new(self.tree.snapshot()))
     }
 
     fn commit(&self, mut changes: Changes) -> Result<(), StoreError> {
         changes.check()?;
         let mut writer = lock(&self.writer);
         if let Some(reason) = &writer.closed {
-            return Err(StoreError::Closed { file: self.directory.to_path_buf(), reason: reason.clone() });
+            return Err(StoreError::Closed {
+                file: self.directory.to_path_buf(),
+                reason: reason.clone(),
+            });
         }
         if let Some(upkeep) = &mut writer.upkeep {
-            upkeep.add(&self.tree.view(), &mut changes)?;
+            upkeep.add(&self.tree.snapshot(), &mut changes)?;
         }
         if changes.is_empty() {
             return Ok(());
@@ -156,7 +171,7 @@ impl Store for FileStore {
     }
 
     fn sizes(&self) -> Result<Sizes, StoreError> {
-        Ok(Sizes { tables: self.tree.view().sizes()?, file_bytes: file_bytes(&self.directory) })
+        Ok(Sizes { tables: self.tree.snapshot().sizes()?, file_bytes: file_bytes(&self.directory) })
     }
 
     fn statistics(&self) -> Statistics {
@@ -164,38 +179,45 @@ impl Store for FileStore {
     }
 
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        copy(&self.identity, &self.tree.view(), to)
+        copy(&self.identity, &self.tree.snapshot(), to)
     }
 }
 
 impl Drop for FileStore {
     fn drop(&mut self) {
-        self.writing_out.end();
+        self.flusher.end();
         let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(reason) = &writer.closed {
-            tracing::warn!(directory = %self.directory.display(), reason, "the store was closed after this; the next start finds what was committed");
+            tracing::warn!(
+                directory = %self.directory.display(),
+                reason,
+                "the store accepted no more commits after an error; the next start replays the log"
+            );
         }
     }
 }
 
 impl fmt::Debug for FileStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("FileStore").field("directory", &self.directory).finish_non_exhaustive()
+        formatter
+            .debug_struct("FileStore")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
 
-/// What a directory has.
+/// The parts of an open store.
 struct Opened {
     identity: Identity,
     tree: Tree,
     log: Log,
-    /// Commits that only the log had.
-    brought_back: u64,
+    /// The number of commits that only the log had.
+    replayed: u64,
 }
 
-/// Opens a directory that has a store, of whatever environment it is.
+/// Opens the store of a directory, whatever its environment is.
 fn open(directory: &Path, cache_bytes: usize) -> Result<Opened, StoreError> {
-    if new::has_nothing(directory)? {
+    if new::has_no_store(directory)? {
         return Err(StoreError::Missing { directory: directory.to_owned() });
     }
     let file = LogFile::lock(directory)?;
@@ -204,23 +226,27 @@ fn open(directory: &Path, cache_bytes: usize) -> Result<Opened, StoreError> {
     make_private(&path)?;
     let tree = Arc::new(Tree::open(&path, cache_bytes)?);
     let identity = identity(&tree, &path)?;
-    let applied = tree.last_commit()?;
-    let mut brought_back = 0;
-    let log = file.read(identity.nonce(), applied, &mut |number, rows| {
-        brought_back += 1;
+    let flushed = tree.last_commit()?;
+    let mut replayed = 0;
+    let log = file.read(identity.nonce(), flushed, &mut |number, rows| {
+        replayed += 1;
         tree.insert(number, rows);
         Ok(())
     })?;
-    let tree = Arc::into_inner(tree).expect("no view of it is left");
-    Ok(Opened { identity, tree, log, brought_back })
+    let tree = Arc::into_inner(tree).expect("no snapshot of the tree is open");
+    Ok(Opened { identity, tree, log, replayed })
 }
 
-/// Takes the rights of other users away: it has personal data, and a copy is easily left open to all.
+/// Removes the permissions of other users, because a store has personal data and a copy of it often
+/// gets too many.
 fn make_private(path: &Path) -> Result<(), StoreError> {
     let unusable = |error| StoreError::Io { path: path.to_owned(), error };
     let mut rights = fs::metadata(path).map_err(unusable)?.permissions();
     if rights.mode() & 0o077 != 0 {
-        tracing::warn!(directory = %path.display(), "other users had rights to the store; they are taken away");
+        tracing::warn!(
+            directory = %path.display(),
+            "other users had permissions for the store; they are removed"
+        );
         rights.set_mode(rights.mode() & !0o077);
         fs::set_permissions(path, rights).map_err(unusable)?;
     }
@@ -228,18 +254,18 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
 }
 
 fn identity(tree: &Arc<Tree>, path: &Path) -> Result<Identity, StoreError> {
-    let row = tree.view().get(Table::Meta, IDENTITY_KEY)?;
-    let reason = "it has no row that says which store it is".to_owned();
+    let row = tree.snapshot().get(Table::Meta, IDENTITY_KEY)?;
+    let reason = "it has no identity row".to_owned();
     let row = row.ok_or_else(|| StoreError::NotAStore { file: path.to_owned(), reason })?;
     Identity::read(&row, path)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic under the writer's lock leaves a log that is read again before anything is done with it.
+    // If a commit panics under this lock, the next open reads the log again and finds its state.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The directory in which a path lies.
+/// The directory that contains a path.
 fn parent_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),

@@ -1,4 +1,5 @@
-//! What is done to the store of a stopped engine: reading all of it, and leaving nothing of rows that were removed.
+//! Maintenance of the store of a stopped engine: verifying it, and compacting it so that no byte of
+//! a deleted row is left.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -10,48 +11,50 @@ use crate::tree;
 use crate::{Identity, StoreError, Table};
 use hailer_base::failpoint::Failpoint;
 
-/// How many rows are read between two steps.
+/// The number of rows between two progress steps.
 const ROWS_A_STEP: u64 = 1 << 16;
 
-/// How far something has come.
+/// A progress step of [`verify`] or [`compact`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Files of tables have been read.
+    /// `read` of `of` table files have been read.
     Files { read: u64, of: u64 },
-    /// Rows of a table have been read.
+    /// `read` rows of a table have been read.
     Rows { table: Table, read: u64 },
-    /// All tables are being merged; this takes longest.
+    /// The merge of all tables begins; it takes longest.
     Merge,
 }
 
-/// A store all of which could be read.
+/// The result of verifying a store without damage.
 #[derive(Clone, Debug)]
 pub struct Verified {
     pub identity: Identity,
+    /// The number of rows of each table.
     pub rows: Vec<(Table, u64)>,
-    /// Commits that the log has and the tables do not.
+    /// The number of commits that the log has and the tables do not have.
     pub in_log: u64,
 }
 
-/// What compacting brought.
+/// The size of a store before and after compacting, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted {
     pub bytes_before: u64,
     pub bytes_after: u64,
 }
 
-/// Reads all of the store of a directory: the checksum of every file, then that of every row, those of the log included.
+/// Reads the whole store of a directory. It checks the checksum of every file, then that of every
+/// row, including the rows that only the log has.
 ///
 /// # Errors
-/// When it can't be opened, or anything in it is damaged.
+/// When the store cannot be opened, or any part of it is damaged.
 pub fn verify(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Verified, StoreError> {
-    let Opened { identity, tree, brought_back: in_log, .. } = open(directory, CACHE_BYTES)?;
+    let Opened { identity, tree, replayed: in_log, .. } = open(directory, CACHE_BYTES)?;
     tree.check_files(&mut |read, of| progress(Step::Files { read, of }))?;
-    let view = Arc::new(tree).view();
+    let snapshot = Arc::new(tree).snapshot();
     let mut rows = Vec::new();
     for table in Table::ALL {
         let mut read = 0;
-        view.all(table, &mut |_, _| {
+        snapshot.all(table, &mut |_, _| {
             read += 1;
             if read % ROWS_A_STEP == 0 {
                 progress(Step::Rows { table, read });
@@ -64,27 +67,28 @@ pub fn verify(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Verifi
     Ok(Verified { identity, rows, in_log })
 }
 
-/// Merges all tables of a directory, and overwrites its log with zeros: so nothing is left of rows that were removed.
+/// Merges all tables of a directory, and overwrites its log with zeros. Then no byte of a deleted
+/// row is left.
 ///
 /// # Errors
-/// When it can't be opened or written, or is damaged.
+/// When the store cannot be opened or written, or is damaged.
 pub fn compact(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Compacted, StoreError> {
     let Opened { tree, log, .. } = open(directory, CACHE_BYTES)?;
     progress(Step::Merge);
     tree.seal_memory();
-    tree.write_out()?;
+    tree.flush()?;
     let bytes_before = file_bytes(directory);
     Failpoint::DuringCompaction.pass();
     tree.compact_all()?;
     Failpoint::DuringCompaction.pass();
-    // Ended first, so that the files which it no longer needs are gone.
+    // Dropping the tree deletes the files that it no longer needs.
     drop(tree);
-    // What the log still has may name a customer who was erased.
+    // The old records of the log may name an erased customer.
     log.clear()?;
     Ok(Compacted { bytes_before, bytes_after: file_bytes(directory) })
 }
 
-/// The size of the files of a store in bytes; 0 if there are none.
+/// The size of the files of a store in bytes; 0 if there is no store.
 #[must_use]
 pub fn file_bytes(directory: &Path) -> u64 {
     let log = std::fs::metadata(directory.join(log::FILE_NAME)).map_or(0, |found| found.len());
@@ -96,7 +100,7 @@ fn bytes_in(directory: &Path) -> u64 {
     let size = |entry: std::fs::DirEntry| match entry.metadata() {
         Ok(found) if found.is_dir() => bytes_in(&entry.path()),
         Ok(found) => found.len(),
-        // It was merged meanwhile.
+        // A merge has deleted the file meanwhile.
         Err(_) => 0,
     };
     entries.flatten().map(size).sum()

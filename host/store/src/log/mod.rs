@@ -1,14 +1,20 @@
-//! The write-ahead log: one file in which commits become durable, one after another. The tree has them in memory until it writes them to its tables.
+//! The write-ahead log (WAL): one file in which commits become durable in order. The tree keeps
+//! their rows in memory until it flushes them to its tables.
 //!
-//! A commit is one write and one sync of neighbouring blocks. The file has two halves of a fixed size, filled with zeros when it is made, so that a
-//! sync has no metadata to write, and a full disk can't refuse a commit. A half is written again from its beginning once its commits are in the
-//! tables.
+//! A commit is one write and one sync of neighbouring blocks. The file has two halves of a fixed
+//! size. They are filled with zeros when the file is made, so that a sync writes no metadata and a
+//! full disk cannot refuse a commit. A half is written again from its beginning when all of its
+//! commits are in tables.
 //!
-//! **A record that was acknowledged is read back, or the log is refused (G9).** Every record has a number and a checksum; a missing number, or a
-//! sound record behind one that is not, is damage. The head says which commits the tables had when the log was made, so older tables are
-//! refused, and so is a log that ends before the tables do. Only the last record of all may be torn. A second file says whether it was
-//! acknowledged. It is written after every sync and never synced itself: it outlives the process, and a loss of power takes of it only what the
-//! kernel had not written yet. Records begin at blocks of their own, so a write never touches the block of an earlier record.
+//! **Every record whose append returned `Ok` is read back, or the log is refused (G9).** Each
+//! record has a number and a checksum. A missing number is damage, and so is a valid record after
+//! an invalid one. The head of the file has the number of the last commit in the tables when the
+//! log was made. So older tables are refused. A log that ends before the tables end is refused,
+//! too. Only the last record may be torn, and a second file says whether that record was
+//! acknowledged. The second file is written after every sync and never synced itself. So it
+//! survives the end of the process, and a loss of power can lose only its latest writes. After such
+//! a loss, damage to the last record looks like a record that was not finished. Each record begins
+//! in a block of its own, so a write never changes a block with an earlier record.
 
 mod record;
 #[cfg(test)]
@@ -28,24 +34,25 @@ use super::rows::Rows;
 use super::{Changes, StoreError};
 use hailer_base::failpoint::Failpoint;
 
-/// The log's file.
+/// The name of the log's file.
 pub(super) const FILE_NAME: &str = "hailer.wal";
-/// Which record was acknowledged last.
+/// The name of the file with the number of the last acknowledged record.
 const END_NAME: &str = "hailer.wal.end";
 
 const MAGIC: &[u8; 8] = b"hailwal2";
-/// A record begins at a multiple of this: what a disk or a file system may write over half.
+/// The size of a block, the unit that a disk or a file system may write incompletely. Each record
+/// begins at a multiple of it.
 const BLOCK_BYTES: usize = 4096;
-/// Of both halves, if nothing else is said. A commit of a busy engine is a few hundred thousand bytes. What the log has, the tree has in memory, so this also
-/// bounds memory.
+/// The default size of both halves together, in bytes. A commit of a busy engine has a few hundred
+/// thousand bytes. The tree keeps the rows of the log in memory, so this also bounds memory.
 pub const BYTES: usize = 32 << 20;
 const HALF_BYTES_MAX: u64 = 1 << 30;
 const PRIVATE: u32 = 0o600;
 
-/// Which log a tree belongs to. It is made of the store's id, so the log of another store is refused.
+/// Ties a log to its tree. It is a hash of the store's id, so the log of another store is refused.
 pub(super) type Nonce = u64;
 
-/// The log's file, locked for this process, and not read yet.
+/// The log's file, locked for this process and not read yet.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
@@ -58,12 +65,12 @@ struct Locked(File);
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // Closing would leave the lock to a process that was just forked, until that runs another program.
+        // Closing alone is not enough: a forked child holds the lock until it executes its program.
         let _ = self.0.unlock();
     }
 }
 
-/// The log, open to be written.
+/// The log, open for appending.
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
@@ -71,12 +78,13 @@ pub(super) struct Log {
     end: File,
     nonce: Nonce,
     half_bytes: usize,
-    /// The half that is being written, and how far it is.
+    /// The half that is being written: 0 or 1.
     half: usize,
+    /// The offset of the next record in that half, in bytes.
     at: usize,
     /// The number of the last record in each half.
     last: [u64; 2],
-    /// The last that was to be appended.
+    /// The latest record that `append` has built.
     record: Record,
 }
 
@@ -84,7 +92,7 @@ impl LogFile {
     /// Locks the log of a directory.
     ///
     /// # Errors
-    /// When there is none, or another process has it.
+    /// When there is no log, or another process has locked it.
     pub(super) fn lock(directory: &Path) -> Result<LogFile, StoreError> {
         LogFile::of(directory, false)
     }
@@ -93,62 +101,93 @@ impl LogFile {
         let path = directory.join(FILE_NAME);
         let unusable = |error| StoreError::Io { path: path.clone(), error };
         let file = match open(&path, is_made) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(StoreError::LogMissing { file: path }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(StoreError::LogMissing { file: path });
+            }
             opened => opened.map_err(unusable)?,
         };
         let found = file.metadata().map_err(unusable)?;
         if !found.is_file() {
-            return Err(StoreError::NotAStore { file: path, reason: "it is not a file".to_owned() });
+            return Err(StoreError::NotAStore {
+                file: path,
+                reason: "it is not a file".to_owned(),
+            });
         }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { file: path }),
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
-        // It has personal data, and a copy is easily left open to all.
+        // The log has personal data, and a copy of it often gets too many permissions.
         if found.permissions().mode() & 0o077 != 0 {
-            tracing::warn!(file = %path.display(), "other users had rights to the store; they are taken away");
+            tracing::warn!(
+                file = %path.display(),
+                "other users had permissions for the store; they are removed"
+            );
             file.set_permissions(std::fs::Permissions::from_mode(PRIVATE)).map_err(unusable)?;
         }
         Ok(LogFile { path, file: Locked(file) })
     }
 
-    /// Makes the log of a directory, with halves of about this size together, for tables that have every commit up to `base`.
+    /// Makes the log of a directory for tables that have every commit up to `base`. Both halves
+    /// together have about `bytes` bytes.
     ///
     /// # Errors
-    /// When it can't be written, or another process has it.
-    pub(super) fn make(directory: &Path, nonce: Nonce, bytes: usize, base: u64) -> Result<Log, StoreError> {
-        let half_bytes = (bytes / 2).next_multiple_of(BLOCK_BYTES).clamp(BLOCK_BYTES, HALF_BYTES_MAX as usize);
+    /// When the log cannot be written, or another process has locked it.
+    pub(super) fn make(
+        directory: &Path,
+        nonce: Nonce,
+        bytes: usize,
+        base: u64,
+    ) -> Result<Log, StoreError> {
+        let half_bytes =
+            (bytes / 2).next_multiple_of(BLOCK_BYTES).clamp(BLOCK_BYTES, HALF_BYTES_MAX as usize);
         LogFile::of(directory, true)?.begin(Head { half_bytes, nonce, base })
     }
 
     fn begin(self, head: Head) -> Result<Log, StoreError> {
         let LogFile { path, mut file } = self;
         let failed = |error| write_failed(&path, &error);
-        // First of all: with fewer records than before it would look like an older log.
-        file.0.write_all_at(&head.to_bytes(), 0).and_then(|()| file.0.sync_all()).map_err(failed)?;
+        // The new head is written first. With the old head, a log with fewer records than before
+        // would look like an older log.
+        file.0
+            .write_all_at(&head.to_bytes(), 0)
+            .and_then(|()| file.0.sync_all())
+            .map_err(failed)?;
         Failpoint::DuringCompaction.pass();
-        fill_with_zeros(&mut file.0, head.file_bytes()).and_then(|()| file.0.sync_all()).map_err(failed)?;
+        fill_with_zeros(&mut file.0, head.file_bytes())
+            .and_then(|()| file.0.sync_all())
+            .map_err(failed)?;
         let directory = path.parent().unwrap_or(Path::new("."));
         let end = open(&directory.join(END_NAME), true).map_err(failed)?;
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
         let Head { half_bytes, nonce, base } = head;
-        let log =
-            Log { path, file, end, nonce, half_bytes, half: 0, at: 0, last: [base; 2], record: Record::default() };
-        log.acknowledge(base)?;
+        let log = Log {
+            path,
+            file,
+            end,
+            nonce,
+            half_bytes,
+            half: 0,
+            at: 0,
+            last: [base; 2],
+            record: Record::default(),
+        };
+        log.note_end(base)?;
         Ok(log)
     }
 
-    /// Whether no commit ever was in it: making a store was interrupted.
+    /// Whether the log never had a commit, because the making of its store was interrupted.
     ///
     /// # Errors
-    /// When it can't be read.
-    pub(super) fn has_nothing(&self) -> Result<bool, StoreError> {
+    /// When the log cannot be read.
+    pub(super) fn is_unused(&self) -> Result<bool, StoreError> {
         let unreadable = |error| StoreError::Io { path: self.path.clone(), error };
         let (mut at, mut part) = (BLOCK_BYTES as u64, vec![0; 1 << 20]);
         let mut start = [0; HEAD_BYTES];
         let head_bytes = self.file.0.read_at(&mut start, 0).map_err(unreadable)?;
-        let is_new = start == [0; HEAD_BYTES] || Head::read(&start).is_some_and(|head| head.base == 0);
+        let is_new =
+            start == [0; HEAD_BYTES] || Head::read(&start).is_some_and(|head| head.base == 0);
         if head_bytes == HEAD_BYTES && !is_new {
             return Ok(false);
         }
@@ -161,14 +200,15 @@ impl LogFile {
         }
     }
 
-    /// Reads the commits that tables with all up to `applied` lack.
+    /// Reads the log and passes to `take` each commit after `flushed`, the last commit in the
+    /// tables.
     ///
     /// # Errors
-    /// When anything that was acknowledged is missing or damaged, or `take` fails.
+    /// When an acknowledged record is missing or damaged, or `take` fails.
     pub(super) fn read(
         mut self,
         nonce: Nonce,
-        applied: u64,
+        flushed: u64,
         take: &mut dyn FnMut(u64, Rows<'_>) -> Result<(), StoreError>,
     ) -> Result<Log, StoreError> {
         let path = self.path;
@@ -177,22 +217,36 @@ impl LogFile {
         let mut start = [0; HEAD_BYTES];
         let head = self.file.0.read_at(&mut start, 0).map_err(unreadable)?;
         let head = Head::read(&start).filter(|_| head == HEAD_BYTES);
-        let head = head.ok_or_else(|| damaged("its head is not what was written".to_owned()))?;
+        let head = head.ok_or_else(|| damaged("its head is damaged".to_owned()))?;
         let Head { half_bytes, base, .. } = head;
         if head.nonce != nonce {
             return Err(StoreError::LogOfAnother { file: path });
         }
-        let (found, expected) = (self.file.0.metadata().map_err(unreadable)?.len(), head.file_bytes() as u64);
+        let (found, expected) =
+            (self.file.0.metadata().map_err(unreadable)?.len(), head.file_bytes() as u64);
         if found != expected {
-            return Err(StoreError::Truncated { file: path, bytes: found, bytes_expected: expected });
+            return Err(StoreError::Truncated {
+                file: path,
+                bytes: found,
+                bytes_expected: expected,
+            });
         }
         let mut bytes = Vec::with_capacity(head.file_bytes() + 1);
-        Read::by_ref(&mut self.file.0).take(expected).read_to_end(&mut bytes).map_err(unreadable)?;
+        Read::by_ref(&mut self.file.0)
+            .take(expected)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
         if bytes.len() != head.file_bytes() {
-            return Err(StoreError::Truncated { file: path, bytes: bytes.len() as u64, bytes_expected: expected });
+            return Err(StoreError::Truncated {
+                file: path,
+                bytes: bytes.len() as u64,
+                bytes_expected: expected,
+            });
         }
-        if applied < base {
-            return Err(damaged(format!("it goes on from commit {base}, and the tables beside it end with {applied}")));
+        if flushed < base {
+            return Err(damaged(format!(
+                "it begins after commit {base}, and the tables beside it end with commit {flushed}"
+            )));
         }
         let mut found = Vec::new();
         let mut ends = [HalfEnd { at: 0, last: base }; 2];
@@ -200,40 +254,62 @@ impl LogFile {
             let range = BLOCK_BYTES + half * half_bytes..BLOCK_BYTES + (half + 1) * half_bytes;
             *end = read_half(&bytes, range.clone(), nonce, base, &mut found);
             let rest = &bytes[range.start + end.at..range.end];
-            if let Some(behind) = find_behind(rest, nonce, end.last.max(applied)) {
-                return Err(damaged(format!("a record before record {behind} of the log is not what was written")));
+            if let Some(behind) = find_behind(rest, nonce, end.last.max(flushed)) {
+                return Err(damaged(format!(
+                    "a record before record {behind} of the log is damaged"
+                )));
             }
         }
         found.sort_unstable_by_key(|(number, _)| *number);
         let end_of_log = found.last().map_or(base, |(number, _)| *number);
-        if end_of_log < applied {
-            return Err(damaged(format!("it ends with commit {end_of_log}, and the tables beside it with {applied}")));
+        if end_of_log < flushed {
+            return Err(damaged(format!(
+                "it ends with commit {end_of_log}, and the tables beside it with commit {flushed}"
+            )));
         }
-        let mut last = applied;
-        for (number, payload) in found.into_iter().filter(|(number, _)| *number > applied) {
+        let mut last = flushed;
+        for (number, payload) in found.into_iter().filter(|(number, _)| *number > flushed) {
             if number != last + 1 {
                 return Err(damaged(format!("record {} of the log is missing", last + 1)));
             }
             let rows = Rows::read(&bytes[payload]);
-            take(number, rows.ok_or_else(|| damaged(format!("record {number} of the log makes no sense")))?)?;
+            take(
+                number,
+                rows.ok_or_else(|| damaged(format!("record {number} of the log is malformed")))?,
+            )?;
             last = number;
         }
         let directory = path.parent().unwrap_or(Path::new("."));
-        if acknowledged(directory, nonce).is_some_and(|end| end > last) {
-            return Err(damaged(format!("record {} of the log was acknowledged and can't be read", last + 1)));
+        if noted_end(directory, nonce).is_some_and(|end| end > last) {
+            return Err(damaged(format!(
+                "record {} of the log was acknowledged and cannot be read",
+                last + 1
+            )));
         }
-        let end = open(&directory.join(END_NAME), true).map_err(|error| write_failed(&path, &error))?;
+        let end =
+            open(&directory.join(END_NAME), true).map_err(|error| write_failed(&path, &error))?;
         let half = usize::from(ends[1].last > ends[0].last);
         let (at, last) = (ends[half].at, ends.map(|end| end.last));
-        Ok(Log { file: self.file, end, nonce, half_bytes, half, at, last, record: Record::default(), path })
+        Ok(Log {
+            file: self.file,
+            end,
+            nonce,
+            half_bytes,
+            half,
+            at,
+            last,
+            record: Record::default(),
+            path,
+        })
     }
 }
 
 impl Log {
-    /// Overwrites all of the log: the tables have every commit, and nothing may be left of rows that were removed.
+    /// Overwrites the whole log, so that no byte of a deleted row is left. The tables must have
+    /// every commit.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// When the log cannot be written.
     pub(super) fn clear(self) -> Result<Log, StoreError> {
         let head = Head { half_bytes: self.half_bytes, nonce: self.nonce, base: self.last() };
         LogFile { path: self.path, file: self.file }.begin(head)
@@ -244,14 +320,16 @@ impl Log {
         self.last[self.half].max(self.last[1 - self.half])
     }
 
-    /// Makes changes durable under the next number. `applied` waits until the tables have everything up to a number.
+    /// Appends the record of a commit and syncs it. `wait_flushed` waits until the tables have
+    /// every commit up to a number.
     ///
-    /// Returns whether it was done: changes too large for a half have to go to the tables by themselves.
+    /// Returns false, without a write, if the record is larger than a half. The caller then writes
+    /// the rows to tables directly.
     pub(super) fn append(
         &mut self,
         number: u64,
         changes: &Changes,
-        applied: &dyn Fn(u64) -> Result<(), StoreError>,
+        wait_flushed: &dyn Fn(u64) -> Result<(), StoreError>,
     ) -> Result<bool, StoreError> {
         self.record.write(self.nonce, number, changes, self.half_bytes);
         let blocks = self.record.blocks();
@@ -260,7 +338,7 @@ impl Log {
         }
         if self.at + blocks.len() > self.half_bytes {
             let other = 1 - self.half;
-            applied(self.last[other])?;
+            wait_flushed(self.last[other])?;
             (self.half, self.at) = (other, 0);
         }
         let offset = BLOCK_BYTES + self.half * self.half_bytes + self.at;
@@ -270,27 +348,29 @@ impl Log {
         Failpoint::DuringCommit.pass();
         self.file.0.sync_data().map_err(failed)?;
         Failpoint::DuringCommit.pass();
-        self.acknowledge(number)?;
+        self.note_end(number)?;
         self.at += blocks.len();
         self.last[self.half] = number;
         Ok(true)
     }
 
-    /// The rows of the last record that was to be appended, whether it was or is too large.
+    /// The rows of the latest record, even if it was too large to append.
     pub(super) fn rows(&self) -> Rows<'_> {
         self.record.rows()
     }
 
-    fn acknowledge(&self, number: u64) -> Result<(), StoreError> {
+    fn note_end(&self, number: u64) -> Result<(), StoreError> {
         let mut end = [0; END_BYTES];
         end[..8].copy_from_slice(&number.to_le_bytes());
         let sum = checksum(&end[..8], self.nonce);
         end[8..].copy_from_slice(&sum);
-        self.end.write_all_at(&end, 0).map_err(|error| write_failed(&self.path.with_file_name(END_NAME), &error))
+        self.end
+            .write_all_at(&end, 0)
+            .map_err(|error| write_failed(&self.path.with_file_name(END_NAME), &error))
     }
 }
 
-/// Overwrites the halves in their place: what is cut off may stay on the disk.
+/// Overwrites the halves in place. Truncating the file would leave their old bytes on the disk.
 fn fill_with_zeros(file: &mut File, bytes: usize) -> io::Result<()> {
     file.seek(SeekFrom::Start(BLOCK_BYTES as u64))?;
     let zeros = vec![0; 1 << 20];
@@ -302,23 +382,25 @@ fn fill_with_zeros(file: &mut File, bytes: usize) -> io::Result<()> {
 
 const END_BYTES: usize = 16;
 
-/// The number that was acknowledged last, as far as that outlived; none is as good as 0.
-fn acknowledged(directory: &Path, nonce: Nonce) -> Option<u64> {
+/// Reads the number of the last acknowledged record; `None` if the file is missing or damaged, as
+/// after a loss of power.
+fn noted_end(directory: &Path, nonce: Nonce) -> Option<u64> {
     let mut end = [0; END_BYTES];
     open(&directory.join(END_NAME), false).ok()?.read_exact(&mut end).ok()?;
     let (number, sum) = end.split_first_chunk::<8>()?;
     (*sum == checksum(number, nonce)).then(|| u64::from_le_bytes(*number))
 }
 
-/// Where the records of a half end.
+/// The end of the records of a half.
 #[derive(Clone, Copy)]
 struct HalfEnd {
+    /// The offset after the last record, in bytes.
     at: usize,
-    /// The number of the last; what the tables had when the log was made if there is none.
+    /// The number of the last record, or the log's `base` if the half has no record.
     last: u64,
 }
 
-/// Finds the records that follow each other in the half in this range.
+/// Finds the consecutive valid records at the beginning of a half, and adds them to `found`.
 fn read_half(
     bytes: &[u8],
     range: Range<usize>,
@@ -340,20 +422,24 @@ fn read_half(
     HalfEnd { at, last: last.unwrap_or(base) }
 }
 
-/// A sound record with a number greater than `last` in what should have none.
+/// Searches the rest of a half for a valid record with a number greater than `last`. There should
+/// be none.
 fn find_behind(rest: &[u8], nonce: Nonce, last: u64) -> Option<u64> {
     let blocks = (0..rest.len()).step_by(BLOCK_BYTES);
-    blocks.filter_map(|at| record::find(&rest[at..], nonce)).map(|found| found.number).find(|number| *number > last)
+    blocks
+        .filter_map(|at| record::find(&rest[at..], nonce))
+        .map(|found| found.number)
+        .find(|number| *number > last)
 }
 
 const HEAD_BYTES: usize = 40;
 
-/// What the file begins with.
+/// The head of the file.
 #[derive(Clone, Copy)]
 struct Head {
     half_bytes: usize,
     nonce: Nonce,
-    /// The tables had every commit up to this one when the log was made.
+    /// The number of the last commit in the tables when the log was made.
     base: u64,
 }
 
@@ -373,11 +459,13 @@ impl Head {
         head
     }
 
-    /// `None` if these bytes are not what was written.
+    /// Reads a head; `None` if the bytes are damaged.
     fn read(bytes: &[u8; HEAD_BYTES]) -> Option<Head> {
-        let number = |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let number =
+            |at: usize| bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let (half_bytes, nonce, base) = (number(8), number(16), number(24));
-        let is_size = (1..=HALF_BYTES_MAX).contains(&half_bytes) && half_bytes.is_multiple_of(BLOCK_BYTES as u64);
+        let is_size = (1..=HALF_BYTES_MAX).contains(&half_bytes)
+            && half_bytes.is_multiple_of(BLOCK_BYTES as u64);
         let head = Head { half_bytes: half_bytes as usize, nonce, base };
         (is_size && head.to_bytes() == *bytes).then_some(head)
     }

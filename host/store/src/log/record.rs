@@ -1,9 +1,9 @@
-//! A record of the log: a head with a number and a checksum, and the rows of one commit.
+//! A record of the log: a head with a number and a checksum, then the rows of one commit.
 //!
 //! ```text
 //! magic u32 · payload bytes u32 · number u64 · checksum u64 · payload
 //! ```
-//! Numbers are little-endian; the payload is [`Rows`].
+//! Numbers are little-endian. The payload is [`Rows`].
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -15,26 +15,27 @@ use crate::sealed::Sealer;
 const MAGIC: u32 = 0x4c41_5768;
 const HEAD_BYTES: usize = 24;
 
-/// A record whose checksum is right.
+/// A record with a valid checksum.
 pub(super) struct Found<'log> {
     pub(super) number: u64,
     pub(super) payload: &'log [u8],
-    /// Of the record, with its head.
+    /// The length of the record with its head, in bytes.
     pub(super) bytes: usize,
 }
 
-/// A record in the making, with what the next can use again.
+/// Builds records one after another in the same buffers.
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    /// Filled up with zeros to whole blocks.
+    /// The record, padded with zeros to whole blocks.
     blocks: Vec<u8>,
-    /// How long it is without them.
+    /// The length of the record without the padding, in bytes.
     bytes: usize,
     sealer: Sealer,
 }
 
 impl Record {
-    /// Writes the record of a commit over the last one. It keeps no more memory than `kept_max` bytes of the last.
+    /// Builds the record of a commit over the last one. It keeps at most `kept_max` bytes of the
+    /// last record's buffer.
     pub(super) fn write(&mut self, nonce: Nonce, number: u64, changes: &Changes, kept_max: usize) {
         let Record { blocks, bytes, sealer } = self;
         blocks.clear();
@@ -56,11 +57,11 @@ impl Record {
     }
 
     pub(super) fn rows(&self) -> Rows<'_> {
-        Rows::written(&self.blocks[HEAD_BYTES..self.bytes])
+        Rows::trusted(&self.blocks[HEAD_BYTES..self.bytes])
     }
 }
 
-/// The record with which these bytes begin, if they begin with a sound one.
+/// Reads the record at the beginning of these bytes; `None` if there is no valid one.
 pub(super) fn find(bytes: &[u8], nonce: Nonce) -> Option<Found<'_>> {
     let mut head = Reader(bytes);
     if head.u32()? != MAGIC {
@@ -69,7 +70,11 @@ pub(super) fn find(bytes: &[u8], nonce: Nonce) -> Option<Found<'_>> {
     let payload_bytes = head.u32()? as usize;
     let (number, sum) = (head.u64()?, head.u64()?);
     let payload = head.take(payload_bytes)?;
-    (sum == checksum(payload, nonce, number)).then_some(Found { number, payload, bytes: HEAD_BYTES + payload_bytes })
+    (sum == checksum(payload, nonce, number)).then_some(Found {
+        number,
+        payload,
+        bytes: HEAD_BYTES + payload_bytes,
+    })
 }
 
 fn checksum(payload: &[u8], nonce: Nonce, number: u64) -> u64 {

@@ -1,4 +1,4 @@
-//! What was acknowledged is read back from the file, or the file is refused: bit by bit.
+//! Every acknowledged record is read back from the file, or the file is refused.
 
 use std::fs;
 
@@ -26,7 +26,9 @@ fn changes(number: u64) -> Changes {
 type Plain = Vec<(Table, Vec<u8>, Option<Vec<u8>>)>;
 
 fn plain(changes: &Changes) -> Plain {
-    let of = |table| changes.of(table).map(move |(key, value)| (table, key.to_vec(), value.map(<[u8]>::to_vec)));
+    let of = |table| {
+        changes.of(table).map(move |(key, value)| (table, key.to_vec(), value.map(<[u8]>::to_vec)))
+    };
     Table::ALL.into_iter().flat_map(of).collect()
 }
 
@@ -34,12 +36,16 @@ fn unsealed(rows: Rows<'_>) -> Plain {
     let plain = |row: RowChange<'_>| {
         let (table, key) = row.key.split_first().unwrap();
         let table = Table::ALL[usize::from(*table)];
-        (table, key.to_vec(), row.sealed.map(|sealed| unseal(table, key, sealed).unwrap().into_owned()))
+        (
+            table,
+            key.to_vec(),
+            row.sealed.map(|sealed| unseal(table, key, sealed).unwrap().into_owned()),
+        )
     };
     rows.map(plain).collect()
 }
 
-/// A log with these records, acknowledged.
+/// Makes a log with these records, all acknowledged.
 fn log_of(numbers: std::ops::RangeInclusive<u64>) -> (TempDir, Log) {
     let directory = TempDir::new().unwrap();
     let mut log = LogFile::make(directory.path(), NONCE, 2 * HALF_BYTES, 0).unwrap();
@@ -49,29 +55,37 @@ fn log_of(numbers: std::ops::RangeInclusive<u64>) -> (TempDir, Log) {
     (directory, log)
 }
 
-/// A log whose process was killed.
+/// Makes a log with these records, as a killed process leaves it.
 fn left_of(numbers: std::ops::RangeInclusive<u64>) -> TempDir {
     log_of(numbers).0
 }
 
-fn read_as(directory: &TempDir, nonce: Nonce, applied: u64) -> Result<(Log, Vec<(u64, Plain)>), StoreError> {
+fn read_as(
+    directory: &TempDir,
+    nonce: Nonce,
+    flushed: u64,
+) -> Result<(Log, Vec<(u64, Plain)>), StoreError> {
     let mut left = Vec::new();
-    let log = LogFile::lock(directory.path())?.read(nonce, applied, &mut |number, rows| {
+    let log = LogFile::lock(directory.path())?.read(nonce, flushed, &mut |number, rows| {
         left.push((number, unsealed(rows)));
         Ok(())
     })?;
     Ok((log, left))
 }
 
-/// The number of the last record, behind tables with so many.
-fn read(directory: &TempDir, applied: u64) -> Result<u64, StoreError> {
-    let (log, left) = read_as(directory, NONCE, applied)?;
+/// Reads the log beside tables that have the commits up to `flushed`, and returns the number of the
+/// last record.
+fn read(directory: &TempDir, flushed: u64) -> Result<u64, StoreError> {
+    let (log, left) = read_as(directory, NONCE, flushed)?;
     let last = log.last();
-    assert_eq!(left, (applied + 1..=last).map(|number| (number, plain(&changes(number)))).collect::<Vec<_>>());
+    assert_eq!(
+        left,
+        (flushed + 1..=last).map(|number| (number, plain(&changes(number)))).collect::<Vec<_>>()
+    );
     Ok(last)
 }
 
-/// Changes bytes of the log's file.
+/// Changes one byte of the log's file.
 fn change(directory: &TempDir, at: usize, change: impl FnOnce(&mut u8)) {
     let path = directory.path().join(FILE_NAME);
     let mut bytes = fs::read(&path).unwrap();
@@ -79,13 +93,13 @@ fn change(directory: &TempDir, at: usize, change: impl FnOnce(&mut u8)) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Forgets which record was acknowledged last, as a loss of power may.
-fn forget_the_end(directory: &TempDir) {
+/// Removes the number of the last acknowledged record, as a loss of power may.
+fn remove_end_file(directory: &TempDir) {
     fs::remove_file(directory.path().join(END_NAME)).unwrap();
 }
 
 #[test]
-fn what_the_tables_lack_comes_back_in_order() {
+fn commits_that_the_tables_lack_are_replayed_in_order() {
     let directory = left_of(1..=5);
     assert_eq!(read(&directory, 0).unwrap(), 5);
     assert_eq!(read(&directory, 3).unwrap(), 5);
@@ -99,16 +113,16 @@ fn large(number: u64) -> Changes {
 }
 
 #[test]
-fn a_half_is_written_again_once_the_tables_have_it() {
+fn a_half_is_used_again_once_the_tables_have_its_commits() {
     let directory = TempDir::new().unwrap();
     let mut log = LogFile::make(directory.path(), NONCE, 2 * HALF_BYTES, 0).unwrap();
     let waited = std::cell::RefCell::new(Vec::new());
     for number in 1..=9 {
-        let applied = |until| {
+        let flushed = |until| {
             waited.borrow_mut().push((number, until));
             Ok(())
         };
-        assert!(log.append(number, &large(number), &applied).unwrap());
+        assert!(log.append(number, &large(number), &flushed).unwrap());
     }
     assert_eq!(*waited.borrow(), [(3, 0), (5, 2), (7, 4), (9, 6)], "each half holds two");
     drop(log);
@@ -120,16 +134,16 @@ fn a_half_is_written_again_once_the_tables_have_it() {
 }
 
 #[test]
-fn a_log_that_was_read_goes_on_where_it_ended() {
+fn a_log_that_was_read_appends_after_its_last_record() {
     let mut directory = TempDir::new().unwrap();
     drop(LogFile::make(directory.path(), NONCE, 2 * HALF_BYTES, 0).unwrap());
     for number in 1..=12_u64 {
-        // The tables have what was written over, and no more.
-        let applied = ((number - 1) / 2 * 2).saturating_sub(2);
-        let (mut log, left) = read_as(&directory, NONCE, applied).unwrap();
-        assert_eq!((log.last(), left.len() as u64), (number - 1, number - 1 - applied));
+        // The tables have only the commits whose records were overwritten.
+        let flushed = ((number - 1) / 2 * 2).saturating_sub(2);
+        let (mut log, left) = read_as(&directory, NONCE, flushed).unwrap();
+        assert_eq!((log.last(), left.len() as u64), (number - 1, number - 1 - flushed));
         let waits = |until| {
-            assert!(until <= applied, "record {number} waits for {until}");
+            assert!(until <= flushed, "record {number} waits for {until}");
             Ok(())
         };
         assert!(log.append(number, &large(number), &waits).unwrap());
@@ -142,18 +156,24 @@ fn a_log_that_was_read_goes_on_where_it_ended() {
 }
 
 #[test]
-fn a_log_ends_no_earlier_than_the_tables_and_begins_no_later() {
+fn a_log_that_ends_before_or_begins_after_the_tables_end_is_refused() {
     let directory = left_of(1..=3);
     let refused = read(&directory, 4).unwrap_err().to_string();
-    assert!(refused.contains("it ends with commit 3, and the tables beside it with 4"), "{refused}");
+    assert!(
+        refused.contains("it ends with commit 3, and the tables beside it with commit 4"),
+        "{refused}"
+    );
     drop(read_as(&directory, NONCE, 3).unwrap().0.clear().unwrap());
     assert_eq!(read(&directory, 3).unwrap(), 3);
     let refused = read(&directory, 2).unwrap_err().to_string();
-    assert!(refused.contains("it goes on from commit 3, and the tables beside it end with 2"), "{refused}");
+    assert!(
+        refused.contains("it begins after commit 3, and the tables beside it end with commit 2"),
+        "{refused}"
+    );
 }
 
 #[test]
-fn what_is_larger_than_a_half_is_not_taken() {
+fn a_record_larger_than_a_half_is_not_appended() {
     let (directory, mut log) = log_of(1..=1);
     let mut large = changes(2);
     large.put(Table::Bodies, *b"large", noise(2, HALF_BYTES));
@@ -164,33 +184,36 @@ fn what_is_larger_than_a_half_is_not_taken() {
 }
 
 #[test]
-fn a_torn_last_record_was_not_acknowledged_and_is_no_damage() {
+fn a_torn_last_record_that_was_not_acknowledged_is_no_damage() {
     let (directory, log) = log_of(1..=3);
-    log.acknowledge(2).unwrap();
+    log.note_end(2).unwrap();
     drop(log);
     change(&directory, 3 * BLOCK_BYTES + 50, |byte| *byte ^= 1);
     assert_eq!(read(&directory, 0).unwrap(), 2);
-    forget_the_end(&directory);
+    remove_end_file(&directory);
     assert_eq!(read(&directory, 0).unwrap(), 2);
 }
 
 #[test]
-fn an_acknowledged_record_that_can_not_be_read_is_damage() {
+fn an_acknowledged_record_that_cannot_be_read_is_damage() {
     let directory = left_of(1..=3);
     change(&directory, 3 * BLOCK_BYTES + 50, |byte| *byte ^= 1);
     let refused = read(&directory, 0).unwrap_err().to_string();
-    assert!(refused.contains("record 3 of the log was acknowledged and can't be read"), "{refused}");
+    assert!(
+        refused.contains("record 3 of the log was acknowledged and cannot be read"),
+        "{refused}"
+    );
     let refused = read(&directory, 3).unwrap_err().to_string();
     assert!(refused.contains("it ends with commit 2"), "{refused}");
 }
 
 #[test]
-fn a_sound_record_behind_one_that_is_not_tells_of_the_damage_by_itself() {
+fn a_valid_record_after_an_invalid_one_is_damage() {
     let directory = left_of(1..=3);
-    forget_the_end(&directory);
+    remove_end_file(&directory);
     change(&directory, 2 * BLOCK_BYTES, |byte| *byte ^= 1);
     let refused = read(&directory, 0).unwrap_err().to_string();
-    assert!(refused.contains("a record before record 3 of the log is not what was written"), "{refused}");
+    assert!(refused.contains("a record before record 3 of the log is damaged"), "{refused}");
 }
 
 #[test]
@@ -222,7 +245,7 @@ fn a_log_that_is_missing_cut_off_or_of_another_store_is_refused() {
 }
 
 #[test]
-fn nothing_of_an_earlier_log_is_read() {
+fn records_of_an_earlier_log_are_not_read() {
     let directory = left_of(1..=3);
     drop(LogFile::make(directory.path(), NONCE + 1, 2 * HALF_BYTES, 0).unwrap());
     let (mut log, left) = read_as(&directory, NONCE + 1, 0).unwrap();
@@ -233,19 +256,20 @@ fn nothing_of_an_earlier_log_is_read() {
 }
 
 #[test]
-fn a_log_has_nothing_until_there_was_a_commit() {
-    let has_nothing = |directory: &TempDir| LogFile::lock(directory.path()).unwrap().has_nothing().unwrap();
+fn a_log_is_unused_until_there_was_a_commit() {
+    let is_unused =
+        |directory: &TempDir| LogFile::lock(directory.path()).unwrap().is_unused().unwrap();
     let directory = TempDir::new().unwrap();
     drop(LogFile::make(directory.path(), NONCE, 2 * HALF_BYTES, 0).unwrap());
-    assert!(has_nothing(&directory));
+    assert!(is_unused(&directory));
     let directory = left_of(1..=1);
-    assert!(!has_nothing(&directory));
+    assert!(!is_unused(&directory));
     drop(read_as(&directory, NONCE, 1).unwrap().0.clear().unwrap());
-    assert!(!has_nothing(&directory), "the tables had one");
+    assert!(!is_unused(&directory), "the tables have a commit");
     fs::write(directory.path().join(FILE_NAME), b"").unwrap();
-    assert!(has_nothing(&directory));
+    assert!(is_unused(&directory));
     fs::write(directory.path().join(FILE_NAME), [7; 9000]).unwrap();
-    assert!(!has_nothing(&directory));
+    assert!(!is_unused(&directory));
 }
 
 #[test]
@@ -259,10 +283,17 @@ fn the_file_never_grows_and_is_private() {
     assert_eq!(fs::metadata(directory.path().join(FILE_NAME)).unwrap().len(), FILE_BYTES);
 }
 
+/// The number of a table, a key, and a value; `None` deletes the key.
+fn row() -> impl Strategy<Value = (usize, Vec<u8>, Option<Vec<u8>>)> {
+    let key = prop::collection::vec(any::<u8>(), 0..40);
+    let value = prop::option::of(prop::collection::vec(0..4u8, 0..600));
+    (0..Table::ALL.len(), key, value)
+}
+
 proptest! {
     #[test]
-    fn any_changes_come_back_from_a_record_and_no_part_of_one_does(
-        rows in prop::collection::vec((0..Table::ALL.len(), prop::collection::vec(any::<u8>(), 0..40), prop::option::of(prop::collection::vec(0..4u8, 0..600))), 0..20),
+    fn any_changes_are_read_back_from_a_whole_record_only(
+        rows in prop::collection::vec(row(), 0..20),
         number: u64,
         nonce: u64,
     ) {
@@ -277,14 +308,15 @@ proptest! {
         record.write(nonce, number, &changes, 0);
         let written = record.blocks();
         let found = record::find(written, nonce).unwrap();
-        prop_assert_eq!((found.number, found.bytes.next_multiple_of(BLOCK_BYTES)), (number, written.len()));
+        prop_assert_eq!(found.number, number);
+        prop_assert_eq!(found.bytes.next_multiple_of(BLOCK_BYTES), written.len());
         prop_assert_eq!(unsealed(Rows::read(found.payload).unwrap()), plain(&changes));
         prop_assert!(record::find(&written[..found.bytes - 1], nonce).is_none());
         prop_assert!(record::find(written, nonce ^ 1).is_none());
     }
 
     #[test]
-    fn no_payload_whatever_makes_reading_panic(payload in prop::collection::vec(any::<u8>(), 0..300)) {
-        Rows::read(&payload);
+    fn no_payload_makes_reading_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        Rows::read(&bytes);
     }
 }

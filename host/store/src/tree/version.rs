@@ -1,7 +1,8 @@
-//! The check that lsm-tree leaves out when it opens a tree: that the list of its tables is the one that was written.
+//! The check of the list of tables, which lsm-tree does not make when it opens a tree.
 //!
-//! `current` names the list (`v` and its number) and has its checksum, which lsm-tree ignores. A list with one flipped bit would lose tables
-//! in silence, and opening would then delete their files.
+//! The file `current` names the list (`v` and its number) and has its checksum, which lsm-tree
+//! ignores. One flipped bit in the list could remove tables from it without an error, and lsm-tree
+//! would then delete their files.
 
 use std::fs;
 use std::path::Path;
@@ -12,23 +13,25 @@ use crate::StoreError;
 
 /// The file that names the list of tables.
 pub(super) const CURRENT: &str = "current";
-/// A number, a checksum, and the kind of the checksum.
+/// The length of `current`: a number, a checksum, and the kind of the checksum.
 const CURRENT_BYTES: usize = 8 + 16 + 1;
 
 /// Checks the list of a tree's tables.
 pub(super) fn check_version(tree: &Path) -> Result<(), StoreError> {
     let current = tree.join(CURRENT);
-    let damaged = |reason: &str| StoreError::Damaged { file: current.clone(), reason: reason.to_owned() };
+    let damaged =
+        |reason: &str| StoreError::Damaged { file: current.clone(), reason: reason.to_owned() };
     let bytes = read(&current)?;
-    let bytes: [u8; CURRENT_BYTES] = bytes.try_into().map_err(|_| damaged("it has not the length of one"))?;
-    let (number, rest) = bytes.split_first_chunk::<8>().expect("it is longer");
-    let (sum, kind) = rest.split_first_chunk::<16>().expect("it is longer");
+    let bytes: [u8; CURRENT_BYTES] =
+        bytes.try_into().map_err(|_| damaged("it has a wrong length"))?;
+    let (number, rest) = bytes.split_first_chunk::<8>().expect("it has more bytes");
+    let (sum, kind) = rest.split_first_chunk::<16>().expect("it has more bytes");
     if *kind != [0] {
-        return Err(damaged("its checksum is of an unknown kind"));
+        return Err(damaged("its checksum has an unknown kind"));
     }
     let list = tree.join(format!("v{}", u64::from_le_bytes(*number)));
     if xxh3_128(&read(&list)?) != u128::from_le_bytes(*sum) {
-        let reason = format!("its checksum is not the one in `{CURRENT}`, or that is damaged");
+        let reason = format!("its checksum does not match `{CURRENT}`; one of the two is damaged");
         return Err(StoreError::Damaged { file: list, reason });
     }
     Ok(())

@@ -1,6 +1,7 @@
-//! A bare client program that does nothing but move messages: the ceiling of what can be had of this broker on this machine. It consumes with the
-//! engine's prefetch, acknowledges every 100 with `multiple`, and publishes one persistent message of 400 bytes for each, confirmed, 500
-//! outstanding at most.
+//! A bare client program that only moves messages: the upper limit for this broker on this machine.
+//! It consumes with the engine's prefetch, acknowledges every 100 messages with `multiple`, and
+//! publishes one persistent message of 400 bytes for each, with confirms and at most 500
+//! unconfirmed.
 
 use std::collections::VecDeque;
 
@@ -8,16 +9,18 @@ use futures_util::StreamExt;
 use hailer::config::RabbitMqConfig;
 use hailer_tests::wiring::Wiring;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions,
 };
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 
-/// What it publishes ahead of its confirms: less than the prefetch, or it would wait for itself.
+/// The largest number of unconfirmed messages: less than the prefetch, or the program would wait
+/// for itself.
 const OUTSTANDING_MAX: usize = 500;
 const BODY_BYTES: usize = 400;
 
-/// Where it moves messages.
+/// The queues between which it moves messages.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     address: String,
@@ -35,17 +38,24 @@ impl Route {
     }
 }
 
-/// Moves messages until it is aborted. Those up to `expected` come without a pause; after that, whoever waits for their confirms is
-/// not kept waiting by those that don't come. A message's correlation id goes along.
+/// Moves messages until it is aborted. The first `expected` messages come without a pause; after
+/// that, confirms are awaited without waiting for further messages. A message's correlation id is
+/// kept.
 pub(crate) async fn move_messages(route: Route, expected: usize) {
     let connect = || Connection::connect(&route.address, ConnectionProperties::default());
-    let (consuming, publishing) = (connect().await.expect("a connection"), connect().await.expect("a connection"));
+    let (consuming, publishing) =
+        (connect().await.expect("a connection"), connect().await.expect("a connection"));
     let source = consuming.create_channel().await.expect("a channel");
     let sink = publishing.create_channel().await.expect("a channel");
     sink.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
     let prefetch = RabbitMqConfig::default().prefetch;
     source.basic_qos(prefetch, BasicQosOptions::default()).await.expect("a prefetch");
-    let consumed = source.basic_consume(route.queue, "".into(), BasicConsumeOptions::default(), FieldTable::default());
+    let consumed = source.basic_consume(
+        route.queue,
+        "".into(),
+        BasicConsumeOptions::default(),
+        FieldTable::default(),
+    );
     let mut deliveries = consumed.await.expect("a consumer");
     let body = vec![b'x'; BODY_BYTES];
     let mut confirms = VecDeque::new();
@@ -57,7 +67,8 @@ pub(crate) async fn move_messages(route: Route, expected: usize) {
         }
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let key = "communication.push.bare".into();
-        let sent = sink.basic_publish(route.exchange.clone(), key, options, &body, properties).await;
+        let sent =
+            sink.basic_publish(route.exchange.clone(), key, options, &body, properties).await;
         confirms.push_back((sent.expect("a publication"), delivery.delivery_tag));
         count += 1;
         let is_idle = count >= expected;
@@ -65,7 +76,10 @@ pub(crate) async fn move_messages(route: Route, expected: usize) {
             let Some((confirm, tag)) = confirms.pop_front() else { break };
             confirm.await.expect("a confirm");
             if tag % 100 == 0 || is_idle {
-                source.basic_ack(tag, BasicAckOptions { multiple: true }).await.expect("an acknowledgement");
+                source
+                    .basic_ack(tag, BasicAckOptions { multiple: true })
+                    .await
+                    .expect("an acknowledgement");
             }
         }
     }

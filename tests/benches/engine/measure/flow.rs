@@ -1,4 +1,4 @@
-//! How fast messages come through, from a queue that is full: the engine, and the bare client program.
+//! Throughput from a full queue: of the engine, and of the bare client program.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,8 @@ use hailer_tests::engine::Engine;
 use hailer_tests::site::Site;
 use hailer_tests::wiring::Wiring;
 
-/// Messages before the clock starts: connections, first calls and caches are warm then.
+/// The number of messages before the clock starts: then connections, first calls and caches are
+/// warm.
 pub(crate) const WARM: u32 = 2000;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -35,19 +36,24 @@ async fn fill(wiring: &Wiring, events: &[Vec<u8>]) {
     wiring.send(events).await;
 }
 
-/// Takes away what is left of what was before.
+/// Removes the messages of earlier rounds.
 pub(crate) async fn empty(wiring: &Wiring) {
     wiring.client.purge(&wiring.out).await;
     wiring.client.purge(&wiring.events).await;
 }
 
-/// Messages a second, by the output queue alone: from its 2000th to its last.
+/// Messages a second, measured only at the output queue: from the 2000th message to the last.
 pub(crate) async fn rate(wiring: &Wiring, last: usize) -> f64 {
+    rate_of(wiring, WARM, last).await
+}
+
+/// Messages a second at the output queue, from the `first` message to the last.
+pub(crate) async fn rate_of(wiring: &Wiring, first: u32, last: usize) -> f64 {
     let mut started = None;
     loop {
         let (messages, _) = wiring.client.counts(&wiring.out).await;
         match started {
-            None if messages >= WARM => started = Some((Instant::now(), messages)),
+            None if messages >= first => started = Some((Instant::now(), messages)),
             Some((since, first)) if messages as usize >= last => {
                 return f64::from(messages - first) / Instant::elapsed(&since).as_secs_f64();
             }

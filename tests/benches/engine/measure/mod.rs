@@ -1,5 +1,5 @@
-//! What the benchmarks of the whole engine stand on: what is measured beside it (a bare client program, a sync of the disk), the events and
-//! campaigns that it is given, and what the machine says about it.
+//! Support for the benchmarks of the whole engine: what is measured beside it (a bare client
+//! program, a sync of the disk), its events and campaigns, and the machine's figures.
 
 pub(crate) mod bare;
 pub(crate) mod campaigns;
@@ -19,13 +19,13 @@ pub(crate) use marks::{Against, mark};
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// Of an odd number of figures the one in the middle.
+/// The median of an odd number of figures.
 pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
 
-/// Of sorted figures the one below which so large a share of them lies.
+/// The figure below which this share of the sorted figures lies.
 pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     sorted[((sorted.len() as f64 * share) as usize).min(sorted.len() - 1)]
 }
@@ -35,7 +35,8 @@ pub(crate) fn listed(figures: &[f64], digits: usize) -> String {
     figures.iter().map(|figure| format!("{figure:.digits$}")).collect::<Vec<_>>().join(", ")
 }
 
-/// What it takes to have 4 KiB on the disk under a directory, in milliseconds: the median of as many syncs as fit into a time.
+/// The time to write and sync 4 KiB below a directory, in milliseconds: the median of all syncs
+/// within `during`.
 pub(crate) fn sync_ms(directory: &Path, during: Duration) -> Outcome<f64> {
     let path = directory.join("sync");
     let file = File::create(&path)?;
@@ -44,7 +45,7 @@ pub(crate) fn sync_ms(directory: &Path, during: Duration) -> Outcome<f64> {
     let mut taken = Vec::new();
     let since = Instant::now();
     while since.elapsed() < during {
-        // The place changes, as it does under a store.
+        // The offset changes, as it does in a store.
         file.write_all_at(&[taken.len() as u8; 4096], (taken.len() as u64 % 256) * 4096)?;
         let began = Instant::now();
         file.sync_data()?;
@@ -54,12 +55,15 @@ pub(crate) fn sync_ms(directory: &Path, during: Duration) -> Outcome<f64> {
     Ok(median(taken))
 }
 
-/// What an engine has resident now, and the most that it ever had, in MB.
+/// The resident memory of an engine now, and its maximum so far, in MB.
 pub(crate) async fn resident_mb(engine: &Engine) -> Outcome<(f64, f64)> {
     let status = engine.client.status().await?;
     let text = std::fs::read_to_string(format!("/proc/{}/status", status.pid))?;
     let figure = |name: &str| -> Outcome<f64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).ok_or_else(|| format!("no {name}"))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .ok_or_else(|| format!("no {name}"))?;
         Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0 / 1e6)
     };
     Ok((figure("VmRSS:")?, figure("VmHWM:")?))

@@ -1,14 +1,15 @@
-//! The rule by hand: the few fields of a purchase that it reads, borrowed from the body, and what it decides by them. It is the floor that
-//! everybody is measured against, and what the guests of the other sandboxes are made of.
+//! The rule by hand: the few fields of a purchase that it reads, borrowed from the body, and its
+//! decision. It is the lower limit for all contenders, and the code of the guests of the other
+//! sandboxes.
 //!
-//! It is given every advantage: texts without escapes, amounts as floats, and nothing checked of what it skips.
+//! It has every advantage: texts without escapes, amounts as floats, and no check of skipped parts.
 
 use serde::{Deserialize, Serialize};
 
-/// The code of the event that the rule takes.
+/// The code of the event that the rule handles.
 pub const CODE: &str = "OnPurchaseConfirm";
 
-/// A purchase's message.
+/// The message of a purchase.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Purchase<'a> {
@@ -19,7 +20,7 @@ pub struct Purchase<'a> {
     pub purchase_operation_info: OperationInfo<'a>,
 }
 
-/// Whom it is about, under the source's names.
+/// The customer, with the source's field names.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerInfo<'a> {
@@ -46,21 +47,21 @@ pub struct PurchaseData<'a> {
     pub is_refund: bool,
 }
 
-/// The rule's parameters, as far as it decides by them.
+/// The parameters that the decision uses.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Rule {
     pub threshold: f64,
     pub brand: String,
 }
 
-/// What the message's template is filled with.
+/// The data for the message's template.
 #[derive(Debug, Serialize)]
 pub struct Data<'a> {
     pub amount: f64,
     pub cheque: &'a str,
 }
 
-/// What a guest answers with: whom to write to, and what with.
+/// The answer of a guest: the recipient and the data.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer<'a> {
@@ -70,7 +71,7 @@ struct Answer<'a> {
 
 impl<'a> Purchase<'a> {
     /// # Errors
-    /// When the body is no purchase's.
+    /// When the body is not a purchase.
     pub fn read(body: &'a [u8]) -> Result<Purchase<'a>, serde_json::Error> {
         serde_json::from_slice(body)
     }
@@ -85,17 +86,21 @@ impl<'a> Purchase<'a> {
 impl Rule {
     #[must_use]
     pub fn matches(&self, purchase: &Purchase<'_>) -> bool {
-        let Purchase { event_code, purchase_operation_info: OperationInfo { brand_id, purchase_data }, .. } = purchase;
+        let Purchase {
+            event_code,
+            purchase_operation_info: OperationInfo { brand_id, purchase_data },
+            ..
+        } = purchase;
         purchase_data.amount >= self.threshold
             && *brand_id == self.brand
             && !purchase_data.is_refund
             && *event_code == CODE
     }
 
-    /// What a guest does with an event's bytes: its answer is written, or nothing.
+    /// The guest's function on an event's bytes: it writes its answer, or nothing.
     ///
     /// # Errors
-    /// When the body is no purchase's.
+    /// When the body is not a purchase.
     pub fn answer(&self, body: &[u8], answer: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         let purchase = Purchase::read(body)?;
         if self.matches(&purchase) {

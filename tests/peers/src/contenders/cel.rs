@@ -1,6 +1,8 @@
-//! cel 0.15 (the Common Expression Language), as its own benchmark does it: programs compiled once, one environment for all, variables from a
-//! `VariableResolver` that lends typed values ("avoiding HashMap lookup/creation"), texts borrowed, and `Value::resolve_val`, which copies no
-//! result. The event is read by the rule's own struct, as by hand, so that the language is handed three variables and no document.
+//! cel 0.15 (the Common Expression Language), used as in its own benchmark: programs compiled once,
+//! one environment for all, variables from a `VariableResolver` that lends typed values ("avoiding
+//! HashMap lookup/creation"), borrowed texts, and `Value::resolve_val`, which copies no result. The
+//! rule's own struct reads the event, as by hand, so the language gets three variables and no
+//! document.
 
 use std::sync::Arc;
 
@@ -31,7 +33,12 @@ impl<'a> Cel<'a> {
     pub(super) fn new(workload: &'a Workload) -> Cel<'a> {
         let env = Arc::new(Env::stdlib());
         let rule = |rule: &Rule| {
-            env.compile(&format!("amount >= {}.0 && brand == '{BRAND}' && !refund", rule.threshold)).unwrap()
+            env.compile(&format!(
+                "amount >= {}.0 && brand == '{BRAND}' && \
+                !refund",
+                rule.threshold
+            ))
+            .unwrap()
         };
         let rules = workload.rules.iter().map(rule).collect();
         Cel { workload, env, rules }

@@ -1,10 +1,12 @@
-//! datalogic-rs 5.4 (JSONLogic), as its README has it for many rules and one payload: rules compiled once (`Engine::compile`), the event's text
-//! parsed by its own parser into an arena that is reset after each event, and each rule evaluated against that tree by reference ("Tier 3", the
-//! input `&'a DataValue<'a>`: "zero, pass-through"). Nothing is copied: texts borrow from the body. The rule is a condition, and the program
-//! reads from the same tree what the message needs.
+//! datalogic-rs 5.4 (JSONLogic), used as its README recommends for many rules and one payload.
+//! Rules are compiled once (`Engine::compile`). Its own parser reads the event into an arena that
+//! is reset after each event. Each rule is evaluated against that tree by reference ("Tier 3", the
+//! input `&'a DataValue<'a>`: "zero, pass-through"). Nothing is copied: texts borrow from the body.
+//! The rule is a condition, and the program reads the data of the message from the same tree.
 //!
-//! Two other ways stand beside it: a rule that makes the data, too (the README's templating), and a condition that is handed three fields which
-//! the program has read by the rule's own struct, as by hand, in place of the event.
+//! There are two variants: a rule that also makes the data (the README's templating), and a
+//! condition that gets three fields, read by the rule's own struct as by hand, in place of the
+//! event.
 
 use datalogic_rs::bumpalo::Bump;
 use datalogic_rs::{DataValue, Engine, Logic};
@@ -50,7 +52,7 @@ impl<'a> Datalogic<'a> {
     fn decide_on_document(&self, message: &Message, sent: &mut Vec<Communication>) {
         let text = std::str::from_utf8(&message.body).unwrap();
         let event = &*self.arena.alloc(DataValue::from_str(text, &self.arena).unwrap());
-        // As rules are kept by the code that they take.
+        // Rules are selected by the code that they handle.
         if event["eventCode"].as_str() != Some(CODE) {
             return;
         }
@@ -115,7 +117,10 @@ fn customer(info: &DataValue<'_>) -> Customer {
 
 fn data<'a>(event: &DataValue<'a>) -> Data<'a> {
     let purchase = &event["purchaseOperationInfo"]["purchaseData"];
-    Data { amount: purchase["amount"].as_f64().unwrap(), cheque: purchase["chequeNumber"].as_str().unwrap() }
+    Data {
+        amount: purchase["amount"].as_f64().unwrap(),
+        cheque: purchase["chequeNumber"].as_str().unwrap(),
+    }
 }
 
 impl Contender for Datalogic<'_> {

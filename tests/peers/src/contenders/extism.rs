@@ -1,9 +1,12 @@
-//! Extism 1.30 (wasmtime 43), the newest that Rust 1.95 compiles: one compiled plug-in (`CompiledPlugin`), instances of it that are made once
-//! and used again ("Plugin::new_from_compiled"), without WASI, which the plug-in doesn't need, and without a limit of time or fuel. A rule is an
-//! instance that has been told its parameters once. The event's bytes go in as they are, and the answer is borrowed from the plug-in's memory
-//! (`call::<&[u8], &[u8]>`): its README's ways to pass bytes without a conversion.
+//! Extism 1.30 (wasmtime 43), the newest version that Rust 1.95 compiles. One plug-in is compiled
+//! (`CompiledPlugin`); its instances are created once and reused ("Plugin::new_from_compiled"),
+//! without WASI, which the plug-in does not need, and without a limit of time or fuel. A rule is an
+//! instance that gets its parameters once. The event's bytes go in unchanged, and the answer is
+//! borrowed from the plug-in's memory (`call::<&[u8], &[u8]>`): the ways of its README to pass
+//! bytes without a conversion.
 //!
-//! What the plug-in does is `guests/extism`. It is asked once for each rule, as a plug-in takes one input at a time.
+//! The plug-in's code is `guests/extism`. It is called once for each rule, because a plug-in takes
+//! one input at a time.
 
 use std::path::Path;
 
@@ -24,8 +27,9 @@ pub(super) struct Extism<'a> {
 impl<'a> Extism<'a> {
     pub(super) fn new(workload: &'a Workload, modules: &Path) -> Extism<'a> {
         let wasm = module(modules, "hailer_peers_extism.wasm");
-        // The cache would be files of a former run.
-        let compiled = CompiledPlugin::new(PluginBuilder::new(wasm.as_slice()).with_cache_disabled()).unwrap();
+        // The cache would contain files of an earlier run.
+        let compiled =
+            CompiledPlugin::new(PluginBuilder::new(wasm.as_slice()).with_cache_disabled()).unwrap();
         let plugin = |rule: &crate::workload::Rule| {
             let mut plugin = Plugin::new_from_compiled(&compiled).unwrap();
             let rule = Rule { threshold: rule.threshold.into(), brand: BRAND.to_owned() };

@@ -1,17 +1,19 @@
-//! Hailer, on its own path: the whole body checked, identity by a hash of it, copies sorted out, fields projected, conditions asked, the rule
-//! called in its sandbox with a deadline, one call in a thousand made again, policies, communications. It is the engine without its edges: a
-//! `Rehearsal`, which decides as a shard does.
+//! Hailer, on its own path: it checks the whole body, hashes it for the identity, detects copies,
+//! projects fields, evaluates conditions, calls the rule in its sandbox with a deadline, repeats
+//! one call in a thousand, and applies policies; then it writes communications. This is the engine
+//! without sources and sinks: a dry run, which decides as a shard does.
 //!
-//! A batch is 32 events, as a busy shard has; once also each event alone. The hundred rules are campaigns: of one module with parameters of
-//! their own, as it is meant; and once each of a module of its own (the same code, so that what is told apart is the cost of cold code).
+//! A batch has 32 events, as in a busy shard; one variant decides each event alone. The hundred
+//! rules are campaigns of one module with different parameters, as intended. One variant has a
+//! module for each (the same code, so that it shows the cost of cold code).
 
 use std::path::Path;
 use std::sync::Arc;
 
 use hailer::communication::Communication;
+use hailer::dry_run::{Arrived, DryRun, Redirects, Settings};
 use hailer::engine::{Campaign, CampaignSpec, Limits, RuleSet, Sandbox, encode_params, verify};
 use hailer::event::Event;
-use hailer::rehearsal::{Arrived, Redirects, Rehearsal, Settings};
 use toml::de::DeTable;
 
 use super::{Contender, HAILER, module};
@@ -20,13 +22,13 @@ use crate::messages::{BEGINS, BRAND, Message};
 use crate::workload::Workload;
 
 const BATCH: usize = 32;
-/// The engine's own default.
+/// The engine's default.
 const RECHECK_ONE_IN: u32 = 1000;
 
 struct Hailer {
     name: &'static str,
     batch: usize,
-    rehearsal: Rehearsal,
+    dry_run: DryRun,
 }
 
 pub(super) fn contenders<'a>(workload: &Workload, modules: &Path) -> Vec<Box<dyn Contender + 'a>> {
@@ -39,13 +41,24 @@ pub(super) fn contenders<'a>(workload: &Workload, modules: &Path) -> Vec<Box<dyn
             recheck_one_in: RECHECK_ONE_IN,
             begins: BEGINS,
             gives_up: None,
+            // The engine recognises copies; so does this contender.
+            are_distinct: false,
         };
-        let rehearsal = Rehearsal::new(rules, &sandbox, &settings, Redirects::of_rehearsal()).unwrap();
-        Box::new(Hailer { name, batch, rehearsal })
+        let dry_run = DryRun::new(rules, &sandbox, &settings, Redirects::in_memory()).unwrap();
+        Box::new(Hailer { name, batch, dry_run })
     };
-    let mut all = vec![hailer(HAILER, BATCH, &shared), hailer("hailer, one event at a time", 1, &shared)];
+    let mut all = vec![
+        hailer(HAILER, BATCH, &shared),
+        hailer(
+            "hailer, one event at a \
+        time",
+            1,
+            &shared,
+        ),
+    ];
     if workload.rules.len() > 1 {
-        let own: Vec<_> = (0..workload.rules.len()).map(|number| with_number(&wasm, number)).collect();
+        let own: Vec<_> =
+            (0..workload.rules.len()).map(|number| with_number(&wasm, number)).collect();
         all.push(hailer("hailer, each rule a module", BATCH, &rules(&sandbox, workload, &own)));
     }
     all
@@ -55,18 +68,32 @@ pub(super) fn contenders<'a>(workload: &Workload, modules: &Path) -> Vec<Box<dyn
 fn rules(sandbox: &Arc<Sandbox>, workload: &Workload, modules: &[Vec<u8>]) -> Arc<RuleSet> {
     let compiled: Vec<_> = modules
         .iter()
-        .map(|wasm| (verify(wasm.as_slice().into(), sandbox.limits()).unwrap(), sandbox.compile_here(wasm).unwrap()))
+        .map(|wasm| {
+            (
+                verify(wasm.as_slice().into(), sandbox.limits()).unwrap(),
+                sandbox.compile_here(wasm).unwrap(),
+            )
+        })
         .collect();
-    let campaigns = workload.rules.iter().zip(compiled.iter().cycle()).map(|(rule, (module, compiled))| {
-        let params = format!("threshold = '{}'\nbrand = '{BRAND}'\ntemplate = '{}'", rule.threshold, rule.template);
-        let params = encode_params(&module.manifest.params, &DeTable::parse(&params).unwrap().into_inner()).unwrap();
-        let spec = CampaignSpec::of(&rule.campaign, module, params);
-        Campaign::admit(sandbox, spec, compiled.clone(), 1).unwrap()
-    });
+    let campaigns =
+        workload.rules.iter().zip(compiled.iter().cycle()).map(|(rule, (module, compiled))| {
+            let params = format!(
+                "threshold = '{}'\nbrand = '{BRAND}'\ntemplate = \
+            '{}'",
+                rule.threshold, rule.template
+            );
+            let params = encode_params(
+                &module.manifest.params,
+                &DeTable::parse(&params).unwrap().into_inner(),
+            )
+            .unwrap();
+            let spec = CampaignSpec::of(&rule.campaign, module, params);
+            Campaign::admit(sandbox, spec, compiled.clone(), 1).unwrap()
+        });
     Arc::new(RuleSet::build(campaigns.collect(), 1))
 }
 
-/// The same code in a module of its own: another custom section.
+/// The same code in a module of its own: with another custom section.
 fn with_number(wasm: &[u8], number: usize) -> Vec<u8> {
     let content = format!("\x04peer{number:04}");
     [wasm, &[0, content.len() as u8], content.as_bytes()].concat()
@@ -84,7 +111,7 @@ impl Contender for Hailer {
                 Arrived::new(event, Some(&message.id), None, message.now, message.number)
             });
             let until = batch.last().map_or(BEGINS, |message| message.now);
-            for decision in self.rehearsal.decide(arrived, until).unwrap() {
+            for decision in self.dry_run.decide(arrived, until).unwrap() {
                 sent.extend(decision.communications);
             }
         }

@@ -1,8 +1,10 @@
-//! Who is compared. Each file says in its head how its engine is used, and which of its documentation says that it is fastest so.
+//! The contenders. Each file says how its engine is used, and which part of its documentation calls
+//! that the fastest way.
 //!
-//! All have in common, to their advantage: the data of a message are written by the program around the engine, in Rust, unless the rule is a
-//! program itself. And what an engine that takes documents is handed is the whole event, as its rules may read any of it; "three fields" stands
-//! for the same with only what this rule reads, for which the program has to know its rules.
+//! All contenders have two advantages. The program around the engine writes the data of a message,
+//! in Rust, unless the rule is itself a program. An engine that takes documents gets the whole
+//! event, because its rules may read any part of it; "three fields" means that it gets only the
+//! fields of this rule, for which the program must know its rules.
 
 mod hailer;
 mod native;
@@ -22,24 +24,25 @@ use ::hailer::communication::Communication;
 use crate::messages::Message;
 use crate::workload::Workload;
 
-/// Something that decides on messages by the rules of one workload.
+/// A contender: it decides on messages by the rules of one workload.
 pub(crate) trait Contender {
     fn name(&self) -> &'static str;
 
-    /// Decides on each message, in their order, and adds what is to be sent.
+    /// Decides on each message, in order, and adds the communications.
     fn decide(&mut self, messages: &[Message], sent: &mut Vec<Communication>);
 }
 
-/// The one that the others are measured by.
+/// The contender that the others are compared with.
 pub(crate) const HAILER: &str = "hailer";
-/// The floor.
+/// The lower limit.
 pub(crate) const NATIVE: &str = "by hand";
 pub(crate) const CEL: &str = "cel";
 pub(crate) const DATALOGIC: &str = "datalogic-rs";
 pub(crate) const EXTISM: &str = "extism";
 pub(crate) const ZEN: &str = "zen-engine";
 
-/// Everybody, with the rules loaded, and `HAILER` first. `modules` has what was compiled for the sandboxes.
+/// All contenders, with loaded rules, and `HAILER` first. `modules` is the directory of the modules
+/// for the sandboxes.
 pub(crate) fn all<'a>(workload: &'a Workload, modules: &Path) -> Vec<Box<dyn Contender + 'a>> {
     let mut all = hailer::contenders(workload, modules);
     all.push(Box::new(native::Native::new(workload)));
@@ -57,8 +60,14 @@ pub(crate) fn all<'a>(workload: &'a Workload, modules: &Path) -> Vec<Box<dyn Con
     all
 }
 
-/// A module of that directory.
+/// The bytes of a module.
 fn module(modules: &Path, name: &str) -> Vec<u8> {
     let path = modules.join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; scripts/bench.sh builds it", path.display()))
+    std::fs::read(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; scripts/bench.sh builds \
+        it",
+            path.display()
+        )
+    })
 }

@@ -1,4 +1,5 @@
-//! The rule by hand, in the program itself: no sandbox, nothing to load, and a new rule is a new release.
+//! The rule by hand, in the program itself: no sandbox, nothing to load, and a new rule needs a new
+//! release.
 
 use hailer::communication::Communication;
 use hailer_peers_purchase::Rule;
@@ -15,7 +16,10 @@ pub(super) struct Native<'a> {
 
 impl<'a> Native<'a> {
     pub(super) fn new(workload: &'a Workload) -> Native<'a> {
-        let rule = |rule: &crate::workload::Rule| Rule { threshold: rule.threshold.into(), brand: BRAND.to_owned() };
+        let rule = |rule: &crate::workload::Rule| Rule {
+            threshold: rule.threshold.into(),
+            brand: BRAND.to_owned(),
+        };
         Native { workload, rules: workload.rules.iter().map(rule).collect() }
     }
 }

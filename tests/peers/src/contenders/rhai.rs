@@ -1,8 +1,10 @@
-//! rhai 1.27, a scripting language, as its book has it for speed: the performance build's features (Cargo.toml), a raw engine with fast operators,
-//! full optimisation, each script compiled once, as an expression, and one scope that is used again, with typed variables. The event is read by
-//! the rule's own struct, as by hand, so that a script is handed three variables and no document.
+//! rhai 1.27, a scripting language, used as its book recommends for speed: the features of the
+//! performance build (Cargo.toml), a raw engine with fast operators, full optimisation, each script
+//! compiled once as an expression, and one reused scope with typed variables. The rule's own struct
+//! reads the event, as by hand, so a script gets three variables and no document.
 //!
-//! Scripts run as bytecode ("Grain"), which the README has 1.8 to 2 times as fast as the tree of a script.
+//! Scripts run as bytecode ("Grain"), which is 1.8 to 2 times as fast as the tree of a script by
+//! its README.
 
 use hailer::communication::Communication;
 use rhai::grain::{Compiler, Program, Vm};
@@ -25,15 +27,24 @@ impl<'a> Rhai<'a> {
         let mut engine = Engine::new_raw();
         engine.set_optimization_level(OptimizationLevel::Full);
         engine.set_fast_operators(true);
-        // One for as long as the process lives: what runs scripts borrows it.
+        // Leaked on purpose: compiled scripts borrow the engine for the life of the process.
         let engine: &'static Engine = Box::leak(Box::new(engine));
         let rule = |rule: &Rule| {
-            let script = format!("amount >= {}.0 && brand == \"{BRAND}\" && !refund", rule.threshold);
+            let script = format!(
+                "amount >= {}.0 && brand == \"{BRAND}\" && \
+                !refund",
+                rule.threshold
+            );
             let program = Compiler::new().compile(&engine.compile_expression(script).unwrap());
-            assert_eq!(program.residual_count(), 0, "all of it is bytecode");
+            assert_eq!(program.residual_count(), 0, "the whole script is bytecode");
             program
         };
-        Rhai { workload, vm: Vm::new(engine), rules: workload.rules.iter().map(rule).collect(), scope: Scope::new() }
+        Rhai {
+            workload,
+            vm: Vm::new(engine),
+            rules: workload.rules.iter().map(rule).collect(),
+            scope: Scope::new(),
+        }
     }
 }
 

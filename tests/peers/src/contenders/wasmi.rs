@@ -1,6 +1,8 @@
-//! wasmi 2.0, an interpreter for WebAssembly, as its usage guide has it: a module translated once, with what its profile asks for
-//! (`codegen-units = 1`; dispatch by tail calls, which is the default in a release build), no fuel, typed functions looked up once, and instances
-//! that are used again. A rule is an instance that has been told its parameters once; what it does is `guests/plain`.
+//! wasmi 2.0, an interpreter for WebAssembly, used as its usage guide recommends. A module is
+//! translated once, with the profile that the guide asks for (`codegen-units = 1`; dispatch by tail
+//! calls, which is the default in a release build). There is no fuel; typed functions are looked up
+//! once; instances are reused. A rule is an instance that gets its parameters once; its code is
+//! `guests/plain`.
 
 use std::path::Path;
 

@@ -1,10 +1,12 @@
-//! zen-engine 2.1 (GoRules), as its documentation has it: a decision table, which is its form of many rules ("Pure decision tables and expression
-//! nodes" are the fast ones in "Performance"), with the hit policy `collect`, compiled before (`Decision::compile`; "Pre-compile decisions"), which
-//! also indexes its columns. One table holds all the rules of a workload, so that the engine looks at an event once; the table answers with the
-//! numbers of the rules that fired. The event is parsed by zen's own `Variable`, without a detour by `serde_json::Value`.
+//! zen-engine 2.1 (GoRules), used as its documentation recommends: a decision table, its form of
+//! many rules ("Pure decision tables and expression nodes" are the fast ones in "Performance"),
+//! with the hit policy `collect`, compiled before (`Decision::compile`; "Pre-compile decisions"),
+//! which also indexes its columns. One table holds all rules of a workload, so the engine reads an
+//! event once; the table returns the numbers of the rules that fired. Zen's own `Variable` parses
+//! the event, without a conversion from `serde_json::Value`.
 //!
-//! Beside it the engine is handed three fields which the program has read by the rule's own struct, as by hand, in place of the event. And
-//! `zen_expression.rs` is its language without the engine.
+//! In a variant the engine gets three fields, read by the rule's own struct as by hand, in place of
+//! the event. `zen_expression.rs` is its language without the engine.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -81,12 +83,12 @@ fn table(rules: &[Rule], way: Way) -> Arc<GraphContent> {
     });
     match serde_json::from_value(graph).unwrap() {
         DecisionContent::Graph(graph) => graph,
-        DecisionContent::Policy(_) => panic!("a graph is no policy"),
+        DecisionContent::Policy(_) => panic!("a graph is not a policy"),
     }
 }
 
 impl Way {
-    /// Where a rule finds the amount, the brand, and whether it is a refund.
+    /// The paths of the amount, the brand, and the refund flag.
     pub(super) fn fields(self) -> [&'static str; 3] {
         match self {
             Way::Document => [
@@ -98,7 +100,7 @@ impl Way {
         }
     }
 
-    /// `None` if the event's code is another: rules are kept by the code that they take.
+    /// `None` if the event has another code: rules are selected by the code that they handle.
     pub(super) fn read(self, message: &Message) -> Option<Event<'_>> {
         match self {
             Way::Document => Event::of_document(message),
@@ -107,7 +109,7 @@ impl Way {
     }
 }
 
-/// An event as zen is handed it, and what the program itself reads of it.
+/// An event as zen gets it, and the fields that the program itself reads.
 pub(super) struct Event<'a> {
     pub(super) variable: Variable,
     composer: Composer,
@@ -121,10 +123,13 @@ impl Event<'_> {
         if variable.dot("eventCode")?.as_str() != Some(CODE) {
             return None;
         }
-        let (info, purchase) = (variable.dot("customerInfo")?, variable.dot("purchaseOperationInfo.purchaseData")?);
+        let (info, purchase) =
+            (variable.dot("customerInfo")?, variable.dot("purchaseOperationInfo.purchaseData")?);
         let text = |name: &str| info.dot(name).and_then(|id| id.as_str().map(Into::into));
         let customer = Customer {
-            customer_id: info.dot("customerId").and_then(|id| Some(id.as_number()?.to_string().into())),
+            customer_id: info
+                .dot("customerId")
+                .and_then(|id| Some(id.as_number()?.to_string().into())),
             account_group_id: text("accountfroupId"),
             customer_uid: text("customerUid"),
             ..Customer::default()
@@ -142,7 +147,12 @@ impl Event<'_> {
         fields.insert(Variable::key("amount"), Variable::Number(amount.try_into().unwrap()));
         fields.insert(Variable::key("brand"), Variable::String(operation.brand_id.into()));
         fields.insert(Variable::key("refund"), Variable::Bool(operation.purchase_data.is_refund));
-        Some(Event { variable: Variable::from_object(fields), composer, amount, cheque: Cow::Borrowed(cheque) })
+        Some(Event {
+            variable: Variable::from_object(fields),
+            composer,
+            amount,
+            cheque: Cow::Borrowed(cheque),
+        })
     }
 
     pub(super) fn send(&self, rule: &Rule) -> Communication {
@@ -166,7 +176,12 @@ impl Contender for Zen<'_> {
                 let response = decision.evaluate(event.variable.shallow_clone()).await.unwrap();
                 let fired = response.result.as_array().unwrap();
                 for row in fired.borrow().iter() {
-                    let number: u64 = row.dot("rule").and_then(|rule| rule.as_number()).unwrap().try_into().unwrap();
+                    let number: u64 = row
+                        .dot("rule")
+                        .and_then(|rule| rule.as_number())
+                        .unwrap()
+                        .try_into()
+                        .unwrap();
                     sent.push(event.send(&workload.rules[number as usize]));
                 }
             }

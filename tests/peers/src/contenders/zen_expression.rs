@@ -1,5 +1,6 @@
-//! zen-expression 2.1, the language of zen-engine without the engine: conditions compiled once (`compile_expression`, as its README has it),
-//! and run by one `VM` over one scope for all rules, so that neither is made again. It is handed three typed fields, as the other languages are.
+//! zen-expression 2.1, the language of zen-engine without the engine: conditions compiled once
+//! (`compile_expression`, as in its README), and run by one `VM` with one scope for all rules, so
+//! that neither is created again. It gets three typed fields, like the other languages.
 
 use hailer::communication::Communication;
 use zen_expression::expression::Standard;
@@ -23,7 +24,11 @@ impl<'a> ZenExpression<'a> {
     pub(super) fn new(workload: &'a Workload) -> ZenExpression<'a> {
         let [amount, brand, refund] = WAY.fields();
         let rule = |rule: &Rule| {
-            let source = format!("{amount} >= {} and {brand} == '{BRAND}' and not {refund}", rule.threshold);
+            let source = format!(
+                "{amount} >= {} and {brand} == '{BRAND}' and not \
+                {refund}",
+                rule.threshold
+            );
             compile_expression(&source).unwrap()
         };
         ZenExpression { workload, rules: workload.rules.iter().map(rule).collect(), vm: VM::new() }

@@ -1,5 +1,6 @@
-//! fjall 3: a keyspace for each table, a batch and a synced journal for each commit, a checksum of ours in each value, and the end file. With the
-//! guard, the files are also checked before fjall opens them.
+//! fjall 3: a keyspace for each table, and a batch with a synced journal for each commit. In
+//! addition, each value has a checksum of ours, and there is the end file. With the guard, the
+//! files are also checked before fjall opens them.
 
 use std::path::Path;
 
@@ -10,14 +11,15 @@ use super::{Result, Store, seal, unseal};
 use crate::end_file::{self, EndFile};
 use crate::rows::{Changes, META, PROGRESS, TABLES, progress_number};
 
-/// The size at which a memtable is flushed: small, so that a short run has many flushes and compactions.
+/// The size at which a memtable is flushed, in bytes. It is small, so that a short run has many
+/// flushes and compactions.
 const MEMTABLE_BYTES: u64 = 64 << 10;
 
 struct Fjall {
     keyspaces: Vec<Keyspace>,
     db: Database,
     end: EndFile,
-    /// With the guard: the last commit that changed each table.
+    /// The last commit that changed each table; `None` without the guard.
     touched: Option<Touched>,
 }
 
@@ -27,13 +29,18 @@ fn text(error: ::fjall::Error) -> String {
 
 pub(super) fn open(directory: &Path, create: bool, is_guarded: bool) -> Result<Box<dyn Store>> {
     if !create && !directory.join("version").exists() {
-        return Err(format!("there is no store in {}: the file `version` is missing", directory.display()));
+        return Err(format!(
+            "there is no store in {}: the file `version` is missing",
+            directory.display()
+        ));
     }
     if is_guarded && !create {
         guard::check(directory)?;
     }
-    let mut builder =
-        Database::builder(directory).cache_size(16 << 20).max_journaling_size(256 << 20).worker_threads(2);
+    let mut builder = Database::builder(directory)
+        .cache_size(16 << 20)
+        .max_journaling_size(256 << 20)
+        .worker_threads(2);
     if is_guarded {
         builder = builder.journal_compression(CompressionType::None);
     }
@@ -42,14 +49,18 @@ pub(super) fn open(directory: &Path, create: bool, is_guarded: bool) -> Result<B
         return Err(format!("the keyspace `{missing}` is missing"));
     }
     let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-    let keyspaces: Vec<_> =
-        TABLES.iter().map(|name| db.keyspace(name, options).map_err(text)).collect::<Result<_>>()?;
+    let keyspaces: Vec<_> = TABLES
+        .iter()
+        .map(|name| db.keyspace(name, options).map_err(text))
+        .collect::<Result<_>>()?;
     let progress = keyspaces[usize::from(META)].get(PROGRESS).map_err(text)?;
     let last = progress.as_deref().and_then(progress_number).unwrap_or(0);
     if let Some(acknowledged) = end_file::read(directory)
         && last < acknowledged
     {
-        return Err(format!("commit {acknowledged} was acknowledged, and the store ends with commit {last}"));
+        return Err(format!(
+            "commit {acknowledged} was acknowledged, and the store ends with commit {last}"
+        ));
     }
     let mut touched = None;
     if is_guarded {
@@ -87,10 +98,16 @@ impl Store for Fjall {
             for (table, _) in changes.keys() {
                 touched[usize::from(*table)] = number;
             }
-            for (keyspace, last) in self.keyspaces.iter().zip(*touched).filter(|(_, last)| *last == number) {
+            for (keyspace, last) in
+                self.keyspaces.iter().zip(*touched).filter(|(_, last)| *last == number)
+            {
                 batch.insert(keyspace, guard::LAST, last.to_be_bytes());
             }
-            batch.insert(&self.keyspaces[usize::from(META)], guard::TOUCHED, guard::row(&before, touched));
+            batch.insert(
+                &self.keyspaces[usize::from(META)],
+                guard::TOUCHED,
+                guard::row(&before, touched),
+            );
         }
         batch.commit().map_err(text)?;
         self.touched = after;

@@ -1,9 +1,11 @@
-//! The checks that fjall 3.1 and lsm-tree 3.1 leave out when they open: that a list of tables is the one that was written, that no journal and no batch in
-//! the middle is missing, and that the tables have everything that no journal has any more. All of it is checked before the store is opened,
-//! because opening deletes what it takes for unused.
+//! The checks that fjall 3.1 and lsm-tree 3.1 do not make when they open a store. Each list of
+//! tables must be the one that was written. No journal and no batch in the middle may be missing.
+//! The tables must have every commit that no journal has. All of this is checked before the store
+//! is opened, because opening deletes files that look unused.
 //!
-//! Every commit writes two more rows: in each table that it changes its number, and in `meta` the number of the last commit that changed each table,
-//! before it and after it.
+//! Every commit writes two kinds of additional rows. Each table that it changes gets a row with its
+//! number. `meta` gets a row with the number of the last commit that changed each table, before
+//! this commit and after it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,14 +29,17 @@ pub(crate) fn is_own(key: &[u8]) -> bool {
 }
 
 pub(crate) fn row(before: &Touched, after: &Touched) -> Vec<u8> {
-    let mut row: Vec<u8> = before.iter().chain(after).flat_map(|number| number.to_be_bytes()).collect();
+    let mut row: Vec<u8> =
+        before.iter().chain(after).flat_map(|number| number.to_be_bytes()).collect();
     let sum = xxh3_64(&row).to_be_bytes();
     row.extend_from_slice(&sum);
     row
 }
 
 pub(crate) fn after(row: &[u8]) -> Result<Touched> {
-    read(row).map(|(_, after)| after).ok_or_else(|| "the row of the last commits is damaged".to_owned())
+    read(row)
+        .map(|(_, after)| after)
+        .ok_or_else(|| "the row of the last commits is damaged".to_owned())
 }
 
 fn read(row: &[u8]) -> Option<(Touched, Touched)> {
@@ -42,16 +47,26 @@ fn read(row: &[u8]) -> Option<(Touched, Touched)> {
     if xxh3_64(numbers).to_be_bytes() != *sum || numbers.len() != 16 * TABLES.len() {
         return None;
     }
-    let mut all = numbers.chunks_exact(8).map(|number| number.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)));
+    let mut all = numbers
+        .chunks_exact(8)
+        .map(|number| number.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)));
     let before = std::array::from_fn(|_| all.next().unwrap_or(0));
     Some((before, std::array::from_fn(|_| all.next().unwrap_or(0))))
 }
 
-/// Compares the number that a table has with the one that it must have, or with the least that it must have.
-pub(crate) fn check_last(table: &str, row: Option<&[u8]>, expected: u64, is_exact: bool) -> Result<()> {
+/// Checks the number of the last commit in a table. It must equal `expected`, or at least reach it
+/// if `is_exact` is false.
+pub(crate) fn check_last(
+    table: &str,
+    row: Option<&[u8]>,
+    expected: u64,
+    is_exact: bool,
+) -> Result<()> {
     let found = row.and_then(progress_number).unwrap_or(0);
     if found < expected || (is_exact && found > expected) {
-        return Err(format!("the table `{table}` ends with commit {found}, and commit {expected} changed it"));
+        return Err(format!(
+            "the table `{table}` ends with commit {found}, and commit {expected} changed it"
+        ));
     }
     Ok(())
 }
@@ -77,7 +92,7 @@ fn keyspace_directory(directory: &Path, keyspace: usize) -> PathBuf {
     directory.join("keyspaces").join(keyspace.to_string())
 }
 
-/// Checks that the list of a tree's tables is the one that was written: its checksum is written beside its number, and lsm-tree ignores it.
+/// Checks the list of a tree's tables against its checksum in `current`, which lsm-tree ignores.
 pub(crate) fn check_version(tree: &Path) -> Result<()> {
     let unreadable = |path: &Path, error| format!("cannot read {}: {error}", path.display());
     let current = tree.join("current");
@@ -92,33 +107,47 @@ pub(crate) fn check_version(tree: &Path) -> Result<()> {
     let version = tree.join(format!("v{}", u64::from_le_bytes(*number)));
     let bytes = fs::read(&version).map_err(|error| unreadable(&version, error))?;
     if xxh3_128(&bytes) != u128::from_le_bytes(*sum) {
-        return Err(format!("{} is damaged: its checksum is not the one in `current`", version.display()));
+        return Err(format!(
+            "{} is damaged: its checksum is not the one in `current`",
+            version.display()
+        ));
     }
     Ok(())
 }
 
-/// Checks that the journals follow each other, and every batch in them. Returns which commits had changed each table before the first batch; `None`
-/// if there is no batch.
+/// Checks that no journal is missing, and every batch in them. Returns the last commit that had
+/// changed each table before the first batch; `None` if there is no batch.
 fn check_journals(directory: &Path) -> Result<Option<Touched>> {
     let listed = |error| format!("cannot read {}: {error}", directory.display());
     let mut journals = Vec::new();
     for entry in fs::read_dir(directory).map_err(listed)? {
         let path = entry.map_err(listed)?.path();
         if path.extension().is_some_and(|extension| extension == "jnl") {
-            let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u64>().ok());
-            journals.push((number.ok_or_else(|| format!("{} is not a journal's name", path.display()))?, path));
+            let number = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .and_then(|stem| stem.parse::<u64>().ok());
+            journals.push((
+                number.ok_or_else(|| format!("{} is not a journal's name", path.display()))?,
+                path,
+            ));
         }
     }
     journals.sort();
-    let Some((newest, _)) = journals.last().cloned() else { return Err("there is no journal".to_owned()) };
+    let Some((newest, _)) = journals.last().cloned() else {
+        return Err("there is no journal".to_owned());
+    };
     let mut first = None;
     let mut previous: Option<Batch> = None;
     for (place, (number, path)) in journals.iter().enumerate() {
         if *number != journals[0].0 + place as u64 {
             return Err(format!("the journal before {} is missing", path.display()));
         }
-        let damaged = |at: usize, reason: &str| format!("{} is damaged at byte {at}: {reason}", path.display());
-        let bytes = fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let damaged = |at: usize, reason: &str| {
+            format!("{} is damaged at byte {at}: {reason}", path.display())
+        };
+        let bytes =
+            fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let mut at = 0;
         while let Some((batch, end)) = read_batch(&bytes, at) {
             if let Some(previous) = &previous
@@ -133,19 +162,23 @@ fn check_journals(directory: &Path) -> Result<Option<Touched>> {
             previous = Some(batch);
             at = end;
         }
-        // The rest is zeros, or in the newest journal a batch that was not written to its end.
+        // The rest must be zeros. Only the newest journal may end with an incomplete batch.
         let rest = &bytes[at..];
         if rest.iter().any(|byte| *byte != 0) {
             if *number != newest {
                 return Err(damaged(at, "a batch cannot be read"));
             }
             let next = previous.as_ref().map_or(1, |previous| previous.commit + 1);
-            let behind =
-                memchr_start(rest).find(|start| read_batch(rest, *start).is_some_and(|(found, _)| found.commit > next));
+            let behind = memchr_start(rest).find(|start| {
+                read_batch(rest, *start).is_some_and(|(found, _)| found.commit > next)
+            });
             if let Some(behind) = behind {
                 return Err(damaged(
                     at,
-                    &format!("a batch cannot be read, and there is one behind it at byte {}", at + behind),
+                    &format!(
+                        "a batch cannot be read, and there is one behind it at byte {}",
+                        at + behind
+                    ),
                 ));
             }
         }
@@ -153,7 +186,7 @@ fn check_journals(directory: &Path) -> Result<Option<Touched>> {
     Ok(first)
 }
 
-/// The places at which a batch could begin.
+/// The offsets at which a batch could begin.
 fn memchr_start(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
     bytes.iter().enumerate().filter(|(_, byte)| **byte == 1).map(|(at, _)| at)
 }
@@ -164,7 +197,8 @@ struct Batch {
     before: Touched,
 }
 
-/// Reads a batch of a journal: a start with a count and a sequence number, the items, and an end with a checksum over the items.
+/// Reads a batch of a journal: a start with a count and a sequence number, the items, and an end
+/// with a checksum over the items.
 fn read_batch(bytes: &[u8], at: usize) -> Option<(Batch, usize)> {
     let mut reader = Reader { bytes, at };
     if reader.take(1)? != [1] {

@@ -8,7 +8,7 @@ use hailer_store::{FileStore, Opening, Snapshot, Store as _, Table};
 use super::{Result, Store};
 use crate::rows::Changes;
 
-/// Small, so that a short run writes and merges many tables.
+/// A small log, so that a short run flushes and merges many tables.
 const LOG_BYTES: usize = 1 << 20;
 
 struct Ours {
@@ -49,12 +49,14 @@ impl Store for Ours {
 
     fn all(&self, number: u8, visit: &mut dyn FnMut(&[u8], Vec<u8>)) -> Result<()> {
         let mut show = |key: &[u8], value: &[u8]| {
-            // The rows that say which store this is are the store's own.
+            // The identity row belongs to the store itself.
             if number != crate::rows::META || key != b"store" {
                 visit(key, value.to_vec());
             }
             ControlFlow::Continue(())
         };
-        self.view()?.range(table(number), &[], &[0xff; 64], &mut show).map_err(|error| error.to_string())
+        self.view()?
+            .range(table(number), &[], &[0xff; 64], &mut show)
+            .map_err(|error| error.to_string())
     }
 }

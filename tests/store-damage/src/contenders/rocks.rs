@@ -1,11 +1,12 @@
-//! RocksDB at its strictest: paranoid checks, a log recovery that tolerates nothing but a torn tail, logs tracked in the manifest, checksums verified on
-//! read; a checksum of ours in each value, and the end file.
+//! RocksDB with its strictest settings: paranoid checks, a log recovery that tolerates only a torn
+//! tail, logs tracked in the manifest, and checksums verified on read. In addition, each value has
+//! a checksum of ours, and there is the end file.
 
 use std::path::Path;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, IteratorMode, Options,
-    ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+    IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use super::{Result, Store, seal, unseal};
@@ -44,7 +45,8 @@ pub(super) fn open(directory: &Path, create: bool) -> Result<Box<dyn Store>> {
         ColumnFamilyDescriptor::new(*name, family)
     });
     let default = ColumnFamilyDescriptor::new("default", Options::default());
-    let db = DB::open_cf_descriptors(&options, directory, families.chain([default])).map_err(text)?;
+    let db =
+        DB::open_cf_descriptors(&options, directory, families.chain([default])).map_err(text)?;
     let mut sync = WriteOptions::default();
     sync.set_sync(true);
     let store = Rocks { db, sync, end: EndFile::open(directory)? };
@@ -53,9 +55,9 @@ pub(super) fn open(directory: &Path, create: bool) -> Result<Box<dyn Store>> {
         store.end.write(last)?;
     }
     match end_file::read(directory) {
-        Some(acknowledged) if last < acknowledged => {
-            Err(format!("commit {acknowledged} was acknowledged, and the store ends with commit {last}"))
-        }
+        Some(acknowledged) if last < acknowledged => Err(format!(
+            "commit {acknowledged} was acknowledged, and the store ends with commit {last}"
+        )),
         _ => Ok(Box::new(store)),
     }
 }

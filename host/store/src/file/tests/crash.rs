@@ -1,5 +1,5 @@
-//! Processes that are killed in the middle, with this test binary as the process: what it said is committed is there when the store is opened
-//! again, and of what was not, all or nothing.
+//! Killed processes; this test binary is the process. Every commit that it reported is in the store
+//! at the next open, and any other commit is there completely or not at all.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -8,14 +8,15 @@ use super::*;
 
 const DIRECTORY: &str = "HAILER_TEST_STORE";
 
-/// Not a test of its own: the process that is killed. It commits without end, and says so after each.
+/// The process that is killed, and not a test of its own. It commits for ever and reports each
+/// commit.
 #[test]
 fn a_child() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
     let store = match reopen(Path::new(&directory)) {
         Ok(store) => store,
         Err(error) => {
-            say(&format!("refused: {error}"));
+            report(&format!("refused: {error}"));
             return;
         }
     };
@@ -23,17 +24,21 @@ fn a_child() {
         let mut changes = Changes::new();
         for table in [Table::Customers, Table::Journal] {
             for key in 0..32_u8 {
-                // As large as it takes for the log to be filled again and again.
-                changes.put(table, [key], [&number.to_le_bytes()[..], &noise(u64::from(key), 20_000)].concat());
+                // Large enough that the log is filled again and again.
+                changes.put(
+                    table,
+                    [key],
+                    [&number.to_le_bytes()[..], &noise(u64::from(key), 20_000)].concat(),
+                );
             }
         }
         store.commit(changes).unwrap();
-        say(&format!("committed {number}"));
+        report(&format!("committed {number}"));
     }
 }
 
-fn say(line: &str) {
-    // The harness keeps what is printed, so the pipe is written itself.
+fn report(line: &str) {
+    // The test harness captures `println!`, so this writes to the pipe directly.
     let mut output = std::io::stdout().lock();
     writeln!(output, "\n{line}").and_then(|()| output.flush()).unwrap();
 }
@@ -51,19 +56,19 @@ fn child(directory: &TempDir) -> (Child, impl Iterator<Item = String>) {
 }
 
 #[test]
-fn a_killed_process_leaves_every_commit_that_it_finished_and_no_part_of_another() {
+fn a_killed_process_leaves_every_finished_commit_and_no_partial_one() {
     let directory = TempDir::new().unwrap();
     drop(new_store(&directory));
     for round in 0..12_u64 {
         let (mut child, mut lines) = child(&directory);
         let seen = lines.find(|line| *line == format!("committed {}", 2 + round * 7)).unwrap();
-        // Somewhere in what comes after it.
+        // The kill comes at a different moment in each round.
         std::thread::sleep(std::time::Duration::from_micros(round * 700));
         child.kill().unwrap();
         child.wait().unwrap();
-        // What it said before it was killed.
+        // The last commit that it reported before it was killed.
         let last = lines.filter(|line| line.starts_with("committed")).last().unwrap_or(seen);
-        let told: u64 = last.rsplit(' ').next().unwrap().parse().unwrap();
+        let reported: u64 = last.rsplit(' ').next().unwrap().parse().unwrap();
 
         let store = reopen(directory.path()).unwrap();
         let snapshot = store.snapshot().unwrap();
@@ -77,8 +82,15 @@ fn a_killed_process_leaves_every_commit_that_it_finished_and_no_part_of_another(
             shown.unwrap();
         }
         assert_eq!(numbers.len(), 64);
-        assert!(numbers.iter().all(|number| *number == numbers[0]), "round {round}: part of a commit");
-        assert!(numbers[0] == told || numbers[0] == told + 1, "round {round}: told {told}, found {}", numbers[0]);
+        assert!(
+            numbers.iter().all(|number| *number == numbers[0]),
+            "round {round}: part of a commit"
+        );
+        assert!(
+            numbers[0] == reported || numbers[0] == reported + 1,
+            "round {round}: reported {reported}, found {}",
+            numbers[0]
+        );
     }
     verify(directory.path(), &mut |_| {}).unwrap();
 }
@@ -88,7 +100,8 @@ fn a_second_process_is_refused() {
     let directory = TempDir::new().unwrap();
     let store = new_store(&directory);
     let (mut child, mut lines) = child(&directory);
-    let refused = lines.find(|line| line.starts_with("refused") || line.starts_with("committed")).unwrap();
+    let refused =
+        lines.find(|line| line.starts_with("refused") || line.starts_with("committed")).unwrap();
     let _ = child.kill();
     child.wait().unwrap();
     assert!(refused.contains("already in use"), "{refused}");

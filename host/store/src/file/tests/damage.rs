@@ -1,20 +1,21 @@
-//! Files that are not what was written: whatever is cut off, flipped, missing or old, the store opens with everything, or not at all.
+//! Damaged files. Whatever is cut off, flipped, missing or old, the store opens with all of its
+//! rows or not at all.
 //!
-//! `make store-damage` tries many more places.
+//! `make store-damage` damages many more places.
 
 use std::path::PathBuf;
 
 use super::*;
 
-/// A store whose rows are partly in tables, and what is in it.
+/// Makes a store with rows in tables and in the log, and returns its contents.
 fn image() -> (TempDir, Contents) {
     let directory = TempDir::new().unwrap();
     let store = new_store(&directory);
     fill(&store);
-    write_out(&store);
+    flush(&store);
     store.commit(one(1, b"in the log only")).unwrap();
     drop(store);
-    // Opening removes what is not needed any more, so whatever is left is.
+    // Opening deletes files that are no longer needed, so every file left is needed.
     let expected = contents(&reopen(directory.path()).unwrap());
     (directory, expected)
 }
@@ -23,14 +24,25 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() { found.extend(files(&entry.path())) } else { found.push(entry.path()) }
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()))
+        } else {
+            found.push(entry.path())
+        }
     }
     found.sort();
     found
 }
 
-/// Damages a file of a copy, opens it, and reads all of it; true if nothing was found.
-fn opens_whole(image: &Path, file: &Path, expected: &Contents, what: &str, damage: impl FnOnce(&Path)) -> bool {
+/// Damages a file in a copy of the store, opens the copy and reads all of it. True if it has all
+/// rows, false if it is refused.
+fn opens_whole(
+    image: &Path,
+    file: &Path,
+    expected: &Contents,
+    what: &str,
+    damage: impl FnOnce(&Path),
+) -> bool {
     let copy = copy_of(image);
     let damaged = copy.path().join(file.strip_prefix(image).unwrap());
     damage(&damaged);
@@ -50,19 +62,25 @@ fn opens_whole(image: &Path, file: &Path, expected: &Contents, what: &str, damag
         Ok(rows)
     };
     match read() {
-        Err(StoreError::Missing { .. } | StoreError::InUse { .. }) => panic!("{what}: the wrong refusal"),
+        Err(StoreError::Missing { .. } | StoreError::InUse { .. }) => {
+            panic!("{what}: refused with the wrong error")
+        }
         Err(_) => false,
         Ok(rows) => {
-            assert!(rows == *expected, "{what}: it opened with something else");
+            assert!(rows == *expected, "{what}: opened with other rows");
             true
         }
     }
 }
 
-/// Places in a file: its ends, and some between.
+/// Offsets in a file: near both ends, and some between.
 fn places(bytes: usize) -> impl Iterator<Item = usize> {
     let some = (1..20).map(move |part| part * bytes / 20);
-    [0, 1, 8, 20, 30].into_iter().chain(some).chain([bytes.saturating_sub(9), bytes - 1]).filter(move |at| *at < bytes)
+    [0, 1, 8, 20, 30]
+        .into_iter()
+        .chain(some)
+        .chain([bytes.saturating_sub(9), bytes - 1])
+        .filter(move |at| *at < bytes)
 }
 
 #[test]
@@ -73,21 +91,35 @@ fn a_file_that_was_cut_off_flipped_or_taken_away_is_refused_or_was_not_needed() 
         let name = file.strip_prefix(image.path()).unwrap().display().to_string();
         let bytes = fs::metadata(&file).unwrap().len() as usize;
         let is_needed = !name.ends_with(".end");
-        let missing = opens_whole(image.path(), &file, &expected, &format!("{name} gone"), |file| {
-            fs::remove_file(file).unwrap();
-        });
+        let missing =
+            opens_whole(image.path(), &file, &expected, &format!("{name} gone"), |file| {
+                fs::remove_file(file).unwrap();
+            });
         assert_eq!(missing, !is_needed, "{name}");
         for at in places(bytes) {
-            let cut = |file: &Path| fs::OpenOptions::new().write(true).open(file).unwrap().set_len(at as u64).unwrap();
-            let is_whole = opens_whole(image.path(), &file, &expected, &format!("{name} cut off at {at}"), cut);
+            let cut = |file: &Path| {
+                fs::OpenOptions::new().write(true).open(file).unwrap().set_len(at as u64).unwrap()
+            };
+            let is_whole = opens_whole(
+                image.path(),
+                &file,
+                &expected,
+                &format!("{name} cut off at {at}"),
+                cut,
+            );
             assert_eq!(is_whole, !is_needed, "{name} cut off at {at}");
             let flip = |file: &Path| {
                 let mut bytes = fs::read(file).unwrap();
                 bytes[at] ^= 1 << (at % 8);
                 fs::write(file, bytes).unwrap();
             };
-            refused +=
-                usize::from(!opens_whole(image.path(), &file, &expected, &format!("{name} flipped at {at}"), flip));
+            refused += usize::from(!opens_whole(
+                image.path(),
+                &file,
+                &expected,
+                &format!("{name} flipped at {at}"),
+                flip,
+            ));
         }
     }
     assert!(refused > 20, "{refused}");
@@ -102,8 +134,12 @@ fn verifying_finds_every_flipped_bit_of_every_table() {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (at % 8);
             fs::write(&file, flipped).unwrap();
-            assert!(verify(image.path(), &mut |_| {}).is_err(), "{} flipped at {at}", file.display());
-            // Opening may have removed what a damaged list did not name.
+            assert!(
+                verify(image.path(), &mut |_| {}).is_err(),
+                "{} flipped at {at}",
+                file.display()
+            );
+            // Opening may have deleted files that the damaged list did not name.
             fs::write(&file, &bytes).unwrap();
         }
     }
@@ -119,7 +155,7 @@ fn an_older_copy_of_a_part_is_refused() {
     let old = copy_of(directory.path());
     let store = reopen(directory.path()).unwrap();
     store.commit(one(1, b"later")).unwrap();
-    write_out(&store);
+    flush(&store);
     store.commit(one(2, b"latest")).unwrap();
     let expected = contents(&store);
     drop(store);
@@ -134,11 +170,11 @@ fn an_older_copy_of_a_part_is_refused() {
             fs::copy(old.path().join(part), &place).unwrap();
         }
         match reopen(mixed.path()) {
-            // The log still had what the older tables lack.
+            // The log still had the commits that the older tables do not have.
             Ok(store) => assert_eq!(contents(&store), expected),
             Err(error) => assert!(matches!(error, StoreError::Damaged { .. }), "{part}: {error}"),
         }
     }
-    // All parts of one moment are a backup.
+    // A copy of all parts, from one moment, is a valid store.
     assert_eq!(get(&reopen(old.path()).unwrap(), 1), None);
 }

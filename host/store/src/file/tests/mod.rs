@@ -1,4 +1,4 @@
-//! What is committed is durable and shown at once, and found again after a kill.
+//! A commit is durable and visible at once, and survives a kill.
 
 mod crash;
 mod damage;
@@ -24,7 +24,7 @@ fn open_or_make(directory: &Path) -> Result<FileStore, StoreError> {
     FileStore::open(directory, small())
 }
 
-/// A copy of a directory. A store that is dropped writes nothing, so it is what a killed process would have left.
+/// Copies a directory. A dropped store writes nothing, so the copy is what a killed process leaves.
 fn copy_of(directory: &Path) -> TempDir {
     let image = TempDir::new().unwrap();
     copy_all(directory, image.path());
@@ -54,34 +54,34 @@ fn get(store: &FileStore, key: u64) -> Option<Vec<u8>> {
     store.snapshot().unwrap().get(Table::Customers, &key.to_be_bytes()).unwrap()
 }
 
-/// Commits of rows, some of which are larger than a block of a table.
+/// Commits rows, some of them larger than a block of a table.
 fn fill(store: &FileStore) {
     for commit in 0..4_u8 {
         let mut changes = Changes::new();
         for key in 0..60_u8 {
             changes.put(Table::Customers, [key % 8, key, commit / 2], vec![key ^ commit; 150]);
-            changes.put(Table::Seen, [key % 8, commit, key], [commit; 16]);
+            changes.put(Table::Dedup, [key % 8, commit, key], [commit; 16]);
         }
         changes.put(Table::Outbox, [0, commit], noise(u64::from(commit), 9_000));
-        changes.delete(Table::Seen, [1, commit, 9]);
+        changes.delete(Table::Dedup, [1, commit, 9]);
         store.commit(changes).unwrap();
     }
 }
 
-/// Writes everything in memory to tables.
-fn write_out(store: &FileStore) {
+/// Flushes everything in memory to tables.
+fn flush(store: &FileStore) {
     let writer = lock(&store.writer);
-    store.writing_out.begin(writer.log.last());
-    store.writing_out.wait(writer.log.last()).unwrap();
+    store.flusher.begin(writer.log.last());
+    store.flusher.wait(writer.log.last()).unwrap();
 }
 
 #[test]
-fn what_was_committed_outlives_a_kill_before_and_after_it_is_in_tables() {
+fn a_commit_survives_a_kill_before_and_after_its_flush() {
     let directory = TempDir::new().unwrap();
     let store = open_or_make(directory.path()).unwrap();
     store.commit(one(1, b"first")).unwrap();
     store.commit(one(2, b"there")).unwrap();
-    write_out(&store);
+    flush(&store);
     let mut gone = one(1, b"second");
     gone.delete(Table::Customers, 2_u64.to_be_bytes());
     store.commit(gone).unwrap();
@@ -89,7 +89,7 @@ fn what_was_committed_outlives_a_kill_before_and_after_it_is_in_tables() {
     assert_eq!(verify(directory.path(), &mut |_| {}).unwrap().in_log, 1);
     let store = reopen(directory.path()).unwrap();
     assert_eq!((get(&store, 1).unwrap(), get(&store, 2)), (b"second".to_vec(), None));
-    write_out(&store);
+    flush(&store);
     drop(store);
     assert_eq!(verify(directory.path(), &mut |_| {}).unwrap().in_log, 0);
     let store = reopen(directory.path()).unwrap();
@@ -97,7 +97,7 @@ fn what_was_committed_outlives_a_kill_before_and_after_it_is_in_tables() {
 }
 
 #[test]
-fn what_was_only_in_the_log_at_several_starts_is_still_there() {
+fn commits_that_stay_in_the_log_over_several_starts_are_kept() {
     let directory = TempDir::new().unwrap();
     for run in 1..=3 {
         let store = open_or_make(directory.path()).unwrap();
@@ -113,7 +113,7 @@ fn what_was_only_in_the_log_at_several_starts_is_still_there() {
 fn a_log_that_is_filled_again_and_again_loses_nothing() {
     let directory = TempDir::new().unwrap();
     let mut store = open_or_make(directory.path()).unwrap();
-    // As many as fill the log several times, and now and then it is opened anew.
+    // These commits fill the log several times. Now and then the store is opened again.
     for number in 0..60_u64 {
         let mut changes = one(number % 7, &number.to_le_bytes());
         changes.put(Table::Bodies, (number % 9).to_be_bytes(), noise(number, 1 << 20));
@@ -130,13 +130,14 @@ fn a_log_that_is_filled_again_and_again_loses_nothing() {
         assert_eq!(get(&store, number % 7).unwrap(), number.to_le_bytes());
     }
     for number in 51..60_u64 {
-        let found = store.snapshot().unwrap().get(Table::Bodies, &(number % 9).to_be_bytes()).unwrap();
+        let found =
+            store.snapshot().unwrap().get(Table::Bodies, &(number % 9).to_be_bytes()).unwrap();
         assert!(found.unwrap() == noise(number, 1 << 20), "{number}");
     }
 }
 
 #[test]
-fn changes_too_large_for_the_log_are_durable_when_they_are_committed() {
+fn a_commit_too_large_for_the_log_is_durable_when_it_returns() {
     let directory = TempDir::new().unwrap();
     let store = open_or_make(directory.path()).unwrap();
     store.commit(one(1, b"before")).unwrap();
@@ -154,14 +155,14 @@ fn changes_too_large_for_the_log_are_durable_when_they_are_committed() {
 }
 
 #[test]
-fn its_statistics_say_what_is_in_memory_what_in_tables_and_what_was_read() {
+fn statistics_count_memory_tables_and_reads() {
     let directory = TempDir::new().unwrap();
     let store = open_or_make(directory.path()).unwrap();
     let made = store.statistics();
     store.commit(one(1, &noise(7, 1000))).unwrap();
     let before = store.statistics();
     assert!(before.memory_bytes >= made.memory_bytes + 1000, "{made:?} {before:?}");
-    write_out(&store);
+    flush(&store);
     let after = store.statistics();
     assert!(after.tables > made.tables && after.runs > 0, "{made:?} {after:?}");
     assert!(get(&store, 2).is_none());
@@ -169,17 +170,17 @@ fn its_statistics_say_what_is_in_memory_what_in_tables_and_what_was_read() {
     drop(store);
     let store = reopen(directory.path()).unwrap();
     let opened = store.statistics();
-    assert!(opened.blocks_read > 0, "who it is: {opened:?}");
+    assert!(opened.blocks_read > 0, "opening reads the identity row: {opened:?}");
     assert!(get(&store, 1).is_some());
     let read = store.statistics();
     assert!(
         read.blocks > opened.blocks && read.blocks_read == opened.blocks_read,
-        "all is in one block: {opened:?} {read:?}"
+        "all rows are in one block: {opened:?} {read:?}"
     );
 }
 
 #[test]
-fn nothing_is_committed_once_tables_can_not_be_written() {
+fn commits_fail_once_tables_cannot_be_written_and_the_log_is_full() {
     let directory = TempDir::new().unwrap();
     let store = open_or_make(directory.path()).unwrap();
     store.commit(one(1, b"durable")).unwrap();
@@ -187,28 +188,28 @@ fn nothing_is_committed_once_tables_can_not_be_written() {
     fs::remove_dir_all(&tables).unwrap();
     {
         let writer = lock(&store.writer);
-        store.writing_out.begin(writer.log.last());
-        assert!(matches!(store.writing_out.wait(writer.log.last()), Err(StoreError::Behind { .. })));
+        store.flusher.begin(writer.log.last());
+        assert!(matches!(store.flusher.wait(writer.log.last()), Err(StoreError::Flush { .. })));
     }
-    // Until the log is full, nothing needs the tables; then there is no other commit.
+    // Until the log is full, no commit waits for a flush. After that every commit is refused.
     let refused = (0..200).find_map(|number| {
         let mut changes = one(2, b"value");
         changes.put(Table::Bodies, *b"large", noise(number, 1 << 20));
         store.commit(changes).err()
     });
-    assert!(matches!(refused, Some(StoreError::Behind { .. })), "{refused:?}");
+    assert!(matches!(refused, Some(StoreError::Flush { .. })), "{refused:?}");
     assert!(matches!(store.commit(one(3, b"value")), Err(StoreError::Closed { .. })));
     assert_eq!(get(&store, 1).unwrap(), b"durable");
 }
 
-/// Counts how often it is asked, and notes it in a row.
+/// Counts its calls, and writes the count to a row.
 #[derive(Debug, Default)]
 struct Counter(u64);
 
 impl Upkeep for Counter {
     fn add(&mut self, before: &dyn Snapshot, changes: &mut Changes) -> Result<(), StoreError> {
         let found = before.get(Table::Customers, &self.0.to_be_bytes())?;
-        assert_eq!(found.is_some(), self.0 > 0, "it sees every earlier commit");
+        assert_eq!(found.is_some(), self.0 > 0, "upkeep sees every earlier commit");
         self.0 += 1;
         changes.put(Table::Customers, u64::MAX.to_be_bytes(), self.0.to_be_bytes());
         Ok(())
@@ -216,7 +217,7 @@ impl Upkeep for Counter {
 }
 
 #[test]
-fn upkeep_is_done_with_every_commit() {
+fn upkeep_runs_with_every_commit() {
     let directory = TempDir::new().unwrap();
     let store = open_or_make(directory.path()).unwrap();
     store.set_upkeep(Box::new(Counter::default()));

@@ -1,4 +1,4 @@
-//! Reading all of a store, and leaving nothing of rows that were removed.
+//! Verifying and compacting a store.
 
 use super::*;
 
@@ -13,7 +13,11 @@ fn verifying_counts_the_rows_of_every_table_and_changes_nothing() {
     let verified = verify(directory.path(), &mut |step| steps.push(step)).unwrap();
     assert_eq!((&*verified.identity.environment, verified.in_log), ("test", 4));
     for (table, rows) in verified.rows {
-        assert_eq!(rows, expected.keys().filter(|(of, _)| *of == table).count() as u64, "{table:?}");
+        assert_eq!(
+            rows,
+            expected.keys().filter(|(of, _)| *of == table).count() as u64,
+            "{table:?}"
+        );
     }
     assert!(steps.contains(&Step::Files { read: 1, of: 1 }));
     assert!(steps.contains(&Step::Rows { table: Table::Outbox, read: 4 }));
@@ -21,21 +25,25 @@ fn verifying_counts_the_rows_of_every_table_and_changes_nothing() {
 }
 
 #[test]
-fn compacting_leaves_nothing_of_removed_rows_and_keeps_every_other() {
+fn compacting_leaves_no_byte_of_deleted_rows_and_keeps_all_others() {
     const PERSONAL: &[u8] = b"someone@example.com, and a long address";
     let directory = TempDir::new().unwrap();
     let store = new_store(&directory);
     store.commit(one(7, PERSONAL)).unwrap();
-    write_out(&store);
+    flush(&store);
     let mut changes = one(8, b"stays");
     changes.delete(Table::Customers, 7_u64.to_be_bytes());
     store.commit(changes).unwrap();
     fill(&store);
     let expected = contents(&store);
     drop(store);
-    let has_it = |path: &Path| fs::read(path).unwrap().windows(PERSONAL.len()).any(|bytes| bytes == PERSONAL);
+    let has_it = |path: &Path| {
+        fs::read(path).unwrap().windows(PERSONAL.len()).any(|bytes| bytes == PERSONAL)
+    };
     let files = || {
-        let tables = fs::read_dir(directory.path().join("tree/tables")).unwrap().map(|entry| entry.unwrap().path());
+        let tables = fs::read_dir(directory.path().join("tree/tables"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
         tables.chain([directory.path().join("hailer.wal")]).collect::<Vec<_>>()
     };
     assert!(files().iter().any(|path| has_it(path)));
@@ -50,7 +58,7 @@ fn compacting_leaves_nothing_of_removed_rows_and_keeps_every_other() {
 }
 
 #[test]
-fn rows_that_were_removed_give_their_space_back_while_the_store_is_open() {
+fn merges_free_the_space_of_deleted_rows_while_the_store_is_open() {
     let directory = TempDir::new().unwrap();
     let store = new_store(&directory);
     for round in 0..40_u64 {
@@ -59,8 +67,8 @@ fn rows_that_were_removed_give_their_space_back_while_the_store_is_open() {
         changes.delete(Table::Bodies, (round.saturating_sub(1)).to_be_bytes());
         store.commit(changes).unwrap();
     }
-    write_out(&store);
-    // 160 MiB were written, of which 4 are left.
+    flush(&store);
+    // The commits wrote 160 MiB, and 4 MiB of rows are left.
     while file_bytes(directory.path()) > 80 << 20 {
         std::thread::yield_now();
     }

@@ -1,7 +1,8 @@
-//! The rule as an Extism plug-in, by the PDK's README: exported functions of bytes, and serde's structs of only the fields that are read. Its
-//! parameters come once and stay in its memory, which costs less than `config::get` at each call.
+//! The rule as an Extism plug-in, as in the PDK's README: exported functions of bytes, and serde
+//! structs with only the fields that are read. It gets its parameters once and keeps them in its
+//! memory, which costs less than `config::get` at each call.
 
-#![allow(unsafe_code, reason = "what the PDK's macro exports has no mangled name")]
+#![allow(unsafe_code, reason = "the exports of the PDK's macro have no mangled names")]
 
 use std::sync::OnceLock;
 

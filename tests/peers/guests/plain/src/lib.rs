@@ -1,5 +1,6 @@
-//! The rule as a module without any SDK, for an embedder who calls exports and copies bytes: `room` says where the next input goes,
-//! `configure` and `decide` read it from there, and `decide` says where its answer stands (address and length, 0 for none).
+//! The rule as a module without an SDK, for an embedder that calls exports and copies bytes. `room`
+//! returns the address for the next input, `configure` and `decide` read it from there, and
+//! `decide` returns the address and length of its answer (0 for none).
 
 #![allow(unsafe_code, reason = "an export has no mangled name")]
 
@@ -39,7 +40,9 @@ pub extern "C" fn decide() -> u64 {
     GUEST.with_borrow_mut(|Guest { rule, input, answer }| {
         answer.clear();
         match rule.as_ref().map(|rule| rule.answer(input, answer)) {
-            Some(Ok(())) if !answer.is_empty() => (answer.as_ptr() as u64) << 32 | answer.len() as u64,
+            Some(Ok(())) if !answer.is_empty() => {
+                (answer.as_ptr() as u64) << 32 | answer.len() as u64
+            }
             _ => 0,
         }
     })

@@ -1,14 +1,15 @@
-//! The rule that all contenders decide by, as a Hailer rule: a push for a purchase of some brand from some amount on, unless it is a refund.
+//! The rule of all contenders, as a Hailer rule: a push for a purchase of one brand from an amount
+//! on, unless it is a refund.
 
 use hailer_sdk::prelude::*;
 
-/// Writes to customers who spent much.
+/// Sends a message to customers who spent much.
 #[rule]
 pub struct BigPurchase {
-    /// From this amount on.
+    /// The smallest amount that gets a message.
     #[param(default = "100.00", min = 0)]
     threshold: Decimal,
-    /// The brand whose shops count.
+    /// The brand whose purchases count.
     #[param(default = "")]
     brand: String,
     /// The push message's template.
@@ -18,8 +19,18 @@ pub struct BigPurchase {
 
 #[handlers]
 impl BigPurchase {
-    #[when(amount >= self.threshold && brand_id == self.brand && (is_refund.is_none() || !is_refund))]
-    fn purchase(&self, Purchase { amount, brand_id, is_refund, cheque_number, .. }: Purchase, ctx: &mut Context) {
-        ctx.send(Push::template(&self.template).data("amount", amount).data("cheque", cheque_number));
+    #[when(
+        amount >= self.threshold
+            && brand_id == self.brand
+            && (is_refund.is_none() || !is_refund)
+    )]
+    fn purchase(
+        &self,
+        Purchase { amount, brand_id, is_refund, cheque_number, .. }: Purchase,
+        ctx: &mut Context,
+    ) {
+        ctx.send(
+            Push::template(&self.template).data("amount", amount).data("cheque", cheque_number),
+        );
     }
 }
