@@ -5,6 +5,11 @@ use lapin::types::AMQPValue;
 use serde_json::Value;
 
 use crate::broker::{Broker, Client, Message};
+use crate::engine::Engine;
+use crate::wait;
+
+/// The most engines that are started to handle what is in a queue.
+const STARTS_MAX: usize = 10;
 
 /// The broker objects of one engine, and a client that inspects them.
 pub struct Wiring {
@@ -93,6 +98,32 @@ impl Wiring {
             (message, body)
         };
         messages.into_iter().map(read).collect()
+    }
+
+    /// Runs engines until every event in the queue is handled and everything is published.
+    ///
+    /// A message on its way to an engine is counted neither by the queue nor by the engine. If the
+    /// engine stops before it takes the message, the message returns to the queue. So this looks
+    /// again after the stop, and starts another engine if something is left.
+    ///
+    /// # Panics
+    /// If that does not happen in time.
+    pub async fn run_until_handled(&self, start: impl Fn() -> Engine) {
+        for _ in 0..STARTS_MAX {
+            let engine = start();
+            engine.ready().await;
+            wait::until("everything is handled", async || {
+                self.client.counts(&self.events).await.0 == 0
+                    && engine.metric("hailer_in_flight").await == 0.0
+                    && engine.metric("hailer_outbox").await == 0.0
+            })
+            .await;
+            engine.stop().await;
+            if self.client.counts(&self.events).await.0 == 0 {
+                return;
+            }
+        }
+        panic!("events are left in {} after {STARTS_MAX} engines", self.events);
     }
 
     /// Checks that no event is left in the queue. Call it after the engine has ended: the engine

@@ -52,16 +52,7 @@ async fn interrupted(site: &Site, wiring: &Wiring, end: impl AsyncFn(Engine)) {
 
 /// Runs the engine until nothing is left to do.
 async fn run_until_done(site: &Site, wiring: &Wiring) {
-    let engine = site.start(&flags(wiring));
-    engine.ready().await;
-    wait::until("everything is decided and published", async || {
-        let (waiting, _) = wiring.client.counts(&wiring.events).await;
-        let unsettled =
-            engine.metric("hailer_in_flight").await + engine.metric("hailer_outbox").await;
-        waiting == 0 && unsettled == 0.0
-    })
-    .await;
-    engine.stop().await;
+    wiring.run_until_handled(|| site.start(&flags(wiring))).await;
     wiring.is_drained().await;
 }
 
@@ -136,15 +127,7 @@ async fn undecided_equal_messages_are_not_copies_of_an_old_session() {
     let mut third = site.start(&flags(&wiring));
     assert_eq!(third.ended().await, None, "the failpoint kills it");
     site.environment(&[]);
-    let fourth = site.start(&flags(&wiring));
-    fourth.ready().await;
-    wait::until("everything is decided and published", async || {
-        let (waiting, _) = wiring.client.counts(&wiring.events).await;
-        waiting == 0
-            && fourth.metric("hailer_in_flight").await + fourth.metric("hailer_outbox").await == 0.0
-    })
-    .await;
-    fourth.stop().await;
+    wiring.run_until_handled(|| site.start(&flags(&wiring))).await;
     wiring.is_drained().await;
     assert_eq!(bodies_by_id(&wiring).await.len(), 45, "one communication for each message");
 }

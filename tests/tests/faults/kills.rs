@@ -98,14 +98,7 @@ fn compaction(bed: &TestBed) {
 /// meanwhile. Returns the engine in which the retry finished, and the number of kills.
 pub(super) async fn retried(bed: &mut TestBed) -> (Engine, usize) {
     bed.publish(2 * EVENTS).await;
-    let engine = bed.start();
-    engine.ready().await;
-    wait::until("everything is decided", async || {
-        bed.wiring.client.counts(&bed.wiring.events).await.0 == 0
-            && engine.metric("hailer_in_flight").await == 0.0
-    })
-    .await;
-    engine.stop().await;
+    bed.wiring.run_until_handled(|| bed.start()).await;
     bed.hold_every(0);
     bed.ledger.retry();
     let points = [

@@ -123,19 +123,15 @@ impl Nights {
         self.write_purchases();
         (0..2).for_each(|_| self.buys(goes));
         self.killed(point(Phase::Evening)).await;
-        let engine = self.start(None).await;
-        self.handled(&engine).await;
         // The times of the decisions order the deferred messages of merged customers, so the two
         // parts of a night must not mix.
-        engine.stop().await;
+        self.handled().await;
         self.write_purchases();
         (0..2).for_each(|_| self.buys(stays));
         self.merges(goes, stays);
         self.buys(goes);
         self.killed(point(Phase::Merges)).await;
-        let engine = self.start(None).await;
-        self.handled(&engine).await;
-        engine.stop().await;
+        self.handled().await;
 
         // These wait in the queue when the releases fall due.
         for customer in 1..=CUSTOMERS {
@@ -148,8 +144,12 @@ impl Nights {
         self.set_clock(MORNING);
         self.steps.push(Step::Morning);
         self.killed(point(Phase::Morning)).await;
-        let engine = self.start(None).await;
+        let engine = self.start(None);
+        engine.ready().await;
         self.published().await;
+        // Some releases publish nothing.
+        wait::until("nothing is deferred", async || engine.metric("hailer_deferred").await == 0.0)
+            .await;
         engine.stop().await;
 
         let (goes, stays) = self.pair();
@@ -158,11 +158,10 @@ impl Nights {
         self.buys(goes);
         self.write_purchases();
         self.killed(point(Phase::Day)).await;
-        let engine = self.start(None).await;
-        self.handled(&engine).await;
+        self.handled().await;
+        let engine = self.start(None);
+        engine.ready().await;
         self.published().await;
-        wait::until("the outbox is empty", async || engine.metric("hailer_outbox").await == 0.0)
-            .await;
         let deferred = engine.metric("hailer_deferred").await;
         let log = engine.stderr();
         engine.stop().await;
@@ -217,16 +216,11 @@ impl Nights {
         self.site.environment(&[(VARIABLE, &armed)]);
     }
 
-    async fn start(&self, failpoint: Option<String>) -> Engine {
-        let is_armed = failpoint.is_some();
+    fn start(&self, failpoint: Option<String>) -> Engine {
         self.arm(failpoint);
         let usual = USUAL.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]);
         let flags: Vec<String> = self.wiring.flags().into_iter().chain(usual).collect();
-        let engine = self.site.start(&flags);
-        if !is_armed {
-            engine.ready().await;
-        }
-        engine
+        self.site.start(&flags)
     }
 
     /// Publishes what was written, to an engine that is killed meanwhile if there is a failpoint.
@@ -239,7 +233,7 @@ impl Nights {
             Failpoint::DuringDeferral => 1 + self.random.below(4),
             _ => 1,
         };
-        let mut engine = self.start(Some(format!("{}={times}", point.name()))).await;
+        let mut engine = self.start(Some(format!("{}={times}", point.name())));
         if point == Failpoint::DuringReload {
             assert!(engine.ready_or_ended().await, "{}", engine.stderr());
             self.publish().await;
@@ -254,12 +248,8 @@ impl Nights {
         assert_eq!(ended, None, "{}={times}: {}", point.name(), engine.stderr());
     }
 
-    async fn handled(&self, engine: &Engine) {
-        wait::until("everything is decided", async || {
-            self.wiring.client.counts(&self.wiring.events).await.0 == 0
-                && engine.metric("hailer_in_flight").await == 0.0
-        })
-        .await;
+    async fn handled(&self) {
+        self.wiring.run_until_handled(|| self.start(None)).await;
     }
 
     /// Waits until as many communications are published as the steps so far must lead to.

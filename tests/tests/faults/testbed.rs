@@ -185,17 +185,7 @@ impl TestBed {
     /// # Errors
     /// A description of what is wrong, beside the count.
     pub(super) async fn settle_ids(&mut self) -> (Count, Result<(), String>) {
-        let engine = self.start();
-        engine.ready().await;
-        wait::until("nothing waits", async || {
-            self.collect().await;
-            let (events, _) = self.wiring.client.counts(&self.wiring.events).await;
-            events == 0
-                && engine.metric("hailer_in_flight").await + engine.metric("hailer_outbox").await
-                    == 0.0
-        })
-        .await;
-        engine.stop().await;
+        self.wiring.run_until_handled(|| self.start()).await;
         self.collect().await;
         let mut wrong = Vec::new();
         let count = self.collected.compare_ids(&Expected::of(self.ledger.messages()), &mut wrong);
