@@ -8,7 +8,7 @@ use hailer_tests::built::example_module;
 use hailer_tests::engine::Engine;
 use hailer_tests::site::{Outcome, RELOADS_ON_REQUEST, Site, campaign};
 use hailer_tests::wait;
-use jiff::Timestamp;
+use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
 use crate::failures::line;
@@ -217,6 +217,17 @@ async fn one_bad_line_keeps_the_whole_file_out_of_an_engine_and_of_a_store() {
 }
 
 /// More lines than one request to the engine takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_clock_that_made_a_file_may_be_a_little_ahead() {
+    let site = site();
+    let engine = start(&site).await;
+    let ahead = |minutes: i64| (Timestamp::now() + minutes.minutes()).to_string();
+    let refused = import(&site, &said(ONE, "Enabled", &ahead(30)), &[]).expect(1);
+    assert!(refused.stderr.contains("is in the future"), "{}", refused.stderr);
+    assert_eq!(counts(import(&site, &said(ONE, "Enabled", &ahead(5)), &["--json"])), [1, 0, 0]);
+    engine.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_kill_in_the_middle_of_an_import_leaves_whole_rows_and_a_repeat_completes_it() {
     const LINES: usize = 2000;

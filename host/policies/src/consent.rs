@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::body::{Leaf, Object};
+use super::channels::Channels;
 use super::model::{ConsentPolicy, Policies};
 use super::row::{Consent, ConsentSource, PolicyRow};
 use hailer_abi::wire::Channel;
@@ -147,20 +148,21 @@ impl ConsentPolicy {
 }
 
 impl Policies {
-    /// Whether the verdict on a campaign's message depends on a consent that is not known.
+    /// The channels on which a verdict on the campaign's messages depends on a consent that is not
+    /// known.
     #[must_use]
-    pub fn asks_unknown_consent(
-        &self,
-        row: Option<&PolicyRow>,
-        campaign: &str,
-        channel: Channel,
-    ) -> bool {
+    pub fn unknown_consents(&self, row: Option<&PolicyRow>, campaign: &str) -> Channels {
         let (Some(policy), campaign) = (&self.consent, self.campaign(campaign)) else {
-            return false;
+            return Channels::default();
         };
+        if campaign.is_transactional {
+            return Channels::default();
+        }
         let subscription = campaign.subscription.as_ref().unwrap_or(&policy.subscription);
-        let answer = row.map_or(Answer::Unknown, |row| policy.asks(row, subscription, channel));
-        !campaign.is_transactional && answer == Answer::Unknown
+        let Some(row) = row else { return Channels::all() };
+        let is_unknown =
+            |channel: &Channel| policy.asks(row, subscription, *channel) == Answer::Unknown;
+        Channel::ALL.into_iter().filter(is_unknown).collect()
     }
 }
 

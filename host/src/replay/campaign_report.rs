@@ -11,8 +11,8 @@ use crate::clock::Millis;
 use crate::dry_run::Decision;
 use crate::engine::{Mode, RuleSet};
 use crate::event::CustomerKey;
-use crate::policies::Reason;
-use crate::records::{Decided, Outcome, Released, Verdict};
+use crate::policies::{Channels, Reason};
+use crate::records::{Decided, Outcome, Proposed, Released, Verdict};
 
 /// Maximum of different notes that are counted for a campaign; a rule that writes an amount into
 /// each note exceeds it.
@@ -139,14 +139,11 @@ impl CampaignCounts {
 
     pub(super) fn add(&mut self, decision: &Decision) {
         for outcome in &decision.outcomes {
+            let mut unknown = decision.unknown_consents.iter();
+            let unknown = unknown.find(|(campaign, _)| *campaign == outcome.campaign);
+            let unknown = unknown.map(|(_, channels)| *channels).unwrap_or_default();
             if let Some(count) = self.of(&outcome.campaign) {
-                count.add(outcome, decision.customer);
-            }
-        }
-        for (campaign, allowed) in &decision.allowed_unknown {
-            let unknown = self.of(campaign).and_then(|count| count.report.unknown_consent.as_mut());
-            if let Some(unknown) = unknown {
-                unknown.allowed += allowed;
+                count.add(outcome, decision.customer, unknown);
             }
         }
         for (campaign, spent) in &decision.costs {
@@ -244,7 +241,8 @@ impl Count {
         Count { report, customers: HashSet::new(), notes: HashMap::new() }
     }
 
-    fn add(&mut self, outcome: &Outcome, customer: Option<CustomerKey>) {
+    /// Counts an outcome. `unknown` are the channels on which the customer's consent is not known.
+    fn add(&mut self, outcome: &Outcome, customer: Option<CustomerKey>, unknown: Channels) {
         let report = &mut self.report;
         report.seen += u64::from(!outcome.decided.is_release());
         match &outcome.decided {
@@ -264,9 +262,8 @@ impl Count {
                     !(communications.is_empty() && scheduled.is_empty() && cancelled.is_empty());
                 report.acted += u64::from(acts);
                 for one in communications {
-                    if let Some(unknown) = &mut report.unknown_consent {
-                        unknown.proposed += 1;
-                        unknown.refused += u64::from(is_refused_unknown(&one.verdict));
+                    if let Some(count) = &mut report.unknown_consent {
+                        count.add(of_unknown_consent(one, unknown));
                     }
                     match &one.verdict {
                         Verdict::Passed => {
@@ -359,8 +356,16 @@ impl Count {
     }
 }
 
-fn is_refused_unknown(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Suppressed(reason) if **reason == *Reason::ConsentUnknown.name())
+/// The counts of one proposed communication. `unknown` are the channels on which the customer's
+/// consent is not known.
+fn of_unknown_consent(proposed: &Proposed, unknown: Channels) -> UnknownConsent {
+    let is_unknown =
+        Channel::from_wire(proposed.channel.into()).is_some_and(|one| unknown.contains(one));
+    let (allowed, refused) = match &proposed.verdict {
+        Verdict::Suppressed(reason) => (false, **reason == *Reason::ConsentUnknown.name()),
+        Verdict::Passed | Verdict::Deferred { .. } => (is_unknown, false),
+    };
+    UnknownConsent { proposed: 1, allowed: allowed.into(), refused: refused.into() }
 }
 
 fn one_more(counts: &mut BTreeMap<String, u64>, name: &str) {

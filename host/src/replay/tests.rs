@@ -291,6 +291,17 @@ fn consents_are_known_before_the_first_event_on_any_number_of_threads() {
 }
 
 #[test]
+fn what_an_hourly_limit_suppresses_is_not_allowed_on_an_unknown_consent() {
+    // Three of the four purchases are in one hour.
+    let limited = trial(Some(&asking("allow")), Some(2));
+    let (report, _) = replayed(&evening(), &limited, None);
+    let campaign = &report.campaigns[0];
+    assert_eq!(campaign.suppressed.get("per-hour-max"), Some(&1));
+    let expected = UnknownConsent { proposed: 4, allowed: 3, refused: 0 };
+    assert_eq!(campaign.unknown_consent, Some(expected));
+}
+
+#[test]
 fn a_time_zone_that_is_imported_moves_the_quiet_hours() {
     let mut zoned = said(2, true);
     (zoned.consent, zoned.time_zone) = (None, Some("Asia/Omsk".into()));

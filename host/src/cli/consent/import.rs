@@ -32,8 +32,8 @@ const CLOCKS_DIFFER_MAX_MS: clock::Millis = 10 * 60_000;
 /// alone.
 ///
 /// The file is checked as a whole first: if one line is wrong, nothing is imported. Then each
-/// consent is imported unless a later one is known, from an event or an import. One of the same
-/// time stays as it is. So an import may be repeated, and an interrupted one is completed by
+/// consent is imported unless a later one is known, from an event or an import. Of two of the same
+/// time, a refusal stays. So an import may be repeated, and an interrupted one is completed by
 /// repeating it. If policies.toml has `time_zone_attribute`, a time zone that is known stays, as
 /// events tell it; otherwise an import replaces it.
 ///

@@ -29,6 +29,7 @@ use hailer_base::clock::Millis;
 use hailer_broker::communication::Communication;
 use hailer_engine::{CallCost, GuestLine, LogLine, RuleSet, Sandbox};
 use hailer_event::{Customer, CustomerKey, DedupKey, Event, EventId};
+use hailer_policies::Channels;
 use hailer_store::StoreError;
 
 /// A dry run has one session that never breaks: without an id, two equal messages are two events.
@@ -127,9 +128,8 @@ pub struct Decision {
     pub lines: Vec<(Arc<str>, LogLine)>,
     /// The costs of the calls, each with its campaign; empty in a sandbox that does not meter.
     pub costs: Vec<(Arc<str>, CallCost)>,
-    /// Communications that were sent or deferred although the customer's consent is not known, by
-    /// campaign. A released communication does not count again.
-    pub allowed_unknown: Vec<(Arc<str>, u64)>,
+    /// For each campaign that answered, the channels on which the customer's consent is not known.
+    pub unknown_consents: Vec<(Arc<str>, Channels)>,
     pub(super) turn: Turn,
 }
 
@@ -377,9 +377,9 @@ impl Runner {
                 self.impure.push(campaign);
             }
         }
-        let allowed_unknown = self.allowed_unknown(&case);
+        let unknown_consents = self.unknown_consents(&case);
         Decision {
-            allowed_unknown,
+            unknown_consents,
             cause: case.cause(),
             event_id: case.id,
             number,
@@ -394,31 +394,21 @@ impl Runner {
         }
     }
 
-    /// Counts what was sent or deferred although the consent is not known. An event's own statement
-    /// is in the row before the event is judged, and nothing else changes a consent until then.
-    fn allowed_unknown(&self, case: &Case) -> Vec<(Arc<str>, u64)> {
-        let mut counts = Vec::new();
+    /// On which channels the customer's consent is not known to the campaigns that answered. An
+    /// event's own statement is in the row before the event is judged, and nothing else changes a
+    /// consent until then.
+    fn unknown_consents(&self, case: &Case) -> Vec<(Arc<str>, Channels)> {
         let policies = self.rules.policies().filter(|policies| policies.consent.is_some());
-        let Some(policies) = policies else { return counts };
+        let Some(policies) = policies else { return Vec::new() };
         let row = case.customer.and_then(|customer| self.core.rows.policy(customer));
-        for outcome in &case.outcomes {
-            let Decided::Answered { communications, .. } = &outcome.decided else { continue };
-            let mut campaigns = self.rules.campaigns().iter();
-            let Some(campaign) = campaigns.find(|one| one.spec.name == outcome.campaign) else {
-                continue;
-            };
-            let acts_for = campaign.spec.acts_for();
-            let is_unknown = |channel| policies.asks_unknown_consent(row, acts_for, channel);
-            let is_counted = |one: &&Proposed| {
-                !matches!(one.verdict, Verdict::Suppressed(_))
-                    && Channel::from_wire(one.channel.into()).is_some_and(is_unknown)
-            };
-            let count = communications.iter().filter(is_counted).count() as u64;
-            if count > 0 {
-                counts.push((Arc::clone(&outcome.campaign), count));
-            }
-        }
-        counts
+        let of_answer = |outcome: &Outcome| {
+            let is_answer = matches!(outcome.decided, Decided::Answered { .. });
+            let mut campaigns = self.rules.campaigns().iter().filter(|_| is_answer);
+            let campaign = campaigns.find(|one| one.spec.name == outcome.campaign)?;
+            let unknown = policies.unknown_consents(row, campaign.spec.acts_for());
+            Some((Arc::clone(&outcome.campaign), unknown))
+        };
+        case.outcomes.iter().filter_map(of_answer).collect()
     }
 
     pub(super) fn import(
