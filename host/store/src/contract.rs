@@ -100,7 +100,7 @@ fn get(store: &dyn Store, table: Table, key: &[u8]) -> Option<Vec<u8>> {
 
 fn a_new_store_says_what_it_is_and_holds_nothing_else(store: &dyn Store) {
     let identity = store.identity();
-    assert_eq!((identity.format, &*identity.environment, identity.id.len()), (9, "test", 32));
+    assert_eq!((identity.format, &*identity.environment, identity.id.len()), (10, "test", 32));
     let rows = contents(store);
     assert_eq!(rows.keys().collect::<Vec<_>>(), [&(Table::Meta, b"store".to_vec())]);
 }

@@ -15,7 +15,7 @@ use super::log::Nonce;
 pub(super) const IDENTITY_KEY: &[u8] = b"store";
 
 /// The store format that this version writes, and the only one that it reads.
-pub(super) const FORMAT: u32 = 9;
+pub(super) const FORMAT: u32 = 10;
 
 /// The identity of a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

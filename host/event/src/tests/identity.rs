@@ -1,5 +1,7 @@
 //! Deduplication keys, event ids, and customers.
 
+use proptest::prelude::*;
+
 use super::super::EventErrorKind;
 use super::samples::SAMPLES;
 use super::*;
@@ -123,6 +125,25 @@ fn an_id_of_a_customer_is_the_same_as_a_text_and_as_a_number() {
         (r#""purchase":{"amount":7}"#, r#""purchase":{"amount":"7"}"#),
     ] {
         assert_ne!(of(one), of(other), "{one} {other}");
+    }
+}
+
+proptest! {
+    /// The content's hash is not collision resistant, so two contents may have one hash.
+    #[test]
+    fn one_hash_of_two_contents_never_makes_events_of_two_customers_equal(
+        content: [u8; 16], one: u32, other: u32
+    ) {
+        prop_assume!(one != other);
+        let of = |id: u32| {
+            let customer = format!(r#"{{"customerId":{id}}}"#);
+            let event = read(&format!(r#"{{"eventCode":"E","customerInfo":{customer}}}"#));
+            let customer = *event.unwrap().customer_key().unwrap().as_bytes();
+            super::super::DedupKey::new(customer, content, true)
+        };
+        let (one, other) = (of(one), of(other));
+        prop_assert_ne!(one, other);
+        prop_assert_ne!(one.event_id(0), other.event_id(0));
     }
 }
 
@@ -288,12 +309,13 @@ fn the_occurrence_counts_only_for_an_event_without_an_id() {
     assert_ne!(named.event_id(0), nameless.event_id(0));
 }
 
-/// Brokers and stores keep ids, so a change of ids would make every event a new one.
+/// Brokers and stores keep ids, so a change of ids would make every event a new one. It needs a new
+/// format of the store.
 #[test]
 fn ids_are_the_same_in_every_version() {
     let event = read(sample!("OnBlockCard")).unwrap();
     let key = event.dedup_key(None, None);
-    assert_eq!(key.event_id(0).to_string(), "d7af12cf205b9a85f0eb223663a78490");
+    assert_eq!(key.event_id(0).to_string(), "ff7a35942fcc86a97813f245c9de4f51");
     assert_eq!(event.customer_key().unwrap().seed(), 0x8a89_2aa1_10fd_096e);
 }
 

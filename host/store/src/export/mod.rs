@@ -3,7 +3,7 @@
 //! it, too.
 //!
 //! ```text
-//! {"hailerStoreExport":1,"store":{"format":9,"environment":"production","id":"…","createdAt":"…"}}
+//! {"hailerStoreExport":1,"store":{"format":10,"environment":"production","id":"…","createdAt":…}}
 //! ["customers","<key>","<value>"]
 //! {"rows":{"meta":3,"customers":1,…},"blake3":"…"}
 //! ```

@@ -138,7 +138,7 @@ fn the_lines_of_an_export_never_change() {
     store.commit(changes).unwrap();
     let Identity { created_at, .. } = store.identity();
     let identity = format!(
-        r#"{{"format":9,"environment":"test","id":"{}","createdAt":"{created_at}"}}"#,
+        r#"{{"format":10,"environment":"test","id":"{}","createdAt":"{created_at}"}}"#,
         "0".repeat(32)
     );
     let in_hex = hex::encode(&identity);
@@ -259,12 +259,12 @@ fn a_first_line_that_is_not_of_an_export_of_this_version_is_refused() {
             "export version 2, and this version of hailer reads 1 only",
         ),
         (
-            with("\"format\":9", "\"format\":10"),
-            "store format 10, and this version of hailer imports format 9 only",
+            with("\"format\":10", "\"format\":11"),
+            "store format 11, and this version of hailer imports format 10 only",
         ),
         (
-            with("\"format\":9", "\"format\":7"),
-            "store format 7, and this version of hailer imports format 9 only; import it with the \
+            with("\"format\":10", "\"format\":7"),
+            "store format 7, and this version of hailer imports format 10 only; import it with the \
              version of hailer that wrote it",
         ),
         (

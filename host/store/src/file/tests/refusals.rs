@@ -76,15 +76,15 @@ fn another_format_is_refused_by_its_number_alone() {
         drop(tree);
         reopen(directory.path()).unwrap_err()
     };
-    for (row, format) in [(r#"{"format":10,"new":true}"#, 10), (r#"{"format":7}"#, 7)] {
+    for (row, format) in [(r#"{"format":11,"new":true}"#, 11), (r#"{"format":7}"#, 7)] {
         let refused = with(row.as_bytes()).to_string();
         let expected = format!(
-            "has store format {format}, and this version of hailer reads format 9 only; run the \
+            "has store format {format}, and this version of hailer reads format 10 only; run the \
              version of hailer that wrote it"
         );
         assert!(refused.contains(&expected), "{refused}");
     }
-    assert!(matches!(with(br#"{"format":9}"#), StoreError::Damaged { .. }));
+    assert!(matches!(with(br#"{"format":10}"#), StoreError::Damaged { .. }));
     assert!(matches!(with(b"?"), StoreError::Damaged { .. }));
 }
 
