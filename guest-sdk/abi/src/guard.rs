@@ -31,6 +31,26 @@ pub trait Fields {
     }
 }
 
+/// A test of one field against a constant. It holds only if the field is present.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Test {
+    /// The field is this text.
+    Text {
+        field: usize,
+        is: Box<[u8]>,
+    },
+    Bool {
+        field: usize,
+        is: bool,
+    },
+    /// The field compares like this to the number. The comparison is never `!=`.
+    Number {
+        field: usize,
+        comparison: Comparison,
+        number: Digits,
+    },
+}
+
 #[derive(Clone, Debug, PartialEq)]
 enum Node {
     All(Box<[Node]>),
@@ -82,6 +102,14 @@ impl Guard {
     #[must_use]
     pub fn answer(&self, fields: &impl Fields) -> Option<bool> {
         self.root.answer(fields)
+    }
+
+    /// Tests of which at least one holds whenever the condition is true, for an index of many
+    /// conditions. An empty list means that the condition is never true. `None` if the condition
+    /// has no such tests.
+    #[must_use]
+    pub fn tests(&self) -> Option<Vec<Test>> {
+        self.root.tests(true)
     }
 
     /// The condition as text, with the values of the parameters, and without the parts that they
@@ -236,6 +264,56 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Tests of which at least one holds whenever the result is `wanted`.
+    fn tests(&self, wanted: bool) -> Option<Vec<Test>> {
+        let one = |test| Some(vec![test]);
+        match self {
+            Node::All(parts) if wanted => fewest(parts, wanted),
+            Node::Any(parts) if !wanted => fewest(parts, wanted),
+            Node::All(parts) | Node::Any(parts) => {
+                let tests: Option<Vec<_>> = parts.iter().map(|part| part.tests(wanted)).collect();
+                tests.map(|tests| tests.concat())
+            }
+            Node::Not(part) => part.tests(!wanted),
+            Node::Is(Input::Field(field)) => one(Test::Bool { field: *field, is: wanted }),
+            Node::Is(Input::Bool(is)) if *is != wanted => Some(Vec::new()),
+            Node::Number(comparison, field, number) => {
+                let comparison = if wanted { *comparison } else { comparison.negated() };
+                let test = Test::Number { field: *field, comparison, number: *number };
+                if comparison == Comparison::Ne { None } else { one(test) }
+            }
+            Node::Text(Comparison::Eq, field, is) if wanted => {
+                one(Test::Text { field: *field, is: is.clone() })
+            }
+            Node::Text(Comparison::Ne, field, is) if !wanted => {
+                one(Test::Text { field: *field, is: is.clone() })
+            }
+            Node::Compare(
+                comparison @ (Comparison::Eq | Comparison::Ne),
+                Input::Field(field),
+                Input::Bool(constant),
+            ) => {
+                let is_same = (*comparison == Comparison::Eq) == wanted;
+                one(Test::Bool { field: *field, is: *constant == is_same })
+            }
+            Node::Is(_) | Node::Text(..) | Node::Compare(..) => None,
+            Node::Present(_) | Node::Absent(_) => None,
+        }
+    }
+}
+
+/// The tests of the part whose tests hold for the fewest events, as far as that can be known: a
+/// field has one value, and many values are above a number.
+fn fewest(parts: &[Node], wanted: bool) -> Option<Vec<Test>> {
+    let weight = |test: &Test| match test {
+        Test::Text { .. } | Test::Number { comparison: Comparison::Eq, .. } => 1,
+        Test::Bool { .. } | Test::Number { .. } => 16,
+    };
+    let tests = parts.iter().filter_map(|part| part.tests(wanted));
+    tests.min_by_key(|tests| tests.iter().map(weight).sum::<usize>())
+}
+
 /// Combines the results of parts: one part with the `decisive` result decides, otherwise all must
 /// be known.
 fn decided_by(decisive: bool, parts: &[Node], fields: &impl Fields) -> Option<bool> {
@@ -285,7 +363,8 @@ fn order(left: Value<'_>, right: Value<'_>) -> Option<Ordering> {
 /// Compares two numbers as `Decimal` does, but faster: a 96-bit number with up to nine more digits
 /// fits an `i128`.
 #[inline]
-fn by_value(left: Digits, right: Digits) -> Ordering {
+#[must_use]
+pub fn by_value(left: Digits, right: Digits) -> Ordering {
     const MORE: [i128; 10] =
         [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
     if left.scale == right.scale {
@@ -311,6 +390,18 @@ impl Comparison {
             Comparison::Gt => Comparison::Lt,
             Comparison::Ge => Comparison::Le,
             same @ (Comparison::Eq | Comparison::Ne) => same,
+        }
+    }
+
+    /// The comparison that holds when this one does not.
+    fn negated(self) -> Comparison {
+        match self {
+            Comparison::Lt => Comparison::Ge,
+            Comparison::Le => Comparison::Gt,
+            Comparison::Gt => Comparison::Le,
+            Comparison::Ge => Comparison::Lt,
+            Comparison::Eq => Comparison::Ne,
+            Comparison::Ne => Comparison::Eq,
         }
     }
 

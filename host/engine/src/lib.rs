@@ -6,6 +6,7 @@
 
 mod batch;
 mod campaign;
+mod condition_index;
 mod cost;
 mod crossings;
 mod data;
@@ -30,6 +31,7 @@ pub mod fixture;
 
 pub use batch::{Batch, MergeTimer, NotCalled};
 pub use campaign::{Campaign, CampaignSpec, Mode, OnFault, OnPause, Rollout, Trial};
+pub use condition_index::Candidates;
 pub use cost::{SampleCost, sample_costs, time_samples};
 pub use crossings::{BatchResult, CallCost, CallResult, GuestLine, Guests, Spent};
 pub use data::state_json;

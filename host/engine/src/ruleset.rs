@@ -6,10 +6,11 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hailer_abi::guard::Guard;
+use hailer_abi::guard::{Guard, Test};
 use hailer_abi::manifest::{ANY_EVENT, Handler};
 
 use super::campaign::{Campaign, CampaignSpec, Mode, OnFault, Trial};
+use super::condition_index::{Candidates, ConditionIndex};
 use super::guards::{HandlerFields, TrackedFields};
 use super::params::written;
 use hailer_event::{CustomerKey, Plan, PlanBuilder, Projection, Slot, Unusable};
@@ -21,9 +22,10 @@ pub struct RuleSet {
     /// The number of the rule set, which grows with every swap.
     pub number: u64,
     campaigns: Vec<Arc<Campaign>>,
-    by_code: HashMap<Box<str>, Reading>,
-    /// The reading of codes that no handler names.
-    any_other: Reading,
+    /// The first is that of codes that no handler names.
+    readings: Vec<Reading>,
+    /// The places of the others.
+    by_code: HashMap<Box<str>, usize>,
     /// The first lane of each campaign, and at the end the number of lanes.
     lanes: Vec<usize>,
     /// The relation of each campaign to its canary.
@@ -74,8 +76,11 @@ pub enum CanaryRole {
 /// The fields to read from the events of one code, and the handlers that take them.
 #[derive(Debug)]
 pub struct Reading {
+    /// Its place among the readings of the rule set.
+    pub number: usize,
     pub plan: Plan,
     pub subscriptions: Vec<Subscription>,
+    index: ConditionIndex,
 }
 
 /// One handler of one campaign that takes an event code, or that a timer or a merge calls.
@@ -147,13 +152,16 @@ impl RuleSet {
             .iter()
             .flat_map(|campaign| &campaign.spec.manifest.handlers)
             .flat_map(|handler| &handler.events);
-        let mut by_code: HashMap<Box<str>, Reading> = HashMap::new();
+        let roles = canary_roles(&campaigns);
+        let mut readings = vec![Reading::of_code(&campaigns, &roles, ANY_EVENT, 0)];
+        let mut by_code: HashMap<Box<str>, usize> = HashMap::new();
         for code in codes.filter(|code| *code != ANY_EVENT) {
             if !by_code.contains_key(code.as_str()) {
-                by_code.insert(code.as_str().into(), Reading::of_code(&campaigns, code));
+                let number = readings.len();
+                readings.push(Reading::of_code(&campaigns, &roles, code, number));
+                by_code.insert(code.as_str().into(), number);
             }
         }
-        let any_other = Reading::of_code(&campaigns, ANY_EVENT);
         let mut lanes = vec![0];
         lanes.extend(campaigns.iter().scan(0, |lanes, campaign| {
             *lanes += campaign.spec.manifest.handlers.len();
@@ -163,7 +171,6 @@ impl RuleSet {
             campaign.spec.manifest.remembers() || campaign.spec.on_fault == OnFault::Hold
         };
         let remembers = running().any(keeps);
-        let roles = canary_roles(&campaigns);
         let shadows: Vec<&Trial> =
             running().filter_map(|campaign| campaign.spec.shadow()).collect();
         let is_compared = |spec: &CampaignSpec| {
@@ -173,8 +180,8 @@ impl RuleSet {
         RuleSet {
             number,
             campaigns,
+            readings,
             by_code,
-            any_other,
             lanes,
             roles,
             compared,
@@ -274,7 +281,13 @@ impl RuleSet {
     /// The fields to read from events of a code, and the handlers that take them.
     #[must_use]
     pub fn reading(&self, code: &str) -> &Reading {
-        self.by_code.get(code).unwrap_or(&self.any_other)
+        &self.readings[self.by_code.get(code).copied().unwrap_or_default()]
+    }
+
+    /// All readings, by their numbers.
+    #[must_use]
+    pub fn readings(&self) -> &[Reading] {
+        &self.readings
     }
 
     #[must_use]
@@ -328,7 +341,12 @@ impl RuleSet {
 }
 
 impl Reading {
-    fn of_code(campaigns: &[Arc<Campaign>], code: &str) -> Reading {
+    fn of_code(
+        campaigns: &[Arc<Campaign>],
+        roles: &[CanaryRole],
+        code: &str,
+        number: usize,
+    ) -> Reading {
         let mut plan = PlanBuilder::new();
         let mut subscriptions = Vec::new();
         let mut lane_first = 0;
@@ -362,7 +380,39 @@ impl Reading {
             }
             lane_first += handlers.len();
         }
-        Reading { plan: plan.build(), subscriptions }
+        // Whether another campaign decides for a customer is asked for each event.
+        let is_for_all = |subscription: &&Subscription| {
+            roles[subscription.campaign] == CanaryRole::Alone
+                && campaigns[subscription.campaign].spec.rollout.is_none()
+        };
+        let tests = subscriptions
+            .iter()
+            .map(|subscription| Some(subscription).filter(is_for_all).and_then(Subscription::tests))
+            .collect();
+        Reading { number, plan: plan.build(), subscriptions, index: ConditionIndex::new(tests) }
+    }
+
+    /// The subscriptions whose conditions are indexed. Their campaigns decide for every customer.
+    pub fn indexed(&self) -> impl ExactSizeIterator<Item = &Subscription> {
+        self.index.indexed().iter().map(|place| &self.subscriptions[*place as usize])
+    }
+
+    /// Whether any condition is indexed.
+    #[must_use]
+    pub fn has_index(&self) -> bool {
+        !self.index.indexed().is_empty()
+    }
+
+    /// Whether the subscription at a place is one of [`Self::indexed`].
+    #[must_use]
+    pub fn is_indexed(&self, place: usize) -> bool {
+        self.index.is_indexed(place)
+    }
+
+    /// Finds the subscriptions whose conditions may be true for these fields; all others do not
+    /// match. Those that [`Self::indexed`] lacks are always among them.
+    pub fn find(&self, projection: &Projection, candidates: &mut Candidates) {
+        self.index.find(projection, candidates);
     }
 }
 
@@ -400,6 +450,17 @@ impl Subscription {
     pub fn matches(&self, projection: &Projection) -> bool {
         let handler = HandlerFields { fields: &self.fields, projection };
         self.guard.as_ref().is_none_or(|guard| guard.matches(&handler))
+    }
+
+    /// Tests of which at least one holds whenever the condition is true, with the slots of their
+    /// fields; `None` if there are none.
+    fn tests(&self) -> Option<Vec<(Slot, Test)>> {
+        let with_slot = |test: Test| {
+            let (Test::Text { field, .. } | Test::Bool { field, .. } | Test::Number { field, .. }) =
+                &test;
+            Some((self.fields.get(*field)?.slot, test))
+        };
+        self.guard.as_ref()?.tests()?.into_iter().map(with_slot).collect()
     }
 
     /// The text of the handler's condition; `None` if it has none.

@@ -389,6 +389,56 @@ fn condition() -> impl Strategy<Value = Condition> {
     })
 }
 
+fn holds(test: &Test, fields: &impl Fields) -> bool {
+    match test {
+        Test::Text { field, is } => fields.field(*field).and_then(crate::value::text) == Some(is),
+        Test::Bool { field, is } => {
+            fields.field(*field).and_then(Value::read) == Some(Value::Bool(*is))
+        }
+        Test::Number { field, comparison, number } => fields
+            .field(*field)
+            .and_then(digits)
+            .is_some_and(|found| comparison.holds(by_value(found, *number))),
+    }
+}
+
+#[test]
+fn the_tests_of_a_condition_are_those_that_hold_for_the_fewest_events() {
+    let tests = |json: &str| {
+        let condition: Condition = serde_json::from_str(json).unwrap();
+        Guard::new(&condition, &fields(), &schema(), &array(&params())).unwrap().tests()
+    };
+    let (amount, brand, refund) = (
+        r#"{"ge":[{"field":"amount"},{"param":"least"}]}"#,
+        r#"{"eq":[{"field":"brand"},{"param":"brand"}]}"#,
+        r#"{"is":{"field":"refund"}}"#,
+    );
+    let of_brand = Test::Text { field: 3, is: Box::from(&b"b"[..]) };
+    let of_refund = Test::Bool { field: 5, is: false };
+    let of_amount = |comparison| {
+        let number = Digits { mantissa: 10_000, scale: 2 };
+        Test::Number { field: 0, comparison, number }
+    };
+    for (json, expected) in [
+        (amount.to_owned(), Some(vec![of_amount(Comparison::Ge)])),
+        (format!(r#"{{"not":{amount}}}"#), Some(vec![of_amount(Comparison::Lt)])),
+        (format!(r#"{{"all":[{amount},{brand}]}}"#), Some(vec![of_brand.clone()])),
+        (
+            format!(r#"{{"all":[{{"present":"kind"}},{{"not":{refund}}}]}}"#),
+            Some(vec![of_refund.clone()]),
+        ),
+        (
+            format!(r#"{{"not":{{"all":[{{"not":{brand}}},{refund}]}}}}"#),
+            Some(vec![of_brand, of_refund]),
+        ),
+        (format!(r#"{{"any":[{brand},{{"absent":"kind"}}]}}"#), None),
+        (r#"{"all":[{"not":{"is":{"param":"on"}}}]}"#.to_owned(), Some(Vec::new())),
+        (r#"{"is":{"param":"on"}}"#.to_owned(), None),
+    ] {
+        assert_eq!(tests(&json), expected, "{json}");
+    }
+}
+
 /// Decimals of all sizes and scales, often close to each other.
 fn decimal() -> impl Strategy<Value = Decimal> {
     let mantissa = prop_oneof![
@@ -421,5 +471,18 @@ proptest! {
         prop_assert_eq!(&serde_json::from_str::<Condition>(&json).unwrap(), &condition);
         let expected = [Some(false), None, Some(true)][usize::from(meaning(&condition, &values))];
         prop_assert_eq!(answer(&json, &values), expected, "{}", condition);
+    }
+
+    #[test]
+    fn a_condition_is_never_true_if_none_of_its_tests_holds(
+        condition in condition(), values in event(),
+    ) {
+        let guard = Guard::new(&condition, &fields(), &schema(), &array(&params())).unwrap();
+        let bytes = array(&values);
+        let fields = crate::value::elements(&bytes).unwrap();
+        let tests = guard.tests().filter(|_| guard.matches(&fields));
+        if let Some(tests) = tests {
+            prop_assert!(tests.iter().any(|test| holds(test, &fields)), "{}: {:?}", condition, tests);
+        }
     }
 }

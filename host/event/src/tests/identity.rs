@@ -137,7 +137,7 @@ proptest! {
         prop_assume!(one != other);
         let of = |id: u32| {
             let customer = format!(r#"{{"customerId":{id}}}"#);
-            let event = read(&format!(r#"{{"eventCode":"E","customerInfo":{customer}}}"#));
+            let event = read(format!(r#"{{"eventCode":"E","customerInfo":{customer}}}"#));
             let customer = *event.unwrap().customer_key().unwrap().as_bytes();
             super::super::DedupKey::new(customer, content, true)
         };

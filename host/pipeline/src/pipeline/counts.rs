@@ -91,6 +91,11 @@ impl Counts {
         }
     }
 
+    /// The rule set whose campaigns are counted.
+    pub(super) fn rules(&self) -> &Arc<RuleSet> {
+        &self.rules
+    }
+
     /// Switches to the campaigns of this rule set.
     pub(super) fn adopt(&mut self, rules: &Arc<RuleSet>) {
         if Arc::ptr_eq(&self.rules, rules) {

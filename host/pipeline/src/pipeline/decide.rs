@@ -29,7 +29,7 @@ use super::rows::Rows;
 use super::senders::Senders;
 use super::trials::Trials;
 use hailer_base::clock::Millis;
-use hailer_engine::{Batch, BatchResult, Guests, RuleSet, Sandbox};
+use hailer_engine::{Batch, BatchResult, Candidates, Guests, RuleSet, Sandbox};
 use hailer_event::{CustomerKey, Projection};
 
 /// The most input that waits for its calls, in bytes: one large event read whole by many campaigns
@@ -45,6 +45,8 @@ pub(super) struct Decider {
     /// The calls that were gathered last, and the fields of the event that was read last.
     pub(super) batch: Batch,
     pub(super) projection: Projection,
+    /// The campaigns whose conditions the event that was read last may match.
+    pub(super) candidates: Candidates,
     /// The answers to the last calls, with the guests' logs and costs.
     pub(super) answers: BatchResult,
     /// The rows of the customers of the cases, after the decisions so far.
@@ -94,6 +96,7 @@ impl Decider {
             guests: Guests::new(Arc::clone(sandbox), recheck_one_in),
             batch: Batch::default(),
             projection: Projection::new(),
+            candidates: Candidates::default(),
             answers: BatchResult::default(),
             rows: Rows::default(),
             limits,
@@ -112,10 +115,17 @@ impl Decider {
     pub(super) fn begin(&mut self, rules: &Arc<RuleSet>, now: Millis) {
         self.guests.adopt(rules);
         self.senders.adopt(rules);
-        self.misses.adopt(rules.campaigns().len());
+        self.misses.adopt(rules);
         self.limits.trials.begin(rules, &*self.limits.owner);
         self.blocked.clear();
         (self.rule_set, self.now) = (rules.number, now);
+    }
+
+    /// Adds the misses of events that passed an index of conditions.
+    pub(super) fn settle_misses(&mut self, rules: &RuleSet) {
+        let mut misses = std::mem::take(&mut self.misses);
+        misses.settle(rules, |campaign| self.runs(rules, campaign, self.now));
+        self.misses = misses;
     }
 
     /// Gathers the calls for cases from the first on, and returns for how many: at least one, and

@@ -42,6 +42,9 @@ impl Decider {
     /// the event. If the condition of a handler does not match, the campaign is not concerned: the
     /// event waits behind no failure and only a counter grows. If the condition reads a field that
     /// cannot be used, the campaign gets an outcome with the reason.
+    ///
+    /// Most conditions are not evaluated: an index names those that may be true. An event with a
+    /// field that cannot be used is put before every condition, because of those outcomes.
     fn gather_event(&mut self, rules: &RuleSet, number: usize, case: &mut Case) {
         let Reason::Event { event, .. } = &case.reason else { return };
         let now = case.now;
@@ -60,67 +63,91 @@ impl Decider {
         if mismatches > 0 {
             self.count_unusable(rules, reading);
         }
-        for subscription in &reading.subscriptions {
-            let campaign = &rules.campaigns()[subscription.campaign];
-            let spec = &campaign.spec;
-            if !self.runs(rules, subscription.campaign, now) {
-                let stop = self
-                    .stop(rules, subscription.campaign, now)
-                    .filter(|_| spec.is_for(case.customer));
-                if let Some(stop) = stop.filter(|_| subscription.matches(&self.projection)) {
-                    let decided = self.miss(campaign, subscription.campaign, case, stop);
+        if mismatches > 0 || !reading.has_index() {
+            for subscription in &reading.subscriptions {
+                self.gather_campaign(rules, reading, subscription, number, case);
+            }
+            return;
+        }
+        let mut candidates = std::mem::take(&mut self.candidates);
+        reading.find(&self.projection, &mut candidates);
+        self.misses.passed(reading.number);
+        for place in candidates.iter() {
+            let subscription = &reading.subscriptions[place];
+            if reading.is_indexed(place) {
+                self.misses.candidate(subscription.campaign);
+            }
+            self.gather_campaign(rules, reading, subscription, number, case);
+        }
+        self.candidates = candidates;
+    }
+
+    /// Adds the call of one campaign, if it takes the event.
+    fn gather_campaign(
+        &mut self,
+        rules: &RuleSet,
+        reading: &Reading,
+        subscription: &Subscription,
+        number: usize,
+        case: &mut Case,
+    ) {
+        let now = case.now;
+        let campaign = &rules.campaigns()[subscription.campaign];
+        let spec = &campaign.spec;
+        if !self.runs(rules, subscription.campaign, now) {
+            let stop =
+                self.stop(rules, subscription.campaign, now).filter(|_| spec.is_for(case.customer));
+            if let Some(stop) = stop.filter(|_| subscription.matches(&self.projection)) {
+                let decided = self.miss(campaign, subscription.campaign, case, stop);
+                case.outcomes.push(outcome(spec, decided));
+            }
+            return;
+        }
+        let decides = rules
+            .decides(subscription.campaign, case.customer, |other| self.runs(rules, other, now));
+        self.limits.trials.event(rules, reading, subscription.campaign, decides);
+        if !subscription.matches(&self.projection) {
+            if decides {
+                self.misses.count(subscription.campaign);
+                let unusable = (self.projection.mismatches() > 0)
+                    .then(|| subscription.unusable_in_condition(&self.projection))
+                    .flatten();
+                if let Some(missing) = unusable {
+                    let (index, handler) = (subscription.campaign, subscription.handler);
+                    let decided = self.skipped(campaign, index, handler, missing);
                     case.outcomes.push(outcome(spec, decided));
                 }
-                continue;
             }
-            let decides = rules.decides(subscription.campaign, case.customer, |other| {
-                self.runs(rules, other, now)
-            });
-            self.limits.trials.event(rules, reading, subscription.campaign, decides);
-            if !subscription.matches(&self.projection) {
-                if decides {
-                    self.misses.count(subscription.campaign);
-                    let unusable = (mismatches > 0)
-                        .then(|| subscription.unusable_in_condition(&self.projection))
-                        .flatten();
-                    if let Some(missing) = unusable {
-                        let (index, handler) = (subscription.campaign, subscription.handler);
-                        let decided = self.skipped(campaign, index, handler, missing);
-                        case.outcomes.push(outcome(spec, decided));
-                    }
-                }
-                continue;
+            return;
+        }
+        if !decides {
+            // The other of campaign and canary decides for this customer.
+            if rules.canary_role(subscription.campaign) == CanaryRole::Alone {
+                case.outcomes.push(outcome(spec, records::Decided::OutsideRollout));
             }
-            if !decides {
-                // The other of campaign and canary decides for this customer.
-                if rules.canary_role(subscription.campaign) == CanaryRole::Alone {
-                    case.outcomes.push(outcome(spec, records::Decided::OutsideRollout));
-                }
-                continue;
-            }
-            if self.waits(spec, case.customer) {
-                let held = self.hold(campaign, subscription.campaign, case);
-                let lost = || {
-                    format!("an earlier failure of the customer is ahead of it; {NOT_KEPT}").into()
-                };
-                let decided = held.unwrap_or_else(|| records::Decided::Failed { error: lost() });
-                case.outcomes.push(outcome(spec, decided));
-                continue;
-            }
-            let state = case.customer.and_then(|customer| self.rows.state(customer, spec, now));
-            let seed = case.customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
-            if let Err(not_called) =
-                self.batch.add(subscription, number, now, seed, state, &self.projection)
-            {
-                let decided = self.not_called(
-                    campaign,
-                    subscription.campaign,
-                    subscription.handler,
-                    case,
-                    not_called,
-                );
-                case.outcomes.push(outcome(spec, decided));
-            }
+            return;
+        }
+        if self.waits(spec, case.customer) {
+            let held = self.hold(campaign, subscription.campaign, case);
+            let lost =
+                || format!("an earlier failure of the customer is ahead of it; {NOT_KEPT}").into();
+            let decided = held.unwrap_or_else(|| records::Decided::Failed { error: lost() });
+            case.outcomes.push(outcome(spec, decided));
+            return;
+        }
+        let state = case.customer.and_then(|customer| self.rows.state(customer, spec, now));
+        let seed = case.customer.map_or(SEED_OF_NOBODY, CustomerKey::seed);
+        if let Err(not_called) =
+            self.batch.add(subscription, number, now, seed, state, &self.projection)
+        {
+            let decided = self.not_called(
+                campaign,
+                subscription.campaign,
+                subscription.handler,
+                case,
+                not_called,
+            );
+            case.outcomes.push(outcome(spec, decided));
         }
     }
 

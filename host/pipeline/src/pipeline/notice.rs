@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use hailer_abi::wire::Channel;
-use hailer_engine::GuestFault;
+use hailer_engine::{GuestFault, RuleSet};
 use hailer_event::EventId;
 use hailer_policies::Reason;
 
@@ -78,29 +78,87 @@ pub(super) struct Fault {
 
 /// Events that did not match a handler's condition, by campaign. With many rules most events
 /// match few of them, so misses are counted and are no notices.
+///
+/// The index of conditions names the handlers that an event may match, and the others are not
+/// touched: an event that passes a whole reading is counted once. What it was among the candidates
+/// of is subtracted when the counts are taken out.
 #[derive(Debug, Default)]
 pub(super) struct Misses {
     by_campaign: Vec<u64>,
     /// Campaigns with misses.
     campaigns: Vec<usize>,
+    /// Events that passed each reading through its index.
+    passed: Vec<u64>,
+    all_passed: u64,
+    /// For each campaign, the events among `passed` of which it was a candidate.
+    candidates: Vec<u64>,
 }
 
 impl Misses {
-    /// Counts for so many campaigns. A caller that changes the rule set drains the counts before.
-    pub(super) fn adopt(&mut self, campaigns: usize) {
-        if self.by_campaign.len() != campaigns {
-            self.by_campaign.clear();
-            self.by_campaign.resize(campaigns, 0);
-            self.campaigns.clear();
+    /// Counts for this rule set. A caller that changes the rule set drains the counts before.
+    pub(super) fn adopt(&mut self, rules: &RuleSet) {
+        let (campaigns, readings) = (rules.campaigns().len(), rules.readings().len());
+        if self.by_campaign.len() != campaigns || self.passed.len() != readings {
+            *self = Misses {
+                by_campaign: vec![0; campaigns],
+                candidates: vec![0; campaigns],
+                passed: vec![0; readings],
+                ..Misses::default()
+            };
         }
     }
 
     #[inline]
     pub(super) fn count(&mut self, campaign: usize) {
+        self.add(campaign, 1);
+    }
+
+    fn add(&mut self, campaign: usize, events: u64) {
         let misses = &mut self.by_campaign[campaign];
-        *misses += 1;
-        if *misses == 1 {
+        if *misses == 0 && events > 0 {
             self.campaigns.push(campaign);
+        }
+        *misses += events;
+    }
+
+    /// Counts an event whose matches the index of the reading with this number found.
+    #[inline]
+    pub(super) fn passed(&mut self, reading: usize) {
+        self.passed[reading] += 1;
+        self.all_passed += 1;
+    }
+
+    /// Counts that a campaign was found for such an event.
+    #[inline]
+    pub(super) fn candidate(&mut self, campaign: usize) {
+        self.candidates[campaign] += 1;
+    }
+
+    /// The events that passed an index and are not drained yet.
+    pub(super) fn all_passed(&self) -> u64 {
+        self.all_passed
+    }
+
+    /// Adds the misses of the events that passed an index, for the campaigns that run.
+    pub(super) fn settle(&mut self, rules: &RuleSet, runs: impl Fn(usize) -> bool) {
+        if std::mem::take(&mut self.all_passed) == 0 {
+            return;
+        }
+        for reading in rules.readings() {
+            let passed = std::mem::take(&mut self.passed[reading.number]);
+            if passed == 0 {
+                continue;
+            }
+            for subscription in reading.indexed() {
+                let campaign = subscription.campaign;
+                // A campaign takes events of several codes, and this reading has at most all of its
+                // candidates.
+                let found = self.candidates[campaign].min(passed);
+                self.candidates[campaign] -= found;
+                if runs(campaign) {
+                    self.add(campaign, passed - found);
+                }
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The report of notices by a running engine: counts, log lines, and the suspension of campaigns
 //! that misbehave.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use hailer_abi::wire;
@@ -45,8 +46,13 @@ impl Shard {
         }
     }
 
-    /// Counts the events that did not match, once a batch.
-    pub(super) fn report_misses(&mut self) {
+    /// Counts the events that did not match. Those that passed an index of conditions are counted
+    /// for every campaign that the index names, so they are counted together.
+    pub(super) fn report_misses(&mut self, with_passed: bool) {
+        if with_passed {
+            let rules = Arc::clone(self.counts.rules());
+            self.core.settle_misses(&rules);
+        }
         for (campaign, events) in self.core.misses.drain() {
             self.counts.of(campaign).missed(events);
         }

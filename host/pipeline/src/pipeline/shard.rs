@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use tokio::runtime::Handle;
@@ -40,6 +40,11 @@ use hailer_store::StoreError;
 /// The most bytes of customers' rows that are committed together. One event's rows may exceed the
 /// limit.
 const ROWS_BYTES_MAX: usize = 8 << 20;
+/// A busy shard reports the events that passed an index of conditions after this many of them. That
+/// looks at every indexed campaign.
+const PASSED_MAX: u64 = 1024;
+/// An idle shard reports them after this time.
+const MISSES_REPORTED_WITHIN: Duration = Duration::from_millis(100);
 
 /// A shard: the decision core and everything that it needs.
 pub(super) struct Shard {
@@ -179,23 +184,48 @@ impl Shard {
     /// When the store cannot be read.
     pub(super) fn run(mut self, mut events: mpsc::Receiver<Accepted>) -> Result<Tally, StoreError> {
         let mut accepted = Vec::with_capacity(self.batch_max);
-        while events.blocking_recv_many(&mut accepted, self.batch_max) > 0 {
+        while self.receive(&mut events, &mut accepted) > 0 {
             while !accepted.is_empty() {
                 let rest = self.poison_guard.split_off_suspect(&mut accepted);
                 match self.decide(&mut accepted) {
                     Ok(()) => accepted.extend(rest),
-                    Err(Stop::Closed) => return Ok(self.counts.finish()),
+                    Err(Stop::Closed) => return Ok(self.finish()),
                     Err(Stop::Store(error)) => return Err(error),
                 }
             }
         }
-        Ok(self.counts.finish())
+        Ok(self.finish())
+    }
+
+    /// Waits for events. Returns how many came; 0 if no more will come.
+    fn receive(
+        &mut self,
+        events: &mut mpsc::Receiver<Accepted>,
+        accepted: &mut Vec<Accepted>,
+    ) -> usize {
+        if self.core.misses.all_passed() > 0 {
+            let some = events.recv_many(accepted, self.batch_max);
+            let some = async { tokio::time::timeout(MISSES_REPORTED_WITHIN, some).await };
+            if let Ok(count) = self.exit.runtime.block_on(some) {
+                return count;
+            }
+            self.report_misses(true);
+        }
+        events.blocking_recv_many(accepted, self.batch_max)
+    }
+
+    fn finish(mut self) -> Tally {
+        self.report_misses(true);
+        self.counts.finish()
     }
 
     /// Decides the whole batch under one rule set, one wave after another.
     fn decide(&mut self, accepted: &mut Vec<Accepted>) -> Result<(), Stop> {
         Failpoint::BeforeEvaluation.pass();
         let rules = self.rules.current.load_full();
+        if !Arc::ptr_eq(self.counts.rules(), &rules) {
+            self.report_misses(true);
+        }
         self.counts.adopt(&rules);
         self.core.begin(&rules, self.intake.now());
         self.overlay.begin()?;
@@ -216,7 +246,7 @@ impl Shard {
             Failpoint::DuringRelease.pass();
         }
         Failpoint::AfterEvaluation.pass();
-        self.report_misses();
+        self.report_misses(self.core.misses.all_passed() >= PASSED_MAX);
         drop(in_flight);
         self.close(done, repeated, rules.number)
     }

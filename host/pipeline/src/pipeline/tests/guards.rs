@@ -10,11 +10,23 @@ use hailer_engine::OnFault;
 
 /// A rule that takes purchases of 100 and more; `handle` is the body of its handler.
 fn choosy(sandbox: &Arc<Sandbox>, name: &str, handle: &str, on_fault: OnFault) -> Arc<Campaign> {
+    from_on(sandbox, name, 100, handle, on_fault)
+}
+
+/// A rule that takes purchases of this amount and more.
+fn from_on(
+    sandbox: &Arc<Sandbox>,
+    name: &str,
+    least: u32,
+    handle: &str,
+    on_fault: OnFault,
+) -> Arc<Campaign> {
     let manifest = r#"{ "abi": 1, "name": "choosy", "version": "0.1.0", "params": [],
         "handlers": [{ "name": "h", "events": ["OnPurchaseConfirm"],
-            "when": { "ge": [{ "field": "amount" }, { "int": 100 }] },
+            "when": { "ge": [{ "field": "amount" }, { "int": LEAST }] },
             "fields": [{ "name": "amount", "type": "decimal",
                 "paths": ["/purchaseOperationInfo/purchaseData/amount"] }] }] }"#;
+    let manifest = &manifest.replace("LEAST", &least.to_string());
     let configure = format!(
         r#"(data (i32.const 16) "\91\c0")
         (func (export "hailer_configure") (param i32) (result i64) (i64.const {}))"#,
@@ -47,12 +59,12 @@ fn content() -> String {
 /// The tally after purchases of these amounts by customer 7, in this order, and the outcomes of
 /// each in the journal.
 async fn tally_of(
-    campaign: Arc<Campaign>,
+    campaigns: Vec<Arc<Campaign>>,
     sandbox: Arc<Sandbox>,
     amounts: &[&str],
 ) -> (Tally, Vec<Vec<Outcome>>) {
     let owner = Arc::new(NothingStops);
-    let rules = RuleSet::build(vec![campaign], 1);
+    let rules = RuleSet::build(campaigns, 1);
     let rules = Rules { sandbox, current: Arc::new(ArcSwap::from_pointee(rules)), owner };
     let settings = Settings {
         shards: 1,
@@ -104,7 +116,7 @@ async fn what_does_not_match_is_counted_and_leaves_no_outcome() {
     let sandbox = Sandbox::new(Limits::default()).unwrap();
     let campaign = choosy(&sandbox, "misses-are-counted", &content(), OnFault::Skip);
     let (tally, outcomes) =
-        tally_of(campaign, sandbox, &["99.9999", "100.0000", "null", "1e3"]).await;
+        tally_of(vec![campaign], sandbox, &["99.9999", "100.0000", "null", "1e3"]).await;
     let counts = &tally.campaigns["misses-are-counted"];
     assert_eq!((counts.missed, counts.decided, counts.faults), (2, 2, 0));
     assert_eq!(outcomes.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 0, 1]);
@@ -112,11 +124,31 @@ async fn what_does_not_match_is_counted_and_leaves_no_outcome() {
     assert!(counters.render().contains(shown), "{}", counters.render());
 }
 
+/// So many conditions are indexed, and most of them are never evaluated.
+#[tokio::test]
+async fn misses_of_many_campaigns_are_counted_for_each_of_them() {
+    let sandbox = Sandbox::new(Limits::default()).unwrap();
+    let campaigns = (1..=20)
+        .map(|number| {
+            from_on(&sandbox, &format!("from-{number}"), number, &content(), OnFault::Skip)
+        })
+        .collect();
+    // The fourth has no amount, and the fifth one that cannot be used.
+    let amounts = ["0", "7", "7.5", "null", "\"7\"", "20"];
+    let (tally, outcomes) = tally_of(campaigns, sandbox, &amounts).await;
+    for number in 1..=20 {
+        let counts = &tally.campaigns[format!("from-{number}").as_str()];
+        let decided = if number <= 7 { 3 } else { 1 };
+        assert_eq!((counts.decided, counts.missed), (decided, 6 - decided), "from {number}");
+    }
+    assert_eq!(outcomes.iter().map(Vec::len).collect::<Vec<_>>(), [0, 7, 7, 0, 20, 20]);
+}
+
 #[tokio::test]
 async fn a_condition_that_depends_on_a_field_that_cannot_be_used_leaves_the_field_and_the_reason() {
     let sandbox = Sandbox::new(Limits::default()).unwrap();
     let campaign = choosy(&sandbox, "unusable", &content(), OnFault::Skip);
-    let (tally, outcomes) = tally_of(campaign, sandbox, &["\"200\"", "50", "null"]).await;
+    let (tally, outcomes) = tally_of(vec![campaign], sandbox, &["\"200\"", "50", "null"]).await;
     let counts = &tally.campaigns["unusable"];
     assert_eq!((counts.missed, counts.decided, counts.faults), (3, 0, 0));
     assert_eq!(outcomes.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0]);
@@ -128,7 +160,7 @@ async fn a_condition_that_depends_on_a_field_that_cannot_be_used_leaves_the_fiel
 async fn what_does_not_match_waits_behind_no_failure() {
     let sandbox = Sandbox::new(Limits::default()).unwrap();
     let campaign = choosy(&sandbox, "faulty", "unreachable", OnFault::Hold);
-    let (tally, outcomes) = tally_of(campaign, sandbox, &["200", "50", "300"]).await;
+    let (tally, outcomes) = tally_of(vec![campaign], sandbox, &["200", "50", "300"]).await;
     let counts = &tally.campaigns["faulty"];
     assert_eq!((counts.faults, counts.missed, counts.held), (1, 1, 1));
     assert!(matches!(outcomes[2][0].decided, Decided::Held), "{outcomes:?}");
