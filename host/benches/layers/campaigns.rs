@@ -35,3 +35,23 @@ pub(crate) fn campaign_with(
     let spec = CampaignSpec::of(name, &module, params);
     Campaign::admit(sandbox, spec, sandbox.compile_here(wasm).unwrap(), 1).unwrap()
 }
+
+/// Makes many campaigns of one module, each with parameters of its own.
+pub(crate) fn campaigns_of(
+    name: &str,
+    sandbox: &Arc<Sandbox>,
+    wasm: &[u8],
+    count: usize,
+    params: impl Fn(usize) -> String,
+) -> Vec<Arc<Campaign>> {
+    let module = verify(wasm.into(), sandbox.limits()).unwrap();
+    let compiled = sandbox.compile_here(wasm).unwrap();
+    let one = |number: usize| {
+        let params = params(number);
+        let params = DeTable::parse(&params).unwrap().into_inner();
+        let params = encode_params(&module.manifest.params, &params).unwrap();
+        let spec = CampaignSpec::of(&format!("{name}-{number}"), &module, params);
+        Campaign::admitted_before(spec, compiled.clone(), 1).unwrap()
+    };
+    (0..count).map(one).collect()
+}

@@ -8,6 +8,9 @@
 //! *Loaded and subscribed.* Ten campaigns take purchases, alone and beside 990 that take other
 //! events.
 //!
+//! *Conditions.* Campaigns take the purchases of one brand each, and five of them those of every
+//! brand. These five send: ten thousand loaded, compared with a hundred.
+//!
 //! *Shards.* Two threads that decide for different customers, compared with one. Each has the same
 //! work.
 //!
@@ -18,7 +21,7 @@ use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use crate::campaigns::campaign_with;
+use crate::campaigns::{campaign_with, campaigns_of};
 use crate::marks::{Against, mark};
 use crate::timing::{ROUNDS, Spread, time, turns_of};
 use hailer::dry_run::{Arrived, DryRun, Redirects, Settings};
@@ -33,6 +36,11 @@ const MODULES: usize = 1000;
 const FEW: usize = 10;
 const CALL_NS_MAX: f64 = 300.0;
 const LOADED_MAX: f64 = 1.2;
+/// The campaigns whose condition holds, and those of which they are a part.
+const FIRING: usize = 5;
+const CONDITIONS_FEW: usize = 100;
+const CONDITIONS_MANY: usize = 10_000;
+const CONDITIONS_MAX: f64 = 1.3;
 const SHARDS_LEAST: f64 = 1.7;
 const SHARD_ROUNDS: usize = 15;
 const SHARD_ROUND: Duration = Duration::from_millis(300);
@@ -79,6 +87,7 @@ pub(crate) fn run() {
     let others = Example { name: "card-security", params: "", does: "" };
     let all: Vec<_> = takes.iter().cloned().chain(load(&others, MODULES - FEW)).collect();
     loaded_and_subscribed(&sandbox, &takes, &all);
+    conditions(&sandbox, Path::new(&directory));
     shards(&sandbox, &takes);
 }
 
@@ -196,6 +205,28 @@ fn loaded_and_subscribed(sandbox: &Arc<Sandbox>, few: &[Arc<Campaign>], all: &[A
     let beside = format!("of an event's {} ns with {FEW} loaded", Spread::of(of_few));
     let name = format!("{MODULES} rules loaded, {FEW} subscribed");
     mark(&name, Spread::of(ratios).median(), Against::AtMost(LOADED_MAX), " ×", &beside);
+}
+
+/// Compares the cost of an event in a shard with a hundred campaigns whose conditions are tested,
+/// and in one with ten thousand. Five of either match, and send.
+fn conditions(sandbox: &Arc<Sandbox>, directory: &Path) {
+    let wasm = std::fs::read(directory.join("big-basket.wasm")).unwrap();
+    let all = campaigns_of("big-basket", sandbox, &wasm, CONDITIONS_MANY, |number| {
+        let brand = if number < FIRING { String::new() } else { format!("brand-{number}") };
+        format!("threshold = '0'\nbrand = '{brand}'")
+    });
+    let mut few = Shard::new(sandbox, &all[..CONDITIONS_FEW]);
+    let mut many = Shard::new(sandbox, &all);
+    let turns = turns_of(&mut || few.decide()).max(turns_of(&mut || many.decide()));
+    let (mut ratios, mut of_few) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let ns = time(&mut || few.decide(), turns) / TOGETHER as f64;
+        ratios.push(time(&mut || many.decide(), turns) / TOGETHER as f64 / ns);
+        of_few.push(ns);
+    }
+    let beside = format!("of an event's {} ns with {CONDITIONS_FEW} loaded", Spread::of(of_few));
+    let name = format!("{CONDITIONS_MANY} conditions, {FIRING} hold");
+    mark(&name, Spread::of(ratios).median(), Against::AtMost(CONDITIONS_MAX), " ×", &beside);
 }
 
 /// Measures how many more events two shards decide than one.

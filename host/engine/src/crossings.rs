@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Crossing};
-use super::campaign::{Campaign, CampaignSpec};
+use super::campaign::CampaignSpec;
 use super::deadline::processor_time;
 use super::instance::{GuestFault, Instance};
 use super::log::LogLine;
@@ -138,10 +138,9 @@ impl Guests {
         }
         let mut slots = Vec::with_capacity(rules.campaigns().len());
         for campaign in rules.campaigns() {
-            let same = |old: &Arc<Campaign>| {
-                old.spec.name == campaign.spec.name && old.generation == campaign.generation
-            };
-            let kept = self.rules.campaigns().iter().position(same);
+            let same =
+                |place: &usize| self.rules.campaigns()[*place].generation == campaign.generation;
+            let kept = self.rules.place(&campaign.spec.name).filter(same);
             slots.push(kept.map(|at| std::mem::take(&mut self.slots[at])).unwrap_or_default());
         }
         self.slots = slots;

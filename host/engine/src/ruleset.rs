@@ -22,6 +22,7 @@ pub struct RuleSet {
     /// The number of the rule set, which grows with every swap.
     pub number: u64,
     campaigns: Vec<Arc<Campaign>>,
+    places: HashMap<Arc<str>, usize>,
     /// The first is that of codes that no handler names.
     readings: Vec<Reading>,
     /// The places of the others.
@@ -177,9 +178,13 @@ impl RuleSet {
             spec.shadow().is_some() || shadows.iter().any(|trial| trial.of == spec.name)
         };
         let compared = campaigns.iter().map(|campaign| is_compared(&campaign.spec)).collect();
+        let names = campaigns.iter().enumerate();
+        let places =
+            names.map(|(place, campaign)| (Arc::clone(&campaign.spec.name), place)).collect();
         RuleSet {
             number,
             campaigns,
+            places,
             readings,
             by_code,
             lanes,
@@ -271,7 +276,7 @@ impl RuleSet {
         customer: Option<CustomerKey>,
         runs: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        let named = self.campaigns.iter().position(|campaign| *campaign.spec.name == *name)?;
+        let named = self.place(name)?;
         match self.roles[named] {
             CanaryRole::WithCanary(canary) if !self.decides(named, customer, runs) => Some(canary),
             _ => Some(named),
@@ -293,6 +298,12 @@ impl RuleSet {
     #[must_use]
     pub fn campaigns(&self) -> &[Arc<Campaign>] {
         &self.campaigns
+    }
+
+    /// The place of the campaign with this name among [`Self::campaigns`].
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.places.get(name).copied()
     }
 
     /// Whether anything is kept of a customer between events: the state of a rule, held events

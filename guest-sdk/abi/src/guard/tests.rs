@@ -482,7 +482,8 @@ proptest! {
         let fields = crate::value::elements(&bytes).unwrap();
         let tests = guard.tests().filter(|_| guard.matches(&fields));
         if let Some(tests) = tests {
-            prop_assert!(tests.iter().any(|test| holds(test, &fields)), "{}: {:?}", condition, tests);
+            let is_one = tests.iter().any(|test| holds(test, &fields));
+            prop_assert!(is_one, "{}: {:?}", condition, tests);
         }
     }
 }

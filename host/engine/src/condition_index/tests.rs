@@ -111,8 +111,8 @@ proptest! {
         ),
         events in proptest::collection::vec(event(), 1..40),
     ) {
-        let rules =
-            RuleSet::build(given.iter().copied().enumerate().map(|(n, one)| campaign(n, one)).collect(), 1);
+        let campaigns = (0..).zip(&given).map(|(number, one)| campaign(number, *one));
+        let rules = RuleSet::build(campaigns.collect(), 1);
         let reading = rules.reading("OnPurchaseConfirm");
         let (mut projection, mut candidates) = (Projection::new(), Candidates::default());
         let always: Vec<usize> =

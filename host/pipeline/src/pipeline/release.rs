@@ -166,10 +166,7 @@ impl Decider {
         now: Millis,
     ) -> Found {
         let runs = |index| self.runs(rules, index, now);
-        let mut campaigns = rules.campaigns().iter();
-        let Some(named) = campaigns.position(|one| *one.spec.name == *campaign) else {
-            return Found::Gone;
-        };
+        let Some(named) = rules.place(campaign) else { return Found::Gone };
         let spec = &rules.campaigns()[named].spec;
         if spec.mode == Mode::Off || spec.end_ms.is_some_and(|end| now >= end) {
             return Found::Gone;

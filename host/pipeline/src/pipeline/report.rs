@@ -240,7 +240,7 @@ fn log_outcomes(rules: &RuleSet, case: &Case) {
         let campaign = &*outcome.campaign;
         match &outcome.decided {
             Decided::Answered { notes, .. } => {
-                let loaded = rules.campaigns().iter().find(|loaded| *loaded.spec.name == *campaign);
+                let loaded = rules.place(campaign).map(|place| &rules.campaigns()[place]);
                 for text in notes {
                     let note = loaded.map_or("", |loaded| shown(loaded, text));
                     tracing::debug!(campaign, event = %case.id, note, "note");

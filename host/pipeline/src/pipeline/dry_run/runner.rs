@@ -403,8 +403,8 @@ impl Runner {
         let row = case.customer.and_then(|customer| self.core.rows.policy(customer));
         let of_answer = |outcome: &Outcome| {
             let is_answer = matches!(outcome.decided, Decided::Answered { .. });
-            let mut campaigns = self.rules.campaigns().iter().filter(|_| is_answer);
-            let campaign = campaigns.find(|one| one.spec.name == outcome.campaign)?;
+            let place = self.rules.place(&outcome.campaign).filter(|_| is_answer)?;
+            let campaign = &self.rules.campaigns()[place];
             let unknown = policies.unknown_consents(row, campaign.spec.acts_for());
             Some((Arc::clone(&outcome.campaign), unknown))
         };
