@@ -62,7 +62,7 @@ async fn store_show_prints_the_same_with_a_running_and_a_stopped_engine() {
     let while_running = show();
     assert_eq!(
         (&while_running["environment"], &while_running["format"]),
-        (&"local".into(), &9.into())
+        (&"local".into(), &10.into())
     );
     assert_eq!((&while_running["dedupRows"], rows(&while_running, "trail")), (&2.into(), 2));
     assert!(while_running["journal"]["first"].as_str().unwrap().starts_with("20"));
