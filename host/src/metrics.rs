@@ -57,6 +57,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (
         Kind::Counter,
+        INSTANCES_GIVEN_BACK_TOTAL,
+        "Instances of rules that were given back because a shard had as many as it may have",
+    ),
+    (
+        Kind::Counter,
         LOG_LINES_DROPPED_TOTAL,
         "Log lines of rules that were dropped because the campaign exceeded its limit over time, \
             by campaign",

@@ -10,6 +10,7 @@ pub const EVENT_SECONDS: &str = "hailer_event_seconds";
 pub const CALLS_TOTAL: &str = "hailer_calls_total";
 pub const GUARD_MISSES_TOTAL: &str = "hailer_guard_misses_total";
 pub const RECHECKED_TOTAL: &str = "hailer_calls_rechecked_total";
+pub const INSTANCES_GIVEN_BACK_TOTAL: &str = "hailer_instances_given_back_total";
 pub const LOG_LINES_DROPPED_TOTAL: &str = "hailer_log_lines_dropped_total";
 pub const LOG_BYTES_CUT_TOTAL: &str = "hailer_log_bytes_cut_total";
 pub const DECIDE_SECONDS: &str = "hailer_decide_seconds";

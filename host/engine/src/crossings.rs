@@ -21,6 +21,11 @@ use hailer_base::clock::Millis;
 /// The approximate bytes that an action needs beside the guest's own bytes, for the communication
 /// made from it.
 const ACTION_BYTES: usize = 512;
+/// An instance that has not been called for this time is given back.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+/// If there are as many instances as there may be, one of so many is given back for a new one, so
+/// that the search for them is rare.
+const GIVEN_BACK_OF: usize = 8;
 /// An instance is replaced after this many calls.
 const CALLS_PER_INSTANCE_MAX: u64 = 1 << 20;
 
@@ -80,11 +85,14 @@ pub struct BatchResult {
     pub output_bytes: usize,
     /// The number of calls that were made again on a fresh instance.
     pub rechecked: u64,
+    /// The number of instances that were given back because there were too many.
+    pub given_back: u64,
     /// The indices of the campaigns whose rule gave two answers to one call.
     pub impure: Vec<usize>,
 }
 
-/// The guests of one shard: one instance for each campaign, made when it is first needed.
+/// The guests of one shard: one instance for each campaign, made when it is first needed. Instances
+/// are given back if they are not called for long, and if there are too many.
 pub struct Guests {
     sandbox: Arc<Sandbox>,
     rules: Arc<RuleSet>,
@@ -99,6 +107,8 @@ pub struct Guests {
 struct GuestSlot {
     instance: Option<Instance>,
     calls: u64,
+    /// When the instance was last called.
+    called: Option<Instant>,
     /// The number of further crossings whose CPU time is measured.
     measured: u32,
 }
@@ -145,6 +155,36 @@ impl Guests {
         }
         self.slots = slots;
         self.rules = Arc::clone(rules);
+    }
+
+    /// Gives back the instances that have not been called for ten minutes.
+    pub fn give_back_idle(&mut self, now: Instant) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.instance.is_some()) {
+            let idle = slot.called.map(|called| now.saturating_duration_since(called));
+            if idle.is_none_or(|idle| idle >= IDLE_MAX) {
+                slot.renew();
+            }
+        }
+    }
+
+    /// Gives back the instances that were called least recently, if there are as many as there may
+    /// be. Returns how many.
+    fn make_room(&mut self) -> usize {
+        let max = self.sandbox.limits().instances_max;
+        let slots = self.slots.iter().enumerate();
+        let mut kept: Vec<(Option<Instant>, usize)> = slots
+            .filter(|(_, slot)| slot.instance.is_some())
+            .map(|(place, slot)| (slot.called, place))
+            .collect();
+        let Some(too_many) = (kept.len() + 1).checked_sub(max).filter(|count| *count > 0) else {
+            return 0;
+        };
+        let count = too_many.max(max / GIVEN_BACK_OF).min(kept.len());
+        kept.sort_unstable();
+        for (_, place) in &kept[..count] {
+            self.slots[*place].renew();
+        }
+        count
     }
 
     /// Makes all calls of a batch.
@@ -229,6 +269,9 @@ impl Guests {
         decided: &mut BatchResult,
     ) -> Result<(), GuestFault> {
         let campaign = crossing.campaign;
+        if self.slots[campaign].instance.is_none() {
+            decided.given_back += self.make_room() as u64;
+        }
         let slot = &mut self.slots[campaign];
         let instance = match &mut slot.instance {
             Some(instance) => instance,
@@ -240,6 +283,7 @@ impl Guests {
         let calls = crossing.count() as u32;
         let processor_began = (slot.measured > 0).then(processor_time);
         let began = Instant::now();
+        slot.called = Some(began);
         let crossed = instance.cross(crossing.handler, calls, crossing.input(), &mut self.output);
         let time = began.elapsed();
         let is_quick = time <= QUICK_CALL * calls;
@@ -369,7 +413,8 @@ impl BatchResult {
         self.spent.clear();
         self.costs.clear();
         self.impure.clear();
-        (self.log_bytes_cut, self.output_bytes, self.rechecked) = (0, 0, 0);
+        (self.log_bytes_cut, self.output_bytes) = (0, 0);
+        (self.rechecked, self.given_back) = (0, 0);
     }
 
     /// Adds the fault of a crossing with a single call.

@@ -18,6 +18,9 @@ pub struct Limits {
     pub state_bytes_max: usize,
     /// The most that one call may log, in bytes.
     pub log_bytes_max: usize,
+    /// The most instances on one shard. A further one replaces those that were called least
+    /// recently.
+    pub instances_max: usize,
     /// The largest module, in bytes.
     pub module_bytes_max: usize,
     /// The longest CPU time of one compilation, in milliseconds.
@@ -35,6 +38,7 @@ impl Default for Limits {
             output_bytes_max: 64 << 10,
             state_bytes_max: 16 << 10,
             log_bytes_max: 4 << 10,
+            instances_max: 1024,
             module_bytes_max: 1 << 20,
             compile_cpu_ms_max: 20_000,
             compile_memory_bytes_max: 1 << 30,

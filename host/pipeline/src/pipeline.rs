@@ -43,6 +43,7 @@ mod owner;
 mod poison;
 mod queues;
 mod quota;
+mod receive;
 mod redirects;
 mod release;
 mod requests;

@@ -48,6 +48,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("limits.output_bytes_max", 1 << 10..=8 << 20),
     ("limits.state_bytes_max", 64..=1 << 20),
     ("limits.log_bytes_max", 0..=1 << 20),
+    ("limits.instances_max", 1..=1 << 16),
     ("limits.module_bytes_max", 1 << 10..=64 << 20),
     ("limits.compile_cpu_ms_max", 100..=600_000),
     ("limits.compile_memory_bytes_max", 64 << 20..=64 << 30),

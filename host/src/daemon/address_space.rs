@@ -12,8 +12,9 @@ const OWN_MAPPINGS: u64 = 2000;
 const MAPPINGS_SETTING: &str = "/proc/sys/vm/max_map_count";
 
 /// The next step when the address space is too small.
-pub(super) const NEXT_STEP: &str = "lower `shards`, or lift the limit on virtual memory (ulimit \
-                                    -v, LimitAS=) or on mappings (sysctl vm.max_map_count)";
+pub(super) const NEXT_STEP: &str = "lower `shards` or `limits.instances_max`, or lift the limit on \
+                                    virtual memory (ulimit -v, LimitAS=) or on mappings (sysctl \
+                                    vm.max_map_count)";
 
 /// The address space that this process may reserve.
 #[derive(Clone, Copy, Debug)]
@@ -35,16 +36,22 @@ impl AddressSpace {
         }
     }
 
-    /// Checks whether there is room for all instances: one for each campaign on each shard, one
-    /// more on each shard to make calls again on, and two for the owner of the rules to try a
-    /// module with. Both results hold the sum as text.
-    pub(super) fn check(self, shards: usize, campaigns: usize) -> Result<String, String> {
-        let instances = (shards as u64).saturating_mul(campaigns as u64 + 1).saturating_add(2);
+    /// Checks whether there is room for all instances: one for each campaign on each shard, but at
+    /// most `instances_max`; one more on each shard to make calls again on; and two for the owner
+    /// of the rules to try a module with. Both results hold the sum as text.
+    pub(super) fn check(
+        self,
+        shards: usize,
+        campaigns: usize,
+        instances_max: usize,
+    ) -> Result<String, String> {
+        let of_shard = campaigns.min(instances_max);
+        let instances = (shards as u64).saturating_mul(of_shard as u64 + 1).saturating_add(2);
         let bytes =
             instances.saturating_mul(INSTANCE_ADDRESS_BYTES).saturating_add(OWN_ADDRESS_BYTES);
         let mappings = instances.saturating_mul(INSTANCE_MAPPINGS).saturating_add(OWN_MAPPINGS);
         let sum = format!(
-            "{shards} shards × {campaigns} campaigns reserve {} of at most {} GiB of addresses, \
+            "{shards} shards × {of_shard} instances reserve {} of at most {} GiB of addresses, \
              and {mappings} of at most {} mappings",
             bytes.div_ceil(1 << 30),
             self.bytes_max >> 30,
@@ -61,18 +68,21 @@ mod tests {
     #[test]
     fn addresses_and_mappings_are_summed_over_shards_and_campaigns() {
         let usual = AddressSpace { bytes_max: ADDRESS_BYTES_MAX, mappings_max: 65_530 };
-        let sum = usual.check(8, 100).unwrap();
+        let check = |space: AddressSpace, shards, campaigns| space.check(shards, campaigns, 1024);
+        let sum = check(usual, 8, 100).unwrap();
         assert_eq!(
             sum,
-            "8 shards × 100 campaigns reserve 3295 of at most 131072 GiB of addresses, and 4430 \
+            "8 shards × 100 instances reserve 3295 of at most 131072 GiB of addresses, and 4430 \
              of at most 65530 mappings"
         );
-        assert!(usual.check(16, 1024).is_ok());
-        assert!(usual.check(32, 1024).is_err(), "it needs too many mappings");
+        assert!(check(usual, 16, 1024).is_ok());
+        assert_eq!(check(usual, 16, 10_000), check(usual, 16, 1024), "no shard has more instances");
+        assert!(check(usual, 32, 1024).is_err(), "it needs too many mappings");
+        assert!(usual.check(32, 1024, 512).is_ok());
         let roomy = AddressSpace { mappings_max: 1 << 20, ..usual };
-        assert!(roomy.check(31, 1000).is_ok());
-        assert!(roomy.check(33, 1000).is_err(), "it needs too many addresses");
+        assert!(check(roomy, 31, 1000).is_ok());
+        assert!(check(roomy, 33, 1000).is_err(), "it needs too many addresses");
         let tight = AddressSpace { bytes_max: 64 << 30, ..usual };
-        assert_eq!((tight.check(4, 2).is_ok(), tight.check(4, 3).is_ok()), (true, false));
+        assert_eq!((check(tight, 4, 2).is_ok(), check(tight, 4, 3).is_ok()), (true, false));
     }
 }

@@ -193,7 +193,11 @@ pub fn check_recording(config: &Config) -> Option<Finding> {
 /// Checks whether the instances of this number of campaigns fit into the engine's process.
 #[must_use]
 pub fn check_address_space(config: &Config, campaigns: usize) -> Finding {
-    let checked = AddressSpace::of_this_process().check(super::shards_of(config), campaigns);
+    let checked = AddressSpace::of_this_process().check(
+        super::shards_of(config),
+        campaigns,
+        config.limits.instances_max,
+    );
     let next_step = checked.is_err().then_some(NEXT_STEP);
     let (Ok(detail) | Err(detail)) = checked;
     Finding::with_next_step("address space".to_owned(), detail, next_step)

@@ -159,7 +159,9 @@ impl Stage for EngineStage {
     }
 
     fn has_room_for(&self, campaigns: usize) -> Result<(), NoRoom> {
-        let checked = AddressSpace::of_this_process().check(self.shards, campaigns);
+        let instances_max = self.loader.sandbox.limits().instances_max;
+        let space = AddressSpace::of_this_process();
+        let checked = space.check(self.shards, campaigns, instances_max);
         checked.map(drop).map_err(|reason| NoRoom { reason, hint: NEXT_STEP })
     }
 

@@ -2,8 +2,9 @@
 //! calls its instance has made.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use hailer::engine::{Campaign, Mode};
+use hailer::engine::{Campaign, Limits, Mode};
 
 use super::stage::fixtures::GUILTY;
 use super::stage::{Stage, results, rule_set};
@@ -47,6 +48,52 @@ fn an_instance_that_starts_with_much_memory_is_kept() {
     let rules = rule_set([stage.campaign("secretive-and-large").unwrap()]);
     assert_eq!(results(stage.decide(&rules, &[1])), ["ok"]);
     assert_eq!(results(stage.decide(&rules, &[REPORT])), ["2"]);
+}
+
+#[test]
+fn a_further_instance_replaces_the_one_that_was_called_least_recently() {
+    let mut stage = Stage::with(Limits { instances_max: 2, ..Limits::default() }, 0);
+    let secretive = stage.campaign("secretive").unwrap();
+    let [one, two, three] = ["one", "two", "three"].map(|name| {
+        let mut campaign = Campaign::clone(&secretive);
+        campaign.spec.name = name.into();
+        Arc::new(campaign)
+    });
+    let off = |campaign: &Arc<Campaign>| {
+        let mut off = Campaign::clone(campaign);
+        off.spec.mode = Mode::Off;
+        Arc::new(off)
+    };
+    // Rule sets in which only one of the three is called. Each call adds one to its instance.
+    let only =
+        |called: &str| {
+            let is_called = |campaign: &Arc<Campaign>| *campaign.spec.name == *called;
+            rule_set([&one, &two, &three].map(|campaign| {
+                if is_called(campaign) { Arc::clone(campaign) } else { off(campaign) }
+            }))
+        };
+    let mut call = |name| {
+        let decided = stage.decide(&only(name), &[REPORT]);
+        (results(decided).concat(), decided.given_back)
+    };
+    assert_eq!(call("one"), ("1".to_owned(), 0));
+    assert_eq!(call("two"), ("1".to_owned(), 0));
+    assert_eq!(call("one"), ("2".to_owned(), 0));
+    assert_eq!(call("three"), ("1".to_owned(), 1), "it takes the place of `two`");
+    assert_eq!(call("one"), ("3".to_owned(), 0));
+    assert_eq!(call("two"), ("1".to_owned(), 1), "it takes the place of `three`");
+}
+
+#[test]
+fn an_instance_that_is_not_called_for_ten_minutes_is_given_back() {
+    let mut stage = Stage::new();
+    let rules = rule_set([stage.campaign("secretive").unwrap()]);
+    stage.decide(&rules, &[1]);
+    let now = Instant::now();
+    stage.guests.give_back_idle(now + Duration::from_secs(599));
+    assert_eq!(results(stage.decide(&rules, &[REPORT])), ["2"]);
+    stage.guests.give_back_idle(now + Duration::from_secs(700));
+    assert_eq!(results(stage.decide(&rules, &[REPORT])), ["1"]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Stage {
         Stage::with(Limits::default(), one_in)
     }
 
-    fn with(limits: Limits, recheck_one_in: u32) -> Stage {
+    pub(crate) fn with(limits: Limits, recheck_one_in: u32) -> Stage {
         let sandbox = Sandbox::new(limits).unwrap();
         let guests = Guests::new(Arc::clone(&sandbox), recheck_one_in);
         Stage { sandbox, guests, batch: Batch::default(), decided: BatchResult::default() }

@@ -29,6 +29,7 @@ pub(super) struct Counts {
     repeats: Counter,
     timers: Counter,
     rechecked: Counter,
+    given_back: Counter,
     log_bytes_cut: Counter,
 }
 
@@ -87,6 +88,7 @@ impl Counts {
             repeats: events("repeat"),
             timers: ::metrics::counter!(names::TIMERS_FIRED_TOTAL),
             rechecked: ::metrics::counter!(names::RECHECKED_TOTAL),
+            given_back: ::metrics::counter!(names::INSTANCES_GIVEN_BACK_TOTAL),
             log_bytes_cut: ::metrics::counter!(names::LOG_BYTES_CUT_TOTAL),
         }
     }
@@ -156,6 +158,10 @@ impl Counts {
     /// Counts calls that ran again as a check.
     pub(super) fn rechecked(&mut self, calls: u64) {
         self.rechecked.increment(calls);
+    }
+
+    pub(super) fn given_back(&mut self, instances: u64) {
+        self.given_back.increment(instances);
     }
 
     /// Counts bytes that rules logged beyond the limit of a call.

@@ -37,6 +37,7 @@ impl Shard {
             }
         }
         self.counts.rechecked(std::mem::take(&mut self.core.answers.rechecked));
+        self.counts.given_back(std::mem::take(&mut self.core.answers.given_back));
         for campaign in std::mem::take(&mut self.core.answers.impure) {
             let reason = "it is not a pure function: it gave two answers to one call".to_owned();
             self.suspend(&rules.campaigns()[campaign], Misbehaviour::Unfit(reason));

@@ -24,6 +24,7 @@ use super::merge::Merge;
 use super::overlay::Overlay;
 use super::poison::{ClearSuspect, PoisonGuard};
 use super::quota::Quotas;
+use super::receive::receive_within;
 use super::redirects::Redirects;
 use super::release::reason_of;
 use super::trials::{Registry, Trials};
@@ -45,6 +46,8 @@ const ROWS_BYTES_MAX: usize = 8 << 20;
 const PASSED_MAX: u64 = 1024;
 /// An idle shard reports them after this time.
 const MISSES_REPORTED_WITHIN: Duration = Duration::from_millis(100);
+/// The interval between two looks for guests that have not been called for long.
+const LOOK_FOR_IDLE_EVERY: Duration = Duration::from_secs(60);
 
 /// A shard: the decision core and everything that it needs.
 pub(super) struct Shard {
@@ -61,6 +64,8 @@ pub(super) struct Shard {
     exit: Exit,
     batch_max: usize,
     settles_after_ms: Millis,
+    /// When it last looked for guests that have not been called for long.
+    looked_for_idle: Instant,
     pub(super) counts: Counts,
 }
 
@@ -173,6 +178,7 @@ impl Shard {
             exit,
             batch_max: settings.batch_max,
             settles_after_ms: settings.settles_after.as_millis() as Millis,
+            looked_for_idle: Instant::now(),
             counts: Counts::new(settings.breaker, faults),
         }
     }
@@ -197,21 +203,27 @@ impl Shard {
         Ok(self.finish())
     }
 
-    /// Waits for events. Returns how many came; 0 if no more will come.
+    /// Waits for events. Returns how many came; 0 if no more will come. Meanwhile it does what can
+    /// wait.
     fn receive(
         &mut self,
         events: &mut mpsc::Receiver<Accepted>,
         accepted: &mut Vec<Accepted>,
     ) -> usize {
-        if self.core.misses.all_passed() > 0 {
-            let some = events.recv_many(accepted, self.batch_max);
-            let some = async { tokio::time::timeout(MISSES_REPORTED_WITHIN, some).await };
-            if let Ok(count) = self.exit.runtime.block_on(some) {
+        loop {
+            if self.looked_for_idle.elapsed() >= LOOK_FOR_IDLE_EVERY {
+                self.looked_for_idle = Instant::now();
+                self.core.guests.give_back_idle(self.looked_for_idle);
+            }
+            let limit = match self.core.misses.all_passed() {
+                0 => LOOK_FOR_IDLE_EVERY,
+                _ => MISSES_REPORTED_WITHIN,
+            };
+            if let Some(count) = receive_within(events, accepted, self.batch_max, limit) {
                 return count;
             }
             self.report_misses(true);
         }
-        events.blocking_recv_many(accepted, self.batch_max)
     }
 
     fn finish(mut self) -> Tally {
