@@ -87,7 +87,9 @@ async fn a_broker_killed_in_the_middle_of_publishing_loses_nothing() {
     broker.kill();
     assert!(!published.is_finished());
     broker.restart();
-    wait::end_of("publishing", published).await.unwrap().unwrap();
+    let published = tokio::time::timeout(wait::LONG_ENOUGH, published).await;
+    let ended = published.unwrap_or_else(|_| panic!("it is still publishing: {health:?}"));
+    ended.unwrap().unwrap();
     let client = Client::connect(&broker).await;
     all_came_out(&client, 20_000).await;
 }

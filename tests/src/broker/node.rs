@@ -158,19 +158,20 @@ impl Broker {
         let is_complete = |_| {
             self.kill();
             self.boot();
-            self.forgotten() == "{[],[]}"
+            self.forgotten() == "{[],[],[]}"
         };
         assert!((0..STARTS_MAX).any(is_complete), "forgotten: {}", self.forgotten());
     }
 
-    /// The durable queues and bindings of which the running node knows nothing.
+    /// The durable queues, exchanges and bindings of which the running node knows nothing.
     fn forgotten(&self) -> String {
         let without = |all: &str, known: &str| {
             format!("mnesia:dirty_all_keys({all}) -- mnesia:dirty_all_keys({known})")
         };
         let queues = without("rabbit_durable_queue", "rabbit_queue");
+        let exchanges = without("rabbit_durable_exchange", "rabbit_exchange");
         let bindings = without("rabbit_durable_route", "rabbit_route");
-        self.ctl(&["eval", &format!("{{{queues}, {bindings}}}.")]).trim().to_owned()
+        self.ctl(&["eval", &format!("{{{queues}, {exchanges}, {bindings}}}.")]).trim().to_owned()
     }
 
     /// Stops every process of the node with SIGSTOP: its connections stay open and get no answer.
