@@ -216,7 +216,6 @@ async fn one_bad_line_keeps_the_whole_file_out_of_an_engine_and_of_a_store() {
     assert!(broken.stderr.contains("policies.toml:1"), "{}", broken.stderr);
 }
 
-/// More lines than one request to the engine takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_clock_that_made_a_file_may_be_a_little_ahead() {
     let site = site();
@@ -228,6 +227,7 @@ async fn the_clock_that_made_a_file_may_be_a_little_ahead() {
     engine.stop().await;
 }
 
+/// More lines than one request to the engine takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_kill_in_the_middle_of_an_import_leaves_whole_rows_and_a_repeat_completes_it() {
     const LINES: usize = 2000;

@@ -24,7 +24,7 @@ const ACTION_BYTES: usize = 512;
 /// An instance that has not been called for this time is given back.
 const IDLE_MAX: Duration = Duration::from_secs(600);
 /// If there are as many instances as there may be, one of so many is given back for a new one, so
-/// that the search for them is rare.
+/// that they are sorted rarely.
 const GIVEN_BACK_OF: usize = 8;
 /// An instance is replaced after this many calls.
 const CALLS_PER_INSTANCE_MAX: u64 = 1 << 20;
@@ -85,8 +85,6 @@ pub struct BatchResult {
     pub output_bytes: usize,
     /// The number of calls that were made again on a fresh instance.
     pub rechecked: u64,
-    /// The number of instances that were given back because there were too many.
-    pub given_back: u64,
     /// The indices of the campaigns whose rule gave two answers to one call.
     pub impure: Vec<usize>,
 }
@@ -97,6 +95,7 @@ pub struct Guests {
     sandbox: Arc<Sandbox>,
     rules: Arc<RuleSet>,
     slots: Vec<GuestSlot>,
+    given_back: u64,
     output: Vec<u8>,
     /// One in this many calls is made twice; 0 means none.
     recheck_one_in: u32,
@@ -135,6 +134,7 @@ impl Guests {
             sandbox,
             rules,
             slots: Vec::new(),
+            given_back: 0,
             output,
             recheck_one_in,
             calls_until_recheck: recheck_one_in,
@@ -167,24 +167,29 @@ impl Guests {
         }
     }
 
+    /// Takes the number of instances that were given back because there were too many.
+    pub fn take_given_back(&mut self) -> u64 {
+        std::mem::take(&mut self.given_back)
+    }
+
     /// Gives back the instances that were called least recently, if there are as many as there may
-    /// be. Returns how many.
-    fn make_room(&mut self) -> usize {
+    /// be.
+    fn make_room(&mut self) {
         let max = self.sandbox.limits().instances_max;
+        if self.slots.iter().filter(|slot| slot.instance.is_some()).count() < max {
+            return;
+        }
         let slots = self.slots.iter().enumerate();
         let mut kept: Vec<(Option<Instant>, usize)> = slots
             .filter(|(_, slot)| slot.instance.is_some())
             .map(|(place, slot)| (slot.called, place))
             .collect();
-        let Some(too_many) = (kept.len() + 1).checked_sub(max).filter(|count| *count > 0) else {
-            return 0;
-        };
-        let count = too_many.max(max / GIVEN_BACK_OF).min(kept.len());
+        let count = (kept.len() + 1 - max).max(max / GIVEN_BACK_OF).min(kept.len());
         kept.sort_unstable();
         for (_, place) in &kept[..count] {
             self.slots[*place].renew();
         }
-        count
+        self.given_back += count as u64;
     }
 
     /// Makes all calls of a batch.
@@ -270,7 +275,7 @@ impl Guests {
     ) -> Result<(), GuestFault> {
         let campaign = crossing.campaign;
         if self.slots[campaign].instance.is_none() {
-            decided.given_back += self.make_room() as u64;
+            self.make_room();
         }
         let slot = &mut self.slots[campaign];
         let instance = match &mut slot.instance {
@@ -414,7 +419,7 @@ impl BatchResult {
         self.costs.clear();
         self.impure.clear();
         (self.log_bytes_cut, self.output_bytes) = (0, 0);
-        (self.rechecked, self.given_back) = (0, 0);
+        self.rechecked = 0;
     }
 
     /// Adds the fault of a crossing with a single call.

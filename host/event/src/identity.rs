@@ -57,22 +57,23 @@ impl Event {
         let mut present =
             ids.into_iter().filter_map(|(kind, id)| Some((kind, id.filter(|id| !id.is_empty())?)));
         let (kind, id) = present.next().unwrap_or((b'-', ""));
-        let (customer, content) = match self.customer_key() {
-            Some(customer) => {
-                let mut hasher = Xxh3::new();
-                self.say(kind, id, &mut |part| {
-                    hasher.update(&(part.len() as u64).to_le_bytes());
-                    hasher.update(part);
-                });
-                (*customer.as_bytes(), hasher.digest128().to_be_bytes())
-            }
-            None => {
-                let mut parts = Parts::new("hailer content 1");
-                self.say(kind, id, &mut |part| parts.add(part));
-                ([0; 16], parts.finish())
-            }
-        };
-        DedupKey::new(customer, content, kind != b'-')
+        let customer = self.customer_key().map_or([0; 16], |customer| *customer.as_bytes());
+        DedupKey::new(customer, self.content_hash(kind, id), kind != b'-')
+    }
+
+    /// The hash of what the event says.
+    pub(super) fn content_hash(&self, kind: u8, id: &str) -> [u8; 16] {
+        if self.customer_key().is_none() {
+            let mut parts = Parts::new("hailer content 1");
+            self.say(kind, id, &mut |part| parts.add(part));
+            return parts.finish();
+        }
+        let mut hasher = Xxh3::new();
+        self.say(kind, id, &mut |part| {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        });
+        hasher.digest128().to_be_bytes()
     }
 
     /// Calls `say` with each part of what the event says.

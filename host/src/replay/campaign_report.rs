@@ -138,9 +138,10 @@ impl CampaignCounts {
     }
 
     pub(super) fn add(&mut self, decision: &Decision) {
+        // In the order of the outcomes.
+        let mut unknown_consents = decision.unknown_consents.iter().peekable();
         for outcome in &decision.outcomes {
-            let mut unknown = decision.unknown_consents.iter();
-            let unknown = unknown.find(|(campaign, _)| *campaign == outcome.campaign);
+            let unknown = unknown_consents.next_if(|(campaign, _)| *campaign == outcome.campaign);
             let unknown = unknown.map(|(_, channels)| *channels).unwrap_or_default();
             if let Some(count) = self.of(&outcome.campaign) {
                 count.add(outcome, decision.customer, unknown);

@@ -73,8 +73,8 @@ fn a_further_instance_replaces_the_one_that_was_called_least_recently() {
             }))
         };
     let mut call = |name| {
-        let decided = stage.decide(&only(name), &[REPORT]);
-        (results(decided).concat(), decided.given_back)
+        let answer = results(stage.decide(&only(name), &[REPORT])).concat();
+        (answer, stage.guests.take_given_back())
     };
     assert_eq!(call("one"), ("1".to_owned(), 0));
     assert_eq!(call("two"), ("1".to_owned(), 0));

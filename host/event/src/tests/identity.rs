@@ -138,8 +138,11 @@ proptest! {
         let of = |id: u32| {
             let customer = format!(r#"{{"customerId":{id}}}"#);
             let event = read(format!(r#"{{"eventCode":"E","customerInfo":{customer}}}"#));
-            let customer = *event.unwrap().customer_key().unwrap().as_bytes();
-            super::super::DedupKey::new(customer, content, true)
+            let event = event.unwrap();
+            let customer = *event.customer_key().unwrap().as_bytes();
+            let of = |content| super::super::DedupKey::new(customer, content, false);
+            assert_eq!(event.dedup_key(None, None), of(event.content_hash(b'-', "")));
+            of(content)
         };
         let (one, other) = (of(one), of(other));
         prop_assert_ne!(one, other);

@@ -37,7 +37,7 @@ impl Shard {
             }
         }
         self.counts.rechecked(std::mem::take(&mut self.core.answers.rechecked));
-        self.counts.given_back(std::mem::take(&mut self.core.answers.given_back));
+        self.counts.given_back(self.core.guests.take_given_back());
         for campaign in std::mem::take(&mut self.core.answers.impure) {
             let reason = "it is not a pure function: it gave two answers to one call".to_owned();
             self.suspend(&rules.campaigns()[campaign], Misbehaviour::Unfit(reason));
@@ -53,6 +53,7 @@ impl Shard {
         if with_passed {
             let rules = Arc::clone(self.counts.rules());
             self.core.settle_misses(&rules);
+            self.passed_since = None;
         }
         for (campaign, events) in self.core.misses.drain() {
             self.counts.of(campaign).missed(events);

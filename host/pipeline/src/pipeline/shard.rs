@@ -41,10 +41,8 @@ use hailer_store::StoreError;
 /// The most bytes of customers' rows that are committed together. One event's rows may exceed the
 /// limit.
 const ROWS_BYTES_MAX: usize = 8 << 20;
-/// A busy shard reports the events that passed an index of conditions after this many of them. That
-/// looks at every indexed campaign.
-const PASSED_MAX: u64 = 1024;
-/// An idle shard reports them after this time.
+/// Events that passed an index of conditions are reported after this time. That looks at every
+/// indexed campaign.
 const MISSES_REPORTED_WITHIN: Duration = Duration::from_millis(100);
 /// The interval between two looks for guests that have not been called for long.
 const LOOK_FOR_IDLE_EVERY: Duration = Duration::from_secs(60);
@@ -64,6 +62,8 @@ pub(super) struct Shard {
     exit: Exit,
     batch_max: usize,
     settles_after_ms: Millis,
+    /// When the first event passed an index of conditions that is not reported yet.
+    pub(super) passed_since: Option<Instant>,
     /// When it last looked for guests that have not been called for long.
     looked_for_idle: Instant,
     pub(super) counts: Counts,
@@ -178,6 +178,7 @@ impl Shard {
             exit,
             batch_max: settings.batch_max,
             settles_after_ms: settings.settles_after.as_millis() as Millis,
+            passed_since: None,
             looked_for_idle: Instant::now(),
             counts: Counts::new(settings.breaker, faults),
         }
@@ -215,10 +216,9 @@ impl Shard {
                 self.looked_for_idle = Instant::now();
                 self.core.guests.give_back_idle(self.looked_for_idle);
             }
-            let limit = match self.core.misses.all_passed() {
-                0 => LOOK_FOR_IDLE_EVERY,
-                _ => MISSES_REPORTED_WITHIN,
-            };
+            let limit = self.passed_since.map_or(LOOK_FOR_IDLE_EVERY, |since| {
+                MISSES_REPORTED_WITHIN.saturating_sub(since.elapsed())
+            });
             if let Some(count) = receive_within(events, accepted, self.batch_max, limit) {
                 return count;
             }
@@ -258,7 +258,11 @@ impl Shard {
             Failpoint::DuringRelease.pass();
         }
         Failpoint::AfterEvaluation.pass();
-        self.report_misses(self.core.misses.all_passed() >= PASSED_MAX);
+        let since = self.passed_since;
+        self.report_misses(since.is_some_and(|since| since.elapsed() >= MISSES_REPORTED_WITHIN));
+        if self.core.misses.all_passed() > 0 {
+            self.passed_since.get_or_insert_with(Instant::now);
+        }
         drop(in_flight);
         self.close(done, repeated, rules.number)
     }
