@@ -2,6 +2,7 @@
 //! builds each once, when the first test asks for it, into the target directory that the test
 //! binary itself came from.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -109,8 +110,21 @@ pub fn example_module(name: &str) -> Vec<u8> {
 #[must_use]
 pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Cargo describes the package of this test in the environment. Some build scripts of
+    // dependencies read that, and the builds of the tests and of the engine would each undo the
+    // other's.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_a_package(name)) {
+        cargo.env_remove(name);
+    }
     cargo.env("CARGO_TARGET_DIR", target());
     cargo
+}
+
+/// Whether cargo sets this variable for the package that it runs.
+fn is_of_a_package(name: &OsStr) -> bool {
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "OUT_DIR"];
+    let name = name.to_string_lossy();
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Removes the `HAILER_…` variables from a command: settings meant for the tests must not reach the
