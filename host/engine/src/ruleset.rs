@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hailer_abi::guard::{Guard, Test};
 use hailer_abi::manifest::{ANY_EVENT, Handler};
 
-use super::campaign::{Campaign, CampaignSpec, Mode, OnFault, Trial};
+use super::campaign::{Campaign, Mode, OnFault, Trial};
 use super::condition_index::{Candidates, ConditionIndex};
 use super::guards::{HandlerFields, TrackedFields};
 use super::params::written;
@@ -31,6 +31,10 @@ pub struct RuleSet {
     lanes: Vec<usize>,
     /// The relation of each campaign to its canary.
     roles: Vec<CanaryRole>,
+    /// The canaries that are not stopped, and whose campaigns are not stopped.
+    canaries: Vec<usize>,
+    /// The shadows that are not stopped.
+    shadows: Vec<usize>,
     /// True for each campaign that is a shadow or has one.
     compared: Vec<bool>,
     /// The reason why each campaign is not called now; `None` if it is called.
@@ -142,18 +146,16 @@ impl RuleSet {
     #[must_use]
     pub fn with_stopped(campaigns: Vec<(Arc<Campaign>, Option<Stop>)>, number: u64) -> RuleSet {
         let (campaigns, stops): (Vec<_>, Vec<_>) = campaigns.into_iter().unzip();
-        let running = || {
-            campaigns
-                .iter()
-                .zip(&stops)
-                .filter(|(_, stop)| stop.is_none())
-                .map(|(campaign, _)| campaign)
-        };
+        let is_running = |place: &usize| stops[*place].is_none();
+        let running = || (0..campaigns.len()).filter(is_running);
         let codes = campaigns
             .iter()
             .flat_map(|campaign| &campaign.spec.manifest.handlers)
             .flat_map(|handler| &handler.events);
-        let roles = canary_roles(&campaigns);
+        let names = campaigns.iter().enumerate();
+        let places: HashMap<Arc<str>, usize> =
+            names.map(|(place, campaign)| (Arc::clone(&campaign.spec.name), place)).collect();
+        let roles = canary_roles(&campaigns, &places);
         let mut readings = vec![Reading::of_code(&campaigns, &roles, ANY_EVENT, 0)];
         let mut by_code: HashMap<Box<str>, usize> = HashMap::new();
         for code in codes.filter(|code| *code != ANY_EVENT) {
@@ -168,19 +170,24 @@ impl RuleSet {
             *lanes += campaign.spec.manifest.handlers.len();
             Some(*lanes)
         }));
-        let keeps = |campaign: &Arc<Campaign>| {
-            campaign.spec.manifest.remembers() || campaign.spec.on_fault == OnFault::Hold
+        let keeps = |place: usize| {
+            let spec = &campaigns[place].spec;
+            spec.manifest.remembers() || spec.on_fault == OnFault::Hold
         };
         let remembers = running().any(keeps);
-        let shadows: Vec<&Trial> =
-            running().filter_map(|campaign| campaign.spec.shadow()).collect();
-        let is_compared = |spec: &CampaignSpec| {
-            spec.shadow().is_some() || shadows.iter().any(|trial| trial.of == spec.name)
+        let shadows: Vec<usize> =
+            running().filter(|place| campaigns[*place].spec.shadow().is_some()).collect();
+        let trials = shadows.iter().filter_map(|place| campaigns[*place].spec.shadow());
+        let mut compared: Vec<bool> =
+            campaigns.iter().map(|campaign| campaign.spec.shadow().is_some()).collect();
+        for original in trials.filter_map(|trial| places.get(&trial.of)) {
+            compared[*original] = true;
+        }
+        let runs_as_canary = |place: &usize| match roles[*place] {
+            CanaryRole::CanaryOf(of) => is_running(&of),
+            _ => false,
         };
-        let compared = campaigns.iter().map(|campaign| is_compared(&campaign.spec)).collect();
-        let names = campaigns.iter().enumerate();
-        let places =
-            names.map(|(place, campaign)| (Arc::clone(&campaign.spec.name), place)).collect();
+        let canaries = running().filter(runs_as_canary).collect();
         RuleSet {
             number,
             campaigns,
@@ -189,6 +196,8 @@ impl RuleSet {
             by_code,
             lanes,
             roles,
+            canaries,
+            shadows,
             compared,
             stops,
             remembers,
@@ -224,11 +233,7 @@ impl RuleSet {
 
     /// Every canary that is not stopped, and whose campaign is not stopped.
     pub fn canaries(&self) -> impl Iterator<Item = usize> {
-        let may_run = |index: usize| self.stop(index).is_none();
-        self.roles.iter().enumerate().filter_map(move |(index, role)| match role {
-            CanaryRole::CanaryOf(of) if may_run(*of) && may_run(index) => Some(index),
-            _ => None,
-        })
+        self.canaries.iter().copied()
     }
 
     /// Whether a campaign is a shadow or has one. Then the journal has hashes to compare what the
@@ -240,8 +245,8 @@ impl RuleSet {
 
     /// Every shadow that is not stopped, with its trial.
     pub fn shadows(&self) -> impl Iterator<Item = (&Arc<Campaign>, &Trial)> {
-        let running = self.campaigns.iter().zip(&self.stops).filter(|(_, stop)| stop.is_none());
-        running.filter_map(|(campaign, _)| Some((campaign, campaign.spec.shadow()?)))
+        let campaigns = self.shadows.iter().map(|place| &self.campaigns[*place]);
+        campaigns.filter_map(|campaign| Some((campaign, campaign.spec.shadow()?)))
     }
 
     /// Whether a running campaign decides for a customer. Of a campaign and its canary exactly one
@@ -428,13 +433,12 @@ impl Reading {
 }
 
 /// Finds the campaign of each canary.
-fn canary_roles(campaigns: &[Arc<Campaign>]) -> Vec<CanaryRole> {
+fn canary_roles(campaigns: &[Arc<Campaign>], places: &HashMap<Arc<str>, usize>) -> Vec<CanaryRole> {
     let mut roles = vec![CanaryRole::Alone; campaigns.len()];
     for (index, campaign) in campaigns.iter().enumerate() {
         let Some(of) = campaign.spec.canary_of() else { continue };
-        let other = campaigns
-            .iter()
-            .position(|other| other.spec.name == *of && other.spec.canary_of().is_none());
+        let other =
+            places.get(of).copied().filter(|other| campaigns[*other].spec.canary_of().is_none());
         roles[index] = CanaryRole::Orphan;
         if let Some(other) = other.filter(|other| roles[*other] == CanaryRole::Alone) {
             (roles[index], roles[other]) =

@@ -117,9 +117,14 @@ impl Breaker {
         Breaker { faults_in_a_row: in_a_row, calls, faults, ..Breaker::new(settings) }
     }
 
+    /// Whether a call was counted since the last [`Self::take_change`].
+    pub(super) fn has_change(&self) -> bool {
+        self.change.calls > 0
+    }
+
     /// The counts since the last call of this function; `None` if there are none.
     pub(super) fn take_change(&mut self) -> Option<FaultChange> {
-        (self.change.calls > 0).then(|| std::mem::take(&mut self.change))
+        self.has_change().then(|| std::mem::take(&mut self.change))
     }
 
     /// Records that a call returned an answer.

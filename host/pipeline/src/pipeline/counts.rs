@@ -23,6 +23,8 @@ pub(super) struct Counts {
     /// The committed fault counts of before the start; the first rule set continues from them.
     committed: BTreeMap<Arc<str>, FaultCount>,
     campaigns: Vec<CampaignCounts>,
+    /// The campaigns that were called since the last [`Counts::take_faults`].
+    called: Vec<usize>,
     tally: Tally,
     decided: Counter,
     unsubscribed: Counter,
@@ -82,6 +84,7 @@ impl Counts {
             breaker,
             committed,
             campaigns: Vec::new(),
+            called: Vec::new(),
             tally: Tally::default(),
             decided: events("decided"),
             unsubscribed: events("unsubscribed"),
@@ -116,6 +119,37 @@ impl Counts {
 
     pub(super) fn of(&mut self, campaign: usize) -> &mut CampaignCounts {
         &mut self.campaigns[campaign]
+    }
+
+    /// Counts an answer. The breaker ignores answers to retries (`is_judged` is false).
+    pub(super) fn answered(&mut self, campaign: usize, is_judged: bool) {
+        let counts = &mut self.campaigns[campaign];
+        counts.tally.decided += 1;
+        counts.decided.increment(1);
+        if is_judged {
+            if !counts.breaker.has_change() {
+                self.called.push(campaign);
+            }
+            counts.breaker.answered();
+        }
+    }
+
+    /// Counts a fault. Returns the number of faults under this rule set, and the reason to suspend
+    /// the campaign, if there is one.
+    pub(super) fn faulted(
+        &mut self,
+        campaign: usize,
+        fault: &GuestFault,
+        is_judged: bool,
+    ) -> (u64, Option<String>) {
+        let counts = &mut self.campaigns[campaign];
+        counts.tally.faults += 1;
+        calls(&counts.name, fault.kind()).increment(1);
+        if is_judged && !counts.breaker.has_change() {
+            self.called.push(campaign);
+        }
+        let reason = if is_judged { counts.breaker.faulted(fault) } else { None };
+        (counts.tally.faults, reason)
     }
 
     /// Counts an event that campaigns take. `mismatches` is the number of its fields with an
@@ -171,12 +205,13 @@ impl Counts {
 
     /// The changes of the breakers' counts since the last call of this function.
     pub(super) fn take_faults(&mut self) -> Vec<CampaignFaults> {
-        let changed = |campaign: &mut CampaignCounts| {
+        let changed = |place| {
+            let campaign: &mut CampaignCounts = &mut self.campaigns[place];
             let change = campaign.breaker.take_change()?;
             let names = (Arc::clone(&campaign.name), Arc::clone(&campaign.version));
             Some(CampaignFaults { names, began: campaign.began, change })
         };
-        self.campaigns.iter_mut().filter_map(changed).collect()
+        self.called.drain(..).filter_map(changed).collect()
     }
 
     /// Ends counting and returns the totals.
@@ -186,6 +221,7 @@ impl Counts {
     }
 
     fn put_away(&mut self) {
+        self.called.clear();
         let mut counted = Tally::default();
         for campaign in
             self.campaigns.drain(..).filter(|campaign| campaign.tally != CampaignTally::default())
@@ -222,15 +258,6 @@ impl CampaignCounts {
         }
     }
 
-    /// Counts an answer. The breaker ignores answers to retries (`is_judged` is false).
-    pub(super) fn decided(&mut self, is_judged: bool) {
-        self.tally.decided += 1;
-        if is_judged {
-            self.breaker.answered();
-        }
-        self.decided.increment(1);
-    }
-
     /// Counts events that a handler's condition did not match.
     pub(super) fn missed(&mut self, events: u64) {
         self.tally.missed += events;
@@ -243,14 +270,6 @@ impl CampaignCounts {
     pub(super) fn skipped(&mut self) {
         self.tally.skipped += 1;
         self.skipped.increment(1);
-    }
-
-    /// Counts a fault. Returns the number of faults under this rule set, and the reason to suspend
-    /// the campaign, if there is one.
-    pub(super) fn fault(&mut self, fault: &GuestFault, is_judged: bool) -> (u64, Option<String>) {
-        self.tally.faults += 1;
-        calls(&self.name, fault.kind()).increment(1);
-        (self.tally.faults, if is_judged { self.breaker.faulted(fault) } else { None })
     }
 
     /// Counts the time of calls. Returns the reason to suspend the campaign, if there is one.

@@ -66,7 +66,7 @@ impl Shard {
             Notice::Taken { mismatches } => self.counts.event(mismatches),
             Notice::Unusable { field, mismatches } => self.counts.unusable(&field, mismatches),
             Notice::TimerFired => self.counts.timer(),
-            Notice::Answered { campaign, is_judged } => self.counts.of(campaign).decided(is_judged),
+            Notice::Answered { campaign, is_judged } => self.counts.answered(campaign, is_judged),
             Notice::Skipped { campaign } => self.counts.of(campaign).skipped(),
             Notice::Faulted { campaign, is_judged, fault } => {
                 self.report_fault(&rules.campaigns()[campaign], campaign, is_judged, &fault);
@@ -151,7 +151,7 @@ impl Shard {
 
     /// Counts a fault, logs it, and suspends a campaign that faults too often.
     fn report_fault(&mut self, campaign: &Campaign, index: usize, is_judged: bool, fault: &Fault) {
-        let (count, suspended_for) = self.counts.of(index).fault(&fault.fault, is_judged);
+        let (count, suspended_for) = self.counts.faulted(index, &fault.fault, is_judged);
         // A rule that always faults must not flood the log: the first, the second, the fourth …
         if count.is_power_of_two() {
             let (name, version) = (&*campaign.spec.name, &*campaign.spec.version);

@@ -119,12 +119,12 @@ fn a_directory_with_too_many_campaigns_changes_nothing() {
     let world = World::new();
     world.write("welcome.wasm", rule("1.0.0"));
     let mut owner = world.open();
-    for index in 0..1024 {
+    for index in 0..10_000 {
         fs::write(world.path(&format!("c{index}.toml")), "").unwrap();
     }
     world.write("welcome.wasm", rule("2.0.0"));
     let report = owner.changed();
-    assert_eq!(report.problems[0].reason, "the rules directory has more than 1024 campaigns");
+    assert_eq!(report.problems[0].reason, "the rules directory has more than 10000 campaigns");
     assert_eq!((world.running(), world.is_ready()), (vec!["welcome 1.0.0".to_owned()], false));
 }
 
