@@ -28,6 +28,9 @@ const WRITTEN_AS_NULL: [&str; 11] = [
     "unit",
 ];
 
+/// Room for the members of most bodies.
+const MEMBERS_FIRST: usize = 64;
+
 /// The object that members belong to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Within {
@@ -76,15 +79,24 @@ impl Within {
     }
 }
 
+/// A member that is being written.
+#[derive(Clone, Copy)]
+struct Listed {
+    /// The first bytes of the key, which nearly always decide its place.
+    prefix: u64,
+    /// The tape index of the member's value.
+    value: u32,
+}
+
 /// Writes the body of an event without the members for which `skips` is true. The scanner's limit
 /// on nesting bounds the recursion.
 pub(super) fn append_body(body: Value<'_>, skips: impl Fn(Text<'_>) -> bool, out: &mut Vec<u8>) {
-    let mut members = Vec::new();
+    let mut members = Vec::with_capacity(MEMBERS_FIRST);
     collect(body, skips, &mut members);
     append_members(body, Within::Body, 0, &mut members, out);
 }
 
-fn append(value: Value<'_>, within: Within, members: &mut Vec<u32>, out: &mut Vec<u8>) {
+fn append(value: Value<'_>, within: Within, members: &mut Vec<Listed>, out: &mut Vec<u8>) {
     match value.kind() {
         Kind::Null | Kind::End => out.push(b'n'),
         Kind::False => out.push(b'f'),
@@ -114,7 +126,7 @@ fn append(value: Value<'_>, within: Within, members: &mut Vec<u32>, out: &mut Ve
 }
 
 /// Writes an id in the source's type, so that `7` and `"7"` are the same.
-fn append_id(id: Value<'_>, kind: IdKind, members: &mut Vec<u32>, out: &mut Vec<u8>) {
+fn append_id(id: Value<'_>, kind: IdKind, members: &mut Vec<Listed>, out: &mut Vec<u8>) {
     match (kind, id.text(), id.number()) {
         (IdKind::Number, Some(text), _) if is_plain_integer(&text.to_boxed_str()) => {
             append_number(Literal(text.to_boxed_str().as_bytes()), out);
@@ -135,20 +147,22 @@ fn is_plain_integer(text: &str) -> bool {
     !digits.is_empty() && !is_zero_led && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Pushes the tape indices of an object's members on `members`, sorted by name. If several members
-/// have one name, only the last is pushed.
-fn collect(object: Value<'_>, skips: impl Fn(Text<'_>) -> bool, members: &mut Vec<u32>) {
+/// Pushes an object's members on `members`, sorted by name. If several members have one name, only
+/// the last is pushed.
+fn collect(object: Value<'_>, skips: impl Fn(Text<'_>) -> bool, members: &mut Vec<Listed>) {
     let outer = members.len();
-    members.extend(
-        object.members().filter(|member| !skips(member.key)).map(|member| member.value.index()),
-    );
+    let listed =
+        |member: Member<'_>| Listed { prefix: member.key.prefix(), value: member.value.index() };
+    members.extend(object.members().filter(|member| !skips(member.key)).map(listed));
     let document = object.document();
-    let key_at = |place: u32| Member::of_value(document.value(place)).key;
+    let key_of = |listed: Listed| Member::of_value(document.value(listed.value)).key;
+    let by_key =
+        |a: Listed, b: Listed| a.prefix.cmp(&b.prefix).then_with(|| key_of(a).cmp(key_of(b)));
     let own = &mut members[outer..];
-    own.sort_unstable_by(|&a, &b| key_at(a).cmp(key_at(b)).then(b.cmp(&a)));
+    own.sort_unstable_by(|&a, &b| by_key(a, b).then(b.value.cmp(&a.value)));
     let mut kept = 0;
     for index in 0..own.len() {
-        if kept == 0 || key_at(own[kept - 1]).cmp(key_at(own[index])).is_ne() {
+        if kept == 0 || by_key(own[kept - 1], own[index]).is_ne() {
             own[kept] = own[index];
             kept += 1;
         }
@@ -161,12 +175,12 @@ fn append_members(
     object: Value<'_>,
     within: Within,
     outer: usize,
-    members: &mut Vec<u32>,
+    members: &mut Vec<Listed>,
     out: &mut Vec<u8>,
 ) {
     out.push(b'{');
     for index in outer..members.len() {
-        let Member { key, value } = Member::of_value(object.document().value(members[index]));
+        let Member { key, value } = Member::of_value(object.document().value(members[index].value));
         if value.kind() == Kind::Null && !WRITTEN_AS_NULL.iter().any(|name| key.is(name)) {
             continue;
         }
@@ -174,7 +188,10 @@ fn append_members(
         key.append_to(out);
         match within.id_kind(key) {
             Some(kind) => append_id(value, kind, members, out),
-            None => append(value, within.object_of(key), members, out),
+            None if value.kind() == Kind::Object => {
+                append(value, within.object_of(key), members, out);
+            }
+            None => append(value, Within::Other, members, out),
         }
     }
     out.push(b'}');
@@ -193,7 +210,7 @@ fn append_number(literal: Literal<'_>, out: &mut Vec<u8>) {
     out.push(b'd');
     if digits.count > 0 {
         out.push(if digits.is_negative { b'-' } else { b'+' });
-        out.extend(digits.iter());
+        digits.append_to(out);
         out.extend_from_slice(&digits.exponent.to_le_bytes());
     }
     // The end of the number, which no digit is.

@@ -102,7 +102,7 @@ fn is_of_a_retry(name: Text<'_>) -> bool {
 impl DedupKey {
     /// The key of an event with this content. `customer` is zeros if the event has no customer.
     pub(super) fn new(customer: [u8; 16], content: [u8; 16], has_id: bool) -> DedupKey {
-        DedupKey { hash: of_block(b"hailer dedup key", &[&customer, &content]), has_id }
+        DedupKey { hash: hash_of_block(b"hailer dedup key", &[&customer, &content]), has_id }
     }
 
     /// Whether the message had an id of its own. Without one, equal keys may be two events.
@@ -116,7 +116,7 @@ impl DedupKey {
     #[must_use]
     pub fn event_id(self, occurrence: u64) -> EventId {
         let occurrence = if self.has_id { 0 } else { occurrence };
-        EventId(of_block(b"hailer event id ", &[&self.hash, &occurrence.to_be_bytes()]))
+        EventId(hash_of_block(b"hailer event id ", &[&self.hash, &occurrence.to_be_bytes()]))
     }
 
     #[must_use]
@@ -172,7 +172,11 @@ impl fmt::Debug for DedupKey {
 
 /// A BLAKE3 hash of values of fixed lengths, which fit into one block of the hash: it then costs a
 /// tenth of a microsecond. The purpose distinguishes kinds of hashes.
-fn of_block(purpose: &[u8; 16], values: &[&[u8]]) -> [u8; 16] {
+///
+/// # Panics
+/// When the values do not fit into a block.
+#[must_use]
+pub fn hash_of_block(purpose: &[u8; 16], values: &[&[u8]]) -> [u8; 16] {
     let mut block = [0; blake3::BLOCK_LEN];
     let mut end = 0;
     for value in std::iter::once(&&purpose[..]).chain(values) {

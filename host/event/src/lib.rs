@@ -49,7 +49,7 @@ pub use customer::{Customer, CustomerKey, ID_BYTES_MAX};
 pub use encode::Unusable;
 pub use envelope::Event;
 pub use error::{EventError, EventErrorKind};
-pub use identity::{DedupKey, EventId};
+pub use identity::{DedupKey, EventId, hash_of_block};
 pub use members::members_of;
 pub use own_time::OwnTimes;
 pub use plan::{Plan, PlanBuilder, Slot};

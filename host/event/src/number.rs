@@ -30,6 +30,16 @@ impl Digits<'_> {
         self.digits.iter().copied().filter(|byte| *byte != b'.')
     }
 
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) {
+        match self.digits.iter().position(|byte| *byte == b'.') {
+            None => out.extend_from_slice(self.digits),
+            Some(point) => {
+                out.extend_from_slice(&self.digits[..point]);
+                out.extend_from_slice(&self.digits[point + 1..]);
+            }
+        }
+    }
+
     /// The first `count` digits as an integer, padded with zeros if there are fewer, and rounded
     /// half to even by the digits after them.
     fn rounded_to(&self, count: i64) -> i128 {
@@ -89,20 +99,30 @@ impl Literal<'_> {
             Some(rest) => (true, rest),
             None => (false, self.0),
         };
-        let end = rest.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(rest.len());
+        let (mut first, mut last, mut point, mut end) = (None, 0, None, rest.len());
+        for (place, byte) in rest.iter().enumerate() {
+            match byte {
+                b'1'..=b'9' => {
+                    first.get_or_insert(place);
+                    last = place;
+                }
+                b'.' => point = Some(place),
+                b'e' | b'E' => {
+                    end = place;
+                    break;
+                }
+                _ => {}
+            }
+        }
         let written_exponent = rest.get(end + 1..).map_or(0, read_exponent);
-        let digits = &rest[..end];
-        let is_significant = |byte: &u8| matches!(byte, b'1'..=b'9');
-        let (Some(first), Some(last)) =
-            (digits.iter().position(is_significant), digits.iter().rposition(is_significant))
-        else {
+        let Some(first) = first else {
             return Digits { is_negative: false, digits: &[], count: 0, exponent: 0 };
         };
-        let point = digits.iter().position(|byte| *byte == b'.').unwrap_or(end);
+        let point = point.unwrap_or(end);
         // The power of ten of the last digit: not negative before the point, negative after it.
         let place = if last < point { (point - last - 1) as i64 } else { -((last - point) as i64) };
-        let digits = &digits[first..=last];
-        let count = digits.iter().filter(|byte| **byte != b'.').count();
+        let digits = &rest[first..=last];
+        let count = digits.len() - usize::from(first < point && point < last);
         Digits { is_negative, digits, count, exponent: place + written_exponent }
     }
 

@@ -53,6 +53,19 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// The first eight bytes, as a number that is ordered as they are. A shorter text is padded with
+    /// zeros.
+    pub(super) fn prefix(self) -> u64 {
+        let mut first = [0; 8];
+        if self.escaped {
+            first.iter_mut().zip(self.bytes()).for_each(|(first, byte)| *first = byte);
+        } else {
+            let length = self.raw.len().min(first.len());
+            first[..length].copy_from_slice(&self.raw[..length]);
+        }
+        u64::from_be_bytes(first)
+    }
+
     pub(super) fn append_to(self, out: &mut Vec<u8>) {
         if self.escaped { out.extend(self.bytes()) } else { out.extend_from_slice(self.raw) }
     }
