@@ -3,7 +3,7 @@
 //!
 //! They are plain data. The bytes are made once, so a repeat is the same byte for byte (G3).
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hailer_abi::wire::Channel;
@@ -14,8 +14,10 @@ use hailer_event::{Customer, EventId};
 
 /// The start of every body: the version of its format, and the name of the id.
 const BODY_START: &[u8] = br#"{"schema":1,"id":""#;
-/// The bytes that a body has in addition to its parts, unless something must be escaped.
-const BODY_OVERHEAD_BYTES: usize = 128;
+/// What stands between the parts of a body.
+const AFTER_ID: &[u8] = b"\"";
+const AFTER_CHANNEL: &[u8] = b"\",\"template\":";
+const BEFORE_DATA: &[u8] = b",\"data\":";
 /// The initial capacity for the members that an [`Occasion`] writes, in bytes; usually enough.
 const MEMBER_BYTES: usize = 160;
 /// The length of the id of an event or a communication, in bytes.
@@ -73,7 +75,8 @@ pub struct Origin {
 /// The parts that all communications of one campaign share, serialized once.
 #[derive(Debug)]
 pub struct Sender {
-    campaign: Box<str>,
+    /// The hash of the campaign's name.
+    campaign: [u8; ID_BYTES],
     /// The body's members from `campaign` to the name `channel`; the value of `channel` follows.
     head: Box<[u8]>,
     /// The routing key for each channel, indexed by [`Channel`].
@@ -128,7 +131,11 @@ impl Sender {
         head.extend_from_slice(b",\"channel\":\"");
         let routing_keys = Channel::ALL
             .map(|channel| ["communication.", channel.name(), ".", campaign].concat().into());
-        Sender { campaign: campaign.into(), head: head.into(), routing_keys }
+        let campaign = *blake3::hash(campaign.as_bytes())
+            .as_bytes()
+            .first_chunk()
+            .expect("a hash has 32 bytes");
+        Sender { campaign, head: head.into(), routing_keys }
     }
 
     /// Makes a communication. Its id depends on the cause, the campaign and the index only; its
@@ -137,26 +144,23 @@ impl Sender {
     pub fn send(&self, occasion: &Occasion, proposal: Proposal<'_>) -> Communication {
         let Proposal { index, channel, template, data } = proposal;
         let id = Hex::of(self.id(occasion.event_id, index));
-        let parts = [
-            &*self.head,
-            template.as_bytes(),
-            &*occasion.recipient,
-            data.as_bytes(),
-            &*occasion.tail,
-        ];
-        let mut body =
-            Vec::with_capacity(parts.map(<[u8]>::len).iter().sum::<usize>() + BODY_OVERHEAD_BYTES);
-        body.extend_from_slice(BODY_START);
-        body.extend_from_slice(id.as_str().as_bytes());
-        body.push(b'"');
-        body.extend_from_slice(&self.head);
-        body.extend_from_slice(channel.name().as_bytes());
-        body.push(b'"');
-        write_member("template", &template, &mut body);
-        body.extend_from_slice(&occasion.recipient);
-        body.extend_from_slice(b",\"data\":");
-        body.extend_from_slice(data.as_bytes());
-        body.extend_from_slice(&occasion.tail);
+        let (before, after): (&[&[u8]], &[&[u8]]) = (
+            &[
+                BODY_START,
+                id.as_str().as_bytes(),
+                AFTER_ID,
+                &self.head,
+                channel.name().as_bytes(),
+                AFTER_CHANNEL,
+            ],
+            &[&occasion.recipient, BEFORE_DATA, data.as_bytes(), &occasion.tail],
+        );
+        // Enough, unless the template's name must be escaped, so the body is not moved.
+        let parts = before.iter().chain(after).map(|part| part.len());
+        let mut body = Vec::with_capacity(parts.sum::<usize>() + template.len() + "\"\"".len());
+        before.iter().for_each(|part| body.extend_from_slice(part));
+        write_value(&template, &mut body);
+        after.iter().for_each(|part| body.extend_from_slice(part));
         let routing_key = Arc::clone(&self.routing_keys[channel as usize]);
         Communication {
             id: id.as_str().into(),
@@ -168,18 +172,8 @@ impl Sender {
 
     /// Hash of event id, campaign and index.
     fn id(&self, event_id: EventId, index: u32) -> [u8; ID_BYTES] {
-        // The hasher with its key is cloned: deriving the key again for each id would cost as much
-        // as the rest of the hash.
-        static WITH_PURPOSE: LazyLock<blake3::Hasher> =
-            LazyLock::new(|| blake3::Hasher::new_derive_key("hailer communication id 1"));
-        let mut hasher = WITH_PURPOSE.clone();
-        hasher
-            .update(event_id.as_bytes())
-            .update(&index.to_be_bytes())
-            .update(self.campaign.as_bytes());
-        let mut id = [0; ID_BYTES];
-        hasher.finalize_xof().fill(&mut id);
-        id
+        let values: [&[u8]; 3] = [event_id.as_bytes(), &self.campaign, &index.to_be_bytes()];
+        hailer_event::hash_of_block(b"hailer message 1", &values)
     }
 }
 
@@ -210,6 +204,10 @@ fn write_member(name: &str, value: &impl Serialize, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
+    write_value(value, out);
+}
+
+fn write_value(value: &impl Serialize, out: &mut Vec<u8>) {
     serde_json::to_writer(out, value).expect("writing to memory cannot fail");
 }
 
