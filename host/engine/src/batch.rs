@@ -185,9 +185,11 @@ impl Batch {
         self.input_bytes
     }
 
-    /// The calls for some of the events, in as few crossings as possible.
+    /// The calls for some of the events, in as few crossings as possible, ordered by campaign.
     pub(super) fn crossings(&self, events: Range<usize>) -> impl Iterator<Item = Crossing<'_>> {
-        self.in_use.iter().flat_map(move |lane| self.lanes[*lane].crossings(events.clone()))
+        let mut lanes = self.in_use.clone();
+        lanes.sort_unstable();
+        lanes.into_iter().flat_map(move |lane| self.lanes[lane].crossings(events.clone()))
     }
 }
 

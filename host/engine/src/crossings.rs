@@ -87,6 +87,9 @@ pub struct BatchResult {
     pub rechecked: u64,
     /// The indices of the campaigns whose rule gave two answers to one call.
     pub impure: Vec<usize>,
+    /// Room for putting the results in order.
+    ordered: Vec<CallResult>,
+    order: Vec<(usize, u32)>,
 }
 
 /// The guests of one shard: one instance for each campaign, made when it is first needed. Instances
@@ -217,7 +220,7 @@ impl Guests {
                 return false;
             }
         }
-        decided.results.sort_unstable_by_key(|call| (call.event, call.campaign));
+        decided.order_by_event();
         true
     }
 
@@ -420,6 +423,26 @@ impl BatchResult {
         self.impure.clear();
         (self.log_bytes_cut, self.output_bytes) = (0, 0);
         self.rechecked = 0;
+    }
+
+    /// Orders the results by event. Those of one event are in the order of their campaigns already,
+    /// and stay so.
+    fn order_by_event(&mut self) {
+        if self.results.is_sorted_by_key(|call| call.event) {
+            return;
+        }
+        self.order.clear();
+        self.order.extend((0..).zip(&self.results).map(|(place, call)| (call.event, place)));
+        // Results are large, so each is moved only once.
+        self.order.sort_unstable();
+        self.ordered.clear();
+        self.ordered.extend(self.order.iter().map(|(event, place)| {
+            let call = &mut self.results[*place as usize];
+            let result = std::mem::replace(&mut call.result, Ok(Outcome::default()));
+            CallResult { event: *event, campaign: call.campaign, result }
+        }));
+        std::mem::swap(&mut self.results, &mut self.ordered);
+        self.ordered.clear();
     }
 
     /// Adds the fault of a crossing with a single call.

@@ -42,6 +42,7 @@ impl Decider {
                 (Reverse(judge.priority(name)), Arc::clone(name), proposal.place)
             });
         }
+        case.communications.reserve_exact(proposals.len());
         for proposal in proposals {
             let judgement = self.dispose_one(rules, case, &mut judge, now, &proposal);
             let proposed = proposed_of(case, &proposal);

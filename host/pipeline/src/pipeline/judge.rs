@@ -32,9 +32,14 @@ impl Decider {
         }
         // The vector goes back empty, so that its memory is reused.
         let mut results = std::mem::take(&mut self.answers.results);
-        for CallResult { event, campaign: index, result } in results.drain(..) {
+        let mut rest = results.drain(..);
+        while let Some(CallResult { event, campaign: index, result }) = rest.next() {
             let campaign = &rules.campaigns()[index];
             let case = &mut cases[event - first];
+            if case.outcomes.len() == case.outcomes.capacity() {
+                let more = rest.as_slice().iter().take_while(|call| call.event == event).count();
+                case.outcomes.reserve_exact(1 + more);
+            }
             // The retry is refused (its hour is full): the failure stays, and the answer does not
             // count.
             if case.retry.as_ref().is_some_and(|retry| retry.result.is_some()) {
@@ -47,6 +52,7 @@ impl Decider {
             });
             case.outcomes.push(outcome(&campaign.spec, decided));
         }
+        drop(rest);
         self.answers.results = results;
         for (event, case) in (first..).zip(cases) {
             self.dispose(rules, case);
@@ -173,6 +179,9 @@ impl Decider {
                 Action::Send { channel, template, data } => {
                     let data_hash = if is_compared { hash_of(&data) } else { 0 };
                     let (place, outcome) = (communications.len() as u32, case.outcomes.len());
+                    if case.proposals.len() == case.proposals.capacity() {
+                        case.proposals.reserve(case.outcomes.capacity() - outcome);
+                    }
                     case.proposals.push(Proposal {
                         campaign: index,
                         outcome,
