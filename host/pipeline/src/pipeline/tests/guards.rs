@@ -5,6 +5,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use std::ops::ControlFlow;
 
 use super::*;
+use crate::pipeline::notice::Misses;
 use crate::records::{Decided, JournalRow, Key, Outcome, Partition, decode};
 use hailer_engine::OnFault;
 
@@ -27,6 +28,17 @@ fn from_on(
             "fields": [{ "name": "amount", "type": "decimal",
                 "paths": ["/purchaseOperationInfo/purchaseData/amount"] }] }] }"#;
     let manifest = &manifest.replace("LEAST", &least.to_string());
+    admitted(sandbox, name, manifest, handle, on_fault)
+}
+
+/// The campaign of a rule with this manifest; `handle` is the body of its handlers.
+fn admitted(
+    sandbox: &Arc<Sandbox>,
+    name: &str,
+    manifest: &str,
+    handle: &str,
+    on_fault: OnFault,
+) -> Arc<Campaign> {
     let configure = format!(
         r#"(data (i32.const 16) "\91\c0")
         (func (export "hailer_configure") (param i32) (result i64) (i64.const {}))"#,
@@ -44,6 +56,58 @@ fn from_on(
     let module = verify(wasm, sandbox.limits()).unwrap();
     let spec = CampaignSpec { on_fault, ..CampaignSpec::of(name, &module, vec![0x90]) };
     Campaign::started(sandbox, spec, sandbox.compile_here(&module.bytes).unwrap(), 1).unwrap()
+}
+
+/// A rule set of campaigns that take purchases and refunds from some amount on, by two handlers.
+fn of_two_codes(sandbox: &Arc<Sandbox>, campaigns: u32, number: u64) -> RuleSet {
+    let campaign = |least: u32| {
+        let handler = |name, code| {
+            format!(
+                r#"{{ "name": "{name}", "events": ["{code}"],
+                "when": {{ "ge": [{{ "field": "amount" }}, {{ "int": {least} }}] }},
+                "fields": [{{ "name": "amount", "type": "decimal", "paths": ["/amount"] }}] }}"#
+            )
+        };
+        let manifest = format!(
+            r#"{{ "abi": 1, "name": "two", "version": "0.1.0", "params": [],
+            "handlers": [{}, {}] }}"#,
+            handler("bought", "OnPurchaseConfirm"),
+            handler("returned", "OnRefundConfirm")
+        );
+        let name = format!("from-{least}");
+        admitted(sandbox, &name, &manifest, "(i64.const 0)", OnFault::Skip)
+    };
+    RuleSet::build((0..campaigns).map(campaign).collect(), number)
+}
+
+#[test]
+fn misses_of_two_event_codes_are_added_for_the_campaigns_that_run_and_taken_once() {
+    let sandbox = Sandbox::new(Limits::default()).unwrap();
+    let rules = of_two_codes(&sandbox, 10, 1);
+    let [bought, returned] =
+        ["OnPurchaseConfirm", "OnRefundConfirm"].map(|code| rules.reading(code).number);
+    let mut misses = Misses::default();
+    misses.adopt(&rules);
+    for (reading, events, candidates) in [(bought, 2, &[3, 3, 4][..]), (returned, 5, &[3, 3, 3, 9])]
+    {
+        (0..events).for_each(|_| misses.passed(reading));
+        candidates.iter().for_each(|campaign| misses.candidate(*campaign));
+    }
+    misses.count(0);
+    assert_eq!(misses.all_passed(), 7);
+    // Campaign 5 is stopped.
+    misses.settle(&rules, |campaign| campaign != 5);
+    let mut counts: Vec<_> = misses.drain().collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [(0, 8), (1, 7), (2, 7), (3, 2), (4, 6), (6, 7), (7, 7), (8, 7), (9, 6)]);
+    // Another rule set of the same size begins with nothing.
+    let next = of_two_codes(&sandbox, 10, 2);
+    misses.adopt(&next);
+    misses.settle(&next, |_| true);
+    assert_eq!((misses.all_passed(), misses.drain().count()), (0, 0));
+    misses.passed(bought);
+    misses.settle(&next, |_| true);
+    assert_eq!(misses.drain().collect::<Vec<_>>(), (0..10).map(|at| (at, 1)).collect::<Vec<_>>());
 }
 
 /// The body of a handler that answers every call without an action.
