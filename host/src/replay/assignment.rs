@@ -4,7 +4,7 @@
 //! This works because a dry run keeps nothing about a customer but the customer's row: rows of
 //! customers who will be merged are handed over before the chunk begins.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::dry_run::{Arrived, DryRun, Redirects};
 use crate::event::CustomerKey;
@@ -47,7 +47,7 @@ impl Assignments {
             groups.join(from, redirects.resolve(from)?);
             groups.join(to, redirects.resolve(to)?);
         }
-        let mut home_of: HashMap<CustomerKey, usize> = HashMap::new();
+        let mut home_of: HashMap<CustomerKey, usize> = HashMap::default();
         for place in 0..groups.customers.len() {
             let customer = groups.customers[place];
             let root = groups.root(place);

@@ -1,8 +1,9 @@
 //! Counts decisions by campaign. Threads count parts, which are added up in their order.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use hailer_abi::wire::Channel;
 use serde::Serialize;
 
@@ -111,8 +112,9 @@ pub struct Cost {
 /// The counts of all campaigns of a rule set.
 #[derive(Debug)]
 pub(super) struct CampaignCounts {
-    campaigns: Vec<Count>,
-    places: Arc<HashMap<Arc<str>, usize>>,
+    rules: Arc<RuleSet>,
+    /// By the places of the campaigns; `None` for one that counted nothing yet.
+    campaigns: Vec<Option<Box<Count>>>,
 }
 
 #[derive(Debug)]
@@ -124,17 +126,10 @@ struct Count {
 
 impl CampaignCounts {
     /// Counts of these campaigns, all 0.
-    pub(super) fn new(rules: &RuleSet) -> CampaignCounts {
-        let judges_consent = rules.policies().is_some_and(|policies| policies.consent.is_some());
-        let campaigns: Vec<Count> = rules
-            .campaigns()
-            .iter()
-            .map(|campaign| Count::new(&campaign.spec, judges_consent))
-            .collect();
-        let names = rules.campaigns().iter().enumerate();
-        let places =
-            names.map(|(place, campaign)| (Arc::clone(&campaign.spec.name), place)).collect();
-        CampaignCounts { campaigns, places: Arc::new(places) }
+    pub(super) fn new(rules: &Arc<RuleSet>) -> CampaignCounts {
+        let mut campaigns = Vec::new();
+        campaigns.resize_with(rules.campaigns().len(), || None);
+        CampaignCounts { rules: Arc::clone(rules), campaigns }
     }
 
     pub(super) fn add(&mut self, decision: &Decision) {
@@ -160,7 +155,11 @@ impl CampaignCounts {
     /// Adds the counts of the part that follows.
     pub(super) fn absorb(&mut self, next: CampaignCounts) {
         for (count, next) in self.campaigns.iter_mut().zip(next.campaigns) {
-            count.absorb(next);
+            match (count, next) {
+                (Some(count), Some(next)) => count.absorb(*next),
+                (_, None) => {}
+                (count, next) => *count = next,
+            }
         }
     }
 
@@ -171,7 +170,13 @@ impl CampaignCounts {
     }
 
     pub(super) fn into_report(self, impure: &[Arc<str>]) -> Vec<CampaignReport> {
-        let mut reports: Vec<_> = self.campaigns.into_iter().map(Count::into_report).collect();
+        let rules = self.rules;
+        let counts = (0..).zip(self.campaigns);
+        let counts = counts.map(|(place, count)| match count {
+            Some(count) => *count,
+            None => Count::new(&rules, place),
+        });
+        let mut reports: Vec<_> = counts.map(Count::into_report).collect();
         for report in &mut reports {
             report.is_impure = impure.iter().any(|campaign| **campaign == *report.campaign);
         }
@@ -179,7 +184,10 @@ impl CampaignCounts {
     }
 
     fn of(&mut self, campaign: &str) -> Option<&mut Count> {
-        self.campaigns.get_mut(*self.places.get(campaign)?)
+        let place = self.rules.place(campaign)?;
+        let count =
+            self.campaigns[place].get_or_insert_with(|| Count::new(&self.rules, place).into());
+        Some(count)
     }
 }
 
@@ -216,7 +224,9 @@ impl UnknownConsent {
 }
 
 impl Count {
-    fn new(spec: &crate::engine::CampaignSpec, judges_consent: bool) -> Count {
+    fn new(rules: &RuleSet, place: usize) -> Count {
+        let spec = &rules.campaigns()[place].spec;
+        let judges_consent = rules.policies().is_some_and(|policies| policies.consent.is_some());
         let report = CampaignReport {
             campaign: spec.name.to_string(),
             version: spec.version.to_string(),
@@ -239,7 +249,7 @@ impl Count {
             is_impure: false,
             cost: None,
         };
-        Count { report, customers: HashSet::new(), notes: HashMap::new() }
+        Count { report, customers: HashSet::default(), notes: HashMap::default() }
     }
 
     /// Counts an outcome. `unknown` are the channels on which the customer's consent is not known.

@@ -1,8 +1,9 @@
 //! Turns recorded lines into events with their times. All threads read; then the clock, and the
 //! detection of copies, follow the order of the lines on one thread.
 
-use std::collections::HashSet;
 use std::sync::Arc;
+
+use foldhash::HashSet;
 
 use super::chunk::Work;
 use super::{CHUNK_LINES, Options, ReplayError, Report};

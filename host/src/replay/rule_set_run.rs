@@ -1,8 +1,9 @@
 //! One rule set in a replay: its dry runs, one for each thread, and the counts of their
 //! decisions.
 
-use std::collections::HashSet;
 use std::sync::Arc;
+
+use foldhash::HashSet;
 
 use super::assignment::Assignments;
 use super::campaign_report::{CampaignCounts, CampaignReport};

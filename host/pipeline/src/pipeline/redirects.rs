@@ -1,10 +1,11 @@
 //! Redirects from merged customers to the ones that remain. An old id resolves to the customer who
 //! remains, over any number of merges, and communications for it are sent to that customer.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+
+use foldhash::HashMap;
 
 use crate::records::{Key, Partition, RedirectRow};
 use hailer_event::{Customer, CustomerKey};
