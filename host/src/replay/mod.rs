@@ -29,10 +29,8 @@ mod row;
 mod tests;
 
 use std::io::{self, Write};
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, sync_channel};
 
 use serde::Serialize;
 
@@ -49,9 +47,8 @@ pub use compare::{Change, Changed, Changes, WhatHappened};
 use intake::{InputEvent, Intake};
 use rule_set_run::RuleSetRun;
 
-/// Lines of a chunk: enough to be worth starting threads, and to call rules in full crossings. Few
-/// enough that most of a chunk is still in the processor's caches when it is decided.
-const CHUNK_LINES: usize = 4 << 10;
+/// Lines of a chunk: enough to be worth starting threads, and to call rules in full crossings.
+const CHUNK_LINES: usize = 16 << 10;
 const CHUNK_BYTES: usize = 64 << 20;
 /// The length of the steps in which the clock moves after the input, so that not all timers are in
 /// memory at once.
@@ -172,27 +169,32 @@ pub fn replay(
     mut out: Option<&mut dyn Write>,
     mut progress: impl FnMut(Progress),
 ) -> Result<Report, ReplayError> {
-    let chunks = Chunks::of(archive, CHUNK_LINES, CHUNK_BYTES);
+    let mut chunks = Chunks::of(archive, CHUNK_LINES, CHUNK_BYTES);
+    let mut intake = Intake::new(options);
     let mut runs: Vec<RuleSetRun> = Vec::new();
     let mut comparison = other.map(|_| Comparison::default());
-    let mut intake = std::thread::scope(|scope| {
-        // Without room: while one chunk is decided, one is read.
-        let (sender, read) = sync_channel(0);
-        let reader = scope.spawn(move || read_ahead(chunks, options, other.is_some(), &sender));
-        for read in read {
-            let Read { work, begins, so_far } = read?;
-            if let Some(mut work) = work {
-                if runs.is_empty() {
-                    for trial in std::iter::once(trial).chain(other) {
-                        runs.push(RuleSetRun::new(trial, options, begins)?);
-                    }
-                }
-                step(&mut runs, &mut work, options, &mut comparison, &mut out)?;
+    let mut is_end = false;
+    while !is_end {
+        let work = match chunks.next() {
+            Some(chunk) => intake.read(chunk?, other.is_some())?,
+            None => {
+                is_end = true;
+                intake.finish(other.is_some())?
             }
-            progress(so_far);
+        };
+        if let Some(mut work) = work {
+            if runs.is_empty() {
+                let begins = intake.begins();
+                for trial in std::iter::once(trial).chain(other) {
+                    runs.push(RuleSetRun::new(trial, options, begins)?);
+                }
+            }
+            step(&mut runs, &mut work, options, &mut comparison, &mut out)?;
         }
-        Ok::<_, ReplayError>(reader.join().unwrap_or_else(|panic| resume_unwind(panic)))
-    })?;
+        let (bytes_read, bytes_total) =
+            (chunks.bytes_read().load(Ordering::Relaxed), chunks.bytes_total());
+        progress(Progress { events: intake.so_far(), bytes_read, bytes_total });
+    }
     let end = intake.clock().saturating_add(options.run_on_ms);
     while !runs.is_empty() && intake.clock() < end {
         let mut work = intake.go_on(end.min(intake.clock().saturating_add(STEP_MS)));
@@ -212,42 +214,6 @@ pub fn replay(
         changes: comparison.map(Comparison::into_changes),
         ..intake.into_report()
     })
-}
-
-/// A chunk whose events are ready to be decided.
-struct Read {
-    /// `None` if all events must wait for more input.
-    work: Option<Work>,
-    /// The start of the clock.
-    begins: Millis,
-    so_far: Progress,
-}
-
-/// Reads the whole input, and hands out one chunk after another. Ends early after an error, and if
-/// nobody takes the chunks any more.
-fn read_ahead(
-    mut chunks: Chunks,
-    options: &Options,
-    twice: bool,
-    sender: &SyncSender<Result<Read, ReplayError>>,
-) -> Intake {
-    let mut intake = Intake::new(options);
-    loop {
-        let chunk = chunks.next();
-        let mut is_last = chunk.is_none();
-        let work = match chunk {
-            Some(chunk) => chunk.map_err(Into::into).and_then(|chunk| intake.read(chunk, twice)),
-            None => intake.finish(twice),
-        };
-        is_last |= work.is_err();
-        let (bytes_read, bytes_total) =
-            (chunks.bytes_read().load(Ordering::Relaxed), chunks.bytes_total());
-        let so_far = Progress { events: intake.so_far(), bytes_read, bytes_total };
-        let read = work.map(|work| Read { work, begins: intake.begins(), so_far });
-        if sender.send(read).is_err() || is_last {
-            return intake;
-        }
-    }
 }
 
 /// Decides one chunk with every rule set.
