@@ -1,7 +1,7 @@
 //! Turns an accepted module into a running campaign: it is compiled in a child process, loaded,
 //! tried (with its own scenarios), and swapped in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,10 +23,16 @@ use crate::scenarios::{self, CompiledModule, Scenarios, TimeLimit};
 /// refused.
 const SCENARIOS_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// The most modules of loads that swapped nothing. A swap forgets the modules that no campaign has.
+const COMPILED_MAX: usize = 1 << 14;
+
 /// The engine, as the owner of the rules directory uses it.
 pub(super) struct EngineStage {
     loader: Loader,
     terms: String,
+    /// The modules of campaigns that were admitted, by digest: campaigns of one module share its
+    /// machine code.
+    compiled: BTreeMap<Arc<str>, wasmtime::Module>,
     /// Modules that have passed their own scenarios, by digest.
     passed: BTreeSet<Arc<str>>,
     current: Arc<ArcSwap<RuleSet>>,
@@ -44,10 +50,24 @@ impl EngineStage {
         Ok(EngineStage {
             loader,
             terms,
+            compiled: BTreeMap::new(),
             passed: BTreeSet::new(),
             current,
             shards: super::shards_of(config),
         })
+    }
+
+    /// The machine code of a module.
+    fn compiled(&mut self, module: &VerifiedModule) -> Result<wasmtime::Module, String> {
+        if let Some(compiled) = self.compiled.get(&module.digest) {
+            return Ok(compiled.clone());
+        }
+        if self.compiled.len() >= COMPILED_MAX {
+            self.compiled.clear();
+        }
+        let compiled = self.loader.load(module)?;
+        self.compiled.insert(Arc::clone(&module.digest), compiled.clone());
+        Ok(compiled)
     }
 
     /// Runs the scenarios that are embedded in a module, with their own parameters. The author of a
@@ -172,7 +192,7 @@ impl Stage for EngineStage {
         generation: u64,
         proof: Proof,
     ) -> Result<Arc<Campaign>, String> {
-        let compiled = self.loader.load(module)?;
+        let compiled = self.compiled(module)?;
         if proof == Proof::Given {
             self.passed.insert(Arc::clone(&module.digest));
             return Campaign::admitted_before(spec, compiled, generation)
@@ -206,9 +226,11 @@ impl Stage for EngineStage {
         policies: Option<Arc<Policies>>,
         rule_set: u64,
     ) {
-        self.loader.compiler.retain(campaigns.iter().map(|(campaign, _)| &*campaign.spec.digest));
-        self.passed
-            .retain(|digest| campaigns.iter().any(|(campaign, _)| campaign.spec.digest == *digest));
+        let active: BTreeSet<&str> =
+            campaigns.iter().map(|(campaign, _)| &*campaign.spec.digest).collect();
+        self.compiled.retain(|digest, _| active.contains(&**digest));
+        self.passed.retain(|digest| active.contains(&**digest));
+        self.loader.compiler.retain(active);
         campaigns
             .iter()
             .for_each(|(campaign, _)| metrics::create_campaign_series(&campaign.spec.name));
