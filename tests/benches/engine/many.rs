@@ -1,7 +1,8 @@
 //! Resident memory of an engine: idle, and with 100 and 1000 rules, each a module of its own. The
 //! modules are copies of the example rules, each with a section that gives it a digest, an artifact
 //! and instances of its own. The events call all of them. Also measured: the time until an engine
-//! with 1000 rules and cached artifacts runs again.
+//! with 1000 rules and cached artifacts runs again, and the same for 10,000 campaigns of one module
+//! with a brand each, which no event has.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use hailer_tests::wait;
 /// shard.
 const HUNDRED: (usize, usize) = (100, 30_000);
 const THOUSAND: (usize, usize) = (1000, 3000);
+const CAMPAIGNS: (usize, usize) = (10_000, 3000);
 const SHARDS: usize = 2;
 const STARTS: usize = 3;
 /// The allocator returns the memory of a burst within one or two seconds.
@@ -29,6 +31,8 @@ const HUNDRED_MB_MAX: f64 = 100.0;
 const THOUSAND_MB_MAX: f64 = 250.0;
 const RULE_KB_MAX: f64 = 100.0;
 const START_SECONDS_MAX: f64 = 1.0;
+const CAMPAIGNS_MB_MAX: f64 = 600.0;
+const CAMPAIGNS_START_SECONDS_MAX: f64 = 5.0;
 /// The many outcomes of each event would fill any store cache; a small cache shows the memory of
 /// the rules alone.
 const SMALL_CACHE: &str = "store.cache_bytes=4194304";
@@ -61,23 +65,11 @@ pub(crate) async fn run() -> Outcome<()> {
 
     let (count, events) = THOUSAND;
     let many = site(count)?;
-    let began = Instant::now();
-    start(&many, count, SMALL_CACHE).await?.stop().await;
-    println!(
-        "the first start with {count} rules, all of which it has to compile: {:.0} s",
-        began.elapsed().as_secs_f64()
-    );
-    let mut starts = Vec::new();
-    for _ in 0..STARTS {
-        let began = Instant::now();
-        let engine = start(&many, count, SMALL_CACHE).await?;
-        starts.push(began.elapsed().as_secs_f64());
-        engine.stop().await;
-    }
-    let beside = format!("their artifacts were kept; starts {}", listed(&starts, 2));
+    let seconds = starts(&many, count, "all of which it has to compile").await?;
+    let beside = format!("their artifacts were kept; starts {}", listed(&seconds, 2));
     mark(
         "start with 1000 rules",
-        median(starts),
+        median(seconds),
         Against::AtMost(START_SECONDS_MAX),
         " s",
         &beside,
@@ -94,7 +86,53 @@ pub(crate) async fn run() -> Outcome<()> {
     );
     let each = (thousand - none) * 1e3 / (count * SHARDS) as f64;
     mark("a rule on a shard", each, Against::AtMost(RULE_KB_MAX), " kB", "of the thousand");
+
+    let (count, events) = CAMPAIGNS;
+    let campaigns = of_one_module(count);
+    let seconds = starts(&campaigns, count, "all of which it has to try").await?;
+    mark(
+        "start with 10000 campaigns of one module",
+        median(seconds.clone()),
+        Against::AtMost(CAMPAIGNS_START_SECONDS_MAX),
+        " s",
+        &format!("they ran before; starts {}", listed(&seconds, 2)),
+    );
+    let resident = after_events(&campaigns, count, events, SMALL_CACHE).await?;
+    mark(
+        "resident with 10000 campaigns of one module",
+        resident,
+        Against::AtMost(CAMPAIGNS_MB_MAX),
+        " MB",
+        &format!("with conditions that no event fulfils; {none:.0} MB without a rule"),
+    );
     Ok(())
+}
+
+/// The seconds of some starts with this many rules, after the first one.
+async fn starts(site: &Site, rules: usize, first: &str) -> Outcome<Vec<f64>> {
+    let mut seconds = Vec::new();
+    for _ in 0..=STARTS {
+        let began = Instant::now();
+        let engine = start(site, rules, SMALL_CACHE).await?;
+        seconds.push(began.elapsed().as_secs_f64());
+        engine.stop().await;
+    }
+    println!("the first start with {rules} rules, {first}: {:.1} s", seconds.remove(0));
+    Ok(seconds)
+}
+
+/// A site with this many campaigns of one module, each for another brand.
+fn of_one_module(campaigns: usize) -> Site {
+    let site = Site::empty();
+    site.put("modules/big-basket.wasm", built::example_module("big-basket"));
+    for number in 0..campaigns {
+        let text = format!(
+            "module = \"modules/big-basket.wasm\"\nmode = \"live\"\n\n[params]\n\
+             threshold = \"1.00\"\nbrand = \"brand-{number}\"\n"
+        );
+        site.put(&format!("brand-{number}.toml"), text);
+    }
+    site
 }
 
 /// A site with this many rules.
