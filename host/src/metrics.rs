@@ -279,7 +279,7 @@ const CAMPAIGN: Label = ("campaign", ALL_CAMPAIGNS);
 
 /// The labels of each metric that has any. **Every series with known values exists from the start,
 /// with 0**: otherwise an alert on an increase would miss the first incident, with which the series
-/// appears.
+/// appears. Many campaigns are the exception ([`SERIES_AHEAD_MAX`]).
 const LABELS: &[(&str, &[Label])] = &[
     (EVENTS_TOTAL, &[("outcome", &["decided", "unsubscribed", "repeat", "deadletter"])]),
     (CALLS_TOTAL, &[CAMPAIGN, ("outcome", CALL_OUTCOMES)]),
@@ -372,6 +372,10 @@ pub fn create_series() {
     }
     ::metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
+
+/// With more campaigns than this, a series of a campaign begins when it is first counted: each has
+/// more than a hundred.
+pub const SERIES_AHEAD_MAX: usize = 1024;
 
 /// Creates every series of a campaign.
 pub fn create_campaign_series(campaign: &str) {

@@ -63,7 +63,7 @@ pub(crate) fn run() {
     let mut key_with_id = || {
         black_box(event.dedup_key(Some("0f0c4b2d7b6e4a51"), None));
     };
-    let with_id = "deduplication key of a message with an id, whose spelling does not count";
+    let with_id = "deduplication key of a message with an id (hashes the canonical form)";
     compare(with_id, &mut key_with_id, "deduplication key alone", &mut key);
     let mut read_alone = || {
         black_box(read(&body));

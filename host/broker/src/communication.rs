@@ -14,7 +14,7 @@ use hailer_event::{Customer, EventId};
 
 /// The start of every body: the version of its format, and the name of the id.
 const BODY_START: &[u8] = br#"{"schema":1,"id":""#;
-/// What stands between the parts of a body.
+/// The bytes between the parts of a body.
 const AFTER_ID: &[u8] = b"\"";
 const AFTER_CHANNEL: &[u8] = b"\",\"template\":";
 const BEFORE_DATA: &[u8] = b",\"data\":";
@@ -155,7 +155,7 @@ impl Sender {
             ],
             &[&occasion.recipient, BEFORE_DATA, data.as_bytes(), &occasion.tail],
         );
-        // Enough, unless the template's name must be escaped, so the body is not moved.
+        // Enough, unless the template's name must be escaped, so the body is not reallocated.
         let parts = before.iter().chain(after).map(|part| part.len());
         let mut body = Vec::with_capacity(parts.sum::<usize>() + template.len() + "\"\"".len());
         before.iter().for_each(|part| body.extend_from_slice(part));

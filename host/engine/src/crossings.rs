@@ -21,6 +21,8 @@ use hailer_base::clock::Millis;
 /// The approximate bytes that an action needs beside the guest's own bytes, for the communication
 /// made from it.
 const ACTION_BYTES: usize = 512;
+/// The room for results that is kept between batches.
+const RESULTS_KEPT_MAX: usize = 1 << 14;
 /// An instance that has not been called for this time is given back.
 const IDLE_MAX: Duration = Duration::from_secs(600);
 /// If there are as many instances as there may be, one of so many is given back for a new one, so
@@ -87,7 +89,7 @@ pub struct BatchResult {
     pub rechecked: u64,
     /// The indices of the campaigns whose rule gave two answers to one call.
     pub impure: Vec<usize>,
-    /// Room for putting the results in order.
+    /// Room for the results in their order, and for the event and the place of each result.
     ordered: Vec<CallResult>,
     order: Vec<(usize, u32)>,
 }
@@ -417,6 +419,8 @@ pub(super) fn check_bounds(
 impl BatchResult {
     fn clear(&mut self) {
         self.results.clear();
+        self.ordered.shrink_to(RESULTS_KEPT_MAX);
+        self.order.shrink_to(RESULTS_KEPT_MAX);
         self.lines.clear();
         self.spent.clear();
         self.costs.clear();
@@ -443,6 +447,7 @@ impl BatchResult {
         }));
         std::mem::swap(&mut self.results, &mut self.ordered);
         self.ordered.clear();
+        debug_assert!(self.results.is_sorted_by_key(|call| (call.event, call.campaign)));
     }
 
     /// Adds the fault of a crossing with a single call.

@@ -53,8 +53,8 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The first eight bytes, as a number that is ordered as they are. A shorter text is padded with
-    /// zeros.
+    /// The first eight bytes as a big-endian number: different prefixes compare as their texts do.
+    /// A shorter text is padded with zeros; equal prefixes say nothing.
     pub(super) fn prefix(self) -> u64 {
         let mut first = [0; 8];
         if self.escaped {

@@ -23,16 +23,18 @@ use crate::scenarios::{self, CompiledModule, Scenarios, TimeLimit};
 /// refused.
 const SCENARIOS_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// The most modules of loads that swapped nothing. A swap forgets the modules that no campaign has.
-const COMPILED_MAX: usize = 1 << 14;
+/// Maximum size of the machine code in `compiled`, in bytes; other modules are loaded again for
+/// each campaign.
+const COMPILED_BYTES_MAX: usize = 512 << 20;
 
 /// The engine, as the owner of the rules directory uses it.
 pub(super) struct EngineStage {
     loader: Loader,
     terms: String,
-    /// The modules of campaigns that were admitted, by digest: campaigns of one module share its
-    /// machine code.
+    /// Machine code by the digest of its module: campaigns of one module share it. A swap drops
+    /// that of modules that no campaign has.
     compiled: BTreeMap<Arc<str>, wasmtime::Module>,
+    compiled_bytes: usize,
     /// Modules that have passed their own scenarios, by digest.
     passed: BTreeSet<Arc<str>>,
     current: Arc<ArcSwap<RuleSet>>,
@@ -51,6 +53,7 @@ impl EngineStage {
             loader,
             terms,
             compiled: BTreeMap::new(),
+            compiled_bytes: 0,
             passed: BTreeSet::new(),
             current,
             shards: super::shards_of(config),
@@ -62,12 +65,19 @@ impl EngineStage {
         if let Some(compiled) = self.compiled.get(&module.digest) {
             return Ok(compiled.clone());
         }
-        if self.compiled.len() >= COMPILED_MAX {
-            self.compiled.clear();
+        self.loader.load(module)
+    }
+
+    /// Keeps the machine code of a module that was admitted, for further campaigns.
+    fn share(&mut self, module: &VerifiedModule, compiled: wasmtime::Module) {
+        let bytes = code_bytes(&compiled);
+        if self.compiled.contains_key(&module.digest)
+            || self.compiled_bytes + bytes > COMPILED_BYTES_MAX
+        {
+            return;
         }
-        let compiled = self.loader.load(module)?;
-        self.compiled.insert(Arc::clone(&module.digest), compiled.clone());
-        Ok(compiled)
+        self.compiled_bytes += bytes;
+        self.compiled.insert(Arc::clone(&module.digest), compiled);
     }
 
     /// Runs the scenarios that are embedded in a module, with their own parameters. The author of a
@@ -107,6 +117,12 @@ impl EngineStage {
         self.passed.insert(Arc::clone(&module.digest));
         Ok(())
     }
+}
+
+/// The size of a module's machine code, in bytes.
+fn code_bytes(module: &wasmtime::Module) -> usize {
+    let range = module.image_range();
+    range.end.addr() - range.start.addr()
 }
 
 /// A hash of everything besides the campaign that the result of a trial depends on: the compiler,
@@ -195,8 +211,9 @@ impl Stage for EngineStage {
         let compiled = self.compiled(module)?;
         if proof == Proof::Given {
             self.passed.insert(Arc::clone(&module.digest));
-            return Campaign::admitted_before(spec, compiled, generation)
-                .map_err(|error| error.to_string());
+            let campaign = Campaign::admitted_before(spec, compiled.clone(), generation);
+            self.share(module, compiled);
+            return campaign.map_err(|error| error.to_string());
         }
         let sandbox = Arc::clone(&self.loader.sandbox);
         let admitted = match proof {
@@ -217,6 +234,7 @@ impl Stage for EngineStage {
         };
         let campaign = admitted.map_err(|error| error.to_string())?;
         self.try_scenarios(module, &compiled)?;
+        self.share(module, compiled);
         Ok(campaign)
     }
 
@@ -229,11 +247,17 @@ impl Stage for EngineStage {
         let active: BTreeSet<&str> =
             campaigns.iter().map(|(campaign, _)| &*campaign.spec.digest).collect();
         self.compiled.retain(|digest, _| active.contains(&**digest));
+        self.compiled_bytes = self.compiled.values().map(code_bytes).sum();
         self.passed.retain(|digest| active.contains(&**digest));
         self.loader.compiler.retain(active);
-        campaigns
-            .iter()
-            .for_each(|(campaign, _)| metrics::create_campaign_series(&campaign.spec.name));
+        let before = self.current.load();
+        let have_series = |campaigns: usize| campaigns <= metrics::SERIES_AHEAD_MAX;
+        let has_series =
+            |name: &str| have_series(before.campaigns().len()) && before.place(name).is_some();
+        if have_series(campaigns.len()) {
+            let names = campaigns.iter().map(|(campaign, _)| &*campaign.spec.name);
+            names.filter(|name| !has_series(name)).for_each(metrics::create_campaign_series);
+        }
         let rules = RuleSet::with_stopped(campaigns, rule_set).with_policies(policies);
         show_policies(self.current.load().policies(), rules.policies());
         self.current.store(Arc::new(rules));

@@ -47,7 +47,7 @@ impl<'limits> Admission<'limits> {
         Admission { limits, running, verified: BTreeMap::new() }
     }
 
-    /// Verifies modules in advance on all cores, because a restart may have a thousand of them.
+    /// Verifies modules in advance on all cores, because a restart may have thousands of them.
     pub(super) fn verify_ahead(&mut self, modules: &[Arc<[u8]>]) {
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let limits = self.limits;

@@ -22,7 +22,7 @@ use crate::engine::{digest_of, shown};
 
 /// Maximum of campaigns in a directory.
 pub(super) const CAMPAIGNS_MAX: usize = 10_000;
-const ENTRIES_MAX: usize = 32 << 10;
+pub(super) const ENTRIES_MAX: usize = 32 << 10;
 const BYTES_MAX: usize = 256 << 20;
 /// Maximum of readings; after that the files change too often for a snapshot.
 const READINGS_MAX: usize = 8;

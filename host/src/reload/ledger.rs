@@ -25,7 +25,8 @@ const FORMAT: u32 = 1;
 /// The format of a ledger with policies. An engine that does not know policies refuses it, because
 /// it would send what they forbid.
 const FORMAT_WITH_POLICIES: u32 = 2;
-const LEDGER_BYTES_MAX: usize = 16 << 20;
+/// The ledger of as many campaigns as may be, with the longest names and paths, has half of this.
+const LEDGER_BYTES_MAX: usize = 64 << 20;
 /// Maximum size of a stored file; larger than the limit for any file of the rules directory.
 const STORED_BYTES_MAX: usize = 256 << 20;
 
@@ -241,6 +242,10 @@ impl LedgerFiles {
         let text = serde_json::to_vec(ledger)?;
         let checksum = digest_of(&text);
         let bytes = [checksum.as_bytes(), b"\n", &text].concat();
+        // A larger one would be refused at the next start.
+        if bytes.len() > LEDGER_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         // The file comes first: a full disk must not affect the store.
         self.directory.write(LEDGER, &[&bytes])?;
         let named = named_in(ledger);

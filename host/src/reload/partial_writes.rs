@@ -15,13 +15,14 @@ use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Event, EventKind};
 use toml::de::{DeTable, DeValue};
 
-use super::directory::{FileState, Snapshot};
+use super::directory::{ENTRIES_MAX, FileState, Snapshot};
 use super::owner::{Owner, Trigger};
 use super::policies_file::POLICIES_FILE;
 use super::{Problem, Stage};
 
-/// Maximum of files with known write events; further files are judged by their contents alone.
-const FILES_MAX: usize = 4096;
+/// Maximum of files with known write events; further files are judged by their contents alone. More
+/// than a directory has.
+const FILES_MAX: usize = 2 * ENTRIES_MAX;
 /// Interval at which a reload request looks again at incomplete files.
 pub(super) const RECHECK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -127,12 +128,13 @@ impl<S: Stage> Owner<S> {
     /// Marks files of a snapshot that may be incomplete, and notes when to look again.
     pub(super) fn mark_partial_files(&mut self, snapshot: &mut Snapshot, trigger: Trigger) {
         self.partial_writes.due = None;
+        let accepted = self.accepted_by_path();
         for (path, found) in &mut snapshot.files {
             let FileState::File { bytes, digest, written, place } = &*found else {
                 self.partial_writes.since.remove(path);
                 continue;
             };
-            let accepted = self.accepted_at(path);
+            let accepted = accepted.get(path).map(Vec::as_slice).unwrap_or_default();
             if accepted.iter().any(|accepted| accepted == &**digest) {
                 self.partial_writes.since.remove(path);
                 continue;
@@ -183,19 +185,33 @@ impl<S: Stage> Owner<S> {
         snapshot.files.values().any(|found| matches!(found, FileState::MaybePartial { .. }))
     }
 
-    /// The accepted digests of a file.
-    fn accepted_at(&self, path: &str) -> Vec<String> {
-        let versions = self
-            .campaigns
-            .values()
-            .filter_map(|entry| entry.accepted.as_ref())
-            .map(|accepted| &accepted.version);
-        let of_path = versions.filter_map(|version| match &version.text_digest {
-            Some(text) if version.file == path => Some(text),
-            _ => (version.module_path == path).then_some(&version.module_digest),
-        });
-        let policies = self.policies.accepted.as_ref().filter(|_| path == POLICIES_FILE);
-        of_path.cloned().chain(policies.map(|accepted| accepted.digest.clone())).collect()
+    /// The accepted digests of each file.
+    fn accepted_by_path(&self) -> BTreeMap<String, Vec<String>> {
+        let mut digests: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut add = |path: &str, digest: &String| match digests.get_mut(path) {
+            Some(known) => {
+                if !known.contains(digest) {
+                    known.push(digest.clone());
+                }
+            }
+            None => _ = digests.insert(path.to_owned(), vec![digest.clone()]),
+        };
+        for accepted in self.campaigns.values().filter_map(|entry| entry.accepted.as_ref()) {
+            let version = &accepted.version;
+            match &version.text_digest {
+                Some(text) => {
+                    add(&version.file, text);
+                    if version.module_path != version.file {
+                        add(&version.module_path, &version.module_digest);
+                    }
+                }
+                None => add(&version.module_path, &version.module_digest),
+            }
+        }
+        if let Some(accepted) = &self.policies.accepted {
+            add(POLICIES_FILE, &accepted.digest);
+        }
+        digests
     }
 }
 

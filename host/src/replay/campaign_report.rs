@@ -1,9 +1,9 @@
 //! Counts decisions by campaign. Threads count parts, which are added up in their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashSet;
 use hailer_abi::wire::Channel;
 use serde::Serialize;
 
@@ -249,7 +249,7 @@ impl Count {
             is_impure: false,
             cost: None,
         };
-        Count { report, customers: HashSet::default(), notes: HashMap::default() }
+        Count { report, customers: HashSet::default(), notes: HashMap::new() }
     }
 
     /// Counts an outcome. `unknown` are the channels on which the customer's consent is not known.

@@ -1,8 +1,8 @@
 //! Resident memory of an engine: idle, and with 100 and 1000 rules, each a module of its own. The
 //! modules are copies of the example rules, each with a section that gives it a digest, an artifact
 //! and instances of its own. The events call all of them. Also measured: the time until an engine
-//! with 1000 rules and cached artifacts runs again, and the same for 10,000 campaigns of one module
-//! with a brand each, which no event has.
+//! with 1000 rules and cached artifacts runs again, and the same for 10,000 campaigns of one
+//! module, each for a brand that no event has.
 
 use std::fs;
 use std::time::{Duration, Instant};

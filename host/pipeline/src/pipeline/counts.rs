@@ -23,7 +23,7 @@ pub(super) struct Counts {
     /// The committed fault counts of before the start; the first rule set continues from them.
     committed: BTreeMap<Arc<str>, FaultCount>,
     campaigns: Vec<CampaignCounts>,
-    /// The campaigns that were called since the last [`Counts::take_faults`].
+    /// The campaigns whose breaker counted a call since the last [`Counts::take_faults`].
     called: Vec<usize>,
     tally: Tally,
     decided: Counter,
