@@ -304,3 +304,48 @@ fn read_ledger(bytes: &[u8]) -> Result<Ledger, String> {
     }
     Ok(ledger)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::directory::CAMPAIGNS_MAX;
+    use super::*;
+
+    /// A campaign with the longest texts that it may have.
+    fn longest() -> AcceptedCampaign {
+        let digest = || "f".repeat(64);
+        let version = || Version {
+            file: format!("{}.toml", "n".repeat(64)),
+            text_digest: Some(digest()),
+            module_path: "p".repeat(512),
+            module_digest: digest(),
+        };
+        AcceptedCampaign {
+            previous: Some(version()),
+            refused_digest: Some(digest()),
+            suspended: Some("s".repeat(512)),
+            swapped_ms: Some(Millis::MAX),
+            ran_well: Some(version()),
+            refused: Some(version()),
+            rolled_back: Some("r".repeat(512)),
+            ..AcceptedCampaign::of(version(), Some(digest()))
+        }
+    }
+
+    #[test]
+    fn the_ledger_of_as_many_campaigns_as_may_be_is_read_again_and_a_larger_one_is_not_written() {
+        let data = tempfile::tempdir().unwrap();
+        let name = |number: usize| format!("{number:064}");
+        let campaigns: BTreeMap<_, _> =
+            (0..CAMPAIGNS_MAX).map(|number| (name(number), longest())).collect();
+        let paused = campaigns.keys().cloned().collect();
+        let mut ledger = Ledger { campaigns, paused, ..Ledger::empty() };
+        let (mut files, _) = LedgerFiles::open(data.path(), None).unwrap();
+        files.write(&ledger, []).unwrap();
+        ledger.paused.insert("n".repeat(LEDGER_BYTES_MAX));
+        let error = files.write(&ledger, []).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        drop(files);
+        let (_, read) = LedgerFiles::open(data.path(), None).unwrap();
+        assert_eq!((read.campaigns.len(), read.paused.len()), (CAMPAIGNS_MAX, CAMPAIGNS_MAX));
+    }
+}
