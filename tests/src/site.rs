@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
@@ -124,6 +125,16 @@ impl Site {
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, bytes).expect("a file");
+        path
+    }
+
+    /// Writes a configuration file as if it had been there for an hour: a process waits a second
+    /// for one that has just been written.
+    pub fn write_config(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.write(name, bytes);
+        let written = SystemTime::now() - Duration::from_secs(3600);
+        let file = fs::File::options().append(true).open(&path).expect("the file");
+        file.set_modified(written).expect("a time");
         path
     }
 

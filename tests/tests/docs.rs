@@ -232,7 +232,7 @@ fn documented_scenarios_pass_for_big_basket() {
 fn documented_configurations_are_valid() {
     let site = Site::empty();
     for block in blocks::of(Class::Config) {
-        let file = site.write("hailer.toml", &block.text).display().to_string();
+        let file = site.write_config("hailer.toml", &block.text).display().to_string();
         let outcome = site.command_without_data(&["config", "show", "--config", &file]);
         assert_eq!(outcome.code, Some(0), "{}: {outcome:?}", block.place);
     }

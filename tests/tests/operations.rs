@@ -226,7 +226,7 @@ fn the_engine_and_doctor_report_a_secret_that_every_user_can_read() {
     // The configuration itself may contain a password.
     for setting in ["source", "sink"] {
         let file = format!("{setting} = \"amqp://user:hush@127.0.0.1:1/\"\n");
-        let file = site.write("hailer.toml", file).display().to_string();
+        let file = site.write_config("hailer.toml", file).display().to_string();
         let doctor = site.command(&["doctor", "--config", &file]);
         assert!(doctor.stdout.contains(&format!("PROBLEM  secret {setting}")), "{doctor:?}");
         assert!(!doctor.stdout.contains("hush"), "{doctor:?}");

@@ -1,6 +1,8 @@
 //! Tests of the configuration: the order of layers, and that all problems are shown at once.
 
+use std::fs::File;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use super::{ConfigError, Flag, Layers, Loaded, Origin, Purpose};
 
@@ -12,6 +14,9 @@ fn layers(
 ) -> Layers {
     let path = directory.path().join("hailer.toml");
     std::fs::write(&path, file).unwrap();
+    // A file that has just been written is read only after a second.
+    let written = SystemTime::now() - Duration::from_secs(3600);
+    File::options().append(true).open(&path).unwrap().set_modified(written).unwrap();
     Layers {
         file: Some(path),
         environment: environment
